@@ -1,3 +1,56 @@
-def handler(event, context):
-    print(event)
-    return {"batchItemFailures": [{"itemIdentifier": r["messageId"]} for r in event["Records"] if "fail" in r["body"]]}
+"""SQS in: an adapter between the queue's batches and the relay."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from smsrelay import bootstrap
+from smsrelay.bootstrap import Parts
+from smsrelay.envelopes import Delivery
+from smsrelay.errors import QueueUnavailableError
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Work on the messages of a batch side by side; report those that have to come back."""
+    parts = bootstrap.parts()
+    parts.logger.append_keys(request_id=context.aws_request_id)
+    records = event["Records"]
+    try:
+        with ThreadPoolExecutor(parts.settings.concurrent_sends) as pool:
+            done = list(pool.map(lambda record: _work(parts, record, context), records))
+    finally:
+        parts.metrics.flush_metrics()
+    return {
+        "batchItemFailures": [
+            {"itemIdentifier": record["messageId"]}
+            for record, is_done in zip(records, done, strict=True)
+            if not is_done
+        ]
+    }
+
+
+def _work(parts: Parts, record: dict[str, Any], context: LambdaContext) -> bool:
+    """Whether the message is done and may be deleted."""
+    try:
+        wait = parts.intake.receive(
+            _delivery(record), lambda: context.get_remaining_time_in_millis() / 1000
+        )
+        if wait is not None:
+            parts.queue.show_again(record["receiptHandle"], wait)
+    except QueueUnavailableError:
+        return False  # it comes back by itself, only later
+    except Exception:
+        # One message must not take the others of its batch with it: they may have been sent.
+        parts.logger.exception("message failed", sqs_message_id=record["messageId"])
+        return False
+    return wait is None
+
+
+def _delivery(record: dict[str, Any]) -> Delivery:
+    attributes = {
+        name: value["stringValue"]
+        for name, value in record.get("messageAttributes", {}).items()
+        if value.get("stringValue")
+    }
+    return Delivery(record["body"], record["messageId"], attributes)

@@ -1,0 +1,278 @@
+"""The ledger in one DynamoDB table: `pk = MSG#{id}`, `sk = SEND#{n}`, one item per send."""
+
+import json
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from smsrelay.errors import NothingStoredError
+from smsrelay.ports import Claim, Creation, RefusedMessage
+from smsrelay.refusals import Refusal
+from smsrelay.send import OnUnknown, Send, SendKey, Status
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+Item = Mapping[str, Any]
+"""An item in the low-level notation: `{"name": {"S": "value"}}`."""
+
+REFUSED = "REFUSED"
+SHARDS: Final = 8
+"""Partitions of the sparse index of what is unfinished: one would be a hot one."""
+SECONDS_PER_DAY: Final = 86_400
+
+_GROUPS = {
+    Status.QUEUED: "open",
+    Status.SENDING: "open",
+    Status.UNKNOWN: "unknown",
+    Status.FAILED: "failed",
+}
+
+
+class DynamoDbLedger:
+    """The `Ledger` port. Every write is conditional, and knows itself again when repeated."""
+
+    def __init__(self, client: "DynamoDBClient", table: str, retention_days: int) -> None:
+        """Items expire `retention_days` after their message came in."""
+        self._client = client
+        self._table = table
+        self._retention = retention_days * SECONDS_PER_DAY
+
+    def create(self, sends: Sequence[Send]) -> Creation:
+        """Store all sends or none; a lone one with a plain put, which costs half a transaction."""
+        first = sends[0]
+        with _storage_errors():
+            if len(sends) == 1:
+                existing = self._put(first, "attribute_not_exists(pk)", {})
+            else:
+                existing = self._put_all(sends)
+        if existing is None or existing.owner == first.owner:
+            return Creation(created=True, sends=sends)
+        return Creation(created=False, sends=[existing])
+
+    def claim(self, key: SendKey, *, owner: str, now: float, lease_until: float) -> Claim | None:
+        """One conditional update, which gives back the body to send."""
+        with _storage_errors():
+            try:
+                answer = self._client.update_item(
+                    TableName=self._table,
+                    Key=_key(key),
+                    UpdateExpression=(
+                        "SET #status = :sending, attempts = attempts + :one, updatedAt = :now, "
+                        "dueAt = :lease, #owner = :owner REMOVE reason, errors"
+                    ),
+                    ConditionExpression="#status = :queued AND dueAt <= :now",
+                    ExpressionAttributeNames={"#status": "status", "#owner": "owner"},
+                    ExpressionAttributeValues={
+                        ":sending": {"S": Status.SENDING},
+                        ":queued": {"S": Status.QUEUED},
+                        ":one": {"N": "1"},
+                        ":now": _number(now),
+                        ":lease": _number(lease_until),
+                        ":owner": {"S": owner},
+                    },
+                    ReturnValues="ALL_NEW",
+                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                )
+            except ClientError as error:
+                existing = _existing(error)
+            else:
+                return Claim(won=True, send=_send(answer["Attributes"]))
+        if existing is None:
+            return None
+        return Claim(won=existing.owner == owner, send=existing)
+
+    def settle(self, before: Send, after: Send) -> bool:
+        """Replace the item, unless another attempt has begun or the send has ended meanwhile.
+
+        A send that somebody called unknown meanwhile still takes what its owner knows better.
+        """
+        with _storage_errors():
+            existing = self._put(
+                after,
+                "attempts = :attempts AND #status IN (:before, :unknown)",
+                {
+                    ":attempts": {"N": str(before.attempts)},
+                    ":before": {"S": before.status},
+                    ":unknown": {"S": Status.UNKNOWN},
+                },
+            )
+        return existing is None or existing == after
+
+    def read(self, message_id: str) -> Sequence[Send]:
+        """The sends of a message, consistently."""
+        return [_send(item) for item in self._query(message_id, "SEND#")]
+
+    def find_token(self, token_id: str) -> SendKey | None:
+        """The send of a tokenId; the index follows the table within a moment."""
+        with _storage_errors():
+            answer = self._client.query(
+                TableName=self._table,
+                IndexName="tokens",
+                KeyConditionExpression="tokenId = :token",
+                ExpressionAttributeValues={":token": {"S": token_id}},
+                Limit=1,
+            )
+        return next((_send_key(item) for item in answer["Items"]), None)
+
+    def record_refusal(
+        self, message_id: str, client: str, refusals: Sequence[Refusal], now: float
+    ) -> None:
+        """Store the refusal beside where the sends would be, so the key stays free."""
+        with _storage_errors():
+            self._client.put_item(
+                TableName=self._table,
+                Item={
+                    "pk": {"S": f"MSG#{message_id}"},
+                    "sk": {"S": REFUSED},
+                    "client": {"S": client},
+                    "refusals": {"S": json.dumps(refusals[:100])},
+                    "createdAt": _number(now),
+                    "expiresAt": {"N": str(int(now) + self._retention)},
+                },
+            )
+
+    def read_refusal(self, message_id: str) -> RefusedMessage | None:
+        """The refusal of a message, if it was one."""
+        for item in self._query(message_id, REFUSED):
+            refusals = [Refusal(*entry) for entry in json.loads(item["refusals"]["S"])]
+            return RefusedMessage(item["client"]["S"], refusals, float(item["createdAt"]["N"]))
+        return None
+
+    def _put(self, send: Send, condition: str, values: dict[str, Any]) -> Send | None:
+        """Put an item on a condition; what stands there instead, if the condition fails."""
+        names = {"#status": "status"} if "#status" in condition else {}
+        more: dict[str, Any] = {}
+        if values:
+            more = {"ExpressionAttributeValues": values, "ExpressionAttributeNames": names}
+        try:
+            self._client.put_item(
+                TableName=self._table,
+                Item=self._item(send),
+                ConditionExpression=condition,
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                **more,
+            )
+        except ClientError as error:
+            return _existing(error)
+        return None
+
+    def _put_all(self, sends: Sequence[Send]) -> Send | None:
+        """Put all items in one transaction; the first one there, if it is another request's."""
+        puts: list[Any] = [
+            {"Put": {"TableName": self._table, "Item": self._item(send)}} for send in sends
+        ]
+        # The first item is the lock of the message: it alone decides.
+        puts[0]["Put"]["ConditionExpression"] = "attribute_not_exists(pk)"
+        try:
+            self._client.transact_write_items(TransactItems=puts)
+        except self._client.exceptions.TransactionCanceledException:
+            # The condition, or another request with the same key at the same moment.
+            existing = self.read(sends[0].key.message_id)
+            if not existing:
+                raise
+            return existing[0]
+        return None
+
+    def _query(self, message_id: str, prefix: str) -> Iterator[Item]:
+        with _storage_errors():
+            pages = self._client.get_paginator("query").paginate(
+                TableName=self._table,
+                KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
+                ExpressionAttributeValues={
+                    ":pk": {"S": f"MSG#{message_id}"},
+                    ":prefix": {"S": prefix},
+                },
+                ConsistentRead=True,
+            )
+            items = [item for page in pages for item in page["Items"]]
+        return iter(items)
+
+    def _item(self, send: Send) -> dict[str, Any]:
+        item: dict[str, Any] = {
+            **_key(send.key),
+            "client": {"S": send.client},
+            "template": {"S": send.template},
+            "recipients": {"N": str(send.recipients)},
+            "status": {"S": send.status},
+            "onUnknown": {"S": send.on_unknown},
+            "fingerprint": {"S": send.fingerprint},
+            "createdAt": _number(send.created_at),
+            "updatedAt": _number(send.updated_at),
+            "dueAt": _number(send.due_at),
+            "owner": {"S": send.owner},
+            "attempts": {"N": str(send.attempts)},
+            "expiresAt": {"N": str(int(send.created_at) + self._retention)},
+        }
+        optional = {
+            "body": send.body,
+            "tokenId": send.token_id,
+            "reason": send.reason,
+            "errors": json.dumps(send.errors) if send.errors else None,
+            "reference": send.reference,
+            "unfinished": _group(send),
+        }
+        item |= {name: {"S": value} for name, value in optional.items() if value is not None}
+        return item
+
+
+def _group(send: Send) -> str | None:
+    """The partition of the sparse index that a send belongs to while somebody must look at it."""
+    group = _GROUPS.get(send.status)
+    return group and f"{group}#{zlib.crc32(send.key.message_id.encode()) % SHARDS}"
+
+
+def _send(item: Item) -> Send:
+    def text(name: str) -> str | None:
+        return item[name]["S"] if name in item else None
+
+    return Send(
+        key=_send_key(item),
+        client=item["client"]["S"],
+        template=item["template"]["S"],
+        recipients=int(item["recipients"]["N"]),
+        status=Status(item["status"]["S"]),
+        on_unknown=OnUnknown(item["onUnknown"]["S"]),
+        fingerprint=item["fingerprint"]["S"],
+        created_at=float(item["createdAt"]["N"]),
+        updated_at=float(item["updatedAt"]["N"]),
+        due_at=float(item["dueAt"]["N"]),
+        owner=item["owner"]["S"],
+        attempts=int(item["attempts"]["N"]),
+        body=text("body"),
+        token_id=text("tokenId"),
+        reason=text("reason"),
+        errors=tuple(json.loads(text("errors") or "[]")),
+        reference=text("reference"),
+    )
+
+
+def _key(key: SendKey) -> dict[str, Any]:
+    return {"pk": {"S": f"MSG#{key.message_id}"}, "sk": {"S": f"SEND#{key.n:03d}"}}
+
+
+def _send_key(item: Item) -> SendKey:
+    return SendKey(item["pk"]["S"].removeprefix("MSG#"), int(item["sk"]["S"].removeprefix("SEND#")))
+
+
+def _number(seconds: float) -> dict[str, str]:
+    return {"N": f"{seconds:.3f}"}
+
+
+def _existing(error: ClientError) -> Send | None:
+    """The item that made a condition fail; raises every other error again."""
+    if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+        raise error
+    item: Any = error.response.get("Item")
+    return _send(item) if item else None
+
+
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise NothingStoredError(f"the ledger is out of reach: {type(error).__name__}") from error

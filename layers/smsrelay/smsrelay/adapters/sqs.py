@@ -1,0 +1,106 @@
+"""The queue and its dead-letter queue."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from smsrelay.decoding import MAX_BYTES
+from smsrelay.errors import QueueUnavailableError
+from smsrelay.relay import reference_body
+from smsrelay.retry import LONGEST_DELAY
+from smsrelay.send import SendKey
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+BATCH: Final = 10
+"""Messages in one call, the most that SQS takes."""
+LONGEST_ATTRIBUTE: Final = 4_000
+LONGEST_VISIBILITY: Final = 43_200
+"""Seconds, the most that SQS takes (12 hours)."""
+
+
+class SqsRetryQueue:
+    """The `RetryQueue` port."""
+
+    def __init__(self, client: "SQSClient", url: str) -> None:
+        """`url` is the queue's."""
+        self._client = client
+        self._url = url
+
+    def put(self, sends: Mapping[SendKey, float]) -> None:
+        """Enqueue a reference to each send; what SQS refuses is tried once more."""
+        entries: list[Any] = [
+            {
+                "Id": str(n),
+                "MessageBody": reference_body(key),
+                "DelaySeconds": math.ceil(min(wait, LONGEST_DELAY)),
+            }
+            for n, (key, wait) in enumerate(sends.items())
+        ]
+        refused = self._send(self._send(entries))
+        if refused:
+            raise QueueUnavailableError(f"the queue refused {len(refused)} messages")
+
+    def show_again(self, receipt_handle: str, seconds: float) -> None:
+        """Let a message that is being worked on come back after so many seconds."""
+        with _queue_errors():
+            self._client.change_message_visibility(
+                QueueUrl=self._url,
+                ReceiptHandle=receipt_handle,
+                VisibilityTimeout=min(math.ceil(seconds), LONGEST_VISIBILITY),
+            )
+
+    def _send(self, entries: Sequence[Any]) -> list[Any]:
+        """Send in batches; the entries that were refused."""
+        refused: set[str] = set()
+        for start in range(0, len(entries), BATCH):
+            batch = entries[start : start + BATCH]
+            with _queue_errors():
+                answer = self._client.send_message_batch(QueueUrl=self._url, Entries=batch)
+            refused |= {entry["Id"] for entry in answer.get("Failed", [])}
+        return [entry for entry in entries if entry["Id"] in refused]
+
+
+class SqsDeadLetters:
+    """The `DeadLetters` port."""
+
+    def __init__(self, client: "SQSClient", url: str) -> None:
+        """`url` is the dead-letter queue's."""
+        self._client = client
+        self._url = url
+
+    def put(self, body: str, attributes: Mapping[str, str]) -> None:
+        """Keep a body; a little of the largest ones is cut off to make room for the reason."""
+        given = {
+            name: _printable(value)[:LONGEST_ATTRIBUTE]
+            for name, value in attributes.items()
+            if value
+        }
+        room = MAX_BYTES - len(json.dumps(given).encode()) - len(given) * len("String")
+        kept = body.encode("utf-8", "replace")[:room].decode("utf-8", "ignore")
+        with _queue_errors():
+            self._client.send_message(
+                QueueUrl=self._url,
+                MessageBody=kept or " ",
+                MessageAttributes={
+                    name: {"DataType": "String", "StringValue": value}
+                    for name, value in given.items()
+                },
+            )
+
+
+def _printable(value: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in value)
+
+
+@contextmanager
+def _queue_errors() -> Iterator[None]:
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise QueueUnavailableError(f"the queue is out of reach: {type(error).__name__}") from error

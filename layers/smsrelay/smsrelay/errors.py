@@ -1,0 +1,60 @@
+"""What can go wrong, by what the caller should do about it. Every error has this one root."""
+
+
+class RelayError(Exception):
+    """Root of the relay's errors."""
+
+
+class NotJsonError(RelayError):
+    """The body is no JSON document; the text says where and why, and repeats nothing of it."""
+
+
+class TooLargeError(RelayError):
+    """The body is larger than a request may be."""
+
+    def __init__(self, most: int) -> None:
+        """Name the most bytes that a request may have."""
+        super().__init__(f"a request holds at most {most} bytes")
+
+
+class WrongContentError(RelayError):
+    """The body comes in a form that is not read; the text says in which one it should."""
+
+
+class InvalidHeaderError(RelayError):
+    """A header's value can't be used; the text says which and why."""
+
+
+class NothingStoredError(RelayError):
+    """The ledger can't be written or read: nothing was sent, the caller should repeat."""
+
+
+class KeyReusedError(RelayError):
+    """The idempotency key belongs to another body: the caller should use a new key."""
+
+    def __init__(self, message_id: str) -> None:
+        """Name the message that the key belongs to."""
+        super().__init__(f"the idempotency key belongs to message {message_id}, with another body")
+        self.message_id = message_id
+
+
+class StillRunningError(RelayError):
+    """The first request with this key has not ended: the caller should repeat a little later."""
+
+    def __init__(self, message_id: str, seconds: float) -> None:
+        """Name the message, and the seconds after which its state is certain at the latest."""
+        super().__init__(f"message {message_id} is being sent")
+        self.message_id = message_id
+        self.seconds = seconds
+
+
+class NotFoundError(RelayError):
+    """There is no such message, or it is another client's."""
+
+
+class TokenUnavailableError(RelayError):
+    """There is no access token to call the upstream with: nothing was sent."""
+
+
+class QueueUnavailableError(RelayError):
+    """The queue did not take a message."""

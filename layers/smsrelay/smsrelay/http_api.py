@@ -1,0 +1,130 @@
+"""The first way in: HTTP requests, whatever carries them."""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from pydantic_core import PydanticCustomError
+
+from smsrelay import answers
+from smsrelay.answers import Answer
+from smsrelay.decoding import decode
+from smsrelay.errors import (
+    InvalidHeaderError,
+    QueueUnavailableError,
+    RelayError,
+    StillRunningError,
+    WrongContentError,
+)
+from smsrelay.ports import Clock, Deadline
+from smsrelay.relay import Message, Posted, Relay, When
+from smsrelay.request import idempotency_key, parse
+from smsrelay.send import Status
+
+logger = logging.getLogger(__name__)
+
+
+class Post(NamedTuple):
+    """A posted message: header names in lower case, the body as text."""
+
+    headers: Mapping[str, str]
+    body: str | None
+    client: str
+
+
+class HttpApi:
+    """From requests to answers. It raises nothing that has an answer."""
+
+    def __init__(self, relay: Relay, *, catalogue: Mapping[str, str], clock: Clock) -> None:
+        """Names of the catalogue stand for message ids."""
+        self._relay = relay
+        self._catalogue = catalogue
+        self._clock = clock
+
+    def post_message(self, post: Post, deadline: Deadline) -> Answer:
+        """`POST /messages`."""
+        return _answer(lambda: self._post(post, deadline))
+
+    def get_message(self, message_id: str, client: str) -> Answer:
+        """`GET /messages/{id}`."""
+        return _answer(lambda: answers.of_stored(self._relay.read(message_id, client), message_id))
+
+    def get_token(self, token_id: str, client: str) -> Answer:
+        """`GET /tokens/{tokenId}`."""
+        return _answer(lambda: answers.of_token(token_id, self._relay.find(token_id, client)))
+
+    def _post(self, post: Post, deadline: Deadline) -> Answer:
+        _check_content(post.headers)
+        header_key = _key(post.headers)
+        request = parse(decode(post.body or ""))
+        posted = Posted(
+            request,
+            template=self._catalogue.get(request.message, request.message),
+            client=post.client,
+            key=header_key or request.idempotency_key,
+        )
+        deferred = _prefers_async(post.headers)
+        message = self._relay.submit(posted, deadline, When.LATER if deferred else When.NOW)
+        self._raise_if_running(message)
+        self._hand_over(message, repeatable=posted.key is not None)
+        return answers.of_message(message, deferred=deferred)
+
+    def _raise_if_running(self, message: Message) -> None:
+        leases = [send.due_at for send in message.sends if send.status is Status.SENDING]
+        if leases:
+            raise StillRunningError(message.id, max(leases) - self._clock())
+
+    def _hand_over(self, message: Message, *, repeatable: bool) -> None:
+        """Enqueue what is queued; raises only if the caller can and should repeat the request."""
+        try:
+            if message.replayed:
+                self._relay.hand_over_overdue(message.sends)
+            else:
+                self._relay.hand_over(message.sends)
+        except QueueUnavailableError:
+            logger.exception("queued sends not in the queue", extra={"message_id": message.id})
+            if any(send.status is not Status.QUEUED for send in message.sends):
+                return  # some went out: the answer says which, the ledger keeps the rest
+            if not repeatable:
+                self._relay.withdraw(message.sends)
+            raise
+
+
+def _answer(ask: Callable[[], Answer]) -> Answer:
+    try:
+        return ask()
+    except RelayError as error:
+        return answers.of_error(error)
+
+
+def _check_content(headers: Mapping[str, str]) -> None:
+    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise WrongContentError("Send the header Content-Type: application/json.")
+    if headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise WrongContentError("Send the body without a content encoding.")
+
+
+def _key(headers: Mapping[str, str]) -> str | None:
+    """The Idempotency-Key header: a string in quotes (the IETF draft), or bare (what people do).
+
+    Raises:
+        InvalidHeaderError: it can't be a key.
+    """
+    given = headers.get("idempotency-key")
+    if given is None:
+        return None
+    given = given.strip()
+    quote = '"'
+    if len(given) > 1 and given.startswith(quote) and given.endswith(quote):
+        given = given[1:-1]
+    try:
+        return idempotency_key(given)
+    except PydanticCustomError as error:
+        raise InvalidHeaderError(f"Idempotency-Key: {error.message()}") from None
+
+
+def _prefers_async(headers: Mapping[str, str]) -> bool:
+    """Whether `Prefer` holds respond-async (RFC 7240), among whatever else."""
+    preferences = headers.get("prefer", "").split(",")
+    return "respond-async" in {entry.partition(";")[0].strip().lower() for entry in preferences}

@@ -1,0 +1,54 @@
+"""The steps of a send's life: pure functions from one state of it to the next."""
+
+from dataclasses import replace
+
+from smsrelay.outcome import Kind, Outcome
+from smsrelay.send import OnUnknown, Send, Status
+
+
+def started(send: Send, now: float, lease_until: float) -> Send:
+    """The send while its owner calls the upstream; until `lease_until` nobody else touches it."""
+    return replace(
+        send,
+        status=Status.SENDING,
+        attempts=send.attempts + 1,
+        updated_at=now,
+        due_at=lease_until,
+        reason=None,
+        errors=(),
+    )
+
+
+def ended(send: Send, outcome: Outcome, *, now: float, wait: float, max_attempts: int) -> Send:
+    """The send after a call.
+
+    Args:
+        send: As it was while the call ran.
+        outcome: What became of the call; its errors are stored as they are, so redact them first.
+        now: Seconds since the epoch.
+        wait: Seconds until the next attempt, if there is one.
+        max_attempts: How many attempts a send has.
+    """
+    after = replace(send, updated_at=now, due_at=now, reason=outcome.reason, errors=outcome.errors)
+    if outcome.kind is Kind.ACCEPTED:
+        return replace(after, status=Status.ACCEPTED, token_id=outcome.token_id, body=None)
+    if outcome.kind is Kind.REJECTED:
+        return replace(after, status=Status.REJECTED, body=None)
+    if outcome.kind is Kind.UNKNOWN and send.on_unknown is OnUnknown.HOLD:
+        return replace(after, status=Status.UNKNOWN)
+    if send.attempts >= max_attempts:
+        # What may have gone out is never called failed: somebody would send it again.
+        gone = Status.UNKNOWN if outcome.kind is Kind.UNKNOWN else Status.FAILED
+        return replace(after, status=gone)
+    return replace(after, status=Status.QUEUED, due_at=now + wait)
+
+
+def lapsed(send: Send, *, now: float, max_attempts: int) -> Send:
+    """A sending send whose lease ran out: its process died, and nobody knows how far it came."""
+    outcome = Outcome(Kind.UNKNOWN, "lease-expired")
+    return ended(send, outcome, now=now, wait=0.0, max_attempts=max_attempts)
+
+
+def has_lapsed(send: Send, now: float) -> bool:
+    """Whether the process that was sending it must be dead."""
+    return send.status is Status.SENDING and send.due_at <= now

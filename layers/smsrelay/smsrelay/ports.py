@@ -1,0 +1,126 @@
+"""What the relay needs of the world. Adapters implement these; tests have fakes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from smsrelay.outcome import Outcome
+from smsrelay.refusals import Refusal
+from smsrelay.send import Send, SendKey
+
+Clock = Callable[[], float]
+"""Seconds since the epoch."""
+Deadline = Callable[[], float]
+"""Seconds that are left of this invocation."""
+
+
+class Claim(NamedTuple):
+    """Whether a send is ours to send now, and how it stands in the ledger."""
+
+    won: bool
+    send: Send
+
+
+class Creation(NamedTuple):
+    """Whether the sends of a message were stored, or another request stored them before."""
+
+    created: bool
+    sends: Sequence[Send]
+
+
+class Ledger(Protocol):
+    """One item per send. All methods raise `NothingStoredError` if the store is out of reach."""
+
+    def create(self, sends: Sequence[Send]) -> Creation:
+        """Store the sends of a new message, all or none; the first one's item is the lock."""
+
+    def claim(self, key: SendKey, *, owner: str, now: float, lease_until: float) -> Claim | None:
+        """Turn a queued send that is due into a sending one, if nobody else has; None: no such."""
+
+    def settle(self, before: Send, after: Send) -> bool:
+        """Write what became of a send, if it still is as it was before; False: it is not."""
+
+    def read(self, message_id: str) -> Sequence[Send]:
+        """The sends of a message, by number; none if there is no such message."""
+
+    def find_token(self, token_id: str) -> SendKey | None:
+        """The send that was accepted with this tokenId."""
+
+    def record_refusal(
+        self, message_id: str, client: str, refusals: Sequence[Refusal], now: float
+    ) -> None:
+        """Store that a message can never work, and why."""
+
+    def read_refusal(self, message_id: str) -> "RefusedMessage | None":
+        """What `record_refusal` stored."""
+
+
+class RefusedMessage(NamedTuple):
+    """A message from the queue that can never work."""
+
+    client: str
+    refusals: Sequence[Refusal]
+    created_at: float
+
+
+class Credentials(NamedTuple):
+    """What a call of the upstream needs: an access token, and the tenant's base URL."""
+
+    access_token: str
+    base_url: str
+
+
+class TokenSource(Protocol):
+    """Where the access token comes from."""
+
+    def current(self) -> Credentials:
+        """The credentials, from the cache while they last.
+
+        Raises:
+            TokenUnavailableError: there are none.
+        """
+
+    def renewed(self, refused: Credentials) -> Credentials:
+        """The credentials as they stand in the store now, since the upstream refused these.
+
+        Raises:
+            TokenUnavailableError: there are none.
+        """
+
+
+class Upstream(Protocol):
+    """MobileConnect."""
+
+    def send(self, template: str, body: str, timeout: float) -> Outcome:
+        """Make one call within `timeout` seconds, and say what became of it.
+
+        Raises nothing, and repeats no call that the upstream may have taken.
+        """
+
+
+class RetryQueue(Protocol):
+    """The queue from which the worker takes what has to be tried again."""
+
+    def put(self, sends: Mapping[SendKey, float]) -> None:
+        """Enqueue sends, each to be delivered after its seconds.
+
+        Raises:
+            QueueUnavailableError: some were not taken.
+        """
+
+
+class DeadLetters(Protocol):
+    """Where a person looks for what nobody tries again."""
+
+    def put(self, body: str, attributes: Mapping[str, str]) -> None:
+        """Keep a body with the reason as message attributes.
+
+        Raises:
+            QueueUnavailableError: it was not taken.
+        """
+
+
+class Counter(Protocol):
+    """Metrics."""
+
+    def count(self, name: str, value: int = 1) -> None:
+        """Add to a count."""

@@ -1,0 +1,60 @@
+"""What is wrong with a request, and the words the upstream has for the same thing."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from pydantic_core import PydanticCustomError
+
+from smsrelay.errors import RelayError
+
+
+class Refusal(NamedTuple):
+    """One reason to refuse a request.
+
+    `pointer` is a JSON Pointer (RFC 6901) into the request, `code` is stable and made for
+    programs, `detail` is for people and never repeats what was posted.
+    """
+
+    pointer: str
+    code: str
+    detail: str
+
+
+# Wordings of the upstream's reference page (API.md lists them all); where one holds a placeholder
+# it is left out, since a refusal never repeats a value: it could be a number or a text.
+MESSAGE_ID = "Message id is not valid."
+NO_RECIPIENTS = "The count of mobile numbers or subscribers cannot be zero."
+INCOMPLETE_SUBSCRIBER = (
+    "A subscriber object must have both a mobile number and subscriber key defined."
+)
+KEYWORD_MISSING = "Keyword cannot be blank when Subscribe or Resubscribe are true."
+KEYWORD_NOT_NEEDED = "Keyword is not necessary when Subscribe and Resubscribe are false."
+BLANK_TEXT = "Cannot override message text with a blank message."
+NOT_NUMERIC = "Invalid phone number: this is not a numeric string."
+TOO_SHORT = "Invalid phone number: it has fewer than 8 digits (is the country code missing?)."
+TOO_LONG = "Invalid phone number: it has more than 15 digits."
+IMPOSSIBLE = "Invalid phone number: no number of this country code has this length."
+UTC_OFFSET = "This is not a valid UTC offset. It looks like -05:00, from -12:00 to +14:00."
+WINDOW_TIME = "This is not a valid blackout window time. It looks like 21:00."
+SEND_TIME = "This is not a valid send time. It looks like 2026-10-05T16:01:00-04:00."
+OFFSET_MISSING = "The time needs its offset from UTC, such as -04:00 or Z."
+TIMEZONE = "There is no such time zone. It looks like America/Chicago."
+
+
+def pointer(path: Iterable[str | int]) -> str:
+    """The JSON Pointer of a path: `("to", 0, "a/b")` is `/to/0/a~1b`."""
+    return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in path)
+
+
+def invalid(code: str, detail: str) -> PydanticCustomError:
+    """What a validator raises: `code` and `detail` become a `Refusal` at the field's place."""
+    return PydanticCustomError(code, detail)
+
+
+class RequestRefusedError(RelayError):
+    """The request breaks the rules; `refusals` holds every reason, in document order."""
+
+    def __init__(self, refusals: Sequence[Refusal]) -> None:
+        """Keep the reasons; the exception's own text holds their codes only."""
+        super().__init__(", ".join(f"{refusal.pointer} {refusal.code}" for refusal in refusals))
+        self.refusals = tuple(refusals)

@@ -1,0 +1,381 @@
+"""The use case: one request in, every recipient once or somebody is told why not."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from enum import Enum
+from typing import NamedTuple
+
+from smsrelay import identity, life
+from smsrelay.errors import (
+    KeyReusedError,
+    NotFoundError,
+    NothingStoredError,
+    QueueUnavailableError,
+)
+from smsrelay.outcome import Kind, Outcome
+from smsrelay.ports import (
+    Clock,
+    Counter,
+    DeadLetters,
+    Deadline,
+    Ledger,
+    RefusedMessage,
+    RetryQueue,
+    Upstream,
+)
+from smsrelay.redaction import redact
+from smsrelay.refusals import Refusal
+from smsrelay.request import MessageRequest
+from smsrelay.retry import wait_seconds
+from smsrelay.send import OnUnknown, Send, SendKey, Status
+from smsrelay.translation import calls_of
+
+logger = logging.getLogger(__name__)
+
+RESERVE = 5.0
+"""Seconds of an invocation that are kept to store the result and to hand over."""
+SHORTEST_CALL = 1.0
+"""Seconds below which no call of the upstream is begun: it could only end as unknown."""
+SKEW = 30.0
+"""Seconds by which the clocks of two functions may differ; a lease outlives its process by them."""
+OVERDUE = 60.0
+"""Seconds after which a queued send's message must have come; else a replay enqueues it again."""
+
+
+class When(Enum):
+    """When the calls of a request are made."""
+
+    NOW = "now"  # all of them, side by side
+    LONE_NOW = "lone-now"  # a lone one; several spread over the workers
+    LATER = "later"  # by the workers
+
+
+class Policy(NamedTuple):
+    """The numbers that a deployment chooses."""
+
+    max_attempts: int
+    upstream_timeout: float
+    concurrent_sends: int
+
+
+class Posted(NamedTuple):
+    """A request, and whose it is: `template` is the upstream's message id that it stands for."""
+
+    request: MessageRequest
+    template: str
+    client: str
+    key: str | None
+
+
+class Message(NamedTuple):
+    """A message as its sends are now; `replayed` if this request was not the one that made it."""
+
+    id: str
+    sends: Sequence[Send]
+    replayed: bool = False
+
+
+class Relay:
+    """Validated requests in, ledger and upstream behind. Safe to be used by several threads."""
+
+    def __init__(  # noqa: PLR0913 - one argument for each port
+        self,
+        *,
+        ledger: Ledger,
+        upstream: Upstream,
+        queue: RetryQueue,
+        dead_letters: DeadLetters,
+        counter: Counter,
+        clock: Clock,
+        random: Clock,
+        policy: Policy,
+    ) -> None:
+        """Take the ports; `random` gives numbers between 0 and 1."""
+        self._ledger = ledger
+        self._upstream = upstream
+        self._queue = queue
+        self._dead_letters = dead_letters
+        self._counter = counter
+        self._clock = clock
+        self._random = random
+        self._policy = policy
+
+    def submit(self, posted: Posted, deadline: Deadline, when: When) -> Message:
+        """Store the sends of a request, and make their calls now or leave them to the workers.
+
+        What is `queued` in the result has to be handed over by the caller (`hand_over`).
+
+        Raises:
+            RequestRefusedError: the request is too large to be stored.
+            NothingStoredError: the ledger is out of reach; nothing was sent.
+            KeyReusedError: the key belongs to another request.
+        """
+        now = self._clock()
+        sends = _plan(posted, now)
+        message_id, _ = sends[0].key
+        at_once = len(sends) == 1 and when is not When.LATER
+        if at_once:
+            # One write instead of two: the put that stores a lone send claims it, too.
+            sends = [life.started(sends[0], now, self._lease(now, deadline))]
+        creation = self._ledger.create(sends)
+        if not creation.created:
+            return self._replay(message_id, creation.sends, sends[0].fingerprint)
+        if at_once:
+            sends = [self._call(sends[0], deadline)]
+        elif when is When.NOW:
+            sends = self._attempt_all(sends, deadline)
+        return Message(message_id, sends)
+
+    def attempt(self, key: SendKey, deadline: Deadline) -> Send:
+        """Claim a queued send that is due, and make its call; else say how it stands.
+
+        Raises:
+            NotFoundError: there is no such send.
+            NothingStoredError: the ledger is out of reach; nothing was sent.
+        """
+        now = self._clock()
+        claim = self._ledger.claim(
+            key,
+            owner=identity.new_message_id(),
+            now=now,
+            lease_until=self._lease(now, deadline),
+        )
+        if claim is None:
+            raise NotFoundError(str(key))
+        if claim.won:
+            return self._call(claim.send, deadline)
+        return self._settle_lapsed(claim.send)
+
+    def hand_over(self, sends: Iterable[Send]) -> None:
+        """Put what is queued into the queue, to be tried when it is due.
+
+        Raises:
+            QueueUnavailableError: the queue did not take all of it.
+        """
+        now = self._clock()
+        waits = {
+            send.key: max(0.0, send.due_at - now) for send in sends if send.status is Status.QUEUED
+        }
+        if waits:
+            self._queue.put(waits)
+
+    def hand_over_overdue(self, sends: Iterable[Send]) -> None:
+        """Put queued sends into the queue again whose message should have come long ago.
+
+        Raises:
+            QueueUnavailableError: the queue did not take all of it.
+        """
+        now = self._clock()
+        self.hand_over(send for send in sends if send.due_at + OVERDUE <= now)
+
+    def withdraw(self, sends: Iterable[Send]) -> None:
+        """Give up what is queued and could not be handed over, since its caller will repeat it."""
+        for send in sends:
+            if send.status is Status.QUEUED:
+                after = replace(send, status=Status.FAILED, reason="not-queued", body=None)
+                self._store(send, after)
+
+    def read(self, message_id: str, client: str) -> Message | RefusedMessage:
+        """A client's own message.
+
+        Raises:
+            NotFoundError: there is none, or it is another client's.
+        """
+        sends = self._ledger.read(message_id)
+        if sends:
+            if sends[0].client == client:
+                return Message(message_id, sends)
+            raise NotFoundError(message_id)
+        refused = self._ledger.read_refusal(message_id)
+        if refused is None or refused.client != client:
+            raise NotFoundError(message_id)
+        return refused
+
+    def find(self, token_id: str, client: str) -> SendKey:
+        """The send that a tokenId of the client's belongs to.
+
+        Raises:
+            NotFoundError: there is none, or it is another client's.
+        """
+        key = self._ledger.find_token(token_id)
+        if key is None:
+            raise NotFoundError(token_id)
+        self.read(key.message_id, client)
+        return key
+
+    def bury(
+        self, body: str, *, client: str, key: str, refusals: Sequence[Refusal], reason: str
+    ) -> None:
+        """Record that a body from the queue can never work, and keep it where a person looks.
+
+        Raises:
+            NothingStoredError, QueueUnavailableError: it has to be tried again.
+        """
+        message_id = identity.message_id(client, key)
+        self._ledger.record_refusal(message_id, client, refusals, self._clock())
+        codes = sorted({refusal.code for refusal in refusals})
+        logger.warning(
+            "refused a message from the queue",
+            extra={"message_id": message_id, "client": client, "reason": reason, "codes": codes},
+        )
+        self._counter.count("MessagesRefused")
+        self._dead_letters.put(
+            body,
+            {
+                "reason": reason,
+                "errors": ", ".join(f"{entry.pointer} {entry.code}" for entry in refusals),
+                "messageId": message_id,
+                "client": client,
+            },
+        )
+
+    def _lease(self, now: float, deadline: Deadline) -> float:
+        """When this invocation is dead for certain, by anybody's clock."""
+        return now + max(0.0, deadline()) + SKEW
+
+    def _attempt_all(self, sends: Sequence[Send], deadline: Deadline) -> list[Send]:
+        """Make the calls side by side; what there is no time for stays queued."""
+
+        def attempt(send: Send) -> Send:
+            if deadline() < RESERVE + SHORTEST_CALL:
+                return send
+            try:
+                return self.attempt(send.key, deadline)
+            except NothingStoredError:
+                return send
+
+        with ThreadPoolExecutor(self._policy.concurrent_sends) as pool:
+            return list(pool.map(attempt, sends))
+
+    def _call(self, send: Send, deadline: Deadline) -> Send:
+        """Call the upstream for a send that is claimed, and store what became of it."""
+        timeout = min(self._policy.upstream_timeout, deadline() - RESERVE)
+        if timeout < SHORTEST_CALL:
+            outcome = Outcome(Kind.NOT_SENT, "out-of-time")
+        else:
+            outcome = self._upstream.send(send.template, send.body or "", timeout)
+            outcome = outcome._replace(errors=redact(outcome.errors, send.body or ""))
+        after = life.ended(
+            send,
+            outcome,
+            now=self._clock(),
+            wait=wait_seconds(outcome, send.attempts, self._random),
+            max_attempts=self._policy.max_attempts,
+        )
+        self._report(after, outcome)
+        self._store(send, after)
+        if after.status is Status.FAILED:
+            self._give_up(after)
+        return after
+
+    def _report(self, send: Send, outcome: Outcome) -> None:
+        self._counter.count(f"Sends{send.status.value.capitalize()}")
+        if send.status is Status.ACCEPTED and send.token_id is None:
+            self._counter.count("TokensMissing")
+        level = {
+            Status.ACCEPTED: logging.INFO if send.token_id else logging.WARNING,
+            Status.UNKNOWN: logging.ERROR,
+            Status.FAILED: logging.ERROR,
+        }.get(send.status, logging.WARNING)
+        logger.log(
+            level,
+            "send %s",
+            send.status.value,
+            extra={
+                "send": str(send.key),
+                "client": send.client,
+                "attempt": send.attempts,
+                "recipients": send.recipients,
+                "reason": outcome.reason,
+                "upstream_status": outcome.status,
+            },
+        )
+
+    def _store(self, before: Send, after: Send) -> None:
+        """Write a result; if that can't be done, the log is where it can be put back from."""
+        try:
+            if self._ledger.settle(before, after):
+                return
+            problem = "changed meanwhile"
+        except NothingStoredError:
+            problem = "out of reach"
+        self._counter.count("ResultsNotStored")
+        logger.error(
+            "result not stored, put it back: the ledger is %s",
+            problem,
+            extra={
+                "send": str(after.key),
+                "status": after.status.value,
+                "token_id": after.token_id,
+                "reason": after.reason,
+            },
+        )
+
+    def _give_up(self, send: Send) -> None:
+        try:
+            self._dead_letters.put(
+                reference_body(send.key),
+                {
+                    "reason": "attempts-used-up",
+                    "errors": send.reason or "",
+                    "messageId": send.key.message_id,
+                    "client": send.client,
+                },
+            )
+        except QueueUnavailableError:
+            logger.exception("failed send not in the dead-letter queue", extra={"send": send.key})
+
+    def _replay(self, message_id: str, existing: Sequence[Send], fingerprint: str) -> Message:
+        if existing[0].fingerprint != fingerprint:
+            raise KeyReusedError(message_id)
+        sends = [self._settle_lapsed(send) for send in self._ledger.read(message_id)]
+        return Message(message_id, sends, replayed=True)
+
+    def _settle_lapsed(self, send: Send) -> Send:
+        now = self._clock()
+        if not life.has_lapsed(send, now):
+            return send
+        after = life.lapsed(send, now=now, max_attempts=self._policy.max_attempts)
+        if self._ledger.settle(send, after):
+            self._report(after, Outcome(Kind.UNKNOWN, "lease-expired"))
+            return after
+        # Somebody else was quicker, and knows more.
+        return next(
+            entry for entry in self._ledger.read(send.key.message_id) if entry.key == send.key
+        )
+
+
+def _plan(posted: Posted, now: float) -> list[Send]:
+    """The sends of a request, all of them queued."""
+    request = posted.request
+    if posted.key:
+        message_id = identity.message_id(posted.client, posted.key)
+    else:
+        message_id = identity.new_message_id()
+    fingerprint, owner = request.fingerprint(), identity.new_message_id()
+    return [
+        Send(
+            key=SendKey(message_id, n),
+            client=posted.client,
+            template=posted.template,
+            recipients=call.recipients,
+            status=Status.QUEUED,
+            on_unknown=OnUnknown(request.on_unknown),
+            fingerprint=fingerprint,
+            created_at=now,
+            updated_at=now,
+            due_at=now,
+            owner=owner,
+            body=call.body,
+            reference=request.reference,
+        )
+        for n, call in enumerate(calls_of(request, datetime.fromtimestamp(now, UTC)), start=1)
+    ]
+
+
+def reference_body(key: SendKey) -> str:
+    """The body of a queue message that names a send of the ledger."""
+    return f'{{"send":{{"id":"{key.message_id}","n":{key.n}}}}}'

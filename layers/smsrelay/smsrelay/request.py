@@ -1,0 +1,323 @@
+"""The simplified JSON: its fields, its rules, and every reason to refuse it."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from decimal import Decimal
+from functools import cache
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic.alias_generators import to_camel
+from pydantic_core import ErrorDetails
+
+from smsrelay import refusals, schedule
+from smsrelay.decoding import Document
+from smsrelay.mobile import digits_of
+from smsrelay.refusals import Refusal, RequestRefusedError, invalid, pointer
+
+MAX_SENDS = 100
+"""The most sends that one request may become."""
+RECIPIENTS_PER_SEND = 250
+"""The most recipients of one send: documented for Subscribers, safe for mobileNumbers (API.md)."""
+MAX_RECIPIENTS = MAX_SENDS * RECIPIENTS_PER_SEND
+
+_MESSAGE_ID = re.compile(r"[A-Za-z0-9_-]+={0,2}")
+_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
+
+
+def _given(value: object) -> object:
+    """A field that stands there has a value: what is not meant is left out."""
+    if value is None:
+        raise invalid("wrong-type", "It must not be null. Leave the field out instead.")
+    return value
+
+
+def _message(value: str) -> str:
+    if not _MESSAGE_ID.fullmatch(value):
+        raise invalid("invalid-message-id", refusals.MESSAGE_ID)
+    return value
+
+
+def _text(value: str) -> str:
+    if not value.strip():
+        raise invalid("blank-text", refusals.BLANK_TEXT)
+    return value
+
+
+def _keyword(value: str) -> str:
+    if not value.strip():
+        raise invalid("keyword-missing", refusals.KEYWORD_MISSING)
+    return value
+
+
+def _subscriber_key(value: str) -> str:
+    if not value.strip():
+        raise invalid("incomplete-subscriber", refusals.INCOMPLETE_SUBSCRIBER)
+    return value
+
+
+def _url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme.lower() in {"http", "https"} and parts.hostname
+        _ = parts.port  # raises for a port that is none
+    except ValueError:
+        usable = None
+    if not usable or not value.isprintable() or " " in value:
+        raise invalid("invalid-url", "It must be an http or https URL.")
+    return value
+
+
+def _moment(value: object) -> object:
+    return schedule.instant(value) if isinstance(value, str) else _given(value)
+
+
+def _reference(value: str) -> str:
+    if not value.strip():
+        raise invalid("blank", "It must not be blank.")
+    return value
+
+
+def idempotency_key(value: str) -> str:
+    """The key as it was given, if it is one: 1 to 255 printable ASCII characters.
+
+    Raises:
+        PydanticCustomError: `invalid-idempotency-key`.
+    """
+    if not _KEY.fullmatch(value) or len(value) > 255:  # noqa: PLR2004 - said in the next line
+        raise invalid("invalid-idempotency-key", "It must be 1 to 255 printable ASCII characters.")
+    return value
+
+
+def _attribute(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str | int):
+        return str(value)
+    if isinstance(value, Decimal) and value.is_finite():
+        return str(value)
+    raise invalid("wrong-type", "It must be a string, a number or a boolean.")
+
+
+def _recipient_kind(value: object) -> str | None:
+    if isinstance(value, str):
+        return "number"
+    return "subscriber" if isinstance(value, dict | Subscriber) else None
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        strict=True,
+    )
+
+
+Mobile = Annotated[str, AfterValidator(digits_of)]
+
+
+class Subscriber(_Model):
+    """A recipient who is more than a number: a contact with attributes for personalisation."""
+
+    mobile: Mobile
+    key: Annotated[str, Field(max_length=254), AfterValidator(_subscriber_key)]
+    attributes: dict[
+        Annotated[str, Field(min_length=1)], Annotated[str, BeforeValidator(_attribute)]
+    ] = Field(default_factory=dict)
+
+
+Recipient = Annotated[
+    Annotated[Mobile, Tag("number")] | Annotated[Subscriber, Tag("subscriber")],
+    Discriminator(
+        _recipient_kind,
+        custom_error_type="wrong-type",
+        custom_error_message="It must be a number as a string, or a subscriber as an object.",
+    ),
+]
+
+
+class QuietHours(_Model):
+    """No delivery between `start` and `end`, in the local time of a zone or an offset."""
+
+    start: Annotated[str, AfterValidator(schedule.time_of_day)]
+    end: Annotated[str, AfterValidator(schedule.time_of_day)]
+    timezone: Annotated[str | None, BeforeValidator(_given), AfterValidator(schedule.zone)] = None
+    utc_offset: Annotated[
+        str | None, BeforeValidator(_given), AfterValidator(schedule.utc_offset)
+    ] = None
+
+
+class MessageRequest(_Model):
+    """One message to one or more recipients: the JSON that internal systems post."""
+
+    message: Annotated[str, Field(max_length=512), AfterValidator(_message)]
+    to: Annotated[list[Recipient], Field(min_length=1)]
+    text: Annotated[str | None, BeforeValidator(_given), AfterValidator(_text)] = None
+    subscribe: Annotated[bool | None, BeforeValidator(_given)] = None
+    resubscribe: Annotated[bool | None, BeforeValidator(_given)] = None
+    keyword: Annotated[
+        str | None, BeforeValidator(_given), Field(max_length=100), AfterValidator(_keyword)
+    ] = None
+    send_at: Annotated[datetime | None, BeforeValidator(_moment)] = None
+    quiet_hours: Annotated[QuietHours | None, BeforeValidator(_given)] = None
+    media_url: Annotated[
+        str | None, BeforeValidator(_given), Field(max_length=2048), AfterValidator(_url)
+    ] = None
+    reference: Annotated[
+        str | None, BeforeValidator(_given), Field(max_length=256), AfterValidator(_reference)
+    ] = None
+    on_unknown: Literal["hold", "resend"] = "hold"
+    idempotency_key: Annotated[
+        str | None, BeforeValidator(_given), AfterValidator(idempotency_key)
+    ] = None
+
+    def fingerprint(self) -> str:
+        """What tells two requests under one idempotency key apart: a hash of all that matters.
+
+        Order of fields, spacing and ways to write a number don't count; defaults don't either.
+        """
+        meaning = self.model_dump(mode="json", exclude_defaults=True, exclude={"idempotency_key"})
+        canonical = json.dumps(meaning, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def parse(document: Document) -> MessageRequest:
+    """The request in a decoded document.
+
+    Raises:
+        RequestRefusedError: with every reason at once, not the first only.
+    """
+    found = list(document.refusals)
+    recipients: Iterable[tuple[int, str | Subscriber]]
+    request = None
+    try:
+        request = MessageRequest.model_validate(document.value)
+        recipients = enumerate(request.to)
+    except ValidationError as error:
+        found += [
+            _refusal(detail) for detail in error.errors(include_url=False, include_input=False)
+        ]
+        recipients = _sound_recipients(document.value)
+    if isinstance(document.value, dict):
+        found += _across_fields(document.value)
+    found += _across_recipients(recipients)
+    if found or request is None:
+        raise RequestRefusedError(list(dict.fromkeys(found)))
+    return request
+
+
+_CODES = {
+    "missing": ("missing", "The field is required."),
+    "extra_forbidden": ("unknown-field", "There is no such field."),
+    "string_type": ("wrong-type", "It must be a string."),
+    "bool_type": ("wrong-type", "It must be true or false."),
+    "list_type": ("wrong-type", "It must be an array."),
+    "dict_type": ("wrong-type", "It must be an object."),
+    "datetime_type": ("wrong-type", "It must be a string."),
+    "model_type": ("wrong-type", "It must be an object."),
+    "model_attributes_type": ("wrong-type", "It must be an object."),
+    "string_unicode": (
+        "invalid-character",
+        "A NUL character or half a surrogate pair stands here.",
+    ),
+    "string_too_short": ("blank", "It must not be blank."),
+    "too_short": ("no-recipients", refusals.NO_RECIPIENTS),
+    "literal_error": ("invalid-value", "It must be one of: hold, resend."),
+}
+_KINDS = {"number", "subscriber"}  # pydantic puts the tag of a recipient into its path
+
+
+def _refusal(error: ErrorDetails) -> Refusal:
+    path = tuple(
+        step
+        for n, step in enumerate(error["loc"])
+        if not (step in _KINDS and n == 2 and error["loc"][0] == "to")  # noqa: PLR2004 - to, 0, tag
+        and step != "[key]"
+    )
+    kind = error["type"]
+    if kind == "missing" and len(path) > 1 and path[0] == "to":
+        return Refusal(pointer(path), "incomplete-subscriber", refusals.INCOMPLETE_SUBSCRIBER)
+    if kind == "string_too_long":
+        most = error.get("ctx", {}).get("max_length")
+        return Refusal(pointer(path), "too-long", f"It must have at most {most} characters.")
+    code, detail = _CODES.get(kind, (kind, error["msg"]))
+    return Refusal(pointer(path), code, detail)
+
+
+def _across_fields(raw: Mapping[str, Any]) -> Iterator[Refusal]:
+    """The rules between fields, read off the raw document: they hold whatever else is wrong."""
+    flags = [raw.get("subscribe", False), raw.get("resubscribe", False)]
+    if True in flags and "keyword" not in raw:
+        yield Refusal("/keyword", "keyword-missing", refusals.KEYWORD_MISSING)
+    if flags == [False, False] and "keyword" in raw:
+        yield Refusal("/keyword", "keyword-not-needed", refusals.KEYWORD_NOT_NEEDED)
+    window = raw.get("quietHours")
+    if isinstance(window, dict):
+        zones = [name for name in ("timezone", "utcOffset") if name in window]
+        if not zones:
+            yield Refusal(
+                "/quietHours", "zone-missing", "Quiet hours need a timezone or a utcOffset."
+            )
+        if len(zones) > 1:
+            yield Refusal(
+                "/quietHours", "zone-ambiguous", "Give a timezone or a utcOffset, not both."
+            )
+        if "start" in window and window["start"] == window.get("end"):
+            yield Refusal(
+                "/quietHours/end", "empty-window", "Quiet hours must not end when they start."
+            )
+
+
+def _across_recipients(recipients: Iterable[tuple[int, str | Subscriber]]) -> Iterator[Refusal]:
+    """The same number twice is one recipient, unless the two differ: which one is meant?"""
+    first: dict[str, tuple[int, str | Subscriber]] = {}
+    for n, recipient in recipients:
+        number = recipient if isinstance(recipient, str) else recipient.mobile
+        at, other = first.setdefault(number, (n, recipient))
+        if other != recipient:
+            yield Refusal(
+                pointer(("to", n)),
+                "conflicting-recipients",
+                f"The same number stands at /to/{at} with another key or other attributes.",
+            )
+    numbers = sum(isinstance(recipient, str) for _, recipient in first.values())
+    if sends_of(numbers) + sends_of(len(first) - numbers) > MAX_SENDS:
+        yield Refusal(
+            "/to", "too-many-recipients", f"A request holds at most {MAX_RECIPIENTS} recipients."
+        )
+
+
+def sends_of(recipients: int) -> int:
+    """How many sends so many recipients of one kind need."""
+    return -(-recipients // RECIPIENTS_PER_SEND)
+
+
+def _sound_recipients(raw: object) -> Iterator[tuple[int, str | Subscriber]]:
+    """The recipients of a refused request that are right by themselves."""
+    entries = raw.get("to") if isinstance(raw, dict) else None
+    for n, entry in enumerate(entries if isinstance(entries, list) else ()):
+        try:
+            yield n, _recipient_adapter().validate_python(entry)
+        except ValidationError:
+            continue
+
+
+@cache
+def _recipient_adapter() -> TypeAdapter[str | Subscriber]:
+    return TypeAdapter(Recipient)

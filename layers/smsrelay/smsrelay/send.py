@@ -1,0 +1,77 @@
+"""A send: one call of the upstream for one message, and how far it has come."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Status(StrEnum):
+    """Where a send is in its life (docs/promise.md draws it)."""
+
+    QUEUED = "queued"
+    SENDING = "sending"
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    UNKNOWN = "unknown"
+    FAILED = "failed"
+
+
+class OnUnknown(StrEnum):
+    """What the caller wants when nobody can know whether a send went out."""
+
+    HOLD = "hold"
+    RESEND = "resend"
+
+
+class SendKey(NamedTuple):
+    """Which send: the id of its message, and its number from 1."""
+
+    message_id: str
+    n: int
+
+    def __str__(self) -> str:
+        """As it stands in logs."""
+        return f"{self.message_id}/{self.n}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Send:
+    """One item of the ledger. Times are seconds since the epoch."""
+
+    key: SendKey
+    client: str
+    template: str
+    """The encoded message id of the upstream, which stands in the path of the call."""
+    recipients: int
+    status: Status
+    on_unknown: OnUnknown
+    fingerprint: str
+    created_at: float
+    updated_at: float
+    due_at: float
+    """When it may be tried again (queued), or when the lease of its sender ends (sending)."""
+    owner: str
+    """Who wrote it last: a write that is repeated after a lost answer finds itself."""
+    attempts: int = 0
+    body: str | None = None
+    """The JSON to send; gone when the send has ended."""
+    token_id: str | None = None
+    reason: str | None = None
+    errors: tuple[str, ...] = ()
+    reference: str | None = None
+
+
+def message_status(statuses: Collection[Status]) -> str:
+    """What a message's sends are together: their common status, or one word for the mixture.
+
+    `unknown` outranks everything, since somebody has to act; a mixture is `partial`.
+    """
+    if Status.UNKNOWN in statuses:
+        return Status.UNKNOWN
+    distinct = set(statuses)
+    if len(distinct) == 1:
+        return distinct.pop()
+    if distinct <= {Status.QUEUED, Status.SENDING}:
+        return Status.QUEUED
+    return "partial"
