@@ -42,7 +42,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     try:
         return app.resolve(event, context)
     finally:
-        parts.metrics.flush_metrics()
+        parts.counter.flush()
 
 
 def _headers() -> dict[str, str]:

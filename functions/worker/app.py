@@ -20,7 +20,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         with ThreadPoolExecutor(parts.settings.concurrent_sends) as pool:
             done = list(pool.map(lambda record: _work(parts, record, context), records))
     finally:
-        parts.metrics.flush_metrics()
+        parts.counter.flush()
     return {
         "batchItemFailures": [
             {"itemIdentifier": record["messageId"]}

@@ -38,8 +38,13 @@ class Parts(NamedTuple):
     http_api: HttpApi
     intake: Intake
     queue: SqsRetryQueue
-    metrics: Metrics
+    counter: MetricsCounter
     logger: Logger
+    http: httpx.Client
+
+    def close(self) -> None:
+        """Close the connections to the upstream."""
+        self.http.close()
 
 
 @cache
@@ -56,20 +61,21 @@ def build(environment: Mapping[str, str]) -> Parts:
     """
     settings = Settings.from_environment(environment)
     # The logger of the whole package: modules log through the standard library to its children.
-    logger, metrics = Logger(service="smsrelay"), Metrics()
+    logger, counter = Logger(service="smsrelay"), MetricsCounter(Metrics())
     session = boto3.Session()
     sqs = session.client("sqs", config=_AWS)
     queue = SqsRetryQueue(sqs, settings.queue_url)
+    http = httpx.Client(
+        follow_redirects=False,
+        trust_env=False,
+        limits=httpx.Limits(max_connections=settings.concurrent_sends * 2),
+    )
     relay = Relay(
         ledger=DynamoDbLedger(
             session.client("dynamodb", config=_AWS), settings.table_name, settings.retention_days
         ),
         upstream=MobileConnect(
-            httpx.Client(
-                follow_redirects=False,
-                trust_env=False,
-                limits=httpx.Limits(max_connections=settings.concurrent_sends * 2),
-            ),
+            http,
             SecretTokenSource(
                 session.client("secretsmanager", config=_AWS),
                 settings.token_secret_arn,
@@ -80,7 +86,7 @@ def build(environment: Mapping[str, str]) -> Parts:
         ),
         queue=queue,
         dead_letters=SqsDeadLetters(sqs, settings.dead_letter_queue_url),
-        counter=MetricsCounter(metrics),
+        counter=counter,
         clock=time.time,
         random=random.random,
         policy=Policy(
@@ -95,6 +101,7 @@ def build(environment: Mapping[str, str]) -> Parts:
         HttpApi(relay, catalogue=catalogue, clock=time.time),
         Intake(relay, catalogue=catalogue, default_client=settings.default_client, clock=time.time),
         queue,
-        metrics,
+        counter,
         logger,
+        http,
     )

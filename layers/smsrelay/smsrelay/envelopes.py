@@ -7,7 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from smsrelay.decoding import Document, decode
 from smsrelay.refusals import Refusal, RequestRefusedError, pointer
-from smsrelay.request import idempotency_key
+from smsrelay.request import checked_key
 from smsrelay.send import SendKey
 
 KEY_ATTRIBUTE, CLIENT_ATTRIBUTE = "Idempotency-Key", "client"
@@ -82,7 +82,7 @@ def open_envelope(delivery: Delivery, default_client: str) -> Letter | SendKey:
 
 def _checked(key: str) -> str:
     try:
-        return idempotency_key(key)
+        return checked_key(key)
     except PydanticCustomError as error:
         raise RequestRefusedError(
             [Refusal(pointer(("idempotencyKey",)), error.type, error.message())]

@@ -18,7 +18,7 @@ from smsrelay.errors import (
 )
 from smsrelay.ports import Clock, Deadline
 from smsrelay.relay import Message, Posted, Relay, When
-from smsrelay.request import idempotency_key, parse
+from smsrelay.request import checked_key, parse
 from smsrelay.send import Status
 
 logger = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ def _key(headers: Mapping[str, str]) -> str | None:
     if len(given) > 1 and given.startswith(quote) and given.endswith(quote):
         given = given[1:-1]
     try:
-        return idempotency_key(given)
+        return checked_key(given)
     except PydanticCustomError as error:
         raise InvalidHeaderError(f"Idempotency-Key: {error.message()}") from None
 

@@ -92,7 +92,7 @@ def _reference(value: str) -> str:
     return value
 
 
-def idempotency_key(value: str) -> str:
+def checked_key(value: str) -> str:
     """The key as it was given, if it is one: 1 to 255 printable ASCII characters.
 
     Raises:
@@ -183,9 +183,9 @@ class MessageRequest(_Model):
         str | None, BeforeValidator(_given), Field(max_length=256), AfterValidator(_reference)
     ] = None
     on_unknown: Literal["hold", "resend"] = "hold"
-    idempotency_key: Annotated[
-        str | None, BeforeValidator(_given), AfterValidator(idempotency_key)
-    ] = None
+    idempotency_key: Annotated[str | None, BeforeValidator(_given), AfterValidator(checked_key)] = (
+        None
+    )
 
     def fingerprint(self) -> str:
         """What tells two requests under one idempotency key apart: a hash of all that matters.
@@ -253,7 +253,7 @@ def _refusal(error: ErrorDetails) -> Refusal:
     kind = error["type"]
     if kind == "missing" and len(path) > 1 and path[0] == "to":
         return Refusal(pointer(path), "incomplete-subscriber", refusals.INCOMPLETE_SUBSCRIBER)
-    if kind == "string_too_long":
+    if kind in {"string_too_long", "too_long"}:
         most = error.get("ctx", {}).get("max_length")
         return Refusal(pointer(path), "too-long", f"It must have at most {most} characters.")
     code, detail = _CODES.get(kind, (kind, error["msg"]))

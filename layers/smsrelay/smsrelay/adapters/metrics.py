@@ -10,7 +10,7 @@ class MetricsCounter:
     """The `Counter` port."""
 
     def __init__(self, metrics: Metrics) -> None:
-        """`metrics` is flushed by whoever handles the invocation."""
+        """Whoever handles the invocation flushes at its end."""
         self._metrics = metrics
         self._lock = threading.Lock()  # the sends of a batch run in threads
 
@@ -18,3 +18,8 @@ class MetricsCounter:
         """Add to a count of this invocation."""
         with self._lock:
             self._metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
+
+    def flush(self) -> None:
+        """Print this invocation's counts, if there are any: CloudWatch reads them off the log."""
+        if self._metrics.metric_set:  # Powertools warns of an empty set
+            self._metrics.flush_metrics()

@@ -1,0 +1,256 @@
+"""The magic values: each one through HTTP, and the page that documents them."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from local import simulator as package
+from local.simulator import Simulator, magic, wording
+from local.simulator.faults import Then
+from local.simulator.validation import encode_message_id
+
+TOKEN = "a-known-token"
+NUMBER = "13175550100"
+BODY = {"mobileNumbers": [NUMBER]}
+README = Path(package.__file__).with_name("README.md")
+FAULTS = {first: row for first, row in magic.MESSAGES.items() if row.then is not None}
+REFUSALS = {first: row for first, row in magic.MESSAGES.items() if row.refusals}
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Simulator]:
+    with Simulator(access_tokens=[TOKEN]) as simulator:
+        yield simulator
+
+
+@pytest.fixture(scope="module")
+def client(running: Simulator) -> Iterator[httpx.Client]:
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    with httpx.Client(base_url=running.url, headers=headers, trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture
+def simulator(running: Simulator) -> Simulator:
+    running.reset()
+    return running
+
+
+def path(first: int, last: int = 0, middle: int = magic.SEND_PART) -> str:
+    return f"/sms/v1/messageContact/{encode_message_id(first, middle, last)}"
+
+
+def heard(client: httpx.Client, method: str, address: str, **options: Any) -> int | None:
+    """The status, or None when the call ended without an answer."""
+    try:
+        return client.request(method, address, **options).status_code
+    except httpx.TransportError:
+        return None
+
+
+def patience(then: Then) -> httpx.Timeout:
+    return httpx.Timeout(5, read=0.15) if "hang" in then.value else httpx.Timeout(5)
+
+
+@pytest.mark.parametrize("first", REFUSALS)
+def test_magic_messages_give_every_documented_refusal(
+    simulator: Simulator, client: httpx.Client, first: int
+) -> None:
+    for _ in range(2):
+        response = client.post(f"{path(first)}/send", json=BODY)
+
+        assert response.status_code == 400
+        errors = response.json()["errors"]
+        assert len(errors) == len(REFUSALS[first].refusals)
+        for text, error in zip(REFUSALS[first].refusals, errors, strict=True):
+            assert re.fullmatch(re.escape(text).replace(r"\{0\}", ".+"), error)
+    assert simulator.sent() == []
+
+
+def test_a_refusal_names_what_the_caller_sent(client: httpx.Client) -> None:
+    body = {**BODY, "Subscribe": True, "keyword": "JOINSMS"}
+    unknown = client.post(f"{path(940001)}/send", json=body)
+    several = client.post(f"{path(940020)}/send", json=body)
+
+    encoded = encode_message_id(940001, 78, 0)
+    assert unknown.json() == {"errors": [f"Message id {encoded} is not valid."]}
+    assert several.json() == {
+        "errors": [
+            f"{NUMBER} is not a numeric string",
+            "Keyword JOINSMS is invalid for the code on the message.",
+        ]
+    }
+
+
+def test_a_blank_message_is_cured_by_a_text(simulator: Simulator, client: httpx.Client) -> None:
+    override = {**BODY, "Override": True, "messageText": "Hello"}
+
+    assert client.post(f"{path(940009)}/send", json=BODY).status_code == 400
+    assert client.post(f"{path(940009)}/send", json=override).status_code == 202
+    assert len(simulator.sent()) == 1
+
+
+@pytest.mark.parametrize("first", FAULTS)
+def test_magic_messages_give_every_fault_always(
+    simulator: Simulator, client: httpx.Client, first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = FAULTS[first]
+    assert row.then is not None
+    if row.delay_ms:
+        monkeypatch.setattr(magic, "MESSAGES", {first: magic.MagicMessage(then=row.then)})
+    for _ in range(2):
+        status = heard(client, "POST", f"{path(first)}/send", json=BODY, timeout=patience(row.then))
+
+        assert status == int(f"{first}"[1:4]) if status is not None else first < 900100
+        call = simulator.calls()[-1]
+        assert (call["fault"], call["accepted"]) == (row.then.value, row.then.accepts)
+    assert len(simulator.sent()) == (2 if row.then.accepts else 0)
+
+
+@pytest.mark.parametrize("first", FAULTS)
+def test_the_same_faults_on_the_deliveries(
+    simulator: Simulator, client: httpx.Client, first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = FAULTS[first]
+    assert row.then is not None
+    if row.delay_ms:
+        monkeypatch.setattr(magic, "MESSAGES", {first: magic.MagicMessage(then=row.then)})
+    address = path(first, 1, magic.DELIVERIES_PART)
+    token_id = client.post(f"{address}/send", json=BODY).json()["tokenId"]
+
+    heard(client, "GET", f"{address}/deliveries/{token_id}", timeout=patience(row.then))
+    second = heard(client, "GET", f"{address}/deliveries/{token_id}")
+
+    assert [call["fault"] for call in simulator.calls()] == [None, row.then.value, None]
+    assert second == 200
+
+
+@pytest.mark.parametrize(
+    ("last", "statuses"),
+    [
+        (0, [429, 429, 429, 429]),
+        (1, [429, 202, 429, 202]),
+        (3, [429, 429, 429, 202]),
+    ],
+)
+def test_the_last_part_says_how_often(
+    simulator: Simulator, client: httpx.Client, last: int, statuses: list[int]
+) -> None:
+    address = f"{path(942901, last)}/send"
+
+    assert [client.post(address, json=BODY).status_code for _ in statuses] == statuses
+    assert len(simulator.sent()) == statuses.count(202)
+
+
+def test_once_counts_for_each_list_of_recipients(
+    simulator: Simulator, client: httpx.Client
+) -> None:
+    address = f"{path(950001, 1)}/send"
+    other = "13175550101"
+    bodies: list[dict[str, object]] = [
+        {"mobileNumbers": [NUMBER, other]},
+        {"mobileNumbers": [NUMBER]},
+        {"mobileNumbers": [other, NUMBER], "Override": True, "messageText": "again"},
+        {"mobileNumbers": [NUMBER]},
+    ]
+
+    statuses = [client.post(address, json=body).status_code for body in bodies]
+
+    assert statuses == [500, 500, 202, 202]
+    assert len(simulator.sent()) == 2
+
+
+def test_a_reset_forgets_what_was_provoked(simulator: Simulator, client: httpx.Client) -> None:
+    address = f"{path(950301, 1)}/send"
+
+    assert client.post(address, json=BODY).status_code == 503
+    simulator.reset()
+    assert client.post(address, json=BODY).status_code == 503
+
+
+@pytest.mark.parametrize(("first", "seconds"), [(942901, "5"), (942903, "1"), (950302, "1")])
+def test_the_wait_of_a_magic_message(client: httpx.Client, first: int, seconds: str) -> None:
+    response = client.post(f"{path(first)}/send", json=BODY)
+
+    assert response.headers["Retry-After"] == seconds
+
+
+def test_an_invalid_call_is_refused_before_magic_strikes(
+    simulator: Simulator, client: httpx.Client
+) -> None:
+    response = client.post(f"{path(950001)}/send", json={"mobileNumbers": []})
+
+    assert response.json() == {"errors": [wording.NO_RECIPIENTS]}
+    assert simulator.sent() == []
+
+
+@pytest.mark.parametrize("keyword", ["INVALIDKEYWORD", "InvalidKeyword"])
+def test_magic_keyword(client: httpx.Client, keyword: str) -> None:
+    body = {**BODY, "Subscribe": True, "keyword": keyword}
+    response = client.post("/sms/v1/messageContact/MzA6Nzg6MA/send", json=body)
+
+    assert response.json() == {
+        "errors": [f"Keyword {keyword} is invalid for the code on the message."]
+    }
+
+
+@pytest.mark.parametrize(
+    ("numbers", "errors"),
+    [
+        (["19405550101", NUMBER], [wording.PHONE_INVALID]),
+        (["19405550102", NUMBER], ["19405550102 is not a numeric string"]),
+        (["19405550103"], [wording.NO_VALID_SUBSCRIBERS]),
+        (
+            ["19405550101", "19405550102"],
+            [wording.PHONE_INVALID, "19405550102 is not a numeric string"],
+        ),
+    ],
+)
+def test_magic_numbers_are_refused(
+    client: httpx.Client, numbers: list[str], errors: list[str]
+) -> None:
+    response = client.post(
+        "/sms/v1/messageContact/MzA6Nzg6MA/send", json={"mobileNumbers": numbers}
+    )
+
+    assert response.json() == {"errors": errors}
+
+
+def test_magic_numbers_are_reserved_ones() -> None:
+    numbers = [
+        *magic.NUMBER_CODES,
+        *magic.NUMBER_REFUSALS,
+        magic.NOT_A_SUBSCRIBER,
+        magic.UNSUBSCRIBED,
+    ]
+
+    assert len(set(numbers)) == len(numbers)
+    for number in numbers:
+        assert re.fullmatch(r"1[2-9][0-9]{2}55501[0-9]{2}", number)
+
+
+def test_every_fault_has_a_magic_message() -> None:
+    assert {row.then for row in FAULTS.values()} == set(Then)
+    assert {text for row in REFUSALS.values() for text in row.refusals} == set(wording.DOCUMENTED)
+
+
+def test_the_readme_lists_every_magic_value() -> None:
+    text = README.read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| (9[0-9]{5}) \| `(\S+)` \|", text, flags=re.MULTILINE))
+
+    assert rows == {str(first): encode_message_id(first, 78, 0) for first in magic.MESSAGES}
+    for value in [
+        *magic.KEYWORDS,
+        *magic.CLIENTS,
+        *magic.NUMBER_CODES,
+        *magic.NUMBER_REFUSALS,
+        magic.NOT_A_SUBSCRIBER,
+        magic.UNSUBSCRIBED,
+        *wording.DOCUMENTED,
+        *Then,
+    ]:
+        assert f"`{value}`" in text

@@ -1,0 +1,1 @@
+"""What tests share: fakes, events, and the functions in process."""

@@ -1,0 +1,272 @@
+"""The functions in process: real handlers, AWS by moto, the upstream by the simulator."""
+
+import importlib.util
+import json
+import os
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+from unittest.mock import patch
+
+import boto3
+from moto import mock_aws
+
+from smsrelay import bootstrap
+from tests.support.template import ROOT, properties
+
+REGION = "eu-central-1"
+TABLE = "ledger"
+CLIENT = "key-of-the-shop"
+ACCESS_TOKEN = "first-access-token"
+
+Json = dict[str, Any]
+
+
+class Context:
+    """What a handler uses of Lambda's context; `remaining` seconds can be set by a test."""
+
+    function_name = "function"
+    memory_limit_in_mb = 1024
+    invoked_function_arn = f"arn:aws:lambda:{REGION}:123456789012:function:function"
+
+    def __init__(self, remaining: float = 28.0) -> None:
+        self.aws_request_id = str(uuid.uuid4())
+        self.remaining = remaining
+
+    def get_remaining_time_in_millis(self) -> int:
+        return int(self.remaining * 1000)
+
+
+@dataclass
+class HttpAnswer:
+    status: int
+    headers: Mapping[str, str]
+    body: Json
+
+
+@dataclass
+class Environment:
+    """One relay with its own table and queues."""
+
+    queue_url: str
+    dead_letter_queue_url: str
+    secret: str
+    simulator_url: str
+    api: ModuleType
+    worker: ModuleType
+    clients: dict[str, Any] = field(default_factory=dict)
+
+    def client(self, service: str) -> Any:
+        return self.clients.setdefault(service, boto3.client(service, region_name=REGION))
+
+    def post(
+        self,
+        body: object,
+        *,
+        headers: Mapping[str, str] | None = None,
+        client: str = CLIENT,
+        remaining: float = 28.0,
+    ) -> HttpAnswer:
+        given = {"Content-Type": "application/json", **(headers or {})}
+        text = body if isinstance(body, str) or body is None else json.dumps(body)
+        return self._call("POST", "/messages", given, text, client, remaining)
+
+    def get(self, path: str, *, client: str = CLIENT) -> HttpAnswer:
+        return self._call("GET", path, {}, None, client, 28.0)
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: str | None,
+        client: str,
+        remaining: float,
+    ) -> HttpAnswer:
+        event = json.loads((ROOT / "events/api-post-message.json").read_text())
+        event |= {
+            "httpMethod": method,
+            "path": path,
+            "headers": dict(headers),
+            "multiValueHeaders": {name: [value] for name, value in headers.items()},
+            "body": body,
+            "isBase64Encoded": False,
+        }
+        event["requestContext"] |= {"httpMethod": method, "path": f"/prod{path}"}
+        event["requestContext"]["identity"] |= {"apiKeyId": client}
+        answer = self.api.handler(event, Context(remaining))
+        headers = {
+            name: values[0] for name, values in answer.get("multiValueHeaders", {}).items()
+        } | answer.get("headers", {})
+        return HttpAnswer(answer["statusCode"], headers, json.loads(answer["body"]))
+
+    def work(self, remaining: float = 60.0) -> list[str]:
+        """Let the worker have all visible messages once; the ids of those that come back."""
+        sqs = self.client("sqs")
+        messages = sqs.receive_message(
+            QueueUrl=self.queue_url,
+            MaxNumberOfMessages=10,
+            MessageAttributeNames=["All"],
+            MessageSystemAttributeNames=["All"],
+        ).get("Messages", [])
+        if not messages:
+            return []
+        event = {"Records": [_record(message) for message in messages]}
+        answer = self.worker.handler(event, Context(remaining))
+        failed = {entry["itemIdentifier"] for entry in answer["batchItemFailures"]}
+        for message in messages:
+            if message["MessageId"] not in failed:
+                sqs.delete_message(QueueUrl=self.queue_url, ReceiptHandle=message["ReceiptHandle"])
+        return sorted(failed)
+
+    def enqueue(self, body: object, attributes: Mapping[str, str] | None = None) -> str:
+        answer = self.client("sqs").send_message(
+            QueueUrl=self.queue_url,
+            MessageBody=body if isinstance(body, str) else json.dumps(body),
+            MessageAttributes={
+                name: {"DataType": "String", "StringValue": value}
+                for name, value in (attributes or {}).items()
+            },
+        )
+        message_id: str = answer["MessageId"]
+        return message_id
+
+    def dead_letters(self) -> list[Json]:
+        """The dead letters: body, and message attributes as strings."""
+        answer = self.client("sqs").receive_message(
+            QueueUrl=self.dead_letter_queue_url,
+            MaxNumberOfMessages=10,
+            MessageAttributeNames=["All"],
+            VisibilityTimeout=0,
+        )
+        return [
+            {
+                "body": message["Body"],
+                **{
+                    name: value["StringValue"]
+                    for name, value in message.get("MessageAttributes", {}).items()
+                },
+            }
+            for message in answer.get("Messages", [])
+        ]
+
+    def waiting(self) -> int:
+        """Messages in the queue, whether visible, delayed or being worked on."""
+        names = (
+            "ApproximateNumberOfMessages",
+            "ApproximateNumberOfMessagesDelayed",
+            "ApproximateNumberOfMessagesNotVisible",
+        )
+        attributes = self.client("sqs").get_queue_attributes(
+            QueueUrl=self.queue_url, AttributeNames=list(names)
+        )["Attributes"]
+        return sum(int(attributes[name]) for name in names)
+
+    def items(self) -> list[Json]:
+        """All items of the ledger, in the low-level notation."""
+        items: list[Json] = self.client("dynamodb").scan(TableName=TABLE)["Items"]
+        return sorted(items, key=lambda item: (item["pk"]["S"], item["sk"]["S"]))
+
+    def put_secret(self, value: str) -> None:
+        self.client("secretsmanager").put_secret_value(SecretId=self.secret, SecretString=value)
+
+
+def _record(message: Json) -> Json:
+    return {
+        "messageId": message["MessageId"],
+        "receiptHandle": message["ReceiptHandle"],
+        "body": message["Body"],
+        "attributes": message.get("Attributes", {}),
+        "messageAttributes": {
+            name: {"stringValue": value["StringValue"], "dataType": value["DataType"]}
+            for name, value in message.get("MessageAttributes", {}).items()
+        },
+        "eventSource": "aws:sqs",
+        "awsRegion": REGION,
+    }
+
+
+@contextmanager
+def running(simulator_url: str, **overrides: str) -> Iterator[Environment]:
+    """A relay as the template sets it up; `overrides` are environment variables."""
+    credentials = {
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": REGION,
+    }
+    with mock_aws(), patch.dict(os.environ, credentials):
+        sqs = boto3.client("sqs", region_name=REGION)
+        queue_url = sqs.create_queue(
+            QueueName="queue",
+            Attributes={"VisibilityTimeout": str(properties("Queue")["VisibilityTimeout"])},
+        )["QueueUrl"]
+        dead_letter_queue_url = sqs.create_queue(QueueName="dead-letters")["QueueUrl"]
+        ledger = properties("Ledger")
+        boto3.client("dynamodb", region_name=REGION).create_table(
+            TableName=TABLE,
+            **{
+                name: ledger[name]
+                for name in (
+                    "BillingMode",
+                    "AttributeDefinitions",
+                    "KeySchema",
+                    "GlobalSecondaryIndexes",
+                )
+            },
+        )
+        secrets = boto3.client("secretsmanager", region_name=REGION)
+        secret = secrets.create_secret(
+            Name="token",
+            SecretString=json.dumps(
+                {"access_token": ACCESS_TOKEN, "rest_instance_url": simulator_url}
+            ),
+        )["ARN"]
+        variables = {
+            "TABLE_NAME": TABLE,
+            "QUEUE_URL": queue_url,
+            "DEAD_LETTER_QUEUE_URL": dead_letter_queue_url,
+            "TOKEN_SECRET_ARN": secret,
+            "REST_BASE_URL": "",
+            "DEFAULT_CLIENT": "internal",
+            "MESSAGE_CATALOGUE": '{"welcome": "MzA6Nzg6MA"}',
+            "RETENTION_DAYS": "90",
+            "MAX_ATTEMPTS": "4",
+            "UPSTREAM_TIMEOUT_SECONDS": "2",
+            "CONCURRENT_SENDS": "10",
+            "POWERTOOLS_SERVICE_NAME": "smsrelay",
+            "POWERTOOLS_METRICS_NAMESPACE": "smsrelay",
+            **overrides,
+        }
+        with patch.dict(os.environ, variables), _functions() as (api, worker):
+            yield Environment(queue_url, dead_letter_queue_url, secret, simulator_url, api, worker)
+
+
+@contextmanager
+def _functions() -> Iterator[tuple[ModuleType, ModuleType]]:
+    bootstrap.parts.cache_clear()
+    try:
+        yield _load("api"), _load("worker")
+    finally:
+        if bootstrap.parts.cache_info().currsize:
+            bootstrap.parts().close()
+        bootstrap.parts.cache_clear()
+
+
+def _load(name: str) -> ModuleType:
+    """A function's module, fresh; both are called `app`."""
+    spec = importlib.util.spec_from_file_location(
+        f"{name}_app", ROOT / "functions" / name / "app.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+Post = Callable[..., HttpAnswer]

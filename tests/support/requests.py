@@ -1,0 +1,43 @@
+"""Requests of the simplified JSON, and what becomes of them."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from smsrelay.decoding import decode
+from smsrelay.refusals import RequestRefusedError
+from smsrelay.request import MessageRequest, parse
+from smsrelay.translation import calls_of
+
+NOW = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
+MINIMAL = {"message": "MzA6Nzg6MA", "to": ["12125550100"]}
+
+
+def request(**fields: object) -> MessageRequest:
+    """The minimal request with fields added or replaced."""
+    return parse(decode(json.dumps(MINIMAL | fields)))
+
+
+def body(**fields: object) -> dict[str, Any]:
+    """The only upstream body that a request becomes."""
+    [call] = calls_of(request(**fields), NOW)
+    parsed: dict[str, Any] = json.loads(call.body)
+    return parsed
+
+
+def bodies(**fields: object) -> list[dict[str, Any]]:
+    return [json.loads(call.body) for call in calls_of(request(**fields), NOW)]
+
+
+def refusals(text: str) -> set[tuple[str, str]]:
+    """Pointer and code of each refusal of a body; empty if it is a good one."""
+    try:
+        parse(decode(text))
+    except RequestRefusedError as refused:
+        return {(refusal.pointer, refusal.code) for refusal in refused.refusals}
+    return set()
+
+
+def refused(**fields: object) -> set[tuple[str, str]]:
+    """Pointer and code of each refusal of the minimal request with fields added or replaced."""
+    return refusals(json.dumps(MINIMAL | fields))

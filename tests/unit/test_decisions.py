@@ -1,0 +1,138 @@
+"""The smaller pure decisions: waits, a send's next state, ids, what is taken out of words."""
+
+from dataclasses import replace
+
+import pytest
+
+from smsrelay import life
+from smsrelay.identity import message_id, new_message_id
+from smsrelay.outcome import Kind, Outcome
+from smsrelay.redaction import redact
+from smsrelay.retry import wait_seconds
+from smsrelay.send import OnUnknown, Send, SendKey, Status, message_status
+
+NOW = 1_790_000_000.0
+SENDING = Send(
+    key=SendKey("01K", 1),
+    client="c",
+    template="m",
+    recipients=1,
+    status=Status.SENDING,
+    on_unknown=OnUnknown.HOLD,
+    fingerprint="f",
+    created_at=NOW,
+    updated_at=NOW,
+    due_at=NOW + 60,
+    owner="o",
+    attempts=1,
+    body="{}",
+)
+THROTTLED = Outcome(Kind.NOT_SENT, "throttled", 429)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "attempt", "least", "most"),
+    [
+        (THROTTLED, 1, 1.0, 2.0),
+        (THROTTLED, 2, 1.0, 4.0),
+        (THROTTLED, 5, 1.0, 32.0),
+        (THROTTLED, 50, 1.0, 600.0),
+        (THROTTLED._replace(retry_after=5.0), 1, 5.0, 6.25),
+        (THROTTLED._replace(retry_after=0.0), 1, 1.0, 1.0),
+        (THROTTLED._replace(retry_after=10_000.0), 1, 900.0, 900.0),
+        (THROTTLED._replace(reason="blocked"), 1, 300.0, 302.0),
+        (Outcome(Kind.NOT_SENT, "no-connection"), 1, 1.0, 2.0),
+    ],
+)
+def test_waits(outcome: Outcome, attempt: int, least: float, most: float) -> None:
+    assert wait_seconds(outcome, attempt, lambda: 0.0) == least
+    assert wait_seconds(outcome, attempt, lambda: 1.0) == most
+
+
+HOLD, RESEND = OnUnknown.HOLD, OnUnknown.RESEND
+
+
+@pytest.mark.parametrize(
+    ("kind", "on_unknown", "attempt", "status", "keeps_body"),
+    [
+        (Kind.ACCEPTED, HOLD, 1, Status.ACCEPTED, False),
+        (Kind.ACCEPTED, RESEND, 4, Status.ACCEPTED, False),
+        (Kind.REJECTED, HOLD, 1, Status.REJECTED, False),
+        (Kind.NOT_SENT, HOLD, 1, Status.QUEUED, True),
+        (Kind.NOT_SENT, HOLD, 3, Status.QUEUED, True),
+        (Kind.NOT_SENT, HOLD, 4, Status.FAILED, True),
+        (Kind.UNKNOWN, HOLD, 1, Status.UNKNOWN, True),
+        (Kind.UNKNOWN, HOLD, 4, Status.UNKNOWN, True),
+        (Kind.UNKNOWN, RESEND, 1, Status.QUEUED, True),
+        (Kind.UNKNOWN, RESEND, 4, Status.UNKNOWN, True),
+    ],
+)
+def test_a_send_after_a_call(
+    kind: Kind, on_unknown: OnUnknown, attempt: int, status: Status, keeps_body: bool
+) -> None:
+    send = replace(SENDING, on_unknown=on_unknown, attempts=attempt)
+    outcome = Outcome(kind, "why", 400, "token" if kind is Kind.ACCEPTED else None, ("words",))
+    after = life.ended(send, outcome, now=NOW + 1, wait=7.0, max_attempts=4)
+    assert after.status is status
+    assert (after.body is not None) == keeps_body
+    assert after.token_id == ("token" if status is Status.ACCEPTED else None)
+    assert (after.reason, after.errors) == ("why", ("words",))
+    assert after.due_at == (NOW + 8 if status is Status.QUEUED else NOW + 1)
+
+
+def test_a_lease_that_ran_out_means_unknown_and_never_again() -> None:
+    assert not life.has_lapsed(SENDING, NOW + 59)
+    assert life.has_lapsed(SENDING, NOW + 60)
+    assert not life.has_lapsed(replace(SENDING, status=Status.QUEUED), NOW + 60)
+    after = life.lapsed(SENDING, now=NOW + 60, max_attempts=4)
+    assert (after.status, after.reason) == (Status.UNKNOWN, "lease-expired")
+    again = life.lapsed(replace(SENDING, on_unknown=RESEND), now=NOW + 60, max_attempts=4)
+    assert (again.status, again.due_at) == (Status.QUEUED, NOW + 60)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "together"),
+    [
+        (["accepted"], "accepted"),
+        (["accepted", "accepted"], "accepted"),
+        (["accepted", "queued"], "partial"),
+        (["queued", "sending"], "queued"),
+        (["sending"], "sending"),
+        (["rejected", "rejected"], "rejected"),
+        (["accepted", "rejected"], "partial"),
+        (["queued", "rejected"], "partial"),
+        (["accepted", "unknown", "rejected"], "unknown"),
+        (["failed", "failed"], "failed"),
+    ],
+)
+def test_a_message_is_what_its_sends_are(statuses: list[str], together: str) -> None:
+    assert message_status([Status(status) for status in statuses]) == together
+
+
+@pytest.mark.parametrize(
+    ("word", "shown"),
+    [
+        ("1-317-555-1212 is not a numeric string", "…12 is not a numeric string"),
+        ("+1 (212) 555-0100 is wrong", "…00 is wrong"),
+        ("12125550100", "…00"),
+        ("numbers 12125550100, 447700900123", "numbers …00, …23"),
+        ("2026-10-05 20:01 is no send time", "2026-10-05 20:01 is no send time"),
+        ("reference id 3f2504e0-4f89-11d3-9a0c-0305e82c3301", None),
+        ("reference id 12345678-1234-1234-1234-123456789012", None),
+        ("Message MzA6Nzg6MA is not valid for the client.", None),
+        ("-0500 is not a valid UTC offset.", None),
+        ("blocked text: Your code is 493028.", "blocked text: …"),
+    ],
+)
+def test_numbers_and_texts_are_taken_out_of_the_upstreams_words(
+    word: str, shown: str | None
+) -> None:
+    body = '{"messageText": "Your code is 493028."}'
+    assert redact([word], body) == (shown or word,)
+
+
+def test_ids_follow_from_client_and_key() -> None:
+    assert message_id("shop", "k") == message_id("shop", "k")
+    assert len({message_id("shop", "k"), message_id("sho", "pk"), message_id("shop", "l")}) == 3
+    assert len(message_id("shop", "k")) == len(new_message_id()) == 26
+    assert new_message_id() != new_message_id()

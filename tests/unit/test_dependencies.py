@@ -1,0 +1,71 @@
+"""Dependencies point one way: functions → bootstrap → the core → ports ← adapters."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from smsrelay import bootstrap
+
+PACKAGE = Path(bootstrap.__file__).parent
+OUTSIDE = {"boto3", "botocore", "httpx", "aws_lambda_powertools"}
+CORE = sorted(path for path in PACKAGE.glob("*.py") if path.name != "bootstrap.py")
+PURE = {
+    "decoding",
+    "envelopes",
+    "errors",
+    "identity",
+    "life",
+    "mobile",
+    "outcome",
+    "redaction",
+    "refusals",
+    "request",
+    "retry",
+    "schedule",
+    "send",
+    "translation",
+}
+EFFECTS = {"os", "socket", "time", "random", "threading", "logging", "smsrelay.relay"}
+
+
+def imports(path: Path) -> set[str]:
+    """The modules that a module imports, `smsrelay.x` and top-level names of others."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def reaches(path: Path, names: set[str]) -> set[str]:
+    return {name for name in imports(path) if name in names or name.partition(".")[0] in names}
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda path: path.stem)
+def test_the_core_knows_no_adapter_and_no_library_of_the_outside(path: Path) -> None:
+    assert not reaches(path, OUTSIDE)
+    assert not {name for name in imports(path) if name.startswith("smsrelay.adapters")}
+    assert "smsrelay.bootstrap" not in imports(path)
+
+
+@pytest.mark.parametrize("name", sorted(PURE))
+def test_decisions_are_pure(name: str) -> None:
+    assert not reaches(PACKAGE / f"{name}.py", EFFECTS)
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "adapters").glob("*.py")), ids=lambda p: p.stem)
+def test_adapters_know_the_core_but_neither_each_other_nor_who_builds_them(path: Path) -> None:
+    assert not {
+        name for name in imports(path) if name.startswith(("smsrelay.adapters", "smsrelay.boot"))
+    }
+
+
+@pytest.mark.parametrize("name", ["api", "worker"])
+def test_functions_know_no_adapter(name: str) -> None:
+    path = PACKAGE.parents[2] / "functions" / name / "app.py"
+    assert not {entry for entry in imports(path) if entry.startswith("smsrelay.adapters")}
+    assert not reaches(path, {"boto3", "botocore", "httpx"})

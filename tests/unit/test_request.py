@@ -1,0 +1,274 @@
+"""The rules of the simplified JSON, one row each."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smsrelay.decoding import decode
+from smsrelay.errors import RelayError
+from smsrelay.refusals import RequestRefusedError, pointer
+from smsrelay.request import parse
+from tests.support.requests import MINIMAL, refusals, refused, request
+
+SUBSCRIBER = {"mobile": "12125550101", "key": "k"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"message": "MzA6Nzg6MA=="}, set()),
+        ({"message": "welcome_2-B"}, set()),
+        ({"message": ""}, {("/message", "invalid-message-id")}),
+        ({"message": "a/b"}, {("/message", "invalid-message-id")}),
+        ({"message": ".."}, {("/message", "invalid-message-id")}),
+        ({"message": "MzA6Nzg6MA==="}, {("/message", "invalid-message-id")}),
+        ({"message": "Mz A"}, {("/message", "invalid-message-id")}),
+        ({"message": "a" * 513}, {("/message", "too-long")}),
+        ({"message": 7}, {("/message", "wrong-type")}),
+        ({"message": None}, {("/message", "wrong-type")}),
+        ({"to": []}, {("/to", "no-recipients")}),
+        ({"to": "12125550100"}, {("/to", "wrong-type")}),
+        ({"to": None}, {("/to", "wrong-type")}),
+        ({"to": [12125550100]}, {("/to/0", "wrong-type")}),
+        ({"to": [["12125550100"]]}, {("/to/0", "wrong-type")}),
+        ({"to": ["212-555-CALL"]}, {("/to/0", "invalid-number")}),
+        ({"to": [SUBSCRIBER]}, set()),
+        ({"to": [{"mobile": "12125550101"}]}, {("/to/0/key", "incomplete-subscriber")}),
+        ({"to": [{"key": "k"}]}, {("/to/0/mobile", "incomplete-subscriber")}),
+        ({"to": [SUBSCRIBER | {"key": " "}]}, {("/to/0/key", "incomplete-subscriber")}),
+        ({"to": [SUBSCRIBER | {"key": 5}]}, {("/to/0/key", "wrong-type")}),
+        ({"to": [SUBSCRIBER | {"name": "x"}]}, {("/to/0/name", "unknown-field")}),
+        ({"to": [SUBSCRIBER | {"mobile": "12"}]}, {("/to/0/mobile", "invalid-number")}),
+        ({"to": [SUBSCRIBER | {"attributes": {"a": "x", "b": 1, "c": 1.5, "d": True}}]}, set()),
+        ({"to": [SUBSCRIBER | {"attributes": []}]}, {("/to/0/attributes", "wrong-type")}),
+        (
+            {"to": [SUBSCRIBER | {"attributes": {"a": None, "b/c": {}, "d": []}}]},
+            {
+                ("/to/0/attributes/a", "wrong-type"),
+                ("/to/0/attributes/b~1c", "wrong-type"),
+                ("/to/0/attributes/d", "wrong-type"),
+            },
+        ),
+        ({"to": [SUBSCRIBER | {"attributes": {"": "x"}}]}, {("/to/0/attributes/", "blank")}),
+        ({"text": "Hello"}, set()),
+        ({"text": ""}, {("/text", "blank-text")}),
+        ({"text": " \n\t"}, {("/text", "blank-text")}),
+        ({"text": 1}, {("/text", "wrong-type")}),
+        ({"text": None}, {("/text", "wrong-type")}),
+        ({"subscribe": True, "keyword": "JOIN"}, set()),
+        ({"resubscribe": True, "keyword": "JOIN"}, set()),
+        ({"subscribe": False, "resubscribe": False}, set()),
+        ({"subscribe": True}, {("/keyword", "keyword-missing")}),
+        ({"resubscribe": True}, {("/keyword", "keyword-missing")}),
+        ({"subscribe": True, "keyword": " "}, {("/keyword", "keyword-missing")}),
+        ({"keyword": "JOIN"}, {("/keyword", "keyword-not-needed")}),
+        ({"keyword": "JOIN", "subscribe": False}, {("/keyword", "keyword-not-needed")}),
+        ({"subscribe": True, "keyword": 5}, {("/keyword", "wrong-type")}),
+        ({"subscribe": "true", "keyword": "JOIN"}, {("/subscribe", "wrong-type")}),
+        ({"resubscribe": 1, "keyword": "JOIN"}, {("/resubscribe", "wrong-type")}),
+        ({"sendAt": "2026-10-05T16:01:00-04:00"}, set()),
+        ({"sendAt": "2026-10-05T20:01Z"}, set()),
+        ({"sendAt": "2026-10-05T16:01:00"}, {("/sendAt", "time-without-offset")}),
+        ({"sendAt": "2026-10-05"}, {("/sendAt", "time-without-offset")}),
+        ({"sendAt": "tomorrow"}, {("/sendAt", "invalid-time")}),
+        ({"sendAt": "2026-02-30T16:01:00Z"}, {("/sendAt", "invalid-time")}),
+        ({"sendAt": "0001-01-01T00:00:00+14:00"}, {("/sendAt", "invalid-time")}),
+        ({"sendAt": 1791230460}, {("/sendAt", "wrong-type")}),
+        ({"mediaUrl": "https://images.example.com/x.jpg"}, set()),
+        ({"mediaUrl": "ftp://images.example.com/x.jpg"}, {("/mediaUrl", "invalid-url")}),
+        ({"mediaUrl": "javascript:alert(1)"}, {("/mediaUrl", "invalid-url")}),
+        ({"mediaUrl": "https://"}, {("/mediaUrl", "invalid-url")}),
+        ({"mediaUrl": "https://a b.example/x"}, {("/mediaUrl", "invalid-url")}),
+        ({"mediaUrl": "https://x.example:port/"}, {("/mediaUrl", "invalid-url")}),
+        ({"mediaUrl": "http://[::1"}, {("/mediaUrl", "invalid-url")}),
+        ({"mediaUrl": True}, {("/mediaUrl", "wrong-type")}),
+        ({"reference": "order-8812"}, set()),
+        ({"reference": ""}, {("/reference", "blank")}),
+        ({"reference": "x" * 257}, {("/reference", "too-long")}),
+        ({"reference": {}}, {("/reference", "wrong-type")}),
+        ({"onUnknown": "resend"}, set()),
+        ({"onUnknown": "maybe"}, {("/onUnknown", "invalid-value")}),
+        ({"onUnknown": None}, {("/onUnknown", "invalid-value")}),
+        ({"idempotencyKey": "k-1"}, set()),
+        ({"idempotencyKey": "ü"}, {("/idempotencyKey", "invalid-idempotency-key")}),
+        ({"idempotencyKey": "x" * 256}, {("/idempotencyKey", "invalid-idempotency-key")}),
+        ({"idempotencyKey": 5}, {("/idempotencyKey", "wrong-type")}),
+        ({"txt": "a typing error"}, {("/txt", "unknown-field")}),
+        ({"send_at": "2026-10-05T20:01Z"}, {("/send_at", "unknown-field")}),
+        ({"a~b/c": 1}, {("/a~0b~1c", "unknown-field")}),
+    ],
+)
+def test_each_rule(fields: dict[str, object], expected: set[tuple[str, str]]) -> None:
+    assert refused(**fields) == expected
+
+
+@pytest.mark.parametrize(
+    ("window", "expected"),
+    [
+        ({"timezone": "America/Chicago"}, set()),
+        ({"timezone": "UTC"}, set()),
+        ({"utcOffset": "-05:00"}, set()),
+        ({"utcOffset": "+14:00"}, set()),
+        ({"utcOffset": "-12:00"}, set()),
+        ({"utcOffset": "+14:01"}, {("/quietHours/utcOffset", "invalid-offset")}),
+        ({"utcOffset": "-12:30"}, {("/quietHours/utcOffset", "invalid-offset")}),
+        ({"utcOffset": "5"}, {("/quietHours/utcOffset", "invalid-offset")}),
+        ({"utcOffset": -5}, {("/quietHours/utcOffset", "wrong-type")}),
+        ({"timezone": "Mars/Olympus"}, {("/quietHours/timezone", "unknown-timezone")}),
+        ({"timezone": "America"}, {("/quietHours/timezone", "unknown-timezone")}),
+        ({"timezone": "../../etc/passwd"}, {("/quietHours/timezone", "unknown-timezone")}),
+        ({"timezone": ""}, {("/quietHours/timezone", "unknown-timezone")}),
+        ({}, {("/quietHours", "zone-missing")}),
+        ({"timezone": "UTC", "utcOffset": "+00:00"}, {("/quietHours", "zone-ambiguous")}),
+        ({"timezone": "UTC", "start": "24:00"}, {("/quietHours/start", "invalid-time-of-day")}),
+        ({"timezone": "UTC", "end": "8:00"}, {("/quietHours/end", "invalid-time-of-day")}),
+        ({"timezone": "UTC", "end": "21:00"}, {("/quietHours/end", "empty-window")}),
+        ({"timezone": "UTC", "days": []}, {("/quietHours/days", "unknown-field")}),
+    ],
+)
+def test_each_rule_of_quiet_hours(
+    window: dict[str, object], expected: set[tuple[str, str]]
+) -> None:
+    assert refused(quietHours={"start": "21:00", "end": "08:00"} | window) == expected
+
+
+def test_quiet_hours_need_their_times_and_must_be_an_object() -> None:
+    assert refused(quietHours={"timezone": "UTC"}) == {
+        ("/quietHours/start", "missing"),
+        ("/quietHours/end", "missing"),
+    }
+    assert refused(quietHours="21:00-08:00") == {("/quietHours", "wrong-type")}
+
+
+def test_what_is_required_is_named() -> None:
+    assert refusals("{}") == {("/message", "missing"), ("/to", "missing")}
+
+
+@pytest.mark.parametrize("text", ["[]", '"text"', "7", "null", "true"])
+def test_a_request_is_an_object(text: str) -> None:
+    assert refusals(text) == {("", "wrong-type")}
+
+
+def test_all_refusals_come_at_once() -> None:
+    assert refused(
+        message="../admin",
+        to=["123", {"mobile": "12125550110"}],
+        text=" ",
+        subscribe=True,
+        quietHours={"start": "9 pm", "end": "08:00"},
+        mediaUrl="ftp://images.example.com/x.jpg",
+        extra=1,
+    ) == {
+        ("/message", "invalid-message-id"),
+        ("/to/0", "invalid-number"),
+        ("/to/1/key", "incomplete-subscriber"),
+        ("/text", "blank-text"),
+        ("/keyword", "keyword-missing"),
+        ("/quietHours/start", "invalid-time-of-day"),
+        ("/quietHours", "zone-missing"),
+        ("/mediaUrl", "invalid-url"),
+        ("/extra", "unknown-field"),
+    }
+
+
+_K = {"mobile": "12125550100", "key": "k"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("12125550100", {"mobile": "+1 212 555 0100", "key": "k"}),
+        (_K, {"mobile": "12125550100", "key": "other"}),
+        (_K, {"mobile": "12125550100", "key": "k", "attributes": {"a": "1"}}),
+    ],
+)
+def test_entries_that_differ_for_one_number_are_refused(first: object, second: object) -> None:
+    assert refused(to=[first, second]) == {("/to/1", "conflicting-recipients")}
+
+
+def test_a_conflict_is_found_beside_other_errors() -> None:
+    entries = ["12125550100", "nonsense", {"mobile": "12125550100", "key": "k"}]
+    assert refused(to=entries) == {
+        ("/to/1", "invalid-number"),
+        ("/to/2", "conflicting-recipients"),
+    }
+
+
+def test_a_request_holds_at_most_a_hundred_sends() -> None:
+    numbers = [f"4477009{n:05d}" for n in range(25_000)]
+    assert refused(to=numbers) == set()
+    assert refused(to=[*numbers, numbers[0]]) == set(), "an identical number is no further one"
+    assert refused(to=[*numbers, "447700999999"]) == {("/to", "too-many-recipients")}
+    subscriber = {"mobile": "447700999999", "key": "k"}
+    assert refused(to=[*numbers, subscriber]) == {("/to", "too-many-recipients")}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            '{"message":"m","to":["12125550100"],"text":"a","text":"b"}',
+            ("/text", "duplicate-field"),
+        ),
+        (
+            '{"message":"m","to":[{"mobile":"12125550100","key":"a","key":"b"}]}',
+            ("/to/0/key", "duplicate-field"),
+        ),
+        ('{"message":"m","to":["12125550100"],"text":"\\u0000"}', ("/text", "invalid-character")),
+        ('{"message":"m","to":["12125550100"],"text":"\\ud800"}', ("/text", "invalid-character")),
+        (
+            '{"message":"m","to":["12125550100"],"\\udfff":1}',
+            ("/\ufffd", "invalid-character"),
+        ),
+        (
+            '{"message":"m","to":[{"mobile":"12125550100","key":"k","attributes":{"a":"\\u0000"}}]}',
+            ("/to/0/attributes/a", "invalid-character"),
+        ),
+    ],
+)
+def test_what_json_allows_but_nobody_means(text: str, expected: tuple[str, str]) -> None:
+    assert expected in refusals(text)
+
+
+def test_a_whole_surrogate_pair_is_a_character() -> None:
+    assert refusals('{"message":"m","to":["12125550100"],"text":"\\ud83d\\ude00"}') == set()
+
+
+def test_a_refusal_repeats_no_value() -> None:
+    with pytest.raises(RequestRefusedError) as caught:
+        request(to=["12125550100x"], text=" ", mediaUrl="secret://x", sendAt="secret", extra="s3")
+    assert "12125550100" not in repr(caught.value.refusals)
+    assert "secret" not in repr(caught.value.refusals)
+    assert "12125550100" not in str(caught.value)
+
+
+def test_the_fingerprint_tells_meanings_apart_and_ignores_spelling() -> None:
+    one = parse(decode(json.dumps(MINIMAL | {"onUnknown": "hold", "idempotencyKey": "a"})))
+    same = parse(decode('{ "to" : ["+1 (212) 555-0100"], "message":"MzA6Nzg6MA"}'))
+    assert one.fingerprint() == same.fingerprint()
+    assert request(text="a").fingerprint() != request(text="b").fingerprint()
+    assert request(subscribe=False).fingerprint() != request().fingerprint()
+
+
+def test_pointers_are_escaped() -> None:
+    assert pointer(("to", 0, "a/b~c")) == "/to/0/a~1b~0c"
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+_fields = st.sampled_from(
+    ["message", "to", "text", "keyword", "subscribe", "sendAt", "quietHours", "mediaUrl", "other"]
+)
+
+
+@given(st.dictionaries(_fields, _json) | _json)
+def test_whatever_is_posted_is_accepted_or_refused_and_nothing_else(value: object) -> None:
+    try:
+        parse(decode(json.dumps(value)))
+    except RelayError as error:
+        assert str(error)
