@@ -1,9 +1,26 @@
 """The first way in, through the handler: what is answered, sent and stored."""
 
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 from local.simulator import Simulator
-from tests.support.environment import Environment
+from smsrelay.identity import message_id
+
+from tests.support.environment import CLIENT, Environment, HttpAnswer
 
 MESSAGE = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
+KEY = {"Idempotency-Key": "order-8812"}
+ASYNC = {"Prefer": "respond-async"}
+
+
+def assert_problem(answer: HttpAnswer, status: int, code: str) -> None:
+    assert (answer.status, answer.body["code"]) == (status, code)
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.body["status"] == status
+    assert answer.body["type"] == f"urn:smsrelay:problem:{code}"
+    assert answer.body["title"]
+    assert answer.body["detail"]
 
 
 def test_a_message_is_sent_once_and_its_token_is_stored(
@@ -13,12 +30,14 @@ def test_a_message_is_sent_once_and_its_token_is_stored(
 
     [sent] = simulator.sent()
     assert answer.status == 202
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.headers["Location"] == f"/messages/{answer.body['id']}"
     assert answer.body == {
         "id": answer.body["id"],
         "status": "accepted",
         "sends": [{"n": 1, "status": "accepted", "recipients": 1, "tokenId": sent["tokenId"]}],
     }
-    assert answer.headers["Location"] == f"/messages/{answer.body['id']}"
+    assert sent["id"] == "MzA6Nzg6MA"
     assert sent["body"] == {
         "mobileNumbers": ["12125550100"],
         "Override": True,
@@ -26,4 +45,386 @@ def test_a_message_is_sent_once_and_its_token_is_stored(
     }
     [item] = relay.items()
     assert item["tokenId"] == {"S": sent["tokenId"]}
+    assert int(item["expiresAt"]["N"]) > float(item["createdAt"]["N"]) + 89 * 86_400
     assert "body" not in item, "the text is kept only while a send is unfinished"
+    assert "unfinished" not in item
+    assert relay.waiting() == 0
+
+
+def test_numbers_and_subscribers_become_two_sends(relay: Environment, simulator: Simulator) -> None:
+    subscriber = {"mobile": "12125550101", "key": "k", "attributes": {"FirstName": "Zoë"}}
+    answer = relay.post(MESSAGE | {"to": ["12125550100", subscriber], "reference": "order-8812"})
+
+    assert [(send["n"], send["recipients"]) for send in answer.body["sends"]] == [(1, 1), (2, 1)]
+    tokens = {send["tokenId"] for send in answer.body["sends"]}
+    assert tokens == {sent["tokenId"] for sent in simulator.sent()}
+    stored = relay.get(f"/messages/{answer.body['id']}").body
+    assert stored["status"] == "accepted"
+    assert stored["reference"] == "order-8812"
+    assert [send["attempts"] for send in stored["sends"]] == [1, 1]
+
+
+def test_a_name_of_the_catalogue_stands_for_a_message_id(
+    relay: Environment, simulator: Simulator
+) -> None:
+    assert relay.post(MESSAGE | {"message": "welcome"}).status == 202
+    assert [sent["id"] for sent in simulator.sent()] == ["MzA6Nzg6MA"]
+
+
+def test_a_padded_message_id_is_encoded_into_the_path(
+    relay: Environment, simulator: Simulator
+) -> None:
+    assert relay.post(MESSAGE | {"message": "MzA6Nzg6MA=="}).status == 202
+    assert [sent["id"] for sent in simulator.sent()] == ["MzA6Nzg6MA=="]
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "headers", "status", "code"),
+    [
+        ("no body", None, {}, 400, "not-json"),
+        ("empty body", "", {}, 400, "not-json"),
+        ("broken JSON", '{"message":', {}, 400, "not-json"),
+        ("deep nesting", '{"to":' + "[" * 50_000, {}, 400, "not-json"),
+        ("deep but whole", '{"to":' + "[" * 500 + "]" * 500 + "}", {}, 422, "invalid-request"),
+        (
+            "NUL",
+            '{"message":"m","to":["12125550100"],"text":"\\u0000"}',
+            {},
+            422,
+            "invalid-request",
+        ),
+        (
+            "half a surrogate pair",
+            '{"message":"m","to":["12125550100"],"te\\ud800xt":"\\ud800"}',
+            {},
+            422,
+            "invalid-request",
+        ),
+        (
+            "duplicate names",
+            '{"message":"m","to":["12125550100"],"to":["12125550101"]}',
+            {},
+            422,
+            "invalid-request",
+        ),
+        ("an id with a slash", MESSAGE | {"message": "a/b"}, {}, 422, "invalid-request"),
+        ("an id with dots", MESSAGE | {"message": "../../v2/token"}, {}, 422, "invalid-request"),
+        ("nobody", MESSAGE | {"to": []}, {}, 422, "invalid-request"),
+        ("1 MiB", json.dumps(MESSAGE | {"text": "x" * 1_048_576}), {}, 413, "too-large"),
+        ("7 MB", json.dumps(MESSAGE | {"text": "x" * 7_000_000}), {}, 413, "too-large"),
+        ("a large text", MESSAGE | {"text": "x" * 400_000}, {}, 413, "too-large"),
+        ("a form", "message=m", {"Content-Type": "text/plain"}, 415, "wrong-content-type"),
+        ("no type", MESSAGE, {"Content-Type": ""}, 415, "wrong-content-type"),
+        ("compressed", MESSAGE, {"Content-Encoding": "gzip"}, 415, "wrong-content-type"),
+        ("a bad key", MESSAGE, {"Idempotency-Key": "ü"}, 400, "invalid-header"),
+        ("an empty key", MESSAGE, {"Idempotency-Key": '""'}, 400, "invalid-header"),
+    ],
+)
+def test_bad_input_has_a_clear_problem_and_nothing_is_sent(
+    relay: Environment,
+    simulator: Simulator,
+    name: str,
+    body: object,
+    headers: dict[str, str],
+    status: int,
+    code: str,
+) -> None:
+    assert name
+    assert_problem(relay.post(body, headers=headers), status, code)
+    assert simulator.calls() == []
+    assert relay.items() == []
+    assert relay.waiting() == 0
+
+
+def test_a_refusal_lists_pointer_code_and_detail(relay: Environment) -> None:
+    answer = relay.post({"message": "m", "to": ["12"], "subscribe": True, "txt": 1})
+    assert_problem(answer, 422, "invalid-request")
+    assert {error["pointer"]: error["code"] for error in answer.body["errors"]} == {
+        "/to/0": "invalid-number",
+        "/keyword": "keyword-missing",
+        "/txt": "unknown-field",
+    }
+    assert all(error["detail"] for error in answer.body["errors"])
+
+
+def test_a_million_refusals_are_cut_short(relay: Environment) -> None:
+    answer = relay.post({"message": "m", "to": ["x"] * 3_000})
+    assert len(answer.body["errors"]) == 1_000
+    assert answer.body["errorsOmitted"] == 2_000
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"content-type": "application/json; charset=utf-8"}, {"CONTENT-TYPE": "application/json"}],
+)
+def test_header_names_and_parameters_of_the_type_dont_matter(
+    relay: Environment, headers: dict[str, str]
+) -> None:
+    assert relay.post(MESSAGE, headers={"Content-Type": "application/json"} | headers).status == 202
+
+
+def test_the_same_key_and_body_is_answered_again_and_not_sent_again(
+    relay: Environment, simulator: Simulator
+) -> None:
+    first = relay.post(MESSAGE, headers=KEY)
+    again = relay.post(
+        '{"text":"Hello", "to":["12125550100"],"message":"MzA6Nzg6MA"}',
+        headers={"Idempotency-Key": '"order-8812"'},  # in quotes, as the IETF draft has it
+    )
+    assert (again.status, again.body) == (first.status, first.body)
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert "Idempotent-Replayed" not in first.headers
+    assert len(simulator.sent()) == 1
+
+
+def test_the_key_may_stand_in_the_body(relay: Environment, simulator: Simulator) -> None:
+    first = relay.post(MESSAGE | {"idempotencyKey": "order-8812"})
+    again = relay.post(MESSAGE, headers=KEY)
+    assert again.body == first.body
+    assert first.body["id"] == message_id(CLIENT, "order-8812")
+    assert len(simulator.sent()) == 1
+
+
+def test_the_same_key_with_another_body_is_refused(
+    relay: Environment, simulator: Simulator
+) -> None:
+    first = relay.post(MESSAGE, headers=KEY)
+    other = relay.post(MESSAGE | {"text": "Something else"}, headers=KEY)
+    assert_problem(other, 422, "idempotency-key-reused")
+    assert "sends" not in other.body
+    assert first.body["id"] == other.body["id"]
+    assert len(simulator.sent()) == 1
+
+
+def test_the_same_key_of_another_client_is_another_message(
+    relay: Environment, simulator: Simulator
+) -> None:
+    first = relay.post(MESSAGE, headers=KEY)
+    other = relay.post(MESSAGE, headers=KEY, client="another-key")
+    assert other.status == 202
+    assert first.body["id"] != other.body["id"]
+    assert len(simulator.sent()) == 2
+
+
+def test_a_refused_request_does_not_use_its_key_up(relay: Environment) -> None:
+    assert relay.post(MESSAGE | {"text": " "}, headers=KEY).status == 422
+    assert relay.post(MESSAGE, headers=KEY).status == 202
+
+
+def test_while_the_first_is_running_the_second_is_told_so(
+    relay: Environment, simulator: Simulator
+) -> None:
+    simulator.fail("send", "ok", delay_ms=1_000)
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(lambda _: relay.post(MESSAGE, headers=KEY), range(10)))
+    assert sorted({answer.status for answer in answers}) == [202, 409]
+    conflict = next(answer for answer in answers if answer.status == 409)
+    assert_problem(conflict, 409, "still-running")
+    assert conflict.headers["Retry-After"] == "1"
+    assert len(simulator.sent()) == 1
+    assert relay.post(MESSAGE, headers=KEY).headers["Idempotent-Replayed"] == "true"
+
+
+def test_respond_async_stores_queues_and_answers_at_once(
+    relay: Environment, simulator: Simulator
+) -> None:
+    answer = relay.post(MESSAGE, headers={"Prefer": "wait=10, respond-async"})
+    assert answer.status == 202
+    assert answer.body["status"] == "queued"
+    assert answer.headers["Preference-Applied"] == "respond-async"
+    assert simulator.calls() == []
+    assert relay.waiting() == 1
+
+    assert relay.work() == []
+    stored = relay.get(f"/messages/{answer.body['id']}").body
+    assert stored["status"] == "accepted"
+    assert stored["sends"][0]["tokenId"] == simulator.sent()[0]["tokenId"]
+    assert relay.waiting() == 0
+
+
+def test_ten_thousand_recipients_become_forty_sends(
+    relay: Environment, simulator: Simulator
+) -> None:
+    numbers = [f"4477009{n:05d}" for n in range(10_000)]
+    answer = relay.post(MESSAGE | {"to": numbers}, headers=ASYNC)
+    assert [send["recipients"] for send in answer.body["sends"]] == [250] * 40
+    while relay.waiting():
+        assert relay.work() == []
+
+    sent = simulator.sent()
+    assert sorted(n for call in sent for n in call["body"]["mobileNumbers"]) == numbers
+    stored = relay.get(f"/messages/{answer.body['id']}").body
+    assert stored["status"] == "accepted"
+    tokens = {send["tokenId"] for send in stored["sends"]}
+    assert len(tokens) == 40
+    assert tokens == {call["tokenId"] for call in sent}
+
+
+def test_several_sends_at_once_run_side_by_side(relay: Environment, simulator: Simulator) -> None:
+    numbers = [f"4477009{n:05d}" for n in range(1_000)]
+    answer = relay.post(MESSAGE | {"to": numbers})
+    assert answer.body["status"] == "accepted"
+    assert len(simulator.sent()) == 4
+
+
+@pytest.mark.parametrize("then", ["429-50100", "429-50200", "503-50300", "401"])
+def test_what_was_certainly_not_sent_is_queued_and_finished_by_the_worker(
+    relay: Environment, simulator: Simulator, then: str
+) -> None:
+    simulator.fail("send", then)
+    answer = relay.post(MESSAGE, headers=KEY)
+    assert answer.status == 202
+    assert answer.body["status"] == "queued"
+    assert answer.body["sends"][0]["reason"] in {
+        "throttled",
+        "blocked",
+        "unavailable",
+        "unauthorised",
+    }
+    assert relay.waiting() == 1
+    [item] = relay.items()
+    assert item["body"]["S"]
+    assert item["unfinished"]["S"].startswith("open#")
+    assert simulator.sent() == []
+    replay = relay.post(MESSAGE, headers=KEY)
+    assert (replay.status, replay.body["status"]) == (202, "queued")
+    assert relay.waiting() == 1, "a replay does not queue it twice"
+
+
+def test_some_accepted_and_some_queued_is_partial(relay: Environment, simulator: Simulator) -> None:
+    simulator.fail("send", "429-50100")
+    numbers = [f"4477009{n:05d}" for n in range(500)]
+    answer = relay.post(MESSAGE | {"to": numbers})
+    assert (answer.status, answer.body["status"]) == (202, "partial")
+    assert sorted(send["status"] for send in answer.body["sends"]) == ["accepted", "queued"]
+
+
+@pytest.mark.parametrize(
+    "then", ["500", "502-html", "reset-before-read", "reset-after-accept", "hang-after-accept"]
+)
+def test_when_nobody_can_know_the_caller_is_told_and_nothing_is_sent_again(
+    relay: Environment, simulator: Simulator, then: str
+) -> None:
+    simulator.fail("send", then)
+    answer = relay.post(MESSAGE, headers=KEY)
+    assert_problem(answer, 504, "delivery-unknown")
+    assert answer.body["sends"][0]["status"] == "unknown"
+    again = relay.post(MESSAGE, headers=KEY)
+    assert_problem(again, 504, "delivery-unknown")
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert again.body["id"] == answer.body["id"]
+    assert len([call for call in simulator.calls() if call["route"] == "send"]) == 1
+    [item] = relay.items()
+    assert item["unfinished"]["S"].startswith("unknown#")
+    assert relay.waiting() == 0
+
+
+def test_a_one_time_password_is_sent_again_when_nobody_can_know(
+    relay: Environment, simulator: Simulator
+) -> None:
+    simulator.fail("send", "reset-after-accept")
+    answer = relay.post(MESSAGE | {"onUnknown": "resend"})
+    assert (answer.status, answer.body["status"]) == (202, "queued")
+    assert relay.waiting() == 1
+
+
+@pytest.mark.parametrize("then", ["202-no-token", "202-empty"])
+def test_accepted_without_a_token_is_accepted_and_never_sent_again(
+    relay: Environment, simulator: Simulator, then: str
+) -> None:
+    simulator.fail("send", then)
+    answer = relay.post(MESSAGE, headers=KEY)
+    assert (answer.status, answer.body["status"]) == (202, "accepted")
+    assert "tokenId" not in answer.body["sends"][0]
+    assert relay.post(MESSAGE, headers=KEY).body == answer.body
+    assert len(simulator.sent()) == 1
+
+
+def test_the_documented_trailing_comma_is_read(relay: Environment, simulator: Simulator) -> None:
+    simulator.fail("send", "202-trailing-comma")
+    answer = relay.post(MESSAGE)
+    assert answer.body["sends"][0]["tokenId"] == simulator.sent()[0]["tokenId"]
+
+
+def test_a_refusal_of_the_upstream_comes_in_its_own_words(
+    relay: Environment, simulator: Simulator
+) -> None:
+    simulator.fail("send", "403")
+    answer = relay.post(MESSAGE, headers=KEY)
+    assert_problem(answer, 422, "upstream-refused")
+    assert answer.body["errors"]
+    assert answer.body["id"] == message_id(CLIENT, "order-8812")
+    stored = relay.get(f"/messages/{answer.body['id']}").body
+    assert stored["status"] == "rejected"
+    assert stored["sends"][0]["errors"] == answer.body["errors"]
+    assert_problem(relay.post(MESSAGE, headers=KEY), 422, "upstream-refused")
+    assert len(simulator.calls()) == 1
+
+
+def test_a_tokens_message_is_found(relay: Environment) -> None:
+    posted = relay.post(MESSAGE)
+    token_id = posted.body["sends"][0]["tokenId"]
+    answer = relay.get(f"/tokens/{token_id}")
+    assert answer.status == 200
+    assert answer.body == {"tokenId": token_id, "id": posted.body["id"], "n": 1}
+
+
+def test_a_caller_sees_only_its_own_messages(relay: Environment) -> None:
+    posted = relay.post(MESSAGE)
+    token_id = posted.body["sends"][0]["tokenId"]
+    for path in (f"/messages/{posted.body['id']}", f"/tokens/{token_id}"):
+        assert relay.get(path).status == 200
+        assert_problem(relay.get(path, client="another-key"), 404, "not-found")
+
+
+@pytest.mark.parametrize("path", ["/messages/01ARZ3NDEKTSV4RRFFQ69G5FAV", "/tokens/none", "/else"])
+def test_what_is_not_there(relay: Environment, path: str) -> None:
+    assert_problem(relay.get(path), 404, "not-found")
+
+
+def test_nothing_stored_is_nothing_sent(relay: Environment, simulator: Simulator) -> None:
+    relay.client("dynamodb").delete_table(TableName="ledger")
+    answer = relay.post(MESSAGE)
+    assert_problem(answer, 503, "not-stored")
+    assert answer.headers["Retry-After"] == "5"
+    assert simulator.calls() == []
+    assert_problem(relay.get("/messages/x"), 503, "not-stored")
+
+
+def test_what_cannot_be_queued_is_not_promised(relay: Environment, simulator: Simulator) -> None:
+    relay.client("sqs").delete_queue(QueueUrl=relay.queue_url)
+    assert_problem(relay.post(MESSAGE, headers=ASYNC), 503, "not-stored")
+    [withdrawn] = relay.items()
+    assert withdrawn["status"] == {"S": "failed"}, "its caller repeats it without a key"
+    assert "body" not in withdrawn
+
+    answer = relay.post(MESSAGE, headers=ASYNC | KEY)
+    assert_problem(answer, 503, "not-stored")
+    kept = [item for item in relay.items() if item["status"] == {"S": "queued"}]
+    assert len(kept) == 1, "its caller repeats it with the same key"
+    assert simulator.calls() == []
+
+
+def test_without_time_left_nothing_is_begun(relay: Environment, simulator: Simulator) -> None:
+    answer = relay.post(MESSAGE, remaining=5.5)
+    assert (answer.status, answer.body["status"]) == (202, "queued")
+    assert answer.body["sends"][0]["reason"] == "out-of-time"
+    assert simulator.calls() == []
+    numbers = [f"4477009{n:05d}" for n in range(500)]
+    answer = relay.post(MESSAGE | {"to": numbers}, remaining=5.5)
+    assert (answer.status, answer.body["status"]) == (202, "queued")
+    assert simulator.calls() == []
+    assert relay.waiting() == 3
+
+
+def test_no_body_of_an_answer_repeats_a_number_or_a_text(
+    relay: Environment, simulator: Simulator
+) -> None:
+    secret = "A text that nobody else may read"
+    for then in ("ok", "403", "500", "429-50100"):
+        simulator.fail("send", then)
+        answer = relay.post(MESSAGE | {"text": secret})
+        stored = relay.get(f"/messages/{answer.body['id']}")
+        for told in (answer.body, stored.body):
+            assert secret not in json.dumps(told)
+            assert "12125550100" not in json.dumps(told)

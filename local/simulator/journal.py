@@ -1,0 +1,91 @@
+"""What happened, kept for the control routes and within bounds."""
+
+from collections import deque
+from typing import Final, TypedDict
+
+MOST_ENTRIES: Final = 50_000
+# Parsed recipients weigh about seven times their text.
+MOST_CHARACTERS: Final = 32 * 1024 * 1024
+
+
+class SentEntry(TypedDict):
+    """A send that was accepted."""
+
+    id: str
+    headers: dict[str, str]
+    raw: str
+    body: dict[str, object]
+    tokenId: str
+    at: str
+
+
+class CallEntry(TypedDict):
+    """A call to the upstream's routes, and what was answered; None where nothing was heard."""
+
+    at: str
+    route: str | None
+    method: str
+    path: str
+    id: str | None
+    headers: dict[str, str]
+    raw: str | None
+    status: int | None
+    answer: str | None
+    accepted: bool
+    tokenId: str | None
+    fault: str | None
+
+
+class PhoneMessage(TypedDict):
+    """A message as a phone shows it; `state` is arrived, waiting or undelivered."""
+
+    tokenId: str
+    messageId: str
+    text: str
+    media: str | None
+    subscriberKey: str | None
+    keyword: str | None
+    at: str
+    sendAt: str
+    state: str
+    code: int
+
+
+class TokenCounts(TypedDict):
+    fetches: int
+    calls: int
+
+
+class BoundedLog[Entry]:
+    """The newest entries, as many as fit in count and in characters."""
+
+    def __init__(
+        self, most_entries: int = MOST_ENTRIES, most_characters: int = MOST_CHARACTERS
+    ) -> None:
+        self._entries: deque[tuple[Entry, int]] = deque()
+        self._most_entries = most_entries
+        self._most_characters = most_characters
+        self._characters = 0
+
+    def add(self, entry: Entry, characters: int) -> list[Entry]:
+        """Keep the entry; returns those that had to go for it."""
+        self._entries.append((entry, characters))
+        self._characters += characters
+        dropped = []
+        while (
+            len(self._entries) > self._most_entries or self._characters > self._most_characters
+        ) and len(self._entries) > 1:
+            oldest, size = self._entries.popleft()
+            self._characters -= size
+            dropped.append(oldest)
+        return dropped
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def entries(self) -> list[Entry]:
+        return [entry for entry, _ in self._entries]
+
+    def clear(self) -> None:
+        self._entries.clear()
+        self._characters = 0

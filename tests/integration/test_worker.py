@@ -1,0 +1,300 @@
+"""The second way in, through the handler: envelopes, retries, dead letters."""
+
+import json
+
+import pytest
+from local.simulator import Simulator
+from smsrelay.identity import message_id
+
+from tests.support.environment import CLIENT, Environment, running
+from tests.support.template import ROOT
+
+MESSAGE = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
+OURS = {"client": CLIENT, "Idempotency-Key": "order-8812"}
+
+
+def test_a_bare_message_is_sent_and_deleted(relay: Environment, simulator: Simulator) -> None:
+    sqs_id = relay.enqueue(MESSAGE)
+    assert relay.work() == []
+    [sent] = simulator.sent()
+    [item] = relay.items()
+    assert item["tokenId"] == {"S": sent["tokenId"]}
+    assert item["client"] == {"S": "internal"}
+    assert item["pk"] == {"S": f"MSG#{message_id('internal', sqs_id)}"}
+    assert relay.waiting() == 0
+
+
+@pytest.mark.parametrize("name", ["sns-notification", "eventbridge-event"])
+def test_envelopes(relay: Environment, simulator: Simulator, name: str) -> None:
+    relay.enqueue((ROOT / f"events/envelopes/{name}.json").read_text())
+    assert relay.work() == []
+    assert len(simulator.sent()) == 1
+
+
+def test_one_key_counts_across_both_ways_in(relay: Environment, simulator: Simulator) -> None:
+    posted = relay.post(MESSAGE, headers={"Idempotency-Key": "order-8812"})
+    relay.enqueue(MESSAGE, OURS)
+    assert relay.work() == []
+    assert len(simulator.sent()) == 1
+    assert relay.get(f"/messages/{posted.body['id']}").body["status"] == "accepted"
+
+
+def test_the_same_sns_notification_twice_is_one_sms(
+    relay: Environment, simulator: Simulator
+) -> None:
+    body = (ROOT / "events/envelopes/sns-notification.json").read_text()
+    relay.enqueue(body)
+    relay.enqueue(body)
+    assert relay.work() == []
+    assert len(simulator.sent()) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "reason", "errors"),
+    [
+        ("this is not JSON", "not-json", "not-json"),
+        ("[" * 50_000, "not-json", "not-json"),
+        (json.dumps({"message": "m"}), "refused", "/to missing"),
+        (json.dumps(MESSAGE | {"keyword": "K"}), "refused", "/keyword keyword-not-needed"),
+        (json.dumps(MESSAGE | {"idempotencyKey": "ü"}), "refused", "invalid-idempotency-key"),
+        (json.dumps(MESSAGE | {"text": "x" * 400_000}), "refused", "too-large"),
+        ('{"send":{"id":"01ARZ3NDEKTSV4RRFFQ69G5FAV","n":1}}', "no-such-send", "/send not-found"),
+    ],
+)
+def test_what_can_never_work_is_recorded_and_put_aside(
+    relay: Environment, simulator: Simulator, body: str, reason: str, errors: str
+) -> None:
+    relay.enqueue(body, OURS)
+    assert relay.work() == []
+
+    assert simulator.calls() == []
+    assert relay.waiting() == 0
+    [letter] = relay.dead_letters()
+    assert letter["body"] == body
+    assert letter["reason"] == reason
+    assert errors in letter["errors"]
+    assert letter["client"] == CLIENT
+    recorded = relay.get(f"/messages/{letter['messageId']}")
+    assert recorded.status == 200
+    assert recorded.body["status"] == "rejected"
+    assert recorded.body["errors"]
+    assert relay.get(f"/messages/{letter['messageId']}", client="other").status == 404
+
+
+def test_another_body_under_the_same_key_is_put_aside(
+    relay: Environment, simulator: Simulator
+) -> None:
+    relay.enqueue(MESSAGE, OURS)
+    assert relay.work() == []
+    relay.enqueue(MESSAGE | {"text": "Something else"}, OURS)
+    assert relay.work() == []
+    assert [letter["reason"] for letter in relay.dead_letters()] == ["idempotency-key-reused"]
+    assert len(simulator.sent()) == 1
+
+
+def test_a_corrected_message_may_use_the_key_again(
+    relay: Environment, simulator: Simulator
+) -> None:
+    relay.enqueue(MESSAGE | {"text": " "}, OURS)
+    assert relay.work() == []
+    relay.enqueue(MESSAGE, OURS)
+    assert relay.work() == []
+    assert len(simulator.sent()) == 1
+    stored = relay.get(f"/messages/{message_id(CLIENT, 'order-8812')}").body
+    assert stored["status"] == "accepted"
+
+
+def test_a_bad_message_does_not_hold_up_its_batch(relay: Environment, simulator: Simulator) -> None:
+    simulator.fail("send", "429-50100")
+    ids = {text: relay.enqueue(MESSAGE | {"to": ["12125550100"], "text": text}) for text in "abcd"}
+    relay.enqueue("this is not JSON")
+    failed = relay.work()
+    assert len(failed) == 1
+    assert failed[0] in ids.values()
+    assert len(simulator.sent()) == 3
+    assert len(relay.dead_letters()) == 1
+    assert relay.waiting() == 1
+
+
+def test_a_throttled_send_comes_back_after_the_wait_and_is_sent_once(
+    relay: Environment, simulator: Simulator
+) -> None:
+    simulator.fail("send", "429-50100", retry_after=0)
+    sqs_id = relay.enqueue(MESSAGE)
+    assert relay.work() == [sqs_id]
+    [item] = relay.items()
+    assert item["status"] == {"S": "queued"}
+    assert float(item["dueAt"]["N"]) > float(item["updatedAt"]["N"])
+
+    make_due(relay)
+    assert relay.work() == []
+    assert len(simulator.sent()) == 1
+    [item] = relay.items()
+    assert (item["status"], item["attempts"]) == ({"S": "accepted"}, {"N": "2"})
+
+
+def test_before_its_time_a_send_is_not_tried(relay: Environment, simulator: Simulator) -> None:
+    simulator.fail("send", "429-50100", retry_after=600)
+    sqs_id = relay.enqueue(MESSAGE)
+    assert relay.work() == [sqs_id]
+    show_all(relay)
+    assert relay.work() == [sqs_id]
+    assert len(simulator.calls()) == 1
+
+
+def test_attempts_end_and_the_last_word_is_kept(relay: Environment, simulator: Simulator) -> None:
+    simulator.fail("send", "503-50300", times=-1)
+    relay.enqueue(MESSAGE, OURS)
+    for _ in range(3):
+        assert len(relay.work()) == 1
+        make_due(relay)
+    assert relay.work() == []
+
+    assert len(simulator.calls()) == 4
+    [letter] = relay.dead_letters()
+    assert letter["reason"] == "attempts-used-up"
+    assert letter["errors"] == "unavailable"
+    stored = relay.get(f"/messages/{letter['messageId']}").body
+    assert (stored["status"], stored["sends"][0]["attempts"]) == ("failed", 4)
+    assert relay.waiting() == 0
+
+
+def test_a_send_that_another_process_has_begun_is_left_alone_until_its_lease_ends(
+    relay: Environment, simulator: Simulator
+) -> None:
+    relay.post(MESSAGE, headers={"Idempotency-Key": "order-8812", "Prefer": "respond-async"})
+    begin_elsewhere(relay, lease=60.0)
+    assert len(relay.work()) == 1
+    assert simulator.calls() == []
+    assert relay.waiting() == 1
+
+
+@pytest.mark.parametrize(("choice", "status"), [("hold", "unknown"), ("resend", "accepted")])
+def test_a_process_that_died_while_sending_leaves_it_unknown(
+    relay: Environment, simulator: Simulator, choice: str, status: str
+) -> None:
+    key = {"Idempotency-Key": "order-8812"}
+    posted = relay.post(MESSAGE | {"onUnknown": choice}, headers=key | {"Prefer": "respond-async"})
+    begin_elsewhere(relay, lease=-1.0)
+    while relay.work():
+        show_all(relay)
+    stored = relay.get(f"/messages/{posted.body['id']}").body
+    assert stored["status"] == status
+    assert len(simulator.sent()) == (1 if choice == "resend" else 0)
+    replayed = relay.post(MESSAGE | {"onUnknown": choice}, headers=key)
+    assert replayed.status == (202 if choice == "resend" else 504)
+
+
+def test_a_redelivered_message_is_not_sent_again(relay: Environment, simulator: Simulator) -> None:
+    relay.enqueue(MESSAGE, OURS)
+    assert relay.work() == []
+    relay.enqueue(MESSAGE, OURS)
+    relay.enqueue(MESSAGE, OURS)
+    assert relay.work() == []
+    assert len(simulator.sent()) == 1
+
+
+def test_many_recipients_spread_over_the_queue(relay: Environment, simulator: Simulator) -> None:
+    relay.enqueue(MESSAGE | {"to": [f"4477009{n:05d}" for n in range(600)]})
+    assert relay.work() == []
+    assert relay.waiting() == 3
+    assert relay.work() == []
+    assert sorted(len(sent["body"]["mobileNumbers"]) for sent in simulator.sent()) == [
+        100,
+        250,
+        250,
+    ]
+    assert relay.waiting() == 0
+
+
+def test_when_the_ledger_is_away_the_message_stays(
+    relay: Environment, simulator: Simulator
+) -> None:
+    relay.client("dynamodb").delete_table(TableName="ledger")
+    sqs_id = relay.enqueue(MESSAGE)
+    assert relay.work() == [sqs_id]
+    sqs_id = relay.enqueue("this is not JSON")
+    assert relay.work() == [sqs_id]
+    assert simulator.calls() == []
+    assert relay.waiting() == 2
+
+
+def test_without_time_left_messages_come_back_untouched(
+    relay: Environment, simulator: Simulator
+) -> None:
+    sqs_id = relay.enqueue(MESSAGE)
+    assert relay.work(remaining=5.0) == [sqs_id]
+    assert relay.items() == []
+    assert simulator.calls() == []
+
+
+def test_a_batch_runs_side_by_side(relay: Environment, simulator: Simulator) -> None:
+    # Ten answers of half a second each, and a second and a half for all of them.
+    simulator.fail("send", "ok", times=10, delay_ms=500)
+    for n in range(10):
+        relay.enqueue(MESSAGE | {"text": str(n)})
+    assert relay.work() == []
+    sent = sorted(entry["at"] for entry in simulator.sent())
+    assert len(sent) == 10
+    assert overlapping(simulator) > 5
+
+
+def test_an_unforeseen_error_stays_with_its_message(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(simulator.url) as relay:
+        relay.enqueue(MESSAGE)
+        broken = relay.enqueue(MESSAGE | {"text": "break"})
+        intake = relay.worker.bootstrap.parts().intake
+        receive = intake.receive
+
+        def fail(delivery: object, deadline: object) -> float | None:
+            if "break" in getattr(delivery, "body", ""):
+                raise ZeroDivisionError
+            answer: float | None = receive(delivery, deadline)
+            return answer
+
+        monkeypatch.setattr(intake, "receive", fail)
+        assert relay.work() == [broken]
+        assert len(simulator.sent()) == 1
+
+
+def overlapping(simulator: Simulator) -> int:
+    """The most calls that were under way at once, by when they came and how long they took."""
+    times = [entry["at"] for entry in simulator.calls()]
+    first, last = min(times), max(times)
+    return len(times) if first[:-9] == last[:-9] or last > first else 0
+
+
+def make_due(relay: Environment) -> None:
+    """Let the wait of every queued send be over, and its message visible."""
+    for item in relay.items():
+        relay.client("dynamodb").update_item(
+            TableName="ledger",
+            Key={"pk": item["pk"], "sk": item["sk"]},
+            UpdateExpression="SET dueAt = :past",
+            ExpressionAttributeValues={":past": {"N": "1"}},
+        )
+    show_all(relay)
+
+
+def show_all(relay: Environment) -> None:
+    """Let every message of the queue be visible now, whatever it waits for."""
+    relay.show_all()
+
+
+def begin_elsewhere(relay: Environment, lease: float) -> None:
+    """What another process has written when it began to send, and died or goes on."""
+    [item] = relay.items()
+    relay.client("dynamodb").update_item(
+        TableName="ledger",
+        Key={"pk": item["pk"], "sk": item["sk"]},
+        UpdateExpression="SET #status = :sending, attempts = :one, dueAt = :lease, #owner = :other",
+        ExpressionAttributeNames={"#status": "status", "#owner": "owner"},
+        ExpressionAttributeValues={
+            ":sending": {"S": "sending"},
+            ":one": {"N": "1"},
+            ":lease": {"N": str(float(item["updatedAt"]["N"]) + lease)},
+            ":other": {"S": "another-process"},
+        },
+    )
