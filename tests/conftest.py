@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 from local.simulator import Simulator
-from tests.support.environment import ACCESS_TOKEN, Environment, running
+from tests.support.environment import ACCESS_TOKEN, Environment, running, simulated_aws
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +18,14 @@ def simulator(session_simulator: Simulator) -> Simulator:
     return session_simulator
 
 
+@pytest.fixture(scope="session")
+def aws() -> Iterator[None]:
+    with simulated_aws():
+        yield
+
+
 @pytest.fixture
-def relay(simulator: Simulator) -> Iterator[Environment]:
+def relay(aws: None, simulator: Simulator) -> Iterator[Environment]:
+    _ = aws
     with running(simulator.url) as environment:
         yield environment

@@ -5,21 +5,23 @@ import json
 import os
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
 from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
 import boto3
 from moto import mock_aws
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.sqs.models import sqs_backends
 
 from smsrelay import bootstrap
 from tests.support.template import ROOT, properties
 
 REGION = "eu-central-1"
-TABLE = "ledger"
 CLIENT = "key-of-the-shop"
 ACCESS_TOKEN = "first-access-token"
 
@@ -52,16 +54,15 @@ class HttpAnswer:
 class Environment:
     """One relay with its own table and queues."""
 
+    table: str
     queue_url: str
     dead_letter_queue_url: str
     secret: str
-    simulator_url: str
     api: ModuleType
     worker: ModuleType
-    clients: dict[str, Any] = field(default_factory=dict)
 
     def client(self, service: str) -> Any:
-        return self.clients.setdefault(service, boto3.client(service, region_name=REGION))
+        return _client(service)
 
     def post(
         self,
@@ -154,6 +155,24 @@ class Environment:
             for message in answer.get("Messages", [])
         ]
 
+    def show_all(self) -> None:
+        """Let every message of the queue be visible now, whatever it waits for."""
+        queue = sqs_backends[DEFAULT_ACCOUNT_ID][REGION].queues[self.queue_url.rpartition("/")[2]]
+        for message in queue._messages:  # noqa: SLF001 - moto has no way to let time pass
+            message.delayed_until = 0
+            message.change_visibility(0)
+
+    def make_due(self) -> None:
+        """Let the wait of every queued send be over, and its message visible."""
+        for item in self.items():
+            self.client("dynamodb").update_item(
+                TableName=self.table,
+                Key={"pk": item["pk"], "sk": item["sk"]},
+                UpdateExpression="SET dueAt = :past",
+                ExpressionAttributeValues={":past": {"N": "1"}},
+            )
+        self.show_all()
+
     def waiting(self) -> int:
         """Messages in the queue, whether visible, delayed or being worked on."""
         names = (
@@ -168,7 +187,7 @@ class Environment:
 
     def items(self) -> list[Json]:
         """All items of the ledger, in the low-level notation."""
-        items: list[Json] = self.client("dynamodb").scan(TableName=TABLE)["Items"]
+        items: list[Json] = self.client("dynamodb").scan(TableName=self.table)["Items"]
         return sorted(items, key=lambda item: (item["pk"]["S"], item["sk"]["S"]))
 
     def put_secret(self, value: str) -> None:
@@ -190,59 +209,59 @@ def _record(message: Json) -> Json:
     }
 
 
+@cache
+def _client(service: str) -> Any:
+    return boto3.client(service, region_name=REGION)
+
+
 @contextmanager
-def running(simulator_url: str, **overrides: str) -> Iterator[Environment]:
-    """A relay as the template sets it up; `overrides` are environment variables."""
+def simulated_aws() -> Iterator[None]:
+    """An account of moto's, for as many relays as a session has."""
     credentials = {
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_DEFAULT_REGION": REGION,
     }
-    with mock_aws(), patch.dict(os.environ, credentials):
-        sqs = boto3.client("sqs", region_name=REGION)
-        queue_url = sqs.create_queue(
-            QueueName="queue",
-            Attributes={"VisibilityTimeout": str(properties("Queue")["VisibilityTimeout"])},
-        )["QueueUrl"]
-        dead_letter_queue_url = sqs.create_queue(QueueName="dead-letters")["QueueUrl"]
-        ledger = properties("Ledger")
-        boto3.client("dynamodb", region_name=REGION).create_table(
-            TableName=TABLE,
-            **{
-                name: ledger[name]
-                for name in (
-                    "BillingMode",
-                    "AttributeDefinitions",
-                    "KeySchema",
-                    "GlobalSecondaryIndexes",
-                )
-            },
-        )
-        secrets = boto3.client("secretsmanager", region_name=REGION)
-        secret = secrets.create_secret(
-            Name="token",
-            SecretString=json.dumps(
-                {"access_token": ACCESS_TOKEN, "rest_instance_url": simulator_url}
-            ),
-        )["ARN"]
-        variables = {
-            "TABLE_NAME": TABLE,
-            "QUEUE_URL": queue_url,
-            "DEAD_LETTER_QUEUE_URL": dead_letter_queue_url,
-            "TOKEN_SECRET_ARN": secret,
-            "REST_BASE_URL": "",
-            "DEFAULT_CLIENT": "internal",
-            "MESSAGE_CATALOGUE": '{"welcome": "MzA6Nzg6MA"}',
-            "RETENTION_DAYS": "90",
-            "MAX_ATTEMPTS": "4",
-            "UPSTREAM_TIMEOUT_SECONDS": "2",
-            "CONCURRENT_SENDS": "10",
-            "POWERTOOLS_SERVICE_NAME": "smsrelay",
-            "POWERTOOLS_METRICS_NAMESPACE": "smsrelay",
-            **overrides,
-        }
-        with patch.dict(os.environ, variables), _functions() as (api, worker):
-            yield Environment(queue_url, dead_letter_queue_url, secret, simulator_url, api, worker)
+    with patch.dict(os.environ, credentials), mock_aws():
+        yield
+    _client.cache_clear()
+
+
+@contextmanager
+def running(simulator_url: str, **overrides: str) -> Iterator[Environment]:
+    """A relay as the template sets it up; `overrides` are environment variables."""
+    name = f"relay-{uuid.uuid4()}"
+    sqs, secrets = _client("sqs"), _client("secretsmanager")
+    queue_url = sqs.create_queue(
+        QueueName=name,
+        Attributes={"VisibilityTimeout": str(properties("Queue")["VisibilityTimeout"])},
+    )["QueueUrl"]
+    dead_letter_queue_url = sqs.create_queue(QueueName=f"{name}-dead-letters")["QueueUrl"]
+    wanted = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
+    ledger = properties("Ledger")
+    _client("dynamodb").create_table(TableName=name, **{key: ledger[key] for key in wanted})
+    secret = secrets.create_secret(
+        Name=name,
+        SecretString=json.dumps({"access_token": ACCESS_TOKEN, "rest_instance_url": simulator_url}),
+    )["ARN"]
+    variables = {
+        "TABLE_NAME": name,
+        "QUEUE_URL": queue_url,
+        "DEAD_LETTER_QUEUE_URL": dead_letter_queue_url,
+        "TOKEN_SECRET_ARN": secret,
+        "REST_BASE_URL": "",
+        "DEFAULT_CLIENT": "internal",
+        "MESSAGE_CATALOGUE": '{"welcome": "MzA6Nzg6MA"}',
+        "RETENTION_DAYS": "90",
+        "MAX_ATTEMPTS": "4",
+        "UPSTREAM_TIMEOUT_SECONDS": "2",
+        "CONCURRENT_SENDS": "10",
+        "POWERTOOLS_SERVICE_NAME": "smsrelay",
+        "POWERTOOLS_METRICS_NAMESPACE": "smsrelay",
+        **overrides,
+    }
+    with patch.dict(os.environ, variables), _functions() as (api, worker):
+        yield Environment(name, queue_url, dead_letter_queue_url, secret, api, worker)
 
 
 @contextmanager
@@ -267,6 +286,3 @@ def _load(name: str) -> ModuleType:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
-
-
-Post = Callable[..., HttpAnswer]

@@ -83,7 +83,8 @@ class DynamoDbLedger:
                 return Claim(won=True, send=_send(answer["Attributes"]))
         if existing is None:
             return None
-        return Claim(won=existing.owner == owner, send=existing)
+        repeated = existing.owner == owner and existing.status is Status.SENDING
+        return Claim(won=repeated, send=existing)
 
     def settle(self, before: Send, after: Send) -> bool:
         """Replace the item, unless another attempt has begun or the send has ended meanwhile.

@@ -1,0 +1,42 @@
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from local.control import SimulatorControl
+from local.stack import LocalStack, Stack
+
+# Tests come in bursts; the plan's own limits are held by tests/template.
+NO_LIMITS = {"RateLimit": "1000", "BurstLimit": "2000"}
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """template.yaml, built and deployed to this machine."""
+    with LocalStack(tmp_path_factory.mktemp("stack"), parameters=NO_LIMITS) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def upstream_of_session(stack: Stack) -> Iterator[SimulatorControl]:
+    with SimulatorControl(stack.simulator_url) as control:
+        yield control
+
+
+@pytest.fixture
+def upstream(upstream_of_session: SimulatorControl) -> SimulatorControl:
+    """The stack's MobileConnect, with no calls and no faults in it."""
+    upstream_of_session.reset()
+    return upstream_of_session
+
+
+@pytest.fixture(scope="session")
+def api(stack: Stack) -> Iterator[httpx.Client]:
+    """HTTP to the stack's API, with a good key."""
+    with httpx.Client(
+        base_url=stack.api_url,
+        headers={"x-api-key": stack.api_key},
+        trust_env=False,
+        timeout=60,
+    ) as client:
+        yield client

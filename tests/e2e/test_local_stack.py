@@ -1,0 +1,216 @@
+"""The local stack itself: what it adds to MiniStack, that it stands alone, and that it ends."""
+
+import json
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from local import ROOT, processes, servers
+from local.control import SimulatorControl
+from local.stack import LocalStack, Stack, StartError
+from local.waiting import wait_for
+
+MESSAGE = {"message": "MzA6Nzg6MA", "to": ["12125550100"], "text": "Hello"}
+
+PUBLISHED = {
+    "api_url",
+    "api_key",
+    "queue_url",
+    "dead_letter_queue_url",
+    "table",
+    "token_secret",
+    "simulator_url",
+    "aws_endpoint_url",
+    "region",
+}
+FOR_DOWN = {"marker", "pids", "data"}
+
+
+def test_message_goes_through_the_api(api: httpx.Client, upstream: SimulatorControl) -> None:
+    answer = api.post("/messages", json=MESSAGE)
+
+    assert answer.status_code == 202, answer.text
+    (sent,) = upstream.sent()
+    assert sent["tokenId"] == answer.json()["sends"][0]["tokenId"]
+    assert sent["body"]["mobileNumbers"] == MESSAGE["to"]
+
+
+def test_message_goes_through_the_queue(stack: Stack, upstream: SimulatorControl) -> None:
+    stack.clients.sqs.send_message(QueueUrl=stack.queue_url, MessageBody=json.dumps(MESSAGE))
+
+    (sent,) = wait_for(upstream.sent, what="the message from the queue", seconds=30)
+
+    assert sent["body"]["messageText"] == MESSAGE["text"]
+
+
+def test_caller_is_known_by_the_api_key(stack: Stack, api: httpx.Client) -> None:
+    posted = api.post("/messages", json=MESSAGE).json()
+
+    answer = stack.clients.dynamodb.query(
+        TableName=stack.table,
+        KeyConditionExpression="pk = :pk",
+        ExpressionAttributeValues={":pk": {"S": f"MSG#{posted['id']}"}},
+    )
+
+    assert [item["client"]["S"] for item in answer["Items"]] == [stack.api_key_id]
+
+
+@pytest.mark.parametrize("headers", [{}, {"x-api-key": "not-a-key"}])
+def test_gateway_refuses_whoever_has_no_key(stack: Stack, headers: dict[str, str]) -> None:
+    answer = httpx.post(f"{stack.api_url}/messages", json=MESSAGE, headers=headers, trust_env=False)
+
+    assert answer.status_code == 403
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["code"] == "api-key-required"
+
+
+def test_gateway_tells_that_a_route_does_not_exist(api: httpx.Client) -> None:
+    answer = api.get("/no-such-route")
+
+    assert answer.status_code == 404
+    assert answer.json()["code"] == "not-found"
+
+
+def test_gateway_refuses_what_no_function_can_take(api: httpx.Client) -> None:
+    answer = api.post(
+        "/messages",
+        content=b" " * (6 * 1024 * 1024 + 1),
+        headers={"Content-Type": "application/json"},
+    )
+
+    assert answer.status_code == 413
+    assert answer.json()["code"] == "too-large"
+
+
+def test_stacks_run_side_by_side_and_end_alone(
+    stack: Stack, api: httpx.Client, upstream: SimulatorControl, tmp_path: Path
+) -> None:
+    with LocalStack(tmp_path) as other:
+        theirs = httpx.Client(base_url=other.api_url, trust_env=False, timeout=60)
+        with theirs, SimulatorControl(other.simulator_url) as their_upstream:
+            with_our_key = theirs.post(
+                "/messages", json=MESSAGE, headers={"x-api-key": stack.api_key}
+            )
+            with_their_key = theirs.post(
+                "/messages", json=MESSAGE, headers={"x-api-key": other.api_key}
+            )
+            reached = len(their_upstream.sent())
+        # Two servers, and the process of the function that answered.
+        assert len(processes.running(other.marker)) > len(other.pids)
+
+    assert with_our_key.status_code == 403
+    assert with_their_key.status_code == 202
+    assert reached == 1
+    assert upstream.sent() == []
+    assert processes.running(other.marker) == []
+    assert not other.data.exists()
+    assert api.post("/messages", json=MESSAGE).status_code == 202
+
+
+def test_stack_ends_with_sigterm(tmp_path: Path) -> None:
+    program = (
+        "import signal, sys\n"
+        "from pathlib import Path\n"
+        "from local.stack import LocalStack\n"
+        "with LocalStack(Path(sys.argv[1])) as stack:\n"
+        "    print(stack.marker, flush=True)\n"
+        "    signal.pause()\n"
+    )
+    with subprocess.Popen(  # noqa: S603 - this very Python
+        [sys.executable, "-c", program, str(tmp_path)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as user:
+        assert user.stdout is not None
+        marker = user.stdout.readline().strip()
+        running = processes.running(marker)
+        user.send_signal(signal.SIGTERM)
+        user.wait(timeout=20)
+
+    assert len(running) == 2
+    assert processes.running(marker) == []
+
+
+def test_failed_start_leaves_nothing_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    markers = []
+    settings = servers.emulator_settings
+
+    def broken(port: int, data: Path, marker: str) -> dict[str, str]:
+        markers.append(marker)
+        return settings(port, data, marker) | {"GATEWAY_PORT": "not-a-port"}
+
+    monkeypatch.setattr(servers, "emulator_settings", broken)
+
+    with pytest.raises(StartError, match=r"invalid literal for int(.|\n)*Nothing is left running"):
+        LocalStack(tmp_path).start()
+
+    assert processes.running(markers[0]) == []
+
+
+def test_port_that_is_taken_meanwhile_is_no_failure(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = int(stack.aws_endpoint_url.rpartition(":")[2])
+    ports = iter([taken, servers.free_port()])
+    monkeypatch.setattr(servers, "free_port", lambda: next(ports))
+
+    with LocalStack(tmp_path) as other:
+        assert other.aws_endpoint_url != stack.aws_endpoint_url
+
+    assert next(ports, None) is None
+
+
+def test_refused_deployment_says_why(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match="LogLevel"):
+        LocalStack(tmp_path, parameters={"LogLevel": "LOUD"}).start()
+
+
+def command(name: str, state: Path) -> str:
+    """Run `python -m local {name}` with another folder for its state; its output."""
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from local import standing\n"
+        "standing.STATE = Path(sys.argv[2])\n"
+        "standing.FILE = standing.STATE / 'stack.json'\n"
+        "getattr(standing, sys.argv[1])()\n"
+    )
+    return subprocess.run(  # noqa: S603 - this very Python
+        [sys.executable, "-c", program, name, str(state)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    ).stdout
+
+
+def test_standing_stack_is_found_again(tmp_path: Path) -> None:
+    file = tmp_path / "stack.json"
+    try:
+        up = command("up", tmp_path)
+        content = file.read_text()
+        published = json.loads(content)
+        assert set(published) == PUBLISHED | FOR_DOWN
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert published["api_key"] in up
+        assert len(processes.running(published["marker"])) == 2
+
+        assert "already running" in command("up", tmp_path)
+        assert file.read_text() == content
+    finally:
+        down = command("down", tmp_path)
+
+    assert down == "The local stack is stopped (2 processes ended).\n"
+    assert processes.running(published["marker"]) == []
+    assert not file.exists()
+    assert command("down", tmp_path) == "The local stack is not running.\n"

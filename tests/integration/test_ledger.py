@@ -1,0 +1,169 @@
+"""The ledger on DynamoDB: claims, lost answers, late results."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from botocore.exceptions import ReadTimeoutError
+
+from smsrelay.adapters.dynamodb import DynamoDbLedger
+from smsrelay.errors import NothingStoredError
+from smsrelay.send import OnUnknown, Send, SendKey, Status
+from tests.support.environment import Environment
+
+NOW = 1_790_000_000.0
+
+
+def send(n: int = 1, **fields: Any) -> Send:
+    given: dict[str, Any] = {
+        "key": SendKey("01K", n),
+        "client": "shop",
+        "template": "MzA6Nzg6MA",
+        "recipients": 2,
+        "status": Status.QUEUED,
+        "on_unknown": OnUnknown.HOLD,
+        "fingerprint": "f",
+        "created_at": NOW,
+        "updated_at": NOW,
+        "due_at": NOW,
+        "owner": "me",
+        "body": "{}",
+        "reference": "order-8812",
+    }
+    return Send(**(given | fields))
+
+
+@pytest.fixture
+def ledger(relay: Environment) -> DynamoDbLedger:
+    return DynamoDbLedger(relay.client("dynamodb"), relay.table, retention_days=90)
+
+
+class LosesAnswers:
+    """A DynamoDB client whose next write happens, and whose answer is lost on the way."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.exceptions = client.exceptions
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def write_twice(**arguments: Any) -> Any:
+            method(**arguments)
+            return method(**arguments)  # what botocore does when an answer does not come
+
+        return write_twice if name in {"put_item", "update_item"} else method
+
+
+def claim(ledger: DynamoDbLedger, owner: str = "me", now: float = NOW) -> Any:
+    return ledger.claim(SendKey("01K", 1), owner=owner, now=now, lease_until=now + 60)
+
+
+@pytest.mark.parametrize("sends", [[send()], [send(n) for n in range(1, 101)]], ids=["1", "100"])
+def test_what_is_stored_is_read(ledger: DynamoDbLedger, sends: Sequence[Send]) -> None:
+    assert ledger.create(sends) == (True, sends)
+    assert ledger.read("01K") == list(sends)
+    assert ledger.read("01") == []
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_message_is_created_once(ledger: DynamoDbLedger, count: int) -> None:
+    mine = [send(n) for n in range(1, count + 1)]
+    others = [replace(entry, owner="other", fingerprint="g") for entry in mine]
+    assert ledger.create(mine).created
+    creation = ledger.create(others)
+    assert not creation.created
+    assert creation.sends[0] == mine[0]
+    assert ledger.read("01K") == mine
+
+
+def test_a_repeated_write_finds_itself(relay: Environment) -> None:
+    client: Any = LosesAnswers(relay.client("dynamodb"))
+    ledger = DynamoDbLedger(client, relay.table, retention_days=90)
+    assert ledger.create([send()]).created
+    won = claim(ledger)
+    assert won.won
+    assert won.send.attempts == 1
+    after = replace(won.send, status=Status.ACCEPTED, token_id="t", body=None)
+    assert ledger.settle(won.send, after)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_of_many_at_once_one_creates_and_one_claims(ledger: DynamoDbLedger, count: int) -> None:
+    def create(owner: int) -> bool:
+        return ledger.create([send(n, owner=str(owner)) for n in range(1, count + 1)]).created
+
+    with ThreadPoolExecutor(20) as pool:
+        assert sum(pool.map(create, range(20))) == 1
+        claims = list(pool.map(lambda n: claim(ledger, f"claimer-{n}"), range(20)))
+    assert sum(entry.won for entry in claims) == 1
+
+
+def test_a_claim_takes_a_queued_send_that_is_due_and_nothing_else(ledger: DynamoDbLedger) -> None:
+    assert claim(ledger) is None, "there is no such send"
+    ledger.create([send(reason="throttled", errors=("words",))])
+    assert not claim(ledger, now=NOW - 1).won, "not due yet"
+    won = claim(ledger)
+    assert won.won
+    assert won.send == send(status=Status.SENDING, attempts=1, due_at=NOW + 60)
+    lost = claim(ledger, owner="other")
+    assert not lost.won
+    assert lost.send == won.send
+
+
+def test_a_late_result_beats_unknown_but_not_another_attempt(ledger: DynamoDbLedger) -> None:
+    ledger.create([send()])
+    begun = claim(ledger).send
+    unknown = replace(begun, status=Status.UNKNOWN)
+    assert ledger.settle(begun, unknown)
+    accepted = replace(begun, status=Status.ACCEPTED, token_id="t", body=None)
+    assert ledger.settle(begun, accepted)
+    assert ledger.read("01K") == [accepted]
+    assert not ledger.settle(begun, unknown), "an end is an end"
+    assert ledger.find_token("t") == SendKey("01K", 1)
+
+    other = send(key=SendKey("02K", 1), attempts=2, status=Status.SENDING)
+    ledger.create([other])
+    assert not ledger.settle(replace(other, attempts=1), replace(other, status=Status.ACCEPTED))
+
+
+@pytest.mark.parametrize(
+    ("status", "group"),
+    [
+        (Status.QUEUED, "open"),
+        (Status.SENDING, "open"),
+        (Status.UNKNOWN, "unknown"),
+        (Status.FAILED, "failed"),
+        (Status.ACCEPTED, None),
+        (Status.REJECTED, None),
+    ],
+)
+def test_only_what_is_unfinished_is_in_the_sparse_index(
+    relay: Environment, ledger: DynamoDbLedger, status: Status, group: str | None
+) -> None:
+    ledger.create([send(status=status)])
+    [item] = relay.items()
+    assert item.get("unfinished", {"S": "#"})["S"].partition("#")[0] == (group or "")
+
+
+def test_errors_of_the_store_are_one_error(relay: Environment) -> None:
+    class Silent:
+        def __getattr__(self, name: str) -> Any:
+            def never(**_: Any) -> Any:
+                raise ReadTimeoutError(endpoint_url=name)
+
+            return never
+
+    client: Any = Silent()
+    ledger = DynamoDbLedger(client, relay.table, retention_days=90)
+    for ask in (
+        lambda: ledger.create([send()]),
+        lambda: claim(ledger),
+        lambda: ledger.settle(send(), send()),
+        lambda: ledger.find_token("t"),
+        lambda: ledger.record_refusal("01K", "c", [], NOW),
+    ):
+        with pytest.raises(NothingStoredError):
+            ask()

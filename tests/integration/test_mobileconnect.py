@@ -1,0 +1,212 @@
+"""The adapter over real sockets: which failure is which, what is read of an answer."""
+
+import inspect
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from local.simulator import Simulator
+from smsrelay.adapters.mobileconnect import MAX_ANSWER, MobileConnect, failure_of
+from smsrelay.errors import TokenUnavailableError
+from smsrelay.outcome import Failure, Kind, Outcome
+from smsrelay.ports import Credentials
+from tests.support.environment import ACCESS_TOKEN
+
+BODY = '{"mobileNumbers":["12125550100"]}'
+ACCEPTED = b'HTTP/1.1 202 Accepted\r\nContent-Length: 18\r\n\r\n{"tokenId": "abc"}'
+
+
+class FixedToken:
+    def __init__(self, base_url: str, access_token: str = ACCESS_TOKEN) -> None:
+        self._credentials = Credentials(access_token, base_url)
+
+    def current(self) -> Credentials:
+        return self._credentials
+
+    def renewed(self, refused: Credentials) -> Credentials:
+        return refused
+
+
+def send(base_url: str, timeout: float = 5.0) -> Outcome:
+    with httpx.Client(follow_redirects=False, trust_env=False) as client:
+        upstream = MobileConnect(client, FixedToken(base_url), lambda: 0.0)
+        return upstream.send("MzA6Nzg6MA", BODY, timeout)
+
+
+@contextmanager
+def server(answer: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A server that reads one request and then does what it likes."""
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            received = b""
+            while BODY.encode() not in received:
+                received += connection.recv(65_536)
+            answer(connection)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        thread.join()
+
+
+def test_what_goes_over_the_wire(simulator: Simulator) -> None:
+    outcome = send(simulator.url)
+    [sent] = simulator.sent()
+    assert outcome == Outcome(Kind.ACCEPTED, "accepted", 202, sent["tokenId"])
+    assert sent["raw"] == BODY
+    assert sent["headers"]["content-type"] == "application/json"
+    [call] = simulator.calls()
+    assert call["path"] == "/sms/v1/messageContact/MzA6Nzg6MA/send"
+
+
+@pytest.mark.parametrize(
+    ("then", "kind", "reason"),
+    [
+        ("401", Kind.NOT_SENT, "unauthorised"),
+        ("403", Kind.REJECTED, "forbidden"),
+        ("429-50100", Kind.NOT_SENT, "throttled"),
+        ("429-50200", Kind.NOT_SENT, "blocked"),
+        ("500", Kind.UNKNOWN, "server-error"),
+        ("502-html", Kind.UNKNOWN, "server-error"),
+        ("503-50300", Kind.NOT_SENT, "unavailable"),
+        ("reset-before-read", Kind.UNKNOWN, "read-failed"),
+        ("reset-after-accept", Kind.UNKNOWN, "read-failed"),
+        ("hang-after-accept", Kind.UNKNOWN, "read-timeout"),
+        ("202-no-token", Kind.ACCEPTED, "accepted-without-token"),
+        ("202-trailing-comma", Kind.ACCEPTED, "accepted"),
+        ("202-empty", Kind.ACCEPTED, "accepted-without-token"),
+    ],
+)
+def test_each_fault_of_the_simulator(
+    simulator: Simulator, then: str, kind: Kind, reason: str
+) -> None:
+    simulator.fail("send", then)
+    outcome = send(simulator.url, timeout=0.5 if then.startswith("hang") else 5.0)
+    assert (outcome.kind, outcome.reason) == (kind, reason)
+    assert len(simulator.calls()) == 1, "one call, whatever becomes of it"
+
+
+def test_the_waits_of_a_throttled_tenant(simulator: Simulator) -> None:
+    simulator.fail("send", "429-50100", retry_after=7)
+    assert send(simulator.url).retry_after == 7.0
+    simulator.fail("send", "429-50200")
+    assert send(simulator.url).retry_after is None
+
+
+def test_a_refused_connection_was_not_sent() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    assert send(f"http://127.0.0.1:{port}") == Outcome(Kind.NOT_SENT, "no-connection")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://does-not-exist.invalid", "gopher://127.0.0.1", "http://127.0.0.1:99999999"]
+)
+def test_what_cannot_be_reached_was_not_sent(url: str) -> None:
+    assert send(url).kind is Kind.NOT_SENT
+
+
+def test_a_failed_tls_handshake_was_not_sent(simulator: Simulator) -> None:
+    assert send(simulator.url.replace("http:", "https:")) == Outcome(Kind.NOT_SENT, "no-connection")
+
+
+def test_an_answer_that_breaks_off_after_its_status_keeps_its_status() -> None:
+    with server(lambda peer: peer.sendall(ACCEPTED[:-8])) as url:
+        assert send(url) == Outcome(Kind.ACCEPTED, "accepted-without-token", 202)
+
+
+def test_a_connection_that_ends_without_an_answer_is_unknown() -> None:
+    with server(lambda peer: peer.shutdown(socket.SHUT_RDWR)) as url:
+        assert send(url).kind is Kind.UNKNOWN
+
+
+def test_something_that_is_not_http_is_unknown() -> None:
+    with server(lambda peer: peer.sendall(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")) as url:
+        assert send(url) == Outcome(Kind.UNKNOWN, "protocol-error")
+
+
+def test_a_huge_answer_is_not_read_to_its_end() -> None:
+    def endless(peer: socket.socket) -> None:
+        peer.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 100000000\r\n\r\n")
+        try:
+            for _ in range(1_000):
+                peer.sendall(b"x" * MAX_ANSWER)
+        except OSError:
+            peer.close()  # the caller has hung up, as it should
+
+    with server(endless) as url:
+        assert send(url).kind is Kind.REJECTED
+
+
+def test_an_answer_that_drips_ends_with_the_time() -> None:
+    hung_up = threading.Event()
+
+    def drip(peer: socket.socket) -> None:
+        peer.sendall(b"HTTP/1.1 202 Accepted\r\nContent-Length: 1000000\r\n\r\n")
+        try:
+            while not hung_up.wait(0.05):
+                peer.sendall(b" ")
+        except OSError:
+            pass
+
+    with server(drip) as url:
+        outcome = send(url, timeout=0.5)
+        hung_up.set()
+    assert outcome.kind is Kind.ACCEPTED
+
+
+def test_no_redirect_is_followed_with_the_token(simulator: Simulator) -> None:
+    redirect = (
+        f"HTTP/1.1 307 Temporary Redirect\r\nLocation: {simulator.url}/sms/v1/messageContact/"
+        "MzA6Nzg6MA/send\r\nContent-Length: 0\r\n\r\n"
+    )
+    with server(lambda peer: peer.sendall(redirect.encode())) as url:
+        assert send(url).kind is Kind.UNKNOWN
+    assert simulator.calls() == []
+
+
+def test_without_a_token_nothing_is_called() -> None:
+    class NoToken(FixedToken):
+        def current(self) -> Credentials:
+            raise TokenUnavailableError
+
+    with httpx.Client() as client:
+        outcome = MobileConnect(client, NoToken(""), lambda: 0.0).send("m", BODY, 1.0)
+    assert outcome == Outcome(Kind.NOT_SENT, "no-token")
+
+
+def _all_exceptions() -> list[type[Exception]]:
+    found = {
+        entry
+        for _, entry in inspect.getmembers(httpx, inspect.isclass)
+        if issubclass(entry, httpx.HTTPError | httpx.InvalidURL)
+    }
+    return sorted(found, key=lambda entry: entry.__name__)
+
+
+BEFORE = {
+    httpx.ConnectTimeout,
+    httpx.ConnectError,
+    httpx.PoolTimeout,
+    httpx.UnsupportedProtocol,
+    httpx.InvalidURL,
+}
+
+
+@pytest.mark.parametrize("kind", _all_exceptions(), ids=lambda kind: kind.__name__)
+def test_every_exception_of_httpx_is_uncertain_unless_it_comes_before_the_request(
+    kind: type[Exception],
+) -> None:
+    error = (
+        kind("x", request=None, response=None) if kind is httpx.HTTPStatusError else kind("x")  # type: ignore[call-arg,arg-type]
+    )
+    failure = failure_of(error)  # type: ignore[arg-type]
+    certain = {Failure.NO_CONNECTION, Failure.CONNECT_TIMEOUT}
+    assert (failure in certain) == (kind in BEFORE)

@@ -1,0 +1,194 @@
+"""The access token: what the secret may hold, how long it is kept, what a 401 does."""
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from local.simulator import Simulator
+from smsrelay.adapters.secretsmanager import SecretTokenSource, base_url_of, token_of
+from smsrelay.errors import TokenUnavailableError
+from smsrelay.ports import Credentials
+from tests.support.environment import ACCESS_TOKEN, Environment, running
+
+MESSAGE = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
+NOW = 1_790_000_000.0
+
+
+class FakeSecrets:
+    """Secrets Manager with one secret, that counts how often it was read."""
+
+    def __init__(self, value: str | None) -> None:
+        self.value = value
+        self.reads = 0
+
+    def get_secret_value(self, SecretId: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        assert SecretId == "arn"
+        self.reads += 1
+        if self.value is None:
+            raise ClientError({"Error": {"Code": "ResourceNotFoundException"}}, "GetSecretValue")
+        return {"SecretString": self.value}
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def source(
+    value: str | None, base_url: str = ""
+) -> tuple[SecretTokenSource, FakeSecrets, FakeClock]:
+    secrets, clock = FakeSecrets(value), FakeClock()
+    client: Any = secrets
+    return SecretTokenSource(client, "arn", base_url, clock), secrets, clock
+
+
+def secret(**fields: object) -> str:
+    return json.dumps({"access_token": "t", "rest_instance_url": "https://x.example/"} | fields)
+
+
+@pytest.mark.parametrize(
+    ("value", "token", "expires_at", "url"),
+    [
+        ('{"access_token": "t"}', "t", None, ""),
+        (secret(expires_at=NOW), "t", NOW, "https://x.example/"),
+        (secret(expires_at=str(NOW)), "t", NOW, "https://x.example/"),
+        (secret(expires_at="2026-09-21T14:13:20+00:00"), "t", NOW, "https://x.example/"),
+        (secret(expires_at="soon"), "t", None, "https://x.example/"),
+        (secret(expires_at=True), "t", None, "https://x.example/"),
+        (secret(rest_instance_url=None), "t", None, ""),
+        ("a-bare-token", "a-bare-token", None, ""),
+        (" a-bare-token\n", "a-bare-token", None, ""),
+        ('"a-bare-token"', "a-bare-token", None, ""),
+    ],
+)
+def test_what_the_secret_may_hold(
+    value: str, token: str, expires_at: float | None, url: str
+) -> None:
+    assert token_of(value) == (token, expires_at, url)
+
+
+@pytest.mark.parametrize(
+    "value", ["", "{}", "[]", "7", '{"access_token": ""}', '{"access_token": "a\\nb"}', "two words"]
+)
+def test_what_is_no_token(value: str) -> None:
+    with pytest.raises(TokenUnavailableError) as caught:
+        token_of(value)
+    assert "two words" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ("https://x.rest.marketingcloudapis.com/", "https://x.rest.marketingcloudapis.com"),
+        ("https://x.rest.marketingcloudapis.com", "https://x.rest.marketingcloudapis.com"),
+        ("x.rest.marketingcloudapis.com/", "https://x.rest.marketingcloudapis.com"),
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+    ],
+)
+def test_base_urls_with_and_without_scheme_and_slash(given: str, url: str) -> None:
+    assert base_url_of(given) == url
+
+
+def test_a_token_is_kept_until_shortly_before_it_expires() -> None:
+    tokens, secrets, clock = source(secret(expires_at=NOW + 1_080))
+    for clock.now in (NOW, NOW + 500, NOW + 1_019):
+        assert tokens.current() == Credentials("t", "https://x.example")
+    assert secrets.reads == 1
+    clock.now = NOW + 1_020
+    secrets.value = secret(access_token="u", expires_at=NOW + 2_000)
+    assert tokens.current().access_token == "u"
+    assert secrets.reads == 2
+
+
+def test_a_token_without_expiry_is_kept_for_minutes() -> None:
+    tokens, secrets, clock = source("bare", "x.example")
+    assert tokens.current() == Credentials("bare", "https://x.example")
+    clock.now += 299
+    tokens.current()
+    assert secrets.reads == 1
+    clock.now += 1
+    tokens.current()
+    assert secrets.reads == 2
+
+
+def test_a_stale_secret_is_not_read_for_every_send() -> None:
+    tokens, secrets, clock = source(secret(expires_at=NOW - 1))
+    for _ in range(100):
+        tokens.current()
+        clock.now += 0.01
+    assert secrets.reads == 1
+
+
+def test_the_parameter_outranks_the_secrets_url() -> None:
+    assert source(secret(), "http://127.0.0.1:1/")[0].current().base_url == "http://127.0.0.1:1"
+
+
+def test_without_a_url_there_is_nothing_to_call() -> None:
+    with pytest.raises(TokenUnavailableError, match="RestBaseUrl"):
+        source("bare")[0].current()
+
+
+def test_after_a_refusal_the_secret_is_read_past_the_cache_by_one_thread_only() -> None:
+    tokens, secrets, _ = source(secret(expires_at=NOW + 1_080))
+    old = tokens.current()
+    secrets.value = secret(access_token="new", expires_at=NOW + 1_080)
+    with ThreadPoolExecutor(10) as pool:
+        renewed = list(pool.map(lambda _: tokens.renewed(old), range(10)))
+    assert {entry.access_token for entry in renewed} == {"new"}
+    assert secrets.reads == 2
+
+
+@pytest.mark.parametrize("ask", [lambda t: t.current(), lambda t: t.renewed(Credentials("", ""))])
+def test_a_secret_that_cannot_be_read(ask: Callable[[SecretTokenSource], Credentials]) -> None:
+    with pytest.raises(TokenUnavailableError):
+        ask(source(None)[0])
+
+
+def test_a_renewed_token_is_found_and_used_after_a_401(
+    relay: Environment, simulator: Simulator
+) -> None:
+    assert relay.post(MESSAGE).body["status"] == "accepted"
+    fresh = simulator.issue_token()
+    relay.put_secret(json.dumps({"access_token": fresh, "rest_instance_url": simulator.url}))
+    simulator.fail("send", "401")
+    assert relay.post(MESSAGE).body["status"] == "accepted"
+    assert [call["status"] for call in simulator.calls()] == [202, 401, 202]
+    assert len(simulator.sent()) == 2
+
+
+def test_an_unchanged_token_after_a_401_is_not_tried_again_at_once(
+    relay: Environment, simulator: Simulator
+) -> None:
+    relay.put_secret(json.dumps({"access_token": "old", "rest_instance_url": simulator.url}))
+    answer = relay.post(MESSAGE)
+    assert (answer.status, answer.body["sends"][0]["reason"]) == (202, "unauthorised")
+    assert len(simulator.calls()) == 1
+
+    relay.put_secret(json.dumps({"access_token": ACCESS_TOKEN, "rest_instance_url": simulator.url}))
+    relay.make_due()
+    assert relay.work() == []
+    assert len(simulator.sent()) == 1
+
+
+def test_without_a_token_messages_wait_in_the_queue(
+    relay: Environment, simulator: Simulator
+) -> None:
+    relay.put_secret("{}")
+    answer = relay.post(MESSAGE)
+    assert (answer.status, answer.body["sends"][0]["reason"]) == (202, "no-token")
+    assert simulator.calls() == []
+    assert relay.waiting() == 1
+
+
+def test_a_bare_token_with_the_url_as_parameter(aws: None, simulator: Simulator) -> None:
+    _ = aws
+    with running("", REST_BASE_URL=simulator.url) as relay:
+        relay.put_secret(ACCESS_TOKEN)
+        assert relay.post(MESSAGE).body["status"] == "accepted"
