@@ -1,7 +1,6 @@
 """The ledger on DynamoDB: claims, lost answers, late results."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -88,17 +87,6 @@ def test_a_repeated_write_finds_itself(relay: Environment) -> None:
     assert won.send.attempts == 1
     after = replace(won.send, status=Status.ACCEPTED, token_id="t", body=None)
     assert ledger.settle(won.send, after)
-
-
-@pytest.mark.parametrize("count", [1, 2])
-def test_of_many_at_once_one_creates_and_one_claims(ledger: DynamoDbLedger, count: int) -> None:
-    def create(owner: int) -> bool:
-        return ledger.create([send(n, owner=str(owner)) for n in range(1, count + 1)]).created
-
-    with ThreadPoolExecutor(20) as pool:
-        assert sum(pool.map(create, range(20))) == 1
-        claims = list(pool.map(lambda n: claim(ledger, f"claimer-{n}"), range(20)))
-    assert sum(entry.won for entry in claims) == 1
 
 
 def test_a_claim_takes_a_queued_send_that_is_due_and_nothing_else(ledger: DynamoDbLedger) -> None:

@@ -205,7 +205,7 @@ def test_every_exception_of_httpx_is_uncertain_unless_it_comes_before_the_reques
     kind: type[Exception],
 ) -> None:
     error = (
-        kind("x", request=None, response=None) if kind is httpx.HTTPStatusError else kind("x")  # type: ignore[call-arg,arg-type]
+        kind("x", request=None, response=None) if kind is httpx.HTTPStatusError else kind("x")  # type: ignore[arg-type]
     )
     failure = failure_of(error)  # type: ignore[arg-type]
     certain = {Failure.NO_CONNECTION, Failure.CONNECT_TIMEOUT}

@@ -2,6 +2,7 @@
 
 import json
 import time
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from smsrelay.ports import Deadline
 from tests.support.environment import CLIENT, Environment
 from tests.support.template import ROOT
 
-MESSAGE = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
+MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
 OURS = {"client": CLIENT, "Idempotency-Key": "order-8812"}
 
 
@@ -167,7 +168,7 @@ def test_a_send_that_another_process_has_begun_is_left_alone_until_its_lease_end
     relay: Environment, simulator: Simulator
 ) -> None:
     relay.post(MESSAGE, headers={"Idempotency-Key": "order-8812", "Prefer": "respond-async"})
-    begin_elsewhere(relay, lease=60.0)
+    relay.begin_elsewhere(lease=60.0)
     assert len(relay.work()) == 1
     assert simulator.calls() == []
     assert relay.waiting() == 1
@@ -179,7 +180,7 @@ def test_a_process_that_died_while_sending_leaves_it_unknown(
 ) -> None:
     key = {"Idempotency-Key": "order-8812"}
     posted = relay.post(MESSAGE | {"onUnknown": choice}, headers=key | {"Prefer": "respond-async"})
-    begin_elsewhere(relay, lease=-1.0)
+    relay.begin_elsewhere(lease=-1.0)
     while relay.work():
         relay.show_all()
     stored = relay.get(f"/messages/{posted.body['id']}").body
@@ -203,11 +204,8 @@ def test_many_recipients_spread_over_the_queue(relay: Environment, simulator: Si
     assert relay.work() == []
     assert relay.waiting() == 3
     assert relay.work() == []
-    assert sorted(len(sent["body"]["mobileNumbers"]) for sent in simulator.sent()) == [
-        100,
-        250,
-        250,
-    ]
+    bodies: list[Any] = [sent["body"] for sent in simulator.sent()]
+    assert sorted(len(body["mobileNumbers"]) for body in bodies) == [100, 250, 250]
     assert relay.waiting() == 0
 
 
@@ -258,20 +256,3 @@ def test_an_unforeseen_error_stays_with_its_message(
     monkeypatch.setattr(intake, "receive", fail)
     assert relay.work() == [broken]
     assert len(simulator.sent()) == 1
-
-
-def begin_elsewhere(relay: Environment, lease: float) -> None:
-    """What another process has written when it began to send, and died or goes on."""
-    [item] = relay.items()
-    relay.client("dynamodb").update_item(
-        TableName=relay.table,
-        Key={"pk": item["pk"], "sk": item["sk"]},
-        UpdateExpression="SET #status = :sending, attempts = :one, dueAt = :lease, #owner = :other",
-        ExpressionAttributeNames={"#status": "status", "#owner": "owner"},
-        ExpressionAttributeValues={
-            ":sending": {"S": "sending"},
-            ":one": {"N": "1"},
-            ":lease": {"N": str(float(item["updatedAt"]["N"]) + lease)},
-            ":other": {"S": "another-process"},
-        },
-    )

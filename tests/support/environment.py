@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 import boto3
 from moto import mock_aws
-from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.sqs.models import sqs_backends
 
 from smsrelay import bootstrap
@@ -173,6 +173,24 @@ class Environment:
             )
         self.show_all()
 
+    def begin_elsewhere(self, lease: float) -> None:
+        """What another process writes when it begins to send; it ends `lease` seconds later."""
+        [item] = self.items()
+        self.client("dynamodb").update_item(
+            TableName=self.table,
+            Key={"pk": item["pk"], "sk": item["sk"]},
+            UpdateExpression=(
+                "SET #status = :sending, attempts = :one, dueAt = :lease, #owner = :other"
+            ),
+            ExpressionAttributeNames={"#status": "status", "#owner": "owner"},
+            ExpressionAttributeValues={
+                ":sending": {"S": "sending"},
+                ":one": {"N": "1"},
+                ":lease": {"N": str(float(item["updatedAt"]["N"]) + lease)},
+                ":other": {"S": "another-process"},
+            },
+        )
+
     def waiting(self) -> int:
         """Messages in the queue, whether visible, delayed or being worked on."""
         names = (
@@ -211,7 +229,8 @@ def _record(message: Json) -> Json:
 
 @cache
 def _client(service: str) -> Any:
-    return boto3.client(service, region_name=REGION)
+    factory: Any = boto3.client  # its types want the service's name as a literal
+    return factory(service, region_name=REGION)
 
 
 @contextmanager
