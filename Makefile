@@ -1,0 +1,83 @@
+# Every command does its own set-up: the virtual environment, and the build. `make help` lists them.
+# Needed: Linux (x86-64 or arm64), python3.13, make, git; the network for the first set-up.
+
+PYTHON ?= python3.13
+BIN := .venv/bin
+LOGS := .local
+SAM_SETTINGS := .aws-sam/settings
+SAM := SAM_CLI_TELEMETRY=0 __SAM_CLI_APP_DIR=$(SAM_SETTINGS) $(BIN)/sam
+COMPILE := CUSTOM_COMPILE_COMMAND='make lock' $(CURDIR)/$(BIN)/pip-compile --quiet --upgrade \
+	--generate-hashes --allow-unsafe --strip-extras \
+	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
+
+# $(call quietly,NAME,COMMAND): run COMMAND; its output goes to a log, whose end is shown if it fails.
+quietly = mkdir -p $(LOGS) && { { $(2) ; } > $(LOGS)/$(1).log 2>&1 || \
+	{ tail -n 60 $(LOGS)/$(1).log; echo '$(1): failed (all of it: $(LOGS)/$(1).log)'; exit 1; }; }
+
+.DELETE_ON_ERROR:
+.SILENT:
+.PHONY: help demo test up down status lint types template format lock build clean
+
+help: ## list the commands
+	awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' Makefile
+
+demo: .venv/ready ## post every sample to a stack of its own, and check what arrives
+	$(BIN)/python -m local demo
+
+test: .venv/ready ## lint, types, template rules, and all tests, end to end too
+	$(MAKE) --no-print-directory lint types template build
+	echo 'running the tests …'
+	$(BIN)/pytest -q --cov
+
+up: .venv/ready ## start the local stack, and leave it running
+	$(BIN)/python -m local up
+
+down: ## stop the local stack
+	if [ -e .venv/ready ]; then $(BIN)/python -m local down; \
+	else echo 'The local stack is not running.'; fi
+
+status: .venv/ready ## say whether the local stack runs, and where
+	$(BIN)/python -m local status
+
+lint: .venv/ready ## check style
+	echo 'checking style …'
+	$(call quietly,lint,$(BIN)/ruff check . && $(BIN)/ruff format --check .)
+
+types: .venv/ready ## check types
+	echo 'checking types …'
+	$(call quietly,types,$(BIN)/mypy .)
+
+template: .venv/ready ## check template.yaml
+	echo 'checking template.yaml …'
+	mkdir -p $(SAM_SETTINGS)  # the date keeps sam from looking for newer versions
+	echo "{\"lastVersionCheck\": $$(date +%s)}" > $(SAM_SETTINGS)/metadata.json
+	$(call quietly,template,$(BIN)/cfn-lint template.yaml && $(SAM) validate --lint --region us-east-1)
+
+format: .venv/ready ## put the code into shape
+	$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format .
+
+lock: .venv/ready ## lock the newest versions of all requirements
+	echo 'locking requirements (two minutes) …'
+	cd requirements && $(COMPILE) --output-file ../layers/smsrelay/requirements.txt runtime.in
+	cd requirements && $(COMPILE) --output-file dev.txt dev.in
+
+build: .venv/ready ## build what the local stack is deployed from
+	$(BIN)/python -m local build
+
+clean: down ## stop the local stack, and remove everything that the commands made
+	rm -rf .aws-sam .local .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+
+.venv/ready: requirements/dev.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2> /dev/null || { \
+		echo 'python3.13 is missing: `pyenv install 3.13` or `uv python install 3.13` brings it;'; \
+		echo 'if it lies elsewhere: make PYTHON=/path/to/python3.13 …'; exit 1; }
+	mkdir -p $(LOGS)
+	echo 'setting up .venv (a minute, once) …'
+	flock $(LOGS)/venv.lock $(MAKE) --no-print-directory venv-locked
+
+# Two commands at once set it up once.
+.PHONY: venv-locked
+venv-locked:
+	[ .venv/ready -nt requirements/dev.txt ] || { $(call quietly,venv,$(PYTHON) -m venv --clear .venv \
+		&& $(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements/dev.txt) \
+		&& touch .venv/ready; }

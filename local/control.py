@@ -1,0 +1,45 @@
+"""The control routes of a running simulator: what it was sent, and what it is to answer."""
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+
+class SimulatorControl:
+    """The simulator of a stack, seen from outside."""
+
+    def __init__(self, url: str) -> None:
+        self._client = httpx.Client(base_url=f"{url}/_control", trust_env=False, timeout=10)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self._client.close()
+
+    def sent(self) -> list[dict[str, Any]]:
+        """Each send that was accepted: `id`, `headers`, `raw`, `body`, `tokenId`, `at`."""
+        return self._entries("/sent")
+
+    def calls(self) -> list[dict[str, Any]]:
+        """Each call, and what was answered."""
+        return self._entries("/calls")
+
+    def fail(self, faults: Sequence[Mapping[str, Any]]) -> None:
+        """Order faults: `{"route", "then", "times", "delayMs"}` each."""
+        self._client.post("/faults", json=list(faults)).raise_for_status()
+
+    def reset(self) -> None:
+        """Forget all calls, and all faults that were ordered."""
+        self._client.post("/reset").raise_for_status()
+
+    def _entries(self, path: str) -> list[dict[str, Any]]:
+        entries: list[dict[str, Any]] = self._client.get(path).raise_for_status().json()
+        return entries

@@ -1,0 +1,121 @@
+"""MiniStack, with what it lacks of the AWS behaviour that this project relies on.
+
+`python -m local.emulator` starts it; its settings are MiniStack's environment variables.
+Each addition says what AWS does; tests/e2e/test_local_stack.py holds them, and shows when a new
+version of MiniStack makes one of them superfluous.
+"""
+
+# ruff: noqa: SLF001 - MiniStack has no hooks for this
+
+import functools
+import io
+import os
+import tempfile
+import threading
+import zipfile
+from typing import Any
+
+from ministack import app  # type: ignore[import-untyped]  # ministack has no type marker
+from ministack.core import lambda_runtime  # type: ignore[import-untyped]  # same
+from ministack.services import apigateway_v1, lambda_svc  # type: ignore[import-untyped]  # same
+
+LARGEST_EVENT = 6 * 1024 * 1024
+"""Bytes that Lambda takes in a synchronous call; the gateway answers 413 above it."""
+
+
+def tell_the_api_key() -> None:
+    """AWS names the caller's API key in `requestContext.identity`."""
+    build_event = apigateway_v1._build_lambda_event_v1
+
+    def with_key(*args: Any, **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - passed through
+        event: dict[str, Any] = build_event(*args, **kwargs)
+        value = event["headers"].get("x-api-key")
+        if key := apigateway_v1._resolve_api_key(value):
+            event["requestContext"]["identity"] |= {"apiKey": value, "apiKeyId": key["id"]}
+        return event
+
+    apigateway_v1._build_lambda_event_v1 = with_key
+
+
+def import_gateway_responses() -> None:
+    """AWS takes the gateway responses out of the API's OpenAPI document."""
+    import_api = apigateway_v1._import_rest_api
+
+    def with_responses(spec: dict[str, Any], base_data: dict[str, Any] | None = None) -> str:
+        api_id: str = import_api(spec, base_data)
+        responses = spec.get("x-amazon-apigateway-gateway-responses") or {}
+        for response_type, response in responses.items():
+            apigateway_v1._put_gateway_response(api_id, response_type, response)
+        return api_id
+
+    apigateway_v1._import_rest_api = with_responses
+
+
+def refuse_large_requests() -> None:
+    """AWS answers 413 to what is too large for a function."""
+    invoke = apigateway_v1._invoke_lambda_proxy_v1
+
+    async def limited(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - passed through
+        body = args[8]
+        if body and len(body) > LARGEST_EVENT:
+            return apigateway_v1._gw_error("REQUEST_TOO_LARGE", "Request Too Long")
+        return await invoke(*args, **kwargs)
+
+    apigateway_v1._invoke_lambda_proxy_v1 = limited
+
+
+def convert_concurrency() -> None:
+    """CloudFormation converts a parameter (always text) to the type of the property.
+
+    Left as text, MaximumConcurrency stops MiniStack's polling of every queue.
+    """
+    concurrency = lambda_svc._sqs_esm_concurrency
+
+    def converted(esm: dict[str, Any], *args: Any) -> int:  # noqa: ANN401 - passed through
+        scaling = esm.get("ScalingConfig") or {}
+        if "MaximumConcurrency" in scaling:
+            scaling["MaximumConcurrency"] = int(scaling["MaximumConcurrency"])
+        limit: int = concurrency(esm, *args)
+        return limit
+
+    lambda_svc._sqs_esm_concurrency = converted
+
+
+def unpack_layers_once() -> None:
+    """AWS has a layer unpacked before a function starts; MiniStack does it for each process.
+
+    That costs each cold start seconds, for thousands of files. Here all processes share one
+    copy, and the bytecode that the first of them writes.
+    """
+    spawn = lambda_runtime.Worker._spawn
+    unpacking = threading.Lock()
+
+    @functools.cache
+    def unpacked(layer_arn: str) -> str:
+        folder = tempfile.mkdtemp(prefix="layer-")
+        content = lambda_svc._resolve_layer_zip(layer_arn)
+        zipfile.ZipFile(io.BytesIO(content)).extractall(folder)
+        return folder
+
+    def spawn_with_shared_layers(worker: Any) -> None:  # noqa: ANN401 - an untyped class
+        config = worker.config
+        with unpacking:
+            folders = [unpacked(layer["Arn"]) for layer in config.get("Layers", [])]
+        variables = config.get("Environment", {}).get("Variables", {})
+        path = {"_LAMBDA_LAYERS_DIRS": os.pathsep.join(folders)}  # as MiniStack calls it
+        worker.config = config | {"Layers": [], "Environment": {"Variables": variables | path}}
+        try:
+            spawn(worker)
+        finally:
+            worker.config = config
+
+    lambda_runtime.Worker._spawn = spawn_with_shared_layers
+
+
+if __name__ == "__main__":
+    tell_the_api_key()
+    import_gateway_responses()
+    refuse_large_requests()
+    convert_concurrency()
+    unpack_layers_once()
+    app.main()

@@ -1,0 +1,180 @@
+"""What can be seen of a request from outside: answer, ledger, dead letters, phones."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from local.control import SimulatorControl
+from local.samples import Content, Sample, Way, content_of_call
+from local.stack import Stack
+from smsrelay.identity import message_id
+
+ANSWER_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A send in the ledger."""
+
+    status: str
+    token_id: str | None
+    recipients: int
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that is known about one request."""
+
+    message_id: str
+    http_status: int | None = None
+    """Of the answer to the post; None through the queue."""
+    answered_tokens: tuple[str, ...] = ()
+    """As the API tells them: in its answer, or asked afterwards through the queue."""
+    stored: tuple[Stored, ...] = ()
+    refusals: tuple[str, ...] = ()
+    """Why it was refused: place and code each."""
+    refused_as: str | None = None
+    """The reason on the dead letter."""
+    arrived: tuple[Content, ...] = ()
+
+    @property
+    def stored_tokens(self) -> tuple[str, ...]:
+        return tuple(send.token_id for send in self.stored if send.token_id is not None)
+
+
+class Witness:
+    """Posts to a stack, and looks at what became of it."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._api = httpx.Client(
+            base_url=stack.api_url,
+            headers={"x-api-key": stack.api_key},
+            trust_env=False,
+            timeout=ANSWER_SECONDS,
+        )
+        self._control = SimulatorControl(stack.simulator_url)
+        self._dead_letters: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._api.close()
+        self._control.__exit__(kind, error, traceback)
+
+    def post(self, sample: Sample) -> Evidence:
+        """Post a sample its way."""
+        if sample.way is Way.API:
+            return self._post(sample)
+        self._enqueue(sample)
+        return Evidence(message_id=message_id(self._stack.api_key_id, sample.key))
+
+    def settled(self, sample: Sample, evidence: Evidence) -> Evidence | None:
+        """The evidence with what the ledger holds by now; None while it is not final."""
+        if sample.way is Way.API and sample.content is None:
+            return evidence
+        if sample.content is None:
+            return self._refused(evidence)
+        stored = self._stored(evidence.message_id)
+        if not stored or any(send.status in {"queued", "sending"} for send in stored):
+            return None
+        if sample.way is Way.QUEUE:
+            answer = self._api.get(f"/messages/{evidence.message_id}")
+            evidence = replace(evidence, answered_tokens=_tokens(_json(answer)))
+        return replace(evidence, stored=stored)
+
+    def arrivals(self) -> dict[str, Content]:
+        """What the upstream has accepted, by tokenId."""
+        return {
+            entry["tokenId"]: content_of_call(entry["id"], entry["body"])
+            for entry in self._control.sent()
+        }
+
+    def _post(self, sample: Sample) -> Evidence:
+        answer = self._api.post(
+            "/messages",
+            content=sample.body,
+            headers={"Content-Type": "application/json", "Idempotency-Key": sample.key},
+        )
+        body = _json(answer)
+        return Evidence(
+            message_id=str(body.get("id", "")),
+            http_status=answer.status_code,
+            answered_tokens=_tokens(body),
+            refusals=_refusals(body),
+        )
+
+    def _enqueue(self, sample: Sample) -> None:
+        attributes = {"client": self._stack.api_key_id}
+        if not sample.key_in_body:
+            attributes["Idempotency-Key"] = sample.key
+        self._stack.clients.sqs.send_message(
+            QueueUrl=self._stack.queue_url,
+            MessageBody=sample.body,
+            MessageAttributes={
+                name: {"DataType": "String", "StringValue": value}
+                for name, value in attributes.items()
+            },
+        )
+
+    def _stored(self, message: str) -> tuple[Stored, ...]:
+        answer = self._stack.clients.dynamodb.query(
+            TableName=self._stack.table,
+            KeyConditionExpression="pk = :pk AND begins_with(sk, :send)",
+            ExpressionAttributeValues={":pk": {"S": f"MSG#{message}"}, ":send": {"S": "SEND#"}},
+            ConsistentRead=True,
+        )
+        return tuple(
+            Stored(
+                status=item["status"]["S"],
+                token_id=item["tokenId"]["S"] if "tokenId" in item else None,
+                recipients=int(item["recipients"]["N"]),
+            )
+            for item in answer["Items"]
+        )
+
+    def _refused(self, evidence: Evidence) -> Evidence | None:
+        """What is recorded of a refused message of the queue, once it is a dead letter."""
+        self._read_dead_letters()
+        reason = self._dead_letters.get(evidence.message_id)
+        if reason is None:
+            return None
+        recorded = _json(self._api.get(f"/messages/{evidence.message_id}"))
+        return replace(evidence, refused_as=reason, refusals=_refusals(recorded))
+
+    def _read_dead_letters(self) -> None:
+        answer = self._stack.clients.sqs.receive_message(
+            QueueUrl=self._stack.dead_letter_queue_url,
+            MessageAttributeNames=["All"],
+            MaxNumberOfMessages=10,
+        )
+        for message in answer.get("Messages", []):
+            attributes = message.get("MessageAttributes", {})
+            values = {name: entry.get("StringValue", "") for name, entry in attributes.items()}
+            self._dead_letters[values.get("messageId", "")] = values.get("reason", "")
+
+
+def _json(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        body = answer.json()
+    except json.JSONDecodeError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _tokens(body: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(send["tokenId"] for send in body.get("sends", []) if "tokenId" in send)
+
+
+def _refusals(body: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(f"{error['pointer']} {error['code']}" for error in body.get("errors", []))

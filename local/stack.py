@@ -1,0 +1,237 @@
+"""The local stack: MobileConnect simulator and MiniStack with template.yaml deployed to it."""
+
+import atexit
+import json
+import secrets
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+from local import ROOT, build, deployment, processes, servers
+from local.aws import REGION, Clients
+
+if TYPE_CHECKING:
+    import subprocess
+
+STATE = ROOT / ".local"
+STAGE = "local"
+TOKEN_LIFE_SECONDS = 10 * 365 * 24 * 3600
+WORKERS = "2"
+"""The least there can be: each starts with the unpacking of the whole layer."""
+NOT_PUBLISHED = ("state", "api_key_id", "functions")
+
+
+class StartError(Exception):
+    """The stack did not start; the message says why, and what to do, for people."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Where a running stack is."""
+
+    api_url: str
+    api_key: str = field(repr=False)
+    queue_url: str
+    dead_letter_queue_url: str
+    table: str
+    token_secret: str
+    simulator_url: str
+    aws_endpoint_url: str
+    region: str
+    marker: str
+    """What tells this stack's processes from all others."""
+    pids: dict[str, int]
+    """The two servers; the processes of the functions come and go."""
+    data: Path
+    """The folder with MiniStack's files, which goes when the stack ends."""
+    state: Path
+    """The folder with the logs."""
+    api_key_id: str
+    """The client, as the functions know it."""
+    functions: dict[str, str]
+    """Names of the functions by their names in the template."""
+
+    @cached_property
+    def clients(self) -> Clients:
+        """boto3 clients of the MiniStack."""
+        return Clients(self.aws_endpoint_url, self.region)
+
+    def published(self) -> dict[str, Any]:
+        """What stack.json holds: the addresses, and what `make down` needs."""
+        return {
+            name: str(value) if isinstance(value, Path) else value
+            for name, value in asdict(self).items()
+            if name not in NOT_PUBLISHED
+        }
+
+
+class LocalStack:
+    """A stack of its own; any number of them run side by side.
+
+    As a context manager it ends with the block, with Ctrl-C and with SIGTERM. `start()` alone
+    leaves it running.
+    """
+
+    def __init__(
+        self,
+        state: Path = STATE,
+        *,
+        parameters: Mapping[str, str] | None = None,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Prepare a stack; nothing runs yet.
+
+        Args:
+            state: the folder for its logs.
+            parameters: parameters of template.yaml that are to differ from their defaults.
+            say: takes each line of progress.
+        """
+        self._state = state
+        self._parameters = dict(parameters or {})
+        self._say = say
+        self._marker = processes.new_marker()
+        self._data = Path(tempfile.gettempdir()) / f"smsrelay-{self._marker}"
+        self._children: list[subprocess.Popen[bytes]] = []
+        self._signal_taken = False
+
+    def __enter__(self) -> Stack:
+        self._take_signal()
+        atexit.register(self.stop)
+        try:
+            return self.start()
+        except BaseException:
+            self._release()
+            raise
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+        self._release()
+
+    def start(self) -> Stack:
+        """Start everything, and return when it is deployed.
+
+        Raises:
+            StartError: something did not start; nothing is left running.
+        """
+        try:
+            return self._start()
+        except BaseException as error:
+            self.stop()
+            if isinstance(error, Exception):
+                raise StartError(self._explained(error)) from error
+            raise
+
+    def stop(self) -> int:
+        """End all processes of this stack, and remove its data. Its logs stay.
+
+        Returns:
+            the number of processes that were ended.
+        """
+        ended = processes.stop(self._marker, self._children)
+        self._children.clear()
+        shutil.rmtree(self._data, ignore_errors=True)
+        return ended
+
+    def _start(self) -> Stack:
+        artefacts = build.artefacts(self._say)
+        self._state.mkdir(parents=True, exist_ok=True)
+        self._data.mkdir(mode=0o700)
+        for log in (servers.simulator_log(self._state), servers.emulator_log(self._state)):
+            log.write_bytes(b"")
+
+        began = time.monotonic()
+        self._say("starting the MobileConnect simulator and MiniStack …")
+        access_token = secrets.token_hex(24)
+        simulator = servers.launch_simulator(self._state, self._data, self._marker, access_token)
+        self._children.append(simulator)
+        emulator = servers.start_emulator(self._state, self._data, self._marker)
+        self._children.append(emulator.process)
+        simulator_url = servers.simulator_url(self._data, simulator)
+        self._say(f"started in {time.monotonic() - began:.1f} s")
+
+        began = time.monotonic()
+        self._say("deploying template.yaml …")
+        clients = Clients(emulator.url)
+        outputs = deployment.deploy(
+            clients,
+            artefacts,
+            {
+                "Stage": STAGE,
+                "Architecture": build.architecture(),
+                "RestBaseUrl": simulator_url,
+                "MaxConcurrentWorkers": WORKERS,
+                **self._parameters,
+            },
+        )
+        clients.secretsmanager.put_secret_value(
+            SecretId=outputs["TokenSecretArn"],
+            SecretString=json.dumps(
+                {
+                    "access_token": access_token,
+                    "expires_at": int(time.time()) + TOKEN_LIFE_SECONDS,
+                    "rest_instance_url": simulator_url,
+                }
+            ),
+        )
+        key = clients.apigateway.get_api_key(apiKey=outputs["ApiKeyId"], includeValue=True)
+        functions = deployment.function_names(clients)
+        self._say(f"deployed in {time.monotonic() - began:.1f} s")
+        return Stack(
+            api_url=f"{emulator.url}/_aws/execute-api/{outputs['RestApiId']}/{STAGE}",
+            api_key=key["value"],
+            queue_url=outputs["QueueUrl"],
+            dead_letter_queue_url=outputs["DeadLetterQueueUrl"],
+            table=outputs["TableName"],
+            token_secret=outputs["TokenSecretArn"],
+            simulator_url=simulator_url,
+            aws_endpoint_url=emulator.url,
+            region=REGION,
+            marker=self._marker,
+            pids={"simulator": simulator.pid, "ministack": emulator.process.pid},
+            data=self._data,
+            state=self._state,
+            api_key_id=key["id"],
+            functions=functions,
+        )
+
+    def _take_signal(self) -> None:
+        """Let SIGTERM unwind the program like Ctrl-C does, where nothing else is set for it."""
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        if in_main_thread and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, _interrupt)
+            self._signal_taken = True
+
+    def _release(self) -> None:
+        atexit.unregister(self.stop)
+        if self._signal_taken:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            self._signal_taken = False
+
+    def _explained(self, error: Exception) -> str:
+        if isinstance(error, build.BuildError):
+            return str(error)
+        simulator = servers.simulator_log(self._state)
+        emulator = servers.emulator_log(self._state)
+        return (
+            f"The local stack did not start: {error}\n"
+            f"--- {simulator}\n{processes.last_lines(simulator)}\n"
+            f"--- {emulator}\n{processes.last_lines(emulator)}\n"
+            "---\nNothing is left running. If the logs do not say why: `make clean`, then again."
+        )
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
