@@ -87,7 +87,9 @@ TABLE = [
         {"text": "Grüße 👋"}, NUMBERS | {"Override": True, "messageText": "Grüße 👋"}, id="text"
     ),
     pytest.param(
-        {"subscribe": True, "keyword": "K"}, NUMBERS | {"Subscribe": True, "keyword": "K"}, id="flag"
+        {"subscribe": True, "keyword": "K"},
+        NUMBERS | {"Subscribe": True, "keyword": "K"},
+        id="one flag",
     ),
     pytest.param(
         {"subscribe": False, "resubscribe": True, "keyword": "K"},
@@ -95,7 +97,9 @@ TABLE = [
         id="both flags",
     ),
     pytest.param(
-        {"sendAt": "2026-10-05T16:01:00-04:00"}, NUMBERS | {"SendTime": "2026-10-05 20:01"}, id="time"
+        {"sendAt": "2026-10-05T16:01:00-04:00"},
+        NUMBERS | {"SendTime": "2026-10-05 20:01"},
+        id="send time",
     ),
     pytest.param(
         {
@@ -104,8 +108,8 @@ TABLE = [
         },
         NUMBERS
         | {
-            "SendTime": "2027-07-15 12:00",
             "blackoutWindow": {"UtcOffset": "-0500", **SENT_WINDOW},
+            "SendTime": "2027-07-15 12:00",
         },
         id="quiet hours in summer",
     ),
@@ -116,8 +120,8 @@ TABLE = [
         },
         NUMBERS
         | {
-            "SendTime": "2027-01-15 12:00",
             "blackoutWindow": {"UtcOffset": "-0600", **SENT_WINDOW},
+            "SendTime": "2027-01-15 12:00",
         },
         id="quiet hours in winter",
     ),
@@ -201,9 +205,12 @@ def test_one_key_posted_fifty_times_at_once_is_one_sms(
     with ThreadPoolExecutor(50) as pool:
         answers = list(pool.map(post, range(50)))
     assert len(upstream.sent()) == 1
-    assert Counter(
-        (answer.status_code, "Idempotent-Replayed" in answer.headers) for answer in answers
-    )[202, False] == 1
+    assert (
+        Counter(
+            (answer.status_code, "Idempotent-Replayed" in answer.headers) for answer in answers
+        )[202, False]
+        == 1
+    )
     assert {answer.status_code for answer in answers} <= {202, 409}
     ids = {answer.json()["id"] for answer in answers}
     assert len(ids) == 1
