@@ -63,6 +63,10 @@ class MessageId:
     last: int
 
 
+OPAQUE: Final = MessageId(0, 0, 0)
+"""What is not of the example's form; no magic value."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recipient:
     number: str
@@ -84,7 +88,10 @@ class Send:
 
 
 def decode_message_id(encoded: str) -> MessageId | None:
-    """None when it is not the base64, padded or not, of three numbers with colons between."""
+    """None when it is not base64url, padded or not.
+
+    What an id decodes to is documented by one example only, so every other one is good, too.
+    """
     match = _MESSAGE_ID.fullmatch(encoded)
     if match is None:
         return None
@@ -92,11 +99,9 @@ def decode_message_id(encoded: str) -> MessageId | None:
     try:
         decoded = base64.urlsafe_b64decode(bare + "=" * (-len(bare) % 4))
     except binascii.Error:
-        return None
+        return OPAQUE
     parts = _MESSAGE_ID_DECODED.fullmatch(decoded)
-    if parts is None:
-        return None
-    return MessageId(int(parts[1]), int(parts[2]), int(parts[3]))
+    return MessageId(int(parts[1]), int(parts[2]), int(parts[3])) if parts else OPAQUE
 
 
 def encode_message_id(first: int, middle: int, last: int) -> str:

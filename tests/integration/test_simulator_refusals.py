@@ -80,7 +80,9 @@ def test_takes_what_is_well_formed(simulator: Simulator, client: httpx.Client, b
     assert entry["id"] == ID
 
 
-@pytest.mark.parametrize("message_id", [ID, f"{ID}==", "OTE6Nzg6MA", "MTIzNDU6Nzg6NTY"])
+@pytest.mark.parametrize(
+    "message_id", [ID, f"{ID}==", "OTE6Nzg6MA", "MTIzNDU6Nzg6NTY", "welcome", "a", "MzA6Nzg"]
+)
 def test_takes_every_well_formed_message_id(
     simulator: Simulator, client: httpx.Client, message_id: str
 ) -> None:
@@ -331,7 +333,7 @@ def test_is_strict_about_types_and_casing(
     assert simulator.sent() == []
 
 
-@pytest.mark.parametrize("message_id", ["30:78:0", "MzA6Nzg", "MzA6Nzg6M", "MzA6Nzg6MA===", "%2F"])
+@pytest.mark.parametrize("message_id", ["30:78:0", "MzA6Nzg6MA===", "%2F"])
 def test_a_malformed_message_id_is_refused_alone(client: httpx.Client, message_id: str) -> None:
     response = send(client, {}, message_id)
 
