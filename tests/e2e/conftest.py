@@ -5,6 +5,7 @@ import pytest
 
 from local.control import SimulatorControl
 from local.stack import LocalStack, Stack
+from local.waiting import wait_for
 
 # Tests come in bursts; the plan's own limits are held by tests/template.
 NO_LIMITS = {"RateLimit": "1000", "BurstLimit": "2000"}
@@ -24,10 +25,26 @@ def upstream_of_session(stack: Stack) -> Iterator[SimulatorControl]:
 
 
 @pytest.fixture
-def upstream(upstream_of_session: SimulatorControl) -> SimulatorControl:
-    """The stack's MobileConnect, with no calls and no faults in it."""
+def upstream(stack: Stack, upstream_of_session: SimulatorControl) -> Iterator[SimulatorControl]:
+    """The stack's MobileConnect, with no calls and no faults in it.
+
+    What a test leaves in the queue is finished before the next one begins.
+    """
     upstream_of_session.reset()
-    return upstream_of_session
+    yield upstream_of_session
+    wait_for(lambda: not _waiting(stack), what="an empty queue", seconds=60)
+
+
+def _waiting(stack: Stack) -> int:
+    """Messages in the queue: visible, delayed, or being worked on."""
+    attributes = stack.clients.sqs.get_queue_attributes(
+        QueueUrl=stack.queue_url, AttributeNames=["All"]
+    )["Attributes"]
+    return sum(
+        int(value)
+        for name, value in attributes.items()
+        if name.startswith("ApproximateNumberOfMessages")
+    )
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """Every documented refusal of a send, through HTTP, one row each."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -9,34 +8,13 @@ import pytest
 
 from local.simulator import Simulator, wording
 from local.simulator.validation import MAX_BODY_BYTES
+from tests.simulator.calls import ID, NUMBER, TOKEN
 
-ID = "MzA6Nzg6MA"
-TOKEN = "a-known-token"
-NUMBER = "13175550100"
 SUBSCRIBER = {"MobileNumber": NUMBER, "SubscriberKey": "ExampleSubKey1"}
 JOIN = {"Subscribe": True, "keyword": "JOINSMS"}
 WINDOW = {"UtcOffset": "-0500", "WindowStart": "2100", "WindowEnd": "0800"}
 
 type Body = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Simulator]:
-    with Simulator(access_tokens=[TOKEN]) as simulator:
-        yield simulator
-
-
-@pytest.fixture(scope="module")
-def client(running: Simulator) -> Iterator[httpx.Client]:
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    with httpx.Client(base_url=running.url, headers=headers, trust_env=False) as client:
-        yield client
-
-
-@pytest.fixture
-def simulator(running: Simulator) -> Simulator:
-    running.reset()
-    return running
 
 
 def send(client: httpx.Client, body: object, message_id: str = ID) -> httpx.Response:

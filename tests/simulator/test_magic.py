@@ -1,7 +1,6 @@
 """The magic values: each one through HTTP, and the page that documents them."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +11,12 @@ from local import simulator as package
 from local.simulator import Simulator, magic, wording
 from local.simulator.faults import Then
 from local.simulator.validation import encode_message_id
+from tests.simulator.calls import NUMBER
 
-TOKEN = "a-known-token"
-NUMBER = "13175550100"
 BODY = {"mobileNumbers": [NUMBER]}
 README = Path(package.__file__).with_name("README.md")
 FAULTS = {first: row for first, row in magic.MESSAGES.items() if row.then is not None}
 REFUSALS = {first: row for first, row in magic.MESSAGES.items() if row.refusals}
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Simulator]:
-    with Simulator(access_tokens=[TOKEN]) as simulator:
-        yield simulator
-
-
-@pytest.fixture(scope="module")
-def client(running: Simulator) -> Iterator[httpx.Client]:
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    with httpx.Client(base_url=running.url, headers=headers, trust_env=False) as client:
-        yield client
-
-
-@pytest.fixture
-def simulator(running: Simulator) -> Simulator:
-    running.reset()
-    return running
 
 
 def path(first: int, last: int = 0, middle: int = magic.SEND_PART) -> str:

@@ -1,7 +1,6 @@
 """The control routes, as another process uses them."""
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
@@ -11,32 +10,11 @@ import pytest
 
 from local.simulator import Simulator
 from local.simulator.journal import BoundedLog
+from tests.simulator.calls import ID, NUMBER, TOKEN
 
-ID = "MzA6Nzg6MA"
-TOKEN = "a-known-token"
-NUMBER = "13175550100"
 BODY: dict[str, Any] = {"mobileNumbers": [NUMBER]}
 SEND_PATH = f"/sms/v1/messageContact/{ID}/send"
 NOW = datetime(2026, 7, 5, 20, 1, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Simulator]:
-    with Simulator(access_tokens=[TOKEN], time_source=lambda: NOW) as simulator:
-        yield simulator
-
-
-@pytest.fixture(scope="module")
-def client(running: Simulator) -> Iterator[httpx.Client]:
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    with httpx.Client(base_url=running.url, headers=headers, trust_env=False) as client:
-        yield client
-
-
-@pytest.fixture(autouse=True)
-def simulator(running: Simulator) -> Simulator:
-    running.reset()
-    return running
 
 
 def test_sent(simulator: Simulator, client: httpx.Client) -> None:

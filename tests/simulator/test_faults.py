@@ -2,7 +2,6 @@
 
 import errno
 import threading
-from collections.abc import Iterator
 from datetime import timedelta
 
 import httpx
@@ -11,33 +10,13 @@ import pytest
 from local.simulator import Simulator
 from local.simulator.faults import Then
 from local.simulator.simulator import RouteName
+from tests.simulator.calls import ID, TOKEN
 
-ID = "MzA6Nzg6MA"
-TOKEN = "a-known-token"
 BODY = {"mobileNumbers": ["13175550100"]}
 SEND_PATH = f"/sms/v1/messageContact/{ID}/send"
 CREDENTIALS = {"grant_type": "client_credentials", "client_id": "id", "client_secret": "secret"}
 # Long enough for a loopback connection, short enough to wait for in a test.
 IMPATIENT = httpx.Timeout(5, read=0.15)
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Simulator]:
-    with Simulator(access_tokens=[TOKEN]) as simulator:
-        yield simulator
-
-
-@pytest.fixture(scope="module")
-def client(running: Simulator) -> Iterator[httpx.Client]:
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    with httpx.Client(base_url=running.url, headers=headers, trust_env=False) as client:
-        yield client
-
-
-@pytest.fixture
-def simulator(running: Simulator) -> Simulator:
-    running.reset()
-    return running
 
 
 def was_reset(error: BaseException | None) -> bool:

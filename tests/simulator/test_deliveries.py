@@ -1,6 +1,5 @@
 """What the deliveries call tells, poll by poll, and when a message goes out at all."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
@@ -10,31 +9,10 @@ import pytest
 from local.simulator import Simulator, magic
 from local.simulator.schedule import Blackout, due, read_offset, read_send_time, read_time_of_day
 from local.simulator.validation import encode_message_id
+from tests.simulator.calls import ID, NUMBER, TOKEN
 
-ID = "MzA6Nzg6MA"
-TOKEN = "a-known-token"
-NUMBER = "13175550100"
 NOW = datetime(2026, 7, 5, 20, 1, tzinfo=UTC)
 TO_FINISHED = ["New", "Queuing", "Started", "Finished", "Finished"]
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Simulator]:
-    with Simulator(access_tokens=[TOKEN], time_source=lambda: NOW) as simulator:
-        yield simulator
-
-
-@pytest.fixture(scope="module")
-def client(running: Simulator) -> Iterator[httpx.Client]:
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    with httpx.Client(base_url=running.url, headers=headers, trust_env=False) as client:
-        yield client
-
-
-@pytest.fixture
-def simulator(running: Simulator) -> Simulator:
-    running.reset()
-    return running
 
 
 def send(client: httpx.Client, body: dict[str, Any], message_id: str = ID) -> str:

@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from local.simulator import Simulator
+from tests.simulator.calls import ID
 
-ID = "MzA6Nzg6MA"
 BODY = {"mobileNumbers": ["13175550100"]}
 SECRET = "the-one-secret"
 CREDENTIALS = {
@@ -30,12 +30,6 @@ def running() -> Iterator[Simulator]:
 def client(running: Simulator) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=running.url, trust_env=False) as client:
         yield client
-
-
-@pytest.fixture
-def simulator(running: Simulator) -> Simulator:
-    running.reset()
-    return running
 
 
 def send(client: httpx.Client, token: str) -> int:

@@ -1,0 +1,31 @@
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from local.simulator import Simulator
+from tests.simulator.calls import TOKEN
+
+
+@pytest.fixture(scope="module")
+def running(request: pytest.FixtureRequest) -> Iterator[Simulator]:
+    """A simulator for a module; in one that has a NOW, the time stands still there."""
+    options: dict[str, Any] = {}
+    if now := getattr(request.module, "NOW", None):
+        options["time_source"] = lambda: now
+    with Simulator(access_tokens=[TOKEN], **options) as simulator:
+        yield simulator
+
+
+@pytest.fixture(scope="module")
+def client(running: Simulator) -> Iterator[httpx.Client]:
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    with httpx.Client(base_url=running.url, headers=headers, trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def simulator(running: Simulator) -> Simulator:
+    running.reset()
+    return running
