@@ -404,12 +404,12 @@ def test_what_cannot_be_queued_is_not_promised(relay: Environment, simulator: Si
 
 
 def test_without_time_left_nothing_is_begun(relay: Environment, simulator: Simulator) -> None:
-    answer = relay.post(MESSAGE, remaining=5.5)
+    answer = relay.post(MESSAGE, remaining=10.5)
     assert (answer.status, answer.body["status"]) == (202, "queued")
     assert answer.body["sends"][0]["reason"] == "out-of-time"
     assert simulator.calls() == []
     numbers = [f"4477009{n:05d}" for n in range(500)]
-    answer = relay.post(MESSAGE | {"to": numbers}, remaining=5.5)
+    answer = relay.post(MESSAGE | {"to": numbers}, remaining=10.5)
     assert (answer.status, answer.body["status"]) == (202, "queued")
     assert simulator.calls() == []
     assert relay.waiting() == 3

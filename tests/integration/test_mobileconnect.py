@@ -3,6 +3,7 @@
 import inspect
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -170,6 +171,23 @@ def test_no_redirect_is_followed_with_the_token(simulator: Simulator) -> None:
     with server(lambda peer: peer.sendall(redirect.encode())) as url:
         assert send(url).kind is Kind.UNKNOWN
     assert simulator.calls() == []
+
+
+def test_two_calls_after_a_401_share_one_time(simulator: Simulator) -> None:
+    class Renewing(FixedToken):
+        def renewed(self, refused: Credentials) -> Credentials:
+            return refused._replace(access_token=simulator.issue_token())
+
+    simulator.fail("send", "401", delay_ms=1_000)
+    simulator.fail("send", "hang-after-accept")
+    began = time.monotonic()
+    with httpx.Client(trust_env=False) as client:
+        upstream = MobileConnect(client, Renewing(simulator.url), lambda: 0.0)
+        assert upstream.send("MzA6Nzg6MA", BODY, 2.5).reason == "read-timeout"
+        assert time.monotonic() - began < 3.2, "2.5 s for both, not for each"
+        simulator.fail("send", "401", delay_ms=1_000)
+        assert upstream.send("MzA6Nzg6MA", BODY, 1.5).reason == "unauthorised", "no time for more"
+    assert [call["status"] for call in simulator.calls()] == [401, None, 401]
 
 
 def test_without_a_token_nothing_is_called() -> None:

@@ -9,6 +9,7 @@ import pytest
 from smsrelay.decoding import decode
 from smsrelay.envelopes import Delivery, Letter, open_envelope
 from smsrelay.errors import RelayError
+from smsrelay.relay import RESERVE
 from smsrelay.request import parse
 from smsrelay.settings import Settings
 from tests.support.template import ROOT, properties, template
@@ -84,7 +85,7 @@ def test_the_api_answers_before_the_gateway_gives_up() -> None:
 
 def test_the_worker_has_time_to_store_what_the_upstream_answered() -> None:
     longest = template()["Parameters"]["UpstreamTimeoutSeconds"]["MaxValue"]
-    assert longest + 5 < functions()["WorkerFunction"]["Timeout"]
+    assert longest + RESERVE <= functions()["WorkerFunction"]["Timeout"]
 
 
 def test_the_queue_outlasts_the_relays_own_attempts() -> None:

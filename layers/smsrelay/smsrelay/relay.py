@@ -35,8 +35,8 @@ from smsrelay.translation import calls_of
 
 logger = logging.getLogger(__name__)
 
-RESERVE = 5.0
-"""Seconds of an invocation that are kept to store the result and to hand over."""
+RESERVE = 10.0
+"""Seconds of an invocation that are kept: to connect and write (5), to store and hand over (5)."""
 SHORTEST_CALL = 1.0
 """Seconds below which no call of the upstream is begun: it could only end as unknown."""
 SKEW = 30.0
@@ -326,7 +326,9 @@ class Relay:
                 },
             )
         except QueueUnavailableError:
-            logger.exception("failed send not in the dead-letter queue", extra={"send": send.key})
+            logger.exception(
+                "failed send not in the dead-letter queue", extra={"send": str(send.key)}
+            )
 
     def _replay(self, message_id: str, existing: Sequence[Send], fingerprint: str) -> Message:
         if existing[0].fingerprint != fingerprint:

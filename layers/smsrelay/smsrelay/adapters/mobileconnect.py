@@ -11,8 +11,9 @@ from smsrelay import outcome
 from smsrelay.errors import TokenUnavailableError
 from smsrelay.outcome import Failure, Outcome
 from smsrelay.ports import Clock, Credentials, TokenSource
+from smsrelay.relay import SHORTEST_CALL
 
-CONNECT_TIMEOUT: Final = 5.0
+POOL_TIMEOUT, CONNECT_TIMEOUT, WRITE_TIMEOUT = 1.0, 2.0, 2.0
 MAX_ANSWER: Final = 65_536
 """Bytes of an answer that are read: every documented one is far smaller."""
 
@@ -47,19 +48,22 @@ class MobileConnect:
         A 401 is answered by one more call, if the store has another token by now: the first one
         was certainly not processed. Nothing else is repeated here.
         """
+        give_up_at = time.monotonic() + timeout
         try:
             credentials = self._tokens.current()
-            result = self._post(credentials, template, body, timeout)
+            result = self._post(credentials, template, body, give_up_at)
             if result.unauthorised:
                 renewed = self._tokens.renewed(credentials)
-                if renewed != credentials:
-                    result = self._post(renewed, template, body, timeout)
+                time_left = give_up_at - time.monotonic()
+                if renewed != credentials and time_left >= SHORTEST_CALL:
+                    result = self._post(renewed, template, body, give_up_at)
         except TokenUnavailableError:
             return outcome.of_failure(Failure.NO_TOKEN)
         return result
 
-    def _post(self, credentials: Credentials, template: str, body: str, timeout: float) -> Outcome:
-        give_up_at = time.monotonic() + timeout
+    def _post(
+        self, credentials: Credentials, template: str, body: str, give_up_at: float
+    ) -> Outcome:
         url = f"{credentials.base_url}/sms/v1/messageContact/{quote(template, safe='')}/send"
         try:
             with self._client.stream(
@@ -72,7 +76,12 @@ class MobileConnect:
                     "Accept": "application/json",
                     "Accept-Encoding": "identity",  # so that the cap on the answer is a cap
                 },
-                timeout=httpx.Timeout(timeout, connect=CONNECT_TIMEOUT, pool=CONNECT_TIMEOUT),
+                timeout=httpx.Timeout(
+                    pool=POOL_TIMEOUT,
+                    connect=CONNECT_TIMEOUT,
+                    write=WRITE_TIMEOUT,
+                    read=give_up_at - time.monotonic(),
+                ),
             ) as response:
                 answer = _read(response, give_up_at)
                 return outcome.of_response(
