@@ -1,6 +1,7 @@
 """HTTP in: an adapter between API Gateway's events and the relay."""
 
 from typing import Any
+from urllib.parse import unquote
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -22,12 +23,12 @@ def post_message() -> Response[str]:
 
 @app.get("/messages/<message_id>")
 def get_message(message_id: str) -> Response[str]:
-    return _response(bootstrap.parts().http_api.get_message(message_id, _client()))
+    return _response(bootstrap.parts().http_api.get_message(unquote(message_id), _client()))
 
 
 @app.get("/tokens/<token_id>")
 def get_token(token_id: str) -> Response[str]:
-    return _response(bootstrap.parts().http_api.get_token(token_id, _client()))
+    return _response(bootstrap.parts().http_api.get_token(unquote(token_id), _client()))
 
 
 @app.not_found
@@ -50,7 +51,10 @@ def _headers() -> dict[str, str]:
 
 
 def _body() -> str | None:
-    return app.current_event.decoded_body
+    try:
+        return app.current_event.decoded_body
+    except ValueError:  # Base64 of something that is no text: no JSON either
+        return None
 
 
 def _client() -> str:

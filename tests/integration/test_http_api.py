@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from local.simulator import Simulator
+from smsrelay import outcome
 from smsrelay.identity import message_id
 from tests.support.environment import CLIENT, Environment, HttpAnswer
 
@@ -286,7 +287,7 @@ def test_what_was_certainly_not_sent_is_queued_and_finished_by_the_worker(
     assert simulator.sent() == []
     replay = relay.post(MESSAGE, headers=KEY)
     assert (replay.status, replay.body["status"]) == (202, "queued")
-    assert relay.waiting() == 1, "a replay does not queue it twice"
+    assert simulator.sent() == []
 
 
 def test_some_accepted_and_some_queued_is_partial(relay: Environment, simulator: Simulator) -> None:
@@ -389,27 +390,59 @@ def test_nothing_stored_is_nothing_sent(relay: Environment, simulator: Simulator
     assert_problem(relay.get("/messages/x"), 503, "not-stored")
 
 
-def test_what_cannot_be_queued_is_not_promised(relay: Environment, simulator: Simulator) -> None:
-    relay.client("sqs").delete_queue(QueueUrl=relay.queue_url)
-    assert_problem(relay.post(MESSAGE, headers=ASYNC), 503, "not-stored")
-    [withdrawn] = relay.items()
-    assert withdrawn["status"] == {"S": "failed"}, "its caller repeats it without a key"
-    assert "body" not in withdrawn
+def test_what_cannot_be_queued_is_stored_and_handed_over_later(
+    relay: Environment, simulator: Simulator
+) -> None:
+    with relay.queue_away():
+        answer = relay.post(MESSAGE, headers=ASYNC | KEY)
+        assert (answer.status, answer.body["status"]) == (202, "queued")
+        assert relay.waiting() == 0
+    again = relay.post(MESSAGE, headers=KEY)
+    assert (again.status, again.body["status"]) == (202, "queued")
+    assert relay.waiting() == 1, "the repetition has handed it over"
+    assert relay.work() == []
+    assert len(simulator.sent()) == 1
 
-    answer = relay.post(MESSAGE, headers=ASYNC | KEY)
-    assert_problem(answer, 503, "not-stored")
-    kept = [item for item in relay.items() if item["status"] == {"S": "queued"}]
-    assert len(kept) == 1, "its caller repeats it with the same key"
-    assert simulator.calls() == []
+
+def test_a_lease_that_ran_out_is_handed_over_by_a_repetition_too(
+    relay: Environment, simulator: Simulator
+) -> None:
+    body = MESSAGE | {"onUnknown": "resend"}
+    relay.post(body, headers=ASYNC | KEY)
+    relay.client("sqs").purge_queue(QueueUrl=relay.queue_url)
+    relay.begin_elsewhere(lease=-1.0)
+    assert relay.post(body, headers=KEY).body["status"] == "queued"
+    assert relay.work() == []
+    assert len(simulator.sent()) == 1
+
+
+def test_an_error_that_nobody_foresaw_leaves_no_send_hanging(
+    relay: Environment, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(outcome, "of_response", fail)
+    answer = relay.post(MESSAGE)
+    assert_problem(answer, 504, "delivery-unknown")
+    assert answer.body["sends"][0]["reason"] == "internal-error"
+    assert len(simulator.sent()) == 1
+
+
+def test_a_token_that_looks_odd_is_found(relay: Environment) -> None:
+    relay.post(MESSAGE)
+    relay.change(tokenId="abc==")
+    assert relay.get("/tokens/abc==").status == 200
+    assert relay.get("/tokens/abc%3D%3D").body["tokenId"] == "abc=="
 
 
 def test_without_time_left_nothing_is_begun(relay: Environment, simulator: Simulator) -> None:
-    answer = relay.post(MESSAGE, remaining=10.5)
+    answer = relay.post(MESSAGE, remaining=13.9)
     assert (answer.status, answer.body["status"]) == (202, "queued")
     assert answer.body["sends"][0]["reason"] == "out-of-time"
     assert simulator.calls() == []
     numbers = [f"4477009{n:05d}" for n in range(500)]
-    answer = relay.post(MESSAGE | {"to": numbers}, remaining=10.5)
+    answer = relay.post(MESSAGE | {"to": numbers}, remaining=13.9)
     assert (answer.status, answer.body["status"]) == (202, "queued")
     assert simulator.calls() == []
     assert relay.waiting() == 3

@@ -56,6 +56,31 @@ class LosesAnswers:
         return write_twice if name in {"put_item", "update_item"} else method
 
 
+class LosesCreation:
+    """A DynamoDB client whose writes happen, and whose answers never come."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.exceptions = client.exceptions
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def silent(**arguments: Any) -> Any:
+            method(**arguments)
+            raise ReadTimeoutError(endpoint_url=name)
+
+        return silent if name in {"put_item", "transact_write_items"} else method
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_creation_whose_answer_is_lost_is_found(relay: Environment, count: int) -> None:
+    client: Any = LosesCreation(relay.client("dynamodb"))
+    ledger = DynamoDbLedger(client, relay.table, retention_days=90)
+    assert ledger.create([send(n) for n in range(1, count + 1)]).created
+    assert not ledger.create([send(n, owner="other") for n in range(1, count + 1)]).created
+
+
 def claim(ledger: DynamoDbLedger, owner: str = "me", now: float = NOW) -> Any:
     return ledger.claim(SendKey("01K", 1), owner=owner, now=now, lease_until=now + 60)
 
@@ -85,7 +110,11 @@ def test_a_repeated_write_finds_itself(relay: Environment) -> None:
     won = claim(ledger)
     assert won.won
     assert won.send.attempts == 1
-    after = replace(won.send, status=Status.ACCEPTED, token_id="t", body=None)
+    # Stored to the millisecond, a time comes back as another one.
+    later = NOW + 1.123_456_7
+    after = replace(
+        won.send, status=Status.ACCEPTED, token_id="t", body=None, updated_at=later, due_at=later
+    )
     assert ledger.settle(won.send, after)
 
 
@@ -139,7 +168,7 @@ def test_only_what_is_unfinished_is_in_the_sparse_index(
 def test_errors_of_the_store_are_one_error(relay: Environment) -> None:
     class Silent:
         def __getattr__(self, name: str) -> Any:
-            def never(**_: Any) -> Any:
+            def never(*_: Any, **__: Any) -> Any:
                 raise ReadTimeoutError(endpoint_url=name)
 
             return never

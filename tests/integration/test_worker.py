@@ -225,7 +225,7 @@ def test_without_time_left_messages_come_back_untouched(
     relay: Environment, simulator: Simulator
 ) -> None:
     sqs_id = relay.enqueue(MESSAGE)
-    assert relay.work(remaining=10.0) == [sqs_id]
+    assert relay.work(remaining=13.9) == [sqs_id]
     assert relay.items() == []
     assert simulator.calls() == []
 

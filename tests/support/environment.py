@@ -60,6 +60,7 @@ class Environment:
     secret: str
     api: ModuleType
     worker: ModuleType
+    sweeper: ModuleType
 
     def client(self, service: str) -> Any:
         return _client(service)
@@ -124,6 +125,32 @@ class Environment:
                 sqs.delete_message(QueueUrl=self.queue_url, ReceiptHandle=message["ReceiptHandle"])
         return sorted(failed)
 
+    def sweep(self) -> dict[str, int]:
+        """Let the sweeper look once; what it has recovered."""
+        recovered: dict[str, int] = self.sweeper.handler({}, Context(55.0))
+        return recovered
+
+    def change(self, **values: str | float) -> None:
+        """Change attributes of the only item, as time or another process would."""
+        [item] = self.items()
+        self.client("dynamodb").update_item(
+            TableName=self.table,
+            Key={"pk": item["pk"], "sk": item["sk"]},
+            UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in values),
+            ExpressionAttributeNames={f"#{name}": name for name in values},
+            ExpressionAttributeValues={
+                f":{name}": {"S": value} if isinstance(value, str) else {"N": str(value)}
+                for name, value in values.items()
+            },
+        )
+
+    @contextmanager
+    def queue_away(self) -> Iterator[None]:
+        """The relay, not the test, loses its queue for a while."""
+        queue = bootstrap.parts().queue
+        with patch.object(queue, "_url", f"{self.queue_url}-away"):
+            yield
+
     def enqueue(self, body: object, attributes: Mapping[str, str] | None = None) -> str:
         answer = self.client("sqs").send_message(
             QueueUrl=self.queue_url,
@@ -176,19 +203,11 @@ class Environment:
     def begin_elsewhere(self, lease: float) -> None:
         """What another process writes when it begins to send; it ends `lease` seconds later."""
         [item] = self.items()
-        self.client("dynamodb").update_item(
-            TableName=self.table,
-            Key={"pk": item["pk"], "sk": item["sk"]},
-            UpdateExpression=(
-                "SET #status = :sending, attempts = :one, dueAt = :lease, #owner = :other"
-            ),
-            ExpressionAttributeNames={"#status": "status", "#owner": "owner"},
-            ExpressionAttributeValues={
-                ":sending": {"S": "sending"},
-                ":one": {"N": "1"},
-                ":lease": {"N": str(float(item["updatedAt"]["N"]) + lease)},
-                ":other": {"S": "another-process"},
-            },
+        self.change(
+            status="sending",
+            attempts=1,
+            dueAt=float(item["updatedAt"]["N"]) + lease,
+            owner="another-process",
         )
 
     def waiting(self) -> int:
@@ -273,21 +292,22 @@ def running(simulator_url: str, **overrides: str) -> Iterator[Environment]:
         "MESSAGE_CATALOGUE": '{"welcome": "MzA6Nzg6MA"}',
         "RETENTION_DAYS": "90",
         "MAX_ATTEMPTS": "4",
+        "MAX_AGE_HOURS": "24",
         "UPSTREAM_TIMEOUT_SECONDS": "2",
         "CONCURRENT_SENDS": "10",
         "POWERTOOLS_SERVICE_NAME": "smsrelay",
         "POWERTOOLS_METRICS_NAMESPACE": "smsrelay",
         **overrides,
     }
-    with patch.dict(os.environ, variables), _functions() as (api, worker):
-        yield Environment(name, queue_url, dead_letter_queue_url, secret, api, worker)
+    with patch.dict(os.environ, variables), _functions() as functions:
+        yield Environment(name, queue_url, dead_letter_queue_url, secret, *functions)
 
 
 @contextmanager
-def _functions() -> Iterator[tuple[ModuleType, ModuleType]]:
+def _functions() -> Iterator[tuple[ModuleType, ModuleType, ModuleType]]:
     bootstrap.parts.cache_clear()
     try:
-        yield _load("api"), _load("worker")
+        yield _load("api"), _load("worker"), _load("sweeper")
     finally:
         if bootstrap.parts.cache_info().currsize:
             bootstrap.parts().close()

@@ -30,7 +30,7 @@ def built() -> Path:
     return build.SAM_OUTPUT
 
 
-@pytest.mark.parametrize("function", ["ApiFunction", "WorkerFunction"])
+@pytest.mark.parametrize("function", ["ApiFunction", "SweeperFunction", "WorkerFunction"])
 def test_a_function_imports_with_the_built_layer_and_the_runtime_alone(
     built: Path, tmp_path: Path, function: str
 ) -> None:
@@ -69,6 +69,6 @@ def test_the_layer_holds_the_package_where_python_finds_it(built: Path) -> None:
     assert not (layer / "boto3").exists(), "boto3 is the runtime's"
 
 
-@pytest.mark.parametrize("function", ["ApiFunction", "WorkerFunction"])
+@pytest.mark.parametrize("function", ["ApiFunction", "SweeperFunction", "WorkerFunction"])
 def test_a_function_is_one_module(built: Path, function: str) -> None:
     assert [path.name for path in (built / function).iterdir()] == ["app.py"]

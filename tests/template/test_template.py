@@ -59,6 +59,7 @@ def test_every_setting_is_read_from_its_variable() -> None:
         message_catalogue="7",
         retention_days=7,
         max_attempts=7,
+        max_age_hours=7.0,
         upstream_timeout_seconds=7.0,
         concurrent_sends=7,
     )

@@ -1,5 +1,6 @@
 """The smaller pure decisions: waits, a send's next state, ids, what is taken out of words."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -90,6 +91,37 @@ def test_a_lease_that_ran_out_means_unknown_and_never_again() -> None:
     assert (again.status, again.due_at) == (Status.QUEUED, NOW + 60)
 
 
+def test_an_operators_resend_counts_attempts_and_age_anew_and_numbers_them_on() -> None:
+    spent = replace(
+        SENDING, status=Status.FAILED, attempts=4, reason="throttled", errors=("words",)
+    )
+    again = life.resent(spent, now=NOW + 100, owner="operator")
+    assert (again.status, again.due_at, again.owner) == (Status.QUEUED, NOW + 100, "operator")
+    assert (again.attempts, life.counted(again), life.age(again, NOW + 107)) == (4, 0, 7)
+    assert (again.body, again.errors, life.age(spent, NOW + 107)) == ("{}", (), 107)
+    begun = life.started(again, NOW + 101, NOW + 160)
+    for attempt, status in ((5, Status.QUEUED), (7, Status.QUEUED), (8, Status.FAILED)):
+        tried = replace(begun, attempts=attempt)
+        after = life.ended(tried, THROTTLED, now=NOW + 102, wait=1.0, max_attempts=4)
+        assert after.status is status
+    assert life.counted(life.resent(replace(begun, attempts=8), now=NOW, owner="o")) == 0
+
+
+@pytest.mark.parametrize("status", [Status.ACCEPTED, Status.REJECTED])
+def test_an_operator_ends_what_is_undecided(status: Status) -> None:
+    assert life.is_undecided(SENDING, NOW + 60)
+    assert not life.is_undecided(SENDING, NOW + 59)
+    unknown = replace(SENDING, status=Status.UNKNOWN, errors=("words",))
+    assert life.is_undecided(unknown, NOW)
+    ended = life.resolved(
+        unknown, status, token_id="t", note="it rang", now=NOW + 5, owner="operator"
+    )
+    assert (ended.status, ended.token_id, ended.body) == (status, "t", None)
+    assert (ended.reason, ended.errors) == ("resolved-by-operator: it rang", ())
+    silent = life.resolved(unknown, status, token_id=None, note=None, now=NOW, owner="o")
+    assert silent.reason == "resolved-by-operator"
+
+
 @pytest.mark.parametrize(
     ("statuses", "together"),
     [
@@ -122,12 +154,32 @@ def test_a_message_is_what_its_sends_are(statuses: list[str], together: str) -> 
         ("Message MzA6Nzg6MA is not valid for the client.", None),
         ("-0500 is not a valid UTC offset.", None),
         ("blocked text: Your code is 493028.", "blocked text: …"),
+        ("Invalid numbers 4512345678 4512345679", "Invalid numbers …78 …79"),
+        ("4512345678-4512345679", "…78-…79"),
+        ("12345678 12345679", "…78 …79"),
+        ("2026-10-05 13175550100", "2026-10-05 …00"),
+        ("n_13175550100, 13175550100x", "n_…00, …00x"),
+        ("Zoë Q (shopper-77) is unknown", "… (…) is unknown"),
+        ("x" * 480 + "Your code is 493028.", "x" * 480 + "…"),
+        ("y" * 600, "y" * 500),
     ],
 )
 def test_numbers_and_texts_are_taken_out_of_the_upstreams_words(
     word: str, shown: str | None
 ) -> None:
-    body = '{"messageText": "Your code is 493028."}'
+    body = json.dumps(
+        {
+            "messageText": "Your code is 493028.",
+            "Subscribers": [
+                {
+                    "MobileNumber": "13175550100",
+                    "SubscriberKey": "shopper-77",
+                    "Attributes": {"FirstName": "Zoë Q", "Vip": "yes"},
+                },
+                {"MobileNumber": "13175550101", "SubscriberKey": "shopper-78"},
+            ],
+        }
+    )
     assert redact([word], body) == (shown or word,)
 
 

@@ -24,6 +24,7 @@ from smsrelay.errors import NotJsonError, TooLargeError
         "[" * 100_000,
         '{"a":' * 100_000,
         "1" * 5_000,
+        "1e9999999999999999999",
     ],
     ids=lambda text: repr(text[:12]),
 )

@@ -64,7 +64,7 @@ def test_adapters_know_the_core_but_neither_each_other_nor_who_builds_them(path:
     }
 
 
-@pytest.mark.parametrize("name", ["api", "worker"])
+@pytest.mark.parametrize("name", ["api", "sweeper", "worker"])
 def test_functions_know_no_adapter(name: str) -> None:
     path = PACKAGE.parents[2] / "functions" / name / "app.py"
     assert not {entry for entry in imports(path) if entry.startswith("smsrelay.adapters")}

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from smsrelay.decoding import decode
-from smsrelay.envelopes import Delivery, Letter, open_envelope
+from smsrelay.envelopes import Delivery, Letter, open_envelope, sender_of
 from smsrelay.errors import NotJsonError
 from smsrelay.refusals import RequestRefusedError
 from smsrelay.relay import reference_body
@@ -91,6 +91,18 @@ def test_refusals_inside_an_event_point_into_its_detail() -> None:
 def test_a_key_that_can_be_none(key: str) -> None:
     with pytest.raises(RequestRefusedError):
         opened(MINIMAL, {"Idempotency-Key": key})
+
+
+def test_what_stands_twice_in_an_envelope_is_refused() -> None:
+    body = '{"detail-type":"x","detail":{"to":[]},"detail":{},"id":"1"}'
+    assert [refusal.code for refusal in letter(body).document.refusals] == ["duplicate-field"]
+
+
+@pytest.mark.parametrize("client", ["a b", "\ud800", "ü", "x" * 129])
+def test_a_client_that_can_be_none(client: str) -> None:
+    with pytest.raises(RequestRefusedError):
+        opened(MINIMAL, {"client": client})
+    assert sender_of(Delivery("", "id", {"client": client}), "internal").client == "internal"
 
 
 def test_the_document_is_what_decode_gives() -> None:

@@ -28,9 +28,11 @@ def of(status: int, body: object = b"", **headers: str) -> Outcome:
         (b"", None, "accepted-without-token"),
         (b'{"tokenId": ""}', None, "accepted-without-token"),
         (b'{"tokenId": null}', None, "accepted-without-token"),
-        (b'{"tokenId": 7}', None, "accepted-without-token"),
+        (b'{"tokenId": 7}', "7", "accepted"),
+        (b'{"tokenId": true}', None, "accepted-without-token"),
+        (b'{"tokenId": "a\\ud800"}', "a?", "accepted"),
         (b'{"tokenId": " "}', None, "accepted-without-token"),
-        (b'{"tokenId": "' + b"x" * 513 + b'"}', None, "accepted-without-token"),
+        (b'{"tokenId": "' + b"x" * 1_025 + b'"}', None, "accepted-without-token"),
         (b"<html>accepted</html>", None, "accepted-without-token"),
         (b"\xff\xfe", None, "accepted-without-token"),
         (b"[" * 5_000, None, "accepted-without-token"),
@@ -111,7 +113,8 @@ def test_no_failure_is_missing_in_the_table() -> None:
         ([], ("The upstream answered 400 and gave no reason.",)),
         (b"<html>Bad Request</html>", ("The upstream answered 400 and gave no reason.",)),
         (b"", ("The upstream answered 400 and gave no reason.",)),
-        ({"errors": ["x" * 600]}, ("x" * 500,)),
+        ({"errors": ["half \ud800"]}, ("half ?",)),
+        ({"errors": [{"for": "Zoë"}]}, ('{"for": "Zoë"}',)),
         ({"errors": ["e"] * 30}, ("e",) * 20),
     ],
 )
@@ -148,6 +151,9 @@ def test_a_blocked_tenant_is_told_from_a_throttled_one() -> None:
     assert of(429, {"errorcode": 50200}).reason == "blocked"
     assert of(429, {"errorcode": "50200"}).reason == "blocked"
     assert of(429, {"errorcode": 50100}).reason == "throttled"
+    odds: tuple[object, ...] = ("²", "9" * 5_000, "", None, [], 1.5)
+    for odd in odds:
+        assert of(429, {"errorcode": odd}).reason == "throttled"
     assert of(429, {"errorcode": True}).reason == "throttled"
 
 

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+from smsrelay.decoding import decode
 from smsrelay.refusals import RequestRefusedError
+from smsrelay.request import parse
 from smsrelay.translation import MAX_BODY_BYTES, calls_of
 from tests.support.requests import NOW, bodies, body, request
 
@@ -63,8 +65,26 @@ def test_quiet_hours_have_the_offset_that_is_in_force(
     }
 
 
+def attribute(written: str) -> str:
+    """The upstream's body with an attribute that is written like this."""
+    text = (
+        '{"message":"m","to":[{"mobile":"12125550101","key":"k","attributes":{"a":'
+        + written
+        + "}}]}"
+    )
+    return calls_of(parse(decode(text)), NOW)[0].body
+
+
+def test_a_number_that_nobody_could_read_is_refused() -> None:
+    for written in ("1e31", "1e-40"):
+        with pytest.raises(RequestRefusedError):
+            attribute(written)
+
+
 def test_subscribers_have_their_key_and_attributes_as_strings() -> None:
     attributes = {"FirstName": "Zoë", "Points": 1250, "Share": 0.5, "Vip": True, "New": False}
+    assert '"2.50"' in attribute("2.50")
+    assert '"15000000"' in attribute("1.5E7")
     entries = [
         {"mobile": "+1 212 555 0101", "key": "a", "attributes": attributes},
         {"mobile": "12125550102", "key": "b"},
@@ -149,7 +169,3 @@ def test_the_bodies_of_the_reference() -> None:
         "ContentURL": "http://image.exct.net/lib/fe6d15707662057c7411/m/1/dj_CC_AUS.jpg",
         "SendTime": "2012-10-05 20:01",
     }
-
-
-def test_a_year_before_1000_is_written_with_four_digits() -> None:
-    assert body(sendAt="0999-01-01T00:00:00Z")["SendTime"] == "0999-01-01 00:00"

@@ -11,7 +11,6 @@ from smsrelay.errors import (
     NotFoundError,
     NothingStoredError,
     NotJsonError,
-    QueueUnavailableError,
     RelayError,
     StillRunningError,
     TooLargeError,
@@ -22,8 +21,6 @@ from smsrelay.refusals import Refusal, RequestRefusedError
 from smsrelay.relay import Message
 from smsrelay.send import Send, SendKey, Status, message_status
 
-MAX_SHOWN = 1000
-"""How many refusals an answer lists; a hostile request can have a million."""
 PROBLEM_TYPE = "urn:smsrelay:problem:"
 
 
@@ -138,17 +135,15 @@ def of_token(token_id: str, key: SendKey) -> Answer:
     )
 
 
-def of_refusals(refusals: Sequence[Refusal]) -> Answer:
-    """The answer to a request that breaks the rules."""
-    too_large = all(refusal.code == "too-large" for refusal in refusals)
-    omitted = len(refusals) - MAX_SHOWN
-    more: dict[str, object] = {"errorsOmitted": omitted} if omitted > 0 else {}
+def _of_refusals(refused: RequestRefusedError) -> Answer:
+    too_large = all(refusal.code == "too-large" for refusal in refused.refusals)
+    more: dict[str, object] = {"errorsOmitted": refused.omitted} if refused.omitted else {}
     return problem(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE if too_large else HTTPStatus.UNPROCESSABLE_ENTITY,
         "too-large" if too_large else "invalid-request",
         "The request breaks the rules that errors lists. Nothing was sent.",
         {},
-        errors=_listed(refusals),
+        errors=_listed(refused.refusals),
         **more,
     )
 
@@ -157,7 +152,7 @@ def of_error(error: RelayError) -> Answer:  # noqa: PLR0911 - a table
     """The one place that maps the relay's errors to HTTP."""
     match error:
         case RequestRefusedError():
-            return of_refusals(error.refusals)
+            return _of_refusals(error)
         case TooLargeError():
             return problem(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -196,11 +191,12 @@ def of_error(error: RelayError) -> Answer:  # noqa: PLR0911 - a table
             )
         case NotFoundError():
             return problem(HTTPStatus.NOT_FOUND, "not-found", "There is nothing here.")
-        case NothingStoredError() | QueueUnavailableError():
+        case NothingStoredError():
             return problem(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "not-stored",
-                "The relay could not store the message. Nothing was sent; please repeat.",
+                "The relay could not store the message, and has not sent it. Please repeat it with "
+                "the same Idempotency-Key: without one it could go out twice.",
                 {"Retry-After": "5"},
             )
         case _:
@@ -233,7 +229,7 @@ def _brief(send: Send) -> dict[str, Any]:
 
 
 def _listed(refusals: Sequence[Refusal]) -> list[dict[str, str]]:
-    return [refusal._asdict() for refusal in refusals[:MAX_SHOWN]]
+    return [refusal._asdict() for refusal in refusals]
 
 
 def _time(seconds: float) -> str:

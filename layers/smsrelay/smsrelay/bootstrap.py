@@ -21,12 +21,14 @@ from smsrelay.http_api import HttpApi
 from smsrelay.intake import Intake
 from smsrelay.relay import Policy, Relay
 from smsrelay.settings import Settings
+from smsrelay.sweeper import Sweeper
 
-# Short enough that a store which hangs leaves time to answer; botocore repeats with jitter.
+# Two tries of 3 s at most: a store that hangs must leave time to log what could not be stored
+# (relay.RESERVE). Queues and tables answer within milliseconds.
 _AWS = Config(
-    connect_timeout=2,
-    read_timeout=5,
-    retries={"mode": "standard", "total_max_attempts": 3},
+    connect_timeout=1,
+    read_timeout=2,
+    retries={"mode": "standard", "total_max_attempts": 2},
     max_pool_connections=50,
 )
 
@@ -37,6 +39,7 @@ class Parts(NamedTuple):
     settings: Settings
     http_api: HttpApi
     intake: Intake
+    sweeper: Sweeper
     queue: SqsRetryQueue
     counter: MetricsCounter
     logger: Logger
@@ -70,10 +73,11 @@ def build(environment: Mapping[str, str]) -> Parts:
         trust_env=False,
         limits=httpx.Limits(max_connections=settings.concurrent_sends * 2),
     )
+    ledger = DynamoDbLedger(
+        session.client("dynamodb", config=_AWS), settings.table_name, settings.retention_days
+    )
     relay = Relay(
-        ledger=DynamoDbLedger(
-            session.client("dynamodb", config=_AWS), settings.table_name, settings.retention_days
-        ),
+        ledger=ledger,
         upstream=MobileConnect(
             http,
             SecretTokenSource(
@@ -91,6 +95,7 @@ def build(environment: Mapping[str, str]) -> Parts:
         random=random.random,
         policy=Policy(
             max_attempts=settings.max_attempts,
+            max_age=settings.max_age_hours * 3600,
             upstream_timeout=settings.upstream_timeout_seconds,
             concurrent_sends=settings.concurrent_sends,
         ),
@@ -100,6 +105,7 @@ def build(environment: Mapping[str, str]) -> Parts:
         settings,
         HttpApi(relay, catalogue=catalogue, clock=time.time),
         Intake(relay, catalogue=catalogue, default_client=settings.default_client, clock=time.time),
+        Sweeper(relay, ledger, clock=time.time),
         queue,
         counter,
         logger,

@@ -2,12 +2,14 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
+from itertools import islice
 from typing import Any, NamedTuple, NoReturn
 
 from smsrelay.errors import NotJsonError, TooLargeError
-from smsrelay.refusals import Refusal, pointer
+from smsrelay.refusals import MAX_REFUSALS, Refusal, pointer
 
 MAX_BYTES = 1_048_576
 """The size of the largest request: what one SQS message holds (1 MiB)."""
@@ -29,8 +31,8 @@ class _Repeating(dict[str, Any]):
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
-        names = [name for name, _ in pairs]
-        self.repeated = sorted({name for name in names if names.count(name) > 1})
+        counts = Counter(name for name, _ in pairs)
+        self.repeated = sorted(name for name, count in counts.items() if count > 1)
 
 
 def decode(text: str) -> Document:
@@ -63,10 +65,12 @@ def decode(text: str) -> Document:
         raise NotJsonError(f"{error.msg} at line {error.lineno}, column {error.colno}") from None
     except RecursionError:
         raise NotJsonError("nested too deeply") from None
+    except ArithmeticError:
+        raise NotJsonError("a number is out of range") from None
     except ValueError as error:  # a constant that is no JSON, or an integer of thousands of digits
         raise NotJsonError(str(error).partition(";")[0]) from None
     if repeating or _SUSPICIOUS.search(text):
-        return Document(value, tuple(_refusals(value)))
+        return Document(value, tuple(islice(_refusals(value), MAX_REFUSALS)))
     return Document(value, ())
 
 

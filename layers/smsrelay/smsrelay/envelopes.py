@@ -1,5 +1,6 @@
 """What a message of the queue can be: the JSON itself, or the same inside another envelope."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -11,7 +12,12 @@ from smsrelay.request import checked_key
 from smsrelay.send import SendKey
 
 KEY_ATTRIBUTE, CLIENT_ATTRIBUTE = "Idempotency-Key", "client"
-MAX_CLIENT_LENGTH = 128
+_CLIENT = re.compile(r"[\x21-\x7e]{1,128}")
+_OUTSIDE = {"/Message", "/detail"}
+"""What must not stand twice in an envelope: which one is meant?"""
+
+
+CLIENT = "The attribute client must be 1 to 128 printable ASCII characters without spaces."
 
 
 class Delivery(NamedTuple):
@@ -39,8 +45,11 @@ class Sender(NamedTuple):
 
 def sender_of(delivery: Delivery, default_client: str) -> Sender:
     """Whose a message is by its attributes alone: enough to record that it can't be read."""
-    client = delivery.attributes.get(CLIENT_ATTRIBUTE, default_client)[:MAX_CLIENT_LENGTH]
-    return Sender(client or default_client, delivery.attributes.get(KEY_ATTRIBUTE) or delivery.id)
+    client = delivery.attributes.get(CLIENT_ATTRIBUTE, "")
+    key = delivery.attributes.get(KEY_ATTRIBUTE, "")
+    return Sender(
+        client if _CLIENT.fullmatch(client) else default_client, _storable(key) or delivery.id
+    )
 
 
 def open_envelope(delivery: Delivery, default_client: str) -> Letter | SendKey:
@@ -53,7 +62,7 @@ def open_envelope(delivery: Delivery, default_client: str) -> Letter | SendKey:
         NotJsonError, TooLargeError: as `decode` does.
         RequestRefusedError: the idempotency key can't be one.
     """
-    document = decode(delivery.body)
+    document = outer = decode(delivery.body)
     attributes, fallback = delivery.attributes, delivery.id
     value = document.value
     if isinstance(value, dict):
@@ -72,12 +81,21 @@ def open_envelope(delivery: Delivery, default_client: str) -> Letter | SendKey:
             )
             document = Document(value["detail"], inside)
             fallback = str(value.get("id") or fallback)
-    client = sender_of(Delivery("", "", attributes), default_client).client
+    if document is not outer:
+        twice = tuple(entry for entry in outer.refusals if entry.pointer in _OUTSIDE)
+        document = Document(document.value, twice + document.refusals)
+    client = attributes.get(CLIENT_ATTRIBUTE) or default_client
+    if not _CLIENT.fullmatch(client):
+        raise RequestRefusedError([Refusal("", "invalid-client", CLIENT)])
     key = attributes.get(KEY_ATTRIBUTE)
     if key is None and isinstance(document.value, dict):
         stated = document.value.get("idempotencyKey")
         key = stated if isinstance(stated, str) else None
     return Letter(document, client, _checked(key or fallback))
+
+
+def _storable(word: str) -> str:
+    return word.encode("utf-8", "replace").decode()
 
 
 def _checked(key: str) -> str:

@@ -66,7 +66,7 @@ class HttpApi:
         deferred = _prefers_async(post.headers)
         message = self._relay.submit(posted, deadline, When.LATER if deferred else When.NOW)
         self._raise_if_running(message)
-        self._hand_over(message, repeatable=posted.key is not None)
+        self._hand_over(message)
         return answers.of_message(message, deferred=deferred)
 
     def _raise_if_running(self, message: Message) -> None:
@@ -74,20 +74,13 @@ class HttpApi:
         if leases:
             raise StillRunningError(message.id, max(leases) - self._clock())
 
-    def _hand_over(self, message: Message, *, repeatable: bool) -> None:
-        """Enqueue what is queued; raises only if the caller can and should repeat the request."""
+    def _hand_over(self, message: Message) -> None:
+        """Enqueue what is queued, after a replay too: a send that is claimed doesn't mind."""
         try:
-            if message.replayed:
-                self._relay.hand_over_overdue(message.sends)
-            else:
-                self._relay.hand_over(message.sends)
+            self._relay.hand_over(message.sends)
         except QueueUnavailableError:
+            # They are stored, so the answer stays true: the sweeper hands them over.
             logger.exception("queued sends not in the queue", extra={"message_id": message.id})
-            if any(send.status is not Status.QUEUED for send in message.sends):
-                return  # some went out: the answer says which, the ledger keeps the rest
-            if not repeatable:
-                self._relay.withdraw(message.sends)
-            raise
 
 
 def _answer(ask: Callable[[], Answer]) -> Answer:

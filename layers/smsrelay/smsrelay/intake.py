@@ -14,7 +14,7 @@ from smsrelay.errors import (
 )
 from smsrelay.ports import Clock, Deadline
 from smsrelay.refusals import Refusal, RequestRefusedError
-from smsrelay.relay import RESERVE, SHORTEST_CALL, Posted, Relay, When
+from smsrelay.relay import Posted, Relay, When
 from smsrelay.request import parse
 from smsrelay.send import Send, SendKey, Status
 
@@ -43,7 +43,7 @@ class Intake:
             None if the message is done and may be deleted, else the seconds after which it has
             to be delivered again.
         """
-        if deadline() < RESERVE + SHORTEST_CALL:
+        if not self._relay.has_time(deadline):
             return 0.0
         try:
             return self._receive(delivery, deadline)

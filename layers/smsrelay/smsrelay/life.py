@@ -36,7 +36,7 @@ def ended(send: Send, outcome: Outcome, *, now: float, wait: float, max_attempts
         return replace(after, status=Status.REJECTED, body=None)
     if outcome.kind is Kind.UNKNOWN and send.on_unknown is OnUnknown.HOLD:
         return replace(after, status=Status.UNKNOWN)
-    if send.attempts >= max_attempts:
+    if counted(send) >= max_attempts:
         # What may have gone out is never called failed: somebody would send it again.
         gone = Status.UNKNOWN if outcome.kind is Kind.UNKNOWN else Status.FAILED
         return replace(after, status=gone)
@@ -52,3 +52,55 @@ def lapsed(send: Send, *, now: float, max_attempts: int) -> Send:
 def has_lapsed(send: Send, now: float) -> bool:
     """Whether the process that was sending it must be dead."""
     return send.status is Status.SENDING and send.due_at <= now
+
+
+def counted(send: Send) -> int:
+    """The attempts that count towards the most: those since an operator's last resend."""
+    return send.attempts - send.attempts_before
+
+
+def age(send: Send, now: float) -> float:
+    """Seconds since its message came in, or since an operator's last resend."""
+    return now - (send.created_at if send.resent_at is None else send.resent_at)
+
+
+def is_undecided(send: Send, now: float) -> bool:
+    """Whether nobody can know if it went out, whoever has noticed so far."""
+    return send.status is Status.UNKNOWN or has_lapsed(send, now)
+
+
+def resent(send: Send, *, now: float, owner: str) -> Send:
+    """The send as an operator has it tried again, with a fresh count of attempts and a fresh age.
+
+    The number of the attempt goes on, so that a result of an earlier attempt that comes late fits
+    no attempt of the new life.
+    """
+    return replace(
+        send,
+        status=Status.QUEUED,
+        attempts_before=send.attempts,
+        resent_at=now,
+        updated_at=now,
+        due_at=now,
+        owner=owner,
+        reason="resent-by-operator",
+        errors=(),
+    )
+
+
+def resolved(  # noqa: PLR0913 - what an operator says, and when
+    send: Send, status: Status, *, token_id: str | None, note: str | None, now: float, owner: str
+) -> Send:
+    """The send as an operator ends it who found out what became of it."""
+    reason = "resolved-by-operator"
+    return replace(
+        send,
+        status=status,
+        token_id=token_id,
+        updated_at=now,
+        due_at=now,
+        owner=owner,
+        reason=f"{reason}: {note}" if note else reason,
+        errors=(),
+        body=None,
+    )

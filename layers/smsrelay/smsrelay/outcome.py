@@ -12,7 +12,7 @@ from enum import Enum, StrEnum
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-MAX_ERRORS, MAX_ERROR_LENGTH, MAX_TOKEN_LENGTH = 20, 500, 512
+MAX_ERRORS, MAX_TOKEN_LENGTH = 20, 1_024
 BLOCKED = 50200  # the platform's error code of a 429 that only its support can end
 
 
@@ -118,8 +118,10 @@ def _token_id(document: Mapping[str, Any], text: str) -> str | None:
     # The reference's own example has a comma too many: what json.loads can't read still counts.
     match = _TOKEN.search(text)
     token_id = document.get("tokenId") or (match and match[1])
+    if isinstance(token_id, int) and not isinstance(token_id, bool):
+        token_id = str(token_id)
     if isinstance(token_id, str) and token_id.strip() and len(token_id) <= MAX_TOKEN_LENGTH:
-        return token_id
+        return _storable(token_id)
     return None
 
 
@@ -127,18 +129,26 @@ def _errors(document: Mapping[str, Any]) -> tuple[str, ...]:
     """The reason in any of the three shapes of API.md."""
     errors = document.get("errors")
     if isinstance(errors, list) and errors:
-        words = [entry if isinstance(entry, str) else json.dumps(entry) for entry in errors]
+        words = [
+            entry if isinstance(entry, str) else json.dumps(entry, ensure_ascii=False)
+            for entry in errors[:MAX_ERRORS]
+        ]
     else:
         parts = [document.get(name) for name in ("message", "error", "error_description")]
         words = [": ".join(part for part in parts if isinstance(part, str) and part)]
-    return tuple(word[:MAX_ERROR_LENGTH] for word in words[:MAX_ERRORS] if word)
+    return tuple(_storable(word) for word in words if word)
+
+
+def _storable(word: str) -> str:
+    """Without halves of surrogate pairs, which JSON can hold and UTF-8 can't."""
+    return word.encode("utf-8", "replace").decode()
 
 
 def _error_code(document: Mapping[str, Any]) -> int | None:
     code = document.get("errorcode")
-    return (
-        int(code) if isinstance(code, int) or (isinstance(code, str) and code.isdigit()) else None
-    )
+    if isinstance(code, str) and re.fullmatch(r"[0-9]{1,9}", code):
+        return int(code)
+    return code if isinstance(code, int) else None
 
 
 def _retry_after(header: str | None, document: Mapping[str, Any], now: float) -> float | None:

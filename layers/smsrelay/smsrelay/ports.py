@@ -42,6 +42,15 @@ class Ledger(Protocol):
     def read(self, message_id: str) -> Sequence[Send]:
         """The sends of a message, by number; none if there is no such message."""
 
+    def read_one(self, key: SendKey) -> Send | None:
+        """One send, consistently; None: no such."""
+
+    def overdue(self, before: float, limit: int) -> Sequence[SendKey]:
+        """Queued sends that were due, and sending ones whose lease ended, oldest first.
+
+        At most `limit` of each partition of the index.
+        """
+
     def find_token(self, token_id: str) -> SendKey | None:
         """The send that was accepted with this tokenId."""
 

@@ -1,11 +1,16 @@
 """What is wrong with a request, and the words the upstream has for the same thing."""
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from pydantic_core import PydanticCustomError
 
 from smsrelay.errors import RelayError
+
+MAX_REFUSALS = 1_000
+"""How many reasons are kept: a hostile request can have a million."""
+MAX_POINTER = 300
 
 
 class Refusal(NamedTuple):
@@ -42,8 +47,12 @@ TIMEZONE = "There is no such time zone. It looks like America/Chicago."
 
 
 def pointer(path: Iterable[str | int]) -> str:
-    """The JSON Pointer of a path: `("to", 0, "a/b")` is `/to/0/a~1b`."""
-    return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in path)
+    """The JSON Pointer of a path: `("to", 0, "a/b")` is `/to/0/a~1b`.
+
+    A hostile path is cut: its names are the caller's, and can be as large as the request.
+    """
+    steps = (str(step)[:MAX_POINTER] for step in islice(path, MAX_POINTER))
+    return "".join(f"/{step.replace('~', '~0').replace('/', '~1')}" for step in steps)[:MAX_POINTER]
 
 
 def invalid(code: str, detail: str) -> PydanticCustomError:
@@ -52,9 +61,10 @@ def invalid(code: str, detail: str) -> PydanticCustomError:
 
 
 class RequestRefusedError(RelayError):
-    """The request breaks the rules; `refusals` holds every reason, in document order."""
+    """The request breaks the rules; `refusals` holds every reason, `omitted` counts the rest."""
 
     def __init__(self, refusals: Sequence[Refusal]) -> None:
         """Keep the reasons; the exception's own text holds their codes only."""
-        super().__init__(", ".join(f"{refusal.pointer} {refusal.code}" for refusal in refusals))
-        self.refusals = tuple(refusals)
+        super().__init__(", ".join(sorted({refusal.code for refusal in refusals})))
+        self.refusals = tuple(refusals[:MAX_REFUSALS])
+        self.omitted = len(refusals) - len(self.refusals)

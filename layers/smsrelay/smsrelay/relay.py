@@ -35,14 +35,14 @@ from smsrelay.translation import calls_of
 
 logger = logging.getLogger(__name__)
 
-RESERVE = 10.0
-"""Seconds of an invocation that are kept: to connect and write (5), to store and hand over (5)."""
-SHORTEST_CALL = 1.0
-"""Seconds below which no call of the upstream is begun: it could only end as unknown."""
+RESERVE = 12.0
+"""Seconds of an invocation that are kept: to connect and write (5), to store the result (7)."""
+PATIENCE = 10.0
+"""Seconds below which no call of the upstream is begun: cut short it would end as unknown."""
 SKEW = 30.0
 """Seconds by which the clocks of two functions may differ; a lease outlives its process by them."""
-OVERDUE = 60.0
-"""Seconds after which a queued send's message must have come; else a replay enqueues it again."""
+OVERDUE = 300.0
+"""Seconds after which a queued send's message must have come; else it is enqueued once more."""
 
 
 class When(Enum):
@@ -57,6 +57,8 @@ class Policy(NamedTuple):
     """The numbers that a deployment chooses."""
 
     max_attempts: int
+    max_age: float
+    """Seconds after which a send is not tried any more: who needed it has given up."""
     upstream_timeout: float
     concurrent_sends: int
 
@@ -149,6 +151,11 @@ class Relay:
             return self._call(claim.send, deadline)
         return self._settle_lapsed(claim.send)
 
+    def has_time(self, deadline: Deadline) -> bool:
+        """Whether a call can still have the time that it may need."""
+        needed = min(self._policy.upstream_timeout, PATIENCE)
+        return deadline() - RESERVE >= needed
+
     def hand_over(self, sends: Iterable[Send]) -> None:
         """Put what is queued into the queue, to be tried when it is due.
 
@@ -162,21 +169,33 @@ class Relay:
         if waits:
             self._queue.put(waits)
 
-    def hand_over_overdue(self, sends: Iterable[Send]) -> None:
-        """Put queued sends into the queue again whose message should have come long ago.
+    def recover(self, key: SendKey) -> Send | None:
+        """Find out what became of a send that should have gone on long ago, and let it go on.
+
+        A run-out lease becomes `unknown` (or `queued`, if the caller chose so), and a queued send
+        whose message never came is queued again: its process died between ledger and queue.
+
+        Returns:
+            the send as it is now, if it was one of these; None: it goes on by itself.
 
         Raises:
-            QueueUnavailableError: the queue did not take all of it.
+            NothingStoredError, QueueUnavailableError: it has to be tried again.
         """
+        send = self._ledger.read_one(key)
         now = self._clock()
-        self.hand_over(send for send in sends if send.due_at + OVERDUE <= now)
-
-    def withdraw(self, sends: Iterable[Send]) -> None:
-        """Give up what is queued and could not be handed over, since its caller will repeat it."""
-        for send in sends:
-            if send.status is Status.QUEUED:
-                after = replace(send, status=Status.FAILED, reason="not-queued", body=None)
-                self._store(send, after)
+        if send is None:
+            return None
+        if life.has_lapsed(send, now):
+            after = self._settle_lapsed(send)
+        elif send.status is Status.QUEUED and send.due_at + OVERDUE <= now:
+            # Due anew, so that the next sweep does not find it again while it waits its turn.
+            after = replace(send, due_at=now, updated_at=now)
+            if not self._ledger.settle(send, after):
+                return None
+        else:
+            return None
+        self.hand_over([after])
+        return after
 
     def read(self, message_id: str, client: str) -> Message | RefusedMessage:
         """A client's own message.
@@ -240,7 +259,7 @@ class Relay:
         """Make the calls side by side; what there is no time for stays queued."""
 
         def attempt(send: Send) -> Send:
-            if deadline() < RESERVE + SHORTEST_CALL:
+            if not self.has_time(deadline):
                 return send
             try:
                 return self.attempt(send.key, deadline)
@@ -252,24 +271,36 @@ class Relay:
 
     def _call(self, send: Send, deadline: Deadline) -> Send:
         """Call the upstream for a send that is claimed, and store what became of it."""
-        timeout = min(self._policy.upstream_timeout, deadline() - RESERVE)
-        if timeout < SHORTEST_CALL:
+        too_old = self._clock() - send.created_at > self._policy.max_age
+        if too_old:
+            outcome = Outcome(Kind.NOT_SENT, "too-old")
+        elif not self.has_time(deadline):
             outcome = Outcome(Kind.NOT_SENT, "out-of-time")
         else:
-            outcome = self._upstream.send(send.template, send.body or "", timeout)
-            outcome = outcome._replace(errors=redact(outcome.errors, send.body or ""))
+            outcome = self._ask_upstream(send, deadline)
         after = life.ended(
             send,
             outcome,
             now=self._clock(),
             wait=wait_seconds(outcome, send.attempts, self._random),
-            max_attempts=self._policy.max_attempts,
+            max_attempts=send.attempts if too_old else self._policy.max_attempts,
         )
         self._report(after, outcome)
         self._store(send, after)
         if after.status is Status.FAILED:
             self._give_up(after)
         return after
+
+    def _ask_upstream(self, send: Send, deadline: Deadline) -> Outcome:
+        timeout = min(self._policy.upstream_timeout, deadline() - RESERVE)
+        body = send.body or ""
+        try:
+            outcome = self._upstream.send(send.template, body, timeout)
+            return outcome._replace(errors=redact(outcome.errors, body))
+        except Exception:
+            # The last net: whatever it was, the SMS may be out, and the send must not hang.
+            logger.exception("the call failed in an unforeseen way", extra={"send": str(send.key)})
+            return Outcome(Kind.UNKNOWN, "internal-error")
 
     def _report(self, send: Send, outcome: Outcome) -> None:
         self._counter.count(f"Sends{send.status.value.capitalize()}")
@@ -291,6 +322,8 @@ class Relay:
                 "recipients": send.recipients,
                 "reason": outcome.reason,
                 "upstream_status": outcome.status,
+                # Before it is stored: who dies while storing leaves the tokenId here.
+                "token_id": outcome.token_id,
             },
         )
 
@@ -319,7 +352,7 @@ class Relay:
             self._dead_letters.put(
                 reference_body(send.key),
                 {
-                    "reason": "attempts-used-up",
+                    "reason": "too-old" if send.reason == "too-old" else "attempts-used-up",
                     "errors": send.reason or "",
                     "messageId": send.key.message_id,
                     "client": send.client,
@@ -345,9 +378,7 @@ class Relay:
             self._report(after, Outcome(Kind.UNKNOWN, "lease-expired"))
             return after
         # Somebody else was quicker, and knows more.
-        return next(
-            entry for entry in self._ledger.read(send.key.message_id) if entry.key == send.key
-        )
+        return self._ledger.read_one(send.key) or send
 
 
 def _plan(posted: Posted, now: float) -> list[Send]:

@@ -35,7 +35,11 @@ RECIPIENTS_PER_SEND = 250
 """The most recipients of one send: documented for Subscribers, safe for mobileNumbers (API.md)."""
 MAX_RECIPIENTS = MAX_SENDS * RECIPIENTS_PER_SEND
 
-_MESSAGE_ID = re.compile(r"[A-Za-z0-9_-]+={0,2}")
+MAX_EXPONENT = 30  # of an attribute's number, which is written out
+
+MESSAGE_ID = re.compile(r"[A-Za-z0-9_-]+={0,2}")
+"""An encoded message id; a name of the catalogue looks the same."""
+_BLANK = re.compile("[\\s\u200b-\u200d\u2060\ufeff]*")  # what no phone shows
 _KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 
 
@@ -47,13 +51,13 @@ def _given(value: object) -> object:
 
 
 def _message(value: str) -> str:
-    if not _MESSAGE_ID.fullmatch(value):
+    if not MESSAGE_ID.fullmatch(value):
         raise invalid("invalid-message-id", refusals.MESSAGE_ID)
     return value
 
 
 def _text(value: str) -> str:
-    if not value.strip():
+    if _BLANK.fullmatch(value):
         raise invalid("blank-text", refusals.BLANK_TEXT)
     return value
 
@@ -108,8 +112,8 @@ def _attribute(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, str | int):
         return str(value)
-    if isinstance(value, Decimal) and value.is_finite():
-        return str(value)
+    if isinstance(value, Decimal) and abs(value.adjusted()) <= MAX_EXPONENT:
+        return f"{value:f}"
     raise invalid("wrong-type", "It must be a string, a number or a boolean.")
 
 
@@ -204,6 +208,8 @@ def parse(document: Document) -> MessageRequest:
         RequestRefusedError: with every reason at once, not the first only.
     """
     found = list(document.refusals)
+    if _entries(document.value) > MAX_RECIPIENTS:
+        raise RequestRefusedError([*found, TOO_MANY])
     recipients: Iterable[tuple[int, str | Subscriber]]
     request = None
     try:
@@ -240,6 +246,9 @@ _CODES = {
     "too_short": ("no-recipients", refusals.NO_RECIPIENTS),
     "literal_error": ("invalid-value", "It must be one of: hold, resend."),
 }
+TOO_MANY = Refusal(
+    "/to", "too-many-recipients", f"A request holds at most {MAX_RECIPIENTS} recipients."
+)
 _KINDS = {"number", "subscriber"}  # pydantic puts the tag of a recipient into its path
 
 
@@ -298,14 +307,17 @@ def _across_recipients(recipients: Iterable[tuple[int, str | Subscriber]]) -> It
             )
     numbers = sum(isinstance(recipient, str) for _, recipient in first.values())
     if sends_of(numbers) + sends_of(len(first) - numbers) > MAX_SENDS:
-        yield Refusal(
-            "/to", "too-many-recipients", f"A request holds at most {MAX_RECIPIENTS} recipients."
-        )
+        yield TOO_MANY
 
 
 def sends_of(recipients: int) -> int:
     """How many sends so many recipients of one kind need."""
     return -(-recipients // RECIPIENTS_PER_SEND)
+
+
+def _entries(raw: object) -> int:
+    entries = raw.get("to") if isinstance(raw, dict) else None
+    return len(entries) if isinstance(entries, list) else 0
 
 
 def _sound_recipients(raw: object) -> Iterator[tuple[int, str | Subscriber]]:

@@ -8,6 +8,11 @@ from smsrelay import refusals
 
 _TIME_OF_DAY = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]")
 _OFFSET = re.compile(r"([+-])([01][0-9]):([0-5][0-9])")
+_MOMENT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?"
+    r"(?:[Zz]|[+-][0-9]{2}:[0-9]{2})?"
+)
+FIRST_YEAR, LAST_YEAR = 2000, 2100
 _ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+)*")
 _LEAST, _MOST = timedelta(hours=-12), timedelta(hours=14)  # the offsets that are in use on earth
 
@@ -18,14 +23,19 @@ def instant(written: str) -> datetime:
     Raises:
         PydanticCustomError: `invalid-time`, or `time-without-offset`.
     """
+    match = _MOMENT.fullmatch(written)
     try:
-        moment = datetime.fromisoformat(written)
-        utc = moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise refusals.invalid("invalid-time", refusals.SEND_TIME) from None
-    if moment.tzinfo is None:
+        moment = datetime.fromisoformat(written.upper()) if match else None
+    except ValueError:
+        moment = None
+    if moment is None or not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise refusals.invalid("invalid-time", refusals.SEND_TIME)
+    offset = moment.utcoffset()
+    if offset is None:
         raise refusals.invalid("time-without-offset", refusals.OFFSET_MISSING)
-    return utc
+    if not _LEAST <= offset <= _MOST:
+        raise refusals.invalid("invalid-time", refusals.SEND_TIME)
+    return moment.astimezone(UTC)
 
 
 def time_of_day(written: str) -> str:

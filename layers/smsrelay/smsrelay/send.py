@@ -54,6 +54,11 @@ class Send:
     owner: str
     """Who wrote it last: a write that is repeated after a lost answer finds itself."""
     attempts: int = 0
+    """All that there were: the number only grows, since a late result is known by it."""
+    attempts_before: int = 0
+    """Those before an operator's last resend; they no longer count towards the most."""
+    resent_at: float | None = None
+    """When an operator last had it tried again; from then on its age counts anew."""
     body: str | None = None
     """The JSON to send; gone when the send has ended."""
     token_id: str | None = None

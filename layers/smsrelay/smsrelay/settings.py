@@ -1,9 +1,12 @@
 """What a deployment sets: one field for each environment variable of the template."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Self
+
+from smsrelay.request import MESSAGE_ID
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +24,7 @@ class Settings:
     """A JSON object of names and the message ids they stand for."""
     retention_days: int
     max_attempts: int
+    max_age_hours: float
     upstream_timeout_seconds: float
     concurrent_sends: int
 
@@ -45,7 +49,9 @@ class Settings:
         """
         catalogue = json.loads(self.message_catalogue or "{}")
         if not isinstance(catalogue, dict) or not all(
-            isinstance(name, str) for name in catalogue.values()
+            isinstance(word, str) and re.fullmatch(MESSAGE_ID, word)
+            for entry in catalogue.items()
+            for word in entry
         ):
             raise ValueError("MESSAGE_CATALOGUE must be a JSON object of names and message ids")
         return catalogue

@@ -1,5 +1,6 @@
 """The ledger in one DynamoDB table: `pk = MSG#{id}`, `sk = SEND#{n}`, one item per send."""
 
+import heapq
 import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,8 @@ Item = Mapping[str, Any]
 REFUSED = "REFUSED"
 SHARDS: Final = 8
 """Partitions of the sparse index of what is unfinished: one would be a hot one."""
+KEYS_AT_ONCE: Final = 100
+"""The most that one batch of reads takes."""
 SECONDS_PER_DAY: Final = 86_400
 
 _GROUPS = {
@@ -44,11 +47,17 @@ class DynamoDbLedger:
     def create(self, sends: Sequence[Send]) -> Creation:
         """Store all sends or none; a lone one with a plain put, which costs half a transaction."""
         first = sends[0]
-        with _storage_errors():
-            if len(sends) == 1:
-                existing = self._put(first, "attribute_not_exists(pk)", {})
-            else:
-                existing = self._put_all(sends)
+        try:
+            with _storage_errors():
+                if len(sends) == 1:
+                    existing = self._put(first, "attribute_not_exists(pk)", {})
+                else:
+                    existing = self._put_all(sends)
+        except NothingStoredError:
+            # Only the answer may be lost: one look before the caller is told that nothing is here.
+            existing = self.read_one(first.key)
+            if existing is None:
+                raise
         if existing is None or existing.owner == first.owner:
             return Creation(created=True, sends=sends)
         return Creation(created=False, sends=[existing])
@@ -101,11 +110,34 @@ class DynamoDbLedger:
                     ":unknown": {"S": Status.UNKNOWN},
                 },
             )
-        return existing is None or existing == after
+        return existing is None or _is_repeated(existing, after)
 
     def read(self, message_id: str) -> Sequence[Send]:
         """The sends of a message, consistently."""
         return [_send(item) for item in self._query(message_id, "SEND#")]
+
+    def read_one(self, key: SendKey) -> Send | None:
+        """One send, consistently."""
+        items = self._query(key.message_id, _key(key)["sk"]["S"])
+        return next((_send(item) for item in items), None)
+
+    def overdue(self, before: float, limit: int) -> Sequence[SendKey]:
+        """What the sweeper looks at: one bounded query for each shard of the sparse index."""
+        keys: list[SendKey] = []
+        for shard in range(SHARDS):
+            with _storage_errors():
+                answer = self._client.query(
+                    TableName=self._table,
+                    IndexName="unfinished",
+                    KeyConditionExpression="unfinished = :group AND dueAt <= :before",
+                    ExpressionAttributeValues={
+                        ":group": {"S": f"open#{shard}"},
+                        ":before": _number(before),
+                    },
+                    Limit=limit,
+                )
+            keys += map(_send_key, answer["Items"])
+        return keys
 
     def find_token(self, token_id: str) -> SendKey | None:
         """The send of a tokenId; the index follows the table within a moment."""
@@ -142,6 +174,63 @@ class DynamoDbLedger:
             refusals = [Refusal(*entry) for entry in json.loads(item["refusals"]["S"])]
             return RefusedMessage(item["client"]["S"], refusals, float(item["createdAt"]["N"]))
         return None
+
+    def read_sends(self, keys: Sequence[SendKey]) -> Sequence[Send]:
+        """Sends by their keys and in this order, consistently; without those that are gone."""
+        found: dict[SendKey, Send] = {}
+        with _storage_errors():
+            for start in range(0, len(keys), KEYS_AT_ONCE):
+                wanted: Any = [_key(key) for key in keys[start : start + KEYS_AT_ONCE]]
+                while wanted:
+                    answer: Any = self._client.batch_get_item(
+                        RequestItems={self._table: {"Keys": wanted, "ConsistentRead": True}}
+                    )
+                    sends = [_send(item) for item in answer["Responses"].get(self._table, [])]
+                    found |= {send.key: send for send in sends}
+                    wanted = answer["UnprocessedKeys"].get(self._table, {}).get("Keys")
+        return [found[key] for key in keys if key in found]
+
+    def unfinished(self, group: str, *, due_by: float | None = None) -> Iterator[SendKey]:
+        """Sends of the group "open", "unknown" or "failed" by when they are due, as they are asked.
+
+        The index follows the table within a moment: read them before anything is decided.
+        """
+        shards = [self._shard(f"{group}#{shard}", due_by) for shard in range(SHARDS)]
+        return (key for _, key in heapq.merge(*shards))
+
+    def count_unfinished(self, group: str) -> tuple[int, float | None]:
+        """How many sends a group has, and when its first one is due."""
+        count, first = 0, None
+        for shard in range(SHARDS):
+            question = self._group_question(f"{group}#{shard}", None)
+            with _storage_errors():
+                pages = self._client.get_paginator("query").paginate(**question, Select="COUNT")
+                count += sum(page["Count"] for page in pages)
+                answer = self._client.query(**question, Limit=1)
+            for item in answer["Items"]:
+                due = float(item["dueAt"]["N"])
+                first = due if first is None else min(first, due)
+        return count, first
+
+    def _shard(self, partition: str, due_by: float | None) -> Iterator[tuple[float, SendKey]]:
+        question = self._group_question(partition, due_by)
+        with _storage_errors():
+            for page in self._client.get_paginator("query").paginate(
+                **question, PaginationConfig={"PageSize": KEYS_AT_ONCE}
+            ):
+                for item in page["Items"]:
+                    yield float(item["dueAt"]["N"]), _send_key(item)
+
+    def _group_question(self, partition: str, due_by: float | None) -> dict[str, Any]:
+        condition, values = "unfinished = :partition", {":partition": {"S": partition}}
+        if due_by is not None:
+            condition, values = f"{condition} AND dueAt <= :by", values | {":by": _number(due_by)}
+        return {
+            "TableName": self._table,
+            "IndexName": "unfinished",
+            "KeyConditionExpression": condition,
+            "ExpressionAttributeValues": values,
+        }
 
     def _put(self, send: Send, condition: str, values: dict[str, Any]) -> Send | None:
         """Put an item on a condition; what stands there instead, if the condition fails."""
@@ -217,6 +306,10 @@ class DynamoDbLedger:
             "unfinished": _group(send),
         }
         item |= {name: {"S": value} for name, value in optional.items() if value is not None}
+        if send.attempts_before:
+            item["attemptsBefore"] = {"N": str(send.attempts_before)}
+        if send.resent_at is not None:
+            item["resentAt"] = _number(send.resent_at)
         return item
 
 
@@ -243,6 +336,8 @@ def _send(item: Item) -> Send:
         due_at=float(item["dueAt"]["N"]),
         owner=item["owner"]["S"],
         attempts=int(item["attempts"]["N"]),
+        attempts_before=int(item.get("attemptsBefore", {"N": "0"})["N"]),
+        resent_at=float(item["resentAt"]["N"]) if "resentAt" in item else None,
         body=text("body"),
         token_id=text("tokenId"),
         reason=text("reason"),
@@ -261,6 +356,16 @@ def _send_key(item: Item) -> SendKey:
 
 def _number(seconds: float) -> dict[str, str]:
     return {"N": f"{seconds:.3f}"}
+
+
+def _is_repeated(existing: Send, written: Send) -> bool:
+    """Whether what stands there is what was written: botocore repeats a write without answer."""
+    return (existing.owner, existing.attempts, existing.status, existing.token_id) == (
+        written.owner,
+        written.attempts,
+        written.status,
+        written.token_id,
+    )
 
 
 def _existing(error: ClientError) -> Send | None:

@@ -9,11 +9,12 @@ import httpx
 
 from smsrelay import outcome
 from smsrelay.errors import TokenUnavailableError
-from smsrelay.outcome import Failure, Outcome
+from smsrelay.outcome import Failure, Kind, Outcome
 from smsrelay.ports import Clock, Credentials, TokenSource
-from smsrelay.relay import SHORTEST_CALL
 
 POOL_TIMEOUT, CONNECT_TIMEOUT, WRITE_TIMEOUT = 1.0, 2.0, 2.0
+SHORTEST_CALL: Final = 1.0
+"""Seconds below which no call is begun: it could only end as unknown."""
 MAX_ANSWER: Final = 65_536
 """Bytes of an answer that are read: every documented one is far smaller."""
 
@@ -54,8 +55,7 @@ class MobileConnect:
             result = self._post(credentials, template, body, give_up_at)
             if result.unauthorised:
                 renewed = self._tokens.renewed(credentials)
-                time_left = give_up_at - time.monotonic()
-                if renewed != credentials and time_left >= SHORTEST_CALL:
+                if renewed != credentials and time.monotonic() + SHORTEST_CALL < give_up_at:
                     result = self._post(renewed, template, body, give_up_at)
         except TokenUnavailableError:
             return outcome.of_failure(Failure.NO_TOKEN)
@@ -64,6 +64,9 @@ class MobileConnect:
     def _post(
         self, credentials: Credentials, template: str, body: str, give_up_at: float
     ) -> Outcome:
+        time_left = give_up_at - time.monotonic()  # getting the token may have taken it all
+        if time_left <= 0:
+            return Outcome(Kind.NOT_SENT, "out-of-time")
         url = f"{credentials.base_url}/sms/v1/messageContact/{quote(template, safe='')}/send"
         try:
             with self._client.stream(
@@ -80,7 +83,7 @@ class MobileConnect:
                     pool=POOL_TIMEOUT,
                     connect=CONNECT_TIMEOUT,
                     write=WRITE_TIMEOUT,
-                    read=give_up_at - time.monotonic(),
+                    read=time_left,
                 ),
             ) as response:
                 answer = _read(response, give_up_at)

@@ -40,6 +40,7 @@ class SecretTokenSource:
         self._lock = threading.Lock()
         self._credentials: Credentials | None = None
         self._read_again_at = 0.0
+        self._failed: TokenUnavailableError | None = None
 
     def current(self) -> Credentials:
         """The credentials, from the cache while they last."""
@@ -61,6 +62,18 @@ class SecretTokenSource:
         return self._credentials
 
     def _read(self) -> None:
+        """Read the secret; a failure stands for a moment, so that a batch waits for it once."""
+        if self._failed and self._clock() < self._read_again_at:
+            raise self._failed
+        try:
+            self._fetch()
+            self._failed = None
+        except TokenUnavailableError as error:
+            self._failed = error
+            self._read_again_at = self._clock() + LEAST_LIFE
+            raise
+
+    def _fetch(self) -> None:
         try:
             value = self._client.get_secret_value(SecretId=self._secret)["SecretString"]
         except (BotoCoreError, ClientError, KeyError) as error:

@@ -1,0 +1,46 @@
+"""The broom: what a dying process left behind goes on, or is seen."""
+
+import logging
+from collections import Counter
+
+from smsrelay.errors import NothingStoredError, QueueUnavailableError
+from smsrelay.ports import Clock, Deadline, Ledger
+from smsrelay.relay import Relay
+
+logger = logging.getLogger(__name__)
+
+MOST_PER_SHARD = 100
+"""Sends that one sweep looks at in each partition of the index; the next one goes on."""
+SHORTEST_STEP = 5.0
+"""Seconds below which no further send is looked at."""
+
+
+class Sweeper:
+    """Looks for sends whose lease ran out, and for queued ones whose message never came."""
+
+    def __init__(self, relay: Relay, ledger: Ledger, *, clock: Clock) -> None:
+        """Use the same ledger as the relay."""
+        self._relay = relay
+        self._ledger = ledger
+        self._clock = clock
+
+    def sweep(self, deadline: Deadline) -> dict[str, int]:
+        """Look once, oldest first.
+
+        Returns:
+            how many sends were recovered, by the status that they have now.
+        """
+        recovered: Counter[str] = Counter()
+        for key in self._ledger.overdue(self._clock(), MOST_PER_SHARD):
+            if deadline() < SHORTEST_STEP:
+                break
+            try:
+                send = self._relay.recover(key)
+            except (NothingStoredError, QueueUnavailableError) as error:
+                logger.warning("send not recovered", extra={"send": str(key), "cause": str(error)})
+                continue
+            if send is not None:
+                recovered[send.status.value] += 1
+        if recovered:
+            logger.warning("recovered sends", extra={"recovered": dict(recovered)})
+        return dict(recovered)

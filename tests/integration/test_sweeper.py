@@ -1,0 +1,82 @@
+"""What a process that died left behind: the sweeper finds it, once, and it goes on."""
+
+import time
+from typing import Any
+
+import pytest
+
+from local.simulator import Simulator
+from tests.support.environment import Environment
+
+MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
+ASYNC = {"Prefer": "respond-async"}
+LONG_AGO = 1_000.0
+
+
+def drop_all(relay: Environment) -> None:
+    """What a process that dies between ledger and queue leaves: no message."""
+    relay.client("sqs").purge_queue(QueueUrl=relay.queue_url)
+    assert relay.waiting() == 0
+
+
+def test_a_queued_send_whose_message_never_came_is_queued_again_and_sent_once(
+    relay: Environment, simulator: Simulator
+) -> None:
+    relay.post(MESSAGE, headers=ASYNC)
+    drop_all(relay)
+    assert relay.sweep() == {}, "its message may still be on its way"
+    relay.change(dueAt=time.time() - LONG_AGO)
+    assert relay.sweep() == {"queued": 1}
+    assert relay.sweep() == {}, "not again in the next minute"
+    assert relay.waiting() == 1
+    assert relay.work() == []
+    assert len(simulator.sent()) == 1
+    assert relay.sweep() == {}
+
+
+@pytest.mark.parametrize(("choice", "status"), [("hold", "unknown"), ("resend", "queued")])
+def test_a_lease_that_ran_out_is_found_without_a_message(
+    relay: Environment, simulator: Simulator, choice: str, status: str
+) -> None:
+    posted = relay.post(MESSAGE | {"onUnknown": choice}, headers=ASYNC)
+    drop_all(relay)
+    relay.begin_elsewhere(lease=60.0)
+    assert relay.sweep() == {}, "somebody is sending it"
+    relay.change(dueAt=time.time() - 1)
+    assert relay.sweep() == {status: 1}
+    while relay.waiting():
+        assert relay.work() == []
+    stored = relay.get(f"/messages/{posted.body['id']}").body
+    assert stored["status"] == ("accepted" if choice == "resend" else "unknown")
+    assert len(simulator.sent()) == (1 if choice == "resend" else 0)
+    assert relay.sweep() == {}
+
+
+def test_what_has_ended_is_not_looked_at(relay: Environment, simulator: Simulator) -> None:
+    relay.post(MESSAGE)
+    simulator.fail("send", "500")
+    relay.post(MESSAGE)
+    simulator.fail("send", "403")
+    relay.post(MESSAGE)
+    assert relay.sweep() == {}
+    assert relay.waiting() == 0
+
+
+def test_when_the_queue_is_away_the_next_sweep_tries_again(relay: Environment) -> None:
+    relay.post(MESSAGE, headers=ASYNC)
+    relay.change(dueAt=time.time() - LONG_AGO)
+    relay.client("sqs").delete_queue(QueueUrl=relay.queue_url)
+    assert relay.sweep() == {}
+    [item] = relay.items()
+    assert item["status"] == {"S": "queued"}
+    assert item["unfinished"]["S"].startswith("open#")
+
+
+def test_a_send_that_is_too_old_is_given_up(relay: Environment, simulator: Simulator) -> None:
+    relay.post(MESSAGE, headers=ASYNC)
+    relay.change(createdAt=time.time() - 25 * 3600)
+    assert relay.work() == []
+    assert simulator.calls() == []
+    [letter] = relay.dead_letters()
+    assert letter["reason"] == "too-old"
+    assert [item["status"] for item in relay.items()] == [{"S": "failed"}]
