@@ -89,7 +89,7 @@ def test_each_fault_of_the_simulator(
     simulator: Simulator, then: str, kind: Kind, reason: str
 ) -> None:
     simulator.fail("send", then)
-    outcome = send(simulator.url, timeout=0.5 if then.startswith("hang") else 5.0)
+    outcome = send(simulator.url, timeout=0.8 if then.startswith("hang") else 5.0)
     assert (outcome.kind, outcome.reason) == (kind, reason)
     assert len(simulator.calls()) == 1, "one call, whatever becomes of it"
 
@@ -158,7 +158,7 @@ def test_an_answer_that_drips_ends_with_the_time() -> None:
             pass
 
     with server(drip) as url:
-        outcome = send(url, timeout=0.5)
+        outcome = send(url, timeout=0.8)
         hung_up.set()
     assert outcome.kind is Kind.ACCEPTED
 
@@ -186,8 +186,16 @@ def test_two_calls_after_a_401_share_one_time(simulator: Simulator) -> None:
         assert upstream.send("MzA6Nzg6MA", BODY, 2.5).reason == "read-timeout"
         assert time.monotonic() - began < 3.2, "2.5 s for both, not for each"
         simulator.fail("send", "401", delay_ms=1_000)
-        assert upstream.send("MzA6Nzg6MA", BODY, 1.5).reason == "unauthorised", "no time for more"
+        assert upstream.send("MzA6Nzg6MA", BODY, 1.3).reason == "out-of-time"
     assert [call["status"] for call in simulator.calls()] == [401, None, 401]
+
+
+def test_when_the_token_took_all_the_time_nothing_is_called(simulator: Simulator) -> None:
+    with httpx.Client(trust_env=False) as client:
+        upstream = MobileConnect(client, FixedToken(simulator.url), lambda: 0.0)
+        outcome = upstream.send("MzA6Nzg6MA", BODY, timeout=0.1)
+    assert outcome == Outcome(Kind.NOT_SENT, "out-of-time")
+    assert simulator.calls() == []
 
 
 def test_without_a_token_nothing_is_called() -> None:

@@ -145,6 +145,17 @@ def test_after_a_refusal_the_secret_is_read_past_the_cache_by_one_thread_only() 
     assert secrets.reads == 2
 
 
+def test_a_batch_waits_for_a_failing_secret_once() -> None:
+    tokens, secrets, clock = source(None)
+    for _ in range(10):
+        with pytest.raises(TokenUnavailableError):
+            tokens.current()
+    assert secrets.reads == 1
+    secrets.value = secret()
+    clock.now += 5
+    assert tokens.current().access_token == "t"
+
+
 @pytest.mark.parametrize("ask", [lambda t: t.current(), lambda t: t.renewed(Credentials("", ""))])
 def test_a_secret_that_cannot_be_read(ask: Callable[[SecretTokenSource], Credentials]) -> None:
     with pytest.raises(TokenUnavailableError):

@@ -71,7 +71,9 @@ def build(environment: Mapping[str, str]) -> Parts:
     http = httpx.Client(
         follow_redirects=False,
         trust_env=False,
-        limits=httpx.Limits(max_connections=settings.concurrent_sends * 2),
+        # An environment is frozen between invocations: a connection that was idle for longer may
+        # be dead without knowing it, and a call on it would end as unknown.
+        limits=httpx.Limits(max_connections=settings.concurrent_sends * 2, keepalive_expiry=3.0),
     )
     ledger = DynamoDbLedger(
         session.client("dynamodb", config=_AWS), settings.table_name, settings.retention_days
