@@ -79,5 +79,6 @@ clean: down ## stop the local stack, and remove everything that the commands mad
 .PHONY: venv-locked
 venv-locked:
 	[ .venv/ready -nt requirements/dev.txt ] || { $(call quietly,venv,$(PYTHON) -m venv --clear .venv \
-		&& $(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements/dev.txt) \
+		&& $(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements/dev.txt \
+		&& ln -sf ../../cli/smsrelay $(BIN)/smsrelay) \
 		&& touch .venv/ready; }

@@ -15,8 +15,9 @@ from local.control import SimulatorControl
 from local.stack import Stack
 from local.waiting import wait_for
 
-MESSAGE = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "A text to keep secret"}
-SECRETS = (MESSAGE["text"], "2125550100")
+TEXT = "A text to keep secret"
+MESSAGE = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": TEXT}
+SECRETS = (TEXT, "2125550100")
 
 
 class Shell:
