@@ -1,0 +1,164 @@
+"""The command line: what can be asked for, and how it ends."""
+
+import argparse
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from smsrelay.errors import RelayError
+from smsrelay_cli import letters, sends, stats
+from smsrelay_cli.refusal import ABORTED, REFUSED, CommandError
+from smsrelay_cli.target import STACK_VARIABLE, target_of
+from smsrelay_cli.terminal import print_notice
+
+_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+LARGEST_LIMIT = 1_000
+EXIT_CODES = "exit codes: 0 done, 1 refused or not found, 2 wrong usage, 3 aborted by you"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command, and return its exit code."""
+    try:
+        options = _parser().parse_args(arguments, _defaults())
+    except SystemExit as error:  # argparse has said why, or was asked for help
+        return int(error.code or 0)
+    try:
+        code: int = options.run(target_of(options), options, time.time())
+    except CommandError as error:
+        print_notice(f"smsrelay: {error}")
+        return error.code
+    except (RelayError, BotoCoreError, ClientError) as error:
+        print_notice(f"smsrelay: {_in_one_line(error)}")
+        return REFUSED
+    except KeyboardInterrupt:
+        print_notice("\nsmsrelay: interrupted")
+        return ABORTED
+    return code
+
+
+def _in_one_line(error: Exception) -> str:
+    """What went wrong, with AWS's own words if they are the cause."""
+    cause = error.__cause__ if isinstance(error, RelayError) else None
+    said = " ".join(str(cause or error).split())
+    return f"{error}: {said}" if cause else said
+
+
+def _parser() -> argparse.ArgumentParser:
+    shared = _shared_options()
+    parser = argparse.ArgumentParser(
+        prog="smsrelay",
+        description="Look at what smsrelay has not finished, and decide about it.",
+        epilog=EXIT_CODES,
+        parents=[shared],
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, what: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name, help=what, description=f"{what[0].upper()}{what[1:]}.", parents=[shared]
+        )
+
+    _add_reading(command)
+    _add_deciding(command)
+    return parser
+
+
+def _defaults() -> argparse.Namespace:
+    """Of the shared options: a default of their own would undo what stands before the command."""
+    return argparse.Namespace(
+        local=False, stack_file=None, stack_name=None, region=None, profile=None, json=False
+    )
+
+
+def _shared_options() -> argparse.ArgumentParser:
+    """Options that may stand before and after the command."""
+    shared = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    group = shared.add_argument_group("which relay, and how to answer")
+    group.add_argument(
+        "--stack-name", metavar="NAME", help=f"its CloudFormation stack (default: {STACK_VARIABLE})"
+    )
+    group.add_argument("--region", help="AWS region (default: as the AWS CLI)")
+    group.add_argument("--profile", help="AWS profile (default: as the AWS CLI)")
+    group.add_argument("--local", action="store_true", help="the stack that `make up` started")
+    group.add_argument(
+        "--stack-file", type=Path, metavar="FILE", help="as --local, with another stack.json"
+    )
+    group.add_argument("--json", action="store_true", help="answer in JSON")
+    return shared
+
+
+type _AddCommand = Callable[[str, str], argparse.ArgumentParser]
+
+
+def _add_reading(command: _AddCommand) -> None:
+    found = command("list", "list sends that are not finished, those due first first")
+    found.add_argument("--status", required=True, choices=sorted(sends.GROUPS))
+    found.add_argument("--limit", type=_limit, default=50, metavar="N", help="at most (50)")
+    found.add_argument(
+        "--older-than", type=_seconds, metavar="AGE", help="unchanged for 90s, 15m, 1h, 2d"
+    )
+    found.set_defaults(run=sends.list_sends)
+
+    shown = command("show", "show a message with all its sends")
+    shown.add_argument("id", metavar="ID")
+    shown.set_defaults(run=sends.show)
+
+    token = command("token", "show the send that a tokenId belongs to")
+    token.add_argument("token_id", metavar="TOKENID")
+    token.set_defaults(run=sends.token)
+
+    numbers = command("stats", "count what is not finished, and what lies in the queues")
+    numbers.set_defaults(run=stats.stats)
+
+
+def _add_deciding(command: _AddCommand) -> None:
+    resend = command("resend", "have unknown and failed sends of a message tried again")
+    resend.add_argument("id", metavar="ID")
+    resend.add_argument("--send", type=_number, metavar="N", help="only this send")
+    resend.add_argument(
+        "--queued",
+        action="store_true",
+        help="queued sends, too: put into the queue once more, which never sends twice",
+    )
+    resend.add_argument("--yes", action="store_true", help="don't ask")
+    resend.set_defaults(run=sends.resend)
+
+    resolve = command("resolve", "end unknown sends by hand; their body is removed")
+    resolve.add_argument("id", metavar="ID")
+    resolve.add_argument("--as", dest="status", required=True, choices=["accepted", "rejected"])
+    resolve.add_argument("--send", type=_number, metavar="N", help="only this send")
+    resolve.add_argument("--token-id", metavar="T", help="of a send that was accepted")
+    resolve.add_argument("--reason", metavar="TEXT", help="how you know; its senders see it")
+    resolve.add_argument("--yes", action="store_true", help="don't ask")
+    resolve.set_defaults(run=sends.resolve)
+
+    redrive = command("redrive", "put dead letters back into the queue")
+    redrive.add_argument("--reason", metavar="R", help="only those with this reason")
+    redrive.add_argument("--client", metavar="C", help="only this client's")
+    redrive.add_argument("--limit", type=_limit, default=100, metavar="N", help="at most (100)")
+    redrive.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    redrive.add_argument("--yes", action="store_true", help="don't ask")
+    redrive.set_defaults(run=letters.redrive)
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError("it is a number from 1")
+    return int(text)
+
+
+def _limit(text: str) -> int:
+    number = _number(text)
+    if number > LARGEST_LIMIT:
+        raise argparse.ArgumentTypeError(f"at most {LARGEST_LIMIT}")
+    return number
+
+
+def _seconds(text: str) -> int:
+    match = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
+    if not match:
+        raise argparse.ArgumentTypeError("an age looks like 90s, 15m, 1h or 2d")
+    return int(match[1]) * _UNITS[match[2]]

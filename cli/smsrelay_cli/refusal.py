@@ -1,0 +1,21 @@
+"""Why a command ends without having done what it was asked for, and with which exit code."""
+
+DONE, REFUSED, USAGE, ABORTED = 0, 1, 2, 3
+
+
+class CommandError(Exception):
+    """One line for the operator; `code` is the exit code."""
+
+    code = REFUSED
+
+
+class UsageError(CommandError):
+    """The command line can't be right."""
+
+    code = USAGE
+
+
+class AbortedError(CommandError):
+    """The operator did not say yes; nothing was changed."""
+
+    code = ABORTED

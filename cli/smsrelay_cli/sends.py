@@ -1,0 +1,375 @@
+"""The commands about sends: list, show, token, resend, resolve."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from itertools import batched, islice
+from time import time
+from typing import Any, NamedTuple
+
+from smsrelay import life
+from smsrelay.errors import QueueUnavailableError
+from smsrelay.identity import new_message_id
+from smsrelay.ports import RefusedMessage
+from smsrelay.redaction import redact
+from smsrelay.retry import LONGEST_DELAY
+from smsrelay.send import Send, Status, message_status
+from smsrelay_cli.refusal import DONE, REFUSED, CommandError, UsageError
+from smsrelay_cli.target import Target
+from smsrelay_cli.terminal import (
+    Row,
+    confirm,
+    counted,
+    print_json,
+    print_line,
+    print_notice,
+    print_table,
+    printable,
+    shown_age,
+)
+
+GROUPS = {
+    Status.QUEUED: "open",
+    Status.SENDING: "open",
+    Status.UNKNOWN: "unknown",
+    Status.FAILED: "failed",
+}
+MOST_READ = 10_000
+"""Sends that one listing reads at most; `queued` and `sending` share a group."""
+BATCH = 100
+LONGEST_NOTE = 200
+WRONG_CLOCK = 300.0
+"""Seconds by which the clock of an operator's machine may be ahead."""
+
+
+class Change(NamedTuple):
+    """What was asked for one send, and whether the ledger took it."""
+
+    before: Send
+    after: Send
+    is_done: bool
+    detail: str | None = None
+
+
+def list_sends(target: Target, options: Any, now: float) -> int:
+    """Sends of one status; never a scan."""
+    status = Status(options.status)
+    youngest = None if options.older_than is None else now - options.older_than
+    # A send is due by as much after its last change as it has to wait, or as its lease lasts.
+    latest = LONGEST_DELAY if GROUPS[status] == "open" else 0.0
+    due_by = None if youngest is None else youngest + latest
+    keys = target.ledger.unfinished(GROUPS[status], due_by=due_by)
+    found: list[Send] = []
+    read = 0
+    for batch in batched(islice(keys, MOST_READ), BATCH, strict=False):
+        read += len(batch)
+        found += [
+            send
+            for send in target.ledger.read_sends(batch)
+            if send.status is status and (youngest is None or send.updated_at <= youngest)
+        ]
+        if len(found) > options.limit:
+            break
+    is_cut = len(found) > options.limit or read >= MOST_READ
+    found = found[: options.limit]
+    if options.json:
+        print_json({"sends": [_listed(send, now) for send in found], "more": is_cut})
+        return DONE
+    if found:
+        columns = [
+            "id", "n", "status", "client", "age", "attempts", "recipients", "reason",
+        ]  # fmt: skip
+        print_table(columns, [_listed_row(send, now) for send in found])
+    else:
+        print_line(f"No send is {status}{' for that long' if options.older_than else ''}.")
+    if is_cut:
+        print_notice("There are more: --limit N shows more, --older-than AGE fewer.")
+    return DONE
+
+
+def show(target: Target, options: Any, now: float) -> int:
+    """A message with all its sends, or why it was refused."""
+    sends = target.ledger.read(options.id)
+    if sends:
+        _show_sends(sends, sends, options, now)
+        return DONE
+    refused = target.ledger.read_refusal(options.id)
+    if refused is None:
+        raise CommandError(f"there is no message {options.id}")
+    _show_refused(refused, options)
+    return DONE
+
+
+def token(target: Target, options: Any, now: float) -> int:
+    """The message of a tokenId, with the one send that it belongs to."""
+    key = target.ledger.find_token(options.token_id)
+    if key is None:
+        raise CommandError(f"no send has the tokenId {options.token_id}")
+    sends = target.ledger.read(key.message_id)
+    _show_sends(sends, [send for send in sends if send.key == key], options, now)
+    return DONE
+
+
+def resend(target: Target, options: Any, now: float) -> int:
+    """Ledger first, then queue: what dies in between is found by the sweeper."""
+
+    def refusal(send: Send) -> str | None:
+        if send.status is Status.QUEUED:
+            return None if options.queued else "it is queued, and will be sent by itself"
+        if send.status is Status.FAILED or _is_undecided(send, now):
+            return None if send.body is not None else "its body is gone: it has to be posted anew"
+        return _standing(send)
+
+    chosen = _chosen(target, options, refusal)
+    undecided = [send for send in chosen if _is_undecided(send, now)]
+    if undecided:
+        recipients = sum(send.recipients for send in undecided)
+        confirm(
+            f"Nobody knows whether {counted(len(undecided), 'send')} of {options.id} went out: "
+            f"up to {counted(recipients, 'SMS', 'SMS')} may go out twice. Send again?",
+            yes=options.yes,
+        )
+    moment = _moment()
+    changes = []
+    for send in chosen:
+        if send.status is Status.QUEUED:
+            changes.append(Change(send, send, is_done=True))
+        else:
+            after = life.resent(send, now=moment, owner=new_message_id())
+            changes.append(_settled(target, send, after))
+    waits = {
+        change.after.key: max(0.0, change.after.due_at - moment)
+        for change in changes
+        if change.is_done
+    }
+    is_queued = _enqueue(target, waits)
+    _print_changes(changes, options)
+    if not is_queued:
+        raise CommandError(
+            "the ledger says queued, but the queue did not take it. It is not lost: the sweeper "
+            f"queues it within minutes, or repeat with: smsrelay resend {options.id} --queued"
+        )
+    return DONE if all(change.is_done for change in changes) else REFUSED
+
+
+def resolve(target: Target, options: Any, now: float) -> int:
+    """The operator knows better than the relay what became of a call."""
+    status = Status(options.status)
+    if options.token_id is not None and status is not Status.ACCEPTED:
+        raise UsageError("--token-id goes with --as accepted")
+
+    def refusal(send: Send) -> str | None:
+        return None if _is_undecided(send, now) else _standing(send)
+
+    chosen = _chosen(target, options, refusal)
+    if options.token_id is not None:
+        if len(chosen) > 1:
+            raise CommandError("a tokenId belongs to one send: say which with --send N")
+        owner = target.ledger.find_token(options.token_id)
+        if owner is not None:
+            raise CommandError(f"this tokenId belongs to {owner}")
+    recipients = sum(send.recipients for send in chosen)
+    confirm(
+        f"{counted(len(chosen), 'send')} of {options.id} "
+        f"({counted(recipients, 'recipient')}) will be {status}, and can't be sent again. Sure?",
+        yes=options.yes,
+    )
+    moment = _moment()
+    changes = [
+        _settled(
+            target,
+            send,
+            life.resolved(
+                send,
+                status,
+                token_id=options.token_id,
+                note=_note(options.reason, send),
+                now=moment,
+                owner=new_message_id(),
+            ),
+        )
+        for send in chosen
+    ]
+    _print_changes(changes, options)
+    return DONE if all(change.is_done for change in changes) else REFUSED
+
+
+def _chosen(target: Target, options: Any, refusal: Callable[[Send], str | None]) -> Sequence[Send]:
+    """The sends that are meant: the one of `--send`, else all that can be.
+
+    Raises:
+        CommandError: there is none, or it is refused.
+    """
+    sends = target.ledger.read(options.id)
+    if not sends:
+        what = "its body is in the dead-letter queue (smsrelay redrive)"
+        refused = target.ledger.read_refusal(options.id)
+        raise CommandError(
+            f"{options.id} was refused and has no sends; {what}"
+            if refused
+            else f"there is no message {options.id}"
+        )
+    if options.send is not None:
+        sends = [send for send in sends if send.key.n == options.send]
+        if not sends:
+            raise CommandError(f"message {options.id} has no send {options.send}")
+    chosen = [send for send in sends if refusal(send) is None]
+    if not chosen:
+        whys = "; ".join(f"send {send.key.n}: {refusal(send)}" for send in sends[:3])
+        more = f"; and {len(sends) - 3} more" if len(sends) > 3 else ""  # noqa: PLR2004 - as above
+        raise CommandError(f"refused: {whys}{more}")
+    return chosen
+
+
+def _is_undecided(send: Send, now: float) -> bool:
+    """As `life` says, by a clock that may be wrong: nobody may be taken for dead who is not."""
+    return life.is_undecided(send, now - WRONG_CLOCK)
+
+
+def _moment() -> float:
+    """Now, as the ledger keeps it: a write that is repeated has to know itself again."""
+    return round(time(), 3)
+
+
+def _standing(send: Send) -> str:
+    """Why nothing is to be decided about a send."""
+    return {
+        Status.ACCEPTED: "it is accepted: it went out",
+        Status.REJECTED: "it is rejected: it would be again; post a corrected message",
+        Status.QUEUED: "it is queued, and will be sent by itself",
+        Status.SENDING: "it is being sent right now: look again in some minutes",
+        Status.FAILED: "it is failed, so certainly not sent: resend it",
+        Status.UNKNOWN: "it is unknown",
+    }[send.status]
+
+
+def _settled(target: Target, before: Send, after: Send) -> Change:
+    """Write an operator's decision, unless somebody knows better by now."""
+    if target.ledger.settle(before, after):
+        return Change(before, after, is_done=True)
+    now = target.ledger.read_sends([before.key])
+    became = now[0].status if now else "gone"
+    return Change(before, before, is_done=False, detail=f"it has become {became} meanwhile")
+
+
+def _enqueue(target: Target, waits: dict[Any, float]) -> bool:
+    try:
+        if waits:
+            target.queue.put(waits)
+    except QueueUnavailableError:
+        return False
+    return True
+
+
+def _note(given: str | None, send: Send) -> str | None:
+    """The operator's words without numbers, since everybody who asks for the message sees them."""
+    if given is None:
+        return None
+    [word] = redact([printable(given.strip())[:LONGEST_NOTE]], send.body or "")
+    return word or None
+
+
+def _print_changes(changes: Sequence[Change], options: Any) -> None:
+    rows = [
+        {
+            "id": change.before.key.message_id,
+            "n": change.before.key.n,
+            "was": change.before.status,
+            "is": change.after.status if change.is_done else None,
+            "recipients": change.before.recipients,
+            "detail": change.detail,
+        }
+        for change in changes
+    ]
+    if options.json:
+        print_json({"sends": rows})
+    else:
+        columns = ["id", "n", "was", "is", "recipients"]
+        print_table(
+            columns if all(change.is_done for change in changes) else [*columns, "detail"], rows
+        )
+
+
+def _listed(send: Send, now: float) -> dict[str, object]:
+    return {
+        "id": send.key.message_id,
+        "n": send.key.n,
+        "status": send.status,
+        "client": send.client,
+        "ageSeconds": max(0, int(now - send.updated_at)),
+        "attempts": send.attempts,
+        "recipients": send.recipients,
+        "reason": "lease-expired" if life.has_lapsed(send, now) else send.reason,
+    }
+
+
+def _listed_row(send: Send, now: float) -> Row:
+    listed = _listed(send, now)
+    return listed | {"age": shown_age(now - send.updated_at)}
+
+
+def _show_sends(sends: Sequence[Send], shown: Sequence[Send], options: Any, now: float) -> None:
+    first = sends[0]
+    reference = None
+    if first.reference is not None:
+        [reference] = redact([first.reference], "")
+    head = {
+        "id": first.key.message_id,
+        "status": message_status([send.status for send in sends]),
+        "client": first.client,
+        "message": first.template,
+        "onUnknown": first.on_unknown,
+        "createdAt": _time(first.created_at),
+        "reference": reference,
+    }
+    if options.json:
+        print_json(head | {"sends": [_shown(send, now) for send in shown]})
+        return
+    _print_head(head)
+    columns = ["n", "status", "age", "attempts", "recipients", "tokenId", "reason"]
+    print_table(
+        columns, [_shown(send, now) | {"age": shown_age(now - send.updated_at)} for send in shown]
+    )
+    for send in shown:
+        for word in send.errors:
+            print_line(f"send {send.key.n}: {word}")
+
+
+def _shown(send: Send, now: float) -> dict[str, object]:
+    listed = _listed(send, now)
+    del listed["id"], listed["client"]
+    return listed | {
+        "updatedAt": _time(send.updated_at),
+        "tokenId": send.token_id,
+        "errors": list(send.errors),
+    }
+
+
+def _show_refused(refused: RefusedMessage, options: Any) -> None:
+    head = {
+        "id": options.id,
+        "status": Status.REJECTED,
+        "client": refused.client,
+        "createdAt": _time(refused.created_at),
+    }
+    # A pointer holds names of fields, which are the caller's own words.
+    errors = [
+        {"pointer": redact([entry.pointer], "")[0], "code": entry.code, "detail": entry.detail}
+        for entry in refused.refusals
+    ]
+    if options.json:
+        print_json(head | {"sends": [], "errors": errors})
+        return
+    _print_head(head)
+    print_table(["pointer", "code", "detail"], errors)
+
+
+def _print_head(head: dict[str, Any]) -> None:
+    width = max(map(len, head))
+    for name, value in head.items():
+        if value is not None:
+            print_line(f"{name.ljust(width)}  {value}")
+    print_line("")
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

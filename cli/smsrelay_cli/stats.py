@@ -1,0 +1,64 @@
+"""`smsrelay stats`: how much is not finished, and how long it has been waiting."""
+
+from typing import Any
+
+from smsrelay_cli.refusal import DONE
+from smsrelay_cli.target import Target
+from smsrelay_cli.terminal import print_json, print_line, print_table, shown_age
+
+_GROUPS = {"open": "queued, sending", "unknown": "unknown", "failed": "failed"}
+_DEPTHS = {
+    "waiting": "ApproximateNumberOfMessages",
+    "delayed": "ApproximateNumberOfMessagesDelayed",
+    "inWork": "ApproximateNumberOfMessagesNotVisible",
+}
+
+
+def stats(target: Target, options: Any, now: float) -> int:
+    """Counts by group of the sparse index, and the depths of both queues."""
+    groups = {}
+    for group in _GROUPS:
+        count, first = target.ledger.count_unfinished(group)
+        oldest = None if first is None else max(0, int(now - first))
+        groups[group] = {"count": count, "oldestSeconds": oldest}
+    queues = {
+        "queue": _depth(target, target.queue_url),
+        "deadLetters": _depth(target, target.dead_letter_queue_url),
+    }
+    if options.json:
+        print_json({"sends": groups, **queues})
+        return DONE
+    rows = [
+        {
+            "sends": statuses,
+            "count": groups[group]["count"],
+            "oldest": shown_age(groups[group]["oldestSeconds"]),
+        }
+        for group, statuses in _GROUPS.items()
+    ]
+    print_table(["sends", "count", "oldest"], rows)
+    print_line("")
+    names = {"queue": "queue", "deadLetters": "dead letters"}
+    depths = [
+        {
+            "messages": names[name],
+            "waiting": d["waiting"],
+            "delayed": d["delayed"],
+            "in work": d["inWork"],
+        }
+        for name, d in queues.items()
+    ]
+    print_table(["messages", "waiting", "delayed", "in work"], depths)
+    return DONE
+
+
+def _depth(target: Target, url: str) -> dict[str, int]:
+    attributes = target.sqs.get_queue_attributes(
+        QueueUrl=url,
+        AttributeNames=[
+            "ApproximateNumberOfMessages",
+            "ApproximateNumberOfMessagesDelayed",
+            "ApproximateNumberOfMessagesNotVisible",
+        ],
+    )["Attributes"]
+    return {name: int(attributes[attribute]) for name, attribute in _DEPTHS.items()}  # type: ignore[index]

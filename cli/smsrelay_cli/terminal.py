@@ -1,0 +1,83 @@
+"""What an operator sees and is asked: tables, JSON, ages, questions."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+
+from smsrelay_cli.refusal import AbortedError
+
+Row = Mapping[str, object]
+MINUTE, HOUR, DAY = 60, 3_600, 86_400
+
+
+def print_json(document: object) -> None:
+    """One JSON document on the standard output."""
+    print(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def print_line(line: str) -> None:
+    """A line of the answer."""
+    print(printable(line))
+
+
+def print_notice(line: str) -> None:
+    """A line for the person in front of it, which no program has to read."""
+    print(printable(line), file=sys.stderr)
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Row]) -> None:
+    """Rows in columns, the numbers to the right; missing values are a dash."""
+    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
+    numeric = [
+        any(isinstance(row.get(column), int) for row in rows) or column in {"age", "oldest"}
+        for column in columns
+    ]
+    widths = [
+        max(len(column), *(len(line[n]) for line in cells)) for n, column in enumerate(columns)
+    ]
+    for line in [[column.upper() for column in columns], *cells]:
+        parts = [
+            cell.rjust(width) if is_numeric else cell.ljust(width)
+            for cell, width, is_numeric in zip(line, widths, numeric, strict=True)
+        ]
+        print("  ".join(parts).rstrip())
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask, unless the operator said yes beforehand.
+
+    Raises:
+        AbortedError: the answer is anything but yes.
+    """
+    if yes:
+        return
+    print(f"{printable(question)} [y/N] ", end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline()
+    if not sys.stdin.isatty():
+        print(file=sys.stderr)  # nobody pressed a key that would have ended the line
+    if answer.strip().lower() not in {"y", "yes"}:
+        raise AbortedError("aborted: nothing was changed")
+
+
+def shown_age(seconds: float | None) -> str | None:
+    """An age in its largest unit that still says something: 90s, 90m, 36h, 12d."""
+    if seconds is None:
+        return None
+    for unit, name in ((DAY, "d"), (HOUR, "h"), (MINUTE, "m")):
+        if seconds >= 2 * unit:
+            return f"{int(seconds // unit)}{name}"
+    return f"{int(seconds)}s"
+
+
+def counted(count: int, singular: str, plural: str | None = None) -> str:
+    """`1 send`, `2 sends`."""
+    return f"{count} {singular if count == 1 else plural or f'{singular}s'}"
+
+
+def printable(text: str) -> str:
+    """Without what would steer a terminal: clients and errors are words of others."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+
+
+def _cell(value: object) -> str:
+    return "-" if value is None or value == "" else printable(str(value))

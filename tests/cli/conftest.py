@@ -1,0 +1,147 @@
+import io
+import json
+import sys
+import uuid
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from local.simulator import Simulator
+from smsrelay.adapters.dynamodb import DynamoDbLedger
+from smsrelay.send import Send
+from smsrelay_cli import letters, target
+from smsrelay_cli.main import main
+from tests.support.environment import REGION, Environment
+
+MESSAGE: dict[str, Any] = {
+    "message": "MzA6Nzg6MA",
+    "to": ["+1 212 555 0100", "+1 212 555 0101"],
+    "text": "A text that nobody else may read",
+}
+SECRETS = (MESSAGE["text"], "2125550100", "2125550101", "555 0100")
+RETENTION_DAYS = "30"
+
+
+@dataclass
+class Ended:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """The lines of a table, without its head."""
+        return [line.split() for line in self.out.splitlines()[1:]]
+
+
+class Terminal(io.StringIO):
+    """A standard input; what happens `before` the operator's answer happens when it is read."""
+
+    def __init__(self, answer: str, before: Callable[[], object]) -> None:
+        super().__init__(answer)
+        self._before = before
+
+    def readline(self, size: int | None = -1, /) -> str:  # type: ignore[override] # typeshed's two bases differ
+        self._before()
+        return super().readline(-1 if size is None else size)
+
+
+class Operator:
+    """Somebody who uses the command for one relay."""
+
+    def __init__(self, relay: Environment, simulator: Simulator, patch: pytest.MonkeyPatch) -> None:
+        self.relay, self.simulator = relay, simulator
+        self._patch = patch
+        self.ledger = DynamoDbLedger(relay.client("dynamodb"), relay.table, retention_days=90)
+
+    def run(
+        self, *arguments: str, answer: str = "", before: Callable[[], object] = lambda: None
+    ) -> Ended:
+        self._patch.setattr(sys, "stdin", Terminal(answer, before))
+        # Not pytest's capture: loggers of the functions must not get hold of it.
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            code = main(arguments)
+        ended = Ended(code, out.getvalue(), err.getvalue())
+        for secret in SECRETS:
+            assert secret not in ended.out + ended.err
+        assert "Traceback" not in ended.err
+        return ended
+
+    def sends(self, message_id: str) -> list[Send]:
+        return list(self.ledger.read(message_id))
+
+    def post(self, then: str | None = None, **fields: Any) -> str:
+        """Post a message whose call meets a fault; its id."""
+        if then:
+            self.simulator.fail("send", then)
+        answer = self.relay.post(MESSAGE | fields)
+        message_id: str = answer.body["id"]
+        return message_id
+
+    def unknown(self, **fields: Any) -> str:
+        return self.post("500", **fields)
+
+    def failed(self, **fields: Any) -> str:
+        """A send that is certainly not sent, with all its attempts used up, and its dead letter."""
+        self.simulator.fail("send", "503-50300", times=4)
+        message_id = self.post(**fields)
+        for _ in range(3):
+            self.relay.make_due()
+            self.relay.work()
+        assert [send.status for send in self.sends(message_id)] == ["failed"]
+        return message_id
+
+    def works(self) -> list[str]:
+        """Let the worker have everything now; what it sent, by tokenId."""
+        self.relay.make_due()
+        self.relay.work()
+        return [sent["tokenId"] for sent in self.simulator.sent()]
+
+
+@pytest.fixture
+def operator(
+    relay: Environment,
+    simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Operator:
+    """Who operates the relay of this test, which has a CloudFormation stack of its own."""
+    name = f"stack-{uuid.uuid4()}"
+    outputs = {
+        "TableName": relay.table,
+        "QueueUrl": relay.queue_url,
+        "DeadLetterQueueUrl": relay.dead_letter_queue_url,
+    }
+    stacks = {
+        name: {
+            "Parameters": [{"ParameterKey": "RetentionDays", "ParameterValue": RETENTION_DAYS}],
+            "Outputs": [{"OutputKey": key, "OutputValue": value} for key, value in outputs.items()],
+        },
+        "other": {"Outputs": []},
+    }
+
+    def describe_stack(_: object, wanted: str) -> Any:
+        """CloudFormation; moto's needs a package that is not there, the local stack's is tried."""
+        if wanted in stacks:
+            return stacks[wanted]
+        words: Any = {
+            "Code": "ValidationError",
+            "Message": f"Stack with id {wanted} does not exist",
+        }
+        raise ClientError({"Error": words}, "DescribeStacks")
+
+    monkeypatch.setattr(target, "describe_stack", describe_stack)
+    monkeypatch.setenv("SMSRELAY_STACK", name)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    monkeypatch.setattr(letters, "POLL_SECONDS", 0)
+    return Operator(relay, simulator, monkeypatch)

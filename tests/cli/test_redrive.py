@@ -1,0 +1,336 @@
+"""Dead letters back into the queue: which, under which key, and which stay where they are."""
+
+import itertools
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from smsrelay.adapters.sqs import SqsRetryQueue
+from smsrelay.errors import QueueUnavailableError
+from smsrelay.identity import message_id
+from smsrelay.send import Status
+from smsrelay_cli import letters
+from tests.cli.conftest import MESSAGE, Operator
+from tests.support.environment import CLIENT, Environment
+from tests.support.template import ROOT
+
+OURS = {"client": CLIENT, "Idempotency-Key": "order-8812"}
+REASONS = {"reason": "refused", "errors": "/keyword keyword-not-needed", "client": CLIENT}
+
+
+def bury(
+    relay: Environment, body: Mapping[str, Any] | str, attributes: Mapping[str, str] = {}
+) -> str:
+    """Put a dead letter where the worker or SQS itself would have put it; its id."""
+    answer = relay.client("sqs").send_message(
+        QueueUrl=relay.dead_letter_queue_url,
+        MessageBody=body if isinstance(body, str) else json.dumps(body),
+        MessageAttributes={
+            name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()
+        },
+    )
+    return str(answer["MessageId"])
+
+
+def refused(relay: Environment, key: str, **fields: Any) -> str:
+    """Bury a body that was refused once, and is not any more: a rule has changed since."""
+    before = message_id(CLIENT, key)
+    bury(relay, MESSAGE | fields, REASONS | {"messageId": before})
+    return before
+
+
+def only_item(relay: Environment) -> Any:
+    [item] = relay.items()
+    return item
+
+
+def test_a_failed_send_is_queued_again_with_fresh_attempts(
+    operator: Operator, relay: Environment
+) -> None:
+    failed = operator.failed()
+    ended = operator.run("redrive", answer="y\n")
+    assert ended.code == 0
+    assert "1 dead letter" in ended.err
+    assert ended.rows == [[failed, "1", CLIENT, "attempts-used-up", "queued", "-"]]
+    assert relay.dead_letters() == []
+    [send] = operator.sends(failed)
+    assert (send.status, send.attempts, send.attempts_before) == (Status.QUEUED, 4, 4)
+    assert len(operator.works()) == 1
+    assert operator.sends(failed)[0].status is Status.ACCEPTED
+    assert relay.waiting() == 0
+
+
+def test_a_body_goes_back_with_client_and_key(operator: Operator, relay: Environment) -> None:
+    before = refused(relay, "order-8812", idempotencyKey="order-8812")
+    assert operator.run("redrive", "--yes").code == 0
+    operator.works()
+    item = only_item(relay)
+    assert item["pk"] == {"S": f"MSG#{before}"}, "the key that the body says is kept"
+    assert item["client"] == {"S": CLIENT}
+    assert relay.dead_letters() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("sns-notification", "order-8813-shipped"),  # a message attribute of SNS
+        ("eventbridge-event", None),
+    ],
+)
+def test_an_envelope_has_its_key_in_itself(
+    operator: Operator, relay: Environment, name: str, key: str | None
+) -> None:
+    body = (ROOT / f"events/envelopes/{name}.json").read_text()
+    expected = message_id(CLIENT, key or json.loads(body)["id"])
+    bury(relay, body, REASONS | {"messageId": expected})
+    assert operator.run("redrive", "--yes").code == 0
+    operator.works()
+    assert only_item(relay)["pk"] == {"S": f"MSG#{expected}"}
+
+
+def test_a_key_that_the_letter_does_not_hold_is_replaced_by_one_that_stays_the_same(
+    operator: Operator, relay: Environment
+) -> None:
+    before = refused(relay, "order-8812")
+    assert "under a new key" in operator.run("redrive", "--yes").out
+    refused(relay, "order-8812")  # as if the letter had not been removed
+    assert operator.run("redrive", "--yes").code == 0
+    operator.works()
+    assert len(operator.simulator.sent()) == 1
+    assert only_item(relay)["pk"] == {"S": f"MSG#{message_id(CLIENT, f'dead-letter-{before}')}"}
+
+
+def test_a_key_as_an_attribute_of_the_letter_is_kept(
+    operator: Operator, relay: Environment
+) -> None:
+    before = message_id(CLIENT, "order-8812")
+    bury(relay, MESSAGE, REASONS | OURS | {"messageId": before})
+    assert operator.run("redrive", "--yes").code == 0
+    operator.works()
+    assert only_item(relay)["pk"] == {"S": f"MSG#{before}"}
+
+
+def test_a_letter_whose_key_was_used_since_stays(operator: Operator, relay: Environment) -> None:
+    relay.enqueue(MESSAGE | {"keyword": "K"}, OURS)
+    relay.work()
+    relay.enqueue(MESSAGE, OURS)  # corrected
+    relay.work()
+    [letter] = relay.dead_letters()
+    # The letter as it was before letters held their key.
+    bury(relay, letter["body"], REASONS | {"messageId": letter["messageId"]})
+    ended = operator.run("redrive", "--yes", "--json")
+    [*_, last] = ended.json["letters"]
+    assert {row["action"] for row in ended.json["letters"]} <= {"kept", "queued"}
+    assert "post it anew" in str(last["detail"])
+    operator.works()
+    assert len(operator.simulator.sent()) == 1
+
+
+@pytest.mark.parametrize("attributes", [{}, OURS], ids=["no key", "a key"])
+def test_what_sqs_moved_by_itself_keeps_its_identity(
+    operator: Operator, relay: Environment, attributes: Mapping[str, str]
+) -> None:
+    sqs_id = bury(relay, MESSAGE, attributes)
+    [shown] = operator.run("redrive", "--dry-run", "--json").json["letters"]
+    assert shown["reason"] == "received-too-often"
+    assert operator.run("redrive", "--yes").code == 0
+    operator.works()
+    expected = message_id(
+        attributes.get("client", "internal"), attributes.get("Idempotency-Key", sqs_id)
+    )
+    assert only_item(relay)["pk"] == {"S": f"MSG#{expected}"}
+
+
+def test_a_dry_run_changes_nothing_and_hides_nothing(
+    operator: Operator, relay: Environment
+) -> None:
+    failed = operator.failed()
+    refused(relay, "order-8812")
+    before, dead = relay.items(), sorted(letter["body"] for letter in relay.dead_letters())
+    ended = operator.run("redrive", "--dry-run")
+    assert ended.code == 0
+    assert sorted(row[4] for row in ended.rows if row[0] == failed) == ["queue"]
+    assert "Nothing was changed." in ended.err
+    assert sorted(letter["body"] for letter in relay.dead_letters()) == dead
+    assert relay.items() == before
+    assert relay.waiting() == 0
+    assert operator.run("redrive", "--dry-run", "--json").json["dryRun"]
+
+
+@pytest.mark.parametrize("answer", ["n\n", ""])
+def test_without_a_yes_letters_stay_visible(
+    operator: Operator, relay: Environment, answer: str
+) -> None:
+    operator.failed()
+    before = relay.items()
+    assert operator.run("redrive", answer=answer).code == 3
+    assert len(relay.dead_letters()) == 1
+    assert relay.items() == before
+    assert relay.waiting() == 0
+
+
+def test_only_what_matches_is_put_back(operator: Operator, relay: Environment) -> None:
+    operator.failed()
+    refused(relay, "order-8812")
+    bury(relay, MESSAGE, REASONS | {"client": "other", "messageId": message_id("other", "k")})
+    ended = operator.run("redrive", "--reason", "refused", "--client", "other", "--yes", "--json")
+    assert [row["client"] for row in ended.json["letters"]] == ["other"]
+    assert ended.json["others"] == 2
+    assert {letter["reason"] for letter in relay.dead_letters()} == {"attempts-used-up", "refused"}
+    assert relay.waiting() == 1
+    nothing = operator.run("redrive", "--reason", "no-such-reason", "--yes")
+    assert (nothing.code, nothing.out) == (0, "There is no dead letter to put back.\n")
+
+
+def test_a_limit_leaves_the_rest(operator: Operator, relay: Environment) -> None:
+    for n in range(25):
+        refused(relay, f"order-{n}")
+    ended = operator.run("redrive", "--limit", "12", "--yes", "--json")
+    assert [row["action"] for row in ended.json["letters"]] == ["queued"] * 12
+    depth = operator.run("stats", "--json").json["deadLetters"]
+    assert depth == {"waiting": 13, "delayed": 0, "inWork": 0}
+    assert operator.run("redrive", "--yes").code == 0
+    assert relay.dead_letters() == []
+    assert relay.waiting() == 25
+
+
+@pytest.mark.parametrize(
+    ("status", "action", "left"),
+    [
+        (Status.ACCEPTED, "removed", 0),
+        (Status.REJECTED, "removed", 0),
+        (Status.QUEUED, "queued", 0),
+        (Status.SENDING, "kept", 1),
+        (Status.UNKNOWN, "kept", 1),
+    ],
+)
+def test_what_the_send_has_become_decides(
+    operator: Operator, relay: Environment, status: Status, action: str, left: int
+) -> None:
+    failed = operator.failed()
+    [send] = operator.sends(failed)
+    operator.ledger.settle(send, replace(send, status=status))
+    before = relay.items()
+    ended = operator.run("redrive", "--yes", "--json")
+    assert ended.code == 0
+    assert [row["action"] for row in ended.json["letters"]] == [action]
+    assert len(relay.dead_letters()) == left
+    assert relay.items() == before
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ("this is not JSON", "can't be read"),
+        (json.dumps(MESSAGE | {"idempotencyKey": "ü"}), "can't be read"),
+        ('{"send":{"id":"01ARZ3NDEKTSV4RRFFQ69G5FAV","n":1}}', "no such send"),
+    ],
+)
+def test_what_would_die_again_stays(
+    operator: Operator, relay: Environment, body: str, why: str
+) -> None:
+    relay.enqueue(body, OURS)
+    relay.work()
+    ended = operator.run("redrive", "--yes")
+    assert ended.code == 0
+    assert why in ended.out
+    assert len(relay.dead_letters()) == 1
+    assert relay.waiting() == 0
+
+
+def test_a_failed_send_without_its_body_stays(operator: Operator, relay: Environment) -> None:
+    [send] = operator.sends(operator.failed())
+    operator.ledger.settle(send, replace(send, body=None))
+    assert "post it anew" in operator.run("redrive", "--yes").out
+    assert len(relay.dead_letters()) == 1
+
+
+def test_who_was_quicker_than_the_operator_wins(operator: Operator, relay: Environment) -> None:
+    [send] = operator.sends(operator.failed())
+    other = replace(send, status=Status.QUEUED, attempts_before=send.attempts, owner="other")
+    ended = operator.run(
+        "redrive", answer="y\n", before=lambda: operator.ledger.settle(send, other)
+    )
+    assert ended.code == 1
+    assert "changed meanwhile" in ended.out
+    assert operator.sends(send.key.message_id) == [other]
+    assert len(relay.dead_letters()) == 1
+
+
+def test_if_the_queue_fails_the_letter_stays_and_repeating_finishes_it(
+    operator: Operator, relay: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise QueueUnavailableError("the queue is out of reach")
+
+    operator.failed()
+    with monkeypatch.context() as patch:
+        patch.setattr(SqsRetryQueue, "put", fail)
+        ended = operator.run("redrive", "--yes")
+    assert ended.code == 1
+    assert "out of reach" in ended.out
+    assert len(relay.dead_letters()) == 1
+    assert operator.run("redrive", "--yes").code == 0
+    assert relay.dead_letters() == []
+    assert len(operator.works()) == 1
+
+
+def test_a_letter_that_can_not_be_removed_is_said(
+    operator: Operator, relay: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused(relay, "order-8812")
+
+    class Keeps:
+        """An SQS that takes messages and gives none away."""
+
+        def __getattr__(self, name: str) -> Any:
+            if name in {"delete_message", "change_message_visibility_batch"}:
+                return self._fail
+            return getattr(relay.client("sqs"), name)
+
+        def _fail(self, **_: object) -> None:
+            words: Any = {"Error": {"Code": "AccessDenied", "Message": "no"}}
+            raise ClientError(words, "DeleteMessage")
+
+    original = letters._carried_out  # noqa: SLF001 - the seam at which one call is to fail
+
+    def carried_out(target: Any, plan: Any, now: float) -> Any:
+        return original(replace(target, sqs=Keeps()), plan, now)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(letters, "_carried_out", carried_out)
+        ended = operator.run("redrive", "--yes")
+    assert ended.code == 1
+    assert "not removed (AccessDenied)" in ended.out
+    assert operator.run("redrive", "--yes").code == 0
+    operator.works()
+    operator.works()
+    assert len(operator.simulator.sent()) == 1
+
+
+def test_who_thinks_for_too_long_has_to_ask_again(
+    operator: Operator, relay: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator.failed()
+    moments = itertools.count(time.monotonic(), letters.HIDDEN_SECONDS)
+    monkeypatch.setattr("smsrelay_cli.letters.monotonic", lambda: next(moments))
+    assert operator.run("redrive", "--yes").code == 3
+    assert len(relay.dead_letters()) == 1
+    assert relay.waiting() == 0
+
+
+def test_if_the_ledger_fails_the_letters_are_seen_again(
+    operator: Operator, relay: Environment
+) -> None:
+    operator.failed()
+    refused(relay, "order-8812")
+    relay.client("dynamodb").delete_table(TableName=relay.table)
+    ended = operator.run("redrive", "--yes")
+    assert ended.code == 1
+    assert len(ended.err.splitlines()) == 1
+    assert len(relay.dead_letters()) == 2
