@@ -80,3 +80,11 @@ def test_a_send_that_is_too_old_is_given_up(relay: Environment, simulator: Simul
     [letter] = relay.dead_letters()
     assert letter["reason"] == "too-old"
     assert [item["status"] for item in relay.items()] == [{"S": "failed"}]
+
+
+def test_what_an_operator_resends_is_young_again(relay: Environment, simulator: Simulator) -> None:
+    posted = relay.post(MESSAGE, headers=ASYNC)
+    relay.change(createdAt=time.time() - 480 * 3600, resentAt=time.time())
+    assert relay.work() == []
+    assert relay.get(f"/messages/{posted.body['id']}").body["status"] == "accepted"
+    assert len(simulator.sent()) == 1

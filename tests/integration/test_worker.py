@@ -79,6 +79,7 @@ def test_what_can_never_work_is_recorded_and_put_aside(
     assert letter["reason"] == reason
     assert errors in letter["errors"]
     assert letter["client"] == CLIENT
+    assert letter["Idempotency-Key"] == "order-8812", "so that it can be put back as it was"
     recorded = relay.get(f"/messages/{letter['messageId']}")
     assert recorded.status == 200
     assert recorded.body["status"] == "rejected"

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import sys
+import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +15,9 @@ from typing import Any
 from unittest.mock import patch
 
 import boto3
+from botocore.awsrequest import AWSPreparedRequest
 from moto import mock_aws
+from moto.core.botocore_stubber import BotocoreStubber
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.sqs.models import sqs_backends
 
@@ -260,7 +263,19 @@ def simulated_aws() -> Iterator[None]:
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_DEFAULT_REGION": REGION,
     }
-    with patch.dict(os.environ, credentials), mock_aws():
+    # As in DynamoDB itself, a conditional write is one step: without the lock moto's is several,
+    # and two threads both win a claim.
+    process, lock = BotocoreStubber.process_request, threading.RLock()
+
+    def process_alone(stubber: BotocoreStubber, request: AWSPreparedRequest) -> Any:
+        with lock:
+            return process(stubber, request)
+
+    with (
+        patch.object(BotocoreStubber, "process_request", process_alone),
+        patch.dict(os.environ, credentials),
+        mock_aws(),
+    ):
         yield
     _client.cache_clear()
 

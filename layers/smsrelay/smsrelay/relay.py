@@ -248,6 +248,7 @@ class Relay:
                 "errors": ", ".join(f"{entry.pointer} {entry.code}" for entry in refusals),
                 "messageId": message_id,
                 "client": client,
+                "Idempotency-Key": key,
             },
         )
 
@@ -271,7 +272,7 @@ class Relay:
 
     def _call(self, send: Send, deadline: Deadline) -> Send:
         """Call the upstream for a send that is claimed, and store what became of it."""
-        too_old = self._clock() - send.created_at > self._policy.max_age
+        too_old = life.age(send, self._clock()) > self._policy.max_age
         if too_old:
             outcome = Outcome(Kind.NOT_SENT, "too-old")
         elif not self.has_time(deadline):
@@ -282,8 +283,8 @@ class Relay:
             send,
             outcome,
             now=self._clock(),
-            wait=wait_seconds(outcome, send.attempts, self._random),
-            max_attempts=send.attempts if too_old else self._policy.max_attempts,
+            wait=wait_seconds(outcome, life.counted(send), self._random),
+            max_attempts=life.counted(send) if too_old else self._policy.max_attempts,
         )
         self._report(after, outcome)
         self._store(send, after)
