@@ -58,7 +58,7 @@ class Intake:
         try:
             content = open_envelope(delivery, self._default_client)
             if isinstance(content, SendKey):
-                return self._wait(self._relay.attempt(content, deadline))
+                return self._end(self._relay.attempt(content, deadline))
             sender = Sender(content.client, content.key)
             return self._submit(content, deadline)
         except NotJsonError as error:
@@ -91,13 +91,16 @@ class Intake:
             send = message.sends[0]
             if message.replayed and send.status is Status.QUEUED:
                 send = self._relay.attempt(send.key, deadline)
-            return self._wait(send)
+            return self._end(send)
         # After a redelivery, too: nobody knows whether the first time came this far, and a send
         # that is claimed already doesn't mind.
         self._relay.hand_over(message.sends)
         return None
 
-    def _wait(self, send: Send) -> float | None:
+    def _end(self, send: Send) -> float | None:
+        if send.status is Status.FAILED:
+            # Also when it was failed before: whoever stored that may have died before the letter.
+            self._relay.give_up(send)
         if send.status in {Status.QUEUED, Status.SENDING}:
             return max(1.0, send.due_at - self._clock())
         return None

@@ -13,7 +13,6 @@ from smsrelay.errors import (
     KeyReusedError,
     NotFoundError,
     NothingStoredError,
-    QueueUnavailableError,
 )
 from smsrelay.outcome import Kind, Outcome
 from smsrelay.ports import (
@@ -169,6 +168,22 @@ class Relay:
         if waits:
             self._queue.put(waits)
 
+    def give_up(self, send: Send) -> None:
+        """Put a failed send where a person looks.
+
+        Raises:
+            QueueUnavailableError: it has to be tried again.
+        """
+        self._dead_letters.put(
+            reference_body(send.key),
+            {
+                "reason": "too-old" if send.reason == "too-old" else "attempts-used-up",
+                "errors": send.reason or "",
+                "messageId": send.key.message_id,
+                "client": send.client,
+            },
+        )
+
     def recover(self, key: SendKey) -> Send | None:
         """Find out what became of a send that should have gone on long ago, and let it go on.
 
@@ -288,8 +303,6 @@ class Relay:
         )
         self._report(after, outcome)
         self._store(send, after)
-        if after.status is Status.FAILED:
-            self._give_up(after)
         return after
 
     def _ask_upstream(self, send: Send, deadline: Deadline) -> Outcome:
@@ -347,22 +360,6 @@ class Relay:
                 "reason": after.reason,
             },
         )
-
-    def _give_up(self, send: Send) -> None:
-        try:
-            self._dead_letters.put(
-                reference_body(send.key),
-                {
-                    "reason": "too-old" if send.reason == "too-old" else "attempts-used-up",
-                    "errors": send.reason or "",
-                    "messageId": send.key.message_id,
-                    "client": send.client,
-                },
-            )
-        except QueueUnavailableError:
-            logger.exception(
-                "failed send not in the dead-letter queue", extra={"send": str(send.key)}
-            )
 
     def _replay(self, message_id: str, existing: Sequence[Send], fingerprint: str) -> Message:
         if existing[0].fingerprint != fingerprint:

@@ -1,0 +1,134 @@
+"""`python -m tests.faults.forkserver`: forks one child for each job that comes by standard input.
+
+Everything is imported once, so that a run costs a fork instead of a start. It has no threads and
+no connections: what a fork copies is then whole. A job is a line of JSON, so is its answer.
+"""
+
+import gc
+import json
+import os
+import signal
+import ssl
+import sys
+import traceback
+from typing import Any
+from unittest.mock import patch
+
+import boto3
+from botocore.config import Config
+
+from local.aws import Clients
+from smsrelay import bootstrap
+from tests.faults import mutations
+from tests.faults.player import Functions, Json, Player, ShiftedTime
+from tests.faults.points import Points
+
+LONGEST_SECONDS = 60
+"""After which a child is ended: it hangs."""
+
+
+class ReadySession:
+    """Stands in for boto3.Session: its clients, real ones, were made before the fork."""
+
+    def __init__(self) -> None:
+        self._clients = {
+            service: _client(service) for service in ("dynamodb", "sqs", "secretsmanager")
+        }
+
+    def client(self, service: str, *, config: Config) -> Any:
+        assert config is bootstrap._AWS  # noqa: SLF001 - what they were made with
+        return self._clients[service]
+
+    @property
+    def events(self) -> list[Any]:
+        """Of each client."""
+        return [client.meta.events for client in self._clients.values()]
+
+
+def _client(service: str) -> Any:
+    factory: Any = boto3.client  # its types want the service's name as a literal
+    return factory(service, config=bootstrap._AWS)  # noqa: SLF001 - as the relay makes them
+
+
+def main() -> None:
+    endpoint_url = os.environ["AWS_ENDPOINT_URL"]
+    functions, clients, session = Functions(), Clients(endpoint_url), ReadySession()
+    _ = clients.dynamodb, clients.sqs, clients.secretsmanager
+    gc.freeze()
+    # Not an iterator over it, which reads ahead: a child would inherit half of the next job.
+    while line := sys.stdin.buffer.readline():
+        answer = _run(json.loads(line), functions, clients, session)
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+def _run(job: Json, functions: Functions, clients: Clients, session: ReadySession) -> Json:
+    """Fork, and collect what the child tells until it is dead."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.close(reading)
+            signal.alarm(LONGEST_SECONDS)
+            _play(job, functions, clients, session, writing)
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        told = [json.loads(line) for line in pipe]
+    _, status = os.waitpid(pid, 0)
+    return {"exit": os.waitstatus_to_exitcode(status), "told": told}
+
+
+def _play(
+    job: Json, functions: Functions, clients: Clients, session: ReadySession, writing: int
+) -> None:
+    log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+
+    def tell(kind: str, value: object) -> None:
+        # One small write: it is in the pipe, whole, even if the process dies right after it.
+        os.write(writing, (json.dumps([kind, value]) + "\n").encode())
+
+    def renew_token() -> None:
+        value = json.dumps(job["renewed"])
+        clients.secretsmanager.put_secret_value(
+            SecretId=job["environment"]["TOKEN_SECRET_ARN"], SecretString=value
+        )
+
+    os.environ.update(job["environment"])
+    clock = ShiftedTime()
+    points = Points(tell, number=job.get("die_at"), name=job.get("die_at_first"))
+    points.armed = job["armed"]
+    points.watch(session.events, on_unauthorised=renew_token)
+    for events in session.events:
+        events.register("before-parameter-build.sqs.SendMessageBatch", _without_delay)
+    patch.object(boto3, "Session", lambda: session).start()
+    patch.object(bootstrap, "time", clock).start()
+    # Reading all certificates takes longer than the rest of a run, and none is used here.
+    patch.object(
+        ssl, "create_default_context", lambda **_: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    ).start()
+    if job.get("mutation"):
+        mutations.apply(job["mutation"])
+    try:
+        Player(functions, clients, job, points, clock, tell).play(job["script"])
+    except BaseException:
+        tell("error", traceback.format_exc()[-3_000:])
+        raise
+
+
+def _without_delay(params: Any, **_: object) -> None:
+    """A delayed message comes at once: time passes by `ShiftedTime` here, which SQS can't see.
+
+    Coming too early is allowed to it, too: the send says when it is due.
+    """
+    for entry in params["Entries"]:
+        entry["DelaySeconds"] = 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""What is played with a death at every step of it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+Json = dict[str, Any]
+
+ONE: Json = {"message": "MzA6Nzg6MA", "to": ["12125550100"], "text": "Hello"}
+# A plain number and a subscriber never share a call of the upstream.
+TWO: Json = ONE | {"to": ["12125550100", {"mobile": "12125550101", "key": "k"}]}
+REFUSED: Json = {"message": "MzA6Nzg6MA", "to": []}
+ASYNC = {"Prefer": "respond-async"}
+KEY = {"Idempotency-Key": "order-8812"}
+
+WORK: Json = {"do": "work"}
+SWEEP: Json = {"do": "sweep"}
+LATER: Json = {"do": "wait", "seconds": 1_000.0}
+"""Longer than any wait between attempts, than a lease, and than the sweeper's patience."""
+
+
+def post(body: Json, headers: dict[str, str] | None = None) -> Json:
+    return {"do": "post", "body": body, "headers": headers or {}}
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One request, on one way in."""
+
+    name: str
+    script: list[Json]
+    """What the process does that dies."""
+    message: Json = field(default_factory=lambda: ONE)
+    enqueued: bool = False
+    """Whether the message comes by the queue."""
+    faults: list[tuple[str, int]] = field(default_factory=list)
+    """The upstream's faults: which, and how often."""
+    max_attempts: int = 4
+    prepare: list[Json] = field(default_factory=list)
+    """What happened before, in a process that died at the first point `prepare_until`, if any."""
+    prepare_until: str | None = None
+    afterwards: list[Json] = field(default_factory=list)
+    """What the caller does as soon as the process is dead, and once more at the end."""
+
+    @property
+    def numbers(self) -> list[str]:
+        return [
+            entry if isinstance(entry, str) else entry["mobile"] for entry in self.message["to"]
+        ]
+
+    def with_choice(self, choice: str) -> "Scenario":
+        """The same with `onUnknown` in every message of it."""
+        message = self.message | {"onUnknown": choice}
+
+        def chosen(script: list[Json]) -> list[Json]:
+            return [action | {"body": message} if "body" in action else action for action in script]
+
+        return Scenario(
+            name=self.name,
+            script=chosen(self.script),
+            message=message,
+            enqueued=self.enqueued,
+            faults=self.faults,
+            max_attempts=self.max_attempts,
+            prepare=chosen(self.prepare),
+            prepare_until=self.prepare_until,
+            afterwards=chosen(self.afterwards),
+        )
+
+
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario("api", [post(ONE)]),
+        Scenario("api-key-repeated", [post(ONE, KEY)], afterwards=[post(ONE, KEY)]),
+        Scenario("api-two-sends", [post(TWO)], message=TWO),
+        Scenario("api-async", [post(ONE, ASYNC), WORK]),
+        Scenario("api-throttled", [post(ONE), LATER, WORK], faults=[("429-50100", 1)]),
+        Scenario("api-token-renewed", [post(ONE)], faults=[("401", 1)]),
+        Scenario("worker", [WORK], enqueued=True),
+        Scenario("worker-two-sends", [WORK, WORK], message=TWO, enqueued=True),
+        Scenario("worker-refused", [WORK], message=REFUSED, enqueued=True),
+        Scenario("worker-throttled", [WORK, LATER, WORK], enqueued=True, faults=[("429-50100", 1)]),
+        Scenario(
+            "worker-answer-lost",
+            [WORK, LATER, WORK],
+            enqueued=True,
+            faults=[("reset-after-accept", 1)],
+        ),
+        Scenario(
+            "worker-given-up",
+            [WORK],
+            enqueued=True,
+            faults=[("503-50300", -1)],
+            max_attempts=1,
+        ),
+        Scenario(
+            "sweeper-queued",
+            [LATER, SWEEP, WORK],
+            prepare=[post(ONE, ASYNC)],
+            prepare_until="sqs.SendMessageBatch before",
+        ),
+        Scenario(
+            "sweeper-lapsed",
+            [LATER, SWEEP, WORK],
+            prepare=[post(ONE)],
+            prepare_until="upstream before",
+        ),
+    )
+}
