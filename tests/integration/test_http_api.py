@@ -1,12 +1,15 @@
 """The first way in, through the handler: what is answered, sent and stored."""
 
 import json
+import logging
 from typing import Any
 
 import pytest
 
 from local.simulator import Simulator
 from smsrelay import outcome
+from smsrelay.adapters.dynamodb import DynamoDbLedger
+from smsrelay.errors import NothingStoredError
 from smsrelay.identity import message_id
 from tests.support.environment import CLIENT, Environment, HttpAnswer
 
@@ -427,6 +430,41 @@ def test_an_error_that_nobody_foresaw_leaves_no_send_hanging(
     assert_problem(answer, 504, "delivery-unknown")
     assert answer.body["sends"][0]["reason"] == "internal-error"
     assert len(simulator.sent()) == 1
+
+
+class Lines(logging.Handler):
+    """What is logged, as message and all that stands beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(f"{record.levelname} {record.getMessage()} {record.__dict__}")
+
+
+def test_a_token_that_cannot_be_stored_stands_in_the_log_twice(
+    relay: Environment, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the write, for who dies in it; and after it failed, so that it can be put back."""
+
+    def fail(*_: object) -> bool:
+        raise NothingStoredError
+
+    monkeypatch.setattr(DynamoDbLedger, "settle", fail)
+    lines = Lines()
+    logger = logging.getLogger("smsrelay.relay")
+    logger.addHandler(lines)
+    try:
+        answer = relay.post(MESSAGE)
+    finally:
+        logger.removeHandler(lines)
+    [sent] = simulator.sent()
+    assert answer.body["sends"][0]["tokenId"] == sent["tokenId"], "it was accepted all the same"
+    accepted, put_back = [line for line in lines.lines if sent["tokenId"] in line]
+    assert accepted.startswith("INFO send accepted")
+    assert put_back.startswith("ERROR result not stored, put it back")
+    assert f"{answer.body['id']}/1" in put_back
 
 
 def test_a_token_that_looks_odd_is_found(relay: Environment) -> None:
