@@ -11,6 +11,7 @@ from typing import Any
 from local import ROOT
 from local.aws import Clients
 from tests.faults.points import Points
+from tests.support.records import record
 
 Json = dict[str, Any]
 
@@ -106,7 +107,7 @@ class Player:
         handles = {message["MessageId"]: message["ReceiptHandle"] for message in messages}
         # Who comes after a process that died has to make them visible again.
         self._tell("in_flight", handles)
-        event = {"Records": [_record(message) for message in messages]}
+        event = {"Records": [record(message) for message in messages]}
         answer = self._functions.worker.handler(event, Context(60.0))
         self._points.reach("answer before")
         failed = {entry["itemIdentifier"] for entry in answer["batchItemFailures"]}
@@ -152,21 +153,6 @@ class Player:
     def _moving(self) -> bool:
         items = self._dynamodb.scan(TableName=self._table, ConsistentRead=True)["Items"]
         return any(item.get("status", {}).get("S") in {"queued", "sending"} for item in items)
-
-
-def _record(message: Any) -> Json:
-    return {
-        "messageId": message["MessageId"],
-        "receiptHandle": message["ReceiptHandle"],
-        "body": message["Body"],
-        "attributes": message.get("Attributes", {}),
-        "messageAttributes": {
-            name: {"stringValue": value["StringValue"], "dataType": value["DataType"]}
-            for name, value in message.get("MessageAttributes", {}).items()
-        },
-        "eventSource": "aws:sqs",
-        "awsRegion": "us-east-1",
-    }
 
 
 def _load(name: str) -> ModuleType:

@@ -22,6 +22,7 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.sqs.models import sqs_backends
 
 from smsrelay import bootstrap
+from tests.support.records import record
 from tests.support.template import ROOT, properties
 
 REGION = "eu-central-1"
@@ -120,7 +121,7 @@ class Environment:
         ).get("Messages", [])
         if not messages:
             return []
-        event = {"Records": [_record(message) for message in messages]}
+        event = {"Records": [record(message) for message in messages]}
         answer = self.worker.handler(event, Context(remaining))
         failed = {entry["itemIdentifier"] for entry in answer["batchItemFailures"]}
         for message in messages:
@@ -232,21 +233,6 @@ class Environment:
 
     def put_secret(self, value: str) -> None:
         self.client("secretsmanager").put_secret_value(SecretId=self.secret, SecretString=value)
-
-
-def _record(message: Json) -> Json:
-    return {
-        "messageId": message["MessageId"],
-        "receiptHandle": message["ReceiptHandle"],
-        "body": message["Body"],
-        "attributes": message.get("Attributes", {}),
-        "messageAttributes": {
-            name: {"stringValue": value["StringValue"], "dataType": value["DataType"]}
-            for name, value in message.get("MessageAttributes", {}).items()
-        },
-        "eventSource": "aws:sqs",
-        "awsRegion": REGION,
-    }
 
 
 @cache

@@ -105,7 +105,7 @@ def build(environment: Mapping[str, str]) -> Parts:
     catalogue = settings.catalogue
     return Parts(
         settings,
-        HttpApi(relay, catalogue=catalogue, clock=time.time),
+        HttpApi(relay, catalogue=catalogue),
         Intake(relay, catalogue=catalogue, default_client=settings.default_client, clock=time.time),
         Sweeper(relay, ledger, clock=time.time),
         queue,

@@ -74,6 +74,11 @@ def decode(text: str) -> Document:
     return Document(value, ())
 
 
+def storable(word: str) -> str:
+    """The word without halves of surrogate pairs, which JSON can hold and UTF-8 can't."""
+    return word.encode("utf-8", "replace").decode()
+
+
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from pydantic_core import PydanticCustomError
 
-from smsrelay.decoding import Document, decode
+from smsrelay.decoding import Document, decode, storable
 from smsrelay.refusals import Refusal, RequestRefusedError, pointer
 from smsrelay.request import checked_key
 from smsrelay.send import SendKey
@@ -15,7 +15,6 @@ KEY_ATTRIBUTE, CLIENT_ATTRIBUTE = "Idempotency-Key", "client"
 _CLIENT = re.compile(r"[\x21-\x7e]{1,128}")
 _OUTSIDE = {"/Message", "/detail"}
 """What must not stand twice in an envelope: which one is meant?"""
-
 
 CLIENT = "The attribute client must be 1 to 128 printable ASCII characters without spaces."
 
@@ -48,7 +47,7 @@ def sender_of(delivery: Delivery, default_client: str) -> Sender:
     client = delivery.attributes.get(CLIENT_ATTRIBUTE, "")
     key = delivery.attributes.get(KEY_ATTRIBUTE, "")
     return Sender(
-        client if _CLIENT.fullmatch(client) else default_client, _storable(key) or delivery.id
+        client if _CLIENT.fullmatch(client) else default_client, storable(key) or delivery.id
     )
 
 
@@ -92,10 +91,6 @@ def open_envelope(delivery: Delivery, default_client: str) -> Letter | SendKey:
         stated = document.value.get("idempotencyKey")
         key = stated if isinstance(stated, str) else None
     return Letter(document, client, _checked(key or fallback))
-
-
-def _storable(word: str) -> str:
-    return word.encode("utf-8", "replace").decode()
 
 
 def _checked(key: str) -> str:

@@ -41,11 +41,10 @@ class KeyReusedError(RelayError):
 class StillRunningError(RelayError):
     """The first request with this key has not ended: the caller should repeat a little later."""
 
-    def __init__(self, message_id: str, seconds: float) -> None:
-        """Name the message, and the seconds after which its state is certain at the latest."""
+    def __init__(self, message_id: str) -> None:
+        """Name the message."""
         super().__init__(f"message {message_id} is being sent")
         self.message_id = message_id
-        self.seconds = seconds
 
 
 class NotFoundError(RelayError):

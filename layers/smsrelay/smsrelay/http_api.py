@@ -16,7 +16,7 @@ from smsrelay.errors import (
     StillRunningError,
     WrongContentError,
 )
-from smsrelay.ports import Clock, Deadline
+from smsrelay.ports import Deadline
 from smsrelay.relay import Message, Posted, Relay, When
 from smsrelay.request import checked_key, parse
 from smsrelay.send import Status
@@ -35,11 +35,10 @@ class Post(NamedTuple):
 class HttpApi:
     """From requests to answers. It raises nothing that has an answer."""
 
-    def __init__(self, relay: Relay, *, catalogue: Mapping[str, str], clock: Clock) -> None:
+    def __init__(self, relay: Relay, *, catalogue: Mapping[str, str]) -> None:
         """Names of the catalogue stand for message ids."""
         self._relay = relay
         self._catalogue = catalogue
-        self._clock = clock
 
     def post_message(self, post: Post, deadline: Deadline) -> Answer:
         """`POST /messages`."""
@@ -65,14 +64,10 @@ class HttpApi:
         )
         deferred = _prefers_async(post.headers)
         message = self._relay.submit(posted, deadline, When.LATER if deferred else When.NOW)
-        self._raise_if_running(message)
+        if any(send.status is Status.SENDING for send in message.sends):
+            raise StillRunningError(message.id)
         self._hand_over(message)
         return answers.of_message(message, deferred=deferred)
-
-    def _raise_if_running(self, message: Message) -> None:
-        leases = [send.due_at for send in message.sends if send.status is Status.SENDING]
-        if leases:
-            raise StillRunningError(message.id, max(leases) - self._clock())
 
     def _hand_over(self, message: Message) -> None:
         """Enqueue what is queued, after a replay too: a send that is claimed doesn't mind."""

@@ -12,6 +12,8 @@ from enum import Enum, StrEnum
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
+from smsrelay.decoding import storable
+
 MAX_ERRORS, MAX_TOKEN_LENGTH = 20, 1_024
 BLOCKED = 50200  # the platform's error code of a 429 that only its support can end
 
@@ -121,7 +123,7 @@ def _token_id(document: Mapping[str, Any], text: str) -> str | None:
     if isinstance(token_id, int) and not isinstance(token_id, bool):
         token_id = str(token_id)
     if isinstance(token_id, str) and token_id.strip() and len(token_id) <= MAX_TOKEN_LENGTH:
-        return _storable(token_id)
+        return storable(token_id)
     return None
 
 
@@ -136,12 +138,7 @@ def _errors(document: Mapping[str, Any]) -> tuple[str, ...]:
     else:
         parts = [document.get(name) for name in ("message", "error", "error_description")]
         words = [": ".join(part for part in parts if isinstance(part, str) and part)]
-    return tuple(_storable(word) for word in words if word)
-
-
-def _storable(word: str) -> str:
-    """Without halves of surrogate pairs, which JSON can hold and UTF-8 can't."""
-    return word.encode("utf-8", "replace").decode()
+    return tuple(storable(word) for word in words if word)
 
 
 def _error_code(document: Mapping[str, Any]) -> int | None:

@@ -235,10 +235,10 @@ class Relay:
             NotFoundError: there is none, or it is another client's.
         """
         key = self._ledger.find_token(token_id)
-        if key is None:
+        send = self._ledger.read_one(key) if key else None
+        if send is None or send.client != client:
             raise NotFoundError(token_id)
-        self.read(key.message_id, client)
-        return key
+        return send.key
 
     def bury(
         self, body: str, *, client: str, key: str, refusals: Sequence[Refusal], reason: str

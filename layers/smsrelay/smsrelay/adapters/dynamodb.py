@@ -125,17 +125,9 @@ class DynamoDbLedger:
         """What the sweeper looks at: one bounded query for each shard of the sparse index."""
         keys: list[SendKey] = []
         for shard in range(SHARDS):
+            question = self._group_question(f"open#{shard}", before)
             with _storage_errors():
-                answer = self._client.query(
-                    TableName=self._table,
-                    IndexName="unfinished",
-                    KeyConditionExpression="unfinished = :group AND dueAt <= :before",
-                    ExpressionAttributeValues={
-                        ":group": {"S": f"open#{shard}"},
-                        ":before": _number(before),
-                    },
-                    Limit=limit,
-                )
+                answer = self._client.query(**question, Limit=limit)
             keys += map(_send_key, answer["Items"])
         return keys
 
@@ -234,10 +226,10 @@ class DynamoDbLedger:
 
     def _put(self, send: Send, condition: str, values: dict[str, Any]) -> Send | None:
         """Put an item on a condition; what stands there instead, if the condition fails."""
-        names = {"#status": "status"} if "#status" in condition else {}
         more: dict[str, Any] = {}
         if values:
-            more = {"ExpressionAttributeValues": values, "ExpressionAttributeNames": names}
+            more["ExpressionAttributeValues"] = values
+            more["ExpressionAttributeNames"] = {"#status": "status"}
         try:
             self._client.put_item(
                 TableName=self._table,
