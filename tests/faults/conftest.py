@@ -2,10 +2,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.report import Report
+from tests.faults.report import REPORT, Report
 from tests.faults.world import World, running
-
-REPORT = pytest.StashKey[Report]()
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +20,9 @@ def report(pytestconfig: pytest.Config) -> Report:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    if report := config.stash.get(REPORT, None):
-        terminalreporter.section("a death at every step")
-        for line in report.text():
-            terminalreporter.write_line(line)
+    report = config.stash.get(REPORT, None)
+    if report is None:
+        return
+    terminalreporter.section("the promise under faults")
+    for line in report.lines():
+        terminalreporter.write_line(line)

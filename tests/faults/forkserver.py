@@ -11,17 +11,23 @@ import signal
 import ssl
 import sys
 import traceback
-from typing import Any
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import boto3
+import botocore.endpoint
+import httpcore
 from botocore.config import Config
 
 from local.aws import Clients
 from smsrelay import bootstrap
+from smsrelay.adapters import mobileconnect
 from tests.faults import mutations
-from tests.faults.player import Functions, Json, Player, ShiftedTime
+from tests.faults.clock import ShiftedTime
+from tests.faults.injection import AwsInjection, UpstreamInjection
+from tests.faults.player import Functions, Json, Player
 from tests.faults.points import Points
+from tests.faults.strikes import Strike
 
 LONGEST_SECONDS = 60
 """After which a child is ended: it hangs."""
@@ -54,6 +60,7 @@ def main() -> None:
     endpoint_url = os.environ["AWS_ENDPOINT_URL"]
     functions, clients, session = Functions(), Clients(endpoint_url), ReadySession()
     _ = clients.dynamodb, clients.sqs, clients.secretsmanager
+    _ = httpcore  # httpx imports it at the first use: in each child anew
     gc.freeze()
     # Not an iterator over it, which reads ahead: a child would inherit half of the next job.
     while line := sys.stdin.buffer.readline():
@@ -65,25 +72,53 @@ def main() -> None:
 def _run(job: Json, functions: Functions, clients: Clients, session: ReadySession) -> Json:
     """Fork, and collect what the child tells until it is dead."""
     reading, writing = os.pipe()
+    waiting, resuming = os.pipe()
     pid = os.fork()
     if pid == 0:
         code = 1
         try:
             os.close(reading)
+            os.close(resuming)
             signal.alarm(LONGEST_SECONDS)
-            _play(job, functions, clients, session, writing)
+            _play(job, functions, clients, session, Pipes(writing, waiting))
             code = 0
         finally:
             os._exit(code)
     os.close(writing)
+    os.close(waiting)
+    told: list[Any] = []
     with os.fdopen(reading) as pipe:
-        told = [json.loads(line) for line in pipe]
+        for line in pipe:
+            kind, value = json.loads(line)
+            if kind == "paused":
+                other = job["meanwhile"] | {"in_flight_elsewhere": _in_flight(told)}
+                told.append(["meanwhile", _run(other, functions, clients, session)])
+                os.write(resuming, b"!")
+            else:
+                told.append([kind, value])
+    os.close(resuming)
     _, status = os.waitpid(pid, 0)
     return {"exit": os.waitstatus_to_exitcode(status), "told": told}
 
 
+def _in_flight(told: list[Any]) -> list[str]:
+    """The receipt handles of what a process that told this is working on."""
+    handles: dict[str, str | None] = {}
+    for kind, value in told:
+        if kind == "in_flight":
+            handles |= value
+    return [handle for handle in handles.values() if handle]
+
+
+class Pipes(NamedTuple):
+    """A child's ends of the pipes to its parent."""
+
+    telling: int
+    waiting: int
+
+
 def _play(
-    job: Json, functions: Functions, clients: Clients, session: ReadySession, writing: int
+    job: Json, functions: Functions, clients: Clients, session: ReadySession, pipes: Pipes
 ) -> None:
     log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 1)
@@ -91,7 +126,11 @@ def _play(
 
     def tell(kind: str, value: object) -> None:
         # One small write: it is in the pipe, whole, even if the process dies right after it.
-        os.write(writing, (json.dumps([kind, value]) + "\n").encode())
+        os.write(pipes.telling, (json.dumps([kind, value]) + "\n").encode())
+
+    def let_others_run() -> None:
+        tell("paused", None)
+        os.read(pipes.waiting, 1)
 
     def renew_token() -> None:
         value = json.dumps(job["renewed"])
@@ -100,14 +139,21 @@ def _play(
         )
 
     os.environ.update(job["environment"])
-    clock = ShiftedTime()
-    points = Points(tell, number=job.get("die_at"), name=job.get("die_at_first"))
-    points.armed = job["armed"]
-    points.watch(session.events, on_unauthorised=renew_token)
+    clock = ShiftedTime(job.get("offset", 0.0))
+    points = Points(
+        [Strike.of_json(strike) for strike in job.get("strikes", [])],
+        armed=job["armed"],
+        clock=clock,
+        tell=tell,
+        let_others_run=let_others_run,
+    )
+    AwsInjection(points, clock).watch(session.events)
+    UpstreamInjection(points, clock, renew_token).watch()
     for events in session.events:
         events.register("before-parameter-build.sqs.SendMessageBatch", _without_delay)
     patch.object(boto3, "Session", lambda: session).start()
-    patch.object(bootstrap, "time", clock).start()
+    for module in (bootstrap, mobileconnect, botocore.endpoint):
+        patch.object(module, "time", clock).start()
     # Reading all certificates takes longer than the rest of a run, and none is used here.
     patch.object(
         ssl, "create_default_context", lambda **_: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -3,16 +3,19 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import MagicMock, patch
+
+from botocore.exceptions import ClientError
 
 from smsrelay import life, outcome
+from smsrelay.adapters import dynamodb
 from smsrelay.adapters.dynamodb import DynamoDbLedger
 from smsrelay.adapters.mobileconnect import MobileConnect
 from smsrelay.intake import Intake
 from smsrelay.outcome import Failure, Outcome
 from smsrelay.ports import Creation
 from smsrelay.relay import Relay
-from smsrelay.send import Send, Status
+from smsrelay.send import Send, SendKey, Status
 
 
 def apply(name: str) -> None:
@@ -89,6 +92,81 @@ def nothing_lapses() -> None:
     patch.object(life, "has_lapsed", lambda *_: False).start()
 
 
+def lost_queued() -> None:
+    """The sweeper looks for leases only: a queued send whose message vanished is nobody's."""
+    recover = Relay.recover
+
+    def recover_lapsed(relay: Relay, key: SendKey) -> Send | None:
+        send = relay._ledger.read_one(key)  # noqa: SLF001 - a mutation is inside
+        return recover(relay, key) if send and send.status is Status.SENDING else None
+
+    patch.object(Relay, "recover", recover_lapsed).start()
+
+
+def failed_silently() -> None:
+    """What has failed is in no dead-letter queue."""
+    patch.object(Relay, "give_up", lambda *_: None).start()
+
+
+def unconditional_claim() -> None:
+    """Whoever comes claims a send, whatever state it is in."""
+    claim = DynamoDbLedger._claim  # noqa: SLF001 - a mutation is inside
+
+    def claim_anyway(ledger: Any, *arguments: Any) -> Send | None:
+        update, client = ledger._client.update_item, MagicMock()  # noqa: SLF001 - the same
+
+        def update_anyway(**call: Any) -> Any:
+            # As much of a condition as keeps its values in use, which DynamoDB insists on.
+            return update(**call | {"ConditionExpression": "#status <> :queued OR dueAt <> :now"})
+
+        client.update_item = update_anyway
+        with patch.object(ledger, "_client", client):
+            return claim(ledger, *arguments)
+
+    patch.object(DynamoDbLedger, "_claim", claim_anyway).start()
+
+
+def stranger_to_itself() -> None:
+    """A write that was repeated after a lost answer takes itself for somebody else's."""
+    existing = dynamodb._existing  # noqa: SLF001 - a mutation is inside
+
+    def strange(error: ClientError) -> Send | None:
+        send = existing(error)
+        return send and replace(send, owner="a stranger")
+
+    patch.object(dynamodb, "_existing", strange).start()
+
+
+def believed_anybody() -> None:
+    """Any answer with a good status is taken for DynamoDB's word."""
+    patch.object(dynamodb, "_check", lambda _: None).start()
+
+
+def overwritten_result() -> None:
+    """A result is written over whatever stands there by now."""
+
+    def settle(ledger: Any, before: Send, after: Send) -> bool:
+        _ = before
+        return ledger._put(after, "attribute_exists(pk)", {}) is None  # noqa: SLF001 - a mutation is inside
+
+    patch.object(DynamoDbLedger, "settle", settle).start()
+
+
+def kept_body() -> None:
+    """Text and numbers stay in the ledger when the send has ended."""
+    ended = life.ended
+
+    def keep(send: Send, outcome: Outcome, **rest: Any) -> Send:
+        return replace(ended(send, outcome, **rest), body=send.body)
+
+    patch.object(life, "ended", keep).start()
+
+
+def abandoned_refusal() -> None:
+    """What is refused from the queue is deleted, and nobody ever hears of it."""
+    patch.object(Relay, "bury", lambda *_, **__: None).start()
+
+
 MUTATIONS: dict[str, Callable[[], None]] = {
     mutation.__name__: mutation
     for mutation in (
@@ -99,5 +177,13 @@ MUTATIONS: dict[str, Callable[[], None]] = {
         forgotten_token,
         deleted_unread,
         nothing_lapses,
+        lost_queued,
+        failed_silently,
+        unconditional_claim,
+        stranger_to_itself,
+        believed_anybody,
+        overwritten_result,
+        kept_body,
+        abandoned_refusal,
     )
 }

@@ -2,14 +2,17 @@
 
 import importlib.util
 import json
-import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from local import ROOT
 from local.aws import Clients
+from tests.faults.clock import ShiftedTime
 from tests.faults.points import Points
 from tests.support.records import record
 
@@ -21,16 +24,6 @@ ROUND_SECONDS = 2_000.0
 IN_FLIGHT_SECONDS = 900
 
 
-class ShiftedTime:
-    """Stands in for the module `time` where the parts are built: leases end without waiting."""
-
-    def __init__(self) -> None:
-        self.offset = 0.0
-
-    def time(self) -> float:
-        return time.time() + self.offset
-
-
 class Context:
     """What a handler uses of Lambda's context."""
 
@@ -38,12 +31,13 @@ class Context:
     memory_limit_in_mb = 1024
     invoked_function_arn = "arn:aws:lambda:us-east-1:123456789012:function:function"
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, clock: ShiftedTime) -> None:
         self.aws_request_id = str(uuid.uuid4())
-        self._milliseconds = int(seconds * 1000)
+        self.deadline = clock.monotonic() + seconds
+        self._clock = clock
 
     def get_remaining_time_in_millis(self) -> int:
-        return self._milliseconds
+        return max(0, int((self.deadline - self._clock.monotonic()) * 1000))
 
 
 class Functions:
@@ -73,6 +67,7 @@ class Player:
         self._clock = clock
         self._tell = tell
         self._held: list[str] = []
+        self._in_flight_elsewhere: list[str] = job.get("in_flight_elsewhere", [])
 
     def play(self, script: list[Json]) -> None:
         for action in script:
@@ -89,8 +84,7 @@ class Player:
             "body": json.dumps(body),
             "isBase64Encoded": False,
         }
-        answer = self._functions.api.handler(event, Context(28.0))
-        self._points.reach("answer before")
+        answer = self._invoke(self._functions.api, event, 28.0)
         self._tell("answer", answer["statusCode"])
 
     def work(self) -> bool:
@@ -108,34 +102,39 @@ class Player:
         # Who comes after a process that died has to make them visible again.
         self._tell("in_flight", handles)
         event = {"Records": [record(message) for message in messages]}
-        answer = self._functions.worker.handler(event, Context(60.0))
-        self._points.reach("answer before")
+        answer = self._invoke(self._functions.worker, event, 60.0)
         failed = {entry["itemIdentifier"] for entry in answer["batchItemFailures"]}
         for message_id, handle in handles.items():
             if message_id in failed:
                 self._held.append(handle)
             else:
-                self._sqs.delete_message(QueueUrl=self._queue_url, ReceiptHandle=handle)
+                # Who was given the message meanwhile may have deleted it.
+                with suppress(ClientError):
+                    self._sqs.delete_message(QueueUrl=self._queue_url, ReceiptHandle=handle)
                 self._tell("in_flight", {message_id: None})
         return True
 
     def sweep(self) -> None:
         """EventBridge Scheduler calls the sweeper."""
-        self._functions.sweeper.handler({}, Context(55.0))
-        self._points.reach("answer before")
+        self._invoke(self._functions.sweeper, {}, 55.0)
 
     def wait(self, seconds: float) -> None:
         """Time passes: leases end, waits are over, messages in flight are visible again."""
-        self._clock.offset += seconds
+        self._clock.advance(seconds)
         self.show(self._held)
         self._held = []
 
     def show(self, handles: list[str]) -> None:
         """Make messages visible that somebody received."""
         for handle in handles:
-            self._sqs.change_message_visibility(
-                QueueUrl=self._queue_url, ReceiptHandle=handle, VisibilityTimeout=0
-            )
+            with suppress(ClientError):  # it is deleted by now
+                self._sqs.change_message_visibility(
+                    QueueUrl=self._queue_url, ReceiptHandle=handle, VisibilityTimeout=0
+                )
+
+    def redeliver(self) -> None:
+        """SQS delivers again what another process is just working on."""
+        self.show(self._in_flight_elsewhere)
 
     def settle(self) -> None:
         """Let the world go on until nothing moves any more; the first round before any lease ends.
@@ -149,6 +148,15 @@ class Player:
             if not self._held and not self._moving():
                 return
             self.wait(ROUND_SECONDS)
+
+    def _invoke(self, function: ModuleType, event: Json, seconds: float) -> Any:
+        """What Lambda does: call a handler, and end the process when its time is over."""
+        context = Context(seconds, self._clock)
+        self._points.deadline = context.deadline
+        answer = function.handler(event, context)
+        self._points.reach("answer before")
+        self._points.deadline = None
+        return answer
 
     def _moving(self) -> bool:
         items = self._dynamodb.scan(TableName=self._table, ConsistentRead=True)["Items"]

@@ -1,75 +1,72 @@
-"""The points at which a process can die: before each I/O call, and before its answer is seen."""
+"""The points that a process passes: before each I/O call, and before its answer is seen."""
 
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable
-from typing import Any
-from unittest.mock import patch
+from collections import Counter
+from collections.abc import Callable, Sequence
 
-import httpx
+from tests.faults.clock import ShiftedTime
+from tests.faults.strikes import DIE, MEANWHILE, Step, Strike
 
-BEFORE, AFTER = "before", "after"
+Tell = Callable[[str, object], None]
 
 
 class Points:
-    """Counts the points that this process passes, and kills it at one of them.
+    """Counts the points that this process passes, and says what strikes it there.
 
     SIGKILL is what Lambda does to a function that runs out of time or memory: no `finally`, no
     flush, no other thread goes on.
     """
 
     def __init__(
-        self, tell: Callable[[str, object], None], *, number: int | None, name: str | None
+        self,
+        strikes: Sequence[Strike],
+        *,
+        armed: bool,
+        clock: ShiftedTime,
+        tell: Tell,
+        let_others_run: Callable[[], None],
     ) -> None:
-        """Die at the point of this number, from 1, or at the first of this name."""
-        self.armed = True
+        """Unarmed it counts nothing; `let_others_run` comes back when another process has run."""
+        self.deadline: float | None = None
+        """When the running invocation is out of time, by the clock's monotonic time."""
+        self._waiting = {strike.step: strike for strike in strikes}
+        self._lasting: dict[str, str] = {}
+        self._armed = armed
+        self._clock = clock
         self._tell = tell
-        self._number = number
-        self._name = name
-        self._passed = 0
+        self._let_others_run = let_others_run
+        self._passed: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    def reach(self, name: str) -> None:
-        if not self.armed:
-            return
+    def reach(self, name: str) -> str | None:
+        """Pass a point; the fault that strikes the call there, if one does."""
+        if not self._armed:
+            return None
         with self._lock:
-            self._passed += 1
+            self._passed[name] += 1
+            step = Step(name, self._passed[name])
             self._tell("point", name)
-            if self._passed == self._number or name == self._name:
-                os.kill(os.getpid(), signal.SIGKILL)
+            if self.deadline is not None and self._clock.monotonic() >= self.deadline:
+                self._die("out of time")
+            strike = self._waiting.pop(step, None)
+            if strike is None:
+                return self._lasting.get(step.service) if step.is_before else None
+            self._tell("struck", strike.as_json())
+            if strike.do == DIE:
+                self._die("killed")
+            if strike.do == MEANWHILE:
+                self._let_others_run()
+                return None
+            if strike.lasting:
+                self._lasting[step.service] = strike.do
+            return strike.do
 
-    def watch(self, emitters: Iterable[Any], *, on_unauthorised: Callable[[], None]) -> None:
-        """Hook into boto3's clients by their event emitters, and into httpx.
+    def fail(self, why: str) -> None:
+        """Say that it is the test that failed."""
+        self._tell("error", why)
 
-        `on_unauthorised` is called when the upstream has answered 401.
-        """
-
-        def asked(event_name: str, **_: object) -> None:
-            self.reach(f"{_operation(event_name)} {BEFORE}")
-
-        def answered(event_name: str, **_: object) -> None:
-            self.reach(f"{_operation(event_name)} {AFTER}")
-
-        for events in emitters:
-            events.register("before-send", asked)
-            events.register("response-received", answered)
-        handle = httpx.HTTPTransport.handle_request
-
-        def handled(transport: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
-            self.reach(f"upstream {BEFORE}")
-            try:
-                response = handle(transport, request)
-                if response.status_code == httpx.codes.UNAUTHORIZED:
-                    on_unauthorised()
-                return response
-            finally:  # a failure is an answer, too
-                self.reach(f"upstream {AFTER}")
-
-        # Never undone: the process is made for one run.
-        patch.object(httpx.HTTPTransport, "handle_request", handled).start()
-
-
-def _operation(event_name: str) -> str:
-    """`before-send.dynamodb.PutItem` as `dynamodb.PutItem`."""
-    return event_name.partition(".")[2]
+    def _die(self, why: str) -> None:
+        self._tell("died", why)
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,35 +1,74 @@
 """What was struck, and what broke: the lines at the end of a test run."""
 
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import pytest
 
-@dataclass(frozen=True)
-class Line:
-    """One scenario with one choice."""
-
-    name: str
-    choice: str
-    steps: int
-    violations: int
-    letterless: int
-    """Runs that left a failed send without a dead letter."""
+from tests.faults.campaigns import CAMPAIGNS, Run
 
 
 @dataclass
 class Report:
-    """All scenarios that were played whole."""
+    """All that was played whole."""
 
-    lines: list[Line] = field(default_factory=list)
+    _runs: dict[tuple[str, str], Counter[str]] = field(
+        default_factory=lambda: defaultdict(Counter), init=False
+    )
+    _violations: Counter[tuple[str, str]] = field(default_factory=Counter, init=False)
+    mutations: dict[str, list[str | None]] = field(default_factory=dict, init=False)
+    """For each mutation of the relay the violations that gave it away."""
 
-    def add(self, line: Line) -> None:
-        self.lines.append(line)
+    def add(self, scenario: str, choice: str, campaign: str, runs: Sequence[Run]) -> None:
+        """Count the runs in which something struck."""
+        play = scenario, choice
+        self._runs[play][campaign] += sum(bool(run.plan.strikes) for run in runs)
+        self._violations[play] += sum(len(run.violations) for run in runs)
 
-    def text(self) -> Iterator[str]:
-        yield f"{'scenario':<20} {'choice':<7} {'steps':>5} {'violations':>10} {'letterless':>10}"
-        for line in self.lines:
-            counts = f"{line.steps:>5} {line.violations:>10} {line.letterless:>10}"
-            yield f"{line.name:<20} {line.choice:<7} {counts}"
-        steps = sum(line.steps for line in self.lines)
-        violations = sum(line.violations for line in self.lines)
-        yield f"faults: {steps} steps, {len(self.lines)} scenarios, {violations} violations"
+    def add_mutation(self, name: str, caught: str | None) -> None:
+        """Note how a mutation of the relay was found out; None: it was not."""
+        self.mutations.setdefault(name, []).append(caught)
+
+    @property
+    def violations(self) -> int:
+        return self._violations.total()
+
+    def lines(self) -> Iterator[str]:
+        """All that is to be said, the sums last."""
+        if self.mutations:
+            yield from self._mutation_table()
+            yield self.mutation_total()
+        if self._runs:
+            yield from self._table()
+            yield self.total()
+
+    def total(self) -> str:
+        """The line that sums up the strikes."""
+        steps = sum(runs.total() for runs in self._runs.values())
+        return f"faults: {steps} steps, {len(self._runs)} scenarios, {self.violations} violations"
+
+    def mutation_total(self) -> str:
+        """The line that sums up the mutations."""
+        caught = sum(all(found) for found in self.mutations.values())
+        return f"mutations: {caught} of {len(self.mutations)} caught"
+
+    def _table(self) -> Iterator[str]:
+        """A line for each scenario and choice: how many steps each campaign struck."""
+        names = list(CAMPAIGNS)
+        heads = [f"{name.replace('_', ' '):>14}" for name in names]
+        yield f"{'scenario':<20} {'choice':<6} {''.join(heads)} {'violations':>11}"
+        for (scenario, choice), runs in sorted(self._runs.items()):
+            counts = "".join(f"{runs[name] or '':>14}" for name in names)
+            broken = self._violations[scenario, choice]
+            yield f"{scenario:<20} {choice:<6} {counts} {broken:>11}"
+
+    def _mutation_table(self) -> Iterator[str]:
+        """A line for each mutation: what gave it away."""
+        for name, found in sorted(self.mutations.items()):
+            for caught in found:
+                yield f"{name:<26} {caught or 'NOT CAUGHT'}"
+
+
+REPORT = pytest.StashKey[Report]()
+"""Where a test run keeps its report."""

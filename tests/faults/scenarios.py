@@ -1,6 +1,6 @@
-"""What is played with a death at every step of it."""
+"""What is played with a strike at every step of it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 Json = dict[str, Any]
@@ -14,6 +14,7 @@ KEY = {"Idempotency-Key": "order-8812"}
 
 WORK: Json = {"do": "work"}
 SWEEP: Json = {"do": "sweep"}
+REDELIVER: Json = {"do": "redeliver"}
 LATER: Json = {"do": "wait", "seconds": 1_000.0}
 """Longer than any wait between attempts, than a lease, and than the sweeper's patience."""
 
@@ -41,11 +42,18 @@ class Scenario:
     afterwards: list[Json] = field(default_factory=list)
     """What the caller does as soon as the process is dead, and once more at the end."""
 
+    meanwhile: list[Json] = field(default_factory=lambda: [REDELIVER, SWEEP, WORK])
+    """What another process does in the middle of it."""
+
     @property
     def numbers(self) -> list[str]:
         return [
             entry if isinstance(entry, str) else entry["mobile"] for entry in self.message["to"]
         ]
+
+    @property
+    def holds(self) -> bool:
+        return bool(self.message["onUnknown"] == "hold")
 
     def with_choice(self, choice: str) -> "Scenario":
         """The same with `onUnknown` in every message of it."""
@@ -54,16 +62,13 @@ class Scenario:
         def chosen(script: list[Json]) -> list[Json]:
             return [action | {"body": message} if "body" in action else action for action in script]
 
-        return Scenario(
-            name=self.name,
-            script=chosen(self.script),
+        return replace(
+            self,
             message=message,
-            enqueued=self.enqueued,
-            faults=self.faults,
-            max_attempts=self.max_attempts,
+            script=chosen(self.script),
             prepare=chosen(self.prepare),
-            prepare_until=self.prepare_until,
             afterwards=chosen(self.afterwards),
+            meanwhile=chosen(self.meanwhile),
         )
 
 
@@ -71,7 +76,12 @@ SCENARIOS = {
     scenario.name: scenario
     for scenario in (
         Scenario("api", [post(ONE)]),
-        Scenario("api-key-repeated", [post(ONE, KEY)], afterwards=[post(ONE, KEY)]),
+        Scenario(
+            "api-key-repeated",
+            [post(ONE, KEY)],
+            afterwards=[post(ONE, KEY)],
+            meanwhile=[post(ONE, KEY), REDELIVER, SWEEP, WORK],
+        ),
         Scenario("api-two-sends", [post(TWO)], message=TWO),
         Scenario("api-async", [post(ONE, ASYNC), WORK]),
         Scenario("api-throttled", [post(ONE), LATER, WORK], faults=[("429-50100", 1)]),

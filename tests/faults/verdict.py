@@ -1,7 +1,7 @@
 """Judges a world in which nothing moves any more, from outside."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ from tests.faults.scenarios import Scenario
 Json = dict[str, Any]
 
 ENDED = {"accepted", "rejected", "failed", "unknown"}
+DOCUMENTED = {202, 409, 422, 503, 504}
+"""What the API may answer to a well-formed post, whatever is broken behind it."""
 
 
 @dataclass(frozen=True)
@@ -33,23 +35,32 @@ class Aftermath:
         return [item for item in self.items if item["sk"]["S"].startswith("SEND#")]
 
 
-def violations(scenario: Scenario, seen: Aftermath, *, struck: bool) -> list[str]:
-    """Each way in which the promise is broken; `struck` if a process was killed."""
-    holds = scenario.message["onUnknown"] == "hold"
+def violations(
+    scenario: Scenario, seen: Aftermath, *, may_end: Collection[str], withheld: bool
+) -> list[str]:
+    """Each way in which the promise is broken.
+
+    Args:
+        scenario: What was played.
+        seen: What came of it.
+        may_end: In which states a send may have ended whose SMS did not arrive.
+        withheld: Whether the upstream kept a tokenId to itself.
+    """
     numbers = scenario.numbers
-    given_up = ("503-50300", -1) in scenario.faults
     took = any(status // 100 == 2 for status in seen.answers)
     gone = scenario.enqueued and not seen.waiting
-    found = []
+    found = [f"an answer was {status}" for status in seen.answers if status not in DOCUMENTED]
 
     arrived = {number: sum(number in entry["raw"] for entry in seen.sent) for number in numbers}
+    if scenario.holds:
+        found += [f"{number} got {count} SMS" for number, count in arrived.items() if count > 1]
+    missing = [number for number, count in arrived.items() if count < 1]
     # Who answered nobody and kept the send must still go on with it, so that counts as a promise.
     promised = took or gone or bool(seen.sends)
-    for number, count in arrived.items():
-        if holds and count > 1:
-            found.append(f"{number} got {count} SMS")
-        if promised and not given_up and count < 1 and not (holds and struck):
-            found.append(f"{number} got no SMS")
+    if promised and len(missing) > sum(_status(item) in may_end for item in seen.sends):
+        found += [f"{number} got no SMS" for number in missing]
+    if sum(_status(item) == "accepted" for item in seen.sends) > len(numbers) - len(missing):
+        found.append("more sends are called accepted than arrived")
 
     if numbers:
         if (took or gone) and len(seen.sends) != len(numbers):
@@ -58,24 +69,30 @@ def violations(scenario: Scenario, seen: Aftermath, *, struck: bool) -> list[str
         found.append("a refused message is neither recorded nor in the dead-letter queue")
 
     found += [
-        f"{_name(item)} stays {item['status']['S']}"
-        for item in seen.sends
-        if item["status"]["S"] not in ENDED
+        f"{_name(item)} stays {_status(item)}" for item in seen.sends if _status(item) not in ENDED
     ]
     found += [
-        f"the token {entry['tokenId']} is lost"
-        for entry in seen.sent
-        if not _is_known(entry, seen, holds=holds)
+        f"{_name(item)} failed without a dead letter"
+        for item in seen.sends
+        if _status(item) == "failed" and not _has_letter(item, seen.letters)
     ]
+    found += [
+        f"{_name(item)} keeps its body"
+        for item in seen.sends
+        if _status(item) in {"accepted", "rejected"} and "body" in item
+    ]
+    if not withheld:
+        found += [
+            f"the token {entry['tokenId']} is lost"
+            for entry in seen.sent
+            if not _is_known(entry, seen, holds=scenario.holds)
+        ]
     return found
 
 
-def letterless(seen: Aftermath) -> int:
-    """How many sends failed without a dead letter: the ledger shows them, the queue does not."""
-    return sum(
-        item["status"]["S"] == "failed" and not _has_letter(item, seen.letters)
-        for item in seen.sends
-    )
+def _status(item: Json) -> str:
+    status: str = item["status"]["S"]
+    return status
 
 
 def _name(item: Json) -> str:
@@ -91,16 +108,16 @@ def _has_letter(item: Json, letters: Sequence[Json]) -> bool:
 
 
 def _is_known(entry: SentEntry, seen: Aftermath, *, holds: bool) -> bool:
-    """Whether a receipt is stored or logged, or its send says that nobody can know.
+    """Whether a receipt is stored, or logged to be put back, or nobody can know, and that is said.
 
     With `resend` the second attempt says it: the first one's receipt was not waited for.
     """
-    if entry["tokenId"] in seen.log:
+    if any(entry["tokenId"] in line for line in seen.log.splitlines() if "put it back" in line):
         return True
     for item in seen.sends:
         if item.get("tokenId", {}).get("S") == entry["tokenId"]:
             return True
-        status, body = item["status"]["S"], item.get("body", {}).get("S", "null")
+        status, body = _status(item), item.get("body", {}).get("S", "null")
         if status == "unknown" and json.loads(body) == entry["body"]:
             return True
         if not holds and int(item["attempts"]["N"]) > 1:

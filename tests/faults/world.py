@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +16,10 @@ from local import ROOT, processes
 from local.aws import REGION, Clients
 from local.servers import start_emulator
 from local.simulator import Simulator
+from tests.faults.campaigns import Plan, Run
 from tests.faults.scenarios import Scenario
-from tests.faults.verdict import Aftermath, letterless, violations
+from tests.faults.strikes import DIE, HANGS, WITHHELD, Leaves, Step, Strike, leaves
+from tests.faults.verdict import Aftermath, violations
 from tests.support.template import properties
 
 Json = dict[str, Any]
@@ -31,23 +33,21 @@ class Told:
 
     exit: int
     points: list[str] = field(default_factory=list)
+    struck: list[Json] = field(default_factory=list)
+    died: bool = False
     answers: list[int] = field(default_factory=list)
     in_flight: dict[str, str | None] = field(default_factory=dict)
     """The newest receipt handle of each message; None: it is deleted."""
+    errors: list[str] = field(default_factory=list)
+    """Handlers that raised."""
 
-
-@dataclass(frozen=True)
-class Run:
-    """One play of a scenario, with or without a death in it."""
-
-    points: list[str]
-    violations: list[str]
-    letterless: int
-    """Sends that failed without a dead letter."""
+    @property
+    def handles(self) -> list[str]:
+        return [handle for handle in self.in_flight.values() if handle]
 
 
 class World:
-    """One for a session; runs come one after another."""
+    """One for a session; plays come one after another."""
 
     def __init__(
         self, clients: Clients, simulator: Simulator, forks: subprocess.Popen[bytes], folder: Path
@@ -57,65 +57,71 @@ class World:
         self._forks = forks
         self._folder = folder
 
-    def crashes(self, scenario: Scenario, mutation: str | None = None) -> Iterator[Run]:
-        """First without a death, then with one at each point of that."""
-        calm = self._run(scenario, None, mutation)
-        yield calm
-        for number in range(1, len(calm.points) + 1):
-            yield self._run(scenario, number, mutation)
-
-    def _run(self, scenario: Scenario, die_at: int | None, mutation: str | None) -> Run:
+    def play(self, scenario: Scenario, plan: Plan, mutation: str | None = None) -> Run:
+        """Play a scenario in a table and queues of its own, strike, let all recover, and look."""
         self._simulator.reset()
         for then, times in scenario.faults:
             self._simulator.fail("send", then, times=times, retry_after=_wait_asked(then))
         environment = self._set_up(scenario.max_attempts)
+        if any(strike.do in HANGS for strike in plan.strikes):
+            environment["UPSTREAM_TIMEOUT_SECONDS"] = "0.7"  # these take real time
         log = self._folder / f"{environment['TABLE_NAME']}.log"
         job = {
             "environment": environment,
             "log": str(log),
             "renewed": self._secret(TOKENS[1]),
             "mutation": mutation,
-            "armed": True,
         }
+        told = []
         if scenario.prepare:
-            self._play(job, scenario.prepare, die_at_first=scenario.prepare_until)
+            assert scenario.prepare_until is not None
+            death = Strike(Step(scenario.prepare_until), DIE)
+            told.append(self._run(job, scenario.prepare, (death,)))
         if scenario.enqueued:
             self._clients.sqs.send_message(
                 QueueUrl=environment["QUEUE_URL"], MessageBody=json.dumps(scenario.message)
             )
-        first = self._play(job, scenario.script, die_at=die_at)
-        handles = [handle for handle in first.in_flight.values() if handle]
-        rest = [{"do": "show", "handles": handles}, *scenario.afterwards, {"do": "settle"}]
-        rest += scenario.afterwards
-        second = self._play(job | {"armed": False}, rest)
-        seen = self._look(environment, [*first.answers, *second.answers], log)
+        meanwhile = job | {"script": scenario.meanwhile, "armed": False, "offset": plan.skew}
+        first = self._run(job | {"meanwhile": meanwhile}, scenario.script, plan.strikes)
+        told.append(first)
+        recovery_points: list[str] = []
+        if plan.recovery is not None:
+            second = self._run(job, _rest(scenario, told), plan.recovery)
+            told.append(second)
+            recovery_points = second.points
+        told.append(self._run(job, _rest(scenario, told), None))
+        seen = self._look(environment, [answer for each in told for answer in each.answers], log)
         log.unlink(missing_ok=True)
-        found = violations(scenario, seen, struck=bool(die_at or scenario.prepare_until))
-        if not die_at:
-            return Run(first.points, found, letterless(seen))
-        point = f"step {die_at} ({first.points[-1]})"
-        found = [f"{point}: {violation}" for violation in found]
-        return Run(first.points, found, letterless(seen))
+        found = [f"a handler raised: {error}" for each in told for error in each.errors]
+        found += violations(
+            scenario,
+            seen,
+            may_end=_may_end(scenario, plan),
+            withheld=any(strike.do in WITHHELD for strike in plan.strikes),
+        )
+        return Run(plan, first.points, recovery_points, [f"{plan}: {entry}" for entry in found])
 
-    def _play(self, job: Json, script: list[Json], **death: str | int | None) -> Told:
+    def _run(self, job: Json, script: list[Json], strikes: Sequence[Strike] | None) -> Told:
+        """Let a child play a script; with strikes, or at least with its steps watched.
+
+        Raises:
+            AssertionError: a strike found no step, or it did not end as it should.
+        """
         assert self._forks.stdin is not None
         assert self._forks.stdout is not None
-        line = json.dumps(job | {"script": script} | death)
+        ordered = [strike.as_json() for strike in strikes or ()]
+        armed = {"armed": strikes is not None, "strikes": ordered}
+        line = json.dumps(job | {"script": script} | armed)
         self._forks.stdin.write(line.encode() + b"\n")
         self._forks.stdin.flush()
-        answer = json.loads(self._forks.stdout.readline())
-        told = Told(answer["exit"])
-        for kind, value in answer["told"]:
-            if kind == "error":
-                raise AssertionError(f"the child failed: {value}")
-            if kind == "point":
-                told.points.append(value)
-            elif kind == "answer":
-                told.answers.append(value)
-            else:
-                told.in_flight |= value
-        wanted = -SIGKILL if any(death.values()) else 0
+        told = _told(json.loads(self._forks.stdout.readline()))
+        if told.errors:
+            return told
+        wanted = -SIGKILL if told.died else 0
         assert told.exit == wanted, f"ended with {told.exit} instead of {wanted}: {told.points}"
+        if not told.died:
+            for strike in ordered:
+                assert strike in told.struck, f"not struck: {strike}"
         return told
 
     def _set_up(self, max_attempts: int) -> dict[str, str]:
@@ -143,7 +149,7 @@ class World:
             "RETENTION_DAYS": "90",
             "MAX_ATTEMPTS": str(max_attempts),
             "MAX_AGE_HOURS": "24",
-            "UPSTREAM_TIMEOUT_SECONDS": "5",
+            "UPSTREAM_TIMEOUT_SECONDS": "45",
             "CONCURRENT_SENDS": "10",
             "POWERTOOLS_SERVICE_NAME": "smsrelay",
             "POWERTOOLS_METRICS_NAMESPACE": "smsrelay",
@@ -174,6 +180,52 @@ class World:
             sent=self._simulator.sent(),
             log=log.read_text(errors="replace"),
         )
+
+
+def _told(answer: Json) -> Told:
+    told = Told(answer["exit"])
+    for kind, value in answer["told"]:
+        match kind:
+            case "error":
+                told.errors.append(value)
+            case "point":
+                told.points.append(value)
+            case "struck":
+                told.struck.append(value)
+            case "died":
+                told.died = True
+            case "answer":
+                told.answers.append(value)
+            case "in_flight":
+                told.in_flight |= value
+            case "meanwhile":
+                other = _told(value)
+                told.answers += other.answers
+                told.errors += other.errors
+                told.in_flight |= other.in_flight
+    return told
+
+
+def _rest(scenario: Scenario, told: Sequence[Told]) -> list[Json]:
+    """What comes after a process that may have died: all that there is to recover from it."""
+    handles = [handle for each in told for handle in each.handles]
+    again = scenario.afterwards
+    return [{"do": "show", "handles": handles}, *again, {"do": "settle"}, *again]
+
+
+_ENDS = {Leaves.NOTHING: (), Leaves.DOUBT: ("unknown",), Leaves.REFUSAL: ("rejected",)}
+
+
+def _may_end(scenario: Scenario, plan: Plan) -> set[str]:
+    """How a send may have ended whose SMS did not arrive."""
+    strikes = plan.strikes + (plan.recovery or ())
+    left = {leaves(strike) for strike in strikes}
+    if scenario.prepare_until:
+        left.add(Leaves.DOUBT)
+    if not scenario.holds:
+        left.discard(Leaves.DOUBT)  # it is tried again
+    ends = {end for each in left for end in _ENDS[each]}
+    return ends | {"failed"} if ("503-50300", -1) in scenario.faults else ends
 
 
 def _wait_asked(then: str) -> int | None:

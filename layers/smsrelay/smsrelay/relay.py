@@ -34,8 +34,10 @@ from smsrelay.translation import calls_of
 
 logger = logging.getLogger(__name__)
 
-RESERVE = 12.0
-"""Seconds of an invocation that are kept: to connect and write (5), to store the result (7)."""
+STORING, STORE_ATTEMPTS = 7.0, 3
+"""Seconds that it may take to store a result, and how often that is tried while time is left."""
+RESERVE = 5.0 + STORING
+"""Seconds of an invocation that are kept: to connect and write, and to store the result."""
 PATIENCE = 10.0
 """Seconds below which no call of the upstream is begun: cut short it would end as unknown."""
 SKEW = 30.0
@@ -302,7 +304,7 @@ class Relay:
             max_attempts=life.counted(send) if too_old else self._policy.max_attempts,
         )
         self._report(after, outcome)
-        self._store(send, after)
+        self._store(send, after, deadline)
         return after
 
     def _ask_upstream(self, send: Send, deadline: Deadline) -> Outcome:
@@ -341,14 +343,18 @@ class Relay:
             },
         )
 
-    def _store(self, before: Send, after: Send) -> None:
+    def _store(self, before: Send, after: Send, deadline: Deadline) -> None:
         """Write a result; if that can't be done, the log is where it can be put back from."""
-        try:
-            if self._ledger.settle(before, after):
-                return
-            problem = "changed meanwhile"
-        except NothingStoredError:
-            problem = "out of reach"
+        for _ in range(STORE_ATTEMPTS):
+            try:
+                if self._ledger.settle(before, after):
+                    return
+                problem = "changed meanwhile"
+                break
+            except NothingStoredError:
+                problem = "out of reach"
+            if deadline() < STORING:
+                break
         self._counter.count("ResultsNotStored")
         logger.error(
             "result not stored, put it back: the ledger is %s",

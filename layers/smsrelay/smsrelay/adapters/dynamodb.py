@@ -64,36 +64,17 @@ class DynamoDbLedger:
 
     def claim(self, key: SendKey, *, owner: str, now: float, lease_until: float) -> Claim | None:
         """One conditional update, which gives back the body to send."""
-        with _storage_errors():
-            try:
-                answer = self._client.update_item(
-                    TableName=self._table,
-                    Key=_key(key),
-                    UpdateExpression=(
-                        "SET #status = :sending, attempts = attempts + :one, updatedAt = :now, "
-                        "dueAt = :lease, #owner = :owner REMOVE reason, errors"
-                    ),
-                    ConditionExpression="#status = :queued AND dueAt <= :now",
-                    ExpressionAttributeNames={"#status": "status", "#owner": "owner"},
-                    ExpressionAttributeValues={
-                        ":sending": {"S": Status.SENDING},
-                        ":queued": {"S": Status.QUEUED},
-                        ":one": {"N": "1"},
-                        ":now": _number(now),
-                        ":lease": _number(lease_until),
-                        ":owner": {"S": owner},
-                    },
-                    ReturnValues="ALL_NEW",
-                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
-                )
-            except ClientError as error:
-                existing = _existing(error)
-            else:
-                return Claim(won=True, send=_send(answer["Attributes"]))
+        try:
+            existing = self._claim(key, owner, now, lease_until)
+        except NothingStoredError:
+            # Only the answer may be lost: a claim that nobody knows of would end as unknown.
+            existing = self.read_one(key)
+            if existing is None or existing.owner != owner:
+                raise
         if existing is None:
             return None
-        repeated = existing.owner == owner and existing.status is Status.SENDING
-        return Claim(won=repeated, send=existing)
+        won = existing.owner == owner and existing.status is Status.SENDING
+        return Claim(won=won, send=existing)
 
     def settle(self, before: Send, after: Send) -> bool:
         """Replace the item, unless another attempt has begun or the send has ended meanwhile.
@@ -128,7 +109,7 @@ class DynamoDbLedger:
             question = self._group_question(f"open#{shard}", before)
             with _storage_errors():
                 answer = self._client.query(**question, Limit=limit)
-            keys += map(_send_key, answer["Items"])
+                keys += map(_send_key, answer["Items"])
         return keys
 
     def find_token(self, token_id: str) -> SendKey | None:
@@ -141,14 +122,14 @@ class DynamoDbLedger:
                 ExpressionAttributeValues={":token": {"S": token_id}},
                 Limit=1,
             )
-        return next((_send_key(item) for item in answer["Items"]), None)
+            return next((_send_key(item) for item in answer["Items"]), None)
 
     def record_refusal(
         self, message_id: str, client: str, refusals: Sequence[Refusal], now: float
     ) -> None:
         """Store the refusal beside where the sends would be, so the key stays free."""
         with _storage_errors():
-            self._client.put_item(
+            answer = self._client.put_item(
                 TableName=self._table,
                 Item={
                     "pk": {"S": f"MSG#{message_id}"},
@@ -159,6 +140,7 @@ class DynamoDbLedger:
                     "expiresAt": {"N": str(int(now) + self._retention)},
                 },
             )
+            _check(answer)
 
     def read_refusal(self, message_id: str) -> RefusedMessage | None:
         """The refusal of a message, if it was one."""
@@ -224,6 +206,34 @@ class DynamoDbLedger:
             "ExpressionAttributeValues": values,
         }
 
+    def _claim(self, key: SendKey, owner: str, now: float, lease_until: float) -> Send | None:
+        """The send as it is after the update, whoever owns it; None: no such."""
+        with _storage_errors():
+            try:
+                answer = self._client.update_item(
+                    TableName=self._table,
+                    Key=_key(key),
+                    UpdateExpression=(
+                        "SET #status = :sending, attempts = attempts + :one, updatedAt = :now, "
+                        "dueAt = :lease, #owner = :owner REMOVE reason, errors"
+                    ),
+                    ConditionExpression="#status = :queued AND dueAt <= :now",
+                    ExpressionAttributeNames={"#status": "status", "#owner": "owner"},
+                    ExpressionAttributeValues={
+                        ":sending": {"S": Status.SENDING},
+                        ":queued": {"S": Status.QUEUED},
+                        ":one": {"N": "1"},
+                        ":now": _number(now),
+                        ":lease": _number(lease_until),
+                        ":owner": {"S": owner},
+                    },
+                    ReturnValues="ALL_NEW",
+                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                )
+            except ClientError as error:
+                return _existing(error)
+            return _send(answer["Attributes"])
+
     def _put(self, send: Send, condition: str, values: dict[str, Any]) -> Send | None:
         """Put an item on a condition; what stands there instead, if the condition fails."""
         more: dict[str, Any] = {}
@@ -231,7 +241,7 @@ class DynamoDbLedger:
             more["ExpressionAttributeValues"] = values
             more["ExpressionAttributeNames"] = {"#status": "status"}
         try:
-            self._client.put_item(
+            answer = self._client.put_item(
                 TableName=self._table,
                 Item=self._item(send),
                 ConditionExpression=condition,
@@ -240,6 +250,7 @@ class DynamoDbLedger:
             )
         except ClientError as error:
             return _existing(error)
+        _check(answer)
         return None
 
     def _put_all(self, sends: Sequence[Send]) -> Send | None:
@@ -250,7 +261,7 @@ class DynamoDbLedger:
         # The first item is the lock of the message: it alone decides.
         puts[0]["Put"]["ConditionExpression"] = "attribute_not_exists(pk)"
         try:
-            self._client.transact_write_items(TransactItems=puts)
+            _check(self._client.transact_write_items(TransactItems=puts))
         except self._client.exceptions.TransactionCanceledException:
             # The condition, or another request with the same key at the same moment.
             existing = self.read(sends[0].key.message_id)
@@ -368,9 +379,22 @@ def _existing(error: ClientError) -> Send | None:
     return _send(item) if item else None
 
 
+def _check(answer: Mapping[str, Any]) -> None:
+    """Take a write for done only if it is DynamoDB that says so.
+
+    botocore takes any answer with a good status for a success, a web page too; who believes that
+    a condition held, sends. DynamoDB's own answers carry a request id, and a checksum of the rest.
+
+    Raises:
+        KeyError: the answer is somebody else's.
+    """
+    answer["ResponseMetadata"]["RequestId"]
+
+
 @contextmanager
 def _storage_errors() -> Iterator[None]:
     try:
         yield
-    except (BotoCoreError, ClientError) as error:
+    except (BotoCoreError, ClientError, KeyError) as error:
+        # A KeyError is an answer without what it must hold: botocore takes any for good.
         raise NothingStoredError(f"the ledger is out of reach: {type(error).__name__}") from error

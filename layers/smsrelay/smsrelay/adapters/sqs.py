@@ -56,14 +56,14 @@ class SqsRetryQueue:
             )
 
     def _send(self, entries: Sequence[Any]) -> list[Any]:
-        """Send in batches; the entries that were refused."""
-        refused: set[str] = set()
+        """Send in batches; the entries that were not taken."""
+        taken: set[str] = set()
         for start in range(0, len(entries), BATCH):
             batch = entries[start : start + BATCH]
             with _queue_errors():
                 answer = self._client.send_message_batch(QueueUrl=self._url, Entries=batch)
-            refused |= {entry["Id"] for entry in answer.get("Failed", [])}
-        return [entry for entry in entries if entry["Id"] in refused]
+            taken |= {entry["Id"] for entry in answer.get("Successful", [])}
+        return [entry for entry in entries if entry["Id"] not in taken]
 
 
 class SqsDeadLetters:
@@ -84,7 +84,7 @@ class SqsDeadLetters:
         room = MAX_BYTES - len(json.dumps(given).encode()) - len(given) * len("String")
         kept = body.encode("utf-8", "replace")[:room].decode("utf-8", "ignore")
         with _queue_errors():
-            self._client.send_message(
+            answer = self._client.send_message(
                 QueueUrl=self._url,
                 MessageBody=kept or " ",
                 MessageAttributes={
@@ -92,6 +92,7 @@ class SqsDeadLetters:
                     for name, value in given.items()
                 },
             )
+            answer["MessageId"]
 
 
 def _printable(value: str) -> str:
@@ -102,5 +103,5 @@ def _printable(value: str) -> str:
 def _queue_errors() -> Iterator[None]:
     try:
         yield
-    except (BotoCoreError, ClientError) as error:
+    except (BotoCoreError, ClientError, KeyError) as error:  # KeyError: not an answer of SQS
         raise QueueUnavailableError(f"the queue is out of reach: {type(error).__name__}") from error

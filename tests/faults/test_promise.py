@@ -1,0 +1,58 @@
+"""Whatever strikes a process at whatever step: no message is lost, none is sent twice by itself.
+
+Every I/O call of the real handlers has two points: before it, and after it happened but before
+anybody sees the answer. The points are found by running, and then each of them is struck.
+`make test` plays all deaths and a sample of the rest, `make faults` all of it.
+"""
+
+import os
+from functools import partial
+
+import pytest
+
+from tests.faults.campaigns import CAMPAIGNS, Plan, Sample
+from tests.faults.report import Report
+from tests.faults.scenarios import SCENARIOS
+from tests.faults.world import World
+
+# The others never come into doubt in a way of their own.
+RESENDS = (
+    "api",
+    "api-key-repeated",
+    "api-throttled",
+    "worker",
+    "worker-two-sends",
+    "worker-throttled",
+    "worker-answer-lost",
+    "sweeper-lapsed",
+)
+SMALLEST = ("api", "worker")
+"""What is struck twice."""
+PLAYS = [(name, "hold") for name in SCENARIOS] + [(name, "resend") for name in RESENDS]
+PLAYED = [
+    (campaign, name, choice)
+    for campaign in CAMPAIGNS
+    for name, choice in PLAYS
+    if name in SMALLEST or campaign not in {"pairs", "second_deaths"}
+]
+SAMPLED = {"deaths": 1, "faults": 15, "meanwhiles": 7, "second_deaths": 12, "pairs": 40}
+"""Of which so many `make test` plays one."""
+
+
+@pytest.mark.parametrize(("campaign", "name", "choice"), PLAYED)
+def test_no_strike_breaks_the_promise(
+    world: World, report: Report, campaign: str, name: str, choice: str
+) -> None:
+    thorough = os.environ.get("SMSRELAY_THOROUGH") == "1"
+    sample = Sample(1 if thorough else SAMPLED[campaign])
+    play = partial(world.play, SCENARIOS[name].with_choice(choice))
+    runs = list(CAMPAIGNS[campaign](play, sample))
+    report.add(name, choice, campaign, runs)
+    assert [violation for run in runs for violation in run.violations] == []
+
+
+def test_there_is_something_to_strike(world: World) -> None:
+    """Else the test above would prove nothing."""
+    run = world.play(SCENARIOS["worker"].with_choice("hold"), Plan())
+    services = {step.service for step in run.steps}
+    assert services == {"dynamodb", "secrets-manager", "upstream", "answer"}
