@@ -1,17 +1,22 @@
 """The second way in, through the handler: envelopes, retries, dead letters."""
 
+import base64
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from botocore.client import BaseClient
+from botocore.exceptions import EndpointConnectionError
 
 from local.simulator import Simulator
 from smsrelay import bootstrap
 from smsrelay.envelopes import Delivery
 from smsrelay.identity import message_id
 from smsrelay.ports import Deadline
-from tests.support.environment import CLIENT, Environment
+from tests.support.environment import CLIENT, Context, Environment
+from tests.support.records import record
 from tests.support.template import ROOT
 
 MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
@@ -120,6 +125,68 @@ def test_a_bad_message_does_not_hold_up_its_batch(relay: Environment, simulator:
     assert len(simulator.sent()) == 3
     assert len(relay.dead_letters()) == 1
     assert relay.waiting() == 1
+
+
+def test_each_message_of_a_batch_meets_its_own_end(
+    relay: Environment, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By text: what the upstream does with it, and how its send stands afterwards."""
+    magic = {
+        "942901": "queued",
+        "950301": "queued",
+        "940101": "queued",
+        "940006": "rejected",
+        "940301": "rejected",
+        "950001": "unknown",
+        "950201": "unknown",
+        "900002": "unknown",
+        "920201": "accepted",
+    }
+    for part in magic:
+        template = base64.b64encode(f"{part}:78:0".encode()).decode().rstrip("=")
+        relay.enqueue(MESSAGE | {"message": template, "reference": part})
+    unstored = relay.enqueue(MESSAGE | {"reference": "unstored"})
+    put = relay.client("dynamodb")._make_api_call  # noqa: SLF001 - any operation, by its name
+
+    def fail_one(client: Any, operation: str, call: Any) -> Any:
+        if operation == "PutItem" and call["Item"].get("reference") == {"S": "unstored"}:
+            raise EndpointConnectionError(endpoint_url="https://dynamodb.invalid")
+        return put.__func__(client, operation, call)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BaseClient, "_make_api_call", fail_one)
+        failed = relay.work()
+
+    ends = {item["reference"]["S"]: item["status"]["S"] for item in relay.items()}
+    assert ends == magic
+    assert unstored in failed
+    assert len(failed) == 1 + sum(end == "queued" for end in magic.values())
+    # What came back is tried again, and nothing else.
+    before = len(simulator.sent())
+    relay.make_due()
+    relay.work()
+    assert len(simulator.sent()) == before + 1
+    assert {item["reference"]["S"] for item in relay.items()} == {*magic, "unstored"}
+
+
+def test_a_message_that_is_delivered_twice_at_once_is_sent_once(
+    relay: Environment, simulator: Simulator
+) -> None:
+    simulator.fail("send", "ok", delay_ms=300)
+    relay.enqueue(MESSAGE)
+    [message] = relay.client("sqs").receive_message(QueueUrl=relay.queue_url)["Messages"]
+    event = {"Records": [record(message)]}
+    bootstrap.parts()  # built once: eight environments would build their own
+
+    def deliver(_: int) -> Any:
+        return relay.worker.handler(event, Context(60.0))
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(deliver, range(8)))
+
+    assert len(simulator.sent()) == 1
+    assert sum(not answer["batchItemFailures"] for answer in answers) >= 1
+    assert [item["status"]["S"] for item in relay.items()] == ["accepted"]
 
 
 def test_a_throttled_send_comes_back_after_the_wait_and_is_sent_once(
