@@ -13,6 +13,7 @@ from aws_lambda_powertools import Logger, Metrics
 from botocore.config import Config
 
 from smsrelay.adapters.dynamodb import DynamoDbLedger
+from smsrelay.adapters.keepalive import KeepAliveTransport
 from smsrelay.adapters.metrics import MetricsCounter
 from smsrelay.adapters.mobileconnect import MobileConnect
 from smsrelay.adapters.secretsmanager import SecretTokenSource
@@ -69,11 +70,9 @@ def build(environment: Mapping[str, str]) -> Parts:
     sqs = session.client("sqs", config=_AWS)
     queue = SqsRetryQueue(sqs, settings.queue_url)
     http = httpx.Client(
+        transport=KeepAliveTransport(settings.concurrent_sends * 2, time.time),
         follow_redirects=False,
         trust_env=False,
-        # An environment is frozen between invocations: a connection that was idle for longer may
-        # be dead without knowing it, and a call on it would end as unknown.
-        limits=httpx.Limits(max_connections=settings.concurrent_sends * 2, keepalive_expiry=3.0),
     )
     ledger = DynamoDbLedger(
         session.client("dynamodb", config=_AWS), settings.table_name, settings.retention_days

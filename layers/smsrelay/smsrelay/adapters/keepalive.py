@@ -1,0 +1,99 @@
+"""Connections that are kept alive for the next call, as long as they can be trusted.
+
+An environment is frozen between invocations, and a connection that died meanwhile takes a call
+along whose outcome nobody can know. So what was idle for long is not used again, by either of two
+clocks: the monotonic one, which httpcore looks at, may stand still while a machine is frozen.
+"""
+
+import ssl
+from collections.abc import Iterable
+from typing import Final
+
+import httpcore
+import httpx
+
+from smsrelay.ports import Clock
+
+KEEP_ALIVE: Final = 3.0
+"""Seconds that a connection may be idle: less than servers commonly wait before they close one."""
+
+
+class KeepAliveTransport(httpx.HTTPTransport):
+    """HTTP over connections that are fresh. Safe to be used by several threads."""
+
+    def __init__(self, max_connections: int, clock: Clock) -> None:
+        """`clock` is the wall clock; it may be set back."""
+        context = httpx.create_ssl_context(trust_env=False)
+        super().__init__(verify=context)
+        # A pool takes its network as an argument, but httpx does not hand one on.
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=context,
+            max_connections=max_connections,
+            keepalive_expiry=KEEP_ALIVE,
+            network_backend=_Network(clock),
+        )
+
+
+class _Network(httpcore.SyncBackend):
+    """The network, with a wall clock beside every stream."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        stream = super().connect_tcp(host, port, timeout, local_address, socket_options)
+        return _Stream(stream, self._clock)
+
+
+class _Stream(httpcore.NetworkStream):
+    """A connection that knows since when it has been idle."""
+
+    def __init__(self, stream: httpcore.NetworkStream, clock: Clock) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._read_at: float | None = None
+        """When the answer before the next request was read; None: no answer is complete."""
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        data = self._stream.read(max_bytes, timeout)
+        self._read_at = self._clock()
+        return data
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        # The last moment at which it is certain that nothing of a request was sent: the pool takes
+        # another connection then. It has looked before, but the end may have come since, by the
+        # server or by another thread that found the connection too old.
+        if self._read_at is not None and self._has_ended():
+            raise httpcore.ConnectionNotAvailable
+        self._read_at = None
+        self._stream.write(buffer, timeout)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.NetworkStream:
+        return _Stream(self._stream.start_tls(ssl_context, server_hostname, timeout), self._clock)
+
+    def get_extra_info(self, info: str) -> object:
+        # The pool asks for this of every idle connection: readable means ended by the server.
+        return self._has_ended() if info == "is_readable" else self._stream.get_extra_info(info)
+
+    def _has_ended(self) -> bool:
+        return self._is_too_old() or bool(self._stream.get_extra_info("is_readable"))
+
+    def _is_too_old(self) -> bool:
+        # A clock that was set back tells nothing, so that is too old as well.
+        read_at = self._read_at
+        return read_at is not None and not 0 <= self._clock() - read_at <= KEEP_ALIVE

@@ -1,0 +1,211 @@
+"""A server on loopback whose connections end in every way that a connection can."""
+
+import contextlib
+import socket
+import ssl
+import struct
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from local.waiting import wait_for
+
+ANSWER: Final = b'HTTP/1.1 202 Accepted\r\nContent-Length: 18\r\n\r\n{"tokenId": "abc"}'
+_CLOSE_WAIT: Final = "08"  # as /proc/net/tcp calls the states of TCP
+_TIME_WAIT: Final = "06"
+
+
+class EndingServer:
+    """Accepts every send, and counts what came on which terms; TLS if it has a context."""
+
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        self.accepted = 0
+        """Connections."""
+        self.answered = 0
+        """Requests."""
+        self.swallowed = 0
+        """Requests on connections that were over: nobody was told what became of them."""
+        self._context = context
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._port: int = self._listener.getsockname()[1]
+        self._open: set[socket.socket] = set()
+        self._over: set[socket.socket] = set()
+        self._resetting: set[socket.socket] = set()
+        self._held = 0
+        self._gate = threading.Event()
+        self._gate.set()
+        self._lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._accept)]
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self._context else 'http'}://127.0.0.1:{self._port}"
+
+    def __enter__(self) -> Self:
+        self._threads[0].start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._listener.shutdown(socket.SHUT_RD)  # wakes up who waits for the next connection
+        self._threads[0].join()
+        self._listener.close()
+        self._gate.set()
+        self.reset()
+        for thread in self._threads[1:]:
+            thread.join()
+
+    # How connections end. Each comes back when the other side's kernel knows it, too.
+
+    def close(self) -> None:
+        """FIN: closed in good order, as a server does with idle connections."""
+
+        def close(connection: socket.socket) -> None:
+            # Past TLS: this thread must not touch what another one is reading from.
+            socket.socket.shutdown(connection, socket.SHUT_WR)
+
+        self._end_all(close)
+        self._wait_until(lambda state, _: state == _CLOSE_WAIT)
+
+    def reset(self) -> None:
+        """RST: the process is gone, or a load balancer has had enough."""
+
+        def reset(connection: socket.socket) -> None:
+            _end_with_reset(connection)
+            socket.socket.shutdown(connection, socket.SHUT_RD)  # wakes up who reads; it closes
+
+        self._end_all(reset)
+        wait_for(lambda: not self._open, what="the end of all connections", seconds=5)
+        self._wait_until(lambda state, _: state == _CLOSE_WAIT)
+
+    def forget(self) -> None:
+        """Nothing is seen: a NAT or a balancer on the way drops whatever comes from now on."""
+        self._end_all(lambda _: None)
+
+    def reset_at_next_request(self) -> None:
+        """Nothing is seen now; what comes next is answered by RST."""
+
+        def arm(connection: socket.socket) -> None:
+            _end_with_reset(connection)
+            self._resetting.add(connection)
+
+        self._end_all(arm)
+
+    def say(self, unasked: bytes) -> None:
+        """Send what no request asked for; not over TLS."""
+        self._end_all(lambda connection: connection.sendall(unasked))
+        self._wait_until(lambda _, received: received >= len(unasked))
+
+    # Requests that wait for their answer.
+
+    def hold(self) -> None:
+        """Answer nothing until `release`."""
+        self._gate.clear()
+
+    def wait_for_held(self, count: int) -> None:
+        wait_for(lambda: self._held == count, what=f"{count} requests at once", seconds=5)
+
+    def release(self) -> None:
+        self._gate.set()
+
+    def release_to_the_kernel(self) -> None:
+        """Answer, and come back when the caller has only to read it; not over TLS."""
+        self.release()
+        self._wait_until(lambda _, received: received == len(ANSWER))
+
+    def _end_all(self, how: Callable[[socket.socket], None]) -> None:
+        with self._lock:
+            self._over |= self._open
+            for connection in self._open:
+                with contextlib.suppress(OSError):  # the caller was quicker
+                    how(connection)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self.accepted += 1
+            self._threads.append(threading.Thread(target=self._serve, args=(connection,)))
+            self._threads[-1].start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            if self._context:
+                connection = self._context.wrap_socket(connection, server_side=True)
+            with self._lock:
+                self._open.add(connection)
+            while _read_request(connection) and self._answer(connection):
+                pass
+        except OSError:
+            pass  # the caller has hung up
+        finally:
+            with self._lock:
+                self._open.discard(connection)
+                connection.close()
+
+    def _answer(self, connection: socket.socket) -> bool:
+        """Answer one request; whether another one may come."""
+        with self._lock:
+            if connection in self._over:
+                self.swallowed += 1
+                return connection not in self._resetting
+            self._held += 1
+        self._gate.wait()
+        with self._lock:
+            self._held -= 1
+            self.answered += 1
+        connection.sendall(ANSWER)
+        return True
+
+    def _wait_until(self, seen: Callable[[str, int], bool]) -> None:
+        """Wait until all that is left of the callers' ends is in a state."""
+        wait_for(
+            lambda: all(seen(*entry) for entry in _callers(self._port)),
+            what="the callers' kernel",
+            seconds=5,
+        )
+
+
+def _end_with_reset(connection: socket.socket) -> None:
+    """Let it end with RST when it is closed."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def _callers(port: int) -> list[tuple[str, int]]:
+    """Of each connection to a port, from the caller's end: its state, and bytes to be read."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return [
+        (row[3], int(row[4].partition(":")[2], 16))
+        for row in rows
+        if row[2].endswith(f":{port:04X}") and row[3] != _TIME_WAIT
+    ]
+
+
+def _read_request(connection: socket.socket) -> bool:
+    """Read a request to its end; False: none came."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        part = connection.recv(65_536)
+        if not part:
+            return False
+        received += part
+    head, _, body = received.partition(b"\r\n\r\n")
+    [length] = (
+        int(line.partition(b":")[2])
+        for line in head.lower().split(b"\r\n")
+        if line.startswith(b"content-length:")
+    )
+    while len(body) < length:
+        part = connection.recv(65_536)
+        if not part:
+            return False
+        body += part
+    return True

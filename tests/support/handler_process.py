@@ -1,0 +1,32 @@
+"""`python -m tests.support.handler_process URL`: the real API handler in a process of its own.
+
+An order is a line of JSON: the body to post, and by how many seconds the wall clock jumps before.
+The answer is a line, too: the HTTP status, and the body.
+"""
+
+import json
+import os
+import sys
+import time
+from types import SimpleNamespace
+from unittest.mock import patch
+
+from smsrelay import bootstrap
+from tests.support.environment import running, simulated_aws
+
+
+def main() -> None:
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # where the handlers log
+    passed = 0.0
+    clock = SimpleNamespace(time=lambda: time.time() + passed)
+    with patch.object(bootstrap, "time", clock), simulated_aws(), running(sys.argv[1]) as relay:
+        for line in sys.stdin:
+            order = json.loads(line)
+            passed += order["jump"]
+            answer = relay.post(order["body"])
+            answers.write(json.dumps([answer.status, answer.body]) + "\n")
+
+
+if __name__ == "__main__":
+    main()
