@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
 from tests.faults.strikes import DIE, MEANWHILE, Step, Strike, faults_of
 
@@ -59,55 +60,65 @@ class Sample:
                 yield item
 
 
-Play = Callable[[Plan], Run]
+Play = Callable[[Iterable[Plan]], Iterator[Run]]
+"""Plays plans side by side, and gives their runs in order."""
 Campaign = Callable[[Play, Sample], Iterator[Run]]
 
 
 def deaths(play: Play, sample: Sample) -> Iterator[Run]:
     """First none, then one at each step."""
-    calm = play(Plan())
+    calm = _calm(play)
     yield calm
-    for step in sample(calm.steps):
-        yield play(Plan((Strike(step, DIE),)))
+    yield from play(Plan((Strike(step, DIE),)) for step in sample(calm.steps))
 
 
 def faults(play: Play, sample: Sample) -> Iterator[Run]:
     """Each fault at each call that knows it, once and lasting."""
-    for strike in sample(_single_faults(play(Plan()).steps, (False, True))):
-        yield play(Plan((strike,)))
+    calm = _calm(play)
+    strikes = sample(_single_faults(calm.steps, (False, True)))
+    yield from play(Plan((strike,)) for strike in strikes)
 
 
 def meanwhiles(play: Play, sample: Sample) -> Iterator[Run]:
     """Another process runs at each step: with the same message, the same key, or the sweeper."""
-    for step in sample(play(Plan()).steps):
-        for skew in SKEWS:
-            yield play(Plan((Strike(step, MEANWHILE),), skew=skew))
+    calm = _calm(play)
+    yield from play(
+        Plan((Strike(step, MEANWHILE),), skew=skew)
+        for step, skew in sample(product(calm.steps, SKEWS))
+    )
 
 
 def second_deaths(play: Play, sample: Sample) -> Iterator[Run]:
     """A death at each step, and another one at each step of the recovery from it."""
-    for step in play(Plan()).steps:
-        first = (Strike(step, DIE),)
-        for second in sample(play(Plan(first, recovery=())).recovery_steps):
-            yield play(Plan(first, recovery=(Strike(second, DIE),)))
+    calm = _calm(play)
+    firsts = [(Strike(step, DIE),) for step in calm.steps]
+    for once in play(Plan(first, recovery=()) for first in firsts):
+        yield from play(
+            Plan(once.plan.strikes, recovery=(Strike(second, DIE),))
+            for second in sample(once.recovery_steps)
+        )
 
 
 def pairs(play: Play, sample: Sample) -> Iterator[Run]:
     """Each fault at each call, and after it each fault, and a death, at each later step."""
-    for first in _single_faults(play(Plan()).steps, (False,)):
-        steps = play(Plan((first,))).steps
-        later = steps[steps.index(first.step) + 1 :]
-        seconds = [
-            *_single_faults(later, (False,)),
-            *(Strike(step, DIE) for step in later),
-        ]
-        for second in sample(seconds):
-            yield play(Plan((first, second)))
+    calm = _calm(play)
+    for once in play(Plan((first,)) for first in _single_faults(calm.steps, (False,))):
+        [first] = once.plan.strikes
+        later = once.steps[once.steps.index(first.step) + 1 :]
+        seconds = (*_single_faults(later, (False,)), *(Strike(step, DIE) for step in later))
+        yield from play(Plan((first, second)) for second in sample(seconds))
 
 
 CAMPAIGNS: dict[str, Campaign] = {
     campaign.__name__: campaign for campaign in (deaths, faults, meanwhiles, second_deaths, pairs)
 }
+
+
+def _calm(play: Play) -> Run:
+    """The run in which nothing happens: it tells the steps."""
+    [calm] = play([Plan()])
+    assert calm.steps, f"there is nothing to strike: {calm.violations}"
+    return calm
 
 
 def _single_faults(steps: Iterable[Step], lasting: Sequence[bool]) -> Iterator[Strike]:

@@ -53,6 +53,6 @@ def test_no_strike_breaks_the_promise(
 
 def test_there_is_something_to_strike(world: World) -> None:
     """Else the test above would prove nothing."""
-    run = world.play(SCENARIOS["worker"].with_choice("hold"), Plan())
+    [run] = world.play(SCENARIOS["worker"].with_choice("hold"), [Plan()])
     services = {step.service for step in run.steps}
     assert services == {"dynamodb", "secrets-manager", "upstream", "answer"}
