@@ -1,6 +1,7 @@
 """`python -m tests.faults promise|mutations`: the whole of it, with a last line that sums up."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -22,6 +23,8 @@ class Keeper:
 
 def main() -> int:
     what = sys.argv[1]
+    # Like Ctrl-C: whoever ends this ends the servers that it has started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.environ["SMSRELAY_THOROUGH"] = "1"
     keeper = Keeper()
     tests = str(FOLDER / f"test_{what}.py")

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from tests.faults.clock import ShiftedTime
-from tests.faults.strikes import DIE, MEANWHILE, Step, Strike
+from tests.faults.strikes import DIE, MEANWHILE, Step, Strike, faults_of
 
 Tell = Callable[[str, object], None]
 
@@ -52,7 +52,8 @@ class Points:
                 self._die("out of time")
             strike = self._waiting.pop(step, None)
             if strike is None:
-                return self._lasting.get(step.service) if step.is_before else None
+                lasting = self._lasting.get(step.service)
+                return lasting if lasting in faults_of(step) else None
             self._tell("struck", strike.as_json())
             if strike.do == DIE:
                 self._die("killed")
