@@ -14,23 +14,41 @@ COMPILE := CUSTOM_COMPILE_COMMAND='make lock' $(CURDIR)/$(BIN)/pip-compile --qui
 quietly = mkdir -p $(LOGS) && { { $(2) ; } > $(LOGS)/$(1).log 2>&1 || \
 	{ tail -n 60 $(LOGS)/$(1).log; echo '$(1): failed (all of it: $(LOGS)/$(1).log)'; exit 1; }; }
 
+# checkov with nothing of the user's own: neither a ~/.checkov.yaml, nor a key to send results with.
+CHECKOV := env -u BC_API_KEY -u PRISMA_API_URL HOME=$(CURDIR)/$(LOGS) LOG_LEVEL=WARNING \
+	.venv-audit/bin/checkov --config-file .checkov.yaml
+# For bandit; tests are looked at too, but they assert, and their tokens and passwords are made up.
+AUDITED_CODE := functions layers cli contract local supply
+FINE_IN_TESTS := B101,B105,B106
+# The template, and what CloudFormation makes of it.
+AUDITED_TEMPLATES := template.yaml .aws-sam/local/packages/template.json
+
 .DELETE_ON_ERROR:
 .SILENT:
-.PHONY: help demo test up down status lint types template format lock build clean
+.PHONY: help demo test soak tokens up down status lint types template faults faults-mutations audit \
+	sbom licences openapi format lock build clean
 
 help: ## list the commands
-	awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' Makefile
+	awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' Makefile
 
 demo: .venv/ready ## post every sample to a stack of its own, and check what arrives
 	$(BIN)/python -m local demo
 
 test: .venv/ready ## lint, types, template rules, and all tests, end to end too
-	$(MAKE) --no-print-directory lint types template build
+	$(MAKE) --no-print-directory lint types template audit
 	echo 'running the tests …'
 	$(BIN)/pytest -q --cov
 
-up: .venv/ready ## start the local stack, and leave it running
-	$(BIN)/python -m local up
+soak: .venv/ready ## 2,000 requests while all fails and workers are killed (5 minutes; SOAK_SEED=1)
+	$(BIN)/python -m local soak $(if $(SOAK_SEED),--seed $(SOAK_SEED)) \
+		$(if $(SOAK_REQUESTS),--requests $(SOAK_REQUESTS))
+
+tokens: .venv/ready ## post while access tokens of 60 s end one after another (10 minutes; MINUTES=1)
+	$(BIN)/python -m local tokens $(if $(MINUTES),--minutes $(MINUTES)) \
+		$(if $(TOKEN_SECONDS),--token-seconds $(TOKEN_SECONDS))
+
+up: .venv/ready ## start the local stack, and leave it running (TOKEN_SECONDS=60: short-lived tokens)
+	$(BIN)/python -m local up $(if $(TOKEN_SECONDS),--token-seconds $(TOKEN_SECONDS))
 
 down: ## stop the local stack
 	if [ -e .venv/ready ]; then $(BIN)/python -m local down; \
@@ -53,19 +71,42 @@ template: .venv/ready ## check template.yaml
 	echo "{\"lastVersionCheck\": $$(date +%s)}" > $(SAM_SETTINGS)/metadata.json
 	$(call quietly,template,$(BIN)/cfn-lint template.yaml && $(SAM) validate --lint --region us-east-1)
 
+faults: .venv/ready ## strike every step of every scenario with every fault, and twice (half an hour)
+	$(BIN)/python -m tests.faults promise
+
+faults-mutations: .venv/ready ## break the relay in every known way: the fault tests must find out
+	$(BIN)/python -m tests.faults mutations
+
+audit: .venv/ready .venv-audit/ready build ## look for weaknesses in code and template
+	echo 'looking for weaknesses …'
+	$(call quietly,audit,$(BIN)/bandit -c pyproject.toml -q -r $(AUDITED_CODE) \
+		&& $(BIN)/bandit -c pyproject.toml --skip $(FINE_IN_TESTS) -q -r tests \
+		&& $(CHECKOV) -f $(AUDITED_TEMPLATES))
+
+sbom: .venv/ready ## write the software bill of materials (CycloneDX) of what is shipped
+	$(BIN)/python -m supply sbom
+
+licences: .venv/ready .venv-audit/ready ## write docs/licences.md
+	$(BIN)/python -m supply licences
+
+openapi: .venv/ready ## write the OpenAPI document, its page, and docs/smsrelay.http
+	PYTHONPATH=layers/smsrelay $(BIN)/python -m contract
+
 format: .venv/ready ## put the code into shape
 	$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format .
 
 lock: .venv/ready ## lock the newest versions of all requirements
-	echo 'locking requirements (two minutes) …'
+	echo 'locking requirements (three minutes) …'
 	cd requirements && $(COMPILE) --output-file ../layers/smsrelay/requirements.txt runtime.in
 	cd requirements && $(COMPILE) --output-file dev.txt dev.in
+	cd requirements && $(COMPILE) --output-file audit.txt audit.in
+	echo 'now: make licences'
 
 build: .venv/ready ## build what the local stack is deployed from
 	$(BIN)/python -m local build
 
 clean: down ## stop the local stack, and remove everything that the commands made
-	rm -rf .aws-sam .local .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf .aws-sam .local .venv .venv-audit .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
 
 .venv/ready: requirements/dev.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2> /dev/null || { \
@@ -82,3 +123,15 @@ venv-locked:
 		&& $(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements/dev.txt \
 		&& ln -sf ../../cli/smsrelay $(BIN)/smsrelay) \
 		&& touch .venv/ready; }
+
+# checkov wants older versions of what the tests need, so it has an environment of its own.
+.venv-audit/ready: requirements/audit.txt | .venv/ready
+	echo 'setting up .venv-audit (half a minute, once) …'
+	flock $(LOGS)/venv.lock $(MAKE) --no-print-directory venv-audit-locked
+
+.PHONY: venv-audit-locked
+venv-audit-locked:
+	[ .venv-audit/ready -nt requirements/audit.txt ] || { $(call quietly,venv-audit, \
+		$(BIN)/python -m venv --clear --without-pip .venv-audit && $(BIN)/python -m pip \
+		--python .venv-audit/bin/python install --disable-pip-version-check --require-hashes \
+		-r requirements/audit.txt) && touch .venv-audit/ready; }

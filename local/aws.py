@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 REGION = "us-east-1"
-CREDENTIALS = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+CREDENTIALS = {
+    "aws_access_key_id": "test",
+    "aws_secret_access_key": "test",  # the local stack takes any # nosec B105
+}
 
 
 class Clients:

@@ -78,7 +78,7 @@ def _local(file: Path) -> Target:
         botocore_session=core,
         region_name=stack["region"],
         aws_access_key_id="test",
-        aws_secret_access_key="test",  # noqa: S106 - the local stack takes any
+        aws_secret_access_key="test",  # noqa: S106 - the local stack takes any # nosec B106
     )
     return _target(
         session,

@@ -253,7 +253,7 @@ class MobileConnect:
         url = self.url.partition("://")[2] if client.bare_url else f"{self.url}/"
         body = {
             "access_token": token,
-            "token_type": "Bearer",
+            "token_type": "Bearer",  # a kind, no secret # nosec B105
             "expires_in": life,
             "scope": " ".join(sorted(scopes)),
             "soap_instance_url": url,

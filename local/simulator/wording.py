@@ -47,7 +47,7 @@ DOCUMENTED = (
 )
 """In the order of the reference; the magic message ids number them by it."""
 
-TOKEN_NOT_VALID = "Token id {0} is not valid."  # noqa: S105  the upstream's wording, no secret
+TOKEN_NOT_VALID = "Token id {0} is not valid."  # noqa: S105  its wording, no secret # nosec B105
 
 # Undocumented, by analogy with the start time and the sibling calls' cap.
 END_NOT_VALID = "{0} is not a valid blackout window end time."

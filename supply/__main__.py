@@ -1,0 +1,23 @@
+"""The commands `python -m supply licences|sbom`."""
+
+import argparse
+
+from supply import ROOT, licences, sbom
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m supply", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("licences", help="write docs/licences.md")
+    commands.add_parser("sbom", help="write the software bill of materials of what is shipped")
+    if parser.parse_args().command == "licences":
+        file, text = licences.FILE, licences.page()
+    else:
+        file, text = sbom.FILE, sbom.bill()
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text)
+    print(file.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()

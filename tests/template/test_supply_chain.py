@@ -1,0 +1,291 @@
+"""What comes from outside is locked, listed and allowed, and weaknesses stop `make test`."""
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import tokenize
+from collections.abc import Callable, Iterator
+from importlib.metadata import distributions, packages_distributions
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import smsrelay
+from local import build
+from supply import licences, locks, sbom
+from tests.support.template import ROOT, template
+
+INPUTS = sorted((ROOT / "requirements").glob("*.in"))
+LOCK_OF = {"audit": locks.AUDIT, "dev": locks.DEVELOPMENT, "runtime": locks.RUNTIME}
+CODE = sorted(ROOT.glob("[!.]*/**/*.py"))
+LAMBDA_RUNTIME = {"boto3", "botocore"}
+
+LOOSE_LINE = re.compile(r"(?m)^(?![\w.-]+==\S+ \\$| +--hash=sha256:[0-9a-f]{64}( \\)?$| *#|$)")
+ELSEWHERE = re.compile(r"://|(^|\s)--?(i|index-url|extra-index-url|f|find-links|trusted-host|e)\b")
+
+# A reason is words beside the codes.
+SECURITY_NOQA = re.compile(r"noqa: (?:[A-Z]+\d+, )*S\d+(?:, [A-Z]+\d+)*")
+REASON = re.compile(r"[a-z]{2,} [a-z]{2,}")
+
+PLANTED_CODE = "import subprocess\nsubprocess.run(input(), shell=True)\n"
+PLANTED_TEMPLATE = {
+    "Resources": {
+        "Role": {
+            "Type": "AWS::IAM::Role",
+            "Properties": {
+                "AssumeRolePolicyDocument": {
+                    "Statement": [
+                        {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
+                    ]
+                }
+            },
+        }
+    }
+}
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    """Runs a command in the checkout, as a shell of the user's would."""
+    inherited = {name: value for name, value in os.environ.items() if "MAKE" not in name}
+    inherited.pop("MFLAGS", None)
+
+    def command(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(  # noqa: S603 - our own commands
+            words,
+            cwd=ROOT,
+            env=inherited,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+
+    return command
+
+
+@pytest.fixture(scope="module")
+def audit_environment(run: Run) -> Path:
+    result = run("make", ".venv-audit/ready")
+    assert result.returncode == 0, result.stdout
+    return locks.AUDIT_ENVIRONMENT
+
+
+@pytest.fixture(scope="module")
+def layer() -> Path:
+    build.artefacts(lambda _: None)
+    return build.SAM_OUTPUT / "Layer/python"
+
+
+# Locked.
+
+
+def test_no_requirements_are_left_unlocked() -> None:
+    found = [*(ROOT / "requirements").glob("*.txt"), *ROOT.glob("layers/*/requirements.txt")]
+    assert sorted(found) == sorted(locks.LOCKS)
+    assert not [*ROOT.glob("functions/*/requirements.txt")], "a function is one module"
+
+
+@pytest.mark.parametrize("lock", locks.LOCKS, ids=lambda lock: lock.parent.name + "/" + lock.name)
+def test_a_lock_pins_every_file_by_its_hash_and_names_no_place(lock: Path) -> None:
+    text = lock.read_text()
+    assert LOOSE_LINE.search(text) is None
+    assert all(pin.hashes for pin in locks.pins(lock).values())
+    assert ELSEWHERE.search(re.sub("(?m) *#.*", "", text).replace("--hash", "")) is None
+
+
+@pytest.mark.parametrize("source", INPUTS, ids=lambda source: source.stem)
+def test_a_lock_holds_what_was_asked_for(source: Path) -> None:
+    lines = [line.partition("#")[0].strip() for line in source.read_text().splitlines()]
+    asked = [Requirement(line) for line in lines if line and not line.startswith("-r ")]
+    pins = locks.pins(LOCK_OF[source.stem])
+    assert asked
+    for requirement in asked:
+        assert pins[canonicalize_name(requirement.name)].version in requirement.specifier
+
+
+def test_tests_run_on_the_very_files_that_are_shipped() -> None:
+    shipped, tested = locks.pins(locks.RUNTIME), locks.pins(locks.DEVELOPMENT)
+    assert shipped.items() <= tested.items()
+    environment = locks.installed()
+    assert {name: environment[name].version for name in tested} == {
+        name: pin.version for name, pin in tested.items()
+    }
+
+
+def test_the_layer_holds_what_the_lock_says_and_nothing_else(layer: Path) -> None:
+    found = {canonicalize_name(it.name): it.version for it in distributions(path=[str(layer)])}
+    assert found == {name: pin.version for name, pin in locks.pins(locks.RUNTIME).items()}
+
+
+def test_what_is_imported_is_locked_and_what_is_asked_for_is_imported() -> None:
+    origins = packages_distributions()
+    imported = {
+        canonicalize_name(origin)
+        for folder in ("functions", "layers/smsrelay/smsrelay")
+        for path in (ROOT / folder).rglob("*.py")
+        for module in imports(path)
+        for origin in set(origins[module])
+    }
+    by_name_only = {"tzdata"}  # zoneinfo looks it up
+    assert imported <= locks.pins(locks.RUNTIME).keys() | LAMBDA_RUNTIME
+    assert imported >= set(locks.direct()) - by_name_only
+
+
+def imports(path: Path) -> set[str]:
+    """The top-level modules of others that `path` imports; stubs are only for types."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    stubs = {name for name in found if name.startswith("mypy_boto3_")}
+    return found - stubs - set(sys.stdlib_module_names) - {"smsrelay"}
+
+
+# Listed and allowed.
+
+
+@pytest.mark.parametrize("name", sorted(locks.pins(locks.RUNTIME)))
+def test_what_is_shipped_has_a_licence_that_is_allowed(name: str) -> None:
+    declared = licences.shipped()[name]
+    assert set(re.split(r"\W* (?:AND|OR|WITH) \W*", declared.strip("()"))) <= licences.ALLOWED
+
+
+def test_a_licence_is_read_from_wherever_it_stands() -> None:
+    environment = locks.installed()
+    assert {name: licences.licence(environment[name]) for name in ("anyio", "httpx", "mpmath")} == {
+        "anyio": "MIT",  # License-Expression
+        "httpx": "BSD-3-Clause",  # License; its classifier does not say which BSD
+        "mpmath": "BSD",  # the classifier; its License is no name that SPDX knows
+    }
+
+
+def test_every_licence_text_is_shipped(layer: Path) -> None:
+    for folder in layer.glob("*.dist-info"):
+        assert [it for it in folder.rglob("*") if re.match("(?i)licen[cs]e", it.name)], folder.name
+
+
+@pytest.mark.usefixtures("audit_environment")
+def test_the_page_of_licences_is_up_to_date() -> None:
+    assert licences.FILE.read_text() == licences.page(), "make licences"
+
+
+def test_the_bill_of_materials_lists_what_is_shipped(run: Run) -> None:
+    result = run("make", "sbom")
+    assert result.returncode == 0, result.stdout + result.stderr
+    text = sbom.FILE.read_text()
+    assert text == sbom.bill(), "it is the same for the same locks"
+    found = json.loads(text)
+    pins = locks.pins(locks.RUNTIME)
+    assert found["metadata"]["component"]["version"] == smsrelay.__version__
+    assert {it["name"]: it["version"] for it in found["components"]} == {
+        name: pin.version for name, pin in pins.items()
+    }
+    for component in found["components"]:
+        [source] = component["externalReferences"]
+        hashes = tuple(it["content"] for it in source["hashes"])
+        assert hashes == pins[component["name"]].hashes
+        assert component["licenses"][0]["expression"] == licences.shipped()[component["name"]]
+    graph = {it["ref"]: it["dependsOn"] for it in found["dependencies"]}
+    assert set(graph) == {"smsrelay"} | {pin.purl for pin in pins.values()}
+    assert graph["smsrelay"] == [pins[name].purl for name in locks.direct()]
+    assert pins["httpcore"].purl in graph[pins["httpx"].purl]
+
+
+def test_a_bill_that_breaks_the_schema_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sbom, "_application", dict)
+    with pytest.raises(sbom.InvalidBillError):
+        sbom.bill()
+
+
+# Looked at.
+
+
+def test_make_test_looks_at_all_code_and_templates(run: Run) -> None:
+    commands = re.split(r"&&|;|\n", run("make", "-n", "test").stdout)
+    code, tests = (command.split() for command in commands if "bin/bandit " in command)
+    [templates] = (command.split() for command in commands if "bin/checkov " in command)
+    assert {path.relative_to(ROOT).parts[0] for path in CODE} <= {*code, *tests}
+    assert {"template.yaml", str((build.RESULT / "template.json").relative_to(ROOT))} <= {
+        *templates
+    }
+
+
+def test_a_weakness_in_code_stops_the_audit(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "planted.py").write_text(PLANTED_CODE)
+    result = run("make", "audit", f"AUDITED_CODE={tmp_path}")
+    assert result.returncode != 0
+    assert "B602" in result.stdout
+
+
+def test_a_weakness_in_a_template_stops_the_audit(run: Run, tmp_path: Path) -> None:
+    planted = tmp_path / "planted.json"
+    planted.write_text(json.dumps(PLANTED_TEMPLATE))
+    result = run("make", "audit", f"AUDITED_TEMPLATES={planted}")
+    assert result.returncode != 0
+    assert "CKV_AWS_60" in result.stdout  # a role that anybody may assume
+
+
+# Suppressed, with a reason, and only what is needed.
+
+
+def comments() -> Iterator[tuple[str, int, str]]:
+    for path in CODE:
+        with path.open("rb") as source:
+            for token in tokenize.tokenize(source.readline):
+                if token.type == tokenize.COMMENT:
+                    yield str(path.relative_to(ROOT)), token.start[0], token.string
+
+
+def test_every_suppression_in_code_has_a_reason() -> None:
+    suppressions = [it for it in comments() if SECURITY_NOQA.search(it[2]) or "nosec" in it[2]]
+    assert suppressions
+    for path, line, text in suppressions:
+        assert "nosec" not in text or re.search(r"nosec B\d{3}$", text), f"{path}:{line}: which?"
+        words = re.sub(r"nosec B\d{3}", "", SECURITY_NOQA.sub("", text))
+        assert REASON.search(words.lower()), f"{path}:{line}: why?"
+
+
+def test_every_suppression_in_a_configuration_has_a_reason() -> None:
+    pyproject = (ROOT / "pyproject.toml").read_text()
+    rules = re.findall(r'(?m)^ +"[A-Z]+\d*",.*$', pyproject)
+    assert all("  # " in rule for rule in rules)
+    assert set(re.findall(r'"(B\d{3})",  # ', pyproject)) == {"B311", "B404", "B603"}
+    lines = (ROOT / ".checkov.yaml").read_text().splitlines()
+    skips = [number for number, line in enumerate(lines) if line.startswith("  - ")]
+    assert skips
+    assert all(lines[number - 1].startswith("  # ") for number in skips)
+
+
+def test_every_suppression_of_bandit_is_needed(run: Run) -> None:
+    folders = {path.relative_to(ROOT).parts[0] for path in CODE} - {"tests"}
+    config = ("-c", "pyproject.toml", "--ignore-nosec", "-q", "-f", "json")
+    result = run(str(ROOT / ".venv/bin/bandit"), *config, "-r", *sorted(folders))
+    found = {(it["filename"], it["line_number"]) for it in json.loads(result.stdout)["results"]}
+    assert found == {(path, line) for path, line, text in comments() if "nosec" in text}
+
+
+def test_every_suppression_of_checkov_is_needed(run: Run, audit_environment: Path) -> None:
+    build.artefacts(lambda _: None)
+    everything = ("--skip-check", "NONE", "-o", "json")
+    config = ("--config-file", ".checkov.yaml", *everything)
+    files = ("-f", "template.yaml", str(build.RESULT / "template.json"))
+    result = run(str(audit_environment / "bin/checkov"), *config, *files)
+    found = {it["check_id"] for it in json.loads(result.stdout)["results"]["failed_checks"]}
+    assert found == set(yaml.safe_load((ROOT / ".checkov.yaml").read_text())["skip-check"])
+
+
+def test_queues_are_encrypted_although_checkov_does_not_see_it() -> None:
+    queues = [it for it in template()["Resources"].values() if it["Type"] == "AWS::SQS::Queue"]
+    assert queues
+    assert all(queue["Properties"]["SqsManagedSseEnabled"] is True for queue in queues)
