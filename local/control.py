@@ -36,6 +36,15 @@ class SimulatorControl:
         """Order faults: `{"route", "then", "times", "delayMs"}` each."""
         self._client.post("/faults", json=list(faults)).raise_for_status()
 
+    def tokens_fetched(self) -> int:
+        """How many access tokens were handed out since the last reset."""
+        counts: dict[str, int] = self._client.get("/tokens").raise_for_status().json()
+        return counts["fetches"]
+
+    def expire_tokens(self) -> None:
+        """End every access token before its time."""
+        self._client.post("/tokens/expire").raise_for_status()
+
     def reset(self) -> None:
         """Forget all calls, and all faults that were ordered."""
         self._client.post("/reset").raise_for_status()

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mypy_boto3_cloudformation.type_defs import StackTypeDef
 
 STACK_NAME = "smsrelay-local"
+TEMPLATE_KEY = "template.json"
 DEPLOY_SECONDS = 60
 
 
@@ -28,9 +29,12 @@ def deploy(clients: Clients, artefacts: Artefacts, parameters: Mapping[str, str]
     clients.s3.create_bucket(Bucket=BUCKET)
     for key, package in artefacts.packages.items():
         clients.s3.put_object(Bucket=BUCKET, Key=key, Body=package)
+    # Within a call it may have 51,200 bytes only.
+    template = json.dumps(artefacts.template).encode()
+    clients.s3.put_object(Bucket=BUCKET, Key=TEMPLATE_KEY, Body=template)
     clients.cloudformation.create_stack(
         StackName=STACK_NAME,
-        TemplateBody=json.dumps(artefacts.template),
+        TemplateURL=f"https://s3.amazonaws.com/{BUCKET}/{TEMPLATE_KEY}",
         Capabilities=["CAPABILITY_IAM"],
         Parameters=[
             {"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()

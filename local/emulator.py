@@ -9,6 +9,7 @@ version of MiniStack makes one of them superfluous.
 
 import functools
 import io
+import json
 import os
 import tempfile
 import threading
@@ -18,9 +19,14 @@ from typing import Any
 from ministack import app  # type: ignore[import-untyped]  # ministack has no type marker
 from ministack.core import lambda_runtime  # type: ignore[import-untyped]  # same
 from ministack.services import apigateway_v1, lambda_svc  # type: ignore[import-untyped]  # same
+from ministack.services.cloudformation import provisioners  # type: ignore[import-untyped]  # same
+
+from local.waiting import wait_for
 
 LARGEST_EVENT = 6 * 1024 * 1024
 """Bytes that Lambda takes in a synchronous call; the gateway answers 413 above it."""
+LONGEST_TURN = 60.0
+"""Seconds that a call waits for one of a function's reserved executions."""
 
 
 def tell_the_api_key() -> None:
@@ -49,6 +55,43 @@ def import_gateway_responses() -> None:
         return api_id
 
     apigateway_v1._import_rest_api = with_responses
+
+
+def import_request_models() -> None:
+    """AWS takes models and validators out of the API's OpenAPI document.
+
+    It validates what has a model for its content type, and passes everything else on.
+    """
+    import_api = apigateway_v1._import_rest_api
+    check = apigateway_v1._check_request_validation
+
+    def with_models(spec: dict[str, Any], base_data: dict[str, Any] | None = None) -> str:
+        api_id: str = import_api(spec, base_data)
+        for name, schema in spec.get("components", {}).get("schemas", {}).items():
+            apigateway_v1._create_model(api_id, {"name": name, "schema": json.dumps(schema)})
+        validators = {}
+        for name, what in spec.get("x-amazon-apigateway-request-validators", {}).items():
+            _, _, body = apigateway_v1._create_request_validator(api_id, {"name": name} | what)
+            validators[name] = json.loads(body)["id"]
+        for resource in apigateway_v1._resources[api_id].values():
+            for verb, method in resource["resourceMethods"].items():
+                operation = spec["paths"][resource["path"]][verb.lower()]
+                if name := operation.get("x-amazon-apigateway-request-validator"):
+                    method["requestValidatorId"] = validators[name]
+                    method["requestModels"] = {
+                        content_type: content["schema"]["$ref"].rpartition("/")[2]
+                        for content_type, content in operation["requestBody"]["content"].items()
+                    }
+        return api_id
+
+    def checked(method: dict[str, Any], *args: Any) -> Any:  # noqa: ANN401 - passed through
+        headers: dict[str, str] = args[2]
+        given = apigateway_v1._header_ci(headers, "content-type") or "application/json"
+        has_model = given.partition(";")[0].strip() in method.get("requestModels", {})
+        return check(method, *args) if has_model else None
+
+    apigateway_v1._import_rest_api = with_models
+    apigateway_v1._check_request_validation = checked
 
 
 def refuse_large_requests() -> None:
@@ -112,10 +155,43 @@ def unpack_layers_once() -> None:
     lambda_runtime.Worker._spawn = spawn_with_shared_layers
 
 
+def reserve_concurrency() -> None:
+    """AWS keeps to ReservedConcurrentExecutions; asynchronous events wait for their turn.
+
+    MiniStack leaves it out of a template, and drops events that are one too many. Here synchronous
+    calls wait as well, which AWS would refuse.
+    """
+    handlers = provisioners._RESOURCE_HANDLERS["AWS::Lambda::Function"]
+    create = handlers["create"]
+    acquire = lambda_svc._acquire_execution_slot
+
+    def with_reservation(logical_id: str, props: dict[str, Any], stack_name: str) -> Any:  # noqa: ANN401 - passed through
+        name, attributes = create(logical_id, props, stack_name)
+        if "ReservedConcurrentExecutions" in props:
+            reserved = int(props["ReservedConcurrentExecutions"])
+            lambda_svc._functions[name]["concurrency"] = reserved
+        return name, attributes
+
+    def in_turn(func: dict[str, Any], config: dict[str, Any]) -> tuple[str | None, str | None]:
+        def attempt() -> tuple[str | None, str | None] | None:
+            slot, limit = acquire(func, config)
+            return None if limit == "function" else (slot, limit)
+
+        try:
+            return wait_for(attempt, what="its turn", seconds=LONGEST_TURN)
+        except TimeoutError:
+            return None, "function"
+
+    handlers["create"] = with_reservation
+    lambda_svc._acquire_execution_slot = in_turn
+
+
 if __name__ == "__main__":
     tell_the_api_key()
     import_gateway_responses()
+    import_request_models()
     refuse_large_requests()
     convert_concurrency()
+    reserve_concurrency()
     unpack_layers_once()
     app.main()

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -32,12 +32,22 @@ class Server:
     process: subprocess.Popen[bytes]
 
 
+@dataclass(frozen=True)
+class Client:
+    """The one client that the simulator gives tokens to, and how many seconds they are good."""
+
+    id: str
+    secret: str = field(repr=False)
+    token_seconds: int
+
+
 def launch_simulator(
-    folder: Path, data: Path, marker: str, access_token: str
+    folder: Path, data: Path, marker: str, client: Client
 ) -> subprocess.Popen[bytes]:
-    """Start the simulator of MobileConnect on a free port; it takes `access_token` for good."""
+    """Start the simulator of MobileConnect on a free port."""
     command = [sys.executable, "-m", "local.simulator", "--port", "0"]
-    command += ["--ready-file", str(_ready_file(data)), "--access-token", access_token]
+    command += ["--ready-file", str(_ready_file(data)), "--client-id", client.id]
+    command += ["--client-secret", client.secret, "--token-seconds", str(client.token_seconds)]
     return processes.start(
         command, marker=marker, log=simulator_log(folder), environment={"PYTHONUNBUFFERED": "1"}
     )

@@ -23,14 +23,21 @@ if TYPE_CHECKING:
 
 STATE = ROOT / ".local"
 STAGE = "local"
-TOKEN_LIFE_SECONDS = 10 * 365 * 24 * 3600
+TOKEN_SECONDS = 1080
+"""Life of an access token, as the upstream has it."""
+SHORT_TOKEN_SECONDS = 720
+"""Below this, tokens are looked at every minute."""
 WORKERS = "2"
 """The least there can be: each starts with the unpacking of the whole layer."""
-NOT_PUBLISHED = ("state", "api_key_id", "functions")
+NOT_PUBLISHED = ("state", "api_key_id", "functions", "credentials_secret")
 
 
 class StartError(Exception):
     """The stack did not start; the message says why, and what to do, for people."""
+
+
+class NoTokenError(Exception):
+    """The token function did not do its work."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,9 @@ class Stack:
     """The client, as the functions know it."""
     functions: dict[str, str]
     """Names of the functions by their names in the template."""
+    credentials_secret: str
+    webhook_secrets: str
+    """What the names of the webhooks' secrets begin with."""
 
     @cached_property
     def clients(self) -> Clients:
@@ -85,6 +95,7 @@ class LocalStack:
         state: Path = STATE,
         *,
         parameters: Mapping[str, str] | None = None,
+        token_seconds: int = TOKEN_SECONDS,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Prepare a stack; nothing runs yet.
@@ -92,10 +103,12 @@ class LocalStack:
         Args:
             state: the folder for its logs.
             parameters: parameters of template.yaml that are to differ from their defaults.
+            token_seconds: life of the access tokens that the simulator gives out.
             say: takes each line of progress.
         """
         self._state = state
         self._parameters = dict(parameters or {})
+        self._client = servers.Client("local-stack", secrets.token_hex(24), token_seconds)
         self._say = say
         self._marker = processes.new_marker()
         self._data = Path(tempfile.gettempdir()) / f"smsrelay-{self._marker}"
@@ -154,8 +167,7 @@ class LocalStack:
 
         began = time.monotonic()
         self._say("starting the MobileConnect simulator and MiniStack …")
-        access_token = secrets.token_hex(24)
-        simulator = servers.launch_simulator(self._state, self._data, self._marker, access_token)
+        simulator = servers.launch_simulator(self._state, self._data, self._marker, self._client)
         self._children.append(simulator)
         emulator = servers.start_emulator(self._state, self._data, self._marker)
         self._children.append(emulator.process)
@@ -171,24 +183,19 @@ class LocalStack:
             {
                 "Stage": STAGE,
                 "Architecture": build.architecture(),
-                "RestBaseUrl": simulator_url,
+                "UpstreamHosts": "http://127.0.0.1",
+                "IamAccess": "on",
+                "Webhooks": "on",
                 "MaxConcurrentWorkers": WORKERS,
+                "TokenSchedule": self._token_schedule(),
                 **self._parameters,
             },
-        )
-        clients.secretsmanager.put_secret_value(
-            SecretId=outputs["TokenSecretArn"],
-            SecretString=json.dumps(
-                {
-                    "access_token": access_token,
-                    "expires_at": int(time.time()) + TOKEN_LIFE_SECONDS,
-                    "rest_instance_url": simulator_url,
-                }
-            ),
         )
         key = clients.apigateway.get_api_key(apiKey=outputs["ApiKeyId"], includeValue=True)
         functions = deployment.function_names(clients)
         self._say(f"deployed in {time.monotonic() - began:.1f} s")
+        if credentials_secret := outputs.get("CredentialsSecretArn"):
+            self._fetch_token(clients, credentials_secret, simulator_url, functions)
         return Stack(
             api_url=f"{emulator.url}/_aws/execute-api/{outputs['RestApiId']}/{STAGE}",
             api_key=key["value"],
@@ -205,7 +212,32 @@ class LocalStack:
             state=self._state,
             api_key_id=key["id"],
             functions=functions,
+            credentials_secret=credentials_secret or "",
+            webhook_secrets=outputs["WebhookSecrets"],
         )
+
+    def _token_schedule(self) -> str:
+        short = self._client.token_seconds < SHORT_TOKEN_SECONDS
+        return "rate(1 minute)" if short else "rate(5 minutes)"
+
+    def _fetch_token(
+        self, clients: Clients, secret: str, simulator_url: str, functions: Mapping[str, str]
+    ) -> None:
+        """Do what a deployment asks of people, and what its schedule would do minutes later."""
+        began = time.monotonic()
+        credentials = {
+            "client_id": self._client.id,
+            "client_secret": self._client.secret,
+            "auth_base_url": simulator_url,
+        }
+        clients.secretsmanager.put_secret_value(
+            SecretId=secret, SecretString=json.dumps(credentials)
+        )
+        answer = clients.lambda_.invoke(FunctionName=functions["TokenFunction"], Payload="{}")
+        result = json.load(answer["Payload"])
+        if result.get("did") != "renewed":
+            raise NoTokenError(f"the token function fetched no access token: {result}")
+        self._say(f"fetched an access token in {time.monotonic() - began:.1f} s")
 
     def _take_signal(self) -> None:
         """Let SIGTERM unwind the program like Ctrl-C does, where nothing else is set for it."""

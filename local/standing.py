@@ -8,15 +8,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from local import processes
-from local.stack import STATE, LocalStack
+from local.stack import STATE, TOKEN_SECONDS, LocalStack
 
 FILE = STATE / "stack.json"
 
 Published = dict[str, Any]
 
 
-def up() -> None:
+def up(token_seconds: int = TOKEN_SECONDS) -> None:
     """Start the stack if it is not running, and say where it is.
+
+    Args:
+        token_seconds: life of the access tokens that the simulator gives out.
 
     Raises:
         StartError: it did not start.
@@ -27,7 +30,7 @@ def up() -> None:
             print("The local stack is already running.")
         else:
             _clear(published)
-            published = _start()
+            published = _start(token_seconds)
             print("The local stack is running; `make down` stops it.")
     print(_addresses(published))
 
@@ -54,8 +57,8 @@ def status() -> bool:
     return True
 
 
-def _start() -> Published:
-    stack = LocalStack(STATE, say=print)
+def _start(token_seconds: int) -> Published:
+    stack = LocalStack(STATE, token_seconds=token_seconds, say=print)
     published = stack.start().published()
     try:
         _write(published)

@@ -6,16 +6,19 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
+from smsrelay.adapters.logs import described
 from smsrelay.errors import RelayError
-from smsrelay_cli import letters, sends, stats
+from smsrelay_cli import clients, letters, sends, stats
 from smsrelay_cli.refusal import ABORTED, REFUSED, CommandError
 from smsrelay_cli.target import STACK_VARIABLE, target_of
 from smsrelay_cli.terminal import print_notice
 
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 LARGEST_LIMIT = 1_000
+_CARRYING = {"PutItem", "SendMessage", "SendMessageBatch"}
+"""Operations that carry a message: what AWS says of them may repeat it."""
 EXIT_CODES = "exit codes: 0 done, 1 refused or not found, 2 wrong usage, 3 aborted by you"
 
 
@@ -36,14 +39,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print_notice("\nsmsrelay: interrupted")
         return ABORTED
+    except Exception as error:  # noqa: BLE001 - Python would show what it says
+        print_notice("smsrelay: it failed in an unforeseen way:")
+        for line in described(error):
+            print_notice(line)
+        return REFUSED
     return code
 
 
 def _in_one_line(error: Exception) -> str:
-    """What went wrong, with AWS's own words if they are the cause."""
+    """What went wrong, with AWS's own words if they are the cause and can't hold a message."""
     cause = error.__cause__ if isinstance(error, RelayError) else None
-    said = " ".join(str(cause or error).split())
+    said = " ".join(_said(cause or error).split())
     return f"{error}: {said}" if cause else said
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, ParamValidationError) or (
+        isinstance(error, ClientError) and error.operation_name in _CARRYING
+    ):
+        return next(described(error))
+    return str(error)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_reading(command)
     _add_deciding(command)
+    _add_clients(command("client", "say who may post, and how much"), shared)
     return parser
 
 
@@ -142,6 +159,36 @@ def _add_deciding(command: _AddCommand) -> None:
     redrive.add_argument("--dry-run", action="store_true", help="only say what would be done")
     redrive.add_argument("--yes", action="store_true", help="don't ask")
     redrive.set_defaults(run=letters.redrive)
+
+
+def _add_clients(parser: argparse.ArgumentParser, shared: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="client_command", required=True, metavar="COMMAND")
+
+    def command(
+        name: str, what: str, run: Callable[..., int], *arguments: str
+    ) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=what, description=what, parents=[shared])
+        for argument in arguments:
+            added.add_argument(argument, metavar=argument.upper())
+        added.set_defaults(run=run)
+        return added
+
+    def shows(added: argparse.ArgumentParser) -> None:
+        added.add_argument("--show", action="store_true", help="print what must stay secret")
+
+    command("list", "list the clients with API keys, and their limits", clients.list_clients)
+    added = command("add", "give a client an API key and limits", clients.add, "client")
+    added.add_argument("--rate", type=_number, default=20, metavar="N", help="a second (20)")
+    added.add_argument("--burst", type=_number, default=40, metavar="N", help="at once (40)")
+    added.add_argument("--quota", type=_number, default=100_000, metavar="N", help="a day (100000)")
+    shows(added)
+    shows(command("rotate", "give a client one more API key", clients.rotate, "client"))
+    dropped = command("drop", "delete an API key of a client", clients.drop, "client", "key_id")
+    dropped.add_argument("--yes", action="store_true", help="don't ask")
+    what = "name the client of an IAM role or user (ARN), or of an API key (id)"
+    command("allow", what, clients.allow, "client", "credential")
+    what = "give a client a new webhook secret; the one before it still counts"
+    shows(command("webhook", what, clients.webhook, "client"))
 
 
 def _number(text: str) -> int:

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,18 @@ class Target:
     sqs: "SQSClient"
     queue_url: str
     dead_letter_queue_url: str
+    table: str = ""
+    api_id: str = ""
+    stage: str = ""
+    webhook_secrets: str = ""
+    """What the names of the webhooks' secrets begin with; empty: it takes none."""
+    session: boto3.Session = field(default_factory=boto3.Session)
+    endpoint_url: str | None = None
+
+    def client(self, service: str) -> Any:
+        """A client of another service of AWS's, for the commands that need it."""
+        factory: Any = self.session.client  # its types want the service's name as a literal
+        return factory(service, config=_AWS, endpoint_url=self.endpoint_url)
 
 
 def target_of(options: Any, environment: Mapping[str, str] = os.environ) -> Target:
@@ -80,11 +92,17 @@ def _local(file: Path) -> Target:
         aws_access_key_id="test",
         aws_secret_access_key="test",  # noqa: S106 - the local stack takes any # nosec B106
     )
+    *_, api_id, stage = stack["api_url"].split("/")
     return _target(
         session,
-        stack["table"],
-        stack["queue_url"],
-        stack["dead_letter_queue_url"],
+        {
+            "TableName": stack["table"],
+            "QueueUrl": stack["queue_url"],
+            "DeadLetterQueueUrl": stack["dead_letter_queue_url"],
+            "RestApiId": api_id,
+            "StageName": stage,
+            "WebhookSecrets": stack.get("webhook_secrets", ""),
+        },
         LOCAL_RETENTION_DAYS,
         stack["aws_endpoint_url"],
     )
@@ -106,29 +124,27 @@ def _deployed(name: str, session: boto3.Session) -> Target:
     if missing or "RetentionDays" not in parameters:
         what = f"the output {missing[0]}" if missing else "the parameter RetentionDays"
         raise CommandError(f"the stack {name} is no smsrelay: it lacks {what}")
-    return _target(
-        session,
-        outputs["TableName"],
-        outputs["QueueUrl"],
-        outputs["DeadLetterQueueUrl"],
-        int(parameters["RetentionDays"]),
-    )
+    return _target(session, outputs, int(parameters["RetentionDays"]))
 
 
-def _target(  # noqa: PLR0913, PLR0917 - the addresses of one relay
+def _target(
     session: boto3.Session,
-    table: str,
-    queue_url: str,
-    dead_letter_queue_url: str,
+    outputs: Mapping[str, str],
     retention_days: int,
     endpoint_url: str | None = None,
 ) -> Target:
     sqs = session.client("sqs", config=_AWS, endpoint_url=endpoint_url)
     dynamodb = session.client("dynamodb", config=_AWS, endpoint_url=endpoint_url)
     return Target(
-        ledger=DynamoDbLedger(dynamodb, table, retention_days),
-        queue=SqsRetryQueue(sqs, queue_url),
+        ledger=DynamoDbLedger(dynamodb, outputs["TableName"], retention_days),
+        queue=SqsRetryQueue(sqs, outputs["QueueUrl"]),
         sqs=sqs,
-        queue_url=queue_url,
-        dead_letter_queue_url=dead_letter_queue_url,
+        queue_url=outputs["QueueUrl"],
+        dead_letter_queue_url=outputs["DeadLetterQueueUrl"],
+        table=outputs["TableName"],
+        api_id=outputs.get("RestApiId", ""),
+        stage=outputs.get("StageName", ""),
+        webhook_secrets=outputs.get("WebhookSecrets", ""),
+        session=session,
+        endpoint_url=endpoint_url,
     )

@@ -1,24 +1,38 @@
 """HTTP in: an adapter between API Gateway's events and the relay."""
 
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
+from aws_lambda_powertools.utilities.data_classes.common import APIGatewayEventIdentity
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic_core import to_json
 
 from smsrelay import answers, bootstrap
 from smsrelay.answers import Answer
-from smsrelay.errors import NotFoundError
+from smsrelay.errors import NotFoundError, NothingStoredError, RelayError, UnforeseenError
 from smsrelay.http_api import Post
 
-app = APIGatewayRestResolver()
+# /iam has the same routes, for who signs with an IAM principal's keys.
+# POWERTOOLS_DEV would have it print every event, and answer with tracebacks.
+app = APIGatewayRestResolver(debug=False, strip_prefixes=["/iam"])
+
+# The page has its style inside, and needs nothing else.
+_DOCUMENTATION = {
+    "Cache-Control": "public, max-age=300",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:",
+    "X-Content-Type-Options": "nosniff",
+}
 
 
 @app.post("/messages")
 def post_message() -> Response[str]:
-    post = Post(_headers(), _body(), _client())
-    return _response(bootstrap.parts().http_api.post_message(post, _seconds_left))
+    parts, client = bootstrap.parts(), _client()
+    if _identity().user_arn:  # a usage plan has counted everybody else
+        parts.callers.admit(client)
+    post = Post(_headers(), _body(), client)
+    return _response(parts.http_api.post_message(post, _seconds_left))
 
 
 @app.get("/messages/<message_id>")
@@ -31,9 +45,33 @@ def get_token(token_id: str) -> Response[str]:
     return _response(bootstrap.parts().http_api.get_token(unquote(token_id), _client()))
 
 
+@app.get("/openapi.json")
+def get_document() -> Response[str]:
+    return _file("openapi.json", "application/json")
+
+
+@app.get("/docs")
+def get_docs() -> Response[str]:
+    return _file("docs.html", "text/html; charset=utf-8")
+
+
 @app.not_found
 def not_found(_: Exception) -> Response[str]:
     return _response(answers.of_error(NotFoundError()))
+
+
+@app.exception_handler(RelayError)  # type: ignore[untyped-decorator] # powertools's has no types
+def refused(error: RelayError) -> Response[str]:
+    """The caller is over its limit, or nobody can say who it is."""
+    asks = app.current_event.http_method == "GET"
+    unread = asks and isinstance(error, NothingStoredError)
+    return _response(answers.not_read() if unread else answers.of_error(error))
+
+
+@app.exception_handler(Exception)  # type: ignore[untyped-decorator] # Powertools has no types here
+def failed(_: Exception) -> Response[str]:
+    bootstrap.parts().logger.exception("request failed in an unforeseen way")
+    return _response(answers.of_error(UnforeseenError()))
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
@@ -58,9 +96,13 @@ def _body() -> str | None:
 
 
 def _client() -> str:
-    """The caller: its API key's id; without keys (sam local) the default client."""
-    key_id = app.current_event.request_context.identity.api_key_id
-    return key_id or bootstrap.parts().settings.default_client
+    """The caller, by its API key or its IAM principal."""
+    identity = _identity()
+    return bootstrap.parts().callers.client_of(identity.api_key_id, identity.user_arn)
+
+
+def _identity() -> APIGatewayEventIdentity:
+    return app.current_event.request_context.identity
 
 
 def _seconds_left() -> float:
@@ -74,3 +116,9 @@ def _response(answer: Answer) -> Response[str]:
         headers=dict(answer.headers),
         body=to_json(answer.body).decode(),
     )
+
+
+def _file(name: str, content_type: str) -> Response[str]:
+    """What `make openapi` has written beside this module: read only when asked for."""
+    body = Path(__file__).with_name(name).read_text(encoding="utf-8")
+    return Response(200, content_type, body, headers=dict(_DOCUMENTATION))

@@ -4,7 +4,7 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from smsrelay import bootstrap
+from smsrelay import bootstrap, unforeseen
 
 
 def handler(_event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
@@ -12,6 +12,7 @@ def handler(_event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     parts = bootstrap.parts()
     parts.logger.append_keys(request_id=context.aws_request_id)
     try:
-        return parts.sweeper.sweep(lambda: context.get_remaining_time_in_millis() / 1000)
+        with unforeseen.reported():
+            return parts.sweeper.sweep(lambda: context.get_remaining_time_in_millis() / 1000)
     finally:
         parts.counter.flush()

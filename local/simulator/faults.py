@@ -20,7 +20,7 @@ _RANGES: Final = {
 
 class Route(StrEnum):
     SEND = "send"
-    TOKEN = "token"  # noqa: S105  a route's name, no secret
+    TOKEN = "token"  # noqa: S105  a route's name, no secret # nosec B105
     DELIVERIES = "deliveries"
 
 
@@ -39,7 +39,7 @@ class Then(StrEnum):
     HANG_BEFORE_READ = "hang-before-read"
     RESET_AFTER_ACCEPT = "reset-after-accept"
     HANG_AFTER_ACCEPT = "hang-after-accept"
-    NO_TOKEN = "202-no-token"  # noqa: S105  a fault's name, no secret
+    NO_TOKEN = "202-no-token"  # noqa: S105  a fault's name, no secret # nosec B105
     TRAILING_COMMA = "202-trailing-comma"
     EMPTY = "202-empty"
     OK = "ok"
@@ -186,7 +186,7 @@ def refusal(fault: Fault) -> Reply:
     if fault.then is Then.UNAUTHORIZED and fault.route is Route.TOKEN:
         reply = answers.oauth_error(401, "invalid_client", "Invalid client credentials.")
     else:
-        reply = _REFUSALS[fault.then](_retry_after(fault))
+        reply = _REFUSALS[fault.then](fault)
     return replace(reply, delay_ms=fault.delay_ms)
 
 
@@ -199,19 +199,20 @@ def _retry_after(fault: Fault) -> int:
     return DEFAULT_RETRY_AFTER if fault.retry_after is None else fault.retry_after
 
 
-_REFUSALS: Mapping[Then, Callable[[int], Reply]] = {
+_REFUSALS: Mapping[Then, Callable[[Fault], Reply]] = {
     Then.UNAUTHORIZED: lambda _: answers.NOT_AUTHORIZED,
     Then.FORBIDDEN: lambda _: answers.MISSING_SCOPE,
     Then.NOT_FOUND: lambda _: answers.NOT_FOUND,
-    Then.RATE_LIMITED: answers.rate_limited,
-    Then.BLOCKED: lambda _: answers.platform_error(
-        429, "Your requests are temporarily blocked.", 50200
+    Then.RATE_LIMITED: lambda fault: answers.rate_limited(_retry_after(fault)),
+    # As documented it does not say for how long; a test may let it.
+    Then.BLOCKED: lambda fault: answers.platform_error(
+        429, "Your requests are temporarily blocked.", 50200, fault.retry_after
     ),
     Then.SERVER_ERROR: lambda _: answers.platform_error(500, "Internal Server Error"),
     Then.BAD_GATEWAY_HTML: lambda _: answers.gateway_page(502, "Bad Gateway"),
     Then.BAD_GATEWAY_EMPTY: lambda _: Reply(502),
-    Then.UNAVAILABLE: lambda seconds: answers.platform_error(
-        503, "Service Unavailable", 50300, seconds
+    Then.UNAVAILABLE: lambda fault: answers.platform_error(
+        503, "Service Unavailable", 50300, _retry_after(fault)
     ),
     Then.GATEWAY_TIMEOUT_HTML: lambda _: answers.gateway_page(504, "Gateway Timeout"),
     Then.RESET_BEFORE_READ: lambda _: Reply(manner=Manner.RESET),

@@ -15,6 +15,7 @@ from smsrelay.adapters.dynamodb import DynamoDbLedger
 from smsrelay.send import Send
 from smsrelay_cli import letters, target
 from smsrelay_cli.main import main
+from tests.support import permissions
 from tests.support.environment import REGION, Environment
 
 MESSAGE: dict[str, Any] = {
@@ -70,7 +71,7 @@ class Operator:
         self._patch.setattr(sys, "stdin", Terminal(answer, before))
         # Not pytest's capture: loggers of the functions must not get hold of it.
         out, err = io.StringIO(), io.StringIO()
-        with redirect_stdout(out), redirect_stderr(err):
+        with redirect_stdout(out), redirect_stderr(err), permissions.calls_of("operator"):
             code = main(arguments)
         ended = Ended(code, out.getvalue(), err.getvalue())
         for secret in SECRETS:

@@ -27,6 +27,7 @@ PUBLISHED = {
     "simulator_url",
     "aws_endpoint_url",
     "region",
+    "webhook_secrets",
 }
 FOR_DOWN = {"marker", "pids", "data"}
 
@@ -79,12 +80,48 @@ def test_gateway_tells_that_a_route_does_not_exist(api: httpx.Client) -> None:
 def test_gateway_refuses_what_no_function_can_take(api: httpx.Client) -> None:
     answer = api.post(
         "/messages",
-        content=b" " * (6 * 1024 * 1024 + 1),
+        content=b"{" + b" " * 6 * 1024 * 1024 + b"}",
         headers={"Content-Type": "application/json"},
     )
 
     assert answer.status_code == 413
     assert answer.json()["code"] == "too-large"
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'"text"', b"{"])
+def test_gateway_refuses_what_is_no_json_object(api: httpx.Client, content: bytes) -> None:
+    answer = api.post("/messages", content=content, headers={"Content-Type": "application/json"})
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "not-json")
+    assert answer.json()["detail"] == "The body is no JSON object. Nothing was sent."
+
+
+def test_gateway_leaves_other_content_types_to_the_relay(api: httpx.Client) -> None:
+    answer = api.post("/messages", content=b"[]", headers={"Content-Type": "text/plain"})
+
+    assert (answer.status_code, answer.json()["code"]) == (415, "wrong-content-type")
+
+
+def test_all_options_for_security_can_be_deployed(tmp_path: Path) -> None:
+    options = {
+        "CustomerManagedKey": "on",
+        "AccessLog": "on",
+        "AllowedSourceRanges": "127.0.0.0/8,192.0.2.0/24",
+    }
+    with LocalStack(tmp_path, parameters=options) as other:
+        answer = httpx.post(
+            f"{other.api_url}/messages",
+            json=MESSAGE,
+            headers={"x-api-key": other.api_key},
+            trust_env=False,
+            timeout=60,
+        )
+        queue = other.clients.sqs.get_queue_attributes(
+            QueueUrl=other.queue_url, AttributeNames=["KmsMasterKeyId"]
+        )["Attributes"]
+
+    assert answer.status_code == 202
+    assert ":key/" in queue["KmsMasterKeyId"]
 
 
 def test_stacks_run_side_by_side_and_end_alone(
@@ -100,8 +137,8 @@ def test_stacks_run_side_by_side_and_end_alone(
                 "/messages", json=MESSAGE, headers={"x-api-key": other.api_key}
             )
             reached = len(their_upstream.sent())
-        # Two servers, and the process of the function that answered.
-        assert len(processes.running(other.marker)) > len(other.pids)
+        # Two servers, and the processes of the functions: the token's, and the one that answered.
+        assert len(processes.running(other.marker)) > len(other.pids) + 1
 
     assert with_our_key.status_code == 403
     assert with_their_key.status_code == 202
@@ -134,7 +171,7 @@ def test_stack_ends_with_sigterm(tmp_path: Path) -> None:
         user.send_signal(signal.SIGTERM)
         user.wait(timeout=20)
 
-    assert len(running) == 2
+    assert len(running) == 3, "two servers, and the token function"
     assert processes.running(marker) == []
 
 
@@ -203,14 +240,14 @@ def test_standing_stack_is_found_again(tmp_path: Path) -> None:
         assert set(published) == PUBLISHED | FOR_DOWN
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert published["api_key"] in up
-        assert len(processes.running(published["marker"])) == 2
+        assert len(processes.running(published["marker"])) == 3, "servers, and the token function"
 
         assert "already running" in command("up", tmp_path)
         assert file.read_text() == content
     finally:
         down = command("down", tmp_path)
 
-    assert down == "The local stack is stopped (2 processes ended).\n"
+    assert down == "The local stack is stopped (3 processes ended).\n"
     assert processes.running(published["marker"]) == []
     assert not file.exists()
     assert command("down", tmp_path) == "The local stack is not running.\n"

@@ -390,7 +390,24 @@ def test_nothing_stored_is_nothing_sent(relay: Environment, simulator: Simulator
     assert_problem(answer, 503, "not-stored")
     assert answer.headers["Retry-After"] == "5"
     assert simulator.calls() == []
-    assert_problem(relay.get("/messages/x"), 503, "not-stored")
+
+
+@pytest.mark.parametrize("path", ["/messages/01ARZ3NDEKTSV4RRFFQ69G5FAV", "/tokens/none"])
+def test_who_asks_while_the_ledger_is_away_is_not_told_of_sending(
+    relay: Environment, path: str
+) -> None:
+    relay.client("dynamodb").delete_table(TableName=relay.table)
+    answer = relay.get(path)
+    assert_problem(answer, 503, "not-read")
+    assert answer.headers["Retry-After"] == "5"
+
+
+@pytest.mark.parametrize("path", [f"/messages/{'x' * 3_000}", f"/tokens/{'x' * 3_000}"])
+def test_what_is_longer_than_any_key_is_not_looked_up(relay: Environment, path: str) -> None:
+    """DynamoDB refuses to look for a key of more than 2,048 bytes: that is no failure."""
+    relay.get("/messages/any")  # from now on it is known whose the key is
+    relay.client("dynamodb").delete_table(TableName=relay.table)
+    assert_problem(relay.get(path), 404, "not-found")
 
 
 def test_what_cannot_be_queued_is_stored_and_handed_over_later(

@@ -85,7 +85,15 @@ def claim(ledger: DynamoDbLedger, owner: str = "me", now: float = NOW) -> Any:
     return ledger.claim(SendKey("01K", 1), owner=owner, now=now, lease_until=now + 60)
 
 
-@pytest.mark.parametrize("sends", [[send()], [send(n) for n in range(1, 101)]], ids=["1", "100"])
+@pytest.mark.parametrize(
+    "sends",
+    [
+        [send()],
+        [send(n) for n in range(1, 101)],
+        [send(attempts=3, attempts_before=2, resent_at=NOW + 1, in_doubt=True)],
+    ],
+    ids=["1", "100", "resent"],
+)
 def test_what_is_stored_is_read(ledger: DynamoDbLedger, sends: Sequence[Send]) -> None:
     assert ledger.create(sends) == (True, sends)
     assert ledger.read("01K") == list(sends)

@@ -1,16 +1,20 @@
-"""The access token: what the secret may hold, how long it is kept, what a 401 does."""
+"""The access token: what the secret may hold, how long it is kept, when a new one is asked for."""
 
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 from local.simulator import Simulator
-from smsrelay.adapters.secretsmanager import SecretTokenSource, base_url_of, token_of
+from smsrelay.adapters.lambda_function import LambdaTokenRenewal
+from smsrelay.adapters.secretsmanager import SecretTokenSource, token_of
 from smsrelay.errors import TokenUnavailableError
+from smsrelay.freshness import Need, fingerprint
+from smsrelay.hosts import AllowedHosts
 from smsrelay.ports import Credentials
 from tests.support.environment import ACCESS_TOKEN, Environment, running
 
@@ -23,6 +27,7 @@ class FakeSecrets:
 
     def __init__(self, value: str | None) -> None:
         self.value = value
+        self.stored_at = NOW
         self.reads = 0
 
     def get_secret_value(self, SecretId: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
@@ -30,7 +35,10 @@ class FakeSecrets:
         self.reads += 1
         if self.value is None:
             raise ClientError({"Error": {"Code": "ResourceNotFoundException"}}, "GetSecretValue")
-        return {"SecretString": self.value}
+        return {
+            "SecretString": self.value,
+            "CreatedDate": datetime.fromtimestamp(self.stored_at, UTC),
+        }
 
 
 class FakeClock:
@@ -41,12 +49,32 @@ class FakeClock:
         return self.now
 
 
+class FakeRenewal:
+    """A token function that is asked, and does nothing."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+
+    def ask(self, need: Need, token: str) -> None:
+        self.asked.append((need.value, token))
+
+
+HOSTS = AllowedHosts.parse("x.example, http://127.0.0.1")
+
+
+def source_and_renewal(
+    value: str | None, base_url: str = ""
+) -> tuple[SecretTokenSource, FakeSecrets, FakeClock, FakeRenewal]:
+    secrets, clock, renewal = FakeSecrets(value), FakeClock(), FakeRenewal()
+    client: Any = secrets
+    tokens = SecretTokenSource(client, "arn", base_url, HOSTS, renewal, clock)
+    return tokens, secrets, clock, renewal
+
+
 def source(
     value: str | None, base_url: str = ""
 ) -> tuple[SecretTokenSource, FakeSecrets, FakeClock]:
-    secrets, clock = FakeSecrets(value), FakeClock()
-    client: Any = secrets
-    return SecretTokenSource(client, "arn", base_url, clock), secrets, clock
+    return source_and_renewal(value, base_url)[:3]
 
 
 def secret(**fields: object) -> str:
@@ -60,6 +88,9 @@ def secret(**fields: object) -> str:
         (secret(expires_at=NOW), "t", NOW, "https://x.example/"),
         (secret(expires_at=str(NOW)), "t", NOW, "https://x.example/"),
         (secret(expires_at="2026-09-21T14:13:20+00:00"), "t", NOW, "https://x.example/"),
+        ('{"access_token": "t", "expires_at": NaN}', "t", None, ""),
+        (secret(expires_at="1e999"), "t", None, "https://x.example/"),
+        (secret(expires_at=10**400), "t", None, "https://x.example/"),
         (secret(expires_at="soon"), "t", None, "https://x.example/"),
         (secret(expires_at=True), "t", None, "https://x.example/"),
         (secret(rest_instance_url=None), "t", None, ""),
@@ -81,19 +112,6 @@ def test_what_is_no_token(value: str) -> None:
     with pytest.raises(TokenUnavailableError) as caught:
         token_of(value)
     assert "two words" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("given", "url"),
-    [
-        ("https://x.rest.marketingcloudapis.com/", "https://x.rest.marketingcloudapis.com"),
-        ("https://x.rest.marketingcloudapis.com", "https://x.rest.marketingcloudapis.com"),
-        ("x.rest.marketingcloudapis.com/", "https://x.rest.marketingcloudapis.com"),
-        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
-    ],
-)
-def test_base_urls_with_and_without_scheme_and_slash(given: str, url: str) -> None:
-    assert base_url_of(given) == url
 
 
 def test_a_token_is_kept_until_shortly_before_it_expires() -> None:
@@ -160,6 +178,130 @@ def test_a_batch_waits_for_a_failing_secret_once() -> None:
 def test_a_secret_that_cannot_be_read(ask: Callable[[SecretTokenSource], Credentials]) -> None:
     with pytest.raises(TokenUnavailableError):
         ask(source(None)[0])
+
+
+def test_a_url_that_may_not_be_called_is_not_called(
+    relay: Environment, simulator: Simulator
+) -> None:
+    foreign = {"access_token": ACCESS_TOKEN, "rest_instance_url": "https://evil.example"}
+    relay.put_secret(json.dumps(foreign))
+    answer = relay.post(MESSAGE)
+    assert (answer.status, answer.body["sends"][0]["reason"]) == (202, "no-token")
+    assert simulator.calls() == []
+
+
+def test_a_good_token_is_not_asked_for() -> None:
+    tokens, _, clock, renewal = source_and_renewal(secret(expires_at=NOW + 1_080))
+    for clock.now in (NOW, NOW + 1_019):
+        tokens.current()
+    assert renewal.asked == []
+
+
+def test_near_its_end_the_next_token_is_asked_for_once() -> None:
+    tokens, secrets, clock, renewal = source_and_renewal(secret(expires_at=NOW + 1_080))
+    for clock.now in range(int(NOW) + 1_020, int(NOW) + 1_100):
+        assert tokens.current().access_token == "t"
+    assert renewal.asked == [("expiring", fingerprint("t"))]
+    assert secrets.reads == 80 / 5
+    clock.now = NOW + 1_020 + 300
+    tokens.current()
+    assert len(renewal.asked) == 2, "the first time may have been lost"
+
+
+def test_of_a_short_lived_token_the_margin_is_a_part() -> None:
+    tokens, secrets, clock, renewal = source_and_renewal(secret(expires_at=NOW + 60))
+    for clock.now in (NOW, NOW + 44):
+        tokens.current()
+    assert (secrets.reads, renewal.asked) == (1, [])
+    clock.now = NOW + 45
+    tokens.current()
+    assert (secrets.reads, renewal.asked) == (2, [("expiring", fingerprint("t"))])
+
+
+def test_a_refused_token_is_reported_once_and_another_one_too() -> None:
+    tokens, secrets, clock, renewal = source_and_renewal(secret(expires_at=NOW + 1_080))
+    old = tokens.current()
+    with ThreadPoolExecutor(10) as pool:
+        assert set(pool.map(lambda _: tokens.renewed(old), range(10))) == {old}
+    assert renewal.asked == [("refused", fingerprint("t"))]
+    clock.now += 299
+    tokens.renewed(old)
+    assert len(renewal.asked) == 1
+    clock.now += 1
+    tokens.renewed(old)
+    assert len(renewal.asked) == 2
+    secrets.value = secret(access_token="new", expires_at=NOW + 2_000)
+    new = tokens.renewed(old)
+    assert len(renewal.asked) == 2, "the store has another one: nothing is missing"
+    tokens.renewed(new)
+    assert renewal.asked[2:] == [("refused", fingerprint("new"))]
+
+
+@pytest.mark.parametrize("value", [None, "{}", "two words"])
+def test_without_a_token_one_is_asked_for_once(value: str | None) -> None:
+    tokens, _, clock, renewal = source_and_renewal(value)
+    for _ in range(20):
+        with pytest.raises(TokenUnavailableError):
+            tokens.current()
+        clock.now += 1
+    assert renewal.asked == [("missing", "")]
+
+
+def test_a_store_that_is_away_is_no_reason_to_ask() -> None:
+    tokens, secrets, _, renewal = source_and_renewal(secret())
+
+    def deny(**_: str) -> None:
+        raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "GetSecretValue")
+
+    setattr(secrets, "get_secret_value", deny)  # noqa: B010 - mypy forbids the assignment
+    with pytest.raises(TokenUnavailableError):
+        tokens.current()
+    assert renewal.asked == []
+
+
+class FakeLambda:
+    """Lambda, as far as it is invoked."""
+
+    def __init__(self, error: str | None = None) -> None:
+        self.invoked: list[dict[str, str]] = []
+        self.error = error
+
+    def invoke(self, **call: str) -> None:
+        self.invoked.append(call)
+        if self.error:
+            raise ClientError({"Error": {"Code": self.error}}, "Invoke")
+
+
+def ask(function: str, client: Any) -> int:
+    """Ask once; how many clients were made for it."""
+    made = 0
+
+    def make() -> Any:
+        nonlocal made
+        made += 1
+        return client
+
+    renewal = LambdaTokenRenewal(make, function)
+    renewal.ask(Need.REFUSED, "ab12")
+    return made
+
+
+def test_the_token_function_is_asked_and_not_waited_for() -> None:
+    client = FakeLambda()
+    ask("token-function", client)
+    [call] = client.invoked
+    assert (call["FunctionName"], call["InvocationType"]) == ("token-function", "Event")
+    assert json.loads(call["Payload"]) == {"need": "refused", "token": "ab12"}
+
+
+def test_a_token_function_that_cannot_be_asked_stops_nobody() -> None:
+    client = FakeLambda("TooManyRequestsException")
+    ask("token-function", client)
+    assert len(client.invoked) == 1
+
+
+def test_without_a_token_function_nobody_is_asked() -> None:
+    assert ask("", FakeLambda()) == 0
 
 
 def test_a_renewed_token_is_found_and_used_after_a_401(

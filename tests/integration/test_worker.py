@@ -258,6 +258,21 @@ def test_a_process_that_died_while_sending_leaves_it_unknown(
     assert replayed.status == (202 if choice == "resend" else 504)
 
 
+@pytest.mark.parametrize("refusal", ["403", "404"])
+def test_a_refusal_does_not_undo_what_may_have_gone_out_before(
+    relay: Environment, simulator: Simulator, refusal: str
+) -> None:
+    simulator.fail("send", "reset-after-accept")
+    simulator.fail("send", refusal)
+    sqs_id = relay.enqueue(MESSAGE | {"onUnknown": "resend"}, OURS)
+    assert relay.work() == [sqs_id]
+    relay.make_due()
+    assert relay.work() == []
+    assert len(simulator.sent()) == 1
+    [item] = relay.items()
+    assert (item["status"], "body" in item) == ({"S": "unknown"}, True)
+
+
 def test_a_redelivered_message_is_not_sent_again(relay: Environment, simulator: Simulator) -> None:
     relay.enqueue(MESSAGE, OURS)
     assert relay.work() == []

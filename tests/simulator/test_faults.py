@@ -70,6 +70,16 @@ def test_refusing_faults_have_the_platform_shape(
     assert client.post(SEND_PATH, json=BODY).status_code == 202
 
 
+def test_a_block_says_for_how_long_if_that_is_ordered(
+    simulator: Simulator, client: httpx.Client
+) -> None:
+    simulator.fail("send", "429-50200", retry_after=1)
+
+    response = client.post(SEND_PATH, json=BODY)
+
+    assert (response.status_code, response.headers["Retry-After"]) == (429, "1")
+
+
 @pytest.mark.parametrize(
     ("then", "status", "content_type", "start"),
     [

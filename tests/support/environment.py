@@ -1,14 +1,18 @@
 """The functions in process: real handlers, AWS by moto, the upstream by the simulator."""
 
+import base64
 import importlib.util
 import json
 import os
+import secrets
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -20,8 +24,10 @@ from moto import mock_aws
 from moto.core.botocore_stubber import BotocoreStubber
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.sqs.models import sqs_backends
+from standardwebhooks import Webhook
 
 from smsrelay import bootstrap
+from tests.support import contract, permissions
 from tests.support.records import record
 from tests.support.template import ROOT, properties
 
@@ -65,6 +71,9 @@ class Environment:
     api: ModuleType
     worker: ModuleType
     sweeper: ModuleType
+    token: ModuleType
+    iam: ModuleType
+    webhook: ModuleType
 
     def client(self, service: str) -> Any:
         return _client(service)
@@ -93,6 +102,27 @@ class Environment:
         client: str,
         remaining: float,
     ) -> HttpAnswer:
+        answer = self.raw(
+            method, path, headers=headers, body=body, client=client, remaining=remaining
+        )
+        headers = {
+            name: values[0] for name, values in answer.get("multiValueHeaders", {}).items()
+        } | answer.get("headers", {})
+        told = HttpAnswer(answer["statusCode"], headers, json.loads(answer["body"]))
+        contract.assert_conforms(method, path.removeprefix("/iam"), told.status, told.headers, told.body)
+        return told
+
+    def raw(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str],
+        body: str | None = None,
+        client: str = CLIENT,
+        remaining: float = 28.0,
+    ) -> Json:
+        """What the function gives the gateway; below /iam `client` is the caller's ARN."""
         event = json.loads((ROOT / "events/api-post-message.json").read_text())
         event |= {
             "httpMethod": method,
@@ -103,12 +133,41 @@ class Environment:
             "isBase64Encoded": False,
         }
         event["requestContext"] |= {"httpMethod": method, "path": f"/prod{path}"}
-        event["requestContext"]["identity"] |= {"apiKeyId": client}
-        answer = self.api.handler(event, Context(remaining))
-        headers = {
-            name: values[0] for name, values in answer.get("multiValueHeaders", {}).items()
-        } | answer.get("headers", {})
-        return HttpAnswer(answer["statusCode"], headers, json.loads(answer["body"]))
+        function, shown = self.api, Json(apiKeyId=client)
+        if path.startswith("/iam/"):
+            function, shown = self.iam, {"apiKeyId": None, "userArn": client}
+        elif path.startswith("/webhooks/"):
+            function, shown = self.webhook, {"apiKeyId": None}
+            event["pathParameters"] = {"client": path.removeprefix("/webhooks/")}
+        event["requestContext"]["identity"] |= shown
+        answer: Json = function.handler(event, Context(remaining))
+        return answer
+
+    def post_webhook(
+        self,
+        client: str,
+        secret: str,
+        body: object,
+        *,
+        webhook_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> HttpAnswer:
+        """What `client` signs with its secret, now."""
+        text = body if isinstance(body, str) else json.dumps(body)
+        signed = signed_headers(secret, text, webhook_id or f"msg_{uuid.uuid4()}")
+        given = {"Content-Type": "application/json", **signed, **(headers or {})}
+        return self._call("POST", f"/webhooks/{client}", given, text, "", 28.0)
+
+    def put_webhook_secret(self, client: str, **fields: str) -> str:
+        """Give a client a webhook secret, or both of them by name; the current one."""
+        fields = fields or {"current": new_webhook_secret()}
+        name, value = f"{os.environ['WEBHOOK_SECRETS']}{client}", json.dumps(fields)
+        store = self.client("secretsmanager")
+        try:
+            store.create_secret(Name=name, SecretString=value)
+        except store.exceptions.ResourceExistsException:
+            store.put_secret_value(SecretId=name, SecretString=value)
+        return fields["current"]
 
     def work(self, remaining: float = 60.0) -> list[str]:
         """Let the worker have all visible messages once; the ids of those that come back."""
@@ -133,6 +192,11 @@ class Environment:
         """Let the sweeper look once; what it has recovered."""
         recovered: dict[str, int] = self.sweeper.handler({}, Context(55.0))
         return recovered
+
+    def renew(self, event: Json | None = None) -> Json:
+        """Let the token function look once, by default as its schedule does."""
+        done: Json = self.token.handler(event or {}, Context(55.0))
+        return done
 
     def change(self, **values: str | float) -> None:
         """Change attributes of the only item, as time or another process would."""
@@ -231,8 +295,32 @@ class Environment:
         items: list[Json] = self.client("dynamodb").scan(TableName=self.table)["Items"]
         return sorted(items, key=lambda item: (item["pk"]["S"], item["sk"]["S"]))
 
+    def put_credentials(self, **fields: object) -> None:
+        """Put the client credentials in; without any, what is no JSON."""
+        self.client("secretsmanager").put_secret_value(
+            SecretId=os.environ["CREDENTIALS_SECRET_ARN"],
+            SecretString=json.dumps(fields) if fields else "{",
+        )
+
     def put_secret(self, value: str) -> None:
         self.client("secretsmanager").put_secret_value(SecretId=self.secret, SecretString=value)
+
+
+def new_webhook_secret() -> str:
+    return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
+
+
+def signed_headers(
+    secret: str, body: str, webhook_id: str, at: float | None = None
+) -> dict[str, str]:
+    """The three headers of the Standard Webhooks specification."""
+    seconds = int(time.time() if at is None else at)
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return {
+        "webhook-id": webhook_id,
+        "webhook-timestamp": str(seconds),
+        "webhook-signature": Webhook(secret).sign(webhook_id, moment, body),
+    }
 
 
 @cache
@@ -261,6 +349,7 @@ def simulated_aws() -> Iterator[None]:
         patch.object(BotocoreStubber, "process_request", process_alone),
         patch.dict(os.environ, credentials),
         mock_aws(),
+        permissions.watching(),
     ):
         yield
     _client.cache_clear()
@@ -270,7 +359,7 @@ def simulated_aws() -> Iterator[None]:
 def running(simulator_url: str, **overrides: str) -> Iterator[Environment]:
     """A relay as the template sets it up; `overrides` are environment variables."""
     name = f"relay-{uuid.uuid4()}"
-    sqs, secrets = _client("sqs"), _client("secretsmanager")
+    sqs, store = _client("sqs"), _client("secretsmanager")
     queue_url = sqs.create_queue(
         QueueName=name,
         Attributes={"VisibilityTimeout": str(properties("Queue")["VisibilityTimeout"])},
@@ -279,10 +368,11 @@ def running(simulator_url: str, **overrides: str) -> Iterator[Environment]:
     wanted = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
     ledger = properties("Ledger")
     _client("dynamodb").create_table(TableName=name, **{key: ledger[key] for key in wanted})
-    secret = secrets.create_secret(
+    secret = store.create_secret(
         Name=name,
         SecretString=json.dumps({"access_token": ACCESS_TOKEN, "rest_instance_url": simulator_url}),
     )["ARN"]
+    credentials = store.create_secret(Name=f"{name}-credentials")["ARN"]
     variables = {
         "TABLE_NAME": name,
         "QUEUE_URL": queue_url,
@@ -296,6 +386,9 @@ def running(simulator_url: str, **overrides: str) -> Iterator[Environment]:
         "MAX_AGE_HOURS": "24",
         "UPSTREAM_TIMEOUT_SECONDS": "2",
         "CONCURRENT_SENDS": "10",
+        "UPSTREAM_HOSTS": "http://127.0.0.1",
+        "CREDENTIALS_SECRET_ARN": credentials,
+        "WEBHOOK_SECRETS": f"{name}/webhooks/",
         "POWERTOOLS_SERVICE_NAME": "smsrelay",
         "POWERTOOLS_METRICS_NAMESPACE": "smsrelay",
         **overrides,
@@ -305,17 +398,22 @@ def running(simulator_url: str, **overrides: str) -> Iterator[Environment]:
 
 
 @contextmanager
-def _functions() -> Iterator[tuple[ModuleType, ModuleType, ModuleType]]:
-    bootstrap.parts.cache_clear()
+def _functions() -> Iterator[tuple[ModuleType, ...]]:
+    builders = (bootstrap.parts, bootstrap.renewal_parts)
+    for built in (*builders, bootstrap.webhooks):
+        built.cache_clear()
     try:
-        yield _load("api"), _load("worker"), _load("sweeper")
+        common = (_load(name) for name in ("api", "worker", "sweeper", "token"))
+        yield (*common, _load("api", "IamFunction"), _load("webhook"))
     finally:
-        if bootstrap.parts.cache_info().currsize:
-            bootstrap.parts().close()
-        bootstrap.parts.cache_clear()
+        bootstrap.webhooks.cache_clear()
+        for built in builders:
+            if built.cache_info().currsize:
+                built().close()
+            built.cache_clear()
 
 
-def _load(name: str) -> ModuleType:
+def _load(name: str, function: str | None = None) -> ModuleType:
     """A function's module, fresh; both are called `app`."""
     spec = importlib.util.spec_from_file_location(
         f"{name}_app", ROOT / "functions" / name / "app.py"
@@ -325,4 +423,6 @@ def _load(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
+    function = function or f"{name.capitalize()}Function"
+    vars(module)["handler"] = permissions.watched(function, module.handler)
     return module

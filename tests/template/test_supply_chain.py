@@ -288,4 +288,6 @@ def test_every_suppression_of_checkov_is_needed(run: Run, audit_environment: Pat
 def test_queues_are_encrypted_although_checkov_does_not_see_it() -> None:
     queues = [it for it in template()["Resources"].values() if it["Type"] == "AWS::SQS::Queue"]
     assert queues
-    assert all(queue["Properties"]["SqsManagedSseEnabled"] is True for queue in queues)
+    for queue in queues:
+        sqs_own = {"Fn::If": ["HasKey", False, True]}
+        assert queue["Properties"]["SqsManagedSseEnabled"] == sqs_own

@@ -1,17 +1,23 @@
 """Rules of template.yaml that no linter has."""
 
+import inspect
 import json
-from dataclasses import fields
+import re
+from dataclasses import MISSING, fields
 from typing import Any
 
 import pytest
 
+from smsrelay import renewer
 from smsrelay.decoding import decode
 from smsrelay.envelopes import Delivery, Letter, open_envelope
 from smsrelay.errors import RelayError
+from smsrelay.freshness import LEAST_LEFT, MARGIN
+from smsrelay.hosts import AllowedHosts
 from smsrelay.relay import RESERVE
 from smsrelay.request import parse
 from smsrelay.settings import Settings
+from tests.support import permissions
 from tests.support.template import ROOT, properties, template
 
 MESSAGES = sorted((ROOT / "events/messages").glob("*.json"))
@@ -31,20 +37,16 @@ def functions() -> dict[str, dict[str, Any]]:
     }
 
 
-def statements() -> list[dict[str, Any]]:
-    found = [
-        statement
-        for function in functions().values()
-        for policy in function["Policies"]
-        for statement in policy["Statement"]
-    ]
-    return [*found, *properties("QueuePolicy")["PolicyDocument"]["Statement"]]
-
-
 def test_environment_variables_are_the_settings_both_ways() -> None:
     ours = {name for name in variables() if not name.startswith("POWERTOOLS_")}
-    assert ours == {field.name.upper() for field in fields(Settings)}
-    assert not any("Environment" in function for function in functions().values())
+    everywhere = {field.name.upper() for field in fields(Settings) if field.default is MISSING}
+    assert ours == everywhere
+    own = {
+        name
+        for function in functions().values()
+        for name in function.get("Environment", {}).get("Variables", {})
+    }
+    assert own == {field.name.upper() for field in fields(Settings)} - everywhere
 
 
 def test_every_setting_is_read_from_its_variable() -> None:
@@ -62,10 +64,22 @@ def test_every_setting_is_read_from_its_variable() -> None:
         max_age_hours=7.0,
         upstream_timeout_seconds=7.0,
         concurrent_sends=7,
+        upstream_hosts="7",
+        token_function="7",
+        credentials_secret_arn="7",
+        webhook_secrets="7",
+        client_per_minute=7,
     )
-    for name in environment:
+    sparse = {field.name.upper() for field in fields(Settings) if field.default is not MISSING}
+    for name in environment.keys() - sparse:
         with pytest.raises(KeyError, match=name):
             Settings.from_environment({k: v for k, v in environment.items() if k != name})
+
+
+def test_without_a_token_function_nobody_is_asked_for_a_token() -> None:
+    environment = {field.name.upper(): "7" for field in fields(Settings)}
+    del environment["TOKEN_FUNCTION"]
+    assert not Settings.from_environment(environment).token_function
 
 
 @pytest.mark.parametrize("catalogue", ["[]", '{"a": 1}', "{", '"a"'])
@@ -94,28 +108,137 @@ def test_the_queue_outlasts_the_relays_own_attempts() -> None:
     assert properties("Queue")["RedrivePolicy"]["maxReceiveCount"] > most
 
 
-@pytest.mark.parametrize("statement", statements(), ids=lambda statement: statement["Sid"])
-def test_no_policy_names_everything(statement: dict[str, Any]) -> None:
-    assert statement["Resource"] != "*"
-    assert "*" not in json.dumps(statement["Action"])
-    resources = statement["Resource"]
-    assert "*" not in (resources if isinstance(resources, list) else [resources])
-
-
 def test_failures_are_reported_one_by_one() -> None:
     event = functions()["WorkerFunction"]["Events"]["Queue"]["Properties"]
     assert event["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
 
-def test_every_route_needs_a_key() -> None:
-    assert properties("Api")["Auth"]["ApiKeyRequired"] is True
-    events = functions()["ApiFunction"]["Events"].values()
-    assert all("Auth" not in event["Properties"] for event in events)
+def test_every_route_needs_a_key_a_principal_or_a_signature() -> None:
+    assert properties("Api")["Auth"] == {"ApiKeyRequired": True}
+    shown = {
+        event["Properties"]["Path"]: event["Properties"].get("Auth", {"ApiKeyRequired": True})
+        for function in functions().values()
+        for event in function.get("Events", {}).values()
+        if event["Type"] == "Api"
+    }
+    # Without InvokeRole: NONE, SAM would have the function invoked with the caller's own rights.
+    principal = {"Authorizer": "AWS_IAM", "InvokeRole": "NONE", "ApiKeyRequired": False}
+    assert shown == {
+        "/messages": {"ApiKeyRequired": True},
+        "/messages/{id}": {"ApiKeyRequired": True},
+        "/tokens/{tokenId}": {"ApiKeyRequired": True},
+        "/iam/messages": principal,
+        "/iam/messages/{id}": principal,
+        "/iam/tokens/{tokenId}": principal,
+        "/webhooks/{client}": {"ApiKeyRequired": False},  # its function asks for the signature
+        "/openapi.json": {"ApiKeyRequired": False},
+        "/docs": {"ApiKeyRequired": False},
+    }
 
 
-@pytest.mark.parametrize("name", ["Ledger", "TokenSecret"])
+@pytest.mark.parametrize("name", ["Ledger", "TokenSecret", "CredentialsSecret"])
 def test_what_must_not_be_lost_outlives_the_stack(name: str) -> None:
     assert template()["Resources"][name]["DeletionPolicy"] == "Retain"
+
+
+def test_only_the_token_function_reads_the_client_credentials() -> None:
+    readers = {
+        name
+        for name, function in functions().items()
+        if "CredentialsSecret" in json.dumps(function)
+    }
+    assert readers == {"TokenFunction"}
+
+
+def test_the_token_function_may_touch_the_two_secrets_and_nothing_else() -> None:
+    allowed = {
+        statement["Sid"]: (statement["Action"], statement["Resource"])
+        for statement in permissions.statements("TokenFunction")
+        if statement["Sid"] not in {"Log", "Traces", "Key"}
+    }
+    read, write = "secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"
+    assert allowed == {
+        "Token": ([read, write], {"Ref": "TokenSecret"}),
+        "Credentials": (read, {"Ref": "CredentialsSecret"}),
+    }
+
+
+def test_only_who_sends_may_ask_for_a_token_and_only_the_token_function() -> None:
+    askers = {}
+    for name in functions():
+        for statement in permissions.statements(name):
+            if "lambda:InvokeFunction" in statement["Action"]:
+                askers[name] = statement["Resource"]
+    its_arn = {"Fn::GetAtt": ["TokenFunction", "Arn"]}
+    senders = ("ApiFunction", "IamFunction", "WebhookFunction", "WorkerFunction")
+    assert askers == dict.fromkeys(senders, its_arn)
+    for name in askers:
+        asked = functions()[name]["Environment"]["Variables"]["TOKEN_FUNCTION"]
+        assert asked == {"Fn::If": ["RenewsToken", {"Ref": "TokenFunction"}, ""]}
+
+
+def test_without_renewal_nothing_of_it_is_there() -> None:
+    resources = template()["Resources"]
+    conditional = {
+        name for name, resource in resources.items() if resource.get("Condition") == "RenewsToken"
+    }
+    assert conditional == {
+        "TokenFunction",
+        "TokenRole",
+        "TokenLogs",
+        "CredentialsSecret",
+        "TokenNotRenewedAlarm",
+        "NoGoodTokenAlarm",
+    }
+    for name, resource in (template()["Resources"] | template()["Outputs"]).items():
+        if resource.get("Condition") != "RenewsToken":
+            outside = json.dumps(without_conditions(resource))
+            assert not [other for other in conditional if f'"{other}"' in outside], name
+
+
+def without_conditions(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: without_conditions(value) for key, value in node.items() if key != "Fn::If"}
+    return [without_conditions(entry) for entry in node] if isinstance(node, list) else node
+
+
+def test_the_token_function_runs_one_at_a_time_and_is_not_repeated() -> None:
+    function = properties("TokenFunction")
+    one_at_a_time = ["ReservesTokenConcurrency", 1, {"Ref": "AWS::NoValue"}]
+    assert function["ReservedConcurrentExecutions"] == {"Fn::If": one_at_a_time}
+    assert function["EventInvokeConfig"]["MaximumRetryAttempts"] == 0
+    schedule = function["Events"]["Schedule"]["Properties"]
+    assert schedule["RetryPolicy"]["MaximumRetryAttempts"] == 0
+
+
+def test_every_schedule_of_the_token_leaves_no_gap_and_its_runs_do_not_meet() -> None:
+    parameter = template()["Parameters"]["TokenSchedule"]
+    minutes = [int(rate.removeprefix("rate(").split()[0]) for rate in parameter["AllowedValues"]]
+    assert max(minutes) * 60 + MARGIN <= LEAST_LEFT
+    assert parameter["Default"] == f"rate({max(minutes)} minutes)"
+    function = properties("TokenFunction")
+    assert function["Timeout"] < min(minutes) * 60
+    assert function["EventInvokeConfig"]["MaximumEventAgeInSeconds"] <= max(minutes) * 60
+
+
+def test_the_alarms_look_at_what_the_token_function_counts() -> None:
+    counted = set(re.findall(r'count\("(\w+)"\)', inspect.getsource(renewer)))
+    for name in ("TokenNotRenewedAlarm", "NoGoodTokenAlarm"):
+        alarm = properties(name)
+        assert alarm["MetricName"] in counted
+        assert alarm["Namespace"] == variables()["POWERTOOLS_METRICS_NAMESPACE"]
+        [dimension] = alarm["Dimensions"]
+        assert dimension == {"Name": "service", "Value": variables()["POWERTOOLS_SERVICE_NAME"]}
+    assert properties("NoGoodTokenAlarm")["TreatMissingData"] == "breaching"
+
+
+def test_the_default_hosts_are_the_upstreams() -> None:
+    hosts = AllowedHosts.parse(template()["Parameters"]["UpstreamHosts"]["Default"])
+    hosts.base_url("https://SUBDOMAIN.auth.marketingcloudapis.com/")
+    hosts.base_url("https://SUBDOMAIN.rest.marketingcloudapis.com/")
+    for other in ("http://127.0.0.1", "https://example.com"):
+        with pytest.raises(ValueError, match="may not be called"):
+            hosts.base_url(other)
 
 
 def test_the_gateways_own_refusals_are_problem_documents() -> None:

@@ -81,6 +81,26 @@ def test_a_send_after_a_call(
     assert after.due_at == (NOW + 8 if status is Status.QUEUED else NOW + 1)
 
 
+@pytest.mark.parametrize(("kind", "attempt"), [(Kind.REJECTED, 2), (Kind.NOT_SENT, 4)])
+def test_what_may_have_gone_out_is_never_called_rejected_or_failed(
+    kind: Kind, attempt: int
+) -> None:
+    def tried(send: Send, outcome: Outcome, attempt: int) -> Send:
+        begun = replace(life.started(send, NOW, NOW + 60), attempts=attempt)
+        return life.ended(begun, outcome, now=NOW + 1, wait=7.0, max_attempts=4)
+
+    unheard = tried(replace(SENDING, on_unknown=RESEND), Outcome(Kind.UNKNOWN, "read-timeout"), 1)
+    assert unheard.status is Status.QUEUED
+    after = tried(unheard, Outcome(kind, "why"), attempt)
+    assert (after.status, after.reason, after.body) == (Status.UNKNOWN, "why", "{}")
+    # The same when it was an operator who had it sent again.
+    held = life.resent(replace(SENDING, status=Status.UNKNOWN), now=NOW, owner="o")
+    assert tried(held, Outcome(kind, "why"), attempt + 1).status is Status.UNKNOWN
+    certain = life.resent(replace(SENDING, status=Status.FAILED), now=NOW, owner="o")
+    ended = tried(certain, Outcome(kind, "why"), attempt + 1)
+    assert ended.status in {Status.REJECTED, Status.FAILED}
+
+
 def test_a_lease_that_ran_out_means_unknown_and_never_again() -> None:
     assert not life.has_lapsed(SENDING, NOW + 59)
     assert life.has_lapsed(SENDING, NOW + 60)

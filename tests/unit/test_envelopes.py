@@ -66,7 +66,8 @@ def test_three_envelopes_and_whose_they_are(
 
 
 def test_a_reference_to_a_send() -> None:
-    assert opened(reference_body(SendKey("01K", 7))) == SendKey("01K", 7)
+    key = SendKey("01ARZ3NDEKTSV4RRFFQ69G5FAV", 7)
+    assert opened(reference_body(key)) == key
 
 
 @pytest.mark.parametrize(
@@ -80,6 +81,22 @@ def test_what_only_looks_like_a_reference(body: object) -> None:
 def test_an_sns_message_that_is_no_json_is_no_json() -> None:
     with pytest.raises(NotJsonError):
         opened({"Type": "Notification", "MessageId": "x", "Message": "hello"})
+
+
+@pytest.mark.parametrize(
+    ("message_id", "n"),
+    [
+        ("\ud800" * 26, 1),
+        ("x" * 3_000, 1),
+        ("+1 212 555 0100", 1),
+        ("01ARZ3NDEKTSV4RRFFQ69G5FAV", 0),
+        ("01ARZ3NDEKTSV4RRFFQ69G5FAV", 101),
+        ("01ARZ3NDEKTSV4RRFFQ69G5FAV", 10**4_000),
+    ],
+)
+def test_what_no_send_can_be_called_is_no_reference(message_id: str, n: int) -> None:
+    """DynamoDB would refuse it as a key, so the message would come back a hundred times."""
+    assert isinstance(opened({"send": {"id": message_id, "n": n}}), Letter)
 
 
 def test_refusals_inside_an_event_point_into_its_detail() -> None:

@@ -52,6 +52,13 @@ SUBSCRIBER = {"mobile": "12125550101", "key": "k"}
                 ("/to/0/attributes/d", "wrong-type"),
             },
         ),
+        (
+            {"to": [SUBSCRIBER | {"attributes": {"a": 1e31, "b": 1e-31, "c": 1e30, "d": 1e-30}}]},
+            {
+                ("/to/0/attributes/a", "number-out-of-range"),
+                ("/to/0/attributes/b", "number-out-of-range"),
+            },
+        ),
         ({"to": [SUBSCRIBER | {"attributes": {"": "x"}}]}, {("/to/0/attributes/", "blank")}),
         ({"text": "Hello"}, set()),
         ({"text": ""}, {("/text", "blank-text")}),

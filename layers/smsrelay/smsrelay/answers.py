@@ -11,6 +11,8 @@ from smsrelay.errors import (
     NotFoundError,
     NothingStoredError,
     NotJsonError,
+    NotSignedError,
+    OverLimitError,
     RelayError,
     StillRunningError,
     TooLargeError,
@@ -148,7 +150,7 @@ def _of_refusals(refused: RequestRefusedError) -> Answer:
     )
 
 
-def of_error(error: RelayError) -> Answer:  # noqa: PLR0911 - a table
+def of_error(error: RelayError) -> Answer:  # noqa: C901, PLR0911 - a table
     """The one place that maps the relay's errors to HTTP."""
     match error:
         case RequestRefusedError():
@@ -189,6 +191,21 @@ def of_error(error: RelayError) -> Answer:  # noqa: PLR0911 - a table
                 {"Retry-After": "1"},
                 id=error.message_id,
             )
+        case NotSignedError():
+            # Without WWW-Authenticate: the gateway would rename it.
+            return problem(
+                HTTPStatus.UNAUTHORIZED,
+                "not-signed",
+                "There is no such client, or it has not signed this, or not within the last five "
+                "minutes. Nothing was sent.",
+            )
+        case OverLimitError():
+            return problem(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "over-limit",
+                "Too many requests of this client in this minute. Nothing was sent.",
+                {"Retry-After": str(error.seconds)},
+            )
         case NotFoundError():
             return problem(HTTPStatus.NOT_FOUND, "not-found", "There is nothing here.")
         case NothingStoredError():
@@ -206,6 +223,16 @@ def of_error(error: RelayError) -> Answer:  # noqa: PLR0911 - a table
                 "The relay failed. Repeating the request with the same Idempotency-Key is safe: "
                 "it never sends twice.",
             )
+
+
+def not_read() -> Answer:
+    """The answer to who asks while the ledger is out of reach."""
+    return problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "not-read",
+        "The relay could not look it up. Please ask again.",
+        {"Retry-After": "5"},
+    )
 
 
 def _sentence(error: RelayError) -> str:

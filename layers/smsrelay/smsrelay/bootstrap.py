@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Mapping
 from functools import cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import NamedTuple
 
 import boto3
@@ -12,17 +13,26 @@ import httpx
 from aws_lambda_powertools import Logger, Metrics
 from botocore.config import Config
 
+from smsrelay.adapters.clients import DynamoDbClients
 from smsrelay.adapters.dynamodb import DynamoDbLedger
 from smsrelay.adapters.keepalive import KeepAliveTransport
+from smsrelay.adapters.lambda_function import LambdaTokenRenewal
+from smsrelay.adapters.logs import package_logger
 from smsrelay.adapters.metrics import MetricsCounter
 from smsrelay.adapters.mobileconnect import MobileConnect
-from smsrelay.adapters.secretsmanager import SecretTokenSource
+from smsrelay.adapters.oauth import OAuthEndpoint
+from smsrelay.adapters.secretsmanager import SecretCredentials, SecretTokenSource, SecretTokenStore
 from smsrelay.adapters.sqs import SqsDeadLetters, SqsRetryQueue
+from smsrelay.adapters.webhook_secrets import StoredWebhookSecrets
+from smsrelay.callers import Callers
+from smsrelay.hosts import AllowedHosts
 from smsrelay.http_api import HttpApi
 from smsrelay.intake import Intake
 from smsrelay.relay import Policy, Relay
+from smsrelay.renewer import Renewer
 from smsrelay.settings import Settings
 from smsrelay.sweeper import Sweeper
+from smsrelay.webhooks import Webhooks
 
 # Two tries of 3 s at most: a store that hangs must leave time to log what could not be stored
 # (relay.RESERVE). Queues and tables answer within milliseconds.
@@ -32,12 +42,15 @@ _AWS = Config(
     retries={"mode": "standard", "total_max_attempts": 2},
     max_pool_connections=50,
 )
+# A send waits for this call, and nothing depends on it: one short try.
+_ASKING = Config(connect_timeout=1, read_timeout=1, retries={"total_max_attempts": 1})
 
 
 class Parts(NamedTuple):
     """What the handlers use."""
 
     settings: Settings
+    callers: Callers
     http_api: HttpApi
     intake: Intake
     sweeper: Sweeper
@@ -64,19 +77,14 @@ def build(environment: Mapping[str, str]) -> Parts:
         KeyError, ValueError: the environment variables are incomplete or wrong.
     """
     settings = Settings.from_environment(environment)
-    # The logger of the whole package: modules log through the standard library to its children.
-    logger, counter = Logger(service="smsrelay"), MetricsCounter(Metrics())
+    logger, counter = package_logger(), MetricsCounter(Metrics())
     session = boto3.Session()
     sqs = session.client("sqs", config=_AWS)
     queue = SqsRetryQueue(sqs, settings.queue_url)
-    http = httpx.Client(
-        transport=KeepAliveTransport(settings.concurrent_sends * 2, time.time),
-        follow_redirects=False,
-        trust_env=False,
-    )
-    ledger = DynamoDbLedger(
-        session.client("dynamodb", config=_AWS), settings.table_name, settings.retention_days
-    )
+    http = upstream_client(settings.concurrent_sends * 2)
+    dynamodb = session.client("dynamodb", config=_AWS)
+    ledger = DynamoDbLedger(dynamodb, settings.table_name, settings.retention_days)
+    clients = DynamoDbClients(dynamodb, settings.table_name)
     relay = Relay(
         ledger=ledger,
         upstream=MobileConnect(
@@ -85,6 +93,11 @@ def build(environment: Mapping[str, str]) -> Parts:
                 session.client("secretsmanager", config=_AWS),
                 settings.token_secret_arn,
                 settings.rest_base_url,
+                AllowedHosts.parse(settings.upstream_hosts),
+                LambdaTokenRenewal(
+                    cache(lambda: session.client("lambda", config=_ASKING)),
+                    settings.token_function,
+                ),
                 time.time,
             ),
             time.time,
@@ -104,6 +117,13 @@ def build(environment: Mapping[str, str]) -> Parts:
     catalogue = settings.catalogue
     return Parts(
         settings,
+        Callers(
+            clients,
+            clients,
+            default=settings.default_client,
+            per_minute=settings.client_per_minute,
+            clock=time.time,
+        ),
         HttpApi(relay, catalogue=catalogue),
         Intake(relay, catalogue=catalogue, default_client=settings.default_client, clock=time.time),
         Sweeper(relay, ledger, clock=time.time),
@@ -112,3 +132,67 @@ def build(environment: Mapping[str, str]) -> Parts:
         logger,
         http,
     )
+
+
+@cache
+def webhooks() -> Webhooks:
+    """What only the function for webhooks needs, beside the other parts."""
+    settings, secrets = parts().settings, boto3.Session().client("secretsmanager", config=_AWS)
+    stored = StoredWebhookSecrets(secrets, settings.webhook_secrets, time.time)
+    return Webhooks(parts().http_api, stored, parts().callers, parts().counter)
+
+
+def upstream_client(connections: int) -> httpx.Client:
+    """The HTTP client of the sends: the token goes to one host only, and nothing comes along."""
+    return httpx.Client(
+        transport=KeepAliveTransport(connections, time.time),
+        # A cookie would tie a send to the one before, and there is no bound to how many come.
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        follow_redirects=False,
+        trust_env=False,
+    )
+
+
+class RenewalParts(NamedTuple):
+    """What the token function uses: it has nothing to do with sends."""
+
+    renewer: Renewer
+    counter: MetricsCounter
+    logger: Logger
+    http: httpx.Client
+
+    def close(self) -> None:
+        """Close the connections to the upstream."""
+        self.http.close()
+
+
+@cache
+def renewal_parts() -> RenewalParts:
+    """The parts of this execution environment, set up by its environment variables."""
+    return build_renewal(os.environ)
+
+
+def build_renewal(environment: Mapping[str, str]) -> RenewalParts:
+    """Build everything anew.
+
+    Raises:
+        KeyError, ValueError: the environment variables are incomplete or wrong.
+    """
+    settings = Settings.from_environment(environment)
+    logger, counter = package_logger(), MetricsCounter(Metrics())
+    hosts = AllowedHosts.parse(settings.upstream_hosts)
+    secrets = boto3.Session().client("secretsmanager", config=_AWS)
+    # No connection is kept: the next call is minutes away.
+    http = httpx.Client(
+        follow_redirects=False,
+        trust_env=False,
+        limits=httpx.Limits(max_connections=1, max_keepalive_connections=0),
+    )
+    renewer = Renewer(
+        store=SecretTokenStore(secrets, settings.token_secret_arn),
+        credentials=SecretCredentials(secrets, settings.credentials_secret_arn, hosts),
+        issuer=OAuthEndpoint(http, hosts, time.time),
+        counter=counter,
+        clock=time.time,
+    )
+    return RenewalParts(renewer, counter, logger, http)

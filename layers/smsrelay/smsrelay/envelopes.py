@@ -8,11 +8,12 @@ from pydantic_core import PydanticCustomError
 
 from smsrelay.decoding import Document, decode, storable
 from smsrelay.refusals import Refusal, RequestRefusedError, pointer
-from smsrelay.request import checked_key
+from smsrelay.request import MAX_SENDS, checked_key
 from smsrelay.send import SendKey
 
 KEY_ATTRIBUTE, CLIENT_ATTRIBUTE = "Idempotency-Key", "client"
 _CLIENT = re.compile(r"[\x21-\x7e]{1,128}")
+_ID = re.compile(r"[0-9A-Z]{26}")
 _OUTSIDE = {"/Message", "/detail"}
 """What must not stand twice in an envelope: which one is meant?"""
 
@@ -107,8 +108,9 @@ def _reference(value: Mapping[str, Any]) -> SendKey | None:
     if set(value) != {"send"} or not isinstance(reference, dict):
         return None
     message_id, n = reference.get("id"), reference.get("n")
-    if isinstance(message_id, str) and message_id and isinstance(n, int):
-        return SendKey(message_id, n)
+    if isinstance(message_id, str) and _ID.fullmatch(message_id) and isinstance(n, int):
+        # Whatever else it is, no send has it: what no key of the ledger can be must not get there.
+        return SendKey(message_id, n) if 1 <= n <= MAX_SENDS else None
     return None
 
 

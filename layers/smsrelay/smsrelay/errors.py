@@ -51,9 +51,34 @@ class NotFoundError(RelayError):
     """There is no such message, or it is another client's."""
 
 
+class NotSignedError(RelayError):
+    """A webhook is not signed by the client that it names, if there is such a client."""
+
+
+class OverLimitError(RelayError):
+    """The client has made more requests than it may: it should repeat this one later."""
+
+    def __init__(self, seconds: int) -> None:
+        """Say after how many seconds."""
+        super().__init__(f"the client may go on in {seconds} s")
+        self.seconds = seconds
+
+
 class TokenUnavailableError(RelayError):
     """There is no access token to call the upstream with: nothing was sent."""
 
 
+class SecretUnavailableError(RelayError):
+    """A secret can't be read or written; the text says why, and nothing of what is in it."""
+
+
+class CredentialsUnusableError(RelayError):
+    """The client credentials can't be used; the text says why, and repeats nothing of them."""
+
+
 class QueueUnavailableError(RelayError):
     """The queue did not take a message."""
+
+
+class UnforeseenError(RelayError):
+    """Something failed that nobody has foreseen; the text is the name of its type alone."""

@@ -11,6 +11,8 @@ from smsrelay.answers import Answer
 from smsrelay.decoding import decode
 from smsrelay.errors import (
     InvalidHeaderError,
+    NotFoundError,
+    NothingStoredError,
     QueueUnavailableError,
     RelayError,
     StillRunningError,
@@ -23,6 +25,9 @@ from smsrelay.send import Status
 
 logger = logging.getLogger(__name__)
 
+LONGEST_NAME = 2_000
+"""The bytes of an id or tokenId that can be looked up: a key of DynamoDB has at most 2,048."""
+
 
 class Post(NamedTuple):
     """A posted message: header names in lower case, the body as text."""
@@ -30,6 +35,8 @@ class Post(NamedTuple):
     headers: Mapping[str, str]
     body: str | None
     client: str
+    key: str | None = None
+    """An idempotency key that stands for the header's: a webhook's id, which is signed."""
 
 
 class HttpApi:
@@ -46,21 +53,25 @@ class HttpApi:
 
     def get_message(self, message_id: str, client: str) -> Answer:
         """`GET /messages/{id}`."""
-        return _answer(lambda: answers.of_stored(self._relay.read(message_id, client), message_id))
+        return _look_up(
+            message_id, lambda: answers.of_stored(self._relay.read(message_id, client), message_id)
+        )
 
     def get_token(self, token_id: str, client: str) -> Answer:
         """`GET /tokens/{tokenId}`."""
-        return _answer(lambda: answers.of_token(token_id, self._relay.find(token_id, client)))
+        return _look_up(
+            token_id, lambda: answers.of_token(token_id, self._relay.find(token_id, client))
+        )
 
     def _post(self, post: Post, deadline: Deadline) -> Answer:
         _check_content(post.headers)
-        header_key = _key(post.headers)
+        given_key = post.key or _key(post.headers)
         request = parse(decode(post.body or ""))
         posted = Posted(
             request,
             template=self._catalogue.get(request.message, request.message),
             client=post.client,
-            key=header_key or request.idempotency_key,
+            key=given_key or request.idempotency_key,
         )
         deferred = _prefers_async(post.headers)
         message = self._relay.submit(posted, deadline, When.LATER if deferred else When.NOW)
@@ -84,6 +95,17 @@ class HttpApi:
 def _answer(ask: Callable[[], Answer]) -> Answer:
     try:
         return ask()
+    except RelayError as error:
+        return answers.of_error(error)
+
+
+def _look_up(name: str, ask: Callable[[], Answer]) -> Answer:
+    if len(name.encode()) > LONGEST_NAME:
+        return answers.of_error(NotFoundError())
+    try:
+        return ask()
+    except NothingStoredError:
+        return answers.not_read()
     except RelayError as error:
         return answers.of_error(error)
 

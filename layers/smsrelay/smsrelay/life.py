@@ -29,17 +29,25 @@ def ended(send: Send, outcome: Outcome, *, now: float, wait: float, max_attempts
         wait: Seconds until the next attempt, if there is one.
         max_attempts: How many attempts a send has.
     """
-    after = replace(send, updated_at=now, due_at=now, reason=outcome.reason, errors=outcome.errors)
+    after = replace(
+        send,
+        updated_at=now,
+        due_at=now,
+        reason=outcome.reason,
+        errors=outcome.errors,
+        in_doubt=send.in_doubt or outcome.kind is Kind.UNKNOWN,
+    )
     if outcome.kind is Kind.ACCEPTED:
         return replace(after, status=Status.ACCEPTED, token_id=outcome.token_id, body=None)
-    if outcome.kind is Kind.REJECTED:
+    # What may have gone out, at an earlier attempt too, is never called rejected or failed:
+    # somebody would send it again.
+    if outcome.kind is Kind.REJECTED and not after.in_doubt:
         return replace(after, status=Status.REJECTED, body=None)
-    if outcome.kind is Kind.UNKNOWN and send.on_unknown is OnUnknown.HOLD:
+    is_held = outcome.kind is Kind.UNKNOWN and send.on_unknown is OnUnknown.HOLD
+    if outcome.kind is Kind.REJECTED or is_held:
         return replace(after, status=Status.UNKNOWN)
     if counted(send) >= max_attempts:
-        # What may have gone out is never called failed: somebody would send it again.
-        gone = Status.UNKNOWN if outcome.kind is Kind.UNKNOWN else Status.FAILED
-        return replace(after, status=gone)
+        return replace(after, status=Status.UNKNOWN if after.in_doubt else Status.FAILED)
     return replace(after, status=Status.QUEUED, due_at=now + wait)
 
 
@@ -80,6 +88,7 @@ def resent(send: Send, *, now: float, owner: str) -> Send:
         status=Status.QUEUED,
         attempts_before=send.attempts,
         resent_at=now,
+        in_doubt=send.in_doubt or send.status is not Status.FAILED,
         updated_at=now,
         due_at=now,
         owner=owner,

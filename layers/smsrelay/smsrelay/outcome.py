@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from smsrelay.decoding import storable
 
-MAX_ERRORS, MAX_TOKEN_LENGTH = 20, 1_024
+MAX_ERRORS = 20
+MAX_TOKEN_BYTES = 1_024  # an index of the ledger takes twice as many
 BLOCKED = 50200  # the platform's error code of a 429 that only its support can end
 
 
@@ -30,7 +31,7 @@ class Kind(Enum):
 class Failure(StrEnum):
     """Why there is no response, named by what it says about the request."""
 
-    NO_TOKEN = "no-token"  # noqa: S105 - there was no access token to call with
+    NO_TOKEN = "no-token"  # noqa: S105 - there was no access token to call with # nosec B105
     NO_CONNECTION = "no-connection"  # refused, no address, TLS handshake, no free connection
     CONNECT_TIMEOUT = "connect-timeout"
     WRITE_FAILED = "write-failed"
@@ -77,7 +78,7 @@ def of_response(status: int, headers: Mapping[str, str], body: bytes, now: float
         body: As much of it as could be read: a status that arrived stays true without its body.
         now: Seconds since the epoch, for a `Retry-After` that is a date.
     """
-    text = body.decode("utf-8", "replace")
+    text = body.decode("utf-8-sig", "replace")
     document = _document(text)
     errors = _errors(document)
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
@@ -104,6 +105,11 @@ def of_response(status: int, headers: Mapping[str, str], body: bytes, now: float
     return Outcome(Kind.UNKNOWN, reason, status, None, errors)
 
 
+def words_of(body: bytes) -> tuple[str, ...]:
+    """The upstream's own words of a refusal, in any of the three shapes of API.md."""
+    return _errors(_document(body.decode("utf-8", "replace")))
+
+
 def _document(text: str) -> dict[str, Any]:
     """The JSON object in the body; empty for HTML, nothing, or anything else."""
     try:
@@ -122,9 +128,10 @@ def _token_id(document: Mapping[str, Any], text: str) -> str | None:
     token_id = document.get("tokenId") or (match and match[1])
     if isinstance(token_id, int) and not isinstance(token_id, bool):
         token_id = str(token_id)
-    if isinstance(token_id, str) and token_id.strip() and len(token_id) <= MAX_TOKEN_LENGTH:
-        return storable(token_id)
-    return None
+    if not isinstance(token_id, str) or not token_id.strip():
+        return None
+    token_id = storable(token_id)
+    return token_id if len(token_id.encode()) <= MAX_TOKEN_BYTES else None
 
 
 def _errors(document: Mapping[str, Any]) -> tuple[str, ...]:

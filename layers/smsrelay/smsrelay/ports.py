@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from smsrelay.freshness import Need, StoredToken
+from smsrelay.grant import ClientCredentials, Grant, NotGranted
 from smsrelay.outcome import Outcome
 from smsrelay.refusals import Refusal
 from smsrelay.send import Send, SendKey
@@ -96,6 +98,59 @@ class TokenSource(Protocol):
         """
 
 
+class TokenRenewal(Protocol):
+    """Who renews the access token."""
+
+    def ask(self, need: Need, token: str) -> None:
+        """Ask for a new token, and do not wait; `token` is the fingerprint of the old one.
+
+        Raises nothing: whoever asks goes on without.
+        """
+
+
+class TokenStore(Protocol):
+    """Where the token function keeps the access token."""
+
+    def read(self) -> StoredToken | None:
+        """The token as it is stored now; None: there is none that could be used.
+
+        Raises:
+            SecretUnavailableError: nobody knows.
+        """
+
+    def before(self) -> StoredToken | None:
+        """The token before this one; None: there was none.
+
+        Raises:
+            SecretUnavailableError: nobody knows.
+        """
+
+    def write(self, grant: Grant) -> None:
+        """Put a new token in the place of the old one, which can be read until then.
+
+        Raises:
+            SecretUnavailableError: the old one is still there.
+        """
+
+
+class CredentialsSource(Protocol):
+    """Where the client credentials come from."""
+
+    def read(self) -> ClientCredentials:
+        """The credentials as they are now.
+
+        Raises:
+            CredentialsUnusableError, SecretUnavailableError: there are none.
+        """
+
+
+class TokenIssuer(Protocol):
+    """The upstream's token endpoint."""
+
+    def fetch(self, credentials: ClientCredentials) -> Grant | NotGranted:
+        """Ask once for a new token. Raises nothing."""
+
+
 class Upstream(Protocol):
     """MobileConnect."""
 
@@ -133,3 +188,39 @@ class Counter(Protocol):
 
     def count(self, name: str, value: int = 1) -> None:
         """Add to a count."""
+
+
+class ClientNames(Protocol):
+    """Which client an API key or an IAM principal belongs to."""
+
+    def name_of(self, credential: str) -> str | None:
+        """The client's name; None: it was never given one.
+
+        Raises:
+            NothingStoredError: nobody knows.
+        """
+
+
+class Visits(Protocol):
+    """How many requests a client has made."""
+
+    def count(self, client: str, begins: int) -> int:
+        """Count one more in the minute that begins then (seconds since the epoch); how many now.
+
+        Raises:
+            NothingStoredError: they can't be counted.
+        """
+
+
+class WebhookSecrets(Protocol):
+    """The secrets that a client's webhooks are signed with, at most two at a time."""
+
+    def current(self, client: str) -> Sequence[str]:
+        """The secrets, from the cache while they last; none for a client that has none.
+
+        Raises:
+            SecretUnavailableError: nobody knows.
+        """
+
+    def newer(self, client: str) -> Sequence[str]:
+        """The secrets as they are stored, if it is time to look again. Raises nothing."""

@@ -25,7 +25,7 @@ from smsrelay.ports import (
     RetryQueue,
     Upstream,
 )
-from smsrelay.redaction import redact
+from smsrelay.redaction import redact, without_names
 from smsrelay.refusals import Refusal
 from smsrelay.request import MessageRequest
 from smsrelay.retry import wait_seconds
@@ -251,7 +251,9 @@ class Relay:
             NothingStoredError, QueueUnavailableError: it has to be tried again.
         """
         message_id = identity.message_id(client, key)
-        self._ledger.record_refusal(message_id, client, refusals, self._clock())
+        # The letter keeps the whole pointers: it holds the body, too.
+        stored = [refusal._replace(pointer=without_names(refusal.pointer)) for refusal in refusals]
+        self._ledger.record_refusal(message_id, client, stored, self._clock())
         codes = sorted({refusal.code for refusal in refusals})
         logger.warning(
             "refused a message from the queue",

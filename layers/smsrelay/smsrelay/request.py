@@ -40,7 +40,7 @@ MAX_EXPONENT = 30  # of an attribute's number, which is written out
 MESSAGE_ID = re.compile(r"[A-Za-z0-9_-]+={0,2}")
 """An encoded message id; a name of the catalogue looks the same."""
 _BLANK = re.compile("[\\s\u200b-\u200d\u2060\ufeff]*")  # what no phone shows
-_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
+KEY, MAX_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?"), 255
 
 
 def _given(value: object) -> object:
@@ -102,7 +102,7 @@ def checked_key(value: str) -> str:
     Raises:
         PydanticCustomError: `invalid-idempotency-key`.
     """
-    if not _KEY.fullmatch(value) or len(value) > 255:  # noqa: PLR2004 - said in the next line
+    if not KEY.fullmatch(value) or len(value) > MAX_KEY:
         raise invalid("invalid-idempotency-key", "It must be 1 to 255 printable ASCII characters.")
     return value
 
@@ -112,7 +112,12 @@ def _attribute(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, str | int):
         return str(value)
-    if isinstance(value, Decimal) and abs(value.adjusted()) <= MAX_EXPONENT:
+    if isinstance(value, Decimal):
+        if abs(value.adjusted()) > MAX_EXPONENT:
+            raise invalid(
+                "number-out-of-range",
+                f"It must lie between 1e-{MAX_EXPONENT} and 1e{MAX_EXPONENT}.",
+            )
         return f"{value:f}"
     raise invalid("wrong-type", "It must be a string, a number or a boolean.")
 

@@ -6,14 +6,14 @@ from zoneinfo import ZoneInfo
 
 from smsrelay import refusals
 
-_TIME_OF_DAY = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]")
+TIME_OF_DAY = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]")
 _OFFSET = re.compile(r"([+-])([01][0-9]):([0-5][0-9])")
 _MOMENT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?"
     r"(?:[Zz]|[+-][0-9]{2}:[0-9]{2})?"
 )
 FIRST_YEAR, LAST_YEAR = 2000, 2100
-_ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+)*")
+ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+)*")
 _LEAST, _MOST = timedelta(hours=-12), timedelta(hours=14)  # the offsets that are in use on earth
 
 
@@ -44,7 +44,7 @@ def time_of_day(written: str) -> str:
     Raises:
         PydanticCustomError: `invalid-time-of-day`.
     """
-    if not _TIME_OF_DAY.fullmatch(written):
+    if not TIME_OF_DAY.fullmatch(written):
         raise refusals.invalid("invalid-time-of-day", refusals.WINDOW_TIME)
     return written
 
@@ -70,7 +70,7 @@ def zone(written: str) -> str:
         PydanticCustomError: `unknown-timezone`.
     """
     try:
-        if _ZONE.fullmatch(written):
+        if ZONE.fullmatch(written):
             ZoneInfo(written)
             return written
     except (LookupError, ValueError, OSError):  # OSError: "America" is a folder of the database

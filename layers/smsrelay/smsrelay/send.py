@@ -59,6 +59,8 @@ class Send:
     """Those before an operator's last resend; they no longer count towards the most."""
     resent_at: float | None = None
     """When an operator last had it tried again; from then on its age counts anew."""
+    in_doubt: bool = False
+    """Whether an attempt at it may have gone out, although another one followed."""
     body: str | None = None
     """The JSON to send; gone when the send has ended."""
     token_id: str | None = None

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Self
 
 from smsrelay.request import MESSAGE_ID
@@ -27,17 +27,31 @@ class Settings:
     max_age_hours: float
     upstream_timeout_seconds: float
     concurrent_sends: int
+    upstream_hosts: str
+    """The hosts that may be called, with commas: `smsrelay.hosts`."""
+    token_function: str = ""
+    """The function that renews the token, for those who may ask it; empty: nobody does."""
+    credentials_secret_arn: str = ""
+    """The client credentials, for that function alone."""
+    webhook_secrets: str = ""
+    """What the names of the webhooks' secrets begin with, for the function that takes them."""
+    client_per_minute: int = 0
+    """Requests a minute of a client that has no usage plan, where there are such; 0: no limit."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Read the settings.
+        """Read the settings; one with a default is not given to every function.
 
         Raises:
-            KeyError: a variable is missing.
+            KeyError: another variable is missing.
             ValueError: a number is none.
         """
         return cls(
-            **{field.name: field.type(environment[field.name.upper()]) for field in fields(cls)}  # type: ignore[operator] # the annotations are the types themselves
+            **{
+                field.name: field.type(environment[field.name.upper()])  # type: ignore[operator] # the annotations are the types themselves
+                for field in fields(cls)
+                if field.default is MISSING or field.name.upper() in environment
+            }
         )
 
     @property

@@ -313,6 +313,8 @@ class DynamoDbLedger:
             item["attemptsBefore"] = {"N": str(send.attempts_before)}
         if send.resent_at is not None:
             item["resentAt"] = _number(send.resent_at)
+        if send.in_doubt:
+            item["inDoubt"] = {"BOOL": True}
         return item
 
 
@@ -341,6 +343,7 @@ def _send(item: Item) -> Send:
         attempts=int(item["attempts"]["N"]),
         attempts_before=int(item.get("attemptsBefore", {"N": "0"})["N"]),
         resent_at=float(item["resentAt"]["N"]) if "resentAt" in item else None,
+        in_doubt="inDoubt" in item,
         body=text("body"),
         token_id=text("tokenId"),
         reason=text("reason"),

@@ -6,6 +6,7 @@ clocks: the monotonic one, which httpcore looks at, may stand still while a mach
 """
 
 import ssl
+import time
 from collections.abc import Iterable
 from typing import Final
 
@@ -32,6 +33,15 @@ class KeepAliveTransport(httpx.HTTPTransport):
             keepalive_expiry=KEEP_ALIVE,
             network_backend=_Network(clock),
         )
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Make a call; an answer that was there before its request belongs to another one."""
+        response = super().handle_request(request)
+        stream = response.extensions["network_stream"]
+        if isinstance(stream, _Stream) and not stream.has_been_read:
+            response.close()
+            raise httpx.RemoteProtocolError("more than one answer to a request", request=request)
+        return response
 
 
 class _Network(httpcore.SyncBackend):
@@ -60,8 +70,20 @@ class _Stream(httpcore.NetworkStream):
         self._clock = clock
         self._read_at: float | None = None
         """When the answer before the next request was read; None: no answer is complete."""
+        self._asked_at = time.monotonic()
+        """When the last of a request was written."""
+
+    @property
+    def has_been_read(self) -> bool:
+        """Whether anything was read since the last of a request was written."""
+        return self._read_at is not None
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        # The time-out is the whole answer's: one that comes byte by byte would never meet it.
+        if timeout is not None:
+            timeout -= time.monotonic() - self._asked_at
+            if timeout <= 0:
+                raise httpcore.ReadTimeout("the answer took too long")
         data = self._stream.read(max_bytes, timeout)
         self._read_at = self._clock()
         return data
@@ -74,6 +96,7 @@ class _Stream(httpcore.NetworkStream):
             raise httpcore.ConnectionNotAvailable
         self._read_at = None
         self._stream.write(buffer, timeout)
+        self._asked_at = time.monotonic()
 
     def close(self) -> None:
         self._stream.close()

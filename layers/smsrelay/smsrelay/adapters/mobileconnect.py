@@ -11,6 +11,7 @@ from smsrelay import outcome
 from smsrelay.errors import TokenUnavailableError
 from smsrelay.outcome import Failure, Kind, Outcome
 from smsrelay.ports import Clock, Credentials, TokenSource
+from smsrelay.redaction import without
 
 POOL_TIMEOUT, CONNECT_TIMEOUT, WRITE_TIMEOUT = 1.0, 2.0, 2.0
 SHORTEST_CALL: Final = 0.5
@@ -87,9 +88,11 @@ class MobileConnect:
                 ),
             ) as response:
                 answer = _read(response, give_up_at)
-                return outcome.of_response(
+                result = outcome.of_response(
                     response.status_code, response.headers, answer, self._clock()
                 )
+                # The relay takes out what a send says; the token is known here only.
+                return result._replace(errors=without(result.errors, [credentials.access_token]))
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return outcome.of_failure(failure_of(error))
 

@@ -1,7 +1,7 @@
-"""The access token in Secrets Manager: JSON, or the bare token."""
+"""The access token and the client credentials in Secrets Manager."""
 
 import json
-import re
+import math
 import threading
 from collections.abc import Mapping
 from datetime import datetime
@@ -9,38 +9,48 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from smsrelay.errors import TokenUnavailableError
-from smsrelay.ports import Clock, Credentials
+from smsrelay.errors import SecretUnavailableError, TokenUnavailableError
+from smsrelay.freshness import Need, StoredToken, fingerprint, margin
+from smsrelay.grant import TOKEN, ClientCredentials, Grant, credentials_of
+from smsrelay.hosts import AllowedHosts
+from smsrelay.ports import Clock, Credentials, TokenRenewal
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
+    from mypy_boto3_secretsmanager.type_defs import GetSecretValueResponseTypeDef
 
-MARGIN: Final = 60.0
-"""Seconds before `expires_at` from which on the secret is read again."""
 UNDATED_LIFE: Final = 300.0
 """Seconds that a token without `expires_at` is kept."""
 LEAST_LIFE: Final = 5.0
 """Seconds that any token is kept: a stale secret must not cost a read per send."""
-
-# What may stand in an HTTP header (RFC 6750): a token with a line break must not reach it.
-_TOKEN = re.compile(r"[\x21-\x7e]+")
+ASK_AGAIN: Final = 300.0
+"""Seconds until a renewal is asked for again for the same reason: the schedule is as quick."""
 
 
 class SecretTokenSource:
     """The `TokenSource` port: the secret's value, cached until shortly before it expires."""
 
-    def __init__(
-        self, client: "SecretsManagerClient", secret: str, base_url: str, clock: Clock
+    def __init__(  # noqa: PLR0913, PLR0917 - one argument for each thing that it needs
+        self,
+        client: "SecretsManagerClient",
+        secret: str,
+        base_url: str,
+        hosts: AllowedHosts,
+        renewal: TokenRenewal,
+        clock: Clock,
     ) -> None:
         """`secret` is a name or ARN; `base_url`, if not empty, outranks the secret's."""
         self._client = client
         self._secret = secret
         self._base_url = base_url
+        self._hosts = hosts
+        self._renewal = renewal
         self._clock = clock
         self._lock = threading.Lock()
         self._credentials: Credentials | None = None
         self._read_again_at = 0.0
         self._failed: TokenUnavailableError | None = None
+        self._asked: dict[tuple[Need, str], float] = {}
 
     def current(self) -> Credentials:
         """The credentials, from the cache while they last."""
@@ -50,10 +60,16 @@ class SecretTokenSource:
             return self._known()
 
     def renewed(self, refused: Credentials) -> Credentials:
-        """The credentials after one more read, unless another thread has read new ones already."""
+        """The credentials after one more read, unless another thread has read new ones already.
+
+        If the store still has the refused ones, a new token is asked for: this send goes to the
+        queue, and finds it when it comes back.
+        """
         with self._lock:
             if self._credentials is None or self._credentials == refused:
                 self._read()
+                if self._credentials == refused:
+                    self._ask(Need.REFUSED, fingerprint(refused.access_token))
             return self._known()
 
     def _known(self) -> Credentials:
@@ -75,18 +91,128 @@ class SecretTokenSource:
 
     def _fetch(self) -> None:
         try:
-            value = self._client.get_secret_value(SecretId=self._secret)["SecretString"]
+            response = self._client.get_secret_value(SecretId=self._secret)
+            token = token_of(response["SecretString"])
         except (BotoCoreError, ClientError, KeyError) as error:
+            if _has_no_value(error):
+                self._ask(Need.MISSING, "")
             raise TokenUnavailableError(
                 f"the token secret can't be read: {type(error).__name__}"
             ) from error
-        token = token_of(value)
+        except TokenUnavailableError:
+            self._ask(Need.MISSING, "")
+            raise
+        try:
+            base_url = self._hosts.base_url(self._base_url or token.base_url)
+        except ValueError as error:
+            raise TokenUnavailableError(
+                f"RestBaseUrl, else the token secret's rest_instance_url, is {error}"
+            ) from None
+        self._credentials = Credentials(token.access_token, base_url)
+        self._read_again_at = max(self._good_until(token, response), self._clock() + LEAST_LIFE)
+
+    def _good_until(self, token: "Token", response: "GetSecretValueResponseTypeDef") -> float:
+        """When to read again; near the end of a token this asks for the next one."""
         now = self._clock()
-        good_until = now + UNDATED_LIFE if token.expires_at is None else token.expires_at - MARGIN
-        self._credentials = Credentials(
-            token.access_token, base_url_of(self._base_url or token.base_url)
-        )
-        self._read_again_at = max(good_until, now + LEAST_LIFE)
+        if token.expires_at is None:
+            return now + UNDATED_LIFE
+        stored = StoredToken(token.access_token, token.expires_at, _since(response))
+        good_until = token.expires_at - margin(stored)
+        if good_until <= now:
+            self._ask(Need.EXPIRING, fingerprint(token.access_token))
+        return good_until
+
+    def _ask(self, need: Need, token: str) -> None:
+        """Ask for a new token, once for each reason: not with every send."""
+        now = self._clock()
+        if now < self._asked.get((need, token), now):
+            return
+        self._asked = {key: until for key, until in self._asked.items() if now < until}
+        self._asked[need, token] = now + ASK_AGAIN
+        self._renewal.ask(need, token)
+
+
+class SecretTokenStore:
+    """The `TokenStore` port: the same secret, as the token function reads and writes it."""
+
+    def __init__(self, client: "SecretsManagerClient", secret: str) -> None:
+        """`secret` is a name or ARN."""
+        self._client = client
+        self._secret = secret
+
+    def read(self) -> StoredToken | None:
+        """The current version; what is no token counts as none."""
+        return self._version("AWSCURRENT")
+
+    def before(self) -> StoredToken | None:
+        """The previous version, the same way."""
+        return self._version("AWSPREVIOUS")
+
+    def write(self, grant: Grant) -> None:
+        """Store a new version; in the same step it becomes the current one."""
+        value = {
+            "access_token": grant.access_token,
+            "expires_at": int(grant.expires_at),
+            "rest_instance_url": grant.rest_instance_url,
+            "scope": grant.scope,
+        }
+        try:
+            self._client.put_secret_value(SecretId=self._secret, SecretString=json.dumps(value))
+        except (BotoCoreError, ClientError) as error:
+            raise SecretUnavailableError(
+                f"the token secret can't be written: {_name_of(error)}"
+            ) from error
+
+    def _version(self, stage: str) -> StoredToken | None:
+        response = _value(self._client, self._secret, stage)
+        if response is None:
+            return None
+        try:
+            token = token_of(response.get("SecretString", ""))
+        except TokenUnavailableError:
+            return None
+        return StoredToken(token.access_token, token.expires_at, _since(response))
+
+
+class SecretCredentials:
+    """The `CredentialsSource` port: read at each need, so that new ones count at once."""
+
+    def __init__(self, client: "SecretsManagerClient", secret: str, hosts: AllowedHosts) -> None:
+        """`secret` is a name or ARN."""
+        self._client = client
+        self._secret = secret
+        self._hosts = hosts
+
+    def read(self) -> ClientCredentials:
+        """The current version."""
+        response = _value(self._client, self._secret, "AWSCURRENT")
+        return credentials_of("" if response is None else response["SecretString"], self._hosts)
+
+
+def _value(
+    client: "SecretsManagerClient", secret: str, stage: str
+) -> "GetSecretValueResponseTypeDef | None":
+    try:
+        return client.get_secret_value(SecretId=secret, VersionStage=stage)
+    except (BotoCoreError, ClientError) as error:
+        if _has_no_value(error):
+            return None
+        raise SecretUnavailableError(f"a secret can't be read: {_name_of(error)}") from error
+
+
+def _has_no_value(error: Exception) -> bool:
+    """Whether nothing was ever put into the secret; the same if there is no such secret."""
+    return isinstance(error, ClientError) and _name_of(error) == "ResourceNotFoundException"
+
+
+def _name_of(error: Exception) -> str:
+    if isinstance(error, ClientError):
+        return error.response["Error"]["Code"]
+    return type(error).__name__
+
+
+def _since(response: "GetSecretValueResponseTypeDef") -> float:
+    return response["CreatedDate"].timestamp()
 
 
 class Token(NamedTuple):
@@ -108,7 +234,7 @@ def token_of(secret: str) -> Token:
     """
     fields = _fields(secret)
     access_token = fields.get("access_token")
-    if not isinstance(access_token, str) or not _TOKEN.fullmatch(access_token):
+    if not isinstance(access_token, str) or not TOKEN.fullmatch(access_token):
         raise TokenUnavailableError("the token secret holds no usable access_token")
     url = fields.get("rest_instance_url")
     return Token(
@@ -116,25 +242,13 @@ def token_of(secret: str) -> Token:
     )
 
 
-def base_url_of(given: str) -> str:
-    """A base URL, given with or without scheme and slash, as `https://host`.
-
-    Raises:
-        TokenUnavailableError: nothing was given.
-    """
-    url = given.strip().rstrip("/")
-    if not url:
-        raise TokenUnavailableError(
-            "no base URL: neither RestBaseUrl nor the secret's rest_instance_url is set"
-        )
-    return url if "://" in url else f"https://{url}"
-
-
 def _fields(secret: str) -> Mapping[str, Any]:
     try:
         fields = json.loads(secret)
     except ValueError:
         return {"access_token": secret.strip()}
+    except RecursionError:
+        return {}
     return fields if isinstance(fields, dict) else {"access_token": fields}
 
 
@@ -142,9 +256,11 @@ def _expiry(given: object) -> float | None:
     if isinstance(given, bool) or given is None:
         return None
     try:
-        return float(given)  # type: ignore[arg-type] # whatever it is, float says if it can't
-    except (TypeError, ValueError):
+        seconds = float(given)  # type: ignore[arg-type] # whatever it is, float says if it can't
+    except (TypeError, ValueError, OverflowError):
         pass
+    else:
+        return seconds if math.isfinite(seconds) else None
     try:
         return datetime.fromisoformat(str(given)).timestamp()
     except ValueError:

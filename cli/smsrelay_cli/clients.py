@@ -1,0 +1,173 @@
+"""`smsrelay client …`: who may post, by which way, and how much."""
+
+import base64
+import json
+import secrets
+from collections.abc import Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from smsrelay.adapters.clients import DynamoDbClients
+from smsrelay.callers import NAME, principal
+from smsrelay.signature import secrets_of
+from smsrelay_cli.refusal import DONE, CommandError, UsageError
+from smsrelay_cli.target import Target
+from smsrelay_cli.terminal import confirm, print_json, print_line, print_table
+
+if TYPE_CHECKING:
+    from mypy_boto3_apigateway.type_defs import UsagePlanTypeDef
+
+SECRET_BYTES = 32
+_COLUMNS = ["client", "rate", "burst", "quota", "keys"]
+
+
+class Clients:
+    """The clients of one relay: a usage plan for each, its keys, and its webhook secret."""
+
+    def __init__(self, target: Target) -> None:
+        """Nothing is asked for yet."""
+        self._target = target
+        # Not two clients' in one table: plans are the account's, and other APIs have some, too.
+        self._prefix = f"smsrelay/{target.api_id}/"
+
+    @cached_property
+    def gateway(self) -> Any:
+        return self._target.client("apigateway")
+
+    @cached_property
+    def names(self) -> DynamoDbClients:
+        return DynamoDbClients(self._target.client("dynamodb"), self._target.table)
+
+    def plans(self) -> Iterator[tuple[str, "UsagePlanTypeDef"]]:
+        """Each client's plan, by the client's name."""
+        for page in self.gateway.get_paginator("get_usage_plans").paginate():
+            for plan in page["items"]:
+                if plan["name"].startswith(self._prefix):
+                    yield plan["name"].removeprefix(self._prefix), plan
+
+    def plan(self, client: str) -> Any:
+        """The plan of a client; None: it has no API keys."""
+        return next((plan for name, plan in self.plans() if name == client), None)
+
+    def new_plan(self, client: str, rate: float, burst: int, quota: int) -> Any:
+        return self.gateway.create_usage_plan(
+            name=f"{self._prefix}{client}",
+            throttle={"rateLimit": rate, "burstLimit": burst},
+            quota={"limit": quota, "period": "DAY"},
+            apiStages=[{"apiId": self._target.api_id, "stage": self._target.stage}],
+        )
+
+    def new_key(self, client: str, plan_id: str) -> Any:
+        """A key of a client's; its name comes before it can be used."""
+        key = self.gateway.create_api_key(name=f"{self._prefix}{client}", enabled=True)
+        self.names.put(key["id"], client)
+        self.gateway.create_usage_plan_key(usagePlanId=plan_id, keyId=key["id"], keyType="API_KEY")
+        return key
+
+    def keys(self, plan_id: str) -> list[str]:
+        pages = self.gateway.get_paginator("get_usage_plan_keys").paginate(usagePlanId=plan_id)
+        return [key["id"] for page in pages for key in page["items"]]
+
+    def new_secret(self, client: str) -> tuple[str, str]:
+        """A new webhook secret, beside the one before it; its place and its value."""
+        store = self._target.client("secretsmanager")
+        name = f"{self._target.webhook_secrets}{client}"
+        value = "whsec_" + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+        try:
+            known = secrets_of(store.get_secret_value(SecretId=name)["SecretString"])
+        except store.exceptions.ResourceNotFoundException:
+            store.create_secret(Name=name, SecretString=json.dumps({"current": value}))
+        else:
+            both = {"current": value} | ({"previous": known[0]} if known else {})
+            store.put_secret_value(SecretId=name, SecretString=json.dumps(both))
+        return name, value
+
+
+def list_clients(target: Target, options: Any, _now: float) -> int:
+    """The clients with API keys."""
+    clients = Clients(target)
+    rows: list[dict[str, Any]] = [
+        {
+            "client": name,
+            "rate": plan.get("throttle", {}).get("rateLimit"),
+            "burst": plan.get("throttle", {}).get("burstLimit"),
+            "quota": plan.get("quota", {}).get("limit"),
+            "keys": clients.keys(plan["id"]),
+        }
+        for name, plan in sorted(clients.plans(), key=lambda entry: entry[0])
+    ]
+    if options.json:
+        print_json(rows)
+    else:
+        print_table(_COLUMNS, [row | {"keys": " ".join(row["keys"])} for row in rows])
+    return DONE
+
+
+def add(target: Target, options: Any, _now: float) -> int:
+    """A usage plan with a first key."""
+    clients = Clients(target)
+    if clients.plan(_checked(options.client)):
+        raise CommandError(f"{options.client} is there already: `client rotate` gives it a new key")
+    plan = clients.new_plan(options.client, options.rate, options.burst, options.quota)
+    return _tell_key(options, clients.new_key(options.client, plan["id"]))
+
+
+def rotate(target: Target, options: Any, _now: float) -> int:
+    """One more key in the same plan."""
+    clients = Clients(target)
+    return _tell_key(options, clients.new_key(options.client, _plan_of(clients, options)["id"]))
+
+
+def drop(target: Target, options: Any, _now: float) -> int:
+    """A key's end. Its name stays: the gateway may know the key for some seconds more."""
+    clients = Clients(target)
+    plan_id = _plan_of(clients, options)["id"]
+    if options.key_id not in clients.keys(plan_id):
+        raise CommandError(f"{options.client} has no key {options.key_id}")
+    confirm(f"delete the key {options.key_id} of {options.client}?", yes=options.yes)
+    clients.gateway.delete_usage_plan_key(usagePlanId=plan_id, keyId=options.key_id)
+    clients.gateway.delete_api_key(apiKey=options.key_id)
+    return _tell(options, {"client": options.client, "deleted": options.key_id})
+
+
+def allow(target: Target, options: Any, _now: float) -> int:
+    """A client's name for an IAM principal, or for a key that was made otherwise."""
+    credential = principal(options.credential)
+    Clients(target).names.put(credential, _checked(options.client))
+    return _tell(options, {"client": options.client, "credential": credential})
+
+
+def webhook(target: Target, options: Any, _now: float) -> int:
+    """A new webhook secret; the one before it counts, too, until the next."""
+    if not target.webhook_secrets:
+        raise CommandError("this relay takes no webhooks: deploy it with Webhooks=on")
+    place, value = Clients(target).new_secret(_checked(options.client))
+    told = {"client": options.client, "secretName": place}
+    return _tell(options, told | ({"secret": value} if options.show else {}))
+
+
+def _plan_of(clients: Clients, options: Any) -> Any:
+    plan = clients.plan(_checked(options.client))
+    if plan is None:
+        raise CommandError(f"there is no client {options.client} with API keys: `client add`")
+    return plan
+
+
+def _checked(client: str) -> str:
+    if not NAME.fullmatch(client):
+        raise UsageError("a client is called by 1 to 63 of a-z, 0-9 and hyphens within")
+    return client
+
+
+def _tell_key(options: Any, key: Any) -> int:
+    told = {"client": options.client, "keyId": key["id"]}
+    return _tell(options, told | ({"key": key["value"]} if options.show else {}))
+
+
+def _tell(options: Any, told: dict[str, str]) -> int:
+    if options.json:
+        print_json(told)
+    else:
+        for name, value in told.items():
+            print_line(f"{name:<12}{value}")
+    return DONE

@@ -1,0 +1,20 @@
+"""`make openapi`: write what follows from the models."""
+
+from pathlib import Path
+
+from contract import ROOT, document, page, requests
+
+
+def files() -> dict[Path, str]:
+    """What is written, by its place; the first two are served by the api function."""
+    described = document.document()
+    return {
+        ROOT / "functions/api/openapi.json": document.text(),
+        ROOT / "functions/api/docs.html": page.page(described),
+        ROOT / "docs/smsrelay.http": requests.requests(described),
+    }
+
+
+if __name__ == "__main__":
+    for place, content in files().items():
+        place.write_text(content)

@@ -1,0 +1,57 @@
+"""Webhooks in: an adapter between API Gateway's events and the relay."""
+
+import base64
+import binascii
+from typing import Any
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from pydantic_core import to_json
+
+from smsrelay import answers, bootstrap
+from smsrelay.answers import Answer
+from smsrelay.errors import UnforeseenError
+from smsrelay.webhooks import Webhook
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Answer one request."""
+    parts = bootstrap.parts()
+    parts.logger.append_keys(request_id=context.aws_request_id)
+    try:
+        answer = bootstrap.webhooks().post(
+            _webhook(event), lambda: context.get_remaining_time_in_millis() / 1000
+        )
+    except Exception:
+        parts.logger.exception("request failed in an unforeseen way")
+        answer = answers.of_error(UnforeseenError())
+    finally:
+        parts.counter.flush()
+    return _response(answer)
+
+
+def _webhook(event: dict[str, Any]) -> Webhook:
+    headers = event.get("headers") or {}
+    return Webhook(
+        event["pathParameters"]["client"],
+        {name.lower(): value for name, value in headers.items()},
+        _bytes(event.get("body") or "", encoded=event.get("isBase64Encoded", False)),
+    )
+
+
+def _bytes(body: str, *, encoded: bool) -> bytes:
+    """The body as it was signed; what can't be read was not signed like this."""
+    if not encoded:
+        return body.encode(errors="surrogatepass")
+    try:
+        return base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def _response(answer: Answer) -> dict[str, Any]:
+    headers = {"Content-Type": answer.content_type, **answer.headers}
+    return {
+        "statusCode": int(answer.status),
+        "multiValueHeaders": {name: [value] for name, value in headers.items()},
+        "body": to_json(answer.body).decode(),
+    }

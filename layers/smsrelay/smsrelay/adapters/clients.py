@@ -1,0 +1,69 @@
+"""The clients' names and what they have used up, in the ledger's table."""
+
+from typing import TYPE_CHECKING, Any, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from smsrelay.errors import NothingStoredError
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+NAME: Final = "NAME"
+COUNTED_FOR: Final = 3_600
+"""Seconds after which a minute's count may go."""
+
+
+class DynamoDbClients:
+    """The `ClientNames` and `Visits` ports: `pk = CLIENT#{credential}`, `pk = LIMIT#{client}`."""
+
+    def __init__(self, client: "DynamoDBClient", table: str) -> None:
+        """The table is the ledger's: one read less to wait for at a cold start than elsewhere."""
+        self._client = client
+        self._table = table
+
+    def name_of(self, credential: str) -> str | None:
+        """The name that `put` gave; read consistently, because it decides whose a message is."""
+        try:
+            answer = self._client.query(
+                TableName=self._table,
+                KeyConditionExpression="pk = :pk AND sk = :sk",
+                ExpressionAttributeValues={
+                    ":pk": {"S": f"CLIENT#{credential}"},
+                    ":sk": {"S": NAME},
+                },
+                ConsistentRead=True,
+            )
+            return next((item["client"]["S"] for item in answer["Items"]), None)
+        except (BotoCoreError, ClientError, KeyError) as error:
+            raise _out_of_reach(error) from error
+
+    def put(self, credential: str, client: str) -> None:
+        """Let a credential belong to a client. It stays when the credential ends."""
+        item: Any = {
+            "pk": {"S": f"CLIENT#{credential}"},
+            "sk": {"S": NAME},
+            "client": {"S": client},
+        }
+        self._client.put_item(TableName=self._table, Item=item)
+
+    def count(self, client: str, begins: int) -> int:
+        """One more in the minute that begins then."""
+        try:
+            answer = self._client.update_item(
+                TableName=self._table,
+                Key={"pk": {"S": f"LIMIT#{client}"}, "sk": {"S": str(begins)}},
+                UpdateExpression="ADD visits :one SET expiresAt = :end",
+                ExpressionAttributeValues={
+                    ":one": {"N": "1"},
+                    ":end": {"N": str(begins + COUNTED_FOR)},
+                },
+                ReturnValues="UPDATED_NEW",
+            )
+            return int(answer["Attributes"]["visits"]["N"])
+        except (BotoCoreError, ClientError, KeyError) as error:
+            raise _out_of_reach(error) from error
+
+
+def _out_of_reach(error: Exception) -> NothingStoredError:
+    return NothingStoredError(f"the ledger is out of reach: {type(error).__name__}")

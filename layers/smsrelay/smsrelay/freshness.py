@@ -1,0 +1,80 @@
+"""When the access token has to be renewed: pure functions of the token and the time."""
+
+from enum import StrEnum
+from hashlib import sha256
+from typing import Final, NamedTuple
+
+LEAST_LEFT: Final = 360.0
+"""Seconds left below which a token is renewed: a run comes every 300, and senders want MARGIN."""
+MARGIN: Final = 60.0
+"""Seconds before its end from which on senders look for the next token."""
+PACE: Final = 1200.0
+"""Seconds in which refusals bring at most two new tokens.
+
+The upstream's soft limit is about one in 20 minutes, and Secrets Manager keeps about 100 versions
+of a secret, none of them younger than a day removed: a refusal of every token, whatever its cause,
+must not use these up.
+"""
+
+
+class Need(StrEnum):
+    """Why a new token is needed."""
+
+    MISSING = "missing"  # there is none that could be used
+    UNDATED = "undated"  # nobody knows when it ends
+    EXPIRING = "expiring"
+    REFUSED = "refused"  # the upstream answered 401 to it
+
+
+class StoredToken(NamedTuple):
+    """The token in the secret; times in seconds since the epoch."""
+
+    access_token: str
+    expires_at: float | None
+    """None: nobody knows."""
+    since: float
+    """When it was stored."""
+
+    @property
+    def life(self) -> float | None:
+        """Seconds that it is good for, if that is known."""
+        return None if self.expires_at is None else max(0.0, self.expires_at - self.since)
+
+
+def need_of(token: StoredToken | None, now: float, *, refused: bool) -> Need | None:
+    """Why the token has to be renewed now, if it has to; `refused`: the upstream took it no more.
+
+    Less than 6 minutes left are too few, or a third of a life that is shorter than 18.
+    """
+    if token is None:
+        return Need.MISSING
+    if token.expires_at is None:
+        return Need.UNDATED
+    if token.expires_at - now <= _share(token, LEAST_LEFT, 3):
+        return Need.EXPIRING
+    return Need.REFUSED if refused else None
+
+
+def may_replace_refused(token: StoredToken, before: StoredToken | None, now: float) -> bool:
+    """Whether a refused token that has not expired is replaced now, or the next one waits.
+
+    No third one within PACE of the one before it.
+    """
+    if before is None:
+        return True
+    pace = PACE if token.life is None else min(PACE, 2 * token.life)
+    return now - before.since >= pace
+
+
+def margin(token: StoredToken) -> float:
+    """Seconds before its end from which on senders look for the next one."""
+    return _share(token, MARGIN, 4)
+
+
+def fingerprint(access_token: str) -> str:
+    """What names a token without being one: in events and logs."""
+    return sha256(access_token.encode()).hexdigest()[:16]
+
+
+def _share(token: StoredToken, most: float, part: int) -> float:
+    return most if token.life is None else min(most, token.life / part)

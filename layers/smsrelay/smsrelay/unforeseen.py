@@ -1,0 +1,23 @@
+"""What nobody has caught: Lambda's runtime would print it with all its words."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from smsrelay.errors import UnforeseenError
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Log an exception by what it is, and let the invocation fail without what it says.
+
+    Raises:
+        UnforeseenError: instead of whatever it was.
+    """
+    try:
+        yield
+    except Exception as error:
+        logger.exception("failed in an unforeseen way")
+        raise UnforeseenError(type(error).__name__) from None

@@ -1,0 +1,156 @@
+"""`smsrelay client …` against the real thing in process: keys, plans, names and secrets."""
+
+import uuid
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from smsrelay_cli import target
+from tests.cli.conftest import MESSAGE, Operator
+from tests.support.environment import Json
+
+
+class Gateway:
+    """API Gateway's keys and plans; moto's needs a package that is not there, e2e has real ones."""
+
+    def __init__(self) -> None:
+        self.api_keys: dict[str, Json] = {}
+        self.plans: dict[str, Json] = {"p0": {"id": "p0", "name": "another API's"}}
+        self.plan_keys: dict[str, list[str]] = {}
+
+    def create_api_key(self, name: str, *, enabled: bool) -> Json:
+        key_id = f"key{len(self.api_keys)}"
+        value = str(uuid.uuid4())
+        self.api_keys[key_id] = {"id": key_id, "name": name, "enabled": enabled, "value": value}
+        return self.api_keys[key_id]
+
+    def create_usage_plan(self, **plan: Any) -> Json:
+        plan_id = f"p{len(self.plans)}"
+        self.plans[plan_id] = plan | {"id": plan_id}
+        self.plan_keys[plan_id] = []
+        return self.plans[plan_id]
+
+    def create_usage_plan_key(self, *, usagePlanId: str, keyId: str, keyType: str) -> None:  # noqa: N803 - AWS's names
+        assert keyType == "API_KEY"
+        self.plan_keys[usagePlanId].append(keyId)
+
+    def delete_usage_plan_key(self, *, usagePlanId: str, keyId: str) -> None:  # noqa: N803 - same
+        self.plan_keys[usagePlanId].remove(keyId)
+
+    def delete_api_key(self, *, apiKey: str) -> None:  # noqa: N803 - same
+        del self.api_keys[apiKey]
+
+    def get_paginator(self, operation: str) -> Any:
+        def keys(usagePlanId: str) -> list[Json]:  # noqa: N803 - same
+            return [{"items": [{"id": key}]} for key in self.plan_keys[usagePlanId]]
+
+        def plans() -> list[Json]:
+            return [{"items": [plan]} for plan in self.plans.values()]
+
+        paginate = {"get_usage_plans": plans, "get_usage_plan_keys": keys}[operation]
+        return SimpleNamespace(paginate=paginate)
+
+
+@pytest.fixture
+def gateway(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> Gateway:
+    """The gateway, with an API that the operator's stack names."""
+    gateway, api = Gateway(), "api1"
+    other = target.Target.client
+
+    def client_of(relay: target.Target, service: str) -> Any:
+        return gateway if service == "apigateway" else other(relay, service)
+
+    monkeypatch.setattr(target.Target, "client", client_of)
+    describe = target.describe_stack
+
+    def described(session: Any, name: str) -> Any:
+        stack: Any = describe(session, name)
+        more = {
+            "RestApiId": api,
+            "StageName": "prod",
+            "WebhookSecrets": f"{operator.relay.table}/webhooks/",
+        }
+        added = [{"OutputKey": key, "OutputValue": value} for key, value in more.items()]
+        return stack | {"Outputs": [*stack["Outputs"], *added]}
+
+    monkeypatch.setattr(target, "describe_stack", described)
+    return gateway
+
+
+def client(operator: Operator, *arguments: str, code: int = 0) -> Any:
+    ended = operator.run("client", *arguments, "--json")
+    assert ended.code == code, ended.err
+    return ended.json if code == 0 else ended.err
+
+
+def test_a_client_gets_a_plan_a_key_and_a_name(operator: Operator, gateway: Gateway) -> None:
+    made = client(operator, "add", "shop", "--rate", "5", "--burst", "7", "--quota", "9", "--show")
+    key = gateway.api_keys[made["keyId"]]
+    assert key["enabled"]
+    assert made["key"] == key["value"]
+    [row] = client(operator, "list")
+    assert row == {"client": "shop", "rate": 5, "burst": 7, "quota": 9, "keys": [made["keyId"]]}
+    posted = operator.relay.post(MESSAGE, client=made["keyId"])
+    assert [send.client for send in operator.sends(posted.body["id"])] == ["shop"]
+
+
+def test_what_must_stay_secret_is_shown_only_if_it_is_asked_for(
+    operator: Operator, gateway: Gateway
+) -> None:
+    made = client(operator, "add", "shop")
+    assert set(made) == {"client", "keyId"}
+    value = gateway.api_keys[made["keyId"]]["value"]
+    assert value not in operator.run("client", "list").out
+    assert set(client(operator, "webhook", "shop")) == {"client", "secretName"}
+
+
+def test_a_rotated_key_is_the_same_client(operator: Operator, gateway: Gateway) -> None:
+    old = client(operator, "add", "shop")["keyId"]
+    new = client(operator, "rotate", "shop")["keyId"]
+    [row] = client(operator, "list")
+    assert sorted(row["keys"]) == sorted([old, new])
+    first = operator.relay.post(MESSAGE, client=old)
+    path = f"/messages/{first.body['id']}"
+    assert operator.relay.get(path, client=new).status == 200
+    assert "no key" in client(operator, "drop", "shop", "other-key", "--yes", code=1)
+    assert operator.run("client", "drop", "shop", old, answer="n\n").code == 3
+    client(operator, "drop", "shop", old, "--yes")
+    [row] = client(operator, "list")
+    assert row["keys"] == [new]
+    assert list(gateway.api_keys) == [new]
+
+
+@pytest.mark.usefixtures("gateway")
+def test_what_makes_no_sense_is_refused(operator: Operator) -> None:
+    client(operator, "add", "shop")
+    assert "there already" in client(operator, "add", "shop", code=1)
+    assert "client add" in client(operator, "rotate", "nobody", code=1)
+    for name in ("Shop", "a b", "-a", "a" * 64, "../a"):
+        assert "called by" in operator.run("client", "allow", "--", name, "key").err
+
+
+@pytest.mark.usefixtures("gateway")
+def test_a_principal_gets_a_name_whatever_its_session(operator: Operator) -> None:
+    role = "arn:aws:iam::123456789012:role/team/Shop"
+    told = client(operator, "allow", "shop", role)
+    assert told["credential"] == "arn:aws:iam::123456789012:role/Shop"
+    posted = operator.relay.post(MESSAGE, client="key-of-nobody").body
+    session = "arn:aws:sts::123456789012:assumed-role/Shop/s1"
+    assert operator.relay.get(f"/iam/messages/{posted['id']}", client=session).status == 404
+    client(operator, "allow", "shop", "key-of-the-shop")
+    posted = operator.relay.post(MESSAGE).body
+    assert operator.relay.get(f"/iam/messages/{posted['id']}", client=session).status == 200
+
+
+@pytest.mark.usefixtures("gateway")
+def test_two_webhook_secrets_count_at_a_time(operator: Operator) -> None:
+    relay = operator.relay
+    secrets = [client(operator, "webhook", "shop", "--show")["secret"] for _ in range(3)]
+    statuses = [relay.post_webhook("shop", secret, MESSAGE).status for secret in secrets]
+    assert statuses == [401, 202, 202]
+
+
+def test_a_relay_without_webhooks_gets_no_secrets(operator: Operator) -> None:
+    ended = operator.run("client", "webhook", "shop")
+    assert (ended.code, "Webhooks=on" in ended.err) == (1, True)

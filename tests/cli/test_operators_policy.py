@@ -1,0 +1,111 @@
+"""The policies of docs/operators.md allow the calls of the commands, and not one more."""
+
+import json
+import re
+from typing import Any
+
+import botocore.session
+
+from tests.cli.conftest import Operator
+from tests.support import permissions
+from tests.support.permissions import Permission
+from tests.support.template import ROOT
+
+CLI = ROOT / "cli/smsrelay_cli"
+ADAPTERS = ROOT / "layers/smsrelay/smsrelay/adapters"
+NAMES = {
+    "arn:aws:cloudformation:REGION:ACCOUNT:stack/STACK/*": "Stack",
+    "arn:aws:dynamodb:REGION:ACCOUNT:table/TABLE": "Ledger",
+    "arn:aws:sqs:REGION:ACCOUNT:QUEUE": "Queue",
+    "arn:aws:sqs:REGION:ACCOUNT:DEAD_LETTER_QUEUE": "DeadLetterQueue",
+    "arn:aws:secretsmanager:REGION:ACCOUNT:secret:STACK/webhooks/*": "WebhookSecrets",
+}
+# The test's own relay stands for the stack that CloudFormation describes.
+FOUND = Permission("cloudformation:DescribeStacks", "Stack")
+
+
+def policies() -> list[Any]:
+    """The JSON of the page, in its order: operators, who manages clients, the key."""
+    page = (ROOT / "docs/operators.md").read_text()
+    return [json.loads(it) for it in re.findall(r"```json\n(\{.*?\n?\})\n```", page, re.DOTALL)]
+
+
+def allowed(policy: Any) -> set[Permission]:
+    found = set()
+    for statement in policy["Statement"]:
+        for action in permissions.listed(statement["Action"]):
+            for resource in permissions.listed(statement["Resource"]):
+                table, index, name = resource.partition("/index/")
+                known = NAMES.get(table, table.removeprefix("arn:aws:apigateway:REGION::"))
+                found.add(Permission(action, f"{known}{index}{name}"))
+    return found
+
+
+def redriven(operator: Operator) -> None:
+    """Letters of each kind: with a send, with a body, and one that stays."""
+    operator.failed()
+    for body in ({"message": "m", "to": []}, "no JSON"):
+        operator.relay.enqueue(body)
+        operator.relay.work()
+    assert operator.run("redrive", "--dry-run").code == 0
+    assert operator.run("redrive", "--yes").code == 0
+
+
+def test_operators_may_what_their_commands_call_and_nothing_else(operator: Operator) -> None:
+    with permissions.noting() as calls:
+        redriven(operator)
+        unknown, other, token = operator.unknown(), operator.unknown(), operator.post()
+        [sent] = operator.sends(token)
+        for command in (
+            ("list", "--status", "unknown"),
+            ("show", unknown),
+            ("show", "nobodys", "--json"),
+            ("token", str(sent.token_id)),
+            ("resend", unknown, "--yes"),
+            ("resolve", other, "--as", "rejected", "--yes"),
+            ("stats",),
+        ):
+            operator.run(*command)
+    made = calls["operator"]
+    needed = {permission for call in made for permission in call.needs} | {FOUND}
+    policy = allowed(policies()[0])
+    assert sorted(policy - needed) == [], "superfluous"
+    assert sorted(needed - policy) == [], "missing"
+    # What the code of the commands names is what was called; the rest is for clients.
+    operations = {call.operation for call in made}
+    model = botocore.session.get_session().get_service_model("sqs")
+    assert permissions.operations_in(CLI, "sqs") & set(model.operation_names) <= operations
+    assert "BatchGetItem" in operations
+
+
+def test_who_manages_clients_may_what_the_commands_call_and_nothing_else() -> None:
+    needed = {Permission("dynamodb:PutItem", "Ledger")}
+    for service in ("apigateway", "secretsmanager"):
+        model = botocore.session.get_session().get_service_model(service)
+        for operation in permissions.operations_in(CLI, service):
+            if operation not in model.operation_names:
+                continue
+            http = model.operation_model(operation).http
+            needed.add(
+                Permission(
+                    f"apigateway:{http['method']}", re.sub(r"\{.*?\}", "*", http["requestUri"])
+                )
+                if service == "apigateway"
+                else Permission(f"secretsmanager:{operation}", "WebhookSecrets")
+            )
+    policy = allowed(policies()[1])
+    assert sorted(policy - needed) == [], "superfluous"
+    assert sorted(needed - policy) == [], "missing"
+
+
+def test_clients_are_named_and_nothing_else_is_written() -> None:
+    [naming] = [it for it in policies()[1]["Statement"] if it["Sid"] == "NameThem"]
+    [keys] = naming["Condition"].values()
+    assert keys == {"dynamodb:LeadingKeys": ["CLIENT#*"]}
+
+
+def test_with_the_customers_own_key_operators_need_it_too() -> None:
+    needed = permissions.keys_needed(allowed(policies()[0]))
+    via = policies()[2]["Condition"]["StringEquals"]["kms:ViaService"]
+    assert {it.resource for it in needed} == {host.partition(".")[0] for host in via}
+    assert {it.action for it in needed} == set(policies()[2]["Action"])

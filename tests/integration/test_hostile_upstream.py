@@ -1,0 +1,481 @@
+"""An upstream that means no good: every answer has an end, in time and in little memory."""
+
+import gzip
+import json
+import socket
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import cycle
+
+import pytest
+
+from smsrelay import bootstrap
+from smsrelay.adapters import mobileconnect
+from smsrelay.adapters.mobileconnect import MAX_ANSWER, MobileConnect
+from smsrelay.outcome import Kind, Outcome
+from smsrelay.ports import Credentials
+from tests.support.environment import Environment, running
+from tests.support.hostile import HostileServer, Manner, drip
+
+BODY = '{"mobileNumbers":["12125550100"]}'
+TOKEN = "the-access-token-of-the-tenant"
+SHORT = 0.7
+"""Seconds for an answer that never ends; a call of less than half a second is not begun."""
+SLACK = 0.8
+"""Seconds by which a call may be late on a busy machine."""
+LITTLE = 4_000_000
+"""Bytes that an answer of any size may cost."""
+ALWAYS_UNKNOWN = (Kind.UNKNOWN, "protocol-error")
+
+NO_TOKEN = (Kind.ACCEPTED, "accepted-without-token")
+ACCEPTED = (Kind.ACCEPTED, "accepted")
+REFUSED = (Kind.REJECTED, "refused")
+UNEXPECTED = (Kind.UNKNOWN, "unexpected-status")
+BROKEN = (Kind.UNKNOWN, "server-error")
+THROTTLED = (Kind.NOT_SENT, "throttled")
+
+
+class FixedToken:
+    def __init__(self, base_url: str) -> None:
+        self._credentials = Credentials(TOKEN, base_url)
+
+    def current(self) -> Credentials:
+        return self._credentials
+
+    def renewed(self, refused: Credentials) -> Credentials:
+        return refused
+
+
+@contextmanager
+def calling(url: str) -> Iterator[Callable[..., Outcome]]:
+    """Calls of the relay's own client, put together as bootstrap does."""
+    with bootstrap.upstream_client(10) as client:
+        upstream = MobileConnect(client, FixedToken(url), time.time)
+        yield lambda body=BODY, timeout=5.0: upstream.send("MzA6Nzg6MA", body, timeout)
+
+
+def call(manner: Manner | bytes, timeout: float = 5.0) -> Outcome:
+    with HostileServer(manner) as server, calling(server.url) as send:
+        return send(timeout=timeout)
+
+
+def answer(status: str, body: bytes = b"", *headers: str, length: int | None = None) -> bytes:
+    head = [f"HTTP/1.1 {status}", *headers]
+    head.append(f"Content-Length: {len(body) if length is None else length}")
+    return "\r\n".join(head).encode() + b"\r\n\r\n" + body
+
+
+def chunked(status: str, body: bytes) -> bytes:
+    return f"HTTP/1.1 {status}\r\nTransfer-Encoding: chunked\r\n\r\n".encode() + body
+
+
+GOOD = b'{"tokenId":"c21NCNSDN2sMMWM2miosdjEHH"}'
+
+ANSWERS: dict[str, tuple[bytes, tuple[Kind, str]]] = {
+    # What a body may be encoded in.
+    "gzip although identity was asked for": (
+        answer("202 Accepted", gzip.compress(GOOD), "Content-Encoding: gzip"),
+        NO_TOKEN,
+    ),
+    "gzip bomb": (
+        answer("400 Bad Request", gzip.compress(b" " * 50_000_000), "Content-Encoding: gzip"),
+        REFUSED,
+    ),
+    "an unknown encoding": (answer("202 Accepted", GOOD, "Content-Encoding: br, zstd"), ACCEPTED),
+    "another charset": (
+        answer("202 Accepted", GOOD.decode().encode("utf-16"), "Content-Type: text/json"),
+        NO_TOKEN,
+    ),
+    "a charset that is none": (
+        answer("202 Accepted", GOOD, "Content-Type: application/json; charset=nonsense"),
+        ACCEPTED,
+    ),
+    "a byte order mark": (answer("202 Accepted", b"\xef\xbb\xbf" + GOOD), ACCEPTED),
+    "invalid UTF-8": (answer("202 Accepted", b'{"x":"\xff\xfe","tokenId":"abc"}'), ACCEPTED),
+    "NUL before": (answer("202 Accepted", b"\x00" + GOOD), ACCEPTED),
+    "NULs only": (answer("202 Accepted", b"\x00" * 1_000), NO_TOKEN),
+    # JSON that is one in name only.
+    "nested deeply": (answer("400 Bad Request", b"[" * 60_000), REFUSED),
+    "nested deeply and closed": (
+        answer("400 Bad Request", b'{"errors":[' + b"[" * 30_000 + b"]" * 30_000 + b"]}"),
+        REFUSED,
+    ),
+    "nested as deeply as can be read": (
+        answer("400 Bad Request", b'{"errors":[' + b'{"a":' * 5_000 + b"1" + b"}" * 5_000 + b"]}"),
+        REFUSED,
+    ),
+    "an integer of 60,000 digits": (
+        answer("202 Accepted", b'{"tokenId":' + b"9" * 60_000 + b"}"),
+        NO_TOKEN,
+    ),
+    "an integer of 4,000 digits": (
+        answer("202 Accepted", b'{"tokenId":' + b"9" * 4_000 + b"}"),
+        NO_TOKEN,
+    ),
+    "a number out of range": (answer("202 Accepted", b'{"tokenId":1e999}'), NO_TOKEN),
+    "NaN": (answer("202 Accepted", b'{"tokenId":NaN}'), NO_TOKEN),
+    "duplicate keys": (answer("202 Accepted", b'{"tokenId":"a","tokenId":"b"}'), ACCEPTED),
+    "a list as tokenId": (answer("202 Accepted", b'{"tokenId":["a"]}'), NO_TOKEN),
+    "an object as tokenId": (answer("202 Accepted", b'{"tokenId":{"a":"b"}}'), NO_TOKEN),
+    "a huge tokenId": (answer("202 Accepted", b'{"tokenId":"' + b"a" * 60_000 + b'"}'), NO_TOKEN),
+    "a tokenId larger than an index takes": (
+        answer("202 Accepted", ('{"tokenId":"' + "\u20ac" * 1_000 + '"}').encode()),
+        NO_TOKEN,
+    ),
+    "control characters as tokenId": (
+        answer("202 Accepted", b'{"tokenId":"\\u0000\\u001b[2J\\r\\nX: y"}'),
+        ACCEPTED,
+    ),
+    "half a surrogate pair as tokenId": (
+        answer("202 Accepted", b'{"tokenId":"\\ud800"}'),
+        ACCEPTED,
+    ),
+    "a million errors": (
+        answer("400 Bad Request", b'{"errors":[' + b"1," * 1_000_000 + b"1]}"),
+        REFUSED,
+    ),
+    "30,000 errors": (answer("400 Bad Request", b'{"errors":[' + b"1," * 30_000 + b"1]}"), REFUSED),
+    "one huge error": (
+        answer("400 Bad Request", b'{"errors":["' + b"1" * 60_000 + b'"]}'),
+        REFUSED,
+    ),
+    # Status lines.
+    "204 without a body": (b"HTTP/1.1 204 No Content\r\n\r\n", NO_TOKEN),
+    "204 with a body": (answer("204 No Content", GOOD), NO_TOKEN),
+    "206": (answer("206 Partial Content", GOOD), ACCEPTED),
+    "101": (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
+        ALWAYS_UNKNOWN,
+    ),
+    "304": (b"HTTP/1.1 304 Not Modified\r\n\r\n", UNEXPECTED),
+    "300": (answer("300 Multiple Choices"), UNEXPECTED),
+    "407": (answer("407 Proxy Authentication Required", b"", "Proxy-Authenticate: Basic"), REFUSED),
+    "418": (answer("418 I'm a teapot"), REFUSED),
+    "599": (answer("599 What"), BROKEN),
+    "999": (answer("999 What"), BROKEN),
+    "000": (answer("000 What"), ALWAYS_UNKNOWN),
+    "099": (answer("099 What"), ALWAYS_UNKNOWN),
+    "a negative status": (answer("-202 Accepted"), ALWAYS_UNKNOWN),
+    "a status that is no number": (answer("two hundred"), ALWAYS_UNKNOWN),
+    "a status of four digits": (answer("2020 Accepted"), ALWAYS_UNKNOWN),
+    "a status in other digits": (answer("\u0662\u0660\u0662 Accepted"), ALWAYS_UNKNOWN),
+    "HTTP/0.9": (GOOD, ALWAYS_UNKNOWN),
+    "HTTP/2 without having been asked": (b"\x00\x00\x12\x04\x00\x00\x00\x00\x00", ALWAYS_UNKNOWN),
+    "HTTP/9.9": (b"HTTP/9.9 202 Accepted\r\n\r\n" + GOOD, ACCEPTED),
+    "HTTP/1.0": (b"HTTP/1.0 202 Accepted\r\n\r\n" + GOOD, ACCEPTED),
+    "no reason phrase": (answer("202", GOOD), ACCEPTED),
+    "one 100 first": (b"HTTP/1.1 100 Continue\r\n\r\n" + answer("202 Accepted", GOOD), ACCEPTED),
+    "early hints first": (
+        b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + answer("400 Bad Request"),
+        REFUSED,
+    ),
+    # Headers.
+    "a giant header": (answer("202 Accepted", GOOD, f"X: {'x' * 1_000_000}"), ALWAYS_UNKNOWN),
+    "a large header": (answer("202 Accepted", GOOD, f"X: {'x' * 30_000}"), ACCEPTED),
+    "a header without a name": (answer("202 Accepted", GOOD, ": x"), ALWAYS_UNKNOWN),
+    "a header of bytes": (
+        answer("202 Accepted", GOOD).replace(b"Content", b"X: \xff\xfe\r\nContent"),
+        ACCEPTED,
+    ),
+    "two lengths": (answer("202 Accepted", GOOD, "Content-Length: 5"), ALWAYS_UNKNOWN),
+    "a negative length": (answer("202 Accepted", GOOD, length=-1), ALWAYS_UNKNOWN),
+    "a length of 5,000 digits": (
+        answer("202 Accepted", GOOD).replace(b"Length: 39", b"Length: " + b"9" * 5_000),
+        ALWAYS_UNKNOWN,
+    ),
+    "a longer length than the body": (answer("202 Accepted", GOOD, length=1_000), ACCEPTED),
+    "a shorter length than the body": (answer("202 Accepted", GOOD, length=12), NO_TOKEN),
+    # Chunks.
+    "chunks": (chunked("202 Accepted", b"%x\r\n%s\r\n0\r\n\r\n" % (len(GOOD), GOOD)), ACCEPTED),
+    "a chunk that is too short": (
+        chunked("202 Accepted", b"%x\r\n%s\r\n0\r\n\r\n" % (len(GOOD) + 9, GOOD)),
+        ACCEPTED,
+    ),
+    "a chunk that is too long": (
+        chunked("202 Accepted", b"5\r\n%s\r\n0\r\n\r\n" % GOOD),
+        NO_TOKEN,
+    ),
+    "a chunk of a negative size": (chunked("202 Accepted", b"-5\r\n" + GOOD), NO_TOKEN),
+    "a chunk of a huge size": (chunked("202 Accepted", b"f" * 15 + b"\r\n" + GOOD), ACCEPTED),
+    "a chunk size that is none": (chunked("400 Bad Request", b"zz\r\n" + GOOD), REFUSED),
+    "endless trailers": (
+        chunked("202 Accepted", b"%x\r\n%s\r\n0\r\n" % (len(GOOD), GOOD) + b"X: y\r\n" * 50_000),
+        ACCEPTED,
+    ),
+    # Waits.
+    **{
+        f"Retry-After: {value[:40]}": (
+            answer("429 Too Many Requests", b"", f"Retry-After: {value}"),
+            THROTTLED,
+        )
+        for value in (
+            "-1",
+            "NaN",
+            "-inf",
+            "1e308",
+            "9" * 400,
+            "0x10",
+            "Fri, 31 Dec 9999 23:59:59 GMT",
+            "Mon, 01 Jan 0001 00:00:00 +2359",
+            "Fri, 99 Foo 9999 99:99:99 +9999999999999999",
+            "tomorrow, tomorrow",
+        )
+    },
+    "two Retry-After": (
+        answer("503 Service Unavailable", b"", "Retry-After: 5", "Retry-After: 7"),
+        (Kind.NOT_SENT, "unavailable"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_each_answer_has_a_documented_outcome(name: str) -> None:
+    raw, expected = ANSWERS[name]
+    outcome = call(raw)
+    assert (outcome.kind, outcome.reason) == expected
+    assert outcome.retry_after is None or outcome.retry_after >= 0
+    assert len(outcome.errors) <= 20
+    assert outcome.token_id is None or len(outcome.token_id.encode()) <= 1_024
+
+
+def test_each_answer_has_a_documented_status(aws: None) -> None:
+    """The same answers, through the handler: what the caller is told, and the ledger's word."""
+    _ = aws
+    documented = {
+        Kind.ACCEPTED: (202, "accepted"),
+        Kind.REJECTED: (422, "rejected"),
+        Kind.NOT_SENT: (202, "queued"),
+        Kind.UNKNOWN: (504, "unknown"),
+    }
+    with HostileServer() as server, running(server.url) as relay:
+        for name, (raw, (kind, reason)) in ANSWERS.items():
+            server.answers(raw)
+            server.wait_for_hang_up()
+            told = relay.post({"message": "MzA6Nzg6MA", "to": ["12125550100"]})
+            [send] = told.body["sends"]
+            assert (told.status, send["status"]) == documented[kind], name
+            stored = relay.get(f"/messages/{told.body['id']}").body["sends"][0]
+            assert stored["status"] == send["status"], name
+            assert kind is Kind.ACCEPTED or stored["reason"] == reason, name
+        assert len(server.requests) == len(ANSWERS), "one call each, whatever came back"
+
+
+GOOD_ANSWER = answer("202 Accepted", GOOD, "Content-Type: application/json")
+
+
+@pytest.mark.parametrize("status", ["202 Accepted", "400 Bad Request", "503 Unavailable"])
+def test_an_answer_that_is_cut_anywhere(status: str) -> None:
+    """Accepted needs a 2xx status; and what was not heard to its end is never called not sent."""
+    whole = answer(status, GOOD, "Content-Type: application/json")
+    head = whole.index(b"\r\n\r\n") + 4
+    with HostileServer() as server, calling(server.url) as send:
+        ends = []
+        for cut in range(len(whole) + 1):
+            server.answers(whole[:cut])
+            ends.append(send())
+    assert {outcome.kind for outcome in ends[:head]} == {Kind.UNKNOWN}
+    [kind] = {outcome.kind for outcome in ends[head:]}
+    assert kind is {"2": Kind.ACCEPTED, "4": Kind.REJECTED, "5": Kind.NOT_SENT}[status[0]]
+    assert ends[-1].token_id == (GOOD[12:-2].decode() if status[0] == "2" else None)
+    assert len(server.requests) == len(whole) + 1
+
+
+def _forever(head: bytes, piece: bytes) -> Manner:
+    def manner(peer: socket.socket) -> None:
+        peer.sendall(head)
+        for _ in cycle([None]):
+            peer.sendall(piece)
+
+    return manner
+
+
+ENDLESS: dict[str, tuple[Manner, tuple[Kind, str]]] = {
+    "a body of a petabyte": (
+        _forever(answer("202 Accepted", length=10**15), b"x" * 1_000_000),
+        NO_TOKEN,
+    ),
+    "a body without an end": (
+        _forever(b"HTTP/1.1 400 Bad Request\r\n\r\n", b'{"errors":["' * 50_000),
+        REFUSED,
+    ),
+    "chunks without an end": (
+        _forever(chunked("202 Accepted", b""), (b"fff\r\n" + b"x" * 4_095 + b"\r\n") * 200),
+        NO_TOKEN,
+    ),
+    "tiny chunks": (
+        _forever(chunked("202 Accepted", b""), (b"10\r\n" + b"x" * 16 + b"\r\n") * 1_000),
+        NO_TOKEN,
+    ),
+    "headers without an end": (
+        _forever(b"HTTP/1.1 202 Accepted\r\n", b"X: y\r\n" * 10_000),
+        ALWAYS_UNKNOWN,
+    ),
+    "one header without an end": (
+        _forever(b"HTTP/1.1 202 Accepted\r\nX: ", b"x" * 100_000),
+        ALWAYS_UNKNOWN,
+    ),
+    "a status line without an end": (_forever(b"HTTP/1.1 202 ", b"x" * 100_000), ALWAYS_UNKNOWN),
+    "blank lines without an end": (_forever(b"", b"\r\n" * 50_000), ALWAYS_UNKNOWN),
+    "a chunk's extension without an end": (
+        _forever(chunked("202 Accepted", b"5;"), b"x" * 100_000),
+        NO_TOKEN,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_what_has_no_end_is_cut_off_at_once_and_costs_little(name: str) -> None:
+    manner, expected = ENDLESS[name]
+    with HostileServer(manner) as server, calling(server.url) as send:
+        tracemalloc.start()
+        try:
+            began = time.monotonic()
+            outcome = send(timeout=30.0)
+            took = time.monotonic() - began
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        server.wait_for_hang_up()
+    assert (outcome.kind, outcome.reason) == expected
+    assert took < 5.0, "the cap ends it, not the time-out"
+    assert most < LITTLE
+
+
+def test_informational_answers_without_an_end_end_with_the_time() -> None:
+    flood = _forever(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1_000)
+    began = time.monotonic()
+    outcome = call(flood, SHORT)
+    assert (outcome.kind, outcome.reason) == (Kind.UNKNOWN, "read-timeout")
+    assert time.monotonic() - began < SHORT + SLACK
+
+
+SLOW = {
+    "the status line": (b"HTTP/1.1 202 " + b"A" * 1_000, (Kind.UNKNOWN, "read-timeout")),
+    "the headers": (
+        b"HTTP/1.1 202 Accepted\r\nX: " + b"y" * 1_000,
+        (Kind.UNKNOWN, "read-timeout"),
+    ),
+    "informational answers": (b"HTTP/1.1 100\r\n\r\n" * 100, (Kind.UNKNOWN, "read-timeout")),
+    "the body": (b" " * 1_000, NO_TOKEN),
+    "a chunk's size": (b"0" * 1_000, NO_TOKEN),
+}
+AT_ONCE = {
+    "the body": answer("202 Accepted", length=1_000),
+    "a chunk's size": chunked("202 Accepted", b""),
+}
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_an_answer_byte_by_byte_ends_with_the_time(name: str) -> None:
+    pieces, expected = SLOW[name]
+    over = threading.Event()
+
+    def manner(peer: socket.socket) -> None:
+        peer.sendall(AT_ONCE.get(name, b""))
+        drip(pieces, peer, over, every=0.05)
+
+    with HostileServer(manner) as server, calling(server.url) as send:
+        began = time.monotonic()
+        outcome = send(timeout=SHORT)
+        took = time.monotonic() - began
+        over.set()
+    assert (outcome.kind, outcome.reason) == expected
+    assert took < SHORT + SLACK
+
+
+def test_a_request_that_is_not_read_ends_with_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mobileconnect, "WRITE_TIMEOUT", 0.3)
+    over = threading.Event()
+
+    def manner(_: socket.socket) -> None:
+        over.wait(5)
+
+    with HostileServer(manner, receive_buffer=4_096) as server, calling(server.url) as send:
+        began = time.monotonic()
+        outcome = send(body="x" * 20_000_000, timeout=SHORT)
+        took = time.monotonic() - began
+        over.set()
+    assert (outcome.kind, outcome.reason) == (Kind.UNKNOWN, "write-failed")
+    assert took < SHORT + SLACK
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 305, 307, 308, 401, 421])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_the_token_goes_nowhere_else(status: int, host: str) -> None:
+    with (
+        HostileServer(answer("202 Accepted", GOOD)) as elsewhere,
+        HostileServer(stays=True) as server,
+    ):
+        target = elsewhere.url.replace("127.0.0.1", host) + "/sms/v1/messageContact/x/send"
+        server.answers(
+            answer(
+                f"{status} Elsewhere",
+                json.dumps({"errors": [target], "location": target}).encode(),
+                f"Location: {target}",
+                f"Content-Location: {target}",
+                f"Refresh: 0; url={target}",
+                f"Alt-Svc: h2={target!r}; ma=99",
+                f"Link: <{target}>; rel=preconnect",
+                "Set-Cookie: session=1; Path=/",
+                'WWW-Authenticate: Basic realm="x"',
+            )
+        )
+        with calling(server.url) as send:
+            kinds = {send().kind for _ in range(2)}
+        assert Kind.ACCEPTED not in kinds
+        assert elsewhere.connections == 0
+        assert len(server.requests) == 2
+        assert "cookie" not in server.requests[1].headers
+        assert {request.headers["authorization"] for request in server.requests} == {
+            f"Bearer {TOKEN}"
+        }
+
+
+def test_words_after_an_answer_are_not_the_next_one() -> None:
+    """Two answers to one request: the second must not become that of the next send."""
+    first, second = answer("202 Accepted", b'{"tokenId":"first"}'), answer("202 Accepted", GOOD)
+    with HostileServer(first + second, stays=True) as server, calling(server.url) as send:
+        assert send().token_id == "first"
+        server.answers(answer("400 Bad Request", b'{"errors":["no"]}'))
+        assert send() == Outcome(Kind.UNKNOWN, "protocol-error")
+        assert send().kind is Kind.REJECTED
+    assert (len(server.requests), server.connections) == (3, 2)
+
+
+def test_a_call_after_each_answer_meets_no_leftovers() -> None:
+    with HostileServer() as server, calling(server.url) as send:
+        for name, (raw, _) in ANSWERS.items():
+            server.answers(raw)
+            send()
+            server.wait_for_hang_up()
+            server.answers(GOOD_ANSWER)
+            assert send().token_id == GOOD[12:-2].decode(), name
+
+
+def test_the_cap_is_above_every_documented_answer() -> None:
+    errors = json.dumps({"errors": ["The Message must be in Active status in order to send."] * 20})
+    assert len(errors) < MAX_ANSWER / 10
+
+
+def test_a_relay_with_a_hostile_upstream_still_answers_in_time(aws: None) -> None:
+    """The slowest answer there is, through the handler: 504, and the ledger says unknown."""
+    _ = aws
+    over = threading.Event()
+
+    def manner(peer: socket.socket) -> None:
+        drip(b"HTTP/1.1 202 " + b"A" * 1_000, peer, over, every=0.05)
+
+    with HostileServer(manner) as server, running(server.url) as relay:
+        began = time.monotonic()
+        told = _post(relay)
+        took = time.monotonic() - began
+        over.set()
+        assert (told, took < 2 + SLACK) == (504, True)
+        assert [item["status"]["S"] for item in relay.items()] == ["unknown"]
+
+
+def _post(relay: Environment) -> int:
+    return relay.post({"message": "MzA6Nzg6MA", "to": ["12125550100"]}).status

@@ -1,0 +1,294 @@
+"""What the code asks of AWS, held against what template.yaml lets each function ask.
+
+Every handler that a test runs is watched: a call that its role does not allow fails the test.
+"""
+
+import ast
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+from unittest.mock import patch
+
+import boto3
+from botocore.client import BaseClient
+
+from tests.support.template import template
+
+# IAM's name of what is allowed, where it is not the operation's own.
+_ACTIONS = {
+    ("dynamodb", "TransactWriteItems"): (),  # allowed item by item, below
+    ("lambda", "Invoke"): ("InvokeFunction",),
+    ("sqs", "ChangeMessageVisibilityBatch"): ("ChangeMessageVisibility",),
+    ("sqs", "DeleteMessageBatch"): ("DeleteMessage",),
+    ("sqs", "SendMessageBatch"): ("SendMessage",),
+}
+_IN_TRANSACTIONS = {
+    "Put": "PutItem",
+    "Update": "UpdateItem",
+    "Delete": "DeleteItem",
+    "ConditionCheck": "ConditionCheckItem",
+}
+# The resources' names in template.yaml, by the variables that hold the real ones.
+_VARIABLES = {
+    "TABLE_NAME": "Ledger",
+    "QUEUE_URL": "Queue",
+    "DEAD_LETTER_QUEUE_URL": "DeadLetterQueue",
+    "TOKEN_SECRET_ARN": "TokenSecret",
+    "CREDENTIALS_SECRET_ARN": "CredentialsSecret",
+    "TOKEN_FUNCTION": "TokenFunction",
+}
+WEBHOOK_SECRETS: Final = "WebhookSecrets"
+"""All of them: made client by client after the stack, they are no resources of the template."""
+_KMS = {  # what a call needs of the key that its resource is encrypted with
+    "dynamodb": {"Decrypt"},
+    "secretsmanager:GetSecretValue": {"Decrypt"},
+    "secretsmanager:PutSecretValue": {"Decrypt", "GenerateDataKey"},
+    "sqs:SendMessage": {"Decrypt", "GenerateDataKey"},
+    "sqs:ReceiveMessage": {"Decrypt"},
+}
+
+
+class Permission(NamedTuple):
+    """An action, on a resource by its name in the template, or of a key through a service."""
+
+    action: str
+    resource: str
+
+
+class Call(NamedTuple):
+    """A call that was made: the operation as AWS names it."""
+
+    service: str
+    operation: str
+    needs: frozenset[Permission]
+
+
+class _Watch:
+    """Notes the calls of whoever is at work; one at a time, whatever threads it has."""
+
+    def __init__(self) -> None:
+        self.who: str | None = None
+        self.made: dict[str, set[Call]] = defaultdict(set)
+
+    def note(self, client: BaseClient, operation: str, parameters: Mapping[str, Any]) -> None:
+        if self.who is not None:
+            service = client.meta.service_model.service_name
+            needs = frozenset(needed(service, operation, parameters))
+            self.made[self.who].add(Call(service, operation, needs))
+
+
+_watch = _Watch()
+
+
+@contextmanager
+def watching() -> Iterator[None]:
+    """Watch the AWS calls of a whole session."""
+    call: Any = getattr(BaseClient, "_make_api_call")  # noqa: B009 - its stub does not have it
+
+    def noted(client: BaseClient, operation: str, parameters: Any) -> Any:
+        _watch.note(client, operation, parameters)
+        return call(client, operation, parameters)
+
+    with patch.object(BaseClient, "_make_api_call", noted):
+        yield
+
+
+@contextmanager
+def calls_of(who: str) -> Iterator[set[Call]]:
+    """The calls that `who` makes in this block."""
+    before, _watch.who = _watch.who, who
+    kept, _watch.made[who] = _watch.made[who], set()
+    try:
+        yield _watch.made[who]
+    finally:
+        _watch.who = before
+        _watch.made[who] = _watch.made[who] | kept
+
+
+def watched[**P, R](function: str, handler: Callable[P, R]) -> Callable[P, R]:
+    """The handler of a function, which may call what its role allows and nothing else."""
+
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        with calls_of(function) as calls:
+            result = handler(*args, **kwargs)
+        denied = {permission for call in calls for permission in call.needs} - granted(function)
+        assert not denied, f"the role of {function} lacks {sorted(denied)}"
+        return result
+
+    return run
+
+
+@contextmanager
+def noting() -> Iterator[Mapping[str, set[Call]]]:
+    """What everybody calls in this block."""
+    made: dict[str, set[Call]] = defaultdict(set)
+    with patch.object(_watch, "made", made):
+        yield made
+
+
+def needed(service: str, operation: str, parameters: Mapping[str, Any]) -> set[Permission]:
+    """What IAM has to allow for a call."""
+    if operation == "TransactWriteItems":
+        return {
+            Permission(f"dynamodb:{_IN_TRANSACTIONS[kind]}", _name(what["TableName"]))
+            for item in parameters["TransactItems"]
+            for kind, what in item.items()
+        }
+    actions = _ACTIONS.get((service, operation), (operation,))
+    return {
+        Permission(f"{service}:{action}", resource)
+        for action in actions
+        for resource in _resources(parameters)
+    }
+
+
+def _resources(parameters: Mapping[str, Any]) -> Iterator[str]:
+    if "RequestItems" in parameters:
+        yield from map(_name, parameters["RequestItems"])
+        return
+    names = ("TableName", "QueueUrl", "SecretId", "FunctionName", "StackName", "Name")
+    [name] = [_name(parameters[key]) for key in names if key in parameters]
+    yield f"{name}/index/{parameters['IndexName']}" if "IndexName" in parameters else name
+
+
+def _name(real: str) -> str:
+    """A resource's name in the template; its own, if it is none of the relay's."""
+    given = real.removesuffix("-away")  # as a test hides a queue
+    for variable, name in _VARIABLES.items():
+        if given and given == os.environ.get(variable):
+            return name
+    prefix = os.environ.get("WEBHOOK_SECRETS")
+    return WEBHOOK_SECRETS if prefix and given.startswith(prefix) else real
+
+
+def keys_needed(permissions: set[Permission]) -> set[Permission]:
+    """What calls need of KMS when all is encrypted with a key: an action through a service."""
+    return {
+        Permission(f"kms:{verb}", service)
+        for action, _ in permissions
+        for service in [action.partition(":")[0]]
+        for verb in _KMS.get(action, _KMS.get(service, set()))
+    }
+
+
+@cache
+def granted(function: str) -> frozenset[Permission]:
+    """What the role of a function allows, apart from KMS."""
+    return frozenset(
+        Permission(action, resource)
+        for statement in statements(function)
+        for action in listed(statement["Action"])
+        for resource in map(resource_name, listed(statement["Resource"]))
+        if not action.startswith("kms:")
+    )
+
+
+def keys_granted(function: str) -> set[Permission]:
+    """What the role of a function allows with the customer's own key, by service."""
+    found = set()
+    for statement in statements(function):
+        for action in listed(statement["Action"]):
+            if action.startswith("kms:"):
+                assert listed(statement["Resource"]) == [{"Fn::GetAtt": ["Key", "Arn"]}]
+                [(operator, condition)] = statement["Condition"].items()
+                assert operator == "StringEquals"
+                for via in listed(condition["kms:ViaService"]):
+                    host = re.fullmatch(r"(\w+)\.\$\{AWS::Region\}\.amazonaws\.com", via["Fn::Sub"])
+                    assert host is not None
+                    found.add(Permission(action, host[1]))
+    return found
+
+
+def statements(function: str) -> list[dict[str, Any]]:
+    """The statements of a function's role, with every option on."""
+    resources = template()["Resources"]
+    role, attribute = resources[function]["Properties"]["Role"]["Fn::GetAtt"]
+    assert attribute == "Arn"
+    assert "ManagedPolicyArns" not in resources[role]["Properties"]
+    return [
+        statement["Fn::If"][1] if "Fn::If" in statement else statement
+        for policy in resources[role]["Properties"]["Policies"]
+        for statement in policy["PolicyDocument"]["Statement"]
+    ]
+
+
+def resource_name(resource: Any) -> str:
+    """A resource of a policy by its name in the template: `Ledger/index/tokens`."""
+    match resource:
+        case {"Ref": str(name)} | {"Fn::GetAtt": [str(name), "Arn"]}:
+            return name
+        case {"Fn::Sub": str(text)}:
+            if text.endswith(":secret:${AWS::StackName}/webhooks/*"):
+                return WEBHOOK_SECRETS
+            found = re.fullmatch(r"\$\{(\w+)\.Arn\}(/[\w/]+)", text)
+            assert found is not None, text
+            return f"{found[1]}{found[2]}"
+    assert resource == "*", resource
+    return "*"
+
+
+def platform(function: str) -> set[Permission]:
+    """What Lambda itself does with the function's role: log, trace, receive."""
+    given = template()["Globals"]["Function"] | template()["Resources"][function]["Properties"]
+    logs = given["LoggingConfig"]["LogGroup"]["Ref"]
+    found = {Permission(f"logs:{verb}", logs) for verb in ("CreateLogStream", "PutLogEvents")}
+    if given["Tracing"] == "Active":
+        found |= {
+            Permission(f"xray:{it}", "*") for it in ("PutTraceSegments", "PutTelemetryRecords")
+        }
+    for event in given.get("Events", {}).values():
+        if event["Type"] == "SQS":
+            queue = resource_name(event["Properties"]["Queue"])
+            verbs = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
+            found |= {Permission(f"sqs:{verb}", queue) for verb in verbs}
+    return found
+
+
+def operations_in(folder: Path, *services: str) -> set[str]:
+    """The operations of AWS that the code of a folder names, as AWS calls them.
+
+    A module's services are those whose types it imports, and the given ones.
+    """
+    found = set()
+    for path in folder.glob("*.py"):
+        tree = ast.parse(path.read_text())
+        names = {
+            method: operation
+            for service in {*services, *_imported(tree)}
+            for method, operation in _methods(service).items()
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and node.attr in names:
+                found.add(names[node.attr])
+            elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("get_paginator"):
+                paginated = ast.literal_eval(node.args[0])
+                found |= {names[paginated]} if paginated in names else set()
+    return found
+
+
+def _imported(tree: ast.Module) -> set[str]:
+    return {
+        node.module.removeprefix("mypy_boto3_").partition(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        if node.module and node.module.startswith("mypy_boto3_")
+    }
+
+
+@cache
+def _methods(service: str) -> Mapping[str, str]:
+    factory: Any = boto3.client  # its types want the service's name as a literal
+    methods: Mapping[str, str] = factory(
+        service, region_name="us-east-1"
+    ).meta.method_to_api_mapping
+    return methods
+
+
+def listed(given: Any) -> list[Any]:
+    """A policy's one or many, as many."""
+    return given if isinstance(given, list) else [given]

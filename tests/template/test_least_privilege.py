@@ -1,0 +1,231 @@
+"""Each function's role allows the calls that the function makes, and not one more."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from samtranslator.yaml_helper import yaml_parse
+
+from local import build
+from local.simulator import Simulator
+from tests.support import permissions
+from tests.support.environment import Environment, running
+from tests.support.permissions import Call, Permission
+from tests.support.template import ROOT, template
+
+MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
+TWO_SENDS = MESSAGE | {"to": ["+1 212 555 0100", {"mobile": "12125550101", "key": "k"}]}
+REFUSED = MESSAGE | {"text": " "}
+JSON = {"Content-Type": "application/json"}
+ASYNC = {"Prefer": "respond-async"}
+FUNCTIONS = sorted(
+    name
+    for name, resource in template()["Resources"].items()
+    if resource["Type"] == "AWS::Serverless::Function"
+)
+
+
+def api(relay: Environment, simulator: Simulator) -> None:
+    posted = relay.post(MESSAGE).body
+    assert relay.get(f"/messages/{posted['id']}").status == 200
+    assert relay.get(f"/tokens/{posted['sends'][0]['tokenId']}").status == 200
+    assert relay.post(TWO_SENDS).status == 202
+    assert relay.post(MESSAGE, headers=ASYNC).body["status"] == "queued"
+    simulator.fail("send", "503-50300")
+    assert relay.post(MESSAGE).status == 502, "attempts used up: a dead letter"
+
+
+def worker(relay: Environment, simulator: Simulator) -> None:
+    relay.enqueue(TWO_SENDS)
+    relay.enqueue(REFUSED)
+    assert relay.work() == []
+    relay.show_all()
+    assert relay.work() == []
+    simulator.fail("send", "503-50300")
+    relay.enqueue(MESSAGE)
+    assert relay.work() == []
+    assert {letter["reason"] for letter in relay.dead_letters()} == {"refused", "attempts-used-up"}
+    for _ in range(2):
+        relay.enqueue(TWO_SENDS | {"idempotencyKey": "twice"})
+    assert relay.work() == []
+
+
+def waits(relay: Environment, simulator: Simulator) -> None:
+    simulator.fail("send", "503-50300")
+    relay.enqueue(MESSAGE)
+    assert len(relay.work()) == 1, "it is shown again later"
+
+
+def sweeper(relay: Environment, _: Simulator) -> None:
+    relay.post(MESSAGE, headers=ASYNC)
+    relay.change(dueAt=time.time() - 1_000)
+    assert relay.sweep() == {"queued": 1}
+
+
+def token(relay: Environment, simulator: Simulator) -> None:
+    relay.put_secret("{}")
+    relay.put_credentials(client_id="i", client_secret="s", auth_base_url=simulator.url)
+    assert "renewed" in relay.renew().values()
+    assert "kept" in relay.renew().values()
+
+
+def iam(relay: Environment, simulator: Simulator) -> None:
+    caller = "arn:aws:sts::123456789012:assumed-role/Shop/session"
+    posted = relay.raw(
+        "POST", "/iam/messages", headers=JSON, body=json.dumps(MESSAGE), client=caller
+    )
+    sent = json.loads(posted["body"])
+    assert relay.get(f"/iam/messages/{sent['id']}", client=caller).status == 200
+    assert relay.get(f"/iam/tokens/{sent['sends'][0]['tokenId']}", client=caller).status == 200
+    for body, headers in ((TWO_SENDS, JSON), (MESSAGE, JSON | ASYNC)):
+        relay.raw("POST", "/iam/messages", headers=headers, body=json.dumps(body), client=caller)
+    simulator.fail("send", "503-50300")
+    relay.raw("POST", "/iam/messages", headers=JSON, body=json.dumps(MESSAGE), client=caller)
+
+
+def webhook(relay: Environment, simulator: Simulator) -> None:
+    secret = relay.put_webhook_secret("shop")
+    for body, then in ((MESSAGE, None), (TWO_SENDS, None), (MESSAGE, "503-50300")):
+        if then:
+            simulator.fail("send", then)
+        assert relay.post_webhook("shop", secret, body).status in {202, 502}
+    for _ in range(2):
+        answer = relay.post_webhook("shop", secret, TWO_SENDS, webhook_id="twice", headers=ASYNC)
+        assert answer.status == 202
+
+
+def without_token_over_http(relay: Environment, _: Simulator) -> None:
+    relay.put_secret("{}")
+    assert relay.post(MESSAGE).body["status"] == "queued"
+
+
+def without_token_by_iam(relay: Environment, _: Simulator) -> None:
+    relay.put_secret("{}")
+    caller, body = "arn:aws:iam::123456789012:user/bob", json.dumps(MESSAGE)
+    relay.raw("POST", "/iam/messages", headers=JSON, body=body, client=caller)
+
+
+def without_token_by_webhook(relay: Environment, _: Simulator) -> None:
+    relay.put_secret("{}")
+    secret = relay.put_webhook_secret("shop")
+    assert relay.post_webhook("shop", secret, MESSAGE).body["status"] == "queued"
+
+
+def without_token_from_the_queue(relay: Environment, _: Simulator) -> None:
+    relay.put_secret("{}")
+    relay.enqueue(MESSAGE)
+    assert len(relay.work()) == 1
+
+
+SCENARIOS: tuple[tuple[Callable[[Environment, Simulator], None], dict[str, str]], ...] = (
+    (api, {"MAX_ATTEMPTS": "1"}),
+    (iam, {"MAX_ATTEMPTS": "1", "CLIENT_PER_MINUTE": "9"}),
+    (webhook, {"MAX_ATTEMPTS": "1", "CLIENT_PER_MINUTE": "9"}),
+    (worker, {"MAX_ATTEMPTS": "1"}),
+    (waits, {}),
+    (sweeper, {}),
+    (token, {}),
+    (without_token_over_http, {}),
+    (without_token_by_iam, {}),
+    (without_token_by_webhook, {}),
+    (without_token_from_the_queue, {}),
+)
+
+
+@pytest.fixture(scope="module")
+def calls(aws: None, session_simulator: Simulator) -> Mapping[str, set[Call]]:
+    """What each function calls in the scenarios above."""
+    _ = aws
+    with permissions.noting() as made:
+        for scenario, overrides in SCENARIOS:
+            session_simulator.reset()
+            with running(session_simulator.url, TOKEN_FUNCTION="asked", **overrides) as relay:
+                scenario(relay, session_simulator)
+    return made
+
+
+def needs(calls: Mapping[str, set[Call]], function: str) -> set[Permission]:
+    """What a function needs: for its calls, and for what Lambda does with its role."""
+    asked = {permission for call in calls[function] for permission in call.needs}
+    return asked | permissions.platform(function)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_role_allows_what_its_function_calls_and_nothing_else(
+    calls: Mapping[str, set[Call]], function: str
+) -> None:
+    allowed, needed = permissions.granted(function), needs(calls, function)
+    assert sorted(allowed - needed) == [], "superfluous"
+    assert sorted(needed - allowed) == [], "missing"
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_with_the_customers_own_key_a_role_allows_what_its_calls_need_of_it(
+    calls: Mapping[str, set[Call]], function: str
+) -> None:
+    needed = permissions.keys_needed(needs(calls, function))
+    assert permissions.keys_granted(function) == needed
+
+
+def test_the_scenarios_make_every_call_that_the_adapters_can_make(
+    calls: Mapping[str, set[Call]],
+) -> None:
+    made = {call.operation for function in FUNCTIONS for call in calls[function]}
+    written = permissions.operations_in(ROOT / "layers/smsrelay/smsrelay/adapters")
+    # What only the command uses: tests/cli/test_operators_policy.py.
+    assert written - made == {"BatchGetItem"}
+    assert made <= written
+
+
+def test_only_adapters_call_aws() -> None:
+    services = ("dynamodb", "sqs", "secretsmanager", "lambda")
+    for folder in (ROOT / "functions").iterdir():
+        assert not permissions.operations_in(folder, *services)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_no_role_names_everything(function: str) -> None:
+    for statement in permissions.statements(function):
+        assert statement["Effect"] == "Allow"
+        assert "*" not in json.dumps(statement["Action"])
+        everything = "*" in permissions.listed(statement["Resource"])
+        assert everything == (statement["Sid"] == "Traces"), "X-Ray knows no resources"
+
+
+def test_each_function_has_a_role_of_its_own_that_only_lambda_takes() -> None:
+    resources = template()["Resources"]
+    given = [resources[name]["Properties"] for name in FUNCTIONS]
+    roles = {function["Role"]["Fn::GetAtt"][0]: function["CodeUri"] for function in given}
+    # Two functions of the same code share one: they make the same calls.
+    assert len(roles) == len(set(roles.values()))
+    assert all(roles[it["Role"]["Fn::GetAtt"][0]] == it["CodeUri"] for it in given)
+    for role in roles:
+        [statement] = resources[role]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+        assert statement["Principal"] == {"Service": "lambda.amazonaws.com"}
+        assert statement["Action"] == "sts:AssumeRole"
+
+
+def test_sam_adds_no_role_but_those_of_the_schedules() -> None:
+    given = yaml_parse((ROOT / "template.yaml").read_text())
+    for resource in given["Resources"].values():
+        for code in build.CODE_PROPERTIES:
+            if code in resource.get("Properties", {}):
+                resource["Properties"][code] = "s3://bucket/key"
+    made = build.transform(given)["Resources"]
+    added = {
+        name: resource["Properties"]
+        for name, resource in made.items()
+        if resource["Type"].startswith("AWS::IAM::") and name not in template()["Resources"]
+    }
+    for name, role in added.items():
+        [trust] = role["AssumeRolePolicyDocument"]["Statement"]
+        assert trust["Principal"] == {"Service": ["scheduler.amazonaws.com"]}, name
+        assert not role.get("ManagedPolicyArns")
+        [policy] = role["Policies"]
+        [statement] = policy["PolicyDocument"]["Statement"]
+        assert statement["Action"] == "lambda:InvokeFunction"
+        invoked = permissions.resource_name(statement["Resource"])
+        assert invoked in FUNCTIONS
+        assert name.startswith(invoked)

@@ -1,0 +1,213 @@
+"""The options and policies that docs/security.md promises, as template.yaml has them."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from tests.support.template import ROOT, properties, template
+
+KEY = {"Fn::GetAtt": ["Key", "Arn"]}
+NOTHING = {"Ref": "AWS::NoValue"}
+WITH_KEY = {"Fn::If": ["HasKey", KEY, NOTHING]}
+# The place of the key in each kind of resource that holds something.
+KEPT_IN = {
+    "AWS::DynamoDB::Table": "SSESpecification",
+    "AWS::Logs::LogGroup": "KmsKeyId",
+    "AWS::SecretsManager::Secret": "KmsKeyId",
+    "AWS::SQS::Queue": "KmsMasterKeyId",
+}
+# What a line of the access log may hold: nothing that says who, from where, or about which message.
+LOGGED = {
+    "requestId",
+    "requestTimeEpoch",
+    "httpMethod",
+    "resourcePath",
+    "status",
+    "responseLatency",
+    "integration.integrationStatus",
+    "integration.latency",
+    "identity.apiKeyId",
+    "error.responseType",
+    "tlsVersion",
+}
+
+
+def resources(kind: str) -> dict[str, dict[str, Any]]:
+    return {
+        name: resource["Properties"]
+        for name, resource in template()["Resources"].items()
+        if resource["Type"] == kind
+    }
+
+
+def of_sid(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {statement["Sid"]: statement for statement in document["Statement"]}
+
+
+@pytest.mark.parametrize("kind", KEPT_IN)
+def test_all_that_is_kept_is_encrypted_with_the_customers_key_if_there_is_one(kind: str) -> None:
+    found = resources(kind)
+    assert found
+    for name, resource in found.items():
+        key = resource[KEPT_IN[kind]]
+        if kind == "AWS::DynamoDB::Table":
+            condition, given, nothing = key["Fn::If"]
+            assert given["SSEEnabled"] is True
+            key = {"Fn::If": [condition, given["KMSMasterKeyId"], nothing]}
+        assert key == WITH_KEY, name
+
+
+def test_every_kind_of_resource_that_keeps_something_is_known() -> None:
+    kinds = {resource["Type"] for resource in template()["Resources"].values()}
+    stores = ("DynamoDB", "Logs::LogGroup", "SecretsManager", "SQS::Queue", "SNS", "S3", "Kinesis")
+    keeping = {kind for kind in kinds if kind.startswith(tuple(f"AWS::{it}" for it in stores))}
+    assert keeping - {"AWS::SQS::QueuePolicy"} == KEPT_IN.keys()
+
+
+def test_a_key_that_is_disabled_stops_the_queues_within_five_minutes() -> None:
+    for queue in resources("AWS::SQS::Queue").values():
+        assert queue["KmsDataKeyReusePeriodSeconds"] == {"Fn::If": ["HasKey", 300, NOTHING]}
+
+
+def test_the_key_outlives_the_stack_turns_and_serves_whom_it_must() -> None:
+    key = template()["Resources"]["Key"]
+    assert key["Condition"] == "HasKey"
+    assert key["DeletionPolicy"] == "Retain"
+    assert key["Properties"]["EnableKeyRotation"] is True
+    policy = of_sid(key["Properties"]["KeyPolicy"])
+    assert policy.keys() == {"Account", "LogGroups", "TopicsAndRules"}
+    account = {"AWS": {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}}
+    assert policy["Account"]["Principal"] == account
+    logs, publishers = policy["LogGroups"], policy["TopicsAndRules"]
+    assert logs["Principal"] == {"Service": {"Fn::Sub": "logs.${AWS::Region}.amazonaws.com"}}
+    [context] = logs["Condition"]["ArnLike"].items()
+    assert context[0] == "kms:EncryptionContext:aws:logs:arn"
+    assert context[1]["Fn::Sub"].endswith(":log-group:${AWS::StackName}-*")
+    # Whoever posts into the encrypted queue, as its own policy has them, and nobody else.
+    posting = [
+        statement["Principal"]["Service"]
+        for statement in properties("QueuePolicy")["PolicyDocument"]["Statement"]
+        if statement["Effect"] == "Allow"
+    ]
+    assert publishers["Principal"] == {"Service": posting}
+    assert publishers["Action"] == ["kms:GenerateDataKey", "kms:Decrypt"]
+    own_account = {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+    assert publishers["Condition"] == own_account
+    for statement in (logs, publishers):
+        assert "*" not in json.dumps(statement["Action"])
+
+
+def test_log_groups_are_named_by_the_stack() -> None:
+    # The key's policy counts on it.
+    assert not [
+        name for name, it in resources("AWS::Logs::LogGroup").items() if "LogGroupName" in it
+    ]
+
+
+@pytest.mark.parametrize("queue", sorted(resources("AWS::SQS::Queue")))
+def test_a_queue_takes_no_call_without_tls(queue: str) -> None:
+    [policy] = [
+        it for it in resources("AWS::SQS::QueuePolicy").values() if it["Queues"] == [{"Ref": queue}]
+    ]
+    denied = of_sid(policy["PolicyDocument"])["NotInTheClear"]
+    assert (denied["Effect"], denied["Principal"], denied["Action"]) == ("Deny", "*", "sqs:*")
+    assert denied["Resource"] == {"Fn::GetAtt": [queue, "Arn"]}
+    assert denied["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_only_topics_and_rules_of_the_account_may_post_by_the_queues_policy() -> None:
+    statements = properties("QueuePolicy")["PolicyDocument"]["Statement"]
+    for statement in statements:
+        if statement["Effect"] == "Allow":
+            assert statement["Action"] == "sqs:SendMessage"
+            assert statement["Resource"] == {"Fn::GetAtt": ["Queue", "Arn"]}
+            source = statement["Condition"]["ArnLike"]["aws:SourceArn"]["Fn::Sub"]
+            assert ":${AWS::AccountId}:" in source
+
+
+def test_the_api_takes_tls_1_2_at_least() -> None:
+    api = properties("Api")
+    assert api["SecurityPolicy"].startswith("SecurityPolicy_TLS13_1_2_")
+    assert api["EndpointAccessMode"] == "STRICT"
+
+
+def test_the_access_log_holds_nothing_personal() -> None:
+    condition, given, nothing = properties("Api")["AccessLogSetting"]["Fn::If"]
+    assert (condition, nothing) == ("LogsAccess", NOTHING)
+    assert set(re.findall(r"\$context\.([\w.]+)", given["Format"])) == LOGGED
+    line = json.loads(re.sub(r"\$context\.[\w.]+", "x", given["Format"]))
+    assert set(line.values()) == {"x"}, "one line of JSON, and nothing but these"
+    assert template()["Parameters"]["AccessLog"]["Default"] == "off"
+
+
+def test_other_sources_are_denied_on_every_route_and_at_the_next_deployment() -> None:
+    api = properties("Api")
+    condition, policy, nothing = api["Policy"]["Fn::If"]
+    assert (condition, nothing) == ("LimitsSources", NOTHING)
+    denied = of_sid(policy)["NoOtherSources"]
+    assert (denied["Effect"], denied["Resource"]) == ("Deny", "execute-api:/*")
+    ranges = {"Fn::Split": [",", {"Ref": "AllowedSourceRanges"}]}
+    assert denied["Condition"] == {"NotIpAddress": {"aws:SourceIp": ranges}}
+    assert api["AlwaysDeploy"] is True
+
+
+def test_the_sources_policy_allows_every_route_but_those_that_iam_decides() -> None:
+    allowed = of_sid(properties("Api")["Policy"]["Fn::If"][1])["Routes"]["Resource"]
+    patterns = [re.compile(it.removeprefix("execute-api:/").replace("*", ".*")) for it in allowed]
+    for function in resources("AWS::Serverless::Function").values():
+        for event in function.get("Events", {}).values():
+            if event["Type"] == "Api":
+                route = event["Properties"]
+                request = f"prod/{route['Method']}{re.sub(r'{[^}]*}', 'x', route['Path'])}"
+                by_iam = "Authorizer" in route.get("Auth", {})
+                is_allowed = any(pattern.fullmatch(request) for pattern in patterns)
+                assert is_allowed == (not by_iam), request
+
+
+@pytest.mark.parametrize(
+    ("given", "is_taken"),
+    [
+        ("", True),
+        ("192.0.2.0/24", True),
+        ("192.0.2.0/24,2001:db8::/32", True),
+        ("192.0.2.1", False),
+        ("192.0.2.0/24, 198.51.100.0/24", False),
+        ("everywhere", False),
+    ],
+)
+def test_source_ranges_are_cidr_blocks(given: str, is_taken: bool) -> None:
+    pattern = template()["Parameters"]["AllowedSourceRanges"]["AllowedPattern"]
+    assert (re.fullmatch(pattern, given) is not None) == is_taken
+
+
+def test_the_gateway_refuses_nothing_that_the_relay_explains() -> None:
+    assert properties("Api")["Models"] == {"Message": {"type": "object"}}
+    for function in resources("AWS::Serverless::Function").values():
+        for event in function.get("Events", {}).values():
+            if event["Type"] == "Api" and event["Properties"]["Method"] == "POST":
+                model = event["Properties"]["RequestModel"]
+                assert model == {"Model": "Message", "Required": True, "ValidateBody": True}
+
+
+def test_a_web_acl_protects_the_stage() -> None:
+    association = template()["Resources"]["WebAcl"]
+    assert association["Condition"] == "HasWebAcl"
+    assert association["Properties"]["WebACLArn"] == {"Ref": "WebAclArn"}
+    assert association["Properties"]["ResourceArn"]["Fn::Sub"].endswith(
+        "${Api}/stages/${Api.Stage}"
+    )
+
+
+def test_nothing_secret_is_an_environment_variable_or_an_output() -> None:
+    functions = resources("AWS::Serverless::Function").values()
+    shown = [template()["Globals"], template()["Outputs"], *functions]
+    assert "resolve:secretsmanager" not in json.dumps(shown)
+
+
+@pytest.mark.parametrize(
+    "name", re.findall(r"\]\(\.\./([\w./]+)\)", (ROOT / "docs/security.md").read_text())
+)
+def test_what_the_security_page_points_at_is_there(name: str) -> None:
+    assert (ROOT / name).exists()

@@ -1,0 +1,117 @@
+"""Each way in is a parameter; what is off is not there, and what is open is bounded."""
+
+from typing import Any
+
+import pytest
+from samtranslator.yaml_helper import yaml_parse
+
+from local import build
+from tests.support.template import ROOT, properties, template
+
+WAYS = {
+    "ApiKeys": ("HasApiKeys", {"ApiApiKey", "ApiUsagePlan", "ApiUsagePlanKey"}),
+    "IamAccess": ("TakesIam", {"IamFunction"}),
+    "Webhooks": ("TakesWebhooks", {"WebhookFunction", "WebhookRole"}),
+}
+
+
+@pytest.mark.parametrize("parameter", WAYS)
+def test_what_is_off_is_not_there(parameter: str) -> None:
+    condition, expected = WAYS[parameter]
+    assert template()["Conditions"][condition] == {"Fn::Equals": [{"Ref": parameter}, "on"]}
+    resources = template()["Resources"]
+    assert expected == {
+        name for name, resource in resources.items() if resource.get("Condition") == condition
+    }
+
+
+def test_without_more_only_api_keys_get_in() -> None:
+    defaults = {way: template()["Parameters"][way]["Default"] for way in WAYS}
+    assert defaults == {"ApiKeys": "on", "IamAccess": "off", "Webhooks": "off"}
+
+
+@pytest.fixture(scope="module")
+def transformed() -> Any:
+    given = yaml_parse((ROOT / "template.yaml").read_text())
+    for resource in given["Resources"].values():
+        for code in build.CODE_PROPERTIES:
+            if code in resource.get("Properties", {}):
+                resource["Properties"][code] = "s3://bucket/key"
+    return build.transform(given)["Resources"]["Api"]["Properties"]["Body"]
+
+
+@pytest.mark.parametrize(
+    ("path", "verb", "condition", "security"),
+    [
+        ("/messages", "post", None, [{"api_key": []}]),
+        ("/messages/{id}", "get", None, [{"api_key": []}]),
+        ("/tokens/{tokenId}", "get", None, [{"api_key": []}]),
+        ("/iam/messages", "post", "TakesIam", [{"AWS_IAM": []}]),
+        ("/iam/messages/{id}", "get", "TakesIam", [{"AWS_IAM": []}]),
+        ("/iam/tokens/{tokenId}", "get", "TakesIam", [{"AWS_IAM": []}]),
+        ("/webhooks/{client}", "post", "TakesWebhooks", []),
+    ],
+)
+def test_the_gateway_asks_for_what_the_way_is_named_for(
+    transformed: Any, path: str, verb: str, condition: str | None, security: list[Any]
+) -> None:
+    item = transformed["paths"][path]
+    if condition:
+        assert item["Fn::If"][0] == condition
+        item = item["Fn::If"][1]
+        item = {verb: item[verb]["Fn::If"][1]}
+    operation = item[verb]
+    assert operation["security"] == security
+    # The function is invoked with the right that the gateway has, not with the caller's.
+    assert "credentials" not in operation["x-amazon-apigateway-integration"]
+
+
+def test_no_resource_policy_speaks_for_iam_principals() -> None:
+    """An Allow for everybody would do instead of the principal's own policy."""
+    [allow] = [
+        statement
+        for statement in properties("Api")["Policy"]["Fn::If"][1]["Statement"]
+        if statement["Effect"] == "Allow"
+    ]
+    assert all("iam" not in resource for resource in allow["Resource"])
+    assert "execute-api:/*" not in allow["Resource"]
+    routes = {
+        "execute-api:/*/{Method}{Path}".format_map(event["Properties"])
+        for function in template()["Resources"].values()
+        for event in function["Properties"].get("Events", {}).values()
+        if event["Type"] == "Api" and not event["Properties"]["Path"].startswith("/iam/")
+    }
+    assert {route.partition("{")[0] + "*" if "{" in route else route for route in routes} == set(
+        allow["Resource"]
+    )
+
+
+def test_who_has_no_usage_plan_is_limited_elsewhere() -> None:
+    for name in ("IamFunction", "WebhookFunction"):
+        variables = properties(name)["Environment"]["Variables"]
+        assert variables["CLIENT_PER_MINUTE"] == {"Ref": "ClientPerMinute"}
+    assert template()["Parameters"]["ClientPerMinute"]["Default"] > 0
+    throttled = [
+        entry["Fn::If"][1]
+        for entry in properties("Api")["MethodSettings"]
+        if entry.get("Fn::If", [None])[0] == "TakesWebhooks"
+    ]
+    assert throttled == [
+        {
+            "HttpMethod": "POST",
+            "ResourcePath": "/~1webhooks~1{client}",
+            "ThrottlingRateLimit": {"Ref": "RateLimit"},
+            "ThrottlingBurstLimit": {"Ref": "BurstLimit"},
+        }
+    ]
+
+
+def test_only_the_function_for_webhooks_reads_their_secrets() -> None:
+    readers = {
+        name
+        for name, resource in template()["Resources"].items()
+        if resource["Type"] == "AWS::IAM::Role" and "/webhooks/" in str(resource)
+    }
+    assert readers == {"WebhookRole"}
+    prefix = properties("WebhookFunction")["Environment"]["Variables"]["WEBHOOK_SECRETS"]
+    assert prefix == {"Fn::Sub": "${AWS::StackName}/webhooks/"}
