@@ -1,31 +1,39 @@
-"""The commands of the local stack: `python -m local up|down|status|demo|build`."""
+"""The commands of the local stack: `python -m local up|down|status|demo|soak|tokens|build`."""
 
 import argparse
 import signal
 import sys
 from types import FrameType
 
-from local import ROOT, build, standing
-from local.stack import StartError
+from local import ROOT, build, standing, token_watch
+from local.stack import TOKEN_SECONDS, StartError
 
 INTERRUPTED = 130
+SHORT_LIFE = 60
 
 
 def main() -> int:
     """Run the command, and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("up", help="start the local stack, and leave it running")
+    up = commands.add_parser("up", help="start the local stack, and leave it running")
+    _add_token_seconds(up, TOKEN_SECONDS)
     commands.add_parser("down", help="stop it")
     commands.add_parser("status", help="say whether it runs, and where")
     commands.add_parser("demo", help="post every sample to a stack of its own, and check the ends")
+    soak = commands.add_parser("soak", help="post while everything fails and workers are killed")
+    soak.add_argument("--seed", type=int, help="of all that is drawn; the same one is drawn again")
+    soak.add_argument("--requests", type=int, help="how many to post")
+    tokens = commands.add_parser("tokens", help="post while one access token after another ends")
+    tokens.add_argument("--minutes", type=float, default=10, help="for how long; 10")
+    _add_token_seconds(tokens, SHORT_LIFE)
     commands.add_parser("build", help="build what the stack is deployed from")
-    command = parser.parse_args().command
+    options = parser.parse_args()
 
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # progress, in a pipe too
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return _run(command)
+        return _run(options)
     except (StartError, build.BuildError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -34,10 +42,10 @@ def main() -> int:
         return INTERRUPTED
 
 
-def _run(command: str) -> int:
-    match command:
+def _run(options: argparse.Namespace) -> int:
+    match options.command:
         case "up":
-            standing.up()
+            standing.up(options.token_seconds)
         case "down":
             standing.down()
         case "status":
@@ -51,7 +59,25 @@ def _run(command: str) -> int:
             from local import demo  # noqa: PLC0415 - possible only now
 
             return demo.run()
+        case "soak":
+            sys.path.append(str(ROOT / "layers" / "smsrelay"))  # as for the demo
+            from local.soak import command  # noqa: PLC0415 - possible only now
+
+            given = {"seed": options.seed, "count": options.requests}
+            return command.run(**{name: n for name, n in given.items() if n is not None})
+        case "tokens":
+            return token_watch.run(options.minutes, options.token_seconds)
     return 0
+
+
+def _add_token_seconds(parser: argparse.ArgumentParser, default: int) -> None:
+    parser.add_argument(
+        "--token-seconds",
+        type=int,
+        default=default,
+        metavar="N",
+        help=f"life of the access tokens that the simulator gives out; {default}",
+    )
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
