@@ -72,14 +72,14 @@ class _Watch:
     """Notes the calls of whoever is at work; one at a time, whatever threads it has."""
 
     def __init__(self) -> None:
-        self.who: str | None = None
+        self.at_work: list[str] = []
         self.made: dict[str, set[Call]] = defaultdict(set)
 
     def note(self, client: BaseClient, operation: str, parameters: Mapping[str, Any]) -> None:
-        if self.who is not None:
+        if self.at_work:
             service = client.meta.service_model.service_name
             needs = frozenset(needed(service, operation, parameters))
-            self.made[self.who].add(Call(service, operation, needs))
+            self.made[self.at_work[-1]].add(Call(service, operation, needs))
 
 
 _watch = _Watch()
@@ -101,12 +101,13 @@ def watching() -> Iterator[None]:
 @contextmanager
 def calls_of(who: str) -> Iterator[set[Call]]:
     """The calls that `who` makes in this block."""
-    before, _watch.who = _watch.who, who
+    # Not the one before, put back: one function's invocations may overlap.
+    _watch.at_work.append(who)
     kept, _watch.made[who] = _watch.made[who], set()
     try:
         yield _watch.made[who]
     finally:
-        _watch.who = before
+        _watch.at_work.remove(who)
         _watch.made[who] = _watch.made[who] | kept
 
 
