@@ -28,6 +28,7 @@ _POSTING = (
     "too-large",
     "wrong-content-type",
     "invalid-request",
+    "over-limit",
     "idempotency-key-reused",
     "upstream-refused",
     "not-sent",
@@ -35,7 +36,7 @@ _POSTING = (
     "delivery-unknown",
 )
 _ASKING = ("not-found", "not-read")
-_SIGNED = ("not-signed", "over-limit", "not-found")
+_SIGNED = ("not-signed", "not-found")
 
 _INTRODUCTION = """\
 Post one small JSON, and every recipient gets the SMS once through Salesforce Marketing Cloud \

@@ -8,11 +8,11 @@ from samtranslator.yaml_helper import yaml_parse
 
 from contract import ROOT, Json
 from contract.answers import MESSAGE_ID, of_message, send
-from contract.refusals import CODES, example, refusals
+from contract.refusals import example, refusals
 from contract.request import REF
 from smsrelay import answers, decoding, errors
 from smsrelay.decoding import MAX_BYTES
-from smsrelay.refusals import MAX_REFUSALS, Refusal, RequestRefusedError
+from smsrelay.refusals import MAX_REFUSALS, RequestRefusedError
 from smsrelay.send import Status
 
 TYPE = "application/problem+json"
@@ -110,7 +110,6 @@ def _not_json() -> errors.RelayError:
     raise AssertionError
 
 
-_TOO_LARGE = RequestRefusedError([Refusal("", "too-large", CODES["too-large"].meaning)])
 _INVALID = RequestRefusedError(
     refusals('{"message": "MzA6Nzg6MA", "to": ["123"], "subscribe": true, "txt": 1}')
 )
@@ -124,22 +123,14 @@ def _relays() -> Iterator[Problem]:
         errors.InvalidHeaderError(f"Idempotency-Key: {_KEY_REFUSED}"),
     )
     yield _of_error(
-        "The client is unknown, or the webhook is not signed by it, or not within the last five "
-        "minutes. Nothing was sent.",
-        errors.NotSignedError(),
-    )
-    yield _of_error(
-        "The client has posted too many messages in this minute. Nothing was sent.",
+        "Below `/iam`, and for webhooks: the client has posted too many messages in this minute. "
+        "Nothing was sent.",
         errors.OverLimitError(17),
     )
     yield _of_error(
         "There is no such client, or no signature of it that is at most five minutes old. "
         "Nothing was sent.",
         errors.NotSignedError(),
-    )
-    yield _of_error(
-        "The client has posted too much in this minute. Nothing was sent.",
-        errors.OverLimitError(12),
     )
     yield _of_error(
         "There is no such message, tokenId or route, or it is another client's.",

@@ -32,7 +32,7 @@ _DIGITS = re.compile(
 _SPREAD = re.compile(r"[+(]*[0-9](?:[^0-9A-Za-z]{0,3}[0-9]){6,}")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{8,}={0,2}")
 _ESCAPED = re.compile(r"\\+u([0-9a-fA-F]{4})")
-_FIELD = re.compile(r"[A-Za-z0-9_.-]{0,40}")
+_FIELD = re.compile(r"[A-Za-z0-9_.…-]{0,40}")
 
 
 def redact(words: Iterable[str], body: str) -> tuple[str, ...]:
@@ -64,10 +64,8 @@ def without_names(pointer: str) -> str:
 
     A field that does not exist is named by who posted it: it may be a text or a number.
     """
-    return "/".join(
-        step if _FIELD.fullmatch(step) and not _DIGITS.search(step) else "…"
-        for step in pointer.split("/")
-    )
+    steps = (_DIGITS.sub(_last_two, step) for step in pointer.split("/"))
+    return "/".join(step if _FIELD.fullmatch(step) else "…" for step in steps)
 
 
 class _Knife:

@@ -1,0 +1,73 @@
+"""Good and bad requests without end, made from the OpenAPI document, against the handler."""
+
+import io
+import itertools
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from hypothesis import HealthCheck, settings
+from requests import PreparedRequest, Response, Session
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPResponse
+
+from local.simulator import Simulator
+from tests.support import contract
+from tests.support.environment import Environment, running
+
+schema = contract.fuzzed()
+BASE = "http://relay"
+EXAMPLES = 100
+"""For each operation, besides those that cover its schema's edges."""
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+class Handler(HTTPAdapter):
+    """Lets a session talk to the api function in this process."""
+
+    def __init__(self, relay: Environment) -> None:
+        super().__init__()
+        self._relay = relay
+        self._clients = itertools.count()
+
+    def send(self, request: PreparedRequest, *_: Any, **__: Any) -> Response:
+        body, path = request.body, urlsplit(request.url).path
+        answer = self._relay.raw(
+            request.method or "",
+            path.decode() if isinstance(path, bytes) else path,
+            headers={name: _text(value) for name, value in request.headers.items()},
+            body=_text(body) if isinstance(body, str | bytes) else None,
+            client=f"client-{next(self._clients)}",  # so that no two share a key
+        )
+        told = {name: values[0] for name, values in answer["multiValueHeaders"].items()}
+        content = io.BytesIO(answer["body"].encode())
+        return self.build_response(
+            request,
+            HTTPResponse(content, told, status=answer["statusCode"], preload_content=False),
+        )
+
+
+@pytest.fixture(scope="module")
+def session(aws: None, session_simulator: Simulator) -> Iterator[Session]:
+    _ = aws
+    session_simulator.reset()
+    with running(session_simulator.url) as environment, Session() as client:
+        client.mount(BASE, Handler(environment))
+        yield client
+
+
+@schema.parametrize()  # type: ignore[untyped-decorator] # schemathesis has no types here
+@settings(
+    max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
+def test_the_handler_does_what_the_document_says(case: contract.Checked, session: Session) -> None:
+    case.call_and_validate(
+        base_url=BASE,
+        session=session,
+        additional_checks=contract.CHECKS,
+        excluded_checks=contract.EXCLUDED,
+    )
