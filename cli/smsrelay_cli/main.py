@@ -55,11 +55,13 @@ def _in_one_line(error: Exception) -> str:
 
 
 def _said(error: BaseException) -> str:
-    if isinstance(error, ParamValidationError) or (
-        isinstance(error, ClientError) and error.operation_name in _CARRYING
-    ):
-        return next(described(error))
-    return str(error)
+    if isinstance(error, ClientError):
+        is_harmless = error.operation_name not in _CARRYING
+    else:
+        is_harmless = isinstance(error, RelayError | BotoCoreError)
+    if is_harmless and not isinstance(error, ParamValidationError):
+        return str(error)
+    return next(described(error))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -109,7 +109,8 @@ class Environment:
             name: values[0] for name, values in answer.get("multiValueHeaders", {}).items()
         } | answer.get("headers", {})
         told = HttpAnswer(answer["statusCode"], headers, json.loads(answer["body"]))
-        contract.assert_conforms(method, path.removeprefix("/iam"), told.status, told.headers, told.body)
+        route = path.removeprefix("/iam")
+        contract.assert_conforms(method, route, told.status, told.headers, told.body)
         return told
 
     def raw(

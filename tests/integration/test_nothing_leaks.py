@@ -1,0 +1,265 @@
+"""Nothing leaks: no token, secret, number or text where `tests/support/canaries.py` has no row.
+
+Children play everything that can go wrong, with debug switches on and off, and all that came out
+of them is searched.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from smsrelay.redaction import MAX_LENGTH, redact, without
+from smsrelay.request import MessageRequest
+from smsrelay.translation import calls_of
+from tests.support import leaks
+from tests.support.canaries import (
+    FIELDS,
+    LONE,
+    NUMBERED,
+    PLANTED,
+    REQUEST,
+    Place,
+    leaves,
+    planted,
+    spellings,
+    written,
+)
+from tests.support.leaks import Extent
+from tests.support.requests import NOW, request
+from tests.support.template import ROOT
+
+THOROUGH = os.environ.get("SMSRELAY_THOROUGH") == "1"
+SECONDS = 1_500 if THOROUGH else 300
+
+# What makes libraries say more, each with what it turns on.
+SWITCHES: Mapping[str, Mapping[str, str]] = {
+    "the event, by Powertools": {"POWERTOOLS_LOGGER_LOG_EVENT": "true"},
+    "Powertools for development": {"POWERTOOLS_DEV": "true"},
+    "Powertools' own log": {"POWERTOOLS_DEBUG": "true"},
+    "our log": {"POWERTOOLS_LOG_LEVEL": "DEBUG"},
+    "our log, the old way": {"LOG_LEVEL": "DEBUG"},
+    "our log, by chance": {"POWERTOOLS_LOGGER_SAMPLE_RATE": "1"},
+    "our lines twice": {"POWERTOOLS_LOG_DEDUPLICATION_DISABLED": "true"},
+    "every library's log": {"AWS_LAMBDA_LOG_LEVEL": "DEBUG", "AWS_LAMBDA_LOG_FORMAT": "JSON"},
+    "every library's log, as text": {"AWS_LAMBDA_LOG_LEVEL": "TRACE"},
+    "responses and errors, by a tracer": {
+        "POWERTOOLS_TRACER_CAPTURE_RESPONSE": "true",
+        "POWERTOOLS_TRACER_CAPTURE_ERROR": "true",
+        "POWERTOOLS_TRACE_MIDDLEWARES": "true",
+    },
+    "parameters": {"POWERTOOLS_PARAMETERS_MAX_AGE": "0", "POWERTOOLS_PARAMETERS_SSM_DECRYPT": "1"},
+    "Python's development mode": {"PYTHONDEVMODE": "1", "PYTHONASYNCIODEBUG": "1"},
+    "older names of HTTP clients' switches": {"HTTPX_LOG_LEVEL": "trace", "DEBUG": "*"},
+}
+
+
+class Run(NamedTuple):
+    """One child: what is set, and how much it plays."""
+
+    environment: Mapping[str, str]
+    extent: Extent
+
+
+_ALL = {name: value for switch in SWITCHES.values() for name, value in switch.items()}
+RUNS: dict[str, Run] = {
+    "nothing": Run({}, Extent.ALL if THOROUGH else Extent.USUAL),
+    "everything": Run(_ALL, Extent.BRIEF),
+    "everything, as text": Run(_ALL | {"AWS_LAMBDA_LOG_FORMAT": "Text"}, Extent.BRIEF),
+}
+if THOROUGH:  # each alone, in case one of them silences another
+    RUNS |= {name: Run(switch, Extent.BRIEF) for name, switch in SWITCHES.items()}
+
+
+class Played(NamedTuple):
+    """What came out of a child."""
+
+    code: int
+    log: str
+    words: Mapping[str, list[str]]
+
+
+def _play(run: Run, folder: Path) -> Played:
+    file, log = folder / "words.json", folder / "log.txt"
+    with log.open("wb") as output:
+        ended = subprocess.run(  # noqa: S603 - ourselves
+            [sys.executable, "-m", "tests.support.leaks", str(file), run.extent.name],
+            cwd=ROOT,
+            env=_without_switches()
+            | {"PYTHONPATH": os.pathsep.join(["layers/smsrelay", "cli", "."])}
+            | dict(run.environment),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            timeout=SECONDS,
+            check=False,
+        )
+    words = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return Played(ended.returncode, log.read_text(encoding="utf-8", errors="replace"), words)
+
+
+def _without_switches() -> dict[str, str]:
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _ALL and not name.startswith(("POWERTOOLS_", "COV_"))
+    }
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Future[Played]]:
+    """The children, two at a time."""
+    with ThreadPoolExecutor(2) as pool:
+        return {
+            name: pool.submit(_play, run, tmp_path_factory.mktemp("leaks"))
+            for name, run in RUNS.items()
+        }
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_nothing_stands_where_it_must_not(played: dict[str, Future[Played]], name: str) -> None:
+    code, log, words = played[name].result()
+    assert code == 0, log[-3_000:]
+    everything = {**words, Place.LOG: log.splitlines()}
+    found = [
+        f"{row_name} in {place}: {each}"
+        for place in Place
+        for row_name, row in PLANTED.items()
+        if row is not None
+        for each in row.found("\n".join(everything.get(place, [])), place)
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_what_may_stand_somewhere_does(played: dict[str, Future[Played]]) -> None:
+    """So that the search would have found it elsewhere."""
+    _, log, words = played["nothing"].result()
+    everything = {**words, Place.LOG: log.splitlines()}
+    for place in Place:
+        said = "\n".join(everything.get(place, []))
+        assert said, f"nothing came out at {place}"
+    for place in (Place.UPSTREAM, Place.OPEN):
+        for row_name in ("message", "to.key", "attribute value", "text", "mediaUrl", "keyword"):
+            assert planted(row_name).word in "".join(everything[place]), (row_name, place)
+        for row_name in ("to", "to.mobile"):
+            assert str(planted(row_name).number) in "".join(everything[place]), (row_name, place)
+    for row_name, place in (
+        ("reference", Place.OWNER),
+        ("reference", Place.ENDED),
+        ("reference", Place.OPERATOR),
+        ("client", Place.LOG),
+        ("tokenId", Place.LOG),
+        ("tokenId", Place.OWNER),
+        ("unknown field", Place.OWNER),
+        ("idempotencyKey", Place.LETTERS),
+        ("body that is no JSON", Place.LETTERS),
+        ("access token", Place.UPSTREAM),
+        ("client secret", Place.UPSTREAM),
+    ):
+        assert planted(row_name).word in "".join(everything[place]), (row_name, place)
+
+
+def test_the_log_still_says_what_happened(played: dict[str, Future[Played]]) -> None:
+    _, log, _ = played["nothing"].result()
+    for told in (
+        '"exception_name":"RuntimeError"',
+        '"exception_name":"QueueUnavailableError"',
+        "ClientError: ValidationException (SendMessageBatch)",
+        "adapters/dynamodb.py:",
+        "failed in an unforeseen way",
+        "[ERROR] UnforeseenError: ",
+    ):
+        assert told in log, told
+
+
+def test_every_field_of_a_request_has_a_row() -> None:
+    """A new field: say in `canaries.FIELDS` where it may stand, and put it into `REQUEST`."""
+    assert sorted(leaves(MessageRequest)) == sorted(FIELDS)
+    top = {path.partition(".")[0] for path in FIELDS} - {"idempotencyKey"}
+    assert set(REQUEST) == top
+
+
+def test_no_two_canaries_can_be_mixed_up() -> None:
+    rows = [row for row in PLANTED.values() if row is not None]
+    tails = [row.number[-7:] for row in rows if row.number]
+    assert len(set(tails)) == len(tails)
+    assert len({row.word for row in rows}) == len(rows)
+    assert {len(row.word) for row in rows} == {13}
+    assert all(row.number[4:9] == "55501" for row in rows if row.number)
+
+
+def test_every_port_is_made_to_fail() -> None:
+    methods = {f"{kind.__name__}.{name}" for kind, name in leaks.port_methods()}
+    assert {
+        "DynamoDbLedger.claim",
+        "MobileConnect.send",
+        "SqsRetryQueue.put",
+        "SqsDeadLetters.put",
+        "SecretTokenSource.current",
+        "MetricsCounter.count",
+    } <= methods
+
+
+BODIES = {
+    "numbers": calls_of(request(**NUMBERED), NOW)[0].body,
+    "a subscriber": calls_of(request(**LONE), NOW)[0].body,
+}
+
+
+@pytest.mark.parametrize("kind", BODIES)
+def test_every_spelling_of_what_was_sent_is_taken_out(kind: str) -> None:
+    """Of the upstream's errors; `text` and the like are what `redact` gets the body for."""
+    body = BODIES[kind]
+    said = {
+        "numbers": ["to", "text", "mediaUrl"],
+        "a subscriber": ["to.mobile", "to.key", "attribute value", "text", "mediaUrl"],
+    }[kind]
+    for name in said:
+        row = planted(name)
+        sent = {
+            "to": [row.number, written(row.number or "")],
+            "to.mobile": [row.number, written(row.number or "")],
+            "mediaUrl": [LONE["mediaUrl"]],
+        }.get(name, [row.text])
+        for value in sent:
+            for spelled in spellings(str(value)):
+                for around in ("{} is not valid", "<p>{}</p>", '{{"a":"{}"}}', "x={}&y"):
+                    [word] = redact([around.format(spelled)], body)
+                    found = list(row.found(word, Place.OWNER))
+                    assert not found, (name, spelled, word)
+                    assert len(word) <= MAX_LENGTH
+
+
+def test_every_spelling_of_a_secret_is_taken_out() -> None:
+    row = planted("access token")
+    for spelled in [*spellings(row.token), *spellings(f"Bearer {row.token}")]:
+        [word] = without([f"The token {spelled} has expired."], [row.token])
+        assert not list(row.found(word, Place.OWNER)), (spelled, word)
+        assert word.startswith("The token") or word == "…", word
+
+
+@pytest.mark.parametrize(
+    ("word", "text", "shown"),
+    [
+        # A long text is known by every part of it, a code by itself.
+        (
+            "Text 'Your parcel is on its w' is too long",
+            "Your parcel is on its way",
+            "Text '…' is too long",
+        ),
+        ("The message is too long", "The message is ready for you", "The message is too long"),
+        ("839214 is no name", "839214", "… is no name"),
+        ("1839214 of 8392145 is no name", "839214", "…14 of …45 is no name"),
+        ("Z%C3%B6e%20is%20here is wrong", "Zöe is here", "… is wrong"),
+        ("100%25 of %7Bx%7D", "Something else", "100%25 of %7Bx%7D"),
+        ("Q29kZTogODM5MjE0 is wrong", "Code: 839214", "… is wrong"),
+        ("Q29kZTogODM5MjE0 is wrong", "Another text", "Q29kZTogODM5MjE0 is wrong"),
+    ],
+)
+def test_what_is_known_of_a_text(word: str, text: str, shown: str) -> None:
+    assert redact([word], json.dumps({"messageText": text})) == (shown,)

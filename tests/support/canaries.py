@@ -1,0 +1,290 @@
+"""Words that must not get about, where each of them may stand, and how they are looked for.
+
+`PLANTED` is the documentation: every field of a request, and every secret beside it, has a row.
+"""
+
+import base64
+import html
+import json
+import re
+import typing
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from urllib.parse import quote, unquote_plus
+
+from pydantic import BaseModel
+
+
+class Place(StrEnum):
+    """Where words come out."""
+
+    LOG = "log"  # logs, metrics, tracebacks, what the runtime prints, what handlers return
+    OWNER = "owner"  # answers to the client whose message it is
+    OTHERS = "others"  # answers to any other client
+    OPEN = "open"  # items of the ledger while a person or the relay has to go on with them
+    ENDED = "ended"  # items of the ledger that stay for RetentionDays: accepted, rejected, refused
+    QUEUE = "queue"  # what the relay itself puts into the queue
+    LETTERS = "letters"  # the dead-letter queue
+    OPERATOR = "operator"  # the command's output
+    UPSTREAM = "upstream"  # the calls of Marketing Cloud
+
+
+UPSTREAM, OPEN, ENDED, LETTERS = Place.UPSTREAM, Place.OPEN, Place.ENDED, Place.LETTERS
+LOG, OWNER, OTHERS, OPERATOR = Place.LOG, Place.OWNER, Place.OTHERS, Place.OPERATOR
+KEPT = {UPSTREAM, OPEN, LETTERS}
+"""What a send needs while it is unfinished; a letter from the queue holds its body."""
+ECHO = {OWNER, ENDED, OPERATOR}
+"""Where the upstream's own words go."""
+
+
+@dataclass(frozen=True)
+class Canary:
+    """A word of letters and a number: one of them at least is found however they are written."""
+
+    word: str
+    number: str | None = None
+    may: frozenset[Place] = frozenset()
+    number_may: frozenset[Place] | None = None
+    """Where the number may stand, if not where the word may."""
+
+    @property
+    def text(self) -> str:
+        """Both, with all that has to be escaped somewhere."""
+        return f'{self.word} "zoë" & <b>\\ 100%/{self.number or ""} and so it goes on, {self.word}'
+
+    @property
+    def token(self) -> str:
+        """As a header's value."""
+        return f"{'aZ9-' * 9}{self.word}.{self.number or ''}-_~+/{'bY8-' * 9}="
+
+    def found(self, text: str, place: Place) -> Iterator[str]:
+        """What stands in a text that may not stand in this place."""
+        if place not in self.may:
+            yield from _find_word(self.word, text)
+        number_may = self.may if self.number_may is None else self.number_may
+        if self.number and place not in number_may:
+            yield from _find_number(self.number, text)
+
+
+def canary(
+    word: str, number: str | None, *may: Place, number_may: Iterable[Place] | None = None
+) -> Canary:
+    return Canary(
+        f"Zq{word:x<9}qz",  # as long as its core in base64 has to be
+        number,
+        frozenset(may),
+        None if number_may is None else frozenset(number_may),
+    )
+
+
+# By field of the request (`.` steps into an object). None: a closed vocabulary, or a time.
+FIELDS: Mapping[str, Canary | None] = {
+    "message": canary("template", None, UPSTREAM, OPEN, ENDED, *ECHO, LETTERS),
+    "to": canary("plain", "12025550101", *KEPT),
+    "to.mobile": canary("mobile", "13035550102", *KEPT),
+    "to.key": canary("key", "14045550103", *KEPT),
+    # A name is a column of a data extension; it may stand in what the upstream says of it.
+    "to.attributes": canary("name", None, *KEPT, *ECHO),
+    "text": canary("text", "16065550104", *KEPT),
+    "subscribe": None,
+    "resubscribe": None,
+    # Configuration, as the message id is: the upstream's documented refusals name it.
+    "keyword": canary("keyword", None, *KEPT, *ECHO),
+    "sendAt": None,
+    "quietHours.start": None,
+    "quietHours.end": None,
+    "quietHours.timezone": None,
+    "quietHours.utcOffset": None,
+    "mediaUrl": canary("media", "17075550105", *KEPT),
+    # The caller's own, never sent, shown to nobody else; the command takes numbers out of it.
+    "reference": canary(
+        "reference",
+        "18085550106",
+        *(OWNER, OPEN, ENDED, LETTERS, OPERATOR),
+        number_may=(OWNER, OPEN, ENDED, LETTERS),
+    ),
+    "onUnknown": None,
+    # Hashed into the message's id; a letter keeps it, so that it can be put back as it was.
+    "idempotencyKey": canary("field", "19095550107", LETTERS),
+}
+BESIDE: Mapping[str, Canary] = {
+    "attribute value": canary("value", "12125550108", *KEPT),
+    # Rows for what is not a field.
+    "header Idempotency-Key": canary("header", "13125550109", LETTERS),
+    "other headers": canary("other", "14125550110"),
+    "client": canary("client", None, LOG, OPEN, ENDED, LETTERS, OPERATOR),
+    "SQS attribute": canary("attribute", "15125550111", LETTERS),
+    "around an envelope": canary("envelope", "16125550112", LETTERS),
+    # A name that is no field: told to who wrote it; only what looks like a name is stored.
+    "unknown field": canary("unknown", "17125550113", OWNER, LETTERS),
+    "body that is no JSON": canary("garbage", "18125550114", LETTERS),
+    "path": canary("path", "19125550115"),
+    "access token": canary("token", "12135550116", UPSTREAM),
+    "beside the token": canary("secret", "13135550117"),
+    "client secret": canary("password", "16135550118", UPSTREAM),
+    "client id": canary("package", "17135550119", UPSTREAM),
+    "webhook secret": canary("webhook", "18135550122"),
+    "tokenId": canary("receipt", None, LOG, OWNER, OPEN, ENDED, OPERATOR),
+    "what an exception says": canary("exception", "14135550120"),
+    "an operator's reason": canary("reason", "15135550121", *ECHO, number_may=()),
+}
+PLANTED: Mapping[str, Canary | None] = {**FIELDS, **BESIDE}
+
+
+def planted(name: str) -> Canary:
+    """The canary of a row that has one."""
+    found = PLANTED[name]
+    assert found is not None
+    return found
+
+
+def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """The fields of a model as they are written, and those of the models inside it."""
+    for name, field in model.model_fields.items():
+        path = f"{prefix}{field.alias or name}"
+        inner = list(_models(field.annotation))
+        if not inner or path == "to":  # a recipient is a number, too
+            yield path
+        for each in inner:
+            yield from leaves(each, f"{path}.")
+
+
+def _models(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in typing.get_args(annotation):
+        yield from _models(argument)
+
+
+NUMBERS = [planted(name).number or "" for name in ("to", "to.mobile")]
+
+
+def written(number: str) -> str:
+    """A number as people write it."""
+    return f"+{number[0]} ({number[1:4]}) {number[4:7]}-{number[7:]}"
+
+
+SUBSCRIBER: Mapping[str, Any] = {
+    "mobile": NUMBERS[1],
+    "key": planted("to.key").text,
+    "attributes": {planted("to.attributes").word: planted("attribute value").text},
+}
+REQUEST: Mapping[str, Any] = {
+    "message": planted("message").word,
+    "to": [written(NUMBERS[0]), SUBSCRIBER],
+    "text": planted("text").text,
+    "subscribe": True,
+    "resubscribe": False,
+    "keyword": planted("keyword").word,
+    "sendAt": "2026-10-05T16:01:00-04:00",
+    "quietHours": {"start": "21:00", "end": "08:00", "timezone": "America/Chicago"},
+    "mediaUrl": f"https://media.example/{planted('mediaUrl').word}?n={planted('mediaUrl').number}",
+    "reference": planted("reference").text,
+    "onUnknown": "hold",
+}
+LONE: Mapping[str, Any] = {**REQUEST, "to": [dict(SUBSCRIBER)]}
+NUMBERED: Mapping[str, Any] = {**REQUEST, "to": [written(NUMBERS[0])]}
+
+
+def refused_requests() -> Iterator[str]:
+    """Bodies that are refused, with a canary wherever something can stand."""
+    for path in FIELDS:
+        row = FIELDS[path] or planted("text")
+        for wrong in (row.text, [row.text], {row.text: row.text}, written(row.number or "1")):
+            yield json.dumps(_with(path, wrong))
+    unknown = planted("unknown field").text
+    for where in ("", "quietHours.", "to."):
+        yield json.dumps(_with(f"{where}{unknown}", planted("text").text))
+    attributes: Any = {unknown: None, planted("unknown field").number: []}
+    yield json.dumps(_with("to.attributes", attributes))
+    repeated = f"{json.dumps(unknown)}:1"
+    yield f"{json.dumps(REQUEST)[:-1]},{repeated},{repeated}}}"
+    garbage = planted("body that is no JSON")
+    yield from (garbage.text, f'{{"text": "{garbage.text}', json.dumps(garbage.text))
+    yield f"[{garbage.number * 500}]" if garbage.number else ""
+    yield json.dumps({"send": {"id": garbage.text, "n": 1}})
+
+
+def _with(path: str, value: object) -> dict[str, Any]:
+    request = json.loads(json.dumps({**REQUEST, "to": [dict(SUBSCRIBER)]}))
+    *outer, name = path.split(".", 1) if path.startswith(("to.", "quietHours.")) else [path]
+    inside = request
+    for step in outer:
+        inside = inside[step][0] if step == "to" else inside[step]
+    inside[name] = [value] if path == "to" else value
+    return dict(request)
+
+
+def spellings(value: str) -> list[str]:
+    """A word in the ways in which others repeat it."""
+    escaped = "".join(f"\\u{ord(character):04x}" for character in value if ord(character) < 1 << 16)
+    forms = [
+        *(value, value.lower(), value.upper(), f"'{value}'", f"{value[: len(value) // 2]}..."),
+        *(quote(value), quote(value, safe=""), quote(quote(value, safe=""), safe="")),
+        *(html.escape(value), "".join(f"&#{ord(character)};" for character in value)),
+        *(json.dumps(value), json.dumps(value, ensure_ascii=False), escaped),
+        *(unicodedata.normalize("NFD", value), f"  {value.replace(' ', '  ')}"),
+        base64.b64encode(value.encode()).decode(),
+        base64.urlsafe_b64encode(f"user:{value}".encode()).decode().rstrip("="),
+        f"{value}{value}",
+    ]
+    digits = re.sub(r"[^0-9]", "", value)
+    if digits and len(digits) <= 15 and re.fullmatch(r"[0-9+() -]+", value):
+        country, area, exchange, line = digits[0], digits[1:4], digits[4:7], digits[7:]
+        forms += [
+            digits,
+            written(digits),
+            quote(written(digits)),
+            html.escape(f"tel:+{country}-{area}-{exchange}-{line}"),
+            *(mark.join((area, exchange, line)) for mark in " .-/,\u00a0\u2013_:'"),
+            f"{country} {area} {exchange} {line[:2]} {line[2:]}",
+            " ".join(digits),
+            "-".join(digits),
+            digits.translate({ord("0") + n: 0xFF10 + n for n in range(10)}),
+            digits.translate({ord("0") + n: 0x0660 + n for n in range(10)}),
+            f"%2B{country}%20{area}%20{exchange}%20{line}",
+            f"+00{digits}",
+            base64.b64encode(f"+{digits}".encode()).decode(),
+        ]
+    return forms
+
+
+def _find_word(word: str, text: str) -> Iterator[str]:
+    for form in _readings(text):
+        at = form.casefold().find(word.casefold())
+        if at >= 0:
+            yield f"{word}: {form[max(0, at - 150) : at + 80]!r}"
+            return
+    for spelled in (word, word.lower(), word.upper()):
+        yield from _find_base64(spelled, text)
+
+
+def _find_number(number: str, text: str) -> Iterator[str]:
+    pattern = re.compile(r"[^0-9A-Za-z]{0,3}".join(number[-7:]))
+    for form in _readings(text):
+        match = pattern.search(form)
+        if match:
+            yield f"{number}: {form[max(0, match.start() - 150) : match.end() + 80]!r}"
+            return
+    yield from _find_base64(number, text)
+
+
+def _find_base64(word: str, text: str) -> Iterator[str]:
+    """Look for a word at each of the three offsets that it can have in base64."""
+    for offset in range(3):
+        encoded = base64.b64encode(b"\0" * offset + word.encode()).decode()
+        core = encoded[4 if offset else 0 : -4]
+        if core in text or core.replace("+", "-").replace("/", "_") in text:
+            yield f"{word} as base64: {core}"
+
+
+def _readings(text: str) -> Iterator[str]:
+    """The text as it is, and what a reader can make of it."""
+    yield text
+    for _ in range(2):
+        text = re.sub(r"\\+u([0-9a-fA-F]{4})", lambda match: chr(int(match[1], 16)), text)
+        text = unicodedata.normalize("NFKC", html.unescape(unquote_plus(text)))
+        yield text
