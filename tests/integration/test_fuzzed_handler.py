@@ -18,7 +18,7 @@ from tests.support.environment import Environment, running
 
 schema = contract.fuzzed()
 BASE = "http://relay"
-EXAMPLES = 100
+EXAMPLES = 30
 """For each operation, besides those that cover its schema's edges."""
 
 

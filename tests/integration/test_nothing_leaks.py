@@ -88,7 +88,7 @@ class Played(NamedTuple):
 def _play(run: Run, folder: Path) -> Played:
     file, log = folder / "words.json", folder / "log.txt"
     with log.open("wb") as output:
-        ended = subprocess.run(  # noqa: S603 - ourselves
+        ended = subprocess.run(  # noqa: S603 - our own command
             [sys.executable, "-m", "tests.support.leaks", str(file), run.extent.name],
             cwd=ROOT,
             env=_without_switches()
