@@ -76,7 +76,9 @@ class Clients:
         try:
             known = secrets_of(store.get_secret_value(SecretId=name)["SecretString"])
         except store.exceptions.ResourceNotFoundException:
-            store.create_secret(Name=name, SecretString=json.dumps({"current": value}))
+            # Without the stack's own key it is encrypted with the one that AWS manages.
+            key = {"KmsKeyId": self._target.key_arn} if self._target.key_arn else {}
+            store.create_secret(Name=name, SecretString=json.dumps({"current": value}), **key)
         else:
             both = {"current": value} | ({"previous": known[0]} if known else {})
             store.put_secret_value(SecretId=name, SecretString=json.dumps(both))

@@ -17,8 +17,8 @@ from smsrelay_cli.terminal import print_notice
 
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 LARGEST_LIMIT = 1_000
-_CARRYING = {"PutItem", "SendMessage", "SendMessageBatch"}
-"""Operations that carry a message: what AWS says of them may repeat it."""
+_CARRYING = {"PutItem", "SendMessage", "SendMessageBatch", "CreateSecret", "PutSecretValue"}
+"""Operations that carry a message or a secret: what AWS says of them may repeat it."""
 EXIT_CODES = "exit codes: 0 done, 1 refused or not found, 2 wrong usage, 3 aborted by you"
 
 

@@ -43,6 +43,8 @@ class Target:
     stage: str = ""
     webhook_secrets: str = ""
     """What the names of the webhooks' secrets begin with; empty: it takes none."""
+    key_arn: str = ""
+    """The KMS key of the stack's own; empty: it has none."""
     session: boto3.Session = field(default_factory=boto3.Session)
     endpoint_url: str | None = None
 
@@ -145,6 +147,7 @@ def _target(
         api_id=outputs.get("RestApiId", ""),
         stage=outputs.get("StageName", ""),
         webhook_secrets=outputs.get("WebhookSecrets", ""),
+        key_arn=outputs.get("KeyArn", ""),
         session=session,
         endpoint_url=endpoint_url,
     )

@@ -1,59 +1,24 @@
 """`smsrelay client …` against the real thing in process: keys, plans, names and secrets."""
 
-import uuid
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from smsrelay_cli import target
 from tests.cli.conftest import MESSAGE, Operator
-from tests.support.environment import Json
-
-
-class Gateway:
-    """API Gateway's keys and plans; moto's needs a package that is not there, e2e has real ones."""
-
-    def __init__(self) -> None:
-        self.api_keys: dict[str, Json] = {}
-        self.plans: dict[str, Json] = {"p0": {"id": "p0", "name": "another API's"}}
-        self.plan_keys: dict[str, list[str]] = {}
-
-    def create_api_key(self, name: str, *, enabled: bool) -> Json:
-        key_id = f"key{len(self.api_keys)}"
-        value = str(uuid.uuid4())
-        self.api_keys[key_id] = {"id": key_id, "name": name, "enabled": enabled, "value": value}
-        return self.api_keys[key_id]
-
-    def create_usage_plan(self, **plan: Any) -> Json:
-        plan_id = f"p{len(self.plans)}"
-        self.plans[plan_id] = plan | {"id": plan_id}
-        self.plan_keys[plan_id] = []
-        return self.plans[plan_id]
-
-    def create_usage_plan_key(self, *, usagePlanId: str, keyId: str, keyType: str) -> None:  # noqa: N803 - AWS's names
-        assert keyType == "API_KEY"
-        self.plan_keys[usagePlanId].append(keyId)
-
-    def delete_usage_plan_key(self, *, usagePlanId: str, keyId: str) -> None:  # noqa: N803 - same
-        self.plan_keys[usagePlanId].remove(keyId)
-
-    def delete_api_key(self, *, apiKey: str) -> None:  # noqa: N803 - same
-        del self.api_keys[apiKey]
-
-    def get_paginator(self, operation: str) -> Any:
-        def keys(usagePlanId: str) -> list[Json]:  # noqa: N803 - same
-            return [{"items": [{"id": key}]} for key in self.plan_keys[usagePlanId]]
-
-        def plans() -> list[Json]:
-            return [{"items": [plan]} for plan in self.plans.values()]
-
-        paginate = {"get_usage_plans": plans, "get_usage_plan_keys": keys}[operation]
-        return SimpleNamespace(paginate=paginate)
+from tests.support.gateway import Gateway
 
 
 @pytest.fixture
-def gateway(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> Gateway:
+def more_outputs() -> dict[str, str]:
+    """Of the operator's stack; a test adds its own."""
+    return {}
+
+
+@pytest.fixture
+def gateway(
+    operator: Operator, more_outputs: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> Gateway:
     """The gateway, with an API that the operator's stack names."""
     gateway, api = Gateway(), "api1"
     other = target.Target.client
@@ -70,6 +35,7 @@ def gateway(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> Gateway:
             "RestApiId": api,
             "StageName": "prod",
             "WebhookSecrets": f"{operator.relay.table}/webhooks/",
+            **more_outputs,
         }
         added = [{"OutputKey": key, "OutputValue": value} for key, value in more.items()]
         return stack | {"Outputs": [*stack["Outputs"], *added]}
@@ -154,3 +120,18 @@ def test_two_webhook_secrets_count_at_a_time(operator: Operator) -> None:
 def test_a_relay_without_webhooks_gets_no_secrets(operator: Operator) -> None:
     ended = operator.run("client", "webhook", "shop")
     assert (ended.code, "Webhooks=on" in ended.err) == (1, True)
+
+
+@pytest.mark.usefixtures("gateway")
+def test_with_the_stacks_own_key_its_webhook_secrets_are_encrypted_with_it(
+    operator: Operator, more_outputs: dict[str, str]
+) -> None:
+    def key_of(name: str) -> str | None:
+        told = client(operator, "webhook", name)
+        store = operator.relay.client("secretsmanager")
+        key: str | None = store.describe_secret(SecretId=told["secretName"]).get("KmsKeyId")
+        return key
+
+    assert key_of("shop") is None
+    more_outputs["KeyArn"] = "arn:aws:kms:us-east-1:123456789012:key/stacks-own"
+    assert key_of("warehouse") == more_outputs["KeyArn"]

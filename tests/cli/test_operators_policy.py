@@ -105,7 +105,7 @@ def test_clients_are_named_and_nothing_else_is_written() -> None:
 
 
 def test_with_the_customers_own_key_operators_need_it_too() -> None:
-    needed = permissions.keys_needed(allowed(policies()[0]))
+    needed = permissions.keys_needed(allowed(policies()[0]) | allowed(policies()[1]))
     via = policies()[2]["Condition"]["StringEquals"]["kms:ViaService"]
     assert {it.resource for it in needed} == {host.partition(".")[0] for host in via}
     assert {it.action for it in needed} == set(policies()[2]["Action"])

@@ -61,6 +61,7 @@ from tests.support.environment import (
     signed_headers,
     simulated_aws,
 )
+from tests.support.gateway import Gateway
 from tests.support.hostile import HostileServer, Request
 
 Json = dict[str, Any]
@@ -68,6 +69,7 @@ Json = dict[str, Any]
 TOKEN = planted("access token").token
 OWNER = planted("client").word
 OTHER_CLIENT = CLIENT
+PRINCIPAL = f"arn:aws:iam::123456789012:user/{OWNER}"
 WEBHOOK_SECRET = f"whsec_{base64.b64encode(planted('webhook secret').text.encode()[:60]).decode()}"
 KEY = {"Idempotency-Key": planted("header Idempotency-Key").token}
 HEADERS = {
@@ -107,6 +109,9 @@ class Stage:
         relay.webhook.handler = _as_the_runtime(  # type: ignore[attr-defined]
             relay.webhook.handler, {"statusCode": 502, "headers": {}, "body": "{}"}
         )
+        relay.iam.handler = _as_the_runtime(  # type: ignore[attr-defined]
+            relay.iam.handler, {"statusCode": 502, "headers": {}, "body": "{}"}
+        )
         relay.worker.handler = _as_the_runtime(  # type: ignore[attr-defined]
             relay.worker.handler, {"batchItemFailures": []}
         )
@@ -118,6 +123,16 @@ class Stage:
         text = body if isinstance(body, str) else json.dumps(body)
         answer = self.relay.raw("POST", "/messages", headers=given, body=text, client=OWNER)
         self.outlets.add(Place.OWNER, answer)
+
+    def post_as_principal(self, body: object) -> None:
+        given = {"Content-Type": "application/json", **HEADERS, **KEY}
+        text = json.dumps(body)
+        answer = self.relay.raw("POST", "/iam/messages", headers=given, body=text, client=PRINCIPAL)
+        self.outlets.add(Place.OWNER, answer)
+        message_id = json.loads(answer["body"] or "{}").get("id", "none")
+        for client, place in ((PRINCIPAL, Place.OWNER), (f"{PRINCIPAL}2", Place.OTHERS)):
+            path = f"/iam/messages/{message_id}"
+            self.outlets.add(place, self.relay.raw("GET", path, headers=HEADERS, client=client))
 
     def post_webhook(self, body: object) -> None:
         text = json.dumps(body)
@@ -159,6 +174,7 @@ class Stage:
         self.post(LONE, KEY)
         self.post_webhook(NUMBERED)
         self.post_webhook(dict(NUMBERED) | {"text": "Another text"})
+        self.post_as_principal(LONE)
         self.post(dict(LONE) | {"text": "Another text"}, KEY)
         self.post(
             dict(NUMBERED) | {"idempotencyKey": planted("idempotencyKey").token},
@@ -345,7 +361,7 @@ def failing_aws(operation: str, make: Callable[[str], Exception]) -> Iterator[No
 
     def call(self: BaseClient, name: str, arguments: Json) -> Any:
         if name == operation and any(
-            frame.filename.startswith(smsrelay.adapters.__path__[0])
+            frame.filename.startswith((smsrelay.adapters.__path__[0], smsrelay_cli.__path__[0]))
             for frame in traceback.extract_stack(limit=12)
         ):
             raise make(name)
@@ -396,6 +412,9 @@ class Operator:
             "TableName": relay.table,
             "QueueUrl": relay.queue_url,
             "DeadLetterQueueUrl": relay.dead_letter_queue_url,
+            "RestApiId": "api",
+            "StageName": "prod",
+            "WebhookSecrets": os.environ["WEBHOOK_SECRETS"],
         }
         stack: Any = {
             "Parameters": [{"ParameterKey": "RetentionDays", "ParameterValue": "90"}],
@@ -404,6 +423,12 @@ class Operator:
         letters.POLL_SECONDS = 0
         with patch.object(cli_target, "describe_stack", lambda *_: stack):
             target = cli_target._deployed("stack", boto3.Session())  # noqa: SLF001 - made once
+        gateway, other = Gateway(), cli_target.Target.client
+
+        def client_of(target: cli_target.Target, service: str) -> Any:
+            return gateway if service == "apigateway" else other(target, service)
+
+        setattr(cli_target.Target, "client", client_of)  # noqa: B010 - for mypy it is no variable
         setattr(smsrelay_cli.main, "target_of", lambda _: target)  # noqa: B010 - it is imported there
 
     def run(self, *arguments: str) -> None:
@@ -425,6 +450,22 @@ class Operator:
             self.run("stats", *form)
             self.run("redrive", "--dry-run", *form)
             self.run("token", planted("tokenId").word, *form)
+
+    def manage(self) -> None:
+        """Every command about clients; a new secret is shown to who asks, the old one to nobody."""
+        client = OWNER.lower()
+        for form in ((), ("--json",)):
+            for command in (
+                ("add", client),
+                ("rotate", client),
+                ("list",),
+                ("drop", client, "key0", "--yes"),
+                ("allow", client, PRINCIPAL),
+                ("allow", client, EVERYTHING),
+                ("webhook", client, "--show"),
+                ("webhook", OWNER),
+            ):
+                self.run("client", *command, *form)
 
     def decide(self, ids: Iterable[str]) -> None:
         """Every command that changes something."""
@@ -525,6 +566,10 @@ def _operate(stage: Stage, server: HostileServer, extent: Extent) -> None:
     stage.relay.enqueue(next(refused_requests()), ATTRIBUTES)
     stage.relay.work()
     ids = [item["pk"]["S"].removeprefix("MSG#") for item in stage.relay.items()]
+    for operation in ("CreateSecret", "PutSecretValue", "PutItem"):
+        with failing_aws(operation, RAISED[1]):
+            operator.manage()
+    operator.manage()
     chosen = list(dict.fromkeys(ids))
     for operation in ("PutItem", "SendMessage", "SendMessageBatch"):
         for make in RAISED if extent is Extent.ALL else RAISED[:2]:
