@@ -13,10 +13,11 @@ from pydantic.json_schema import models_json_schema
 from contract import Json
 from contract.refusals import CODES
 from contract.request import REF, GivenOrLeftOut
-from smsrelay import answers, identity
+from smsrelay import answers, identity, life
 from smsrelay import refusals as reasons
 from smsrelay.answers import Answer
-from smsrelay.ports import RefusedMessage
+from smsrelay.delivery import Report
+from smsrelay.ports import RecipientRow, RefusedMessage
 from smsrelay.relay import Message
 from smsrelay.send import OnUnknown, Send, SendKey, Status
 
@@ -45,12 +46,23 @@ _Time = Annotated[
     Field(json_schema_extra={"format": "date-time"}, examples=["2027-01-15T08:00:00.250+00:00"]),
 ]
 SendStatus = Annotated[
-    Literal["queued", "sending", "accepted", "rejected", "unknown", "failed"],
+    Literal[
+        "queued",
+        "sending",
+        "accepted",
+        "rejected",
+        "unknown",
+        "failed",
+        "delivered",
+        "undelivered",
+        "partly",
+    ],
     Field(
         description="`queued`: waits for its first or next attempt. `sending`: its call is being "
         "made. `accepted`: MobileConnect took it. `rejected`: MobileConnect refused it for good. "
         "`unknown`: nobody can know whether it went out; an operator decides. `failed`: "
-        "MobileConnect did not take it, and all attempts are used up.",
+        "MobileConnect did not take it, and all attempts are used up. `delivered`, `undelivered`, "
+        "`partly`: it was accepted, and all, none or some of its recipients were reached.",
         examples=["accepted"],
     ),
 ]
@@ -88,11 +100,52 @@ class SendSummary(_Model):
     ] = None
 
 
+class RecipientState(_Model):
+    """How it ended for one recipient."""
+
+    hash: Annotated[
+        str,
+        Field(
+            description="Stands for the number: HMAC-SHA-256 with the relay's key, its first half.",
+            pattern="^[0-9a-f]{32}$",
+            examples=["3c1a7b5f9d2e4680a1b2c3d4e5f60718"],
+        ),
+    ]
+    code: Annotated[
+        int, Field(ge=0, le=9999, description="MobileConnect's status code.", examples=[4000])
+    ]
+
+
+class Delivery(_Model):
+    """How many recipients were reached, as far as MobileConnect has told."""
+
+    delivered: Annotated[int, Field(ge=0, description="Reached.", examples=[1])]
+    undelivered: Annotated[
+        dict[str, int],
+        Field(
+            description="Not reached, and not tried any more, by MobileConnect's status code.",
+            examples=[{"4500": 1}],
+        ),
+    ]
+    pending: Annotated[int, Field(ge=0, description="Nothing final is known.", examples=[0])]
+    unsubscribed: Annotated[
+        int, Field(ge=0, description="Left out, as they have not subscribed.", examples=[0])
+    ]
+    checked_at: Annotated[_Time, Field(description="When MobileConnect was asked last.")]
+    recipients: Annotated[
+        list[RecipientState] | None,
+        Field(description="One by one, if the relay keeps that (`RecipientRows`).", min_length=1),
+    ] = None
+
+
 class StoredSend(SendSummary):
     """A send as the ledger has it."""
 
     attempts: Annotated[int, Field(ge=0, description="Attempts so far.", examples=[1])]
     updated_at: Annotated[_Time, Field(description="When it was written last.")]
+    delivery: Annotated[
+        Delivery | None, Field(description="Once MobileConnect was asked, a minute later.")
+    ] = None
 
 
 class AcceptedMessage(_Model):
@@ -122,10 +175,21 @@ class StoredMessage(_Model):
 
     id: _Id
     status: Annotated[
-        Literal["queued", "sending", "accepted", "rejected", "unknown", "failed", "partial"],
+        Literal[
+            "queued",
+            "sending",
+            "accepted",
+            "rejected",
+            "unknown",
+            "failed",
+            "delivered",
+            "undelivered",
+            "partly",
+            "partial",
+        ],
         Field(
             description="What all sends have in common, else `partial`; `unknown` as soon as one "
-            "is.",
+            "is; `partly` if all that differs is whom they reached.",
             examples=["accepted"],
         ),
     ]
@@ -213,6 +277,12 @@ def of_message(*sends: Send) -> Answer:
     return answers.of_message(Message(MESSAGE_ID, sends), deferred=False)
 
 
+def _ended(accepted: Send, codes: Mapping[str, int]) -> Send:
+    """A send after MobileConnect has told that these numbers, and no others, got it or not."""
+    report = Report("Finished", len(codes), codes)
+    return life.reported(accepted, report, now=_CREATED + 60, owner="")
+
+
 def _posted() -> Mapping[str, Answer]:
     throttled = send(2, Status.QUEUED, reason="throttled", recipients=250)
     return {
@@ -227,6 +297,17 @@ def _stored() -> Mapping[str, Answer]:
     return {
         "accepted": answers.of_stored(
             Message(MESSAGE_ID, [send(reference="order-8812")]), MESSAGE_ID
+        ),
+        "delivered": answers.of_stored(
+            Message(MESSAGE_ID, [_ended(send(), {"1": 4000})]), MESSAGE_ID
+        ),
+        "nobody-had-subscribed": answers.of_stored(
+            Message(MESSAGE_ID, [_ended(send(), {})]), MESSAGE_ID
+        ),
+        "partly": answers.of_stored(
+            Message(MESSAGE_ID, [_ended(send(recipients=3), {"1": 4000, "2": 4500})]),
+            MESSAGE_ID,
+            {1: [RecipientRow("3c1a7b5f9d2e4680a1b2c3d4e5f60718", 4000)]},
         ),
         "unknown": answers.of_stored(
             Message(MESSAGE_ID, [send(status=Status.UNKNOWN, reason="read-timeout")]), MESSAGE_ID

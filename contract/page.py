@@ -20,6 +20,8 @@ SCHEMAS = (
     "SendSummary",
     "StoredMessage",
     "StoredSend",
+    "Delivery",
+    "RecipientState",
     "TokenOwner",
     "Refusal",
 )

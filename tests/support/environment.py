@@ -27,6 +27,8 @@ from moto.sqs.models import sqs_backends
 from standardwebhooks import Webhook
 
 from smsrelay import bootstrap
+from smsrelay.adapters.dynamodb import DynamoDbLedger
+from smsrelay.errors import NothingStoredError
 from tests.support import contract, permissions
 from tests.support.records import record
 from tests.support.template import ROOT, properties
@@ -34,6 +36,7 @@ from tests.support.template import ROOT, properties
 REGION = "eu-central-1"
 CLIENT = "key-of-the-shop"
 ACCESS_TOKEN = "first-access-token"
+RECIPIENT_KEY = "key-of-the-recipients-hashes"
 
 Json = dict[str, Any]
 
@@ -72,6 +75,7 @@ class Environment:
     worker: ModuleType
     sweeper: ModuleType
     token: ModuleType
+    status: ModuleType
     iam: ModuleType
     webhook: ModuleType
 
@@ -194,6 +198,23 @@ class Environment:
         recovered: dict[str, int] = self.sweeper.handler({}, Context(55.0))
         return recovered
 
+    def follow(self, remaining: float = 55.0) -> Json:
+        """Let the status function look once at what is due; what it has heard."""
+        heard: Json = self.status.handler({}, Context(remaining))
+        return heard
+
+    def status_anew(self) -> None:
+        """Forget what the status function knows, as a new environment would."""
+        bootstrap.status_parts().close()
+        bootstrap.status_parts.cache_clear()
+
+    @contextmanager
+    def ledger_refuses_writes(self) -> Iterator[None]:
+        """Nothing can be stored for a while; it can be read."""
+        refused = NothingStoredError("refused by a test")
+        with patch.object(DynamoDbLedger, "settle", side_effect=refused):
+            yield
+
     def renew(self, event: Json | None = None) -> Json:
         """Let the token function look once, by default as its schedule does."""
         done: Json = self.token.handler(event or {}, Context(55.0))
@@ -259,7 +280,7 @@ class Environment:
             message.change_visibility(0)
 
     def make_due(self) -> None:
-        """Let the wait of every queued send be over, and its message visible."""
+        """Let the wait of every send be over, and its message visible."""
         for item in self.items():
             self.client("dynamodb").update_item(
                 TableName=self.table,
@@ -374,6 +395,7 @@ def running(simulator_url: str, **overrides: str) -> Iterator[Environment]:
         SecretString=json.dumps({"access_token": ACCESS_TOKEN, "rest_instance_url": simulator_url}),
     )["ARN"]
     credentials = store.create_secret(Name=f"{name}-credentials")["ARN"]
+    key = store.create_secret(Name=f"{name}-recipients", SecretString=RECIPIENT_KEY)["ARN"]
     variables = {
         "TABLE_NAME": name,
         "QUEUE_URL": queue_url,
@@ -389,6 +411,7 @@ def running(simulator_url: str, **overrides: str) -> Iterator[Environment]:
         "CONCURRENT_SENDS": "10",
         "UPSTREAM_HOSTS": "http://127.0.0.1",
         "CREDENTIALS_SECRET_ARN": credentials,
+        "RECIPIENT_KEY_SECRET": key,
         "WEBHOOK_SECRETS": f"{name}/webhooks/",
         "POWERTOOLS_SERVICE_NAME": "smsrelay",
         "POWERTOOLS_METRICS_NAMESPACE": "smsrelay",
@@ -400,11 +423,11 @@ def running(simulator_url: str, **overrides: str) -> Iterator[Environment]:
 
 @contextmanager
 def _functions() -> Iterator[tuple[ModuleType, ...]]:
-    builders = (bootstrap.parts, bootstrap.renewal_parts)
+    builders = (bootstrap.parts, bootstrap.renewal_parts, bootstrap.status_parts)
     for built in (*builders, bootstrap.webhooks):
         built.cache_clear()
     try:
-        common = (_load(name) for name in ("api", "worker", "sweeper", "token"))
+        common = (_load(name) for name in ("api", "worker", "sweeper", "token", "status"))
         yield (*common, _load("api", "IamFunction"), _load("webhook"))
     finally:
         bootstrap.webhooks.cache_clear()

@@ -41,6 +41,7 @@ _VARIABLES = {
     "TOKEN_SECRET_ARN": "TokenSecret",
     "CREDENTIALS_SECRET_ARN": "CredentialsSecret",
     "TOKEN_FUNCTION": "TokenFunction",
+    "RECIPIENT_KEY_SECRET": "RecipientKey",
 }
 WEBHOOK_SECRETS: Final = "WebhookSecrets"
 """All of them: made client by client after the stack, they are no resources of the template."""

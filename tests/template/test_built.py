@@ -12,6 +12,7 @@ from local import build
 
 FUNCTIONS = (
     "ApiFunction",
+    "StatusFunction",
     "SweeperFunction",
     "TokenFunction",
     "WebhookFunction",

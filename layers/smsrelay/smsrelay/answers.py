@@ -1,6 +1,7 @@
 """What an HTTP caller is told: answers, and problem documents (RFC 9457). Pure."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -18,10 +19,10 @@ from smsrelay.errors import (
     TooLargeError,
     WrongContentError,
 )
-from smsrelay.ports import RefusedMessage
+from smsrelay.ports import RecipientRow, RefusedMessage
 from smsrelay.refusals import Refusal, RequestRefusedError
 from smsrelay.relay import Message
-from smsrelay.send import Send, SendKey, Status, message_status
+from smsrelay.send import REPORTED, Send, SendKey, Status, message_status
 
 PROBLEM_TYPE = "urn:smsrelay:problem:"
 
@@ -57,8 +58,10 @@ def problem(
 
 def of_message(message: Message, *, deferred: bool) -> Answer:
     """The answer to a posted message."""
-    status = message_status([send.status for send in message.sends])
-    sends = [_brief(send) for send in message.sends]
+    # As the first time: how far it was delivered since is for who asks.
+    at_first = [_at_first(send) for send in message.sends]
+    status = message_status([send.status for send in at_first])
+    sends = [_brief(send) for send in at_first]
     headers = {"Location": f"/messages/{message.id}"}
     if deferred:
         headers["Preference-Applied"] = "respond-async"
@@ -99,8 +102,17 @@ def of_message(message: Message, *, deferred: bool) -> Answer:
     )
 
 
-def of_stored(message: Message | RefusedMessage, message_id: str) -> Answer:
-    """The answer to who asks for a message."""
+def _at_first(send: Send) -> Send:
+    """A send as it was when the upstream had taken it."""
+    return replace(send, status=Status.ACCEPTED, reason=None) if send.status in REPORTED else send
+
+
+def of_stored(
+    message: Message | RefusedMessage,
+    message_id: str,
+    rows: Mapping[int, Sequence[RecipientRow]] = {},
+) -> Answer:
+    """The answer to who asks for a message; `rows` are its recipients', if they are kept."""
     if isinstance(message, RefusedMessage):
         return Answer(
             HTTPStatus.OK,
@@ -120,11 +132,23 @@ def of_stored(message: Message | RefusedMessage, message_id: str) -> Answer:
     }
     if first.reference is not None:
         body["reference"] = first.reference
-    body["sends"] = [
-        {**_brief(send), "attempts": send.attempts, "updatedAt": _time(send.updated_at)}
-        for send in message.sends
-    ]
+    body["sends"] = [_stored(send, rows.get(send.key.n, ())) for send in message.sends]
     return Answer(HTTPStatus.OK, body)
+
+
+def _stored(send: Send, rows: Sequence[RecipientRow]) -> dict[str, Any]:
+    stored = {**_brief(send), "attempts": send.attempts, "updatedAt": _time(send.updated_at)}
+    if send.delivery:
+        known = send.delivery
+        stored["delivery"] = {
+            "delivered": known.delivered,
+            "undelivered": dict(known.undelivered),
+            "pending": known.pending,
+            "unsubscribed": known.unsubscribed,
+            "checkedAt": _time(known.checked_at),
+            **({"recipients": [row._asdict() for row in rows]} if rows else {}),
+        }
+    return stored
 
 
 def of_token(token_id: str, key: SendKey) -> Answer:
@@ -248,7 +272,7 @@ def _brief(send: Send) -> dict[str, Any]:
     }
     if send.token_id is not None:
         brief["tokenId"] = send.token_id
-    if send.reason is not None and send.status is not Status.ACCEPTED:
+    if send.reason is not None and send.status not in {Status.ACCEPTED, Status.DELIVERED}:
         brief["reason"] = send.reason
     if send.errors:
         brief["errors"] = list(send.errors)

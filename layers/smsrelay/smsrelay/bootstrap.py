@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import boto3
 import httpx
@@ -21,10 +21,12 @@ from smsrelay.adapters.logs import package_logger
 from smsrelay.adapters.metrics import MetricsCounter
 from smsrelay.adapters.mobileconnect import MobileConnect
 from smsrelay.adapters.oauth import OAuthEndpoint
+from smsrelay.adapters.recipients import StoredRecipients
 from smsrelay.adapters.secretsmanager import SecretCredentials, SecretTokenSource, SecretTokenStore
 from smsrelay.adapters.sqs import SqsDeadLetters, SqsRetryQueue
 from smsrelay.adapters.webhook_secrets import StoredWebhookSecrets
 from smsrelay.callers import Callers
+from smsrelay.follower import SIDE_BY_SIDE, Follower
 from smsrelay.hosts import AllowedHosts
 from smsrelay.http_api import HttpApi
 from smsrelay.intake import Intake
@@ -33,6 +35,10 @@ from smsrelay.renewer import Renewer
 from smsrelay.settings import Settings
 from smsrelay.sweeper import Sweeper
 from smsrelay.webhooks import Webhooks
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_secretsmanager import SecretsManagerClient
 
 # Two tries of 3 s at most: a store that hangs must leave time to log what could not be stored
 # (relay.RESERVE). Queues and tables answer within milliseconds.
@@ -85,23 +91,10 @@ def build(environment: Mapping[str, str]) -> Parts:
     dynamodb = session.client("dynamodb", config=_AWS)
     ledger = DynamoDbLedger(dynamodb, settings.table_name, settings.retention_days)
     clients = DynamoDbClients(dynamodb, settings.table_name)
+    secrets = session.client("secretsmanager", config=_AWS)
     relay = Relay(
         ledger=ledger,
-        upstream=MobileConnect(
-            http,
-            SecretTokenSource(
-                session.client("secretsmanager", config=_AWS),
-                settings.token_secret_arn,
-                settings.rest_base_url,
-                AllowedHosts.parse(settings.upstream_hosts),
-                LambdaTokenRenewal(
-                    cache(lambda: session.client("lambda", config=_ASKING)),
-                    settings.token_function,
-                ),
-                time.time,
-            ),
-            time.time,
-        ),
+        upstream=_mobileconnect(http, settings, session, secrets),
         queue=queue,
         dead_letters=SqsDeadLetters(sqs, settings.dead_letter_queue_url),
         counter=counter,
@@ -112,6 +105,7 @@ def build(environment: Mapping[str, str]) -> Parts:
             max_age=settings.max_age_hours * 3600,
             upstream_timeout=settings.upstream_timeout_seconds,
             concurrent_sends=settings.concurrent_sends,
+            follows=settings.delivery_calls_per_minute > 0,
         ),
     )
     catalogue = settings.catalogue
@@ -124,13 +118,43 @@ def build(environment: Mapping[str, str]) -> Parts:
             per_minute=settings.client_per_minute,
             clock=time.time,
         ),
-        HttpApi(relay, catalogue=catalogue),
+        HttpApi(relay, catalogue=catalogue, rows=_recipients(settings, dynamodb, secrets)),
         Intake(relay, catalogue=catalogue, default_client=settings.default_client, clock=time.time),
         Sweeper(relay, ledger, clock=time.time),
         queue,
         counter,
         logger,
         http,
+    )
+
+
+def _mobileconnect(
+    http: httpx.Client,
+    settings: Settings,
+    session: boto3.Session,
+    secrets: "SecretsManagerClient",
+) -> MobileConnect:
+    renewal = LambdaTokenRenewal(
+        cache(lambda: session.client("lambda", config=_ASKING)), settings.token_function
+    )
+    hosts = AllowedHosts.parse(settings.upstream_hosts)
+    tokens = SecretTokenSource(
+        secrets, settings.token_secret_arn, settings.rest_base_url, hosts, renewal, time.time
+    )
+    return MobileConnect(http, tokens, time.time)
+
+
+def _recipients(
+    settings: Settings, dynamodb: "DynamoDBClient", secrets: "SecretsManagerClient"
+) -> StoredRecipients | None:
+    if settings.recipient_rows != "on":
+        return None
+    return StoredRecipients(
+        dynamodb,
+        settings.table_name,
+        settings.retention_days,
+        secrets,
+        settings.recipient_key_secret,
     )
 
 
@@ -196,3 +220,45 @@ def build_renewal(environment: Mapping[str, str]) -> RenewalParts:
         clock=time.time,
     )
     return RenewalParts(renewer, counter, logger, http)
+
+
+class StatusParts(NamedTuple):
+    """What the function uses that follows deliveries up."""
+
+    follower: Follower
+    counter: MetricsCounter
+    logger: Logger
+    http: httpx.Client
+
+    def close(self) -> None:
+        """Close the connections to the upstream."""
+        self.http.close()
+
+
+@cache
+def status_parts() -> StatusParts:
+    """The parts of this execution environment, set up by its environment variables."""
+    return build_status(os.environ)
+
+
+def build_status(environment: Mapping[str, str]) -> StatusParts:
+    """Build everything anew.
+
+    Raises:
+        KeyError, ValueError: the environment variables are incomplete or wrong.
+    """
+    settings = Settings.from_environment(environment)
+    logger, counter = package_logger(), MetricsCounter(Metrics())
+    session = boto3.Session()
+    http = upstream_client(SIDE_BY_SIDE)
+    dynamodb = session.client("dynamodb", config=_AWS)
+    secrets = session.client("secretsmanager", config=_AWS)
+    follower = Follower(
+        ledger=DynamoDbLedger(dynamodb, settings.table_name, settings.retention_days),
+        reports=_mobileconnect(http, settings, session, secrets),
+        counter=counter,
+        clock=time.time,
+        budget=settings.delivery_calls_per_minute,
+        rows=_recipients(settings, dynamodb, secrets),
+    )
+    return StatusParts(follower, counter, logger, http)

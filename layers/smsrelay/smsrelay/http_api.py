@@ -18,7 +18,7 @@ from smsrelay.errors import (
     StillRunningError,
     WrongContentError,
 )
-from smsrelay.ports import Deadline
+from smsrelay.ports import Deadline, RecipientRows
 from smsrelay.relay import Message, Posted, Relay, When
 from smsrelay.request import checked_key, parse
 from smsrelay.send import Status
@@ -42,9 +42,12 @@ class Post(NamedTuple):
 class HttpApi:
     """From requests to answers. It raises nothing that has an answer."""
 
-    def __init__(self, relay: Relay, *, catalogue: Mapping[str, str]) -> None:
-        """Names of the catalogue stand for message ids."""
+    def __init__(
+        self, relay: Relay, *, catalogue: Mapping[str, str], rows: RecipientRows | None = None
+    ) -> None:
+        """Names of the catalogue stand for message ids; `rows`, if recipients' are kept."""
         self._relay = relay
+        self._rows = rows
         self._catalogue = catalogue
 
     def post_message(self, post: Post, deadline: Deadline) -> Answer:
@@ -53,15 +56,18 @@ class HttpApi:
 
     def get_message(self, message_id: str, client: str) -> Answer:
         """`GET /messages/{id}`."""
-        return _look_up(
-            message_id, lambda: answers.of_stored(self._relay.read(message_id, client), message_id)
-        )
+        return _look_up(message_id, lambda: self._stored(message_id, client))
 
     def get_token(self, token_id: str, client: str) -> Answer:
         """`GET /tokens/{tokenId}`."""
         return _look_up(
             token_id, lambda: answers.of_token(token_id, self._relay.find(token_id, client))
         )
+
+    def _stored(self, message_id: str, client: str) -> Answer:
+        message = self._relay.read(message_id, client)
+        rows = self._rows.read(message_id) if self._rows else {}
+        return answers.of_stored(message, message_id, rows)
 
     def _post(self, post: Post, deadline: Deadline) -> Answer:
         _check_content(post.headers)

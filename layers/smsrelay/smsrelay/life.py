@@ -2,8 +2,12 @@
 
 from dataclasses import replace
 
+from smsrelay import delivery
+from smsrelay.delivery import Delivery, Report
 from smsrelay.outcome import Kind, Outcome
 from smsrelay.send import OnUnknown, Send, Status
+
+NOBODY_SUBSCRIBED = "no-subscribed-recipient"
 
 
 def started(send: Send, now: float, lease_until: float) -> Send:
@@ -19,7 +23,15 @@ def started(send: Send, now: float, lease_until: float) -> Send:
     )
 
 
-def ended(send: Send, outcome: Outcome, *, now: float, wait: float, max_attempts: int) -> Send:
+def ended(  # noqa: PLR0913 - what became of it, and three numbers of the policy
+    send: Send,
+    outcome: Outcome,
+    *,
+    now: float,
+    wait: float,
+    max_attempts: int,
+    follow: bool = False,
+) -> Send:
     """The send after a call.
 
     Args:
@@ -28,6 +40,7 @@ def ended(send: Send, outcome: Outcome, *, now: float, wait: float, max_attempts
         now: Seconds since the epoch.
         wait: Seconds until the next attempt, if there is one.
         max_attempts: How many attempts a send has.
+        follow: Whether an accepted send's delivery is to be asked for.
     """
     after = replace(
         send,
@@ -38,7 +51,8 @@ def ended(send: Send, outcome: Outcome, *, now: float, wait: float, max_attempts
         in_doubt=send.in_doubt or outcome.kind is Kind.UNKNOWN,
     )
     if outcome.kind is Kind.ACCEPTED:
-        return replace(after, status=Status.ACCEPTED, token_id=outcome.token_id, body=None)
+        after = replace(after, status=Status.ACCEPTED, token_id=outcome.token_id, body=None)
+        return _followed(after, now) if follow and outcome.token_id is not None else after
     # What may have gone out, at an earlier attempt too, is never called rejected or failed:
     # somebody would send it again.
     if outcome.kind is Kind.REJECTED and not after.in_doubt:
@@ -113,3 +127,52 @@ def resolved(  # noqa: PLR0913 - what an operator says, and when
         errors=(),
         body=None,
     )
+
+
+def _followed(send: Send, now: float) -> Send:
+    """An accepted send whose delivery is asked for from when it begins."""
+    begins = max(now, send.deliver_at or now)
+    return replace(send, followed=True, deliver_at=begins, due_at=begins + delivery.FIRST_LOOK)
+
+
+def reported(send: Send, report: Report, *, now: float, owner: str) -> Send:
+    """A followed send after the upstream has told how far its delivery has come."""
+    known = delivery.tally(report, send.recipients, now)
+    after = replace(send, delivery=known, owner=owner, updated_at=now)
+    has_failed = report.has_failed and not known.delivered
+    if not (report.has_ended and not known.pending) and not has_failed:
+        return unreported(after, now=now, owner=owner)
+    return replace(
+        after,
+        status=_reached(known),
+        followed=False,
+        due_at=now,
+        reason=_why(known) if _reached(known) is Status.UNDELIVERED else None,
+    )
+
+
+def unreported(send: Send, *, now: float, owner: str) -> Send:
+    """A followed send of which the upstream has not told enough: it is asked for again.
+
+    After 72 hours it is not: it ends as it is known by then.
+    """
+    age = now - (send.deliver_at or send.created_at)
+    if age < delivery.LONGEST_FOLLOWED:
+        return replace(send, owner=owner, due_at=now + delivery.next_gap(age))
+    after = replace(send, owner=owner, followed=False, due_at=now)
+    known = send.delivery
+    return replace(after, status=Status.PARTLY) if known and known.delivered else after
+
+
+def _reached(known: Delivery) -> Status:
+    """The status of a send of which nothing more will be told."""
+    if not known.delivered:
+        return Status.UNDELIVERED
+    missed = known.undelivered or known.pending or known.unsubscribed
+    return Status.PARTLY if missed else Status.DELIVERED
+
+
+def _why(known: Delivery) -> str:
+    """Why nobody was reached, in one word."""
+    nobody = known.unsubscribed and not known.undelivered and not known.pending
+    return NOBODY_SUBSCRIBED if nobody else "not-delivered"

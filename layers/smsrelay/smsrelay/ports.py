@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from smsrelay.delivery import Report
 from smsrelay.freshness import Need, StoredToken
 from smsrelay.grant import ClientCredentials, Grant, NotGranted
 from smsrelay.outcome import Outcome
@@ -52,6 +53,9 @@ class Ledger(Protocol):
 
         At most `limit` of each partition of the index.
         """
+
+    def due_deliveries(self, now: float, limit: int) -> Sequence[Send]:
+        """At most `limit` accepted sends whose delivery is to be asked for, oldest first."""
 
     def find_token(self, token_id: str) -> SendKey | None:
         """The send that was accepted with this tokenId."""
@@ -158,6 +162,40 @@ class Upstream(Protocol):
         """Make one call within `timeout` seconds, and say what became of it.
 
         Raises nothing, and repeats no call that the upstream may have taken.
+        """
+
+
+class DeliveryReports(Protocol):
+    """MobileConnect, asked what became of what it accepted."""
+
+    def report(self, template: str, token_id: str, timeout: float) -> Report | Outcome:
+        """The report of one send; an outcome: why there is none. Raises nothing."""
+
+
+class RecipientRow(NamedTuple):
+    """How it ended for one recipient."""
+
+    hash: str
+    """Stands for the number; only who has the key can tell which."""
+    code: int
+    """The upstream's standard status code."""
+
+
+class RecipientRows(Protocol):
+    """How it ended for each recipient, where that is to be kept."""
+
+    def record(self, send: Send, codes: Mapping[str, int]) -> None:
+        """Keep the state of each number, by a keyed hash of it.
+
+        Raises:
+            NothingStoredError: it has to be tried again.
+        """
+
+    def read(self, message_id: str) -> Mapping[int, Sequence[RecipientRow]]:
+        """What was kept of a message's recipients, by the numbers of its sends.
+
+        Raises:
+            NothingStoredError: it can't be asked.
         """
 
 

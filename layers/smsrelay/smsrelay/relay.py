@@ -62,6 +62,8 @@ class Policy(NamedTuple):
     """Seconds after which a send is not tried any more: who needed it has given up."""
     upstream_timeout: float
     concurrent_sends: int
+    follows: bool = False
+    """Whether somebody asks for the delivery of what was accepted."""
 
 
 class Posted(NamedTuple):
@@ -304,6 +306,7 @@ class Relay:
             now=self._clock(),
             wait=wait_seconds(outcome, life.counted(send), self._random),
             max_attempts=life.counted(send) if too_old else self._policy.max_attempts,
+            follow=self._policy.follows,
         )
         self._report(after, outcome)
         self._store(send, after, deadline)
@@ -410,6 +413,7 @@ def _plan(posted: Posted, now: float) -> list[Send]:
             owner=owner,
             body=call.body,
             reference=request.reference,
+            deliver_at=request.send_at.timestamp() if request.send_at else None,
         )
         for n, call in enumerate(calls_of(request, datetime.fromtimestamp(now, UTC)), start=1)
     ]

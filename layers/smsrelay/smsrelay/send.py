@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from smsrelay.delivery import Delivery
+
 
 class Status(StrEnum):
     """Where a send is in its life (docs/promise.md draws it)."""
@@ -15,6 +17,16 @@ class Status(StrEnum):
     REJECTED = "rejected"
     UNKNOWN = "unknown"
     FAILED = "failed"
+    # What the upstream reports of an accepted one, later.
+    DELIVERED = "delivered"
+    UNDELIVERED = "undelivered"
+    PARTLY = "partly"
+
+
+REPORTED = frozenset({Status.DELIVERED, Status.UNDELIVERED, Status.PARTLY})
+"""Those in which the upstream has told what became of it."""
+TAKEN = REPORTED | {Status.ACCEPTED}
+"""Those in which the upstream has taken it."""
 
 
 class OnUnknown(StrEnum):
@@ -67,18 +79,28 @@ class Send:
     reason: str | None = None
     errors: tuple[str, ...] = ()
     reference: str | None = None
+    deliver_at: float | None = None
+    """When the upstream is to deliver it, if the caller said so; once followed, since when."""
+    followed: bool = False
+    """Whether its delivery is asked for, next when it is due."""
+    delivery: Delivery | None = None
 
 
 def message_status(statuses: Collection[Status]) -> str:
     """What a message's sends are together: their common status, or one word for the mixture.
 
-    `unknown` outranks everything, since somebody has to act; a mixture is `partial`.
+    `unknown` outranks everything, since somebody has to act; a mixture is `partial`, but `partly`
+    if all that is mixed is how far they were delivered.
     """
     if Status.UNKNOWN in statuses:
         return Status.UNKNOWN
     distinct = set(statuses)
     if len(distinct) == 1:
         return distinct.pop()
+    if distinct <= REPORTED:
+        return Status.PARTLY
+    if distinct <= TAKEN:
+        return Status.ACCEPTED
     if distinct <= {Status.QUEUED, Status.SENDING}:
         return Status.QUEUED
     return "partial"

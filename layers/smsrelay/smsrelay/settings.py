@@ -35,6 +35,12 @@ class Settings:
     """The client credentials, for that function alone."""
     webhook_secrets: str = ""
     """What the names of the webhooks' secrets begin with, for the function that takes them."""
+    delivery_calls_per_minute: int = 0
+    """How often a minute the upstream is asked what became of accepted sends; 0: never."""
+    recipient_rows: str = "off"
+    """on: how it ended is kept for each recipient, by a hash of the number."""
+    recipient_key_secret: str = ""
+    """The key of that hash, for the functions that need it."""
     client_per_minute: int = 0
     """Requests a minute of a client that has no usage plan, where there are such; 0: no limit."""
 

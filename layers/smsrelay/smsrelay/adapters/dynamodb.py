@@ -5,10 +5,12 @@ import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from smsrelay import delivery
 from smsrelay.errors import NothingStoredError
 from smsrelay.ports import Claim, Creation, RefusedMessage
 from smsrelay.refusals import Refusal
@@ -26,6 +28,8 @@ SHARDS: Final = 8
 KEYS_AT_ONCE: Final = 100
 """The most that one batch of reads takes."""
 SECONDS_PER_DAY: Final = 86_400
+FOLLOWED: Final = "followed"
+"""The group of accepted sends whose delivery is asked for."""
 
 _GROUPS = {
     Status.QUEUED: "open",
@@ -112,6 +116,12 @@ class DynamoDbLedger:
                 keys += map(_send_key, answer["Items"])
         return keys
 
+    def due_deliveries(self, now: float, limit: int) -> Sequence[Send]:
+        """One merged, bounded query of the sparse index, and the items that it names."""
+        keys = list(islice(self.unfinished(FOLLOWED, due_by=now), limit))
+        # The index follows the table within a moment.
+        return [send for send in self.read_sends(keys) if send.followed and send.due_at <= now]
+
     def find_token(self, token_id: str) -> SendKey | None:
         """The send of a tokenId; the index follows the table within a moment."""
         with _storage_errors():
@@ -165,9 +175,10 @@ class DynamoDbLedger:
         return [found[key] for key in keys if key in found]
 
     def unfinished(self, group: str, *, due_by: float | None = None) -> Iterator[SendKey]:
-        """Sends of the group "open", "unknown" or "failed" by when they are due, as they are asked.
+        """Sends of the group "open", "unknown", "failed" or "followed", those due first.
 
-        The index follows the table within a moment: read them before anything is decided.
+        They are read as they are asked for. The index follows the table within a moment: read them
+        before anything is decided.
         """
         shards = [self._shard(f"{group}#{shard}", due_by) for shard in range(SHARDS)]
         return (key for _, key in heapq.merge(*shards))
@@ -300,12 +311,15 @@ class DynamoDbLedger:
             "attempts": {"N": str(send.attempts)},
             "expiresAt": {"N": str(int(send.created_at) + self._retention)},
         }
+        if send.deliver_at is not None:
+            item["deliverAt"] = _number(send.deliver_at)
         optional = {
             "body": send.body,
             "tokenId": send.token_id,
             "reason": send.reason,
             "errors": json.dumps(send.errors) if send.errors else None,
             "reference": send.reference,
+            "delivery": delivery.written(send.delivery) if send.delivery else None,
             "unfinished": _group(send),
         }
         item |= {name: {"S": value} for name, value in optional.items() if value is not None}
@@ -320,7 +334,7 @@ class DynamoDbLedger:
 
 def _group(send: Send) -> str | None:
     """The partition of the sparse index that a send belongs to while somebody must look at it."""
-    group = _GROUPS.get(send.status)
+    group = FOLLOWED if send.followed else _GROUPS.get(send.status)
     return group and f"{group}#{zlib.crc32(send.key.message_id.encode()) % SHARDS}"
 
 
@@ -349,6 +363,9 @@ def _send(item: Item) -> Send:
         reason=text("reason"),
         errors=tuple(json.loads(text("errors") or "[]")),
         reference=text("reference"),
+        deliver_at=float(item["deliverAt"]["N"]) if "deliverAt" in item else None,
+        followed=(text("unfinished") or "").startswith(f"{FOLLOWED}#"),
+        delivery=delivery.read(item["delivery"]["S"]) if "delivery" in item else None,
     )
 
 

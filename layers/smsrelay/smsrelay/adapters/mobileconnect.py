@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Mapping
-from typing import Final
+from http import HTTPStatus
+from typing import Final, NamedTuple
 from urllib.parse import quote
 
 import httpx
 
 from smsrelay import outcome
+from smsrelay.delivery import Report, report_of
 from smsrelay.errors import TokenUnavailableError
 from smsrelay.outcome import Failure, Kind, Outcome
 from smsrelay.ports import Clock, Credentials, TokenSource
@@ -18,6 +20,8 @@ SHORTEST_CALL: Final = 0.5
 """Seconds below which no call is begun: it could only end as unknown."""
 MAX_ANSWER: Final = 65_536
 """Bytes of an answer that are read: every documented one is far smaller."""
+MAX_REPORT: Final = 2_000_000
+"""The same of a report: 250 numbers with a dozen rows of 200 bytes each are 600 KB."""
 
 # From the most special to the most general; what stands here by its base class only is as
 # uncertain as it gets. A test walks httpx's own exceptions.
@@ -35,8 +39,31 @@ FAILURES: Mapping[type[httpx.HTTPError | httpx.InvalidURL], Failure] = {
 }
 
 
+class _Request(NamedTuple):
+    """One call: its path, its JSON if it has any, and how much of an answer is read."""
+
+    method: str
+    path: str
+    body: str | None
+    most: int
+
+
+class _Answer(NamedTuple):
+    """What came back, with as much of its body as could be read."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    access_token: str
+
+    def outcome(self, now: float) -> Outcome:
+        """What it says; the relay takes out what a send says, the token is known here only."""
+        result = outcome.of_response(self.status, self.headers, self.body, now)
+        return result._replace(errors=without(result.errors, [self.access_token]))
+
+
 class MobileConnect:
-    """The `Upstream` port."""
+    """The ports `Upstream` and `DeliveryReports`."""
 
     def __init__(self, client: httpx.Client, tokens: TokenSource, clock: Clock) -> None:
         """`client` must not follow redirects, and must not retry."""
@@ -45,7 +72,23 @@ class MobileConnect:
         self._clock = clock
 
     def send(self, template: str, body: str, timeout: float) -> Outcome:
-        """Call `POST /sms/v1/messageContact/{id}/send`.
+        """Call `POST /sms/v1/messageContact/{id}/send`."""
+        path = f"{_path(template)}/send"
+        answer = self._ask(_Request("POST", path, body, MAX_ANSWER), timeout)
+        return answer if isinstance(answer, Outcome) else answer.outcome(self._clock())
+
+    def report(self, template: str, token_id: str, timeout: float) -> Report | Outcome:
+        """Call `GET /sms/v1/messageContact/{id}/deliveries/{tokenId}`."""
+        path = f"{_path(template)}/deliveries/{quote(token_id, safe='')}"
+        answer = self._ask(_Request("GET", path, None, MAX_REPORT), timeout)
+        if isinstance(answer, Outcome):
+            return answer
+        if answer.status != HTTPStatus.OK:
+            return answer.outcome(self._clock())
+        return report_of(answer.body) or Outcome(Kind.UNKNOWN, "no-report", answer.status)
+
+    def _ask(self, request: _Request, timeout: float) -> _Answer | Outcome:
+        """The answer; an outcome: why there is none.
 
         A 401 is answered by one more call, if the store has another token by now: the first one
         was certainly not processed. Nothing else is repeated here.
@@ -53,33 +96,34 @@ class MobileConnect:
         give_up_at = time.monotonic() + timeout
         try:
             credentials = self._tokens.current()
-            result = self._post(credentials, template, body, give_up_at)
-            if result.unauthorised:
+            answer = self._exchange(credentials, request, give_up_at)
+            if isinstance(answer, _Answer) and answer.status == HTTPStatus.UNAUTHORIZED:
                 renewed = self._tokens.renewed(credentials)
                 if renewed != credentials:
-                    result = self._post(renewed, template, body, give_up_at)
+                    answer = self._exchange(renewed, request, give_up_at)
         except TokenUnavailableError:
             return outcome.of_failure(Failure.NO_TOKEN)
-        return result
+        return answer
 
-    def _post(
-        self, credentials: Credentials, template: str, body: str, give_up_at: float
-    ) -> Outcome:
+    def _exchange(
+        self, credentials: Credentials, request: _Request, give_up_at: float
+    ) -> _Answer | Outcome:
         time_left = give_up_at - time.monotonic()  # getting the token may have taken it all
         if time_left < SHORTEST_CALL:
             return Outcome(Kind.NOT_SENT, "out-of-time")
-        url = f"{credentials.base_url}/sms/v1/messageContact/{quote(template, safe='')}/send"
+        headers = {
+            "Authorization": f"Bearer {credentials.access_token}",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",  # so that the cap on the answer is a cap
+        }
+        if request.body is not None:
+            headers["Content-Type"] = "application/json"
         try:
             with self._client.stream(
-                "POST",
-                url,
-                content=body.encode(),
-                headers={
-                    "Authorization": f"Bearer {credentials.access_token}",
-                    "Content-Type": "application/json",
-                    "Accept": "application/json",
-                    "Accept-Encoding": "identity",  # so that the cap on the answer is a cap
-                },
+                request.method,
+                f"{credentials.base_url}{request.path}",
+                content=None if request.body is None else request.body.encode(),
+                headers=headers,
                 timeout=httpx.Timeout(
                     pool=POOL_TIMEOUT,
                     connect=CONNECT_TIMEOUT,
@@ -87,14 +131,16 @@ class MobileConnect:
                     read=time_left,
                 ),
             ) as response:
-                answer = _read(response, give_up_at)
-                result = outcome.of_response(
-                    response.status_code, response.headers, answer, self._clock()
+                body = _read(response, request.most, give_up_at)
+                return _Answer(
+                    response.status_code, response.headers, body, credentials.access_token
                 )
-                # The relay takes out what a send says; the token is known here only.
-                return result._replace(errors=without(result.errors, [credentials.access_token]))
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return outcome.of_failure(failure_of(error))
+
+
+def _path(template: str) -> str:
+    return f"/sms/v1/messageContact/{quote(template, safe='')}"
 
 
 def failure_of(error: httpx.HTTPError | httpx.InvalidURL) -> Failure:
@@ -102,14 +148,14 @@ def failure_of(error: httpx.HTTPError | httpx.InvalidURL) -> Failure:
     return next(failure for kind, failure in FAILURES.items() if isinstance(error, kind))
 
 
-def _read(response: httpx.Response, give_up_at: float) -> bytes:
+def _read(response: httpx.Response, most: int, give_up_at: float) -> bytes:
     """The answer's body, as much as comes: once a status arrived, nothing takes it back."""
     answer = bytearray()
     try:
         for chunk in response.iter_raw():
             answer += chunk
-            if len(answer) > MAX_ANSWER or time.monotonic() > give_up_at:
+            if len(answer) > most or time.monotonic() > give_up_at:
                 break
     except httpx.HTTPError:
         pass
-    return bytes(answer[:MAX_ANSWER])
+    return bytes(answer[:most])

@@ -1,0 +1,18 @@
+"""A schedule in: an adapter between EventBridge Scheduler and the follower."""
+
+from typing import Any
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from smsrelay import bootstrap, unforeseen
+
+
+def handler(_event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
+    """Ask once for each delivery that is due; how many sends, by what was heard."""
+    parts = bootstrap.status_parts()
+    parts.logger.append_keys(request_id=context.aws_request_id)
+    try:
+        with unforeseen.reported():
+            return parts.follower.run(lambda: context.get_remaining_time_in_millis() / 1000)
+    finally:
+        parts.counter.flush()

@@ -1,0 +1,131 @@
+"""What the upstream reports of an accepted send, and what that means for its recipients. Pure.
+
+The facts are those of `GET /sms/v1/messageContact/{id}/deliveries/{tokenId}` in Salesforce's public
+documentation, and of its table of standard status codes.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+DELIVERED: Final = 4000
+UNDELIVERED: Final = frozenset({1500, 1501, 2500, 2502, 4500, 4501, 4502, 4503, 4504, 4505})
+"""Codes after which nothing more is tried. All others may still be followed by another one."""
+FIRST_LOOK: Final = 60.0
+"""Seconds after which a send is first asked for."""
+LONGEST_GAP: Final = 6 * 3_600.0
+LONGEST_FOLLOWED: Final = 72 * 3_600.0
+"""Seconds for which a send is asked for; carriers report within that or not at all."""
+_ENDED: Final = frozenset({"Finished", "Error"})
+_CODE = re.compile(r"[0-9]{4}")
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How many recipients of a send were reached, as far as the upstream has told."""
+
+    delivered: int = 0
+    undelivered: Mapping[str, int] = field(default_factory=dict)
+    """By the standard status code."""
+    pending: int = 0
+    unsubscribed: int = 0
+    """Recipients that the upstream left out: they have not subscribed, and got nothing."""
+    checked_at: float = 0.0
+    """Seconds since the epoch."""
+
+
+class Report(NamedTuple):
+    """The upstream's answer: `codes` has the state of each number, its highest code."""
+
+    status: str
+    counted: int | None
+    """Recipients without those who have not subscribed; None: it doesn't say."""
+    codes: Mapping[str, int]
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the upstream has done all that it will."""
+        return self.status in _ENDED
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it has ended before it did its work."""
+        return self.status == "Error"
+
+
+def report_of(body: bytes) -> Report | None:
+    """The report in an answer's body; None: it is none."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(document, dict) or not isinstance(document.get("status"), str):
+        return None
+    count = document.get("count")
+    rows = document.get("tracking")
+    codes: dict[str, int] = {}
+    for row in rows if isinstance(rows, list) else ():
+        if isinstance(row, dict):
+            number, code = str(row.get("mobileNumber")), _code(row)
+            # Several rows a number, in no order: the highest code is its state.
+            codes[number] = max(code, codes.get(number, 0))
+    is_number = isinstance(count, int) and not isinstance(count, bool) and count >= 0
+    return Report(document["status"], count if is_number else None, codes)
+
+
+def _code(row: Mapping[str, Any]) -> int:
+    """A row's code, which comes as a string or as a number; 0: none that is one."""
+    given = str(row.get("standardStatusCode"))
+    return int(given) if _CODE.fullmatch(given) else 0
+
+
+def tally(report: Report, recipients: int, now: float) -> Delivery:
+    """The report in numbers.
+
+    Args:
+        report: The upstream's.
+        recipients: How many the send has.
+        now: Seconds since the epoch.
+    """
+    counted = recipients if report.counted is None else min(report.counted, recipients)
+    states = Counter(report.codes.values())
+    delivered = min(states[DELIVERED], counted)
+    undelivered = {str(code): states[code] for code in sorted(UNDELIVERED & states.keys())}
+    pending = max(0, counted - delivered - sum(undelivered.values()))
+    # While it is queued the upstream has not counted yet.
+    left_out = recipients - counted if report.has_ended else 0
+    return Delivery(delivered, undelivered, pending, left_out, now)
+
+
+def next_gap(age: float) -> float:
+    """Seconds until a send is asked for again, when it is so old: the gaps grow with it."""
+    return min(max(FIRST_LOOK, age), LONGEST_GAP)
+
+
+def written(delivery: Delivery) -> str:
+    """As one string, for the ledger."""
+    return json.dumps(
+        {
+            "delivered": delivery.delivered,
+            "undelivered": dict(delivery.undelivered),
+            "pending": delivery.pending,
+            "unsubscribed": delivery.unsubscribed,
+            "checkedAt": delivery.checked_at,
+        },
+        separators=(",", ":"),
+    )
+
+
+def read(stored: str) -> Delivery:
+    """What `written` wrote."""
+    entry = json.loads(stored)
+    return Delivery(
+        entry["delivered"],
+        entry["undelivered"],
+        entry["pending"],
+        entry["unsubscribed"],
+        entry["checkedAt"],
+    )
