@@ -74,7 +74,7 @@ def token(relay: Environment, simulator: Simulator) -> None:
 
 def status(relay: Environment, _: Simulator) -> None:
     posted = relay.post(MESSAGE).body
-    for _ in range(4):
+    for _look in range(4):
         relay.make_due()
         relay.follow()
     [send] = relay.get(f"/messages/{posted['id']}").body["sends"]
