@@ -120,7 +120,7 @@ def build(environment: Mapping[str, str]) -> Parts:
         ),
         HttpApi(relay, catalogue=catalogue, rows=_recipients(settings, dynamodb, secrets)),
         Intake(relay, catalogue=catalogue, default_client=settings.default_client, clock=time.time),
-        Sweeper(relay, ledger, clock=time.time),
+        Sweeper(relay, ledger, counter=counter, clock=time.time),
         queue,
         counter,
         logger,

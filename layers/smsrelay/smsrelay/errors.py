@@ -80,5 +80,9 @@ class QueueUnavailableError(RelayError):
     """The queue did not take a message."""
 
 
+class NotToldError(RelayError):
+    """Somebody who wants to know of changes could not be told: all of them have to be repeated."""
+
+
 class UnforeseenError(RelayError):
     """Something failed that nobody has foreseen; the text is the name of its type alone."""

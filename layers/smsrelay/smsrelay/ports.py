@@ -1,7 +1,7 @@
 """What the relay needs of the world. Adapters implement these; tests have fakes."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from smsrelay.delivery import Report
 from smsrelay.freshness import Need, StoredToken
@@ -53,6 +53,9 @@ class Ledger(Protocol):
 
         At most `limit` of each partition of the index.
         """
+
+    def count_unknown(self, limit: int) -> int:
+        """How many sends are unknown; it stops counting at `limit` in each partition."""
 
     def due_deliveries(self, now: float, limit: int) -> Sequence[Send]:
         """At most `limit` accepted sends whose delivery is to be asked for, oldest first."""
@@ -227,6 +230,9 @@ class Counter(Protocol):
     def count(self, name: str, value: int = 1) -> None:
         """Add to a count."""
 
+    def time(self, name: str, seconds: float) -> None:
+        """Note how long something took."""
+
 
 class ClientNames(Protocol):
     """Which client an API key or an IAM principal belongs to."""
@@ -262,3 +268,32 @@ class WebhookSecrets(Protocol):
 
     def newer(self, client: str) -> Sequence[str]:
         """The secrets as they are stored, if it is time to look again. Raises nothing."""
+
+
+class EventBus(Protocol):
+    """Where every change of a send's status is told."""
+
+    def put(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Put events on the bus, in this order.
+
+        Raises:
+            NotToldError: some were not taken.
+        """
+
+
+class Callbacks(Protocol):
+    """What waits to be posted to clients that want to be called."""
+
+    def put(self, bodies: Sequence[str]) -> None:
+        """Keep callbacks until they are posted.
+
+        Raises:
+            NotToldError: some were not taken.
+        """
+
+
+class Poster(Protocol):
+    """The way out to clients."""
+
+    def post(self, url: str, body: str, headers: Mapping[str, str]) -> int | None:
+        """Post once; the status of the answer, None: there is none. Raises nothing."""

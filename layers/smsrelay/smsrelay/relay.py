@@ -81,6 +81,15 @@ class Message(NamedTuple):
     id: str
     sends: Sequence[Send]
     replayed: bool = False
+    upstream_seconds: float | None = None
+    """How long the upstream took, if there was one call and it was made at once."""
+
+
+class _Called(NamedTuple):
+    """A send after its call, and how long the upstream took."""
+
+    send: Send
+    seconds: float
 
 
 class Relay:
@@ -129,8 +138,9 @@ class Relay:
         if not creation.created:
             return self._replay(message_id, creation.sends, sends[0].fingerprint)
         if at_once:
-            sends = [self._call(sends[0], deadline)]
-        elif when is When.NOW:
+            called = self._call(sends[0], deadline)
+            return Message(message_id, [called.send], upstream_seconds=called.seconds)
+        if when is When.NOW:
             sends = self._attempt_all(sends, deadline)
         return Message(message_id, sends)
 
@@ -151,7 +161,7 @@ class Relay:
         if claim is None:
             raise NotFoundError(str(key))
         if claim.won:
-            return self._call(claim.send, deadline)
+            return self._call(claim.send, deadline).send
         return self._settle_lapsed(claim.send)
 
     def has_time(self, deadline: Deadline) -> bool:
@@ -291,15 +301,19 @@ class Relay:
         with ThreadPoolExecutor(self._policy.concurrent_sends) as pool:
             return list(pool.map(attempt, sends))
 
-    def _call(self, send: Send, deadline: Deadline) -> Send:
+    def _call(self, send: Send, deadline: Deadline) -> "_Called":
         """Call the upstream for a send that is claimed, and store what became of it."""
+        seconds = 0.0
         too_old = life.age(send, self._clock()) > self._policy.max_age
         if too_old:
             outcome = Outcome(Kind.NOT_SENT, "too-old")
         elif not self.has_time(deadline):
             outcome = Outcome(Kind.NOT_SENT, "out-of-time")
         else:
+            began = self._clock()
             outcome = self._ask_upstream(send, deadline)
+            seconds = max(0.0, self._clock() - began)
+            self._counter.time("UpstreamTime", seconds)
         after = life.ended(
             send,
             outcome,
@@ -310,7 +324,7 @@ class Relay:
         )
         self._report(after, outcome)
         self._store(send, after, deadline)
-        return after
+        return _Called(after, seconds)
 
     def _ask_upstream(self, send: Send, deadline: Deadline) -> Outcome:
         timeout = min(self._policy.upstream_timeout, deadline() - RESERVE)
@@ -327,6 +341,10 @@ class Relay:
         self._counter.count(f"Sends{send.status.value.capitalize()}")
         if send.status is Status.ACCEPTED and send.token_id is None:
             self._counter.count("TokensMissing")
+        if outcome.reason == "throttled":
+            self._counter.count("UpstreamThrottled")
+        if outcome.reason == "blocked":
+            self._counter.count("UpstreamBlocked")
         level = {
             Status.ACCEPTED: logging.INFO if send.token_id else logging.WARNING,
             Status.UNKNOWN: logging.ERROR,

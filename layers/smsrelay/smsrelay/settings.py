@@ -41,6 +41,12 @@ class Settings:
     """on: how it ended is kept for each recipient, by a hash of the number."""
     recipient_key_secret: str = ""
     """The key of that hash, for the functions that need it."""
+    event_bus: str = ""
+    """The bus that every change is told to; empty: none."""
+    callback_queue_url: str = ""
+    """The queue of callbacks, for the functions that fill and empty it; empty: there are none."""
+    callback_secrets: str = ""
+    """What the names of the secrets begin with that callbacks are signed with."""
     client_per_minute: int = 0
     """Requests a minute of a client that has no usage plan, where there are such; 0: no limit."""
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Final
 
 AT_ONCE: Final = 2
@@ -54,3 +55,24 @@ def _verifies(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
     except (WebhookVerificationError, ValueError):  # a malformed signature, or a body of no text
         return False
     return True
+
+
+def signed(secrets: Sequence[str], name: str, at: int, body: bytes) -> Mapping[str, str]:
+    """The headers of a webhook of our own; with two secrets a receiver may know either.
+
+    Args:
+        secrets: Those of the receiver.
+        name: The webhook's id, the same at each try.
+        at: Seconds since the epoch.
+        body: As it is sent.
+    """
+    from standardwebhooks import Webhook  # noqa: PLC0415 - as above
+
+    moment, text = datetime.fromtimestamp(at, UTC), body.decode()
+    return {
+        "webhook-id": name,
+        "webhook-timestamp": str(at),
+        "webhook-signature": " ".join(
+            Webhook(secret).sign(name, moment, text) for secret in secrets
+        ),
+    }

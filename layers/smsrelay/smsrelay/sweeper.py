@@ -1,10 +1,10 @@
 """The broom: what a dying process left behind goes on, or is seen."""
 
 import logging
-from collections import Counter
+from collections import Counter as Tally
 
 from smsrelay.errors import NothingStoredError, QueueUnavailableError
-from smsrelay.ports import Clock, Deadline, Ledger
+from smsrelay.ports import Clock, Counter, Deadline, Ledger
 from smsrelay.relay import Relay
 
 logger = logging.getLogger(__name__)
@@ -18,10 +18,11 @@ SHORTEST_STEP = 5.0
 class Sweeper:
     """Looks for sends whose lease ran out, and for queued ones whose message never came."""
 
-    def __init__(self, relay: Relay, ledger: Ledger, *, clock: Clock) -> None:
+    def __init__(self, relay: Relay, ledger: Ledger, *, counter: Counter, clock: Clock) -> None:
         """Use the same ledger as the relay."""
         self._relay = relay
         self._ledger = ledger
+        self._counter = counter
         self._clock = clock
 
     def sweep(self, deadline: Deadline) -> dict[str, int]:
@@ -30,7 +31,7 @@ class Sweeper:
         Returns:
             how many sends were recovered, by the status that they have now.
         """
-        recovered: Counter[str] = Counter()
+        recovered: Tally[str] = Tally()
         for key in self._ledger.overdue(self._clock(), MOST_PER_SHARD):
             if deadline() < SHORTEST_STEP:
                 break
@@ -41,6 +42,9 @@ class Sweeper:
                 continue
             if send is not None:
                 recovered[send.status.value] += 1
+        # As long as there is one, an alarm is to say so.
+        if unknown := self._ledger.count_unknown(MOST_PER_SHARD):
+            self._counter.count("UnknownWaiting", unknown)
         if recovered:
             logger.warning("recovered sends", extra={"recovered": dict(recovered)})
         return dict(recovered)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from smsrelay import delivery
+from smsrelay.changes import Change
 from smsrelay.errors import NothingStoredError
 from smsrelay.ports import Claim, Creation, RefusedMessage
 from smsrelay.refusals import Refusal
@@ -115,6 +116,15 @@ class DynamoDbLedger:
                 answer = self._client.query(**question, Limit=limit)
                 keys += map(_send_key, answer["Items"])
         return keys
+
+    def count_unknown(self, limit: int) -> int:
+        """One bounded query for each shard of the sparse index."""
+        count = 0
+        for shard in range(SHARDS):
+            question = self._group_question(f"{_GROUPS[Status.UNKNOWN]}#{shard}", None)
+            with _storage_errors():
+                count += self._client.query(**question, Select="COUNT", Limit=limit)["Count"]
+        return count
 
     def due_deliveries(self, now: float, limit: int) -> Sequence[Send]:
         """One merged, bounded query of the sparse index, and the items that it names."""
@@ -367,6 +377,16 @@ def _send(item: Item) -> Send:
         followed=(text("unfinished") or "").startswith(f"{FOLLOWED}#"),
         delivery=delivery.read(item["delivery"]["S"]) if "delivery" in item else None,
     )
+
+
+def change_of(record: Mapping[str, Any]) -> Change | None:
+    """The change that a record of the table's stream tells of; None: of no send, or of its end."""
+    images = record["dynamodb"]
+    after = images.get("NewImage")
+    if after is None or not after["sk"]["S"].startswith("SEND#"):
+        return None
+    before = images.get("OldImage")
+    return Change(before and _send(before), _send(after))
 
 
 def _key(key: SendKey) -> dict[str, Any]:

@@ -19,6 +19,12 @@ class MetricsCounter:
         with self._lock:
             self._metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
 
+    def time(self, name: str, seconds: float) -> None:
+        """Note how long something took, in milliseconds."""
+        with self._lock:
+            value = round(seconds * 1_000, 1)
+            self._metrics.add_metric(name=name, unit=MetricUnit.Milliseconds, value=value)
+
     def flush(self) -> None:
         """Print this invocation's counts, if there are any: CloudWatch reads them off the log."""
         if self._metrics.metric_set:  # Powertools warns of an empty set

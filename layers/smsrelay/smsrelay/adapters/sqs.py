@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from smsrelay.decoding import MAX_BYTES
-from smsrelay.errors import QueueUnavailableError
+from smsrelay.errors import NotToldError, QueueUnavailableError
 from smsrelay.relay import reference_body
 from smsrelay.retry import LONGEST_DELAY
 from smsrelay.send import SendKey
@@ -56,14 +56,7 @@ class SqsRetryQueue:
             )
 
     def _send(self, entries: Sequence[Any]) -> list[Any]:
-        """Send in batches; the entries that were not taken."""
-        taken: set[str] = set()
-        for start in range(0, len(entries), BATCH):
-            batch = entries[start : start + BATCH]
-            with _queue_errors():
-                answer = self._client.send_message_batch(QueueUrl=self._url, Entries=batch)
-            taken |= {entry["Id"] for entry in answer.get("Successful", [])}
-        return [entry for entry in entries if entry["Id"] not in taken]
+        return _send(self._client, self._url, entries)
 
 
 class SqsDeadLetters:
@@ -93,6 +86,36 @@ class SqsDeadLetters:
                 },
             )
             answer["MessageId"]
+
+
+class SqsCallbacks:
+    """The `Callbacks` port."""
+
+    def __init__(self, client: "SQSClient", url: str) -> None:
+        """`url` is the queue's."""
+        self._client = client
+        self._url = url
+
+    def put(self, bodies: Sequence[str]) -> None:
+        """Enqueue them; what SQS refuses is told again with all the others."""
+        entries = [{"Id": str(n), "MessageBody": body} for n, body in enumerate(bodies)]
+        try:
+            refused = _send(self._client, self._url, entries)
+        except QueueUnavailableError as error:
+            raise NotToldError(str(error)) from error
+        if refused:
+            raise NotToldError(f"the queue refused {len(refused)} callbacks")
+
+
+def _send(client: "SQSClient", url: str, entries: Sequence[Any]) -> list[Any]:
+    """Send in batches; the entries that were not taken."""
+    taken: set[str] = set()
+    for start in range(0, len(entries), BATCH):
+        batch = entries[start : start + BATCH]
+        with _queue_errors():
+            answer = client.send_message_batch(QueueUrl=url, Entries=batch)
+        taken |= {entry["Id"] for entry in answer.get("Successful", [])}
+    return [entry for entry in entries if entry["Id"] not in taken]
 
 
 def _printable(value: str) -> str:

@@ -1,0 +1,48 @@
+"""The bus: every change of a send's status as an event."""
+
+import json
+from collections.abc import Mapping, Sequence
+from itertools import batched
+from typing import TYPE_CHECKING, Any, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from smsrelay.changes import SOURCE
+from smsrelay.errors import NotToldError
+
+if TYPE_CHECKING:
+    from mypy_boto3_events import EventBridgeClient
+
+BATCH: Final = 10
+"""Events in one call, the most that EventBridge takes."""
+
+
+class EventBridgeBus:
+    """The `EventBus` port."""
+
+    def __init__(self, client: "EventBridgeClient", bus: str) -> None:
+        """`bus` is a name or ARN."""
+        self._client = client
+        self._bus = bus
+
+    def put(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Ten at a time; the order within a stream's batch stays."""
+        for batch in batched(events, BATCH, strict=False):
+            try:
+                answer = self._client.put_events(
+                    Entries=[
+                        {
+                            "Source": SOURCE,
+                            "DetailType": event["type"],
+                            "Time": event["timestamp"],
+                            "Detail": json.dumps(event["data"], separators=(",", ":")),
+                            "EventBusName": self._bus,
+                        }
+                        for event in batch
+                    ]
+                )
+                refused = answer["FailedEntryCount"]
+            except (BotoCoreError, ClientError, KeyError) as error:
+                raise NotToldError(f"the bus is out of reach: {type(error).__name__}") from error
+            if refused:
+                raise NotToldError(f"the bus refused {refused} events")
