@@ -303,6 +303,15 @@ class Environment:
             SecretString=json.dumps(fields) if fields else "{",
         )
 
+    def put_catalogue(self, document: object) -> None:
+        """Put a catalogue into the parameter, or a text that may be none."""
+        self.client("ssm").put_parameter(
+            Name=os.environ["CATALOGUE_PARAMETER"],
+            Value=document if isinstance(document, str) else json.dumps(document),
+            Type="String",
+            Overwrite=True,
+        )
+
     def put_secret(self, value: str) -> None:
         self.client("secretsmanager").put_secret_value(SecretId=self.secret, SecretString=value)
 
@@ -381,7 +390,6 @@ def running(simulator_url: str, **overrides: str) -> Iterator[Environment]:
         "TOKEN_SECRET_ARN": secret,
         "REST_BASE_URL": "",
         "DEFAULT_CLIENT": "internal",
-        "MESSAGE_CATALOGUE": '{"welcome": "MzA6Nzg6MA"}',
         "RETENTION_DAYS": "90",
         "MAX_ATTEMPTS": "4",
         "MAX_AGE_HOURS": "24",

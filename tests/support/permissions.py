@@ -41,6 +41,7 @@ _VARIABLES = {
     "TOKEN_SECRET_ARN": "TokenSecret",
     "CREDENTIALS_SECRET_ARN": "CredentialsSecret",
     "TOKEN_FUNCTION": "TokenFunction",
+    "CATALOGUE_PARAMETER": "Catalogue",
 }
 WEBHOOK_SECRETS: Final = "WebhookSecrets"
 """All of them: made client by client after the stack, they are no resources of the template."""
@@ -226,6 +227,8 @@ def resource_name(resource: Any) -> str:
         case {"Fn::Sub": str(text)}:
             if text.endswith(":secret:${AWS::StackName}/webhooks/*"):
                 return WEBHOOK_SECRETS
+            if text.endswith(":parameter/${AWS::StackName}/catalogue"):
+                return "Catalogue"  # written by the command, it is no resource of the template
             found = re.fullmatch(r"\$\{(\w+)\.Arn\}(/[\w/]+)", text)
             assert found is not None, text
             return f"{found[1]}{found[2]}"

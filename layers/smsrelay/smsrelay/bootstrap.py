@@ -13,6 +13,7 @@ import httpx
 from aws_lambda_powertools import Logger, Metrics
 from botocore.config import Config
 
+from smsrelay.adapters.catalogue import StoredCatalogue
 from smsrelay.adapters.clients import DynamoDbClients
 from smsrelay.adapters.dynamodb import DynamoDbLedger
 from smsrelay.adapters.keepalive import KeepAliveTransport
@@ -28,6 +29,7 @@ from smsrelay.callers import Callers
 from smsrelay.hosts import AllowedHosts
 from smsrelay.http_api import HttpApi
 from smsrelay.intake import Intake
+from smsrelay.reading import Reader
 from smsrelay.relay import Policy, Relay
 from smsrelay.renewer import Renewer
 from smsrelay.settings import Settings
@@ -114,7 +116,7 @@ def build(environment: Mapping[str, str]) -> Parts:
             concurrent_sends=settings.concurrent_sends,
         ),
     )
-    catalogue = settings.catalogue
+    reader = Reader(_catalogue(session, settings, counter))
     return Parts(
         settings,
         Callers(
@@ -124,14 +126,24 @@ def build(environment: Mapping[str, str]) -> Parts:
             per_minute=settings.client_per_minute,
             clock=time.time,
         ),
-        HttpApi(relay, catalogue=catalogue),
-        Intake(relay, catalogue=catalogue, default_client=settings.default_client, clock=time.time),
+        HttpApi(relay, reader),
+        Intake(relay, reader, default_client=settings.default_client, clock=time.time),
         Sweeper(relay, ledger, clock=time.time),
         queue,
         counter,
         logger,
         http,
     )
+
+
+def _catalogue(
+    session: boto3.Session, settings: Settings, counter: MetricsCounter
+) -> StoredCatalogue | None:
+    """The message catalogue, if there is one; it is read at the first name that is posted."""
+    if not settings.catalogue_parameter:
+        return None
+    ssm = cache(lambda: session.client("ssm", config=_AWS))
+    return StoredCatalogue(ssm, settings.catalogue_parameter, counter, time.time)
 
 
 @cache

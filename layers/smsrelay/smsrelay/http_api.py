@@ -19,8 +19,9 @@ from smsrelay.errors import (
     WrongContentError,
 )
 from smsrelay.ports import Deadline
-from smsrelay.relay import Message, Posted, Relay, When
-from smsrelay.request import checked_key, parse
+from smsrelay.reading import Reader
+from smsrelay.relay import Message, Relay, When
+from smsrelay.request import checked_key
 from smsrelay.send import Status
 
 logger = logging.getLogger(__name__)
@@ -42,10 +43,10 @@ class Post(NamedTuple):
 class HttpApi:
     """From requests to answers. It raises nothing that has an answer."""
 
-    def __init__(self, relay: Relay, *, catalogue: Mapping[str, str]) -> None:
-        """Names of the catalogue stand for message ids."""
+    def __init__(self, relay: Relay, reader: Reader) -> None:
+        """The reader knows what a message's name stands for."""
         self._relay = relay
-        self._catalogue = catalogue
+        self._reader = reader
 
     def post_message(self, post: Post, deadline: Deadline) -> Answer:
         """`POST /messages`."""
@@ -66,13 +67,8 @@ class HttpApi:
     def _post(self, post: Post, deadline: Deadline) -> Answer:
         _check_content(post.headers)
         given_key = post.key or _key(post.headers)
-        request = parse(decode(post.body or ""))
-        posted = Posted(
-            request,
-            template=self._catalogue.get(request.message, request.message),
-            client=post.client,
-            key=given_key or request.idempotency_key,
-        )
+        document = decode(post.body or "")
+        posted = self._reader.read(document, client=post.client, key=given_key)
         deferred = _prefers_async(post.headers)
         message = self._relay.submit(posted, deadline, When.LATER if deferred else When.NOW)
         if any(send.status is Status.SENDING for send in message.sends):
