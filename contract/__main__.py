@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from contract import ROOT, document, page, requests
+from contract import ROOT, catalogue, document, page, requests
 
 
 def files() -> dict[Path, str]:
@@ -11,6 +11,7 @@ def files() -> dict[Path, str]:
     return {
         ROOT / "functions/api/openapi.json": document.text(),
         ROOT / "functions/api/docs.html": page.page(described),
+        ROOT / "docs/catalogue.schema.json": catalogue.text(),
         ROOT / "docs/smsrelay.http": requests.requests(described),
     }
 

@@ -4,9 +4,10 @@ import json
 from typing import NamedTuple
 
 from contract import Json
+from smsrelay.catalogue import Catalogue, Entry
 from smsrelay.decoding import decode
 from smsrelay.refusals import Refusal, RequestRefusedError
-from smsrelay.request import MAX_RECIPIENTS, parse
+from smsrelay.request import MAX_RECIPIENTS, Meaning, parse
 
 _TO = ["12125550100"]
 _QUIET = {"start": "21:00", "end": "08:00"}
@@ -18,6 +19,8 @@ class Code(NamedTuple):
 
     meaning: str
     example: str | None = None
+    is_of_catalogue: bool = False
+    """Whether only a relay with a message catalogue refuses it."""
 
 
 def _with(**fields: object) -> str:
@@ -46,6 +49,17 @@ CODES: dict[str, Code] = {
     "invalid-value": Code("The value is none of those that are known.", _with(onUnknown="maybe")),
     "invalid-message-id": Code(
         "`message` is neither a message id nor a name.", _with(message="../admin")
+    ),
+    "unknown-message": Code(
+        "With a message catalogue: `message` is neither a name of it nor an encoded message id. "
+        "Names that are near, and that the client may use, are named.",
+        _with(message="welcom"),
+        is_of_catalogue=True,
+    ),
+    "message-not-allowed": Code(
+        "With a message catalogue: it lets other clients use this name.",
+        _with(message="payroll"),
+        is_of_catalogue=True,
     ),
     "no-recipients": Code("`to` is empty.", _with(to=[])),
     "too-many-recipients": Code(
@@ -93,10 +107,18 @@ CODES: dict[str, Code] = {
 }
 
 
-def refusals(text: str) -> list[Refusal]:
+_CATALOGUE = Catalogue(
+    messages={
+        "welcome": Entry(id="MzA6Nzg6MA"),
+        "payroll": Entry(id="MzE6Nzg6MA", allowed_clients=("hr",)),
+    }
+)
+
+
+def refusals(text: str, meaning: Meaning | Refusal = Meaning()) -> list[Refusal]:  # noqa: B008 - immutable
     """What the relay says of a request; nothing if it is a good one."""
     try:
-        parse(decode(text))
+        parse(decode(text), meaning)
     except RequestRefusedError as refused:
         return list(refused.refusals)
     return []
@@ -104,5 +126,8 @@ def refusals(text: str) -> list[Refusal]:
 
 def example(code: str) -> Json:
     """The refusal with this code, as the relay writes it; empty if there is no example."""
-    found = refusals(CODES[code].example or "{}")
+    text = CODES[code].example or "{}"
+    found = refusals(text)
+    if CODES[code].is_of_catalogue:
+        found = refusals(text, _CATALOGUE.meaning_of(json.loads(text)["message"], "shop"))
     return next((refusal._asdict() for refusal in found if refusal.code == code), {})

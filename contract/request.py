@@ -67,7 +67,8 @@ FIELDS: Mapping[type[BaseModel], Mapping[str, Json]] = {
     request.MessageRequest: {
         "message": {
             "description": "The encoded message id of MobileConnect, or a name of the "
-            "deployment's message catalogue.",
+            "deployment's message catalogue, if it has one. A name can bring a `keyword`, "
+            "`quietHours` and `onUnknown` along for requests that leave these out.",
             "pattern": whole(request.MESSAGE_ID.pattern),
             "examples": ["MzA6Nzg6MA", "welcome"],
         },

@@ -68,6 +68,8 @@ class Stack:
     credentials_secret: str
     webhook_secrets: str
     """What the names of the webhooks' secrets begin with."""
+    catalogue_parameter: str
+    """The SSM parameter with the message catalogue; it is there once one is put."""
 
     @cached_property
     def clients(self) -> Clients:
@@ -186,6 +188,7 @@ class LocalStack:
                 "UpstreamHosts": "http://127.0.0.1",
                 "IamAccess": "on",
                 "Webhooks": "on",
+                "Catalogue": "on",
                 "MaxConcurrentWorkers": WORKERS,
                 "TokenSchedule": self._token_schedule(),
                 **self._parameters,
@@ -214,6 +217,7 @@ class LocalStack:
             functions=functions,
             credentials_secret=credentials_secret or "",
             webhook_secrets=outputs["WebhookSecrets"],
+            catalogue_parameter=outputs.get("CatalogueParameter", ""),
         )
 
     def _token_schedule(self) -> str:

@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from smsrelay.adapters.logs import described
 from smsrelay.errors import RelayError
-from smsrelay_cli import clients, letters, sends, stats
+from smsrelay_cli import catalogue, clients, letters, sends, stats
 from smsrelay_cli.refusal import ABORTED, REFUSED, CommandError
 from smsrelay_cli.target import STACK_VARIABLE, target_of
 from smsrelay_cli.terminal import print_notice
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as error:  # argparse has said why, or was asked for help
         return int(error.code or 0)
     try:
-        code: int = options.run(target_of(options), options, time.time())
+        code: int = options.run(options.find(options), options, time.time())
     except CommandError as error:
         print_notice(f"smsrelay: {error}")
         return error.code
@@ -82,13 +82,20 @@ def _parser() -> argparse.ArgumentParser:
     _add_reading(command)
     _add_deciding(command)
     _add_clients(command("client", "say who may post, and how much"), shared)
+    _add_catalogue(command("catalogue", "give messages names and defaults"), shared)
     return parser
 
 
 def _defaults() -> argparse.Namespace:
     """Of the shared options: a default of their own would undo what stands before the command."""
     return argparse.Namespace(
-        local=False, stack_file=None, stack_name=None, region=None, profile=None, json=False
+        local=False,
+        stack_file=None,
+        stack_name=None,
+        region=None,
+        profile=None,
+        json=False,
+        find=target_of,
     )
 
 
@@ -191,6 +198,25 @@ def _add_clients(parser: argparse.ArgumentParser, shared: argparse.ArgumentParse
     command("allow", what, clients.allow, "client", "credential")
     what = "give a client a new webhook secret; the one before it still counts"
     shows(command("webhook", what, clients.webhook, "client"))
+
+
+def _add_catalogue(parser: argparse.ArgumentParser, shared: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="catalogue_command", required=True, metavar="COMMAND")
+
+    def command(name: str, what: str, run: Callable[..., int]) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=what, description=what, parents=[shared])
+        added.set_defaults(run=run)
+        return added
+
+    checked = command("check", "say what is wrong with a catalogue in a file", catalogue.check)
+    checked.set_defaults(find=lambda _: None)  # it needs no relay, and so no AWS
+    put = command(
+        "put", "store the catalogue of a file, in the place of the one before", catalogue.put
+    )
+    put.add_argument("--yes", action="store_true", help="don't ask")
+    for with_file in (checked, put):
+        with_file.add_argument("file", type=Path, metavar="FILE")
+    command("show", "show the catalogue that is stored", catalogue.show)
 
 
 def _number(text: str) -> int:

@@ -43,6 +43,8 @@ class Target:
     stage: str = ""
     webhook_secrets: str = ""
     """What the names of the webhooks' secrets begin with; empty: it takes none."""
+    catalogue_parameter: str = ""
+    """The SSM parameter with the message catalogue; empty: there is none."""
     key_arn: str = ""
     """The KMS key of the stack's own; empty: it has none."""
     session: boto3.Session = field(default_factory=boto3.Session)
@@ -104,6 +106,7 @@ def _local(file: Path) -> Target:
             "RestApiId": api_id,
             "StageName": stage,
             "WebhookSecrets": stack.get("webhook_secrets", ""),
+            "CatalogueParameter": stack.get("catalogue_parameter", ""),
         },
         LOCAL_RETENTION_DAYS,
         stack["aws_endpoint_url"],
@@ -147,6 +150,7 @@ def _target(
         api_id=outputs.get("RestApiId", ""),
         stage=outputs.get("StageName", ""),
         webhook_secrets=outputs.get("WebhookSecrets", ""),
+        catalogue_parameter=outputs.get("CatalogueParameter", ""),
         key_arn=outputs.get("KeyArn", ""),
         session=session,
         endpoint_url=endpoint_url,

@@ -12,6 +12,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> None:
     """Tell of the changes in a batch; if it fails, all of them come again."""
     parts = bootstrap.telling_parts()
     parts.logger.append_keys(request_id=context.aws_request_id)
-    with unforeseen.reported():
-        changes = map(change_of, event["Records"])
-        parts.teller.tell([change for change in changes if change is not None])
+    try:
+        with unforeseen.reported():
+            changes = map(change_of, event["Records"])
+            parts.teller.tell([change for change in changes if change is not None])
+    finally:
+        parts.counter.flush()

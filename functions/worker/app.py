@@ -53,4 +53,5 @@ def _delivery(record: dict[str, Any]) -> Delivery:
         for name, value in record.get("messageAttributes", {}).items()
         if value.get("stringValue")
     }
-    return Delivery(record["body"], record["messageId"], attributes)
+    trace = record.get("attributes", {}).get("AWSTraceHeader")
+    return Delivery(record["body"], record["messageId"], attributes, trace)

@@ -19,13 +19,14 @@ NAMES = {
     "arn:aws:sqs:REGION:ACCOUNT:QUEUE": "Queue",
     "arn:aws:sqs:REGION:ACCOUNT:DEAD_LETTER_QUEUE": "DeadLetterQueue",
     "arn:aws:secretsmanager:REGION:ACCOUNT:secret:STACK/webhooks/*": "WebhookSecrets",
+    "arn:aws:ssm:REGION:ACCOUNT:parameter/STACK/catalogue": "Catalogue",
 }
 # The test's own relay stands for the stack that CloudFormation describes.
 FOUND = Permission("cloudformation:DescribeStacks", "Stack")
 
 
 def policies() -> list[Any]:
-    """The JSON of the page, in its order: operators, who manages clients, the key."""
+    """The JSON of the page, in its order: operators, clients, the catalogue, the key."""
     page = (ROOT / "docs/operators.md").read_text()
     return [json.loads(it) for it in re.findall(r"```json\n(\{.*?\n?\})\n```", page, re.DOTALL)]
 
@@ -104,8 +105,20 @@ def test_clients_are_named_and_nothing_else_is_written() -> None:
     assert keys == {"dynamodb:LeadingKeys": ["CLIENT#*"]}
 
 
+def test_who_keeps_the_catalogue_may_what_the_commands_call_and_nothing_else() -> None:
+    model = botocore.session.get_session().get_service_model("ssm")
+    needed = {
+        Permission(f"ssm:{operation}", "Catalogue")
+        for operation in permissions.operations_in(CLI, "ssm")
+        if operation in model.operation_names
+    }
+    policy = allowed(policies()[2])
+    assert sorted(policy - needed) == [], "superfluous"
+    assert sorted(needed - policy) == [], "missing"
+
+
 def test_with_the_customers_own_key_operators_need_it_too() -> None:
     needed = permissions.keys_needed(allowed(policies()[0]) | allowed(policies()[1]))
-    via = policies()[2]["Condition"]["StringEquals"]["kms:ViaService"]
+    via = policies()[3]["Condition"]["StringEquals"]["kms:ViaService"]
     assert {it.resource for it in needed} == {host.partition(".")[0] for host in via}
-    assert {it.action for it in needed} == set(policies()[2]["Action"])
+    assert {it.action for it in needed} == set(policies()[3]["Action"])

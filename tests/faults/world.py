@@ -184,7 +184,6 @@ class Stage:
             "TOKEN_SECRET_ARN": secret,
             "REST_BASE_URL": "",
             "DEFAULT_CLIENT": "internal",
-            "MESSAGE_CATALOGUE": "{}",
             "RETENTION_DAYS": "90",
             "MAX_ATTEMPTS": str(max_attempts),
             "MAX_AGE_HOURS": "24",

@@ -68,13 +68,6 @@ def test_numbers_and_subscribers_become_two_sends(relay: Environment, simulator:
     assert [send["attempts"] for send in stored["sends"]] == [1, 1]
 
 
-def test_a_name_of_the_catalogue_stands_for_a_message_id(
-    relay: Environment, simulator: Simulator
-) -> None:
-    assert relay.post(MESSAGE | {"message": "welcome"}).status == 202
-    assert [sent["id"] for sent in simulator.sent()] == ["MzA6Nzg6MA"]
-
-
 def test_a_padded_message_id_is_encoded_into_the_path(
     relay: Environment, simulator: Simulator
 ) -> None:

@@ -34,13 +34,16 @@ BEYOND = frozenset(
         "invalid-number",
         "invalid-time",
         "invalid-url",
+        "message-not-allowed",
         "number-out-of-range",
+        "unknown-message",
         "unknown-timezone",
     )
 )
 """What no schema can say, or not without a table: refused although it fits the schema.
 
-Numbers whose country has no number of their length, 30 February, a port of 99999, 1e31.
+Names that are not in the catalogue, numbers whose country has no number of their length,
+30 February, a port of 99999, 1e31.
 """
 
 

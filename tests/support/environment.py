@@ -78,9 +78,11 @@ class Environment:
     status: ModuleType
     iam: ModuleType
     webhook: ModuleType
+    events: ModuleType
+    callback: ModuleType
 
     def client(self, service: str) -> Any:
-        return _client(service)
+        return client_of(service)
 
     def post(
         self,
@@ -176,9 +178,13 @@ class Environment:
 
     def work(self, remaining: float = 60.0) -> list[str]:
         """Let the worker have all visible messages once; the ids of those that come back."""
+        return self._hand(self.queue_url, self.worker, remaining)
+
+    def _hand(self, url: str, function: ModuleType, remaining: float) -> list[str]:
+        """Hand a function what is visible in its queue, as Lambda does."""
         sqs = self.client("sqs")
         messages = sqs.receive_message(
-            QueueUrl=self.queue_url,
+            QueueUrl=url,
             MaxNumberOfMessages=10,
             MessageAttributeNames=["All"],
             MessageSystemAttributeNames=["All"],
@@ -186,11 +192,11 @@ class Environment:
         if not messages:
             return []
         event = {"Records": [record(message) for message in messages]}
-        answer = self.worker.handler(event, Context(remaining))
+        answer = function.handler(event, Context(remaining))
         failed = {entry["itemIdentifier"] for entry in answer["batchItemFailures"]}
         for message in messages:
             if message["MessageId"] not in failed:
-                sqs.delete_message(QueueUrl=self.queue_url, ReceiptHandle=message["ReceiptHandle"])
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
         return sorted(failed)
 
     def sweep(self) -> dict[str, int]:
@@ -214,6 +220,29 @@ class Environment:
         refused = NothingStoredError("refused by a test")
         with patch.object(DynamoDbLedger, "settle", side_effect=refused):
             yield
+
+    def stream(self) -> list[Json]:
+        """The records of the ledger's stream, as Lambda gives them to a function."""
+        streams = self.client("dynamodbstreams")
+        [stream] = streams.list_streams(TableName=self.table)["Streams"]
+        described = streams.describe_stream(StreamArn=stream["StreamArn"])["StreamDescription"]
+        [shard] = described["Shards"]
+        iterator = streams.get_shard_iterator(
+            StreamArn=stream["StreamArn"],
+            ShardId=shard["ShardId"],
+            ShardIteratorType="TRIM_HORIZON",
+        )["ShardIterator"]
+        records: list[Json] = streams.get_records(ShardIterator=iterator)["Records"]
+        return records
+
+    def tell(self, records: list[Json] | None = None) -> None:
+        """Let the events function have records of the stream, by default all there were."""
+        self.events.handler({"Records": self.stream() if records is None else records}, Context())
+
+    def call_back(self) -> list[str]:
+        """Let the callback function have what it is to post; the ids of what comes back."""
+        url = os.environ["CALLBACK_QUEUE_URL"]
+        return self._hand(url, self.callback, 30.0)
 
     def renew(self, event: Json | None = None) -> Json:
         """Let the token function look once, by default as its schedule does."""
@@ -272,9 +301,10 @@ class Environment:
             for message in answer.get("Messages", [])
         ]
 
-    def show_all(self) -> None:
+    def show_all(self, url: str | None = None) -> None:
         """Let every message of the queue be visible now, whatever it waits for."""
-        queue = sqs_backends[DEFAULT_ACCOUNT_ID][REGION].queues[self.queue_url.rpartition("/")[2]]
+        name = (url or self.queue_url).rpartition("/")[2]
+        queue = sqs_backends[DEFAULT_ACCOUNT_ID][REGION].queues[name]
         for message in queue._messages:  # noqa: SLF001 - moto has no way to let time pass
             message.delayed_until = 0
             message.change_visibility(0)
@@ -324,6 +354,15 @@ class Environment:
             SecretString=json.dumps(fields) if fields else "{",
         )
 
+    def put_catalogue(self, document: object) -> None:
+        """Put a catalogue into the parameter, or a text that may be none."""
+        self.client("ssm").put_parameter(
+            Name=os.environ["CATALOGUE_PARAMETER"],
+            Value=document if isinstance(document, str) else json.dumps(document),
+            Type="String",
+            Overwrite=True,
+        )
+
     def put_secret(self, value: str) -> None:
         self.client("secretsmanager").put_secret_value(SecretId=self.secret, SecretString=value)
 
@@ -346,7 +385,8 @@ def signed_headers(
 
 
 @cache
-def _client(service: str) -> Any:
+def client_of(service: str) -> Any:
+    """A client of the test's own."""
     factory: Any = boto3.client  # its types want the service's name as a literal
     return factory(service, region_name=REGION)
 
@@ -374,14 +414,14 @@ def simulated_aws() -> Iterator[None]:
         permissions.watching(),
     ):
         yield
-    _client.cache_clear()
+    client_of.cache_clear()
 
 
 @contextmanager
 def running(simulator_url: str, **overrides: str) -> Iterator[Environment]:
     """A relay as the template sets it up; `overrides` are environment variables."""
     name = f"relay-{uuid.uuid4()}"
-    sqs, store = _client("sqs"), _client("secretsmanager")
+    sqs, store = client_of("sqs"), client_of("secretsmanager")
     queue_url = sqs.create_queue(
         QueueName=name,
         Attributes={"VisibilityTimeout": str(properties("Queue")["VisibilityTimeout"])},
@@ -389,7 +429,11 @@ def running(simulator_url: str, **overrides: str) -> Iterator[Environment]:
     dead_letter_queue_url = sqs.create_queue(QueueName=f"{name}-dead-letters")["QueueUrl"]
     wanted = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
     ledger = properties("Ledger")
-    _client("dynamodb").create_table(TableName=name, **{key: ledger[key] for key in wanted})
+    client_of("dynamodb").create_table(
+        TableName=name,
+        StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
+        **{key: ledger[key] for key in wanted},
+    )
     secret = store.create_secret(
         Name=name,
         SecretString=json.dumps({"access_token": ACCESS_TOKEN, "rest_instance_url": simulator_url}),
@@ -403,7 +447,6 @@ def running(simulator_url: str, **overrides: str) -> Iterator[Environment]:
         "TOKEN_SECRET_ARN": secret,
         "REST_BASE_URL": "",
         "DEFAULT_CLIENT": "internal",
-        "MESSAGE_CATALOGUE": '{"welcome": "MzA6Nzg6MA"}',
         "RETENTION_DAYS": "90",
         "MAX_ATTEMPTS": "4",
         "MAX_AGE_HOURS": "24",
@@ -413,6 +456,7 @@ def running(simulator_url: str, **overrides: str) -> Iterator[Environment]:
         "CREDENTIALS_SECRET_ARN": credentials,
         "RECIPIENT_KEY_SECRET": key,
         "WEBHOOK_SECRETS": f"{name}/webhooks/",
+        "CALLBACK_SECRETS": f"{name}/callbacks/",
         "POWERTOOLS_SERVICE_NAME": "smsrelay",
         "POWERTOOLS_METRICS_NAMESPACE": "smsrelay",
         **overrides,
@@ -423,12 +467,23 @@ def running(simulator_url: str, **overrides: str) -> Iterator[Environment]:
 
 @contextmanager
 def _functions() -> Iterator[tuple[ModuleType, ...]]:
-    builders = (bootstrap.parts, bootstrap.renewal_parts, bootstrap.status_parts)
-    for built in (*builders, bootstrap.webhooks):
+    builders = (
+        bootstrap.parts,
+        bootstrap.renewal_parts,
+        bootstrap.status_parts,
+        bootstrap.calling_parts,
+    )
+    for built in (*builders, bootstrap.webhooks, bootstrap.telling_parts):
         built.cache_clear()
     try:
         common = (_load(name) for name in ("api", "worker", "sweeper", "token", "status"))
-        yield (*common, _load("api", "IamFunction"), _load("webhook"))
+        yield (
+            *common,
+            _load("api", "IamFunction"),
+            _load("webhook"),
+            _load("events"),
+            _load("callback"),
+        )
     finally:
         bootstrap.webhooks.cache_clear()
         for built in builders:

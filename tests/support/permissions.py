@@ -42,9 +42,15 @@ _VARIABLES = {
     "CREDENTIALS_SECRET_ARN": "CredentialsSecret",
     "TOKEN_FUNCTION": "TokenFunction",
     "RECIPIENT_KEY_SECRET": "RecipientKey",
+    "CATALOGUE_PARAMETER": "Catalogue",
+    "CALLBACK_QUEUE_URL": "CallbackQueue",
+    "EVENT_BUS": "EventBus",
 }
 WEBHOOK_SECRETS: Final = "WebhookSecrets"
 """All of them: made client by client after the stack, they are no resources of the template."""
+CALLBACK_SECRETS: Final = "CallbackSecrets"
+"""The same, of those that callbacks are signed with."""
+_MADE_LATER = {"WEBHOOK_SECRETS": WEBHOOK_SECRETS, "CALLBACK_SECRETS": CALLBACK_SECRETS}
 _KMS = {  # what a call needs of the key that its resource is encrypted with
     "dynamodb": {"Decrypt"},
     "secretsmanager:GetSecretValue": {"Decrypt"},
@@ -150,6 +156,9 @@ def needed(service: str, operation: str, parameters: Mapping[str, Any]) -> set[P
 
 
 def _resources(parameters: Mapping[str, Any]) -> Iterator[str]:
+    if "Entries" in parameters and "QueueUrl" not in parameters:  # of a bus
+        yield from {_name(entry["EventBusName"]) for entry in parameters["Entries"]}
+        return
     if "RequestItems" in parameters:
         yield from map(_name, parameters["RequestItems"])
         return
@@ -164,8 +173,11 @@ def _name(real: str) -> str:
     for variable, name in _VARIABLES.items():
         if given and given == os.environ.get(variable):
             return name
-    prefix = os.environ.get("WEBHOOK_SECRETS")
-    return WEBHOOK_SECRETS if prefix and given.startswith(prefix) else real
+    for variable, name in _MADE_LATER.items():
+        prefix = os.environ.get(variable)
+        if prefix and given.startswith(prefix):
+            return name
+    return real
 
 
 def keys_needed(permissions: set[Permission]) -> set[Permission]:
@@ -224,9 +236,17 @@ def resource_name(resource: Any) -> str:
     match resource:
         case {"Ref": str(name)} | {"Fn::GetAtt": [str(name), "Arn"]}:
             return name
+        case {"Fn::GetAtt": [str(name), "StreamArn"]}:
+            return f"{name}/stream"
         case {"Fn::Sub": str(text)}:
             if text.endswith(":secret:${AWS::StackName}/webhooks/*"):
                 return WEBHOOK_SECRETS
+            if text.endswith(":secret:${AWS::StackName}/callbacks/*"):
+                return CALLBACK_SECRETS
+            if text.endswith(":event-bus/${EventBus}"):
+                return "EventBus"  # somebody else's
+            if text.endswith(":parameter/${AWS::StackName}/catalogue"):
+                return "Catalogue"  # written by the command, it is no resource of the template
             found = re.fullmatch(r"\$\{(\w+)\.Arn\}(/[\w/]+)", text)
             assert found is not None, text
             return f"{found[1]}{found[2]}"
@@ -248,6 +268,12 @@ def platform(function: str) -> set[Permission]:
             queue = resource_name(event["Properties"]["Queue"])
             verbs = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
             found |= {Permission(f"sqs:{verb}", queue) for verb in verbs}
+        if event["Type"] == "DynamoDB":
+            stream = resource_name(event["Properties"]["Stream"])
+            verbs = ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")
+            found |= {Permission(f"dynamodb:{verb}", stream) for verb in verbs}
+            given_up = event["Properties"]["DestinationConfig"]["OnFailure"]["Destination"]
+            found.add(Permission("sqs:SendMessage", resource_name(given_up)))
     return found
 
 

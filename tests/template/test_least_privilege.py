@@ -17,6 +17,7 @@ from tests.support.template import ROOT, template
 
 MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
 TWO_SENDS = MESSAGE | {"to": ["+1 212 555 0100", {"mobile": "12125550101", "key": "k"}]}
+NAMED, CATALOGUE = MESSAGE | {"message": "welcome"}, {"messages": {"welcome": "MzA6Nzg6MA"}}
 REFUSED = MESSAGE | {"text": " "}
 JSON = {"Content-Type": "application/json"}
 FOLLOWING = {"DELIVERY_CALLS_PER_MINUTE": "9", "RECIPIENT_ROWS": "on"}
@@ -137,6 +138,34 @@ def without_token_from_the_queue(relay: Environment, _: Simulator) -> None:
     assert len(relay.work()) == 1
 
 
+# By a name, through every way in: each has an environment of its own, which keeps what it reads.
+
+
+def named_over_http(relay: Environment, _: Simulator) -> None:
+    relay.put_catalogue(CATALOGUE)
+    assert relay.post(NAMED).status == 202
+
+
+def named_by_iam(relay: Environment, _: Simulator) -> None:
+    relay.put_catalogue(CATALOGUE)
+    caller, body = "arn:aws:iam::123456789012:user/bob", json.dumps(NAMED)
+    answer = relay.raw("POST", "/iam/messages", headers=JSON, body=body, client=caller)
+    assert answer["statusCode"] == 202
+
+
+def named_by_webhook(relay: Environment, _: Simulator) -> None:
+    relay.put_catalogue(CATALOGUE)
+    secret = relay.put_webhook_secret("shop")
+    assert relay.post_webhook("shop", secret, NAMED).status == 202
+
+
+def named_in_the_queue(relay: Environment, _: Simulator) -> None:
+    relay.put_catalogue(CATALOGUE)
+    relay.enqueue(NAMED)
+    assert relay.work() == []
+    assert relay.dead_letters() == []
+
+
 SCENARIOS: tuple[tuple[Callable[[Environment, Simulator], None], dict[str, str]], ...] = (
     (api, {"MAX_ATTEMPTS": "1"}),
     (iam, {"MAX_ATTEMPTS": "1", "CLIENT_PER_MINUTE": "9"}),
@@ -151,6 +180,10 @@ SCENARIOS: tuple[tuple[Callable[[Environment, Simulator], None], dict[str, str]]
     (without_token_by_iam, {}),
     (without_token_by_webhook, {}),
     (without_token_from_the_queue, {}),
+    (named_over_http, {"CATALOGUE_PARAMETER": "/named-over-http/catalogue"}),
+    (named_by_iam, {"CATALOGUE_PARAMETER": "/named-by-iam/catalogue"}),
+    (named_by_webhook, {"CATALOGUE_PARAMETER": "/named-by-webhook/catalogue"}),
+    (named_in_the_queue, {"CATALOGUE_PARAMETER": "/named-in-the-queue/catalogue"}),
 )
 
 
@@ -198,7 +231,7 @@ def test_the_scenarios_make_every_call_that_the_adapters_can_make(
 
 
 def test_only_adapters_call_aws() -> None:
-    services = ("dynamodb", "sqs", "secretsmanager", "lambda")
+    services = ("dynamodb", "sqs", "secretsmanager", "lambda", "ssm")
     for folder in (ROOT / "functions").iterdir():
         assert not permissions.operations_in(folder, *services)
 

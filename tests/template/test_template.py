@@ -58,7 +58,6 @@ def test_every_setting_is_read_from_its_variable() -> None:
         token_secret_arn="7",
         rest_base_url="7",
         default_client="7",
-        message_catalogue="7",
         retention_days=7,
         max_attempts=7,
         max_age_hours=7.0,
@@ -69,6 +68,7 @@ def test_every_setting_is_read_from_its_variable() -> None:
         credentials_secret_arn="7",
         webhook_secrets="7",
         client_per_minute=7,
+        catalogue_parameter="7",
     )
     sparse = {field.name.upper() for field in fields(Settings) if field.default is not MISSING}
     for name in environment.keys() - sparse:
@@ -82,12 +82,25 @@ def test_without_a_token_function_nobody_is_asked_for_a_token() -> None:
     assert not Settings.from_environment(environment).token_function
 
 
-@pytest.mark.parametrize("catalogue", ["[]", '{"a": 1}', "{", '"a"'])
-def test_a_catalogue_that_is_none_stops_the_start(catalogue: str) -> None:
-    environment = {field.name.upper(): "7" for field in fields(Settings)}
-    settings = Settings.from_environment(environment | {"MESSAGE_CATALOGUE": catalogue})
-    with pytest.raises(ValueError, match=r"MESSAGE_CATALOGUE|Expecting"):
-        _ = settings.catalogue
+def test_only_who_takes_messages_reads_the_catalogue_and_nothing_else_of_ssm() -> None:
+    named = {
+        name
+        for name, function in functions().items()
+        if "CATALOGUE_PARAMETER" in function.get("Environment", {}).get("Variables", {})
+    }
+    assert named == {"ApiFunction", "IamFunction", "WebhookFunction", "WorkerFunction"}
+    readers = {
+        name: (statement["Action"], permissions.resource_name(statement["Resource"]))
+        for name in functions()
+        for statement in permissions.statements(name)
+        if "ssm:" in json.dumps(statement["Action"])
+    }
+    assert readers == dict.fromkeys(named, ("ssm:GetParameter", "Catalogue"))
+
+
+def test_no_deployment_overwrites_the_catalogue() -> None:
+    types = {resource["Type"] for resource in template()["Resources"].values()}
+    assert "AWS::SSM::Parameter" not in types
 
 
 def test_visibility_is_at_least_six_times_the_workers_timeout() -> None:

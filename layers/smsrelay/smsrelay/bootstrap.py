@@ -13,27 +13,32 @@ import httpx
 from aws_lambda_powertools import Logger, Metrics
 from botocore.config import Config
 
+from smsrelay.adapters.catalogue import StoredCatalogue
 from smsrelay.adapters.clients import DynamoDbClients
 from smsrelay.adapters.dynamodb import DynamoDbLedger
+from smsrelay.adapters.eventbridge import EventBridgeBus
 from smsrelay.adapters.keepalive import KeepAliveTransport
 from smsrelay.adapters.lambda_function import LambdaTokenRenewal
 from smsrelay.adapters.logs import package_logger
 from smsrelay.adapters.metrics import MetricsCounter
 from smsrelay.adapters.mobileconnect import MobileConnect
 from smsrelay.adapters.oauth import OAuthEndpoint
+from smsrelay.adapters.poster import HttpPoster
 from smsrelay.adapters.recipients import StoredRecipients
 from smsrelay.adapters.secretsmanager import SecretCredentials, SecretTokenSource, SecretTokenStore
-from smsrelay.adapters.sqs import SqsDeadLetters, SqsRetryQueue
+from smsrelay.adapters.sqs import SqsCallbacks, SqsDeadLetters, SqsRetryQueue
 from smsrelay.adapters.webhook_secrets import StoredWebhookSecrets
 from smsrelay.callers import Callers
 from smsrelay.follower import SIDE_BY_SIDE, Follower
 from smsrelay.hosts import AllowedHosts
 from smsrelay.http_api import HttpApi
 from smsrelay.intake import Intake
+from smsrelay.reading import Reader
 from smsrelay.relay import Policy, Relay
 from smsrelay.renewer import Renewer
 from smsrelay.settings import Settings
 from smsrelay.sweeper import Sweeper
+from smsrelay.telling import Caller, Teller
 from smsrelay.webhooks import Webhooks
 
 if TYPE_CHECKING:
@@ -108,7 +113,7 @@ def build(environment: Mapping[str, str]) -> Parts:
             follows=settings.delivery_calls_per_minute > 0,
         ),
     )
-    catalogue = settings.catalogue
+    reader = Reader(_catalogue(session, settings, counter))
     return Parts(
         settings,
         Callers(
@@ -118,8 +123,14 @@ def build(environment: Mapping[str, str]) -> Parts:
             per_minute=settings.client_per_minute,
             clock=time.time,
         ),
-        HttpApi(relay, catalogue=catalogue, rows=_recipients(settings, dynamodb, secrets)),
-        Intake(relay, catalogue=catalogue, default_client=settings.default_client, clock=time.time),
+        HttpApi(
+            relay,
+            reader,
+            counter=counter,
+            clock=time.time,
+            rows=_recipients(settings, dynamodb, secrets),
+        ),
+        Intake(relay, reader, default_client=settings.default_client, clock=time.time),
         Sweeper(relay, ledger, counter=counter, clock=time.time),
         queue,
         counter,
@@ -156,6 +167,16 @@ def _recipients(
         secrets,
         settings.recipient_key_secret,
     )
+
+
+def _catalogue(
+    session: boto3.Session, settings: Settings, counter: MetricsCounter
+) -> StoredCatalogue | None:
+    """The message catalogue, if there is one; it is read at the first name that is posted."""
+    if not settings.catalogue_parameter:
+        return None
+    ssm = cache(lambda: session.client("ssm", config=_AWS))
+    return StoredCatalogue(ssm, settings.catalogue_parameter, counter, time.time)
 
 
 @cache
@@ -262,3 +283,64 @@ def build_status(environment: Mapping[str, str]) -> StatusParts:
         rows=_recipients(settings, dynamodb, secrets),
     )
     return StatusParts(follower, counter, logger, http)
+
+
+class TellingParts(NamedTuple):
+    """What the function uses that reads the ledger's stream."""
+
+    teller: Teller
+    counter: MetricsCounter
+    logger: Logger
+
+
+@cache
+def telling_parts() -> TellingParts:
+    """The parts of this execution environment, set up by its environment variables."""
+    settings, session = Settings.from_environment(os.environ), boto3.Session()
+    logger, counter = package_logger(), MetricsCounter(Metrics())
+    bus, queue = settings.event_bus, settings.callback_queue_url
+    teller = Teller(
+        bus=EventBridgeBus(session.client("events", config=_AWS), bus) if bus else None,
+        callbacks=SqsCallbacks(session.client("sqs", config=_AWS), queue) if queue else None,
+        catalogue=_catalogue(session, settings, counter),
+    )
+    return TellingParts(teller, counter, logger)
+
+
+class CallingParts(NamedTuple):
+    """What the function uses that posts callbacks."""
+
+    caller: Caller
+    queue: SqsRetryQueue
+    counter: MetricsCounter
+    logger: Logger
+    http: httpx.Client
+
+    def close(self) -> None:
+        """Close the connections to the clients."""
+        self.http.close()
+
+
+@cache
+def calling_parts() -> CallingParts:
+    """The parts of this execution environment, set up by its environment variables.
+
+    Raises:
+        ValueError: there is no catalogue that would say whom to call.
+    """
+    settings, session = Settings.from_environment(os.environ), boto3.Session()
+    logger, counter = package_logger(), MetricsCounter(Metrics())
+    catalogue = _catalogue(session, settings, counter)
+    if catalogue is None:
+        raise ValueError("callbacks need the catalogue")
+    http = httpx.Client(follow_redirects=False, trust_env=False)
+    secrets = session.client("secretsmanager", config=_AWS)
+    caller = Caller(
+        catalogue=catalogue,
+        secrets=StoredWebhookSecrets(secrets, settings.callback_secrets, time.time),
+        poster=HttpPoster(http),
+        counter=counter,
+        clock=time.time,
+    )
+    queue = SqsRetryQueue(session.client("sqs", config=_AWS), settings.callback_queue_url)
+    return CallingParts(caller, queue, counter, logger, http)

@@ -26,6 +26,8 @@ class Delivery(NamedTuple):
     body: str
     id: str
     attributes: Mapping[str, str]
+    trace: str | None = None
+    """What AWS says of where it comes from."""
 
 
 class Letter(NamedTuple):

@@ -76,6 +76,10 @@ class CredentialsUnusableError(RelayError):
     """The client credentials can't be used; the text says why, and repeats nothing of them."""
 
 
+class CatalogueUnusableError(RelayError):
+    """What is stored as the catalogue is none; the text says where and why."""
+
+
 class QueueUnavailableError(RelayError):
     """The queue did not take a message."""
 

@@ -99,9 +99,7 @@ class Follower:
             self._pause(answer, now)
             return answer.reason
         else:
-            logger.warning(
-                "no delivery report", extra={"send": str(send.key), "reason": answer.reason}
-            )
+            logger.warning("no delivery report", extra={**send.names, "reason": answer.reason})
             self._counter.count("DeliveryCallsFailed")
             after = life.unreported(send, now=now, owner=owner)
         try:
@@ -112,7 +110,7 @@ class Follower:
                 self._report(send, after)
         except NothingStoredError:
             # It is still due, and asked for again: nothing is lost but a call.
-            logger.warning("delivery not stored", extra={"send": str(send.key)})
+            logger.warning("delivery not stored", extra=send.names)
             return "not-stored"
         return after.status.value if isinstance(answer, Report) else "no-report"
 
@@ -153,8 +151,7 @@ class Follower:
             "delivery %s",
             after.status.value,
             extra={
-                "send": str(after.key),
-                "client": after.client,
+                **after.names,
                 "reason": after.reason,
                 "recipients": after.recipients,
                 "delivered": known.delivered if known else None,

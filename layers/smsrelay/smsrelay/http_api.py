@@ -18,9 +18,10 @@ from smsrelay.errors import (
     StillRunningError,
     WrongContentError,
 )
-from smsrelay.ports import Deadline, RecipientRows
-from smsrelay.relay import Message, Posted, Relay, When
-from smsrelay.request import checked_key, parse
+from smsrelay.ports import Clock, Counter, Deadline, RecipientRows
+from smsrelay.reading import Reader
+from smsrelay.relay import Message, Relay, When
+from smsrelay.request import checked_key
 from smsrelay.send import Status
 
 logger = logging.getLogger(__name__)
@@ -43,12 +44,20 @@ class HttpApi:
     """From requests to answers. It raises nothing that has an answer."""
 
     def __init__(
-        self, relay: Relay, *, catalogue: Mapping[str, str], rows: RecipientRows | None = None
+        self,
+        relay: Relay,
+        reader: Reader,
+        *,
+        counter: Counter,
+        clock: Clock,
+        rows: RecipientRows | None = None,
     ) -> None:
-        """Names of the catalogue stand for message ids; `rows`, if recipients' are kept."""
+        """The reader knows what a message's name stands for; `rows`, if recipients' are kept."""
         self._relay = relay
+        self._reader = reader
+        self._counter = counter
+        self._clock = clock
         self._rows = rows
-        self._catalogue = catalogue
 
     def post_message(self, post: Post, deadline: Deadline) -> Answer:
         """`POST /messages`."""
@@ -71,19 +80,21 @@ class HttpApi:
 
     def _post(self, post: Post, deadline: Deadline) -> Answer:
         _check_content(post.headers)
-        given_key = post.key or _key(post.headers)
-        request = parse(decode(post.body or ""))
-        posted = Posted(
-            request,
-            template=self._catalogue.get(request.message, request.message),
+        began = self._clock()
+        posted = self._reader.read(
+            decode(post.body or ""),
             client=post.client,
-            key=given_key or request.idempotency_key,
+            key=post.key or _key(post.headers),
+            trace=post.headers.get("x-amzn-trace-id"),
         )
         deferred = _prefers_async(post.headers)
         message = self._relay.submit(posted, deadline, When.LATER if deferred else When.NOW)
         if any(send.status is Status.SENDING for send in message.sends):
             raise StillRunningError(message.id)
         self._hand_over(message)
+        if message.upstream_seconds is not None:
+            spent = self._clock() - began
+            self._counter.time("OverheadTime", max(0.0, spent - message.upstream_seconds))
         return answers.of_message(message, deferred=deferred)
 
     def _hand_over(self, message: Message) -> None:

@@ -1,7 +1,7 @@
 """The second way in: messages of the queue, from other systems and from the relay itself."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from smsrelay.envelopes import Delivery, Letter, Sender, open_envelope, sender_of
 from smsrelay.errors import (
@@ -13,9 +13,9 @@ from smsrelay.errors import (
     TooLargeError,
 )
 from smsrelay.ports import Clock, Deadline
+from smsrelay.reading import Reader
 from smsrelay.refusals import Refusal, RequestRefusedError
-from smsrelay.relay import Posted, Relay, When
-from smsrelay.request import parse
+from smsrelay.relay import Relay, When
 from smsrelay.send import Send, SendKey, Status
 
 logger = logging.getLogger(__name__)
@@ -27,12 +27,10 @@ TROUBLE_WAIT = 15.0
 class Intake:
     """Decides about each message of the queue: done, or to be delivered again after a while."""
 
-    def __init__(
-        self, relay: Relay, *, catalogue: Mapping[str, str], default_client: str, clock: Clock
-    ) -> None:
-        """Names of the catalogue stand for message ids; whose client is unsaid gets the default."""
+    def __init__(self, relay: Relay, reader: Reader, *, default_client: str, clock: Clock) -> None:
+        """The reader knows the catalogue; whose client is unsaid gets the default."""
         self._relay = relay
-        self._catalogue = catalogue
+        self._reader = reader
         self._default_client = default_client
         self._clock = clock
 
@@ -60,7 +58,7 @@ class Intake:
             if isinstance(content, SendKey):
                 return self._end(self._relay.attempt(content, deadline))
             sender = Sender(content.client, content.key)
-            return self._submit(content, deadline)
+            return self._submit(content, delivery.trace, deadline)
         except NotJsonError as error:
             refusals = [Refusal("", "not-json", f"The body is not JSON: {error}.")]
             self._bury(delivery, sender, refusals, "not-json")
@@ -78,13 +76,9 @@ class Intake:
             self._bury(delivery, sender, refusals, "no-such-send")
         return None
 
-    def _submit(self, letter: Letter, deadline: Deadline) -> float | None:
-        request = parse(letter.document)
-        posted = Posted(
-            request,
-            template=self._catalogue.get(request.message, request.message),
-            client=letter.client,
-            key=letter.key,
+    def _submit(self, letter: Letter, trace: str | None, deadline: Deadline) -> float | None:
+        posted = self._reader.read(
+            letter.document, client=letter.client, key=letter.key, trace=trace
         )
         message = self._relay.submit(posted, deadline, When.LONE_NOW)
         if len(message.sends) == 1:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from smsrelay.catalogue import Catalogue
 from smsrelay.delivery import Report
 from smsrelay.freshness import Need, StoredToken
 from smsrelay.grant import ClientCredentials, Grant, NotGranted
@@ -253,6 +254,17 @@ class Visits(Protocol):
 
         Raises:
             NothingStoredError: they can't be counted.
+        """
+
+
+class CatalogueSource(Protocol):
+    """Where the message catalogue comes from."""
+
+    def current(self) -> Catalogue:
+        """The catalogue, from the cache while it lasts, and for longer while no other can be had.
+
+        Raises:
+            NothingStoredError: there never was one that could be used.
         """
 
 

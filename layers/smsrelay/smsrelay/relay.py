@@ -73,6 +73,7 @@ class Posted(NamedTuple):
     template: str
     client: str
     key: str | None
+    correlation_id: str | None = None
 
 
 class Message(NamedTuple):
@@ -334,7 +335,7 @@ class Relay:
             return outcome._replace(errors=redact(outcome.errors, body))
         except Exception:
             # The last net: whatever it was, the SMS may be out, and the send must not hang.
-            logger.exception("the call failed in an unforeseen way", extra={"send": str(send.key)})
+            logger.exception("the call failed in an unforeseen way", extra=send.names)
             return Outcome(Kind.UNKNOWN, "internal-error")
 
     def _report(self, send: Send, outcome: Outcome) -> None:
@@ -355,8 +356,7 @@ class Relay:
             "send %s",
             send.status.value,
             extra={
-                "send": str(send.key),
-                "client": send.client,
+                **send.names,
                 "attempt": send.attempts,
                 "recipients": send.recipients,
                 "reason": outcome.reason,
@@ -383,7 +383,7 @@ class Relay:
             "result not stored, put it back: the ledger is %s",
             problem,
             extra={
-                "send": str(after.key),
+                **after.names,
                 "status": after.status.value,
                 "token_id": after.token_id,
                 "reason": after.reason,
@@ -431,6 +431,7 @@ def _plan(posted: Posted, now: float) -> list[Send]:
             owner=owner,
             body=call.body,
             reference=request.reference,
+            correlation_id=posted.correlation_id,
             deliver_at=request.send_at.timestamp() if request.send_at else None,
         )
         for n, call in enumerate(calls_of(request, datetime.fromtimestamp(now, UTC)), start=1)

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -17,6 +18,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    PrivateAttr,
     Tag,
     TypeAdapter,
     ValidationError,
@@ -50,7 +52,12 @@ def _given(value: object) -> object:
     return value
 
 
-def _message(value: str) -> str:
+def checked_message(value: str) -> str:
+    """The message id or name as it was given, if it can be one.
+
+    Raises:
+        PydanticCustomError: `invalid-message-id`.
+    """
     if not MESSAGE_ID.fullmatch(value):
         raise invalid("invalid-message-id", refusals.MESSAGE_ID)
     return value
@@ -62,7 +69,12 @@ def _text(value: str) -> str:
     return value
 
 
-def _keyword(value: str) -> str:
+def checked_keyword(value: str) -> str:
+    """The keyword as it was given, if it is one.
+
+    Raises:
+        PydanticCustomError: `keyword-missing`.
+    """
     if not value.strip():
         raise invalid("keyword-missing", refusals.KEYWORD_MISSING)
     return value
@@ -87,6 +99,8 @@ def _url(value: str) -> str:
 
 
 def _moment(value: object) -> object:
+    if isinstance(value, datetime):  # from who builds a request in Python
+        value = value.isoformat()
     return schedule.instant(value) if isinstance(value, str) else _given(value)
 
 
@@ -112,7 +126,9 @@ def _attribute(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, str | int):
         return str(value)
-    if isinstance(value, Decimal):
+    if isinstance(value, float) and math.isfinite(value):  # from who builds a request in Python
+        value = Decimal(repr(value))
+    if isinstance(value, Decimal) and value.is_finite():
         if abs(value.adjusted()) > MAX_EXPONENT:
             raise invalid(
                 "number-out-of-range",
@@ -128,20 +144,32 @@ def _recipient_kind(value: object) -> str | None:
     return "subscriber" if isinstance(value, dict | Subscriber) else None
 
 
-class _Model(BaseModel):
+class Strict(BaseModel):
+    """What others write: camelCase, no unknown fields, and no type stands for another."""
+
     model_config = ConfigDict(
         alias_generator=to_camel,
         extra="forbid",
         frozen=True,
         hide_input_in_errors=True,
         strict=True,
+        validate_by_name=True,  # for who builds one in Python; JSON has the aliases: `written`
     )
+
+    @classmethod
+    def written(cls, value: object) -> Self:
+        """The model in what was decoded from JSON: its fields have the names of the JSON.
+
+        Raises:
+            ValidationError: it is none.
+        """
+        return cls.model_validate(value, by_alias=True, by_name=False)
 
 
 Mobile = Annotated[str, AfterValidator(digits_of)]
 
 
-class Subscriber(_Model):
+class Subscriber(Strict):
     """A recipient who is more than a number: a contact with attributes for personalisation."""
 
     mobile: Mobile
@@ -161,7 +189,7 @@ Recipient = Annotated[
 ]
 
 
-class QuietHours(_Model):
+class QuietHours(Strict):
     """No delivery between `start` and `end`, in the local time of a zone or an offset."""
 
     start: Annotated[str, AfterValidator(schedule.time_of_day)]
@@ -172,16 +200,26 @@ class QuietHours(_Model):
     ] = None
 
 
-class MessageRequest(_Model):
+class Meaning(NamedTuple):
+    """What the catalogue knows of a message: its id, and what counts where a request is silent."""
+
+    template: str | None = None
+    """The encoded message id that a name stands for; None: the request holds it itself."""
+    keyword: str | None = None
+    quiet_hours: QuietHours | None = None
+    on_unknown: Literal["hold", "resend"] | None = None
+
+
+class MessageRequest(Strict):
     """One message to one or more recipients: the JSON that internal systems post."""
 
-    message: Annotated[str, Field(max_length=512), AfterValidator(_message)]
+    message: Annotated[str, Field(max_length=512), AfterValidator(checked_message)]
     to: Annotated[list[Recipient], Field(min_length=1)]
     text: Annotated[str | None, BeforeValidator(_given), AfterValidator(_text)] = None
     subscribe: Annotated[bool | None, BeforeValidator(_given)] = None
     resubscribe: Annotated[bool | None, BeforeValidator(_given)] = None
     keyword: Annotated[
-        str | None, BeforeValidator(_given), Field(max_length=100), AfterValidator(_keyword)
+        str | None, BeforeValidator(_given), Field(max_length=100), AfterValidator(checked_keyword)
     ] = None
     send_at: Annotated[datetime | None, BeforeValidator(_moment)] = None
     quiet_hours: Annotated[QuietHours | None, BeforeValidator(_given)] = None
@@ -195,19 +233,42 @@ class MessageRequest(_Model):
     idempotency_key: Annotated[str | None, BeforeValidator(_given), AfterValidator(checked_key)] = (
         None
     )
+    _written: "MessageRequest | None" = PrivateAttr(None)
+
+    def completed(self, meaning: Meaning) -> "MessageRequest":
+        """With the catalogue's defaults for what it leaves out; the fingerprint stays its own."""
+        defaults: dict[str, object] = {
+            "on_unknown": meaning.on_unknown,
+            "quiet_hours": meaning.quiet_hours,
+            "keyword": meaning.keyword if self.subscribe or self.resubscribe else None,
+        }
+        missing = {
+            name: value
+            for name, value in defaults.items()
+            if value is not None and name not in self.model_fields_set
+        }
+        if not missing:
+            return self
+        completed = self.model_copy(update=missing)
+        completed._written = self  # noqa: SLF001 - our own
+        return completed
 
     def fingerprint(self) -> str:
         """What tells two requests under one idempotency key apart: a hash of all that matters.
 
-        Order of fields, spacing and ways to write a number don't count; defaults don't either.
+        Order of fields, spacing and ways to write a number don't count; defaults don't either,
+        least of all the catalogue's: it may change between a request and its repetition.
         """
-        meaning = self.model_dump(mode="json", exclude_defaults=True, exclude={"idempotency_key"})
+        written = self._written or self
+        meaning = written.model_dump(
+            mode="json", exclude_defaults=True, exclude={"idempotency_key"}
+        )
         canonical = json.dumps(meaning, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def parse(document: Document) -> MessageRequest:
-    """The request in a decoded document.
+def parse(document: Document, meaning: Meaning | Refusal = Meaning()) -> MessageRequest:  # noqa: B008 - immutable
+    """The request in a decoded document, with what the catalogue says of its message.
 
     Raises:
         RequestRefusedError: with every reason at once, not the first only.
@@ -218,19 +279,21 @@ def parse(document: Document) -> MessageRequest:
     recipients: Iterable[tuple[int, str | Subscriber]]
     request = None
     try:
-        request = MessageRequest.model_validate(document.value)
+        request = MessageRequest.written(document.value)
         recipients = enumerate(request.to)
     except ValidationError as error:
         found += [
-            _refusal(detail) for detail in error.errors(include_url=False, include_input=False)
+            refused_field(detail) for detail in error.errors(include_url=False, include_input=False)
         ]
         recipients = _sound_recipients(document.value)
+    if isinstance(meaning, Refusal):
+        found.append(meaning)
     if isinstance(document.value, dict):
-        found += _across_fields(document.value)
+        found += _across_fields(document.value, meaning)
     found += _across_recipients(recipients)
     if found or request is None:
         raise RequestRefusedError(list(dict.fromkeys(found)))
-    return request
+    return request if isinstance(meaning, Refusal) else request.completed(meaning)
 
 
 _CODES = {
@@ -257,7 +320,8 @@ TOO_MANY = Refusal(
 _KINDS = {"number", "subscriber"}  # pydantic puts the tag of a recipient into its path
 
 
-def _refusal(error: ErrorDetails) -> Refusal:
+def refused_field(error: ErrorDetails) -> Refusal:
+    """What pydantic says of a field, in the words of this package."""
     path = tuple(
         step
         for n, step in enumerate(error["loc"])
@@ -274,28 +338,29 @@ def _refusal(error: ErrorDetails) -> Refusal:
     return Refusal(pointer(path), code, detail)
 
 
-def _across_fields(raw: Mapping[str, Any]) -> Iterator[Refusal]:
+def _across_fields(raw: Mapping[str, Any], meaning: Meaning | Refusal) -> Iterator[Refusal]:
     """The rules between fields, read off the raw document: they hold whatever else is wrong."""
     flags = [raw.get("subscribe", False), raw.get("resubscribe", False)]
-    if True in flags and "keyword" not in raw:
+    # What a message that is refused would bring along nobody knows.
+    has_default = isinstance(meaning, Refusal) or meaning.keyword is not None
+    if True in flags and "keyword" not in raw and not has_default:
         yield Refusal("/keyword", "keyword-missing", refusals.KEYWORD_MISSING)
     if flags == [False, False] and "keyword" in raw:
         yield Refusal("/keyword", "keyword-not-needed", refusals.KEYWORD_NOT_NEEDED)
-    window = raw.get("quietHours")
-    if isinstance(window, dict):
-        zones = [name for name in ("timezone", "utcOffset") if name in window]
-        if not zones:
-            yield Refusal(
-                "/quietHours", "zone-missing", "Quiet hours need a timezone or a utcOffset."
-            )
-        if len(zones) > 1:
-            yield Refusal(
-                "/quietHours", "zone-ambiguous", "Give a timezone or a utcOffset, not both."
-            )
-        if "start" in window and window["start"] == window.get("end"):
-            yield Refusal(
-                "/quietHours/end", "empty-window", "Quiet hours must not end when they start."
-            )
+    yield from across_quiet_hours(raw.get("quietHours"), "/quietHours")
+
+
+def across_quiet_hours(window: object, place: str) -> Iterator[Refusal]:
+    """The rules between the fields of quiet hours, which stand at a place of their document."""
+    if not isinstance(window, dict):
+        return
+    zones = [name for name in ("timezone", "utcOffset") if name in window]
+    if not zones:
+        yield Refusal(place, "zone-missing", "Quiet hours need a timezone or a utcOffset.")
+    if len(zones) > 1:
+        yield Refusal(place, "zone-ambiguous", "Give a timezone or a utcOffset, not both.")
+    if "start" in window and window["start"] == window.get("end"):
+        yield Refusal(f"{place}/end", "empty-window", "Quiet hours must not end when they start.")
 
 
 def _across_recipients(recipients: Iterable[tuple[int, str | Subscriber]]) -> Iterator[Refusal]:
@@ -330,7 +395,7 @@ def _sound_recipients(raw: object) -> Iterator[tuple[int, str | Subscriber]]:
     entries = raw.get("to") if isinstance(raw, dict) else None
     for n, entry in enumerate(entries if isinstance(entries, list) else ()):
         try:
-            yield n, _recipient_adapter().validate_python(entry)
+            yield n, _recipient_adapter().validate_python(entry, by_alias=True, by_name=False)
         except ValidationError:
             continue
 

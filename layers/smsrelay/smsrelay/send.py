@@ -79,11 +79,23 @@ class Send:
     reason: str | None = None
     errors: tuple[str, ...] = ()
     reference: str | None = None
+    correlation_id: str | None = None
+    """Of the request that it comes from: `smsrelay.correlation`."""
     deliver_at: float | None = None
     """When the upstream is to deliver it, if the caller said so; once followed, since when."""
     followed: bool = False
     """Whether its delivery is asked for, next when it is due."""
     delivery: Delivery | None = None
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What every log line about it says, so that its whole way can be found."""
+        return {
+            "message_id": self.key.message_id,
+            "send": str(self.key),
+            "client": self.client,
+            "correlation_id": self.correlation_id or self.key.message_id,
+        }
 
 
 def message_status(statuses: Collection[Status]) -> str:

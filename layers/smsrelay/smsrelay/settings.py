@@ -1,12 +1,8 @@
 """What a deployment sets: one field for each environment variable of the template."""
 
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Self
-
-from smsrelay.request import MESSAGE_ID
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +16,6 @@ class Settings:
     rest_base_url: str
     """Base URL of the tenant's REST API; empty means that the token secret knows it."""
     default_client: str
-    message_catalogue: str
-    """A JSON object of names and the message ids they stand for."""
     retention_days: int
     max_attempts: int
     max_age_hours: float
@@ -49,6 +43,8 @@ class Settings:
     """What the names of the secrets begin with that callbacks are signed with."""
     client_per_minute: int = 0
     """Requests a minute of a client that has no usage plan, where there are such; 0: no limit."""
+    catalogue_parameter: str = ""
+    """The SSM parameter with the message catalogue, for who takes messages; empty: none."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -65,19 +61,3 @@ class Settings:
                 if field.default is MISSING or field.name.upper() in environment
             }
         )
-
-    @property
-    def catalogue(self) -> dict[str, str]:
-        """The message catalogue.
-
-        Raises:
-            ValueError: it is not a JSON object of strings.
-        """
-        catalogue = json.loads(self.message_catalogue or "{}")
-        if not isinstance(catalogue, dict) or not all(
-            isinstance(word, str) and re.fullmatch(MESSAGE_ID, word)
-            for entry in catalogue.items()
-            for word in entry
-        ):
-            raise ValueError("MESSAGE_CATALOGUE must be a JSON object of names and message ids")
-        return catalogue

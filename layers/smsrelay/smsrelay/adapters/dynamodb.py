@@ -329,6 +329,7 @@ class DynamoDbLedger:
             "reason": send.reason,
             "errors": json.dumps(send.errors) if send.errors else None,
             "reference": send.reference,
+            "correlationId": send.correlation_id,
             "delivery": delivery.written(send.delivery) if send.delivery else None,
             "unfinished": _group(send),
         }
@@ -373,6 +374,7 @@ def _send(item: Item) -> Send:
         reason=text("reason"),
         errors=tuple(json.loads(text("errors") or "[]")),
         reference=text("reference"),
+        correlation_id=text("correlationId"),
         deliver_at=float(item["deliverAt"]["N"]) if "deliverAt" in item else None,
         followed=(text("unfinished") or "").startswith(f"{FOLLOWED}#"),
         delivery=delivery.read(item["delivery"]["S"]) if "delivery" in item else None,

@@ -1,0 +1,199 @@
+"""`smsrelay catalogue …`: the names of messages, and what counts where a request is silent."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from smsrelay.catalogue import MAX_BYTES, read
+from smsrelay.decoding import decode
+from smsrelay.errors import NotJsonError, TooLargeError
+from smsrelay.refusals import Refusal, RequestRefusedError
+from smsrelay_cli.refusal import DONE, REFUSED, CommandError
+from smsrelay_cli.target import Target
+from smsrelay_cli.terminal import (
+    confirm,
+    counted,
+    print_json,
+    print_line,
+    print_notice,
+    print_table,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_ssm import SSMClient
+
+_COLUMNS = ["name", "id", "keyword", "quietHours", "onUnknown", "allowedClients"]
+
+
+class Checked(NamedTuple):
+    """A document, as compact as it is stored, and what is wrong with it."""
+
+    value: Any
+    text: str
+    refusals: tuple[Refusal, ...]
+
+
+class Change(NamedTuple):
+    """What a new catalogue does to a name or a client."""
+
+    what: str
+    section: str
+    name: str
+
+
+def check(_: object, options: Any, _now: float) -> int:
+    """Every fault of a file; it needs neither a relay nor AWS."""
+    return _tell_faults(_checked(_text(options.file)), options)
+
+
+def put(target: Target, options: Any, _now: float) -> int:
+    """A file's catalogue in the place of the stored one, if it has no fault."""
+    ssm, parameter = _store(target)
+    new = _checked(_text(options.file))
+    if new.refusals:
+        return _tell_faults(new, options)
+    before = _stored(ssm, parameter)
+    known = before.value if before and isinstance(before.value, dict) else {}
+    changes = list(_changes(known, new.value))
+    if before and before.refusals:
+        print_notice("what is stored now can't be used: the relay goes on with what it had before")
+    elif before and known == new.value:
+        return _tell_changes([], options)
+    if not options.json:
+        _print_changes(changes)
+    confirm(f"store {_described(new.value)} in {parameter}?", yes=options.yes)
+    ssm.put_parameter(
+        Name=parameter,
+        Value=new.text,
+        Type="String",
+        Tier="Intelligent-Tiering",  # over 4 KB it is an advanced one
+        Overwrite=True,
+    )
+    return _tell_changes(changes, options)
+
+
+def show(target: Target, options: Any, _now: float) -> int:
+    """What is stored, or why it can't be used."""
+    ssm, parameter = _store(target)
+    stored = _stored(ssm, parameter)
+    if stored is None:
+        raise CommandError("there is no catalogue yet: `catalogue put` stores one")
+    if stored.refusals:
+        return _tell_faults(stored, options)
+    if options.json:
+        print_json(stored.value)
+        return DONE
+    print_table(_COLUMNS, [_row(name, it) for name, it in _section(stored.value, "messages")])
+    callbacks = [
+        {"client": name, "callback": it.get("callback")}
+        for name, it in _section(stored.value, "clients")
+    ]
+    if callbacks:
+        print_line("")
+        print_table(["client", "callback"], callbacks)
+    return DONE
+
+
+def _store(target: Target) -> tuple["SSMClient", str]:
+    if not target.catalogue_parameter:
+        raise CommandError("this relay has no catalogue: deploy it with Catalogue=on")
+    return target.client("ssm"), target.catalogue_parameter
+
+
+def _stored(ssm: "SSMClient", parameter: str) -> Checked | None:
+    try:
+        return _checked(ssm.get_parameter(Name=parameter)["Parameter"]["Value"])
+    except ssm.exceptions.ParameterNotFound:
+        return None
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"{file} can't be read: {type(error).__name__}") from None
+
+
+def _checked(text: str) -> Checked:
+    try:
+        document = decode(text)
+    except (NotJsonError, TooLargeError) as error:
+        return Checked(None, text, (Refusal("", "not-json", f"It is not JSON: {error}."),))
+    refusals: tuple[Refusal, ...] = ()
+    try:
+        read(document)
+    except RequestRefusedError as refused:
+        refusals = refused.refusals
+    if refusals:
+        return Checked(document.value, text, refusals)
+    compact = json.dumps(document.value, ensure_ascii=False, separators=(",", ":"))
+    size = len(compact.encode())
+    if size > MAX_BYTES:
+        detail = f"It has {size} bytes without spaces; the Parameter Store takes {MAX_BYTES}."
+        refusals = (Refusal("", "too-large", detail),)
+    return Checked(document.value, compact, refusals)
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
+    for section in ("messages", "clients"):
+        old, new = dict(_section(before, section)), dict(_section(after, section))
+        for name in sorted(old.keys() | new.keys()):
+            if name not in old:
+                yield Change("added", section, name)
+            elif name not in new:
+                yield Change("removed", section, name)
+            elif old[name] != new[name]:
+                yield Change("changed", section, name)
+
+
+def _section(document: Mapping[str, Any], section: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Its entries, those that are a bare id written out."""
+    entries = document.get(section)
+    for name, entry in entries.items() if isinstance(entries, dict) else ():
+        yield name, entry if isinstance(entry, dict) else {"id": entry}
+
+
+def _row(name: str, entry: Mapping[str, Any]) -> dict[str, object]:
+    window = entry.get("quietHours")
+    told = {
+        "quietHours": window
+        and f"{window['start']}-{window['end']} {window.get('timezone', window.get('utcOffset'))}",
+        "allowedClients": " ".join(entry.get("allowedClients", [])),
+    }
+    return {"name": name} | dict(entry) | told
+
+
+def _described(document: Mapping[str, Any]) -> str:
+    parts = [counted(len(document.get("messages", {})), "message")]
+    if clients := document.get("clients"):
+        parts.append(counted(len(clients), "client"))
+    return " and ".join(parts)
+
+
+def _tell_faults(checked: Checked, options: Any) -> int:
+    """Every fault at its place, or that there is none."""
+    faults = [{"pointer": it.pointer, "detail": it.detail} for it in checked.refusals]
+    if options.json:
+        print_json(faults)
+    elif faults:
+        for fault in faults:
+            print_line(f"{fault['pointer'] or '(the whole document)'}: {fault['detail']}")
+    else:
+        print_line(f"{_described(checked.value)}, {len(checked.text.encode())} bytes: no fault")
+    return REFUSED if faults else DONE
+
+
+def _tell_changes(changes: list[Change], options: Any) -> int:
+    if options.json:
+        print_json([change._asdict() for change in changes])
+    elif changes:
+        print_line("stored; every function knows it within a minute")
+    else:
+        print_line("nothing to change")
+    return DONE
+
+
+def _print_changes(changes: list[Change]) -> None:
+    for change in changes:
+        print_line(f"{change.what:<8} {change.section}: {change.name}")

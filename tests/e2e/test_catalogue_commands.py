@@ -1,0 +1,76 @@
+"""The message catalogue on the deployed stack: put by the command, used by its names."""
+
+import json
+import subprocess
+from typing import Any
+
+import httpx
+import pytest
+
+from local import ROOT
+from local.control import SimulatorControl
+from local.stack import Stack
+from local.waiting import wait_for
+
+MESSAGE = {"message": "welcome", "to": ["+1 212 555 0100"], "text": "Grüße 👋"}
+CATALOGUE = {
+    "messages": {
+        "welcome": {"id": "MzA6Nzg6MA", "keyword": "JOINSMS"},
+        "payroll": {"id": "MzE6Nzg6MA", "allowedClients": ["hr"]},
+    }
+}
+
+
+@pytest.fixture(scope="module")
+def stored(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What the command says of the catalogue that it has put."""
+    folder = tmp_path_factory.mktemp("catalogue")
+    (folder / "stack.json").write_text(json.dumps(stack.published()))
+    (folder / "catalogue.json").write_text(json.dumps(CATALOGUE))
+
+    def run(*arguments: str) -> Any:
+        command = [str(ROOT / "cli/smsrelay"), "catalogue", *arguments, "--json"]
+        ended = subprocess.run(  # noqa: S603 - our own command
+            [*command, "--stack-file", str(folder / "stack.json")],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert ended.returncode == 0, ended.stderr + ended.stdout
+        return json.loads(ended.stdout)
+
+    run("put", str(folder / "catalogue.json"), "--yes")
+    return run("show")
+
+
+def test_a_message_goes_out_by_its_name(
+    stored: Any, upstream: SimulatorControl, api: httpx.Client
+) -> None:
+    assert stored == CATALOGUE
+    answer = api.post("/messages", json=MESSAGE | {"subscribe": True})
+    assert answer.status_code == 202, answer.text
+    [sent] = upstream.sent()
+    assert (sent["id"], sent["body"]["keyword"]) == ("MzA6Nzg6MA", "JOINSMS")
+
+
+@pytest.mark.usefixtures("stored")
+def test_a_name_goes_through_the_queue(stack: Stack, upstream: SimulatorControl) -> None:
+    stack.clients.sqs.send_message(QueueUrl=stack.queue_url, MessageBody=json.dumps(MESSAGE))
+    sent = wait_for(upstream.sent, what="the message of the queue", seconds=60)
+    assert [it["id"] for it in sent] == ["MzA6Nzg6MA"]
+
+
+@pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize(
+    ("name", "code", "near"),
+    [("welcom", "unknown-message", "Near: welcome."), ("payroll", "message-not-allowed", "")],
+)
+def test_another_name_is_refused(
+    upstream: SimulatorControl, api: httpx.Client, name: str, code: str, near: str
+) -> None:
+    answer = api.post("/messages", json=MESSAGE | {"message": name})
+    [refusal] = answer.json()["errors"]
+    assert (refusal["pointer"], refusal["code"]) == ("/message", code)
+    assert refusal["detail"].endswith(near)
+    assert upstream.sent() == []

@@ -1,0 +1,276 @@
+"""Events and callbacks: the ledger's stream in, the bus and clients' addresses out."""
+
+import json
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import jsonschema_rs
+import pytest
+from botocore.exceptions import BotoCoreError, ClientError
+from standardwebhooks import Webhook
+
+from local.simulator import Simulator
+from smsrelay.adapters.catalogue import StoredCatalogue
+from smsrelay.adapters.eventbridge import EventBridgeBus
+from smsrelay.catalogue import Catalogue
+from smsrelay.errors import NotToldError
+from smsrelay.telling import WAITS
+from tests.support.emf import metrics
+from tests.support.environment import (
+    CLIENT,
+    Environment,
+    client_of,
+    new_webhook_secret,
+    running,
+)
+from tests.support.hostile import HostileServer
+from tests.support.template import ROOT
+
+Json = dict[str, Any]
+MESSAGE: Json = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
+SCHEMA = jsonschema_rs.validator_for(json.loads((ROOT / "docs/event.schema.json").read_text()))
+
+
+@dataclass
+class Onlooker:
+    """A relay with a bus and callbacks, and what comes out of both."""
+
+    relay: Environment
+    server: HostileServer
+    bus_queue: str
+    callback_queue: str
+    secret: str
+
+    def events(self) -> list[Json]:
+        """What the bus has brought since the last time, as a rule sees it."""
+        found = []
+        sqs = self.relay.client("sqs")
+        while messages := sqs.receive_message(
+            QueueUrl=self.bus_queue, MaxNumberOfMessages=10
+        ).get("Messages"):
+            for message in messages:
+                found.append(json.loads(message["Body"]))
+                sqs.delete_message(
+                    QueueUrl=self.bus_queue, ReceiptHandle=message["ReceiptHandle"]
+                )
+        return found
+
+    def statuses(self) -> list[str]:
+        return [event["detail"]["status"] for event in self.events()]
+
+    def follow(self, times: int = 4) -> None:
+        for _ in range(times):
+            self.relay.make_due()
+            self.relay.follow()
+
+
+@pytest.fixture
+def onlooker(
+    aws: None, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Onlooker]:
+    _ = aws
+    name = f"bus-{uuid.uuid4()}"
+    events, sqs = client_of("events"), client_of("sqs")
+    events.create_event_bus(Name=name)
+    bus_queue = sqs.create_queue(QueueName=f"{name}-rule")["QueueUrl"]
+    callbacks = sqs.create_queue(QueueName=f"{name}-callbacks")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=bus_queue, AttributeNames=["QueueArn"])
+    pattern = json.dumps({"source": ["smsrelay"]})
+    events.put_rule(Name="all", EventBusName=name, EventPattern=pattern)
+    target = {"Id": "1", "Arn": arn["Attributes"]["QueueArn"]}
+    events.put_targets(Rule="all", EventBusName=name, Targets=[target])
+    with HostileServer() as server:
+        # The catalogue takes no address of this machine.
+        catalogue = Catalogue.model_construct(messages={}, clients={})
+        wanted = {CLIENT: f"{server.url}/sms-results"}
+        monkeypatch.setattr(Catalogue, "callback_of", lambda _, client: wanted.get(client))
+        monkeypatch.setattr(StoredCatalogue, "current", lambda _: catalogue)
+        settings = {
+            "EVENT_BUS": name,
+            "CALLBACK_QUEUE_URL": callbacks,
+            "CATALOGUE_PARAMETER": f"/{name}/catalogue",
+            "DELIVERY_CALLS_PER_MINUTE": "100",
+        }
+        with running(simulator.url, **settings) as relay:
+            secret = new_webhook_secret()
+            relay.client("secretsmanager").create_secret(
+                Name=f"{relay.table}/callbacks/{CLIENT}",
+                SecretString=json.dumps({"current": secret}),
+            )
+            yield Onlooker(relay, server, bus_queue, callbacks, secret)
+
+
+def answering(status: int) -> bytes:
+    return f"HTTP/1.1 {status} What\r\nContent-Length: 0\r\n\r\n".encode()
+
+
+def test_every_change_of_a_status_is_an_event(onlooker: Onlooker) -> None:
+    posted = onlooker.relay.post(MESSAGE | {"reference": "order-8812"}).body
+    onlooker.follow()
+    onlooker.relay.tell()
+    events = onlooker.events()
+    assert [event["detail-type"] for event in events] == [
+        "smsrelay.send.sending",
+        "smsrelay.send.accepted",
+        "smsrelay.send.delivered",
+    ]
+    for event in events:
+        assert event["source"] == "smsrelay"
+        SCHEMA.validate(
+            {
+                "type": event["detail-type"],
+                "timestamp": "2027-01-15T08:00:00.250+00:00",
+                "data": event["detail"],
+            }
+        )
+    last = events[-1]["detail"]
+    assert last["id"] == posted["id"]
+    assert last["tokenId"] == posted["sends"][0]["tokenId"]
+    assert (last["previousStatus"], last["final"]) == ("accepted", True)
+    assert last["reference"] == "order-8812"
+    assert last["delivery"]["delivered"] == 1
+    assert "2125550100" not in json.dumps(events)
+    assert "Hello" not in json.dumps(events)
+
+
+def test_what_changes_no_status_is_no_event(onlooker: Onlooker) -> None:
+    onlooker.relay.post(MESSAGE)
+    onlooker.follow(2)
+    onlooker.relay.tell()
+    assert onlooker.statuses() == ["sending", "accepted"]
+
+
+def test_failures_are_events_too(onlooker: Onlooker, simulator: Simulator) -> None:
+    simulator.fail("send", "reset-after-accept")
+    onlooker.relay.post(MESSAGE)
+    onlooker.relay.tell()
+    assert onlooker.statuses() == ["sending", "unknown"]
+
+
+def test_other_records_of_the_stream_are_passed_over(onlooker: Onlooker) -> None:
+    onlooker.relay.enqueue({"message": "m", "to": []})
+    onlooker.relay.work()
+    onlooker.relay.post(MESSAGE)
+    [item] = [item for item in onlooker.relay.items() if item["sk"]["S"].startswith("SEND")]
+    onlooker.relay.client("dynamodb").delete_item(
+        TableName=onlooker.relay.table, Key={"pk": item["pk"], "sk": item["sk"]}
+    )
+    onlooker.relay.tell()
+    assert onlooker.statuses() == ["sending", "accepted"]
+
+
+def test_a_bus_that_refuses_lets_all_of_them_come_again(
+    onlooker: Onlooker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onlooker.relay.post(MESSAGE)
+    put = EventBridgeBus.put
+
+    def refused(bus: EventBridgeBus, events: Sequence[Mapping[str, Any]]) -> None:
+        put(bus, events[:1])
+        raise NotToldError("the bus refused 1 events")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(EventBridgeBus, "put", refused)
+        with pytest.raises(NotToldError):
+            onlooker.relay.tell()
+    onlooker.relay.tell()
+    assert onlooker.statuses() == ["sending", "sending", "accepted"], "once at least"
+
+
+@pytest.mark.parametrize(
+    "answer", [{"FailedEntryCount": 1}, {}, BotoCoreError(), ClientError({}, "PutEvents")]
+)
+def test_a_bus_is_believed_only_if_it_has_taken_all(answer: Any) -> None:
+    class Client:
+        def put_events(self, **_: object) -> Any:
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+    client: Any = Client()
+    event = {"type": "smsrelay.send.accepted", "timestamp": "2027-01-15T08:00:00Z", "data": {}}
+    with pytest.raises(NotToldError):
+        EventBridgeBus(client, "bus").put([event])
+
+
+def test_a_final_result_is_posted_and_signed(
+    onlooker: Onlooker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    posted = onlooker.relay.post(MESSAGE).body
+    onlooker.follow()
+    onlooker.relay.tell()
+    onlooker.server.replies(lambda _: answering(204))
+    assert onlooker.relay.call_back() == []
+    [request] = onlooker.server.requests
+    assert request.target == "/sms-results"
+    told = Webhook(onlooker.secret).verify(request.body, dict(request.headers))
+    SCHEMA.validate(told)
+    assert told["type"] == "smsrelay.send.delivered"
+    assert told["data"]["id"] == posted["id"]
+    at = datetime.fromtimestamp(int(request.headers["webhook-timestamp"]), UTC)
+    assert abs((datetime.now(UTC) - at).total_seconds()) < 60
+    assert metrics(capsys.readouterr().out)["CallbacksDone"] == [1]
+
+
+def test_told_twice_it_has_the_same_name(onlooker: Onlooker) -> None:
+    onlooker.relay.post(MESSAGE)
+    onlooker.follow()
+    onlooker.relay.tell()
+    onlooker.relay.tell()
+    onlooker.server.replies(lambda _: answering(200))
+    onlooker.relay.call_back()
+    names = [request.headers["webhook-id"] for request in onlooker.server.requests]
+    assert len(names) == 2
+    assert len(set(names)) == 1
+
+
+def test_only_who_wants_it_is_called(onlooker: Onlooker) -> None:
+    onlooker.relay.post(MESSAGE, client="somebody-else")
+    onlooker.follow()
+    onlooker.relay.tell()
+    assert onlooker.relay.call_back() == []
+    assert onlooker.server.requests == []
+
+
+@pytest.mark.parametrize("status", [301, 307, 400, 404, 429, 500, 503])
+def test_a_callback_that_is_not_taken_is_tried_again(onlooker: Onlooker, status: int) -> None:
+    onlooker.relay.post(MESSAGE)
+    onlooker.follow()
+    onlooker.relay.tell()
+    onlooker.server.replies(lambda _: answering(status))
+    assert len(onlooker.relay.call_back()) == 1
+    assert len(onlooker.server.requests) == 1, "and no redirect is followed"
+    onlooker.server.replies(lambda _: answering(200))
+    onlooker.relay.show_all(onlooker.callback_queue)
+    assert onlooker.relay.call_back() == []
+    assert len({request.headers["webhook-id"] for request in onlooker.server.requests}) == 1
+
+
+def test_who_is_gone_is_called_no_more(onlooker: Onlooker) -> None:
+    onlooker.relay.post(MESSAGE)
+    onlooker.follow()
+    onlooker.relay.tell()
+    onlooker.server.replies(lambda _: answering(410))
+    assert onlooker.relay.call_back() == []
+
+
+def test_without_a_secret_nothing_is_posted_unsigned(
+    onlooker: Onlooker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    onlooker.relay.client("secretsmanager").put_secret_value(
+        SecretId=f"{onlooker.relay.table}/callbacks/{CLIENT}", SecretString="{}"
+    )
+    onlooker.relay.post(MESSAGE)
+    onlooker.follow()
+    onlooker.relay.tell()
+    assert len(onlooker.relay.call_back()) == 1
+    assert onlooker.server.requests == []
+    assert "has no secret" in capsys.readouterr().out
+
+
+def test_the_waits_are_those_of_the_specification() -> None:
+    assert WAITS[:3] == (5, 300, 1_800)
+    assert 27 * 3_600 < sum(WAITS) < 30 * 3_600
