@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from contract import ROOT, catalogue, document, page, requests
+from contract import ROOT, catalogue, document, event, page, requests
 
 
 def files() -> dict[Path, str]:
@@ -12,6 +12,7 @@ def files() -> dict[Path, str]:
         ROOT / "functions/api/openapi.json": document.text(),
         ROOT / "functions/api/docs.html": page.page(described),
         ROOT / "docs/catalogue.schema.json": catalogue.text(),
+        ROOT / "docs/event.schema.json": event.text(),
         ROOT / "docs/smsrelay.http": requests.requests(described),
     }
 

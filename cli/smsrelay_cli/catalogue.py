@@ -118,8 +118,10 @@ def _text(file: Path) -> str:
 def _checked(text: str) -> Checked:
     try:
         document = decode(text)
-    except (NotJsonError, TooLargeError) as error:
+    except NotJsonError as error:
         return Checked(None, text, (Refusal("", "not-json", f"It is not JSON: {error}."),))
+    except TooLargeError:
+        return Checked(None, text, (_too_large(len(text.encode())),))
     refusals: tuple[Refusal, ...] = ()
     try:
         read(document)
@@ -130,9 +132,13 @@ def _checked(text: str) -> Checked:
     compact = json.dumps(document.value, ensure_ascii=False, separators=(",", ":"))
     size = len(compact.encode())
     if size > MAX_BYTES:
-        detail = f"It has {size} bytes without spaces; the Parameter Store takes {MAX_BYTES}."
-        refusals = (Refusal("", "too-large", detail),)
+        refusals = (_too_large(size),)
     return Checked(document.value, compact, refusals)
+
+
+def _too_large(size: int) -> Refusal:
+    detail = f"It has {size} bytes; the Parameter Store takes {MAX_BYTES}, without spaces."
+    return Refusal("", "too-large", detail)
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:

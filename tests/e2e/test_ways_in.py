@@ -174,7 +174,8 @@ def test_a_webhook_is_its_signers(
     assert len(upstream.sent()) == 2
 
 
-GUIDE = (ROOT / "docs/clients.md").read_text()
+PAGES = ("docs/clients.md", "docs/client-library.md")
+GUIDE = "\n".join((ROOT / page).read_text() for page in PAGES)
 SNIPPETS = re.findall(r"<!-- runs: (\w+) -->\n```(\w+)\n(.*?)```", GUIDE, re.DOTALL)
 COMMANDS = {
     "sh": ["bash", "-euc"],
@@ -199,6 +200,7 @@ def guided(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     operator.run("allow", "shop", user)
     return {
         "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT / "layers/smsrelay"),  # as if the client library were installed
         "API_URL": stack.api_url,
         "API_KEY": operator.run("add", "shop", "--show")["key"],
         "WEBHOOK_SECRET": operator.run("webhook", "shop", "--show")["secret"],

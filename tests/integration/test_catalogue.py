@@ -129,6 +129,23 @@ def test_a_refused_name_of_the_queue_is_a_dead_letter(named: Environment) -> Non
     assert codes == {"unknown-message", "message-not-allowed"}
 
 
+def test_a_name_that_is_taken_out_while_its_send_waits_costs_a_letter_and_no_sms(
+    named: Environment, simulator: Simulator
+) -> None:
+    simulator.fail("send", "503-50300")
+    named.enqueue(MESSAGE)
+    assert len(named.work()) == 1
+    named.put_catalogue({})
+    forget()
+    named.make_due()
+    assert named.work() == []
+    assert [letter["reason"] for letter in named.dead_letters()] == ["refused"]
+    assert named.sweep() == {"queued": 1}
+    named.show_all()
+    assert named.work() == []
+    assert [sent["id"] for sent in simulator.sent()] == [ID]
+
+
 def test_an_id_needs_no_catalogue(named: Environment) -> None:
     with ssm_away(), permissions.noting() as calls:
         for message in (ID, f"{ID}=="):

@@ -48,14 +48,12 @@ class Onlooker:
         """What the bus has brought since the last time, as a rule sees it."""
         found = []
         sqs = self.relay.client("sqs")
-        while messages := sqs.receive_message(
-            QueueUrl=self.bus_queue, MaxNumberOfMessages=10
-        ).get("Messages"):
+        while messages := sqs.receive_message(QueueUrl=self.bus_queue, MaxNumberOfMessages=10).get(
+            "Messages"
+        ):
             for message in messages:
                 found.append(json.loads(message["Body"]))
-                sqs.delete_message(
-                    QueueUrl=self.bus_queue, ReceiptHandle=message["ReceiptHandle"]
-                )
+                sqs.delete_message(QueueUrl=self.bus_queue, ReceiptHandle=message["ReceiptHandle"])
         return found
 
     def statuses(self) -> list[str]:

@@ -50,6 +50,13 @@ WEBHOOK_SECRETS: Final = "WebhookSecrets"
 """All of them: made client by client after the stack, they are no resources of the template."""
 CALLBACK_SECRETS: Final = "CallbackSecrets"
 """The same, of those that callbacks are signed with."""
+# What the command or somebody else makes, by how its ARN ends.
+_NO_RESOURCES = {
+    ":secret:${AWS::StackName}/webhooks/*": WEBHOOK_SECRETS,
+    ":secret:${AWS::StackName}/callbacks/*": CALLBACK_SECRETS,
+    ":parameter/${AWS::StackName}/catalogue": "Catalogue",
+    ":event-bus/${EventBus}": "EventBus",
+}
 _MADE_LATER = {"WEBHOOK_SECRETS": WEBHOOK_SECRETS, "CALLBACK_SECRETS": CALLBACK_SECRETS}
 _KMS = {  # what a call needs of the key that its resource is encrypted with
     "dynamodb": {"Decrypt"},
@@ -239,14 +246,9 @@ def resource_name(resource: Any) -> str:
         case {"Fn::GetAtt": [str(name), "StreamArn"]}:
             return f"{name}/stream"
         case {"Fn::Sub": str(text)}:
-            if text.endswith(":secret:${AWS::StackName}/webhooks/*"):
-                return WEBHOOK_SECRETS
-            if text.endswith(":secret:${AWS::StackName}/callbacks/*"):
-                return CALLBACK_SECRETS
-            if text.endswith(":event-bus/${EventBus}"):
-                return "EventBus"  # somebody else's
-            if text.endswith(":parameter/${AWS::StackName}/catalogue"):
-                return "Catalogue"  # written by the command, it is no resource of the template
+            for end, name in _NO_RESOURCES.items():
+                if text.endswith(end):
+                    return name
             found = re.fullmatch(r"\$\{(\w+)\.Arn\}(/[\w/]+)", text)
             assert found is not None, text
             return f"{found[1]}{found[2]}"
@@ -270,8 +272,8 @@ def platform(function: str) -> set[Permission]:
             found |= {Permission(f"sqs:{verb}", queue) for verb in verbs}
         if event["Type"] == "DynamoDB":
             stream = resource_name(event["Properties"]["Stream"])
-            verbs = ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")
-            found |= {Permission(f"dynamodb:{verb}", stream) for verb in verbs}
+            reading = ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")
+            found |= {Permission(f"dynamodb:{verb}", stream) for verb in reading}
             given_up = event["Properties"]["DestinationConfig"]["OnFailure"]["Destination"]
             found.add(Permission("sqs:SendMessage", resource_name(given_up)))
     return found

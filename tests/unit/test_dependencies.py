@@ -12,6 +12,7 @@ OUTSIDE = {"boto3", "botocore", "httpx", "aws_lambda_powertools"}
 CORE = sorted(path for path in PACKAGE.glob("*.py") if path.name != "bootstrap.py")
 PURE = {
     "catalogue",
+    "client",
     "decoding",
     "delivery",
     "envelopes",
