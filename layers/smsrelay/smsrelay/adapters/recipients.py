@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from smsrelay.adapters.dynamodb import SECONDS_PER_DAY
 from smsrelay.errors import NothingStoredError
 from smsrelay.ports import RecipientRow
 from smsrelay.send import Send
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
 _PREFIX: Final = "RECIPIENTS#"
+SECONDS_PER_DAY: Final = 86_400
 HASH_LENGTH: Final = 32
 """Hexadecimal digits: 128 bits, so that no two of all the world's numbers meet."""
 
