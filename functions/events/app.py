@@ -5,7 +5,6 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from smsrelay import bootstrap, unforeseen
-from smsrelay.adapters.dynamodb import change_of
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> None:
@@ -14,7 +13,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> None:
     parts.logger.append_keys(request_id=context.aws_request_id)
     try:
         with unforeseen.reported():
-            changes = map(change_of, event["Records"])
+            changes = map(parts.change_of, event["Records"])
             parts.teller.tell([change for change in changes if change is not None])
     finally:
         parts.counter.flush()

@@ -12,6 +12,8 @@ from local import build
 
 FUNCTIONS = (
     "ApiFunction",
+    "CallbackFunction",
+    "EventsFunction",
     "StatusFunction",
     "SweeperFunction",
     "TokenFunction",

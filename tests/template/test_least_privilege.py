@@ -11,7 +11,13 @@ from samtranslator.yaml_helper import yaml_parse
 from local import build
 from local.simulator import Simulator
 from tests.support import permissions
-from tests.support.environment import Environment, running
+from tests.support.environment import (
+    CLIENT,
+    REGION,
+    Environment,
+    client_of,
+    running,
+)
 from tests.support.permissions import Call, Permission
 from tests.support.template import ROOT, template
 
@@ -21,6 +27,11 @@ NAMED, CATALOGUE = MESSAGE | {"message": "welcome"}, {"messages": {"welcome": "M
 REFUSED = MESSAGE | {"text": " "}
 JSON = {"Content-Type": "application/json"}
 FOLLOWING = {"DELIVERY_CALLS_PER_MINUTE": "9", "RECIPIENT_ROWS": "on"}
+TELLING = {
+    "EVENT_BUS": "bus-of-the-privileged",
+    "CALLBACK_QUEUE_URL": f"https://sqs.{REGION}.amazonaws.com/123456789012/callbacks-of-the-privileged",
+    "CATALOGUE_PARAMETER": "/callbacks-of-the-privileged/catalogue",
+}
 ASYNC = {"Prefer": "respond-async"}
 FUNCTIONS = sorted(
     name
@@ -88,6 +99,18 @@ def status_without_token(relay: Environment, _: Simulator) -> None:
     relay.put_secret("{}")
     relay.status_anew()
     assert relay.follow() == {"no-token": 1}
+
+
+def tells(relay: Environment, _: Simulator) -> None:
+    client_of("events").create_event_bus(Name=TELLING["EVENT_BUS"])
+    queue = client_of("sqs").create_queue(QueueName="callbacks-of-the-privileged")
+    assert queue["QueueUrl"] == TELLING["CALLBACK_QUEUE_URL"]
+    # Nobody can be reached there, and nobody has to: the name is reserved.
+    relay.put_catalogue({"clients": {CLIENT: {"callback": "https://shop.invalid/sms"}}})
+    for client in (CLIENT, "somebody-else"):
+        relay.post(MESSAGE, client=client)
+    relay.tell()
+    assert len(relay.call_back()) == 1
 
 
 def iam(relay: Environment, simulator: Simulator) -> None:
@@ -174,6 +197,7 @@ SCENARIOS: tuple[tuple[Callable[[Environment, Simulator], None], dict[str, str]]
     (waits, {}),
     (sweeper, {}),
     (token, {}),
+    (tells, TELLING),
     (status, FOLLOWING),
     (status_without_token, FOLLOWING),
     (without_token_over_http, {}),

@@ -12,6 +12,8 @@ OUTSIDE = {"boto3", "botocore", "httpx", "aws_lambda_powertools"}
 CORE = sorted(path for path in PACKAGE.glob("*.py") if path.name != "bootstrap.py")
 PURE = {
     "catalogue",
+    "changes",
+    "correlation",
     "client",
     "decoding",
     "delivery",
@@ -71,7 +73,9 @@ def test_adapters_know_the_core_but_neither_each_other_nor_who_builds_them(path:
     }
 
 
-@pytest.mark.parametrize("name", ["api", "status", "sweeper", "token", "webhook", "worker"])
+@pytest.mark.parametrize(
+    "name", ["api", "callback", "events", "status", "sweeper", "token", "webhook", "worker"]
+)
 def test_functions_know_no_adapter(name: str) -> None:
     path = PACKAGE.parents[2] / "functions" / name / "app.py"
     assert not {entry for entry in imports(path) if entry.startswith("smsrelay.adapters")}

@@ -3,10 +3,10 @@
 import os
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import boto3
 import httpx
@@ -15,7 +15,7 @@ from botocore.config import Config
 
 from smsrelay.adapters.catalogue import StoredCatalogue
 from smsrelay.adapters.clients import DynamoDbClients
-from smsrelay.adapters.dynamodb import DynamoDbLedger
+from smsrelay.adapters.dynamodb import DynamoDbLedger, change_of
 from smsrelay.adapters.eventbridge import EventBridgeBus
 from smsrelay.adapters.keepalive import KeepAliveTransport
 from smsrelay.adapters.lambda_function import LambdaTokenRenewal
@@ -29,6 +29,7 @@ from smsrelay.adapters.secretsmanager import SecretCredentials, SecretTokenSourc
 from smsrelay.adapters.sqs import SqsCallbacks, SqsDeadLetters, SqsRetryQueue
 from smsrelay.adapters.webhook_secrets import StoredWebhookSecrets
 from smsrelay.callers import Callers
+from smsrelay.changes import Change
 from smsrelay.follower import SIDE_BY_SIDE, Follower
 from smsrelay.hosts import AllowedHosts
 from smsrelay.http_api import HttpApi
@@ -289,6 +290,8 @@ class TellingParts(NamedTuple):
     """What the function uses that reads the ledger's stream."""
 
     teller: Teller
+    change_of: Callable[[Mapping[str, Any]], Change | None]
+    """What a record of the stream tells of."""
     counter: MetricsCounter
     logger: Logger
 
@@ -304,7 +307,7 @@ def telling_parts() -> TellingParts:
         callbacks=SqsCallbacks(session.client("sqs", config=_AWS), queue) if queue else None,
         catalogue=_catalogue(session, settings, counter),
     )
-    return TellingParts(teller, counter, logger)
+    return TellingParts(teller, change_of, counter, logger)
 
 
 class CallingParts(NamedTuple):
