@@ -1,5 +1,6 @@
 # Every command does its own set-up: the virtual environment, and the build. `make help` lists them.
-# Needed: Linux (x86-64 or arm64), python3.13, make, git; the network for the first set-up.
+# Needed: Linux (x86-64 or arm64), python3.13, make, git; the network for the first set-up; chromium
+# for the tests of the pages.
 
 PYTHON ?= python3.13
 BIN := .venv/bin
@@ -26,7 +27,7 @@ AUDITED_TEMPLATES := template.yaml .aws-sam/local/packages/template.json
 .DELETE_ON_ERROR:
 .SILENT:
 .PHONY: help demo test soak tokens up down status lint types template faults faults-mutations audit \
-	sbom licences openapi format lock build clean
+	screenshots sbom licences openapi format lock build clean
 
 help: ## list the commands
 	awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -76,6 +77,9 @@ faults: .venv/ready ## strike every step of every scenario with every fault, and
 
 faults-mutations: .venv/ready ## break the relay in every known way: the fault tests must find out
 	$(BIN)/python -m tests.faults mutations
+
+screenshots: .venv/ready ## take docs/phone-page.png and docs/api-docs.png anew
+	$(BIN)/python -m tests.support.screenshots
 
 audit: .venv/ready .venv-audit/ready build ## look for weaknesses in code and template
 	echo 'looking for weaknesses …'

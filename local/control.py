@@ -45,6 +45,11 @@ class SimulatorControl:
         """End every access token before its time."""
         self._client.post("/tokens/expire").raise_for_status()
 
+    def introduce_relay(self, api_url: str, api_key: str) -> None:
+        """Say where the relay is that the phone page's form is to post to."""
+        relay = {"apiUrl": api_url, "apiKey": api_key}
+        self._client.put("/relay", json=relay).raise_for_status()
+
     def reset(self) -> None:
         """Forget all calls, and all faults that were ordered."""
         self._client.post("/reset").raise_for_status()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from local import ROOT, build, deployment, processes, servers
 from local.aws import REGION, Clients
+from local.control import SimulatorControl
 
 if TYPE_CHECKING:
     import subprocess
@@ -76,13 +77,23 @@ class Stack:
         """boto3 clients of the MiniStack."""
         return Clients(self.aws_endpoint_url, self.region)
 
+    @property
+    def phone_url(self) -> str:
+        """The simulator's page: what would arrive, as on a phone."""
+        return f"{self.simulator_url}/"
+
+    @property
+    def docs_url(self) -> str:
+        """The API's documentation, as a page."""
+        return f"{self.api_url}/docs"
+
     def published(self) -> dict[str, Any]:
         """What stack.json holds: the addresses, and what `make down` needs."""
         return {
             name: str(value) if isinstance(value, Path) else value
             for name, value in asdict(self).items()
             if name not in NOT_PUBLISHED
-        }
+        } | {"phone_url": self.phone_url, "docs_url": self.docs_url}
 
 
 class LocalStack:
@@ -199,8 +210,11 @@ class LocalStack:
         self._say(f"deployed in {time.monotonic() - began:.1f} s")
         if credentials_secret := outputs.get("CredentialsSecretArn"):
             self._fetch_token(clients, credentials_secret, simulator_url, functions)
+        api_url = f"{emulator.url}/_aws/execute-api/{outputs['RestApiId']}/{STAGE}"
+        with SimulatorControl(simulator_url) as simulator_control:
+            simulator_control.introduce_relay(api_url, key["value"])
         return Stack(
-            api_url=f"{emulator.url}/_aws/execute-api/{outputs['RestApiId']}/{STAGE}",
+            api_url=api_url,
             api_key=key["value"],
             queue_url=outputs["QueueUrl"],
             dead_letter_queue_url=outputs["DeadLetterQueueUrl"],

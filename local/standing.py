@@ -110,11 +110,12 @@ def _locked() -> Iterator[None]:
 
 def _addresses(published: Published) -> str:
     return f"""
-  API         {published["api_url"]}
-  queue       {published["queue_url"]}
-  phones      {published["simulator_url"]}
-  AWS         {published["aws_endpoint_url"]} (region {published["region"]})
-  all of it   {FILE.relative_to(FILE.parent.parent)}
+  phone page      {published["phone_url"]}
+  documentation   {published["docs_url"]}
+  API             {published["api_url"]}
+  queue           {published["queue_url"]}
+  AWS             {published["aws_endpoint_url"]} (region {published["region"]})
+  all of it       {FILE.relative_to(FILE.parent.parent)}
 
 Send a message:
 

@@ -23,6 +23,11 @@ class Clock:
     def now(self) -> datetime:
         return self._source() + self._ahead
 
+    @property
+    def ahead(self) -> timedelta:
+        """How far it was put forward."""
+        return self._ahead
+
     def advance(self, by: timedelta) -> None:
         self._ahead += by
 

@@ -62,6 +62,8 @@ class Delivery:
     text: str | None
     accepted_at: datetime
     due: datetime
+    scheduled_for: datetime | None = None
+    quiet_until: datetime | None = None
     ending: Ending = Ending.FINISHED
     polls: int = 0
     completed_at: datetime | None = None

@@ -98,6 +98,14 @@ class FaultQueue:
         for fault in faults:
             self._waiting[fault.route].append(fault)
 
+    def remove(self, route: Route | None, then: Then | None) -> None:
+        """Take back what was ordered: of a route, of a kind, or all."""
+        for each, waiting in self._waiting.items():
+            if route in {None, each}:
+                left = [fault for fault in waiting if then not in {None, fault.then}]
+                waiting.clear()
+                waiting.extend(left)
+
     def peek(self, route: Route) -> Fault | None:
         waiting = self._waiting[route]
         return waiting[0] if waiting else None

@@ -1,6 +1,7 @@
 """What happened, kept for the control routes and within bounds."""
 
 from collections import deque
+from itertools import islice
 from typing import Final, TypedDict
 
 MOST_ENTRIES: Final = 50_000
@@ -22,6 +23,7 @@ class SentEntry(TypedDict):
 class CallEntry(TypedDict):
     """A call to the upstream's routes, and what was answered; None where nothing was heard."""
 
+    n: int
     at: str
     route: str | None
     method: str
@@ -47,8 +49,38 @@ class PhoneMessage(TypedDict):
     keyword: str | None
     at: str
     sendAt: str
+    scheduledFor: str | None
+    quietUntil: str | None
     state: str
     code: int
+    description: str
+
+
+class PostEntry(TypedDict):
+    """A request that the phone page's form posted to the relay, and what came of it."""
+
+    n: int
+    at: str
+    request: str
+    headers: dict[str, str]
+    status: int | None
+    answerHeaders: dict[str, str]
+    answer: str | None
+    problem: str | None
+    """Why there is no answer."""
+    messageId: str | None
+    """The relay's id of the message."""
+    tokenIds: list[str]
+    open: bool
+    """Whether the relay may still make calls for it."""
+    firstCall: int
+    lastCall: int
+    """The calls that came while it was answered have numbers from and to these."""
+
+
+class ClockState(TypedDict):
+    now: str
+    aheadSeconds: float
 
 
 class TokenCounts(TypedDict):
@@ -83,8 +115,10 @@ class BoundedLog[Entry]:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def entries(self) -> list[Entry]:
-        return [entry for entry, _ in self._entries]
+    def entries(self, newest: int | None = None) -> list[Entry]:
+        """All, or the newest so many; oldest first."""
+        skipped = 0 if newest is None else max(0, len(self._entries) - newest)
+        return [entry for entry, _ in islice(self._entries, skipped, None)]
 
     def clear(self) -> None:
         self._entries.clear()

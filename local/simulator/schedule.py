@@ -33,11 +33,25 @@ class Blackout:
         return None
 
 
-def due(now: datetime, send_time: datetime | None, blackout: Blackout | None) -> datetime:
-    """The moment a message leaves: at once when SendTime is past, after the blackout if inside."""
-    leaves = max(now, send_time) if send_time is not None else now
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """When a message leaves, and what keeps it until then."""
+
+    leaves: datetime
+    scheduled_for: datetime | None = None
+    quiet_until: datetime | None = None
+
+
+def departure(
+    now: datetime, send_time: datetime | None = None, blackout: Blackout | None = None
+) -> Departure:
+    """At once when SendTime is past, after the blackout if inside of it."""
+    scheduled_for = send_time if send_time is not None and send_time > now else None
+    leaves = now if scheduled_for is None else scheduled_for
     reopens = blackout.reopens(leaves) if blackout is not None else None
-    return leaves if reopens is None else reopens + timedelta(seconds=1)
+    if reopens is not None:
+        leaves = reopens + timedelta(seconds=1)
+    return Departure(leaves, scheduled_for, reopens)
 
 
 def read_send_time(text: str) -> datetime | None:

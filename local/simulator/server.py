@@ -2,10 +2,10 @@
 
 import asyncio
 import contextlib
-import json
+import re
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Final
 
@@ -13,15 +13,15 @@ from aiohttp import web
 
 from local.simulator.answers import Manner, Reply
 from local.simulator.clock import stamp
-from local.simulator.faults import BadFaultsError, Route, read_faults
+from local.simulator.faults import BadFaultsError, Route, Then, read_faults
+from local.simulator.phone_page import Handler, PhonePage, control_body, own_pages_only, refused
 from local.simulator.service import Call, MobileConnect
-from local.simulator.validation import MAX_BODY_BYTES, NotJsonError, read_json
+from local.simulator.validation import MAX_BODY_BYTES
 
 LOOPBACK: Final = "127.0.0.1"
 _LINGER_NONE: Final = struct.pack("ii", 1, 0)
 _SHUTDOWN_SECONDS: Final = 0.5
-
-type Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_COUNT: Final = re.compile(r"[0-9]{1,9}")
 
 
 class Server:
@@ -30,6 +30,7 @@ class Server:
     def __init__(self, service: MobileConnect, port: int = 0) -> None:
         self._service = service
         self._port = port
+        self._page = PhonePage(service)
         self._stopping = asyncio.Event()
         self._runner = web.AppRunner(
             self._application(),
@@ -59,6 +60,7 @@ class Server:
 
     async def stop(self) -> None:
         self._stopping.set()
+        await self._page.stop()
         await self._runner.cleanup()
 
     def _application(self) -> web.Application:
@@ -73,20 +75,31 @@ class Server:
                     self._upstream(Route.DELIVERIES),
                     allow_head=False,
                 ),
-                web.get("/_control/sent", self._show(self._service.sent)),
-                web.get("/_control/calls", self._show(self._service.calls)),
-                web.get("/_control/phones", self._show(self._service.phones)),
-                web.get("/_control/tokens", self._show(self._service.token_counts)),
-                web.get("/_control/faults", self._show(self._service.faults_left)),
-                web.post("/_control/faults", self._order_faults),
-                web.post("/_control/reset", self._act(self._service.reset)),
-                web.post("/_control/tokens/expire", self._act(self._service.expire_tokens)),
-                web.post("/_control/clock", self._advance_clock),
-                web.route("*", "/_control{rest:.*}", _no_such_control),
+                *(
+                    web.route(it.method, it.path, own_pages_only(it.handler), **it.kwargs)
+                    for it in (*self._control_routes(), *self._page.routes())
+                ),
+                web.route("*", "/_control{rest:.*}", own_pages_only(_no_such_control)),
                 web.route("*", "/{rest:.*}", self._upstream(None)),
             ]
         )
         return application
+
+    def _control_routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/_control/sent", self._show(self._service.sent)),
+            web.get("/_control/calls", self._show_newest(self._service.calls)),
+            web.get("/_control/phones", self._show_newest(self._service.phones)),
+            web.get("/_control/posts", self._show_newest(self._service.posts)),
+            web.get("/_control/tokens", self._show(self._service.token_counts)),
+            web.get("/_control/clock", self._show(self._service.clock)),
+            web.get("/_control/faults", self._show(self._service.faults_left)),
+            web.post("/_control/faults", self._order_faults),
+            web.delete("/_control/faults", self._remove_faults),
+            web.post("/_control/reset", self._act(self._service.reset)),
+            web.post("/_control/tokens/expire", self._act(self._service.expire_tokens)),
+            web.post("/_control/clock", self._advance_clock),
+        ]
 
     # The upstream's routes.
 
@@ -135,6 +148,15 @@ class Server:
 
         return handler
 
+    def _show_newest(self, read: Callable[[int | None], object]) -> Handler:
+        async def handler(request: web.Request) -> web.StreamResponse:
+            newest = request.query.get("newest")
+            if newest is not None and not _COUNT.fullmatch(newest):
+                return refused(ValueError("newest must be a whole number."))
+            return web.json_response(read(None if newest is None else int(newest)))
+
+        return handler
+
     def _act(self, act: Callable[[], None]) -> Handler:
         async def handler(_: web.Request) -> web.StreamResponse:
             act()
@@ -144,13 +166,23 @@ class Server:
 
     async def _order_faults(self, request: web.Request) -> web.StreamResponse:
         try:
-            ordered = read_faults(await _control_body(request))
+            ordered = read_faults(await control_body(request))
         except BadFaultsError as error:
             return web.json_response({"errors": error.errors}, status=400)
         return web.json_response(self._service.add_faults(ordered))
 
+    async def _remove_faults(self, request: web.Request) -> web.StreamResponse:
+        try:
+            route, then = (request.query.get(name) for name in ("route", "then"))
+            left = self._service.remove_faults(
+                None if route is None else Route(route), None if then is None else Then(then)
+            )
+        except ValueError as error:
+            return refused(error)
+        return web.json_response(left)
+
     async def _advance_clock(self, request: web.Request) -> web.StreamResponse:
-        body = await _control_body(request)
+        body = await control_body(request)
         seconds = body.get("advanceSeconds") if isinstance(body, Mapping) else None
         if isinstance(seconds, bool) or not isinstance(seconds, int):
             wrong = "The body must be an object with advanceSeconds, a whole number."
@@ -184,14 +216,6 @@ def _reset(request: web.Request) -> None:
     if connection is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)
     transport.abort()
-
-
-async def _control_body(request: web.Request) -> object:
-    try:
-        return read_json(await request.read())
-    except NotJsonError as error:
-        text = json.dumps({"errors": [f"The body is not valid JSON: {error}."]})
-        raise web.HTTPBadRequest(text=text, content_type="application/json") from error
 
 
 async def _no_such_control(request: web.Request) -> web.StreamResponse:

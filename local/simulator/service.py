@@ -7,7 +7,8 @@ import base64
 import json
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -18,16 +19,18 @@ from local.simulator.answers import Reply
 from local.simulator.clock import Clock, TimeSource, stamp, utc_now
 from local.simulator.credentials import TokenRequest, read_token_request
 from local.simulator.deliveries import Delivery
-from local.simulator.faults import Fault, FaultEntry, FaultQueue, Route
+from local.simulator.faults import Fault, FaultEntry, FaultQueue, Route, Then
 from local.simulator.journal import (
     BoundedLog,
     CallEntry,
+    ClockState,
     PhoneMessage,
+    PostEntry,
     SentEntry,
     TokenCounts,
 )
 from local.simulator.magic import Magic, MagicClient
-from local.simulator.schedule import due
+from local.simulator.schedule import departure
 from local.simulator.tokens import DEFAULT_SECONDS, TokenStore
 from local.simulator.validation import (
     MessageId,
@@ -101,6 +104,7 @@ class Accepted:
         )
 
     def on_phone(self, recipient: Recipient, now: datetime) -> PhoneMessage:
+        code = deliveries.code_of(self.delivery, recipient.number)
         return PhoneMessage(
             tokenId=self.delivery.token_id,
             messageId=self.delivery.message_id,
@@ -110,8 +114,11 @@ class Accepted:
             keyword=self.send.keyword,
             at=stamp(self.delivery.accepted_at),
             sendAt=stamp(self.delivery.due),
+            scheduledFor=_stamped(self.delivery.scheduled_for),
+            quietUntil=_stamped(self.delivery.quiet_until),
             state=deliveries.state(self.delivery, recipient, now),
-            code=deliveries.code_of(self.delivery, recipient.number),
+            code=code,
+            description=deliveries.DESCRIPTIONS[code],
         )
 
 
@@ -128,7 +135,11 @@ class MobileConnect:
         self._calls: BoundedLog[CallEntry] = BoundedLog()
         self._sent: BoundedLog[Accepted] = BoundedLog()
         self._by_token: dict[str, Accepted] = {}
+        self._posts: BoundedLog[PostEntry] = BoundedLog()
+        self._posts_made = 0
+        self._calls_made = 0
         self._token_calls = 0
+        self._watchers: set[Callable[[], object]] = set()
         self._checks: Mapping[Route, Callable[[Call], Reply | Cleared]] = {
             Route.TOKEN: self._check_token,
             Route.SEND: self._check_send,
@@ -165,6 +176,17 @@ class MobileConnect:
 
     # The control routes.
 
+    @contextmanager
+    def watched(self, watcher: Callable[[], object]) -> Iterator[None]:
+        """Call `watcher` after each change while the block lasts; it must not call back."""
+        with self._lock:
+            self._watchers.add(watcher)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._watchers.discard(watcher)
+
     def sent(self) -> list[SentEntry]:
         with self._lock:
             entries = self._sent.entries()
@@ -174,16 +196,21 @@ class MobileConnect:
         with self._lock:
             return self._lock.wait_for(lambda: len(self._sent) >= count, timeout)
 
-    def calls(self) -> list[CallEntry]:
+    def calls(self, newest: int | None = None) -> list[CallEntry]:
         with self._lock:
-            return self._calls.entries()
+            return self._calls.entries(newest)
 
-    def phones(self) -> dict[str, list[PhoneMessage]]:
-        """What each number was sent, oldest first."""
+    def calls_made(self) -> int:
+        """The number of the latest call."""
+        with self._lock:
+            return self._calls_made
+
+    def phones(self, newest: int | None = None) -> dict[str, list[PhoneMessage]]:
+        """What each number was sent, oldest first; of the newest so many sends."""
         phones: dict[str, list[PhoneMessage]] = {}
         with self._lock:
             now = self._clock.now()
-            entries = self._sent.entries()
+            entries = self._sent.entries(newest)
         for accepted in entries:
             for recipient in accepted.delivery.recipients:
                 message = accepted.on_phone(recipient, now)
@@ -194,9 +221,40 @@ class MobileConnect:
         with self._lock:
             return TokenCounts(fetches=self._tokens.fetches, calls=self._token_calls)
 
+    def keep_post(self, entry: PostEntry) -> PostEntry:
+        """Keep what the form posted, numbered; one that has a number replaces what it had."""
+        with self._lock:
+            if entry["n"]:
+                for kept in self._posts.entries():
+                    if kept["n"] == entry["n"]:
+                        kept.update(entry)
+            else:
+                self._posts_made += 1
+                entry["n"] = self._posts_made
+                self._posts.add(entry, len(entry["request"]) + len(entry["answer"] or ""))
+            self._changed()
+            return entry
+
+    def posts(self, newest: int | None = None) -> list[PostEntry]:
+        with self._lock:
+            return [entry.copy() for entry in self._posts.entries(newest)]
+
+    def clock(self) -> ClockState:
+        with self._lock:
+            return ClockState(
+                now=stamp(self._clock.now()), aheadSeconds=self._clock.ahead.total_seconds()
+            )
+
     def add_faults(self, ordered: list[Fault]) -> list[FaultEntry]:
         with self._lock:
             self._faults.add(ordered)
+            self._changed()
+            return self._faults.left()
+
+    def remove_faults(self, route: Route | None, then: Then | None) -> list[FaultEntry]:
+        with self._lock:
+            self._faults.remove(route, then)
+            self._changed()
             return self._faults.left()
 
     def faults_left(self) -> list[FaultEntry]:
@@ -214,6 +272,8 @@ class MobileConnect:
             self._clock.reset()
             self._tokens.fetches = 0
             self._token_calls = 0
+            self._posts.clear()
+            self._changed()
 
     def issue_token(self, scopes: Iterable[str], seconds: int | None) -> str:
         with self._lock:
@@ -226,6 +286,7 @@ class MobileConnect:
     def advance(self, by: timedelta) -> datetime:
         with self._lock:
             self._clock.advance(by)
+            self._changed()
             return self._clock.now()
 
     # Token.
@@ -291,6 +352,7 @@ class MobileConnect:
 
     def _accept(self, call: Call, encoded: str, message: MessageId, send: Send) -> Reply:
         now = self._clock.now()
+        leaving = departure(now, send.send_time, send.blackout)
         delivery = Delivery(
             token_id=_new_token_id(message),
             message_id=encoded,
@@ -301,7 +363,9 @@ class MobileConnect:
             ),
             text=send.text,
             accepted_at=now,
-            due=due(now, send.send_time, send.blackout),
+            due=leaving.leaves,
+            scheduled_for=leaving.scheduled_for,
+            quiet_until=leaving.quiet_until,
             ending=magic.ending(message),
         )
         accepted = Accepted(delivery, send, _shown(call.headers), call.text or "")
@@ -348,12 +412,14 @@ class MobileConnect:
     def _record(
         self, call: Call, reply: Reply, fault: Fault | None = None, *, accepted: bool = False
     ) -> Reply:
+        self._calls_made += 1
         if call.route is Route.TOKEN:
             self._token_calls += 1
         heard = reply.manner is answers.Manner.ANSWER
         shown = reply.text if reply.secret is None else reply.text.replace(reply.secret, MASK)
         raw = _without_secret(call) if call.route is Route.TOKEN else call.text
         entry = CallEntry(
+            n=self._calls_made,
             at=stamp(self._clock.now()),
             route=None if call.route is None else call.route.value,
             method=call.method,
@@ -368,11 +434,20 @@ class MobileConnect:
             fault=None if fault is None else fault.then.value,
         )
         self._calls.add(entry, len(raw or "") + len(shown))
+        self._changed()
         return reply
+
+    def _changed(self) -> None:
+        for watcher in self._watchers:
+            watcher()
 
 
 def _shown(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name != "authorization"}
+
+
+def _stamped(moment: datetime | None) -> str | None:
+    return None if moment is None else stamp(moment)
 
 
 def _without_secret(call: Call) -> str | None:

@@ -6,6 +6,7 @@ import pytest
 from local.control import SimulatorControl
 from local.stack import LocalStack, Stack
 from local.waiting import wait_for
+from tests.support.browser import browser  # noqa: F401  a fixture
 
 # Tests come in bursts; the plan's own limits are held by tests/template.
 NO_LIMITS = {"RateLimit": "1000", "BurstLimit": "2000"}

@@ -25,6 +25,8 @@ PUBLISHED = {
     "table",
     "token_secret",
     "simulator_url",
+    "phone_url",
+    "docs_url",
     "aws_endpoint_url",
     "region",
     "webhook_secrets",
@@ -240,6 +242,8 @@ def test_standing_stack_is_found_again(tmp_path: Path) -> None:
         assert set(published) == PUBLISHED | FOR_DOWN
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert published["api_key"] in up
+        assert f"phone page      {published['simulator_url']}/\n" in up
+        assert f"documentation   {published['api_url']}/docs\n" in up
         assert len(processes.running(published["marker"])) == 3, "servers, and the token function"
 
         assert "already running" in command("up", tmp_path)

@@ -6,6 +6,7 @@ import pytest
 
 from local.simulator import Simulator
 from tests.simulator.calls import TOKEN
+from tests.support.browser import browser  # noqa: F401  a fixture
 
 
 @pytest.fixture(scope="module")

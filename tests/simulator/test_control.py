@@ -192,8 +192,11 @@ def test_phones_show_what_each_number_got(simulator: Simulator, client: httpx.Cl
         "keyword": "JOINSMS",
         "at": "2026-07-05T20:01:00.000Z",
         "sendAt": "2026-07-06T09:00:00.000Z",
+        "scheduledFor": "2026-07-06T09:00:00.000Z",
+        "quietUntil": None,
         "state": "waiting",
         "code": 4000,
+        "description": "Delivered",
     }
 
 

@@ -7,7 +7,13 @@ import httpx
 import pytest
 
 from local.simulator import Simulator, magic
-from local.simulator.schedule import Blackout, due, read_offset, read_send_time, read_time_of_day
+from local.simulator.schedule import (
+    Blackout,
+    departure,
+    read_offset,
+    read_send_time,
+    read_time_of_day,
+)
 from local.simulator.validation import encode_message_id
 from tests.simulator.calls import ID, NUMBER, TOKEN
 
@@ -249,7 +255,7 @@ NEVER = Blackout(timedelta(), time(12), time(12))
 def test_due(now: str, send_time: str | None, blackout: Blackout | None, leaves: str) -> None:
     wanted = None if send_time is None else utc(send_time)
 
-    assert due(utc(now), wanted, blackout) == utc(leaves)
+    assert departure(utc(now), wanted, blackout).leaves == utc(leaves)
 
 
 def utc(text: str) -> datetime:

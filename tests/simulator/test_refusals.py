@@ -397,7 +397,7 @@ def test_payload_cap(simulator: Simulator, client: httpx.Client, length: int, st
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", "/"), ("GET", f"/sms/v1/messageContact/{ID}/send"), ("POST", "/sms/v1/other")],
+    [("GET", "/other"), ("GET", f"/sms/v1/messageContact/{ID}/send"), ("POST", "/sms/v1/other")],
 )
 def test_unknown_routes_answer_in_the_platform_shape(
     simulator: Simulator, client: httpx.Client, method: str, path: str

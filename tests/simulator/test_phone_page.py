@@ -1,0 +1,699 @@
+"""The phone page, in a real browser."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Locator, Page, Route, expect
+
+from local.simulator import Simulator
+from local.simulator.faults import Then
+from local.simulator.phone_page import SAMPLES
+from tests.simulator.calls import ID, TOKEN
+from tests.support import browser as browser_support
+from tests.support.fake_relay import Answer, FakeRelay, Posted, fake_relay
+
+NUMBER, SHOWN = "12125550100", "+1 212 555 0100"
+OTHER, OTHER_SHOWN = "12125550101", "+1 212 555 0101"
+KEY = "the-relay-s-key"
+DESKTOP = {"width": 1280, "height": 800}
+PHONE = {"width": 360, "height": 640}
+HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
+PICTURE = (
+    b'<svg xmlns="http://www.w3.org/2000/svg" width="40" height="30">'
+    b'<rect width="40" height="30" fill="green"/></svg>'
+)
+
+
+@pytest.fixture(scope="module")
+def desktop(browser: Browser) -> Iterator[Page]:
+    """A window that all tests here share: opening one takes longer than most of them."""
+    yield from _window(browser, DESKTOP)
+
+
+@pytest.fixture
+def page(desktop: Page, simulator: Simulator) -> Iterator[Page]:
+    """The page, just loaded on a desktop."""
+    load(desktop, simulator)
+    yield desktop
+    desktop.unroute_all()
+    desktop.emulate_media(color_scheme="null", reduced_motion="null")
+
+
+@pytest.fixture
+def small(browser: Browser, simulator: Simulator) -> Iterator[Page]:
+    """The page on a small window."""
+    for window in _window(browser, PHONE):
+        load(window, simulator)
+        yield window
+
+
+@pytest.fixture
+def relay(simulator: Simulator) -> Iterator[FakeRelay]:
+    """A relay that the simulator knows of; it sends each post on with one call."""
+    with fake_relay() as relay:
+        relay.answer = lambda posted: accepted(simulator, posted)
+        introduce(simulator, relay.url).raise_for_status()
+        yield relay
+
+
+def _window(browser: Browser, viewport: Any = DESKTOP) -> Iterator[Page]:
+    """An empty window; no error of the page in it may go unseen."""
+    context = browser.new_context(timezone_id="UTC", locale="en-US", viewport=viewport)
+    context.set_default_timeout(5_000)
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    context.close()
+    assert errors == []
+
+
+def load(page: Page, simulator: Simulator) -> None:
+    page.goto(simulator.url)
+    page.wait_for_selector("html[data-ready]")
+
+
+def introduce(simulator: Simulator, url: str) -> httpx.Response:
+    body = {"apiUrl": url, "apiKey": KEY}
+    return httpx.put(f"{simulator.url}/_control/relay", json=body, trust_env=False)
+
+
+def send(simulator: Simulator, number: str = NUMBER, text: str = "Hello", **more: Any) -> str:
+    """One call of MobileConnect, as the relay makes it; its tokenId."""
+    body = {"mobileNumbers": [number], "Override": True, "messageText": text, **more}
+    answer = call(simulator, body)
+    return str(answer.json()["tokenId"])
+
+
+def call(simulator: Simulator, body: dict[str, Any], message: str = ID) -> httpx.Response:
+    return httpx.post(
+        f"{simulator.url}/sms/v1/messageContact/{message}/send",
+        json=body,
+        headers={"Authorization": f"Bearer {TOKEN}"},
+        trust_env=False,
+    )
+
+
+def accepted(simulator: Simulator, posted: Posted) -> Answer:
+    request = json.loads(posted.body)
+    number = re.sub(r"\D", "", request["to"][0])
+    token = send(simulator, number, request.get("text", ""))
+    sends = [{"n": 1, "status": "accepted", "recipients": 1, "tokenId": token}]
+    body = {"id": "50RA3E77SKYE6PJ2PSKS6WFK3N", "status": "accepted", "sends": sends}
+    return Answer(202, body, {"Location": "/messages/50RA3E77SKYE6PJ2PSKS6WFK3N"})
+
+
+def row(page: Page, shown: str) -> Locator:
+    return page.locator("#numbers button").filter(has_text=shown)
+
+
+def bubble(page: Page, text: str) -> Locator:
+    return page.locator("#bubbles .message").filter(has_text=text)
+
+
+# Phones.
+
+
+def test_a_message_arrives_without_a_reload(page: Page, simulator: Simulator) -> None:
+    expect(page.locator("#live")).to_have_text("live")
+    expect(page.locator("#nothing")).to_be_visible()
+
+    send(simulator, text="Your order is on its way.")
+
+    expect(row(page, SHOWN)).to_contain_text("Your order is on its way.")
+    expect(page.locator("#talk-title")).to_have_text(SHOWN)
+    expect(bubble(page, "Your order is on its way.")).to_contain_text("Arrived")
+    news = page.locator("#news[aria-live=polite]")
+    expect(news).to_have_text(f"New message to {SHOWN}: Your order is on its way.")
+    expect(page.locator("#nothing")).to_be_hidden()
+
+
+def test_conversations_stand_newest_first_with_preview_and_count(
+    page: Page, simulator: Simulator
+) -> None:
+    send(simulator, NUMBER, "one")
+    expect(row(page, SHOWN)).to_contain_text("one")
+    send(simulator, OTHER, "two")
+    send(simulator, OTHER, "three")
+
+    rows = page.locator("#numbers button")
+    expect(rows).to_contain_text([OTHER_SHOWN, SHOWN])
+    expect(rows.first).to_contain_text("three")
+    expect(rows.first.locator(".count")).to_contain_text("2 messages, new")
+    expect(rows.last).to_have_attribute("aria-current", "true")
+
+    rows.first.click()
+    expect(page.locator("#bubbles .bubble")).to_have_text(["two", "three"])
+    expect(rows.first.locator(".count")).to_have_text("2 messages")
+
+
+def test_a_bubble_tells_key_keyword_and_attributes(page: Page, simulator: Simulator) -> None:
+    person = {"MobileNumber": NUMBER, "SubscriberKey": "Key1", "Attributes": {"FirstName": "Kim"}}
+    body = {"Subscribers": [person], "Override": True, "messageText": "Hello %%FirstName%%"}
+    call(simulator, {**body, "Subscribe": True, "keyword": "JOINSMS"})
+
+    message = bubble(page, "Hello Kim")
+    expect(message).to_contain_text(f"message {ID} · subscriber Key1 · keyword JOINSMS")
+
+
+def test_an_undelivered_message_says_why(page: Page, simulator: Simulator) -> None:
+    send(simulator, "19455550101", "never")
+
+    expect(bubble(page, "never")).to_contain_text("Not delivered: Expired (4501)")
+
+
+def test_scheduled_and_quiet_hours_are_both_told(page: Page, simulator: Simulator) -> None:
+    # Scheduled for noon tomorrow, inside of quiet hours until three.
+    noon = (datetime.now(UTC) + timedelta(days=1)).replace(hour=12, minute=0)
+    quiet = {"UtcOffset": "+0000", "WindowStart": "1100", "WindowEnd": "1500"}
+    send(simulator, text="late", SendTime=f"{noon:%Y-%m-%d %H:%M}", blackoutWindow=quiet)
+
+    message = bubble(page, "late")
+    expect(message.locator(".state")).to_have_text("Waiting")
+    held = message.locator(".held")
+    day = f"{noon:%a}, {noon:%b} {noon.day}, {noon.year}"
+    expect(held).to_have_text(
+        [f"scheduled for {day}, 12:00 PM", f"quiet hours until {day}, 03:00 PM"]
+    )
+
+    simulator.advance(timedelta(days=3))
+    expect(message.locator(".state")).to_have_text("Arrived")
+    expect(held).to_contain_text(["was scheduled for", "had quiet hours until"])
+
+
+def test_what_is_due_arrives_by_itself(page: Page, simulator: Simulator) -> None:
+    soon = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=2)
+    send(simulator, text="soon", SendTime=f"{soon:%Y-%m-%d %H:%M}")
+    state = bubble(page, "soon").locator(".state")
+    expect(state).to_have_text("Waiting")
+    left = soon - datetime.now(UTC)
+
+    simulator.advance(left - timedelta(seconds=1))
+
+    expect(state).to_have_text("Arrived")
+
+
+def test_the_clock_is_put_forward_by_a_button(page: Page, simulator: Simulator) -> None:
+    page.get_by_role("button", name="Clock + 1 hour").click()
+
+    expect(page.locator("#clock")).to_have_text("clock 1 h ahead")
+    later = datetime.now(UTC) + timedelta(minutes=59)
+    control = httpx.get(f"{simulator.url}/_control/clock", trust_env=False).json()
+    assert datetime.fromisoformat(control["now"]) > later
+
+
+def test_a_picture_is_shown(page: Page, simulator: Simulator) -> None:
+    def serve(route: Route) -> None:
+        route.fulfill(body=PICTURE, content_type="image/svg+xml")
+
+    page.route("https://images.example.com/**", serve)
+    send(simulator, text="Look", ContentURL="https://images.example.com/welcome.svg")
+
+    image = page.get_by_role("img", name="Picture sent with this message")
+    expect(image).to_be_visible()
+    assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 40
+
+
+def test_a_picture_that_does_not_load_leaves_a_quiet_place(
+    page: Page, simulator: Simulator
+) -> None:
+    page.route("https://images.example.com/**", lambda route: route.abort())
+    send(simulator, text="Look", ContentURL="https://images.example.com/gone.jpg")
+
+    place = bubble(page, "Look").locator(".no-picture")
+    expect(place).to_contain_text("Picture can't be loaded here")
+    expect(place).to_contain_text("https://images.example.com/gone.jpg")
+
+
+def test_hostile_texts_are_only_text(page: Page, simulator: Simulator, relay: FakeRelay) -> None:
+    page.route("https://images.example.com/**", lambda route: route.abort())
+    person = {"MobileNumber": NUMBER, "SubscriberKey": HOSTILE, "Attributes": {"Name": HOSTILE}}
+    media = f"https://images.example.com/{HOSTILE.replace(chr(32), chr(47))}"
+    call(
+        simulator,
+        {"Subscribers": [person], "Override": True, "messageText": "%%Name%%", "ContentURL": media},
+    ).raise_for_status()
+    relay.answer = lambda _: Answer(422, {"detail": HOSTILE}, {"Location": HOSTILE})
+    page.get_by_role("button", name="JSON").click()
+    page.locator("#json").fill(HOSTILE)
+    page.get_by_role("button", name="Post", exact=True).click()
+
+    expect(bubble(page, HOSTILE).first).to_be_visible()
+    expect(page.locator("#result")).to_contain_text("onerror")
+    expect(page.locator("#rows")).to_contain_text(HOSTILE)
+    page.locator("#rows summary").last.click()
+    assert page.locator("script").count() == 1
+    assert page.locator("[onerror], img[src=x]").count() == 0
+    assert page.title() == "smsrelay: phones"
+
+
+def test_a_hostile_answer_of_a_script_can_not_become_html(page: Page) -> None:
+    refused = page.evaluate(
+        "() => { try { document.body.innerHTML = '<b>x</b>'; return ''; }"
+        " catch (error) { return error.name; } }"
+    )
+
+    assert refused == "TypeError"
+
+
+# Faults, clock, reset.
+
+
+def test_every_fault_has_a_button(page: Page) -> None:
+    names = page.locator("[data-then]").evaluate_all("all => all.map(it => it.dataset.then)")
+
+    assert sorted(names) == sorted(Then)
+
+
+@pytest.mark.parametrize("route", ["send", "token", "deliveries"])
+@pytest.mark.parametrize(("strikes", "times"), [("once", 1), ("until switched off", -1)])
+def test_faults_are_switched_on_and_off(
+    page: Page, simulator: Simulator, route: str, strikes: str, times: int
+) -> None:
+    page.get_by_role("radio", name=route).check()
+    page.get_by_role("radio", name=strikes).check()
+    button = page.get_by_role("button", name="503 unavailable", exact=True)
+
+    button.click()
+    expect(button).to_have_attribute("aria-pressed", "true")
+    entry = {"route": route, "then": "503-50300", "times": times, "delayMs": 0}
+    assert simulator.faults() == [entry]
+    expect(page.locator("#on li")).to_contain_text(f"{route}: 503 unavailable")
+
+    button.click()
+    expect(button).to_have_attribute("aria-pressed", "false")
+    assert simulator.faults() == []
+    expect(page.locator("#none-on")).to_be_visible()
+
+
+def test_faults_that_are_on_are_shown_and_all_switched_off(
+    page: Page, simulator: Simulator
+) -> None:
+    simulator.fail("send", "429-50100", times=3)
+    simulator.fail("token", "401", times=-1)
+    simulator.fail("send", "202-empty")
+    expect(page.locator("#on li")).to_contain_text(
+        ["429 rate limited", "carried out, empty body", "401 not authorised until"]
+    )
+    pressed = page.locator("[data-then][aria-pressed=true]")
+    expect(pressed).to_have_text(["429 rate limited", "empty body"])
+
+    page.get_by_role("button", name="Switch off token: 401 not authorised").click()
+    expect(page.locator("#on li")).to_have_count(2)
+    page.get_by_role("button", name="Switch all off").click()
+    expect(page.locator("#none-on")).to_be_visible()
+    assert simulator.faults() == []
+
+
+def test_a_fault_that_struck_is_off_and_shown_with_its_call(
+    page: Page, simulator: Simulator
+) -> None:
+    page.get_by_role("button", name="429 rate limited").click()
+    expect(page.locator("#on li")).to_have_count(1)
+
+    call(simulator, {"mobileNumbers": [NUMBER]})
+
+    expect(page.locator("#none-on")).to_be_visible()
+    page.locator("#rows summary").click()
+    expect(page.locator("#rows .call")).to_contain_text("Rate limit exceeded")
+    expect(page.locator("#rows .call dl")).to_contain_text("429 rate limited")
+
+
+def test_reset_asks_first(page: Page, simulator: Simulator) -> None:
+    send(simulator)
+    expect(row(page, SHOWN)).to_be_visible()
+
+    page.get_by_role("button", name="Reset …").click()
+    page.get_by_role("button", name="Keep everything").click()
+    assert len(simulator.sent()) == 1
+
+    page.get_by_role("button", name="Reset …").click()
+    page.get_by_role("button", name="Reset", exact=True).click()
+    expect(page.locator("#nothing")).to_be_visible()
+    assert simulator.sent() == []
+
+
+# The form, and the requests beside their calls.
+
+
+def test_without_a_relay_the_form_says_so(browser: Browser) -> None:
+    with Simulator(access_tokens=[TOKEN]) as alone:
+        for page in _window(browser):
+            load(page, alone)
+            expect(page.locator("#no-relay")).to_contain_text("make up")
+            expect(page.get_by_role("button", name="Post", exact=True)).to_be_disabled()
+            with fake_relay() as relay:
+                introduce(alone, relay.url)
+                expect(page.locator("#no-relay")).to_be_hidden()
+                expect(page.get_by_role("button", name="Post", exact=True)).to_be_enabled()
+
+
+def test_the_form_posts_every_field(page: Page, relay: FakeRelay) -> None:
+    page.get_by_label("Message id").fill("MzA6Nzg6MA")
+    page.get_by_label("To one number").fill(
+        f'{SHOWN}\n\n  {{"mobile": "{OTHER}", "key": "Key1", "attributes": {{"A": 1}}}}\n'
+    )
+    page.get_by_label("Text", exact=True).fill("Hello\nthere")
+    page.get_by_label("Picture its URL").fill("https://images.example.com/a.jpg")
+    page.get_by_label("Send at").fill("2026-10-05T16:01:00-04:00")
+    page.get_by_label("from").fill("21:00")
+    page.get_by_label("to", exact=True).fill("08:00")
+    page.get_by_label("zone or offset").fill("America/Chicago")
+    page.get_by_label("subscribe", exact=True).check()
+    page.get_by_label("resubscribe").check()
+    page.get_by_label("keyword", exact=True).fill("JOINSMS")
+    page.get_by_label("Reference").fill("order-8812")
+    page.get_by_label("If nobody can know").select_option("resend")
+    page.get_by_label("Idempotency-Key").fill("key-1")
+    page.get_by_label("respond-async").check()
+    page.get_by_role("button", name="Post", exact=True).click()
+
+    expect(page.locator("#result")).to_contain_text("202")
+    expect(page.locator("#result dl")).to_contain_text("/messages/50RA3E77SKYE6PJ2PSKS6WFK3N")
+    (posted,) = relay.posted
+    assert posted.path == "/messages"
+    assert posted.headers["x-api-key"] == KEY
+    assert posted.headers["idempotency-key"] == "key-1"
+    assert posted.headers["prefer"] == "respond-async"
+    assert posted.headers["content-type"] == "application/json"
+    assert json.loads(posted.body) == {
+        "message": "MzA6Nzg6MA",
+        "to": [SHOWN, {"mobile": OTHER, "key": "Key1", "attributes": {"A": 1}}],
+        "text": "Hello\nthere",
+        "subscribe": True,
+        "resubscribe": True,
+        "keyword": "JOINSMS",
+        "sendAt": "2026-10-05T16:01:00-04:00",
+        "quietHours": {"start": "21:00", "end": "08:00", "timezone": "America/Chicago"},
+        "mediaUrl": "https://images.example.com/a.jpg",
+        "reference": "order-8812",
+        "onUnknown": "resend",
+    }
+
+
+def test_request_and_raw_call_stand_beside_each_other(page: Page, relay: FakeRelay) -> None:
+    page.get_by_label("Text", exact=True).fill("Side by side")
+    page.get_by_role("button", name="Post", exact=True).click()
+
+    sides = page.locator("#rows .side")
+    posted, became = sides.first, sides.last
+    expect(posted).to_contain_text('"text": "Side by side"')
+    expect(posted).to_contain_text('"status": "accepted"')
+    expect(became).to_contain_text(f"POST /sms/v1/messageContact/{ID}/send")
+    expect(became).to_contain_text('"messageText": "Side by side"')
+    expect(became.locator("dl")).to_contain_text(ID)
+    assert len(relay.posted) == 1
+    expect(page.locator("#rows > li")).to_have_count(1)
+    expect(bubble(page, "Side by side")).to_be_visible()
+    left, right = posted.bounding_box(), became.bounding_box()
+    assert left is not None
+    assert right is not None
+    assert left["y"] == right["y"]
+    assert left["x"] + left["width"] <= right["x"]
+
+
+def test_a_refused_request_has_no_call(page: Page, relay: FakeRelay) -> None:
+    errors = [{"pointer": "/to/0", "code": "number", "detail": "Not a number."}]
+    relay.answer = lambda _: Answer(422, {"code": "invalid-request", "errors": errors})
+    page.get_by_role("button", name="Post", exact=True).click()
+
+    expect(page.locator("#result")).to_contain_text("invalid-request")
+    expect(page.locator("#rows .side").last).to_contain_text("No call.")
+
+
+def test_a_call_without_tokenid_is_joined_by_time_and_recipients(
+    page: Page, simulator: Simulator, relay: FakeRelay
+) -> None:
+    simulator.fail("send", "500")
+
+    def fails(posted: Posted) -> Answer:
+        call(simulator, {"mobileNumbers": [OTHER]})  # struck too, but not this post's
+        call(simulator, {"mobileNumbers": [NUMBER], "keyword": "NOTNEEDED"})
+        return Answer(502, {"code": "not-sent", "detail": posted.path}, {"Retry-After": "5"})
+
+    relay.answer = fails
+    page.get_by_role("button", name="Post", exact=True).click()
+
+    expect(page.locator("#result dl")).to_contain_text("Retry-After")
+    request = page.locator("#rows > li").filter(has_text="POST /messages")
+    expect(request.locator(".call")).to_contain_text("joined by")
+    expect(request.locator(".call")).to_contain_text("NOTNEEDED")
+    alone = page.locator("#rows > li").filter(has_not_text="POST /messages")
+    alone.locator("summary").click()
+    expect(alone.locator(".side").first).to_contain_text("Not posted with this form")
+
+
+def test_a_queued_request_finds_its_call_later(
+    page: Page, simulator: Simulator, relay: FakeRelay
+) -> None:
+    queued = {"n": 1, "status": "queued", "recipients": 1}
+    message = {"id": "50RA3E77SKYE6PJ2PSKS6WFK3N", "status": "queued"}
+    relay.answer = lambda _: Answer(202, {**message, "sends": [queued]})
+    page.get_by_role("button", name="Post", exact=True).click()
+    became = page.locator("#rows > li").filter(has_text="POST /messages").locator(".side").last
+    expect(became).to_contain_text("No call yet: it is queued.")
+
+    token = send(simulator, text="from the queue")
+    relay.stored = {**message, "sends": [{**queued, "status": "accepted", "tokenId": token}]}
+
+    expect(became).to_contain_text("from the queue")
+    expect(page.locator("#rows > li")).to_have_count(1)
+
+
+def test_json_is_posted_as_it_stands(page: Page, relay: FakeRelay) -> None:
+    relay.answer = lambda _: Answer(400, {"code": "not-json"})
+    page.get_by_role("button", name="JSON").click()
+    assert json.loads(page.locator("#json").input_value())["message"] == "MzA6Nzg6MA"
+
+    page.locator("#json").fill('{"message": 1.50,')
+    page.get_by_role("button", name="Post", exact=True).click()
+
+    expect(page.locator("#result")).to_contain_text("not-json")
+    assert [posted.body for posted in relay.posted] == ['{"message": 1.50,']
+    page.get_by_role("button", name="Form", exact=True).click()
+    expect(page.locator("#cannot-show")).to_contain_text("it is no JSON object")
+
+
+def test_every_sample_is_posted_as_its_file_stands(page: Page, relay: FakeRelay) -> None:
+    relay.answer = lambda _: Answer(422, {"code": "told"})
+    files = sorted(SAMPLES.glob("*.json"))
+    options = page.locator("#sample option")
+    expect(options).to_have_count(len(files) + 1)
+    for count, file in enumerate(files, 1):
+        page.get_by_label("Sample").select_option(file.stem)
+        page.get_by_role("button", name="Post", exact=True).click()
+        told = page.locator("#rows > li").first.locator(".side").first
+        expect(told).to_contain_text(json.loads(file.read_text())["message"])
+        expect(page.locator("#rows > li")).to_have_count(count)
+
+    assert [posted.body for posted in relay.posted] == [file.read_text() for file in files]
+
+
+def test_an_unreachable_relay_is_told(page: Page, simulator: Simulator) -> None:
+    with fake_relay() as gone:
+        introduce(simulator, gone.url)
+    expect(page.get_by_role("button", name="Post", exact=True)).to_be_enabled()
+    page.get_by_role("button", name="Post", exact=True).click()
+
+    expect(page.locator("#result")).to_contain_text("The relay did not answer")
+
+
+# The page itself.
+
+
+def test_keyboard_alone_is_enough(page: Page, simulator: Simulator, relay: FakeRelay) -> None:
+    for number in (NUMBER, OTHER):
+        send(simulator, number, f"to {number}")
+    expect(page.locator("#numbers button")).to_have_count(2)
+    load(page, simulator)
+
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the messages")).to_be_focused()
+    tab_to(page, row(page, OTHER_SHOWN))
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid"
+    page.keyboard.press("ArrowDown")
+    expect(row(page, SHOWN)).to_be_focused()
+    expect(page.locator("#talk-title")).to_have_text(SHOWN)
+    page.keyboard.press("Home")
+    expect(row(page, OTHER_SHOWN)).to_be_focused()
+    page.keyboard.press("End")
+    page.keyboard.press("Tab")
+    expect(page.locator("#bubbles")).to_be_focused()
+
+    tab_to(page, page.get_by_label("Text", exact=True))
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.type("typed")
+    page.keyboard.press("Tab")
+    tab_to(page, page.get_by_role("button", name="Post", exact=True))
+    page.keyboard.press("Enter")
+    expect(bubble(page, "typed")).to_be_visible()
+    assert len(relay.posted) == 1
+
+    fault = page.get_by_role("button", name="500 server error", exact=True)
+    tab_to(page, fault)
+    page.keyboard.press("Space")
+    expect(fault).to_have_attribute("aria-pressed", "true")
+
+
+def tab_to(page: Page, target: Locator) -> None:
+    """Press Tab until the target has the focus."""
+    for _ in range(60):
+        if target.evaluate("it => it === document.activeElement"):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError("the Tab key does not lead there")
+
+
+def test_focus_stays_when_messages_arrive(page: Page, simulator: Simulator) -> None:
+    send(simulator)
+    row(page, SHOWN).focus()
+
+    send(simulator, text="one more")
+
+    expect(row(page, SHOWN)).to_contain_text("one more")
+    expect(row(page, SHOWN)).to_be_focused()
+
+
+def test_a_small_window_is_one_column_with_a_way_back(small: Page, simulator: Simulator) -> None:
+    send(simulator, text="x" * 300)
+    expect(row(small, SHOWN)).to_be_visible()
+    expect(small.locator("#talk")).to_be_hidden()
+
+    row(small, SHOWN).click()
+    expect(small.locator("#talk")).to_be_visible()
+    expect(small.locator("#numbers")).to_be_hidden()
+    expect(small.get_by_role("button", name="All numbers")).to_be_focused()
+    small.locator("#rows summary").click()
+    for width in (360, 320, 700, 1000):
+        small.set_viewport_size({"width": width, "height": 640})
+        assert small.evaluate("document.documentElement.scrollWidth") <= width
+    small.set_viewport_size({"width": PHONE["width"], "height": PHONE["height"]})
+
+    small.get_by_role("button", name="All numbers").focus()
+    small.keyboard.press("Escape")
+    expect(row(small, SHOWN)).to_be_focused()
+    expect(small.locator("#talk")).to_be_hidden()
+
+
+def test_many_numbers_scroll_in_their_own_place(page: Page, simulator: Simulator) -> None:
+    before = page.evaluate("document.documentElement.scrollHeight")
+    call(simulator, {"mobileNumbers": [f"1212555{100 + last:04}" for last in range(100)]})
+    expect(page.locator("#numbers button")).to_have_count(100)
+
+    expect(page.locator("#news")).to_have_text("100 new messages")
+    assert page.evaluate("document.documentElement.scrollHeight") <= before + 60  # one more request
+    assert page.locator("#numbers").evaluate("it => it.scrollHeight > it.clientHeight")
+
+
+CONTRASTS = """() => {
+  const numbers = (text) => (text.match(/[\\d.]+/g) ?? []).map(Number);
+  const light = (rgb) => {
+    const parts = rgb.slice(0, 3).map((part) => part / 255)
+      .map((part) => (part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2];
+  };
+  const ground = (it) => {
+    for (let each = it; each; each = each.parentElement) {
+      const colour = numbers(getComputedStyle(each).backgroundColor);
+      if (colour.length === 3 || colour[3] === 1) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const bad = [];
+  for (const it of document.querySelectorAll("body *")) {
+    const own = [...it.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+    if (!own || !it.checkVisibility() || it.closest(":disabled, noscript")) continue;
+    const [one, two] = [light(numbers(getComputedStyle(it).color)), light(ground(it))];
+    const contrast = (Math.max(one, two) + 0.05) / (Math.min(one, two) + 0.05);
+    if (contrast < 4.5) bad.push(`${it.tagName} ${it.className} ${it.textContent} ${contrast}`);
+  }
+  return bad;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_contrast_in_light_and_dark(
+    page: Page, simulator: Simulator, relay: FakeRelay, scheme: Any
+) -> None:
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    send(simulator, text="arrived")
+    send(simulator, text="waiting", SendTime="2199-01-01 00:00")
+    send(simulator, "19455550101", "undelivered")
+    simulator.fail("token", "500", times=-1)
+    page.get_by_role("button", name="Post", exact=True).click()
+    expect(page.locator("#rows > li")).to_have_count(4)
+    for shown in (SHOWN, "+1 945 555 0101"):
+        row(page, shown).click()
+        expect(page.locator("#talk-title")).to_have_text(shown)
+        assert page.evaluate(CONTRASTS) == []
+    red = int(page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0]"))
+    assert (red < 64) is (scheme == "dark")
+    assert len(relay.posted) == 1
+
+
+def test_nothing_moves_where_motion_is_not_wanted(page: Page, simulator: Simulator) -> None:
+    page.emulate_media(reduced_motion="reduce")
+    send(simulator)
+    expect(bubble(page, "Hello")).to_be_visible()
+    send(simulator, text="again")
+    expect(bubble(page, "again")).to_be_visible()
+
+    assert page.evaluate("document.getAnimations().length") == 0
+
+
+def test_everything_has_a_name_and_a_place(page: Page) -> None:
+    unnamed = page.evaluate(
+        """() => [...document.querySelectorAll("button, input, select, textarea")]
+          .filter((it) => !(it.labels?.length || it.textContent.trim() || it.ariaLabel))
+          .map((it) => it.outerHTML)"""
+    )
+    assert unnamed == []
+    for role in ("banner", "main"):
+        expect(page.get_by_role(role)).to_have_count(1)
+    for name in ("Phones", "Post a message", "Requests, and what they became", "Faults"):
+        expect(page.get_by_role("region", name=name, exact=True)).to_be_attached()
+
+
+def test_the_page_connects_again_by_itself(browser: Browser) -> None:
+    with Simulator(access_tokens=[TOKEN]) as running:
+        port = int(running.url.rpartition(":")[2])
+        windows = _window(browser)
+        page = next(windows)
+        load(page, running)
+        expect(page.locator("#live")).to_have_text("live")
+        began = time.monotonic()
+    assert time.monotonic() - began < 3, "an open page holds the simulator up"
+    expect(page.locator("#live")).to_contain_text("not connected")
+
+    with Simulator(port=port, access_tokens=[TOKEN]) as running:
+        expect(page.locator("#live")).to_have_text("live")
+        send(running, text="after all")
+        expect(bubble(page, "after all")).to_be_visible()
+        assert next(windows, None) is None
+
+
+def test_only_loopback_is_asked_and_all_of_it_from_here(
+    browser: Browser, simulator: Simulator
+) -> None:
+    asked: list[str] = []
+    context = browser.new_context()
+    context.on("request", lambda request: asked.append(request.url))
+    load(context.new_page(), simulator)
+    context.close()
+
+    assert asked
+    assert [url for url in asked if not url.startswith((simulator.url, "data:"))] == []
+
+
+def test_a_missing_browser_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: None)
+
+    with pytest.raises(FileNotFoundError, match="apt-get install chromium"):
+        browser_support.executable()
