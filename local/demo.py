@@ -14,7 +14,17 @@ from local.stack import STATE, LocalStack, Stack
 from local.waiting import wait_for
 
 SETTLE_SECONDS = 60
-HEADINGS = ("request", "way", "HTTP", "sends", "tokenIds in the ledger", "arrived at the phone")
+LOOKS = 6
+"""More than the simulator's four steps, from New to Finished."""
+HEADINGS = (
+    "request",
+    "way",
+    "HTTP",
+    "sends",
+    "tokenIds in the ledger",
+    "delivered",
+    "arrived at the phone",
+)
 REFUSED_STATUSES = {400, 422}
 TEXT_WIDTH = 48
 
@@ -79,6 +89,12 @@ def _play(stack: Stack) -> tuple[list[Case], Mapping[str, Content]]:
         }
         settled = {sample: _settle(witness, sample, posted[sample]) for sample in to_post}
         arrivals = witness.arrivals()
+        print("asking what became of them …")
+        _follow(witness, [it.message_id for it in settled.values() if it.stored])
+        settled = {
+            sample: witness.with_deliveries(evidence) if evidence.stored else evidence
+            for sample, evidence in settled.items()
+        }
     print(f"done in {time.monotonic() - began:.1f} s")
     cases = [
         Case(
@@ -93,6 +109,13 @@ def _play(stack: Stack) -> tuple[list[Case], Mapping[str, Content]]:
         for sample, evidence in settled.items()
     ]
     return cases, arrivals
+
+
+def _follow(witness: Witness, messages: Sequence[str]) -> None:
+    """Ask as often as the upstream takes to tell all of it."""
+    for _ in range(LOOKS):
+        if witness.ask_for_deliveries(messages):
+            return
 
 
 def _settle(witness: Witness, sample: Sample, evidence: Evidence) -> Evidence:
@@ -145,7 +168,10 @@ def _problems(sample: Sample, evidence: Evidence) -> list[str]:
     if len(evidence.stored) != sample.calls:
         problems.append(f"{len(evidence.stored)} sends stored, not {sample.calls}")
     problems += [
-        f"a send is {send.status}" for send in evidence.stored if send.status != "accepted"
+        f"a send is {send.status}, {send.delivered} of {send.recipients} recipients reached"
+        for send in evidence.stored
+        if (send.status, send.delivered) != ("delivered", send.recipients)
+        and not (sample.may_wait and send.status == "accepted")
     ]
     if set(evidence.answered_tokens) != set(evidence.stored_tokens):
         problems.append("the API tells other tokenIds than the ledger holds")
@@ -194,8 +220,16 @@ def _row(sample: Sample, evidence: Evidence) -> tuple[str, ...]:
         "-" if evidence.http_status is None else str(evidence.http_status),
         str(len(evidence.stored)),
         ", ".join(f"{token[:8]}…" for token in evidence.stored_tokens) or "-",
+        _delivered(evidence),
         _arrived(evidence),
     )
+
+
+def _delivered(evidence: Evidence) -> str:
+    if not evidence.stored:
+        return "-"
+    reached = sum(send.delivered for send in evidence.stored)
+    return f"{reached} of {sum(send.recipients for send in evidence.stored)}"
 
 
 def _arrived(evidence: Evidence) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from local.aws import Clients
-from local.build import BUCKET, Artefacts
+from local.build import BUCKET, Artefacts, Template
 from local.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def deploy(clients: Clients, artefacts: Artefacts, parameters: Mapping[str, str]
     for key, package in artefacts.packages.items():
         clients.s3.put_object(Bucket=BUCKET, Key=key, Body=package)
     # Within a call it may have 51,200 bytes only.
-    template = json.dumps(artefacts.template).encode()
+    template = json.dumps(known(artefacts.template)).encode()
     clients.s3.put_object(Bucket=BUCKET, Key=TEMPLATE_KEY, Body=template)
     clients.cloudformation.create_stack(
         StackName=STACK_NAME,
@@ -46,6 +46,22 @@ def deploy(clients: Clients, artefacts: Artefacts, parameters: Mapping[str, str]
     if stack["StackStatus"] != "CREATE_COMPLETE":
         raise DeploymentError(f"{stack['StackStatus']}:\n{_failures(clients)}")
     return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+
+
+def known(template: Template) -> Template:
+    """The template without what MiniStack's CloudFormation refuses, all of it for looking only.
+
+    It has neither saved queries nor alarms over more than one metric.
+    """
+    resources = {
+        name: resource
+        for name, resource in template["Resources"].items()
+        if resource["Type"] != "AWS::Logs::QueryDefinition"
+        and not (
+            resource["Type"] == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"]
+        )
+    }
+    return template | {"Resources": resources}
 
 
 def function_names(clients: Clients) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """What can be seen of a request from outside: answer, ledger, dead letters, phones."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
@@ -14,6 +14,8 @@ from local.stack import Stack
 from smsrelay.identity import message_id
 
 ANSWER_SECONDS = 60
+NOTHING = {"S": '{"delivered": 0}'}
+"""The deliveries of a send of which nothing was told yet."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class Stored:
     status: str
     token_id: str | None
     recipients: int
+    delivered: int = 0
+    """Recipients of whom the upstream has told that they were reached."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,33 @@ class Witness:
             evidence = replace(evidence, answered_tokens=_tokens(_json(answer)))
         return replace(evidence, stored=stored)
 
+    def ask_for_deliveries(self, messages: Sequence[str]) -> bool:
+        """Let the status function ask for these messages once; whether all of it is known now.
+
+        A minute must not pass for that: their sends are made due.
+        """
+        followed = [
+            (message, n)
+            for message in messages
+            for n, send in enumerate(self._stored(message), start=1)
+            if send.status == "accepted"
+        ]
+        for message, n in followed:
+            self._stack.clients.dynamodb.update_item(
+                TableName=self._stack.table,
+                Key={"pk": {"S": f"MSG#{message}"}, "sk": {"S": f"SEND#{n:03d}"}},
+                UpdateExpression="SET dueAt = :now",
+                ExpressionAttributeValues={":now": {"N": "0"}},
+            )
+        if followed:
+            function = self._stack.functions["StatusFunction"]
+            self._stack.clients.lambda_.invoke(FunctionName=function, Payload="{}")
+        return not followed
+
+    def with_deliveries(self, evidence: Evidence) -> Evidence:
+        """The evidence with what the ledger holds of deliveries."""
+        return replace(evidence, stored=self._stored(evidence.message_id))
+
     def arrivals(self) -> dict[str, Content]:
         """What the upstream has accepted, by tokenId."""
         return {
@@ -139,6 +170,9 @@ class Witness:
                 status=item["status"]["S"],
                 token_id=item["tokenId"]["S"] if "tokenId" in item else None,
                 recipients=int(item["recipients"]["N"]),
+                delivered=json.loads(item["delivery"]["S"])["delivered"]
+                if "delivery" in item
+                else 0,
             )
             for item in answer["Items"]
         )

@@ -61,6 +61,11 @@ class Sample:
     """What has to reach the phones; None if it has to be refused."""
 
     @property
+    def may_wait(self) -> bool:
+        """Whether the upstream may keep it until quiet hours are over."""
+        return "quietHours" in self.body
+
+    @property
     def calls(self) -> int:
         """How many calls of the upstream it takes."""
         if self.content is None:

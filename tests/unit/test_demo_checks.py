@@ -21,7 +21,7 @@ GOOD = Evidence(
     message_id="id",
     http_status=202,
     answered_tokens=("token-1",),
-    stored=(Stored("accepted", "token-1", 2),),
+    stored=(Stored("delivered", "token-1", 2, 2),),
     arrived=(CONTENT,),
 )
 REFUSED = Sample("refused", Way.QUEUE, "{}", "key-2", key_in_body=False, content=None)
@@ -45,8 +45,10 @@ def test_nothing_is_different_when_all_is_well() -> None:
         {"stored": ()},
         {"stored": (Stored("unknown", None, 2),)},
         {"stored": (Stored("queued", "token-1", 2),)},
-        {"stored": (Stored("accepted", "token-1", 1),)},
-        {"stored": (Stored("accepted", "token-1", 1), Stored("accepted", "token-2", 1))},
+        {"stored": (Stored("delivered", "token-1", 1, 1),)},
+        {"stored": (Stored("delivered", "token-1", 2, 1),)},
+        {"stored": (Stored("accepted", "token-1", 2, 2),)},
+        {"stored": (Stored("delivered", "token-1", 1, 1), Stored("delivered", "token-2", 1, 1))},
         {"arrived": ()},
         {"arrived": (replace(CONTENT, text="Hallo"),)},
         {"arrived": (replace(CONTENT, template="other"),)},
