@@ -68,10 +68,10 @@ class Clients:
         pages = self.gateway.get_paginator("get_usage_plan_keys").paginate(usagePlanId=plan_id)
         return [key["id"] for page in pages for key in page["items"]]
 
-    def new_secret(self, client: str) -> tuple[str, str]:
-        """A new webhook secret, beside the one before it; its place and its value."""
+    def new_secret(self, prefix: str, client: str) -> tuple[str, str]:
+        """A new secret for signatures, beside the one before it; its place and its value."""
         store = self._target.client("secretsmanager")
-        name = f"{self._target.webhook_secrets}{client}"
+        name = f"{prefix}{client}"
         value = "whsec_" + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
         try:
             known = secrets_of(store.get_secret_value(SecretId=name)["SecretString"])
@@ -143,8 +143,20 @@ def webhook(target: Target, options: Any, _now: float) -> int:
     """A new webhook secret; the one before it counts, too, until the next."""
     if not target.webhook_secrets:
         raise CommandError("this relay takes no webhooks: deploy it with Webhooks=on")
-    place, value = Clients(target).new_secret(_checked(options.client))
-    told = {"client": options.client, "secretName": place}
+    return _tell_secret(target, target.webhook_secrets, _checked(options.client), options)
+
+
+def callback(target: Target, options: Any, _now: float) -> int:
+    """A new secret for callbacks; they are signed with the one before it, too, until the next."""
+    if not target.callback_secrets:
+        raise CommandError("this relay calls nobody back: deploy it with Callbacks=on")
+    # Whoever posts without a name is called by its key's id or its principal.
+    return _tell_secret(target, target.callback_secrets, options.client, options)
+
+
+def _tell_secret(target: Target, prefix: str, client: str, options: Any) -> int:
+    place, value = Clients(target).new_secret(prefix, client)
+    told = {"client": client, "secretName": place}
     return _tell(options, told | ({"secret": value} if options.show else {}))
 
 

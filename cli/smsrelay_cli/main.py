@@ -198,6 +198,8 @@ def _add_clients(parser: argparse.ArgumentParser, shared: argparse.ArgumentParse
     command("allow", what, clients.allow, "client", "credential")
     what = "give a client a new webhook secret; the one before it still counts"
     shows(command("webhook", what, clients.webhook, "client"))
+    what = "give a client a new secret to check callbacks with; the one before it still counts"
+    shows(command("callback", what, clients.callback, "client"))
 
 
 def _add_catalogue(parser: argparse.ArgumentParser, shared: argparse.ArgumentParser) -> None:

@@ -45,6 +45,8 @@ class Target:
     """What the names of the webhooks' secrets begin with; empty: it takes none."""
     catalogue_parameter: str = ""
     """The SSM parameter with the message catalogue; empty: there is none."""
+    callback_secrets: str = ""
+    """The same of callbacks; empty: nobody is called back."""
     key_arn: str = ""
     """The KMS key of the stack's own; empty: it has none."""
     session: boto3.Session = field(default_factory=boto3.Session)
@@ -150,6 +152,7 @@ def _target(
         api_id=outputs.get("RestApiId", ""),
         stage=outputs.get("StageName", ""),
         webhook_secrets=outputs.get("WebhookSecrets", ""),
+        callback_secrets=outputs.get("CallbackSecrets", ""),
         catalogue_parameter=outputs.get("CatalogueParameter", ""),
         key_arn=outputs.get("KeyArn", ""),
         session=session,

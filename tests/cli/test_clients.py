@@ -1,5 +1,6 @@
 """`smsrelay client …` against the real thing in process: keys, plans, names and secrets."""
 
+import json
 from typing import Any
 
 import pytest
@@ -135,3 +136,18 @@ def test_with_the_stacks_own_key_its_webhook_secrets_are_encrypted_with_it(
     assert key_of("shop") is None
     more_outputs["KeyArn"] = "arn:aws:kms:us-east-1:123456789012:key/stacks-own"
     assert key_of("warehouse") == more_outputs["KeyArn"]
+
+
+@pytest.mark.usefixtures("gateway")
+def test_a_client_gets_a_secret_to_check_callbacks_with(
+    operator: Operator, more_outputs: dict[str, str]
+) -> None:
+    assert "Callbacks=on" in client(operator, "callback", "shop", code=1)
+    more_outputs["CallbackSecrets"] = f"{operator.relay.table}/callbacks/"
+    told = client(operator, "callback", "shop")
+    assert told == {"client": "shop", "secretName": f"{operator.relay.table}/callbacks/shop"}
+    second = client(operator, "callback", "shop", "--show")["secret"]
+    store = operator.relay.client("secretsmanager")
+    stored = json.loads(store.get_secret_value(SecretId=told["secretName"])["SecretString"])
+    assert stored["current"] == second
+    assert stored["previous"].startswith("whsec_")

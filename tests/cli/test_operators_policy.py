@@ -19,6 +19,7 @@ NAMES = {
     "arn:aws:sqs:REGION:ACCOUNT:QUEUE": "Queue",
     "arn:aws:sqs:REGION:ACCOUNT:DEAD_LETTER_QUEUE": "DeadLetterQueue",
     "arn:aws:secretsmanager:REGION:ACCOUNT:secret:STACK/webhooks/*": "WebhookSecrets",
+    "arn:aws:secretsmanager:REGION:ACCOUNT:secret:STACK/callbacks/*": "CallbackSecrets",
     "arn:aws:ssm:REGION:ACCOUNT:parameter/STACK/catalogue": "Catalogue",
 }
 # The test's own relay stands for the stack that CloudFormation describes.
@@ -87,13 +88,12 @@ def test_who_manages_clients_may_what_the_commands_call_and_nothing_else() -> No
             if operation not in model.operation_names:
                 continue
             http = model.operation_model(operation).http
-            needed.add(
-                Permission(
-                    f"apigateway:{http['method']}", re.sub(r"\{.*?\}", "*", http["requestUri"])
-                )
-                if service == "apigateway"
-                else Permission(f"secretsmanager:{operation}", "WebhookSecrets")
-            )
+            if service == "apigateway":
+                place = re.sub(r"\{.*?\}", "*", http["requestUri"])
+                needed.add(Permission(f"apigateway:{http['method']}", place))
+            else:
+                kinds = ("WebhookSecrets", "CallbackSecrets")
+                needed |= {Permission(f"secretsmanager:{operation}", kind) for kind in kinds}
     policy = allowed(policies()[1])
     assert sorted(policy - needed) == [], "superfluous"
     assert sorted(needed - policy) == [], "missing"

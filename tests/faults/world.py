@@ -189,6 +189,8 @@ class Stage:
             "MAX_AGE_HOURS": "24",
             "UPSTREAM_TIMEOUT_SECONDS": "45",
             "CONCURRENT_SENDS": "10",
+            "DELIVERY_CALLS_PER_MINUTE": "0",
+            "RECIPIENT_ROWS": "off",
             "UPSTREAM_HOSTS": "http://127.0.0.1",
             "POWERTOOLS_SERVICE_NAME": "smsrelay",
             "POWERTOOLS_METRICS_NAMESPACE": "smsrelay",

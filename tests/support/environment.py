@@ -452,6 +452,8 @@ def running(simulator_url: str, **overrides: str) -> Iterator[Environment]:
         "MAX_AGE_HOURS": "24",
         "UPSTREAM_TIMEOUT_SECONDS": "2",
         "CONCURRENT_SENDS": "10",
+        "DELIVERY_CALLS_PER_MINUTE": "0",
+        "RECIPIENT_ROWS": "off",
         "UPSTREAM_HOSTS": "http://127.0.0.1",
         "CREDENTIALS_SECRET_ARN": credentials,
         "RECIPIENT_KEY_SECRET": key,

@@ -63,12 +63,18 @@ def test_every_setting_is_read_from_its_variable() -> None:
         max_age_hours=7.0,
         upstream_timeout_seconds=7.0,
         concurrent_sends=7,
+        delivery_calls_per_minute=7,
+        recipient_rows="7",
         upstream_hosts="7",
         token_function="7",
         credentials_secret_arn="7",
         webhook_secrets="7",
         client_per_minute=7,
         catalogue_parameter="7",
+        recipient_key_secret="7",
+        event_bus="7",
+        callback_queue_url="7",
+        callback_secrets="7",
     )
     sparse = {field.name.upper() for field in fields(Settings) if field.default is not MISSING}
     for name in environment.keys() - sparse:
@@ -82,13 +88,14 @@ def test_without_a_token_function_nobody_is_asked_for_a_token() -> None:
     assert not Settings.from_environment(environment).token_function
 
 
-def test_only_who_takes_messages_reads_the_catalogue_and_nothing_else_of_ssm() -> None:
+def test_only_who_takes_messages_or_calls_back_reads_the_catalogue_and_nothing_else() -> None:
     named = {
         name
         for name, function in functions().items()
         if "CATALOGUE_PARAMETER" in function.get("Environment", {}).get("Variables", {})
     }
-    assert named == {"ApiFunction", "IamFunction", "WebhookFunction", "WorkerFunction"}
+    takers = {"ApiFunction", "IamFunction", "WebhookFunction", "WorkerFunction"}
+    assert named == takers | {"EventsFunction", "CallbackFunction"}
     readers = {
         name: (statement["Action"], permissions.resource_name(statement["Resource"]))
         for name in functions()
@@ -176,14 +183,14 @@ def test_the_token_function_may_touch_the_two_secrets_and_nothing_else() -> None
     }
 
 
-def test_only_who_sends_may_ask_for_a_token_and_only_the_token_function() -> None:
+def test_only_who_calls_the_upstream_may_ask_for_a_token_and_only_the_token_function() -> None:
     askers = {}
     for name in functions():
         for statement in permissions.statements(name):
             if "lambda:InvokeFunction" in statement["Action"]:
                 askers[name] = statement["Resource"]
     its_arn = {"Fn::GetAtt": ["TokenFunction", "Arn"]}
-    senders = ("ApiFunction", "IamFunction", "WebhookFunction", "WorkerFunction")
+    senders = ("ApiFunction", "IamFunction", "StatusFunction", "WebhookFunction", "WorkerFunction")
     assert askers == dict.fromkeys(senders, its_arn)
     for name in askers:
         asked = functions()[name]["Environment"]["Variables"]["TOKEN_FUNCTION"]

@@ -21,6 +21,10 @@ class Settings:
     max_age_hours: float
     upstream_timeout_seconds: float
     concurrent_sends: int
+    delivery_calls_per_minute: int
+    """How often a minute the upstream is asked what became of accepted sends; 0: never."""
+    recipient_rows: str
+    """on: how it ended is kept for each recipient, by a hash of the number."""
     upstream_hosts: str
     """The hosts that may be called, with commas: `smsrelay.hosts`."""
     token_function: str = ""
@@ -29,10 +33,6 @@ class Settings:
     """The client credentials, for that function alone."""
     webhook_secrets: str = ""
     """What the names of the webhooks' secrets begin with, for the function that takes them."""
-    delivery_calls_per_minute: int = 0
-    """How often a minute the upstream is asked what became of accepted sends; 0: never."""
-    recipient_rows: str = "off"
-    """on: how it ended is kept for each recipient, by a hash of the number."""
     recipient_key_secret: str = ""
     """The key of that hash, for the functions that need it."""
     event_bus: str = ""
