@@ -1,6 +1,6 @@
 """What can happen to a process at one of its steps, and what may come of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any, Final
@@ -136,3 +136,21 @@ def leaves(strike: Strike) -> Leaves:
     if strike.do == DIE or strike.lasting:
         return Leaves.DOUBT
     return Leaves.NOTHING  # a service that fails once is asked again
+
+
+def hides_a_claim(strikes: Sequence[Strike]) -> bool:
+    """Whether nobody may hear of a claim that was made: its answer, and the look after it, failed.
+
+    Its lease runs out then, and for whoever finds it a process died in the middle of the call.
+    """
+    first, second = strikes if len(strikes) == len(("write", "look")) else (None, None)
+    return (
+        first is not None
+        and second is not None
+        and first.step.name in _WRITES
+        and first.do.endswith("-after")
+        and second.step.name == "dynamodb.Query before"
+    )
+
+
+_WRITES = {f"dynamodb.{name} before" for name in ("PutItem", "UpdateItem", "TransactWriteItems")}
