@@ -143,14 +143,11 @@ def hides_a_claim(strikes: Sequence[Strike]) -> bool:
 
     Its lease runs out then, and for whoever finds it a process died in the middle of the call.
     """
-    first, second = strikes if len(strikes) == len(("write", "look")) else (None, None)
-    return (
-        first is not None
-        and second is not None
-        and first.step.name in _WRITES
-        and first.do.endswith("-after")
-        and second.step.name == "dynamodb.Query before"
-    )
+    match strikes:
+        case [first, second]:
+            is_hidden = first.step.name in _WRITES and first.do.endswith("-after")
+            return is_hidden and second.step.name == "dynamodb.Query before"
+    return False
 
 
 _WRITES = {f"dynamodb.{name} before" for name in ("PutItem", "UpdateItem", "TransactWriteItems")}
