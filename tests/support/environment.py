@@ -180,6 +180,11 @@ class Environment:
         """Let the worker have all visible messages once; the ids of those that come back."""
         return self._hand(self.queue_url, self.worker, remaining)
 
+    def hand_worker(self, records: list[Json]) -> Json:
+        """Let the worker have these records, as Lambda gives them."""
+        answer: Json = self.worker.handler({"Records": records}, Context(60.0))
+        return answer
+
     def _hand(self, url: str, function: ModuleType, remaining: float) -> list[str]:
         """Hand a function what is visible in its queue, as Lambda does."""
         sqs = self.client("sqs")
