@@ -30,10 +30,12 @@ class Place(StrEnum):
     LETTERS = "letters"  # the dead-letter queue
     OPERATOR = "operator"  # the command's output
     UPSTREAM = "upstream"  # the calls of Marketing Cloud
+    TOLD = "told"  # events on the bus, and callbacks
 
 
 UPSTREAM, OPEN, ENDED, LETTERS = Place.UPSTREAM, Place.OPEN, Place.ENDED, Place.LETTERS
 LOG, OWNER, OTHERS, OPERATOR = Place.LOG, Place.OWNER, Place.OTHERS, Place.OPERATOR
+TOLD = Place.TOLD
 KEPT = {UPSTREAM, OPEN, LETTERS}
 """What a send needs while it is unfinished; a letter from the queue holds its body."""
 ECHO = {OWNER, ENDED, OPERATOR}
@@ -103,8 +105,8 @@ FIELDS: Mapping[str, Canary | None] = {
     "reference": canary(
         "reference",
         "18085550106",
-        *(OWNER, OPEN, ENDED, LETTERS, OPERATOR),
-        number_may=(OWNER, OPEN, ENDED, LETTERS),
+        *(OWNER, OPEN, ENDED, LETTERS, OPERATOR, TOLD),
+        number_may=(OWNER, OPEN, ENDED, LETTERS, TOLD),
     ),
     "onUnknown": None,
     # Hashed into the message's id; a letter keeps it, so that it can be put back as it was.
@@ -115,7 +117,7 @@ BESIDE: Mapping[str, Canary] = {
     # Rows for what is not a field.
     "header Idempotency-Key": canary("header", "13125550109", LETTERS),
     "other headers": canary("other", "14125550110"),
-    "client": canary("client", None, LOG, OPEN, ENDED, LETTERS, OPERATOR),
+    "client": canary("client", None, LOG, OPEN, ENDED, LETTERS, OPERATOR, TOLD),
     "SQS attribute": canary("attribute", "15125550111", LETTERS),
     "around an envelope": canary("envelope", "16125550112", LETTERS),
     # A name that is no field: told to who wrote it; only what looks like a name is stored.
@@ -127,7 +129,7 @@ BESIDE: Mapping[str, Canary] = {
     "client secret": canary("password", "16135550118", UPSTREAM),
     "client id": canary("package", "17135550119", UPSTREAM),
     "webhook secret": canary("webhook", "18135550122"),
-    "tokenId": canary("receipt", None, LOG, OWNER, OPEN, ENDED, OPERATOR),
+    "tokenId": canary("receipt", None, LOG, OWNER, OPEN, ENDED, OPERATOR, UPSTREAM, TOLD),
     "what an exception says": canary("exception", "14135550120"),
     "an operator's reason": canary("reason", "15135550121", *ECHO, number_may=()),
 }

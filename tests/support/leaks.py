@@ -39,8 +39,9 @@ import smsrelay.adapters
 import smsrelay_cli.main
 from local.simulator import Simulator
 from local.simulator.faults import Then
-from smsrelay import ports
+from smsrelay import bootstrap, ports
 from smsrelay.adapters.dynamodb import DynamoDbLedger
+from smsrelay.adapters.eventbridge import EventBridgeBus
 from smsrelay_cli import letters
 from smsrelay_cli import target as cli_target
 from tests.support.canaries import (
@@ -57,6 +58,7 @@ from tests.support.canaries import (
 from tests.support.environment import (
     CLIENT,
     Environment,
+    client_of,
     running,
     signed_headers,
     simulated_aws,
@@ -66,6 +68,11 @@ from tests.support.hostile import HostileServer, Request
 
 Json = dict[str, Any]
 
+FOLLOWING = {
+    "UPSTREAM_TIMEOUT_SECONDS": "0.6",
+    "DELIVERY_CALLS_PER_MINUTE": "9",
+    "RECIPIENT_ROWS": "on",
+}
 TOKEN = planted("access token").token
 OWNER = planted("client").word
 OTHER_CLIENT = CLIENT
@@ -85,6 +92,22 @@ EVERYTHING = " ".join(row.text for row in PLANTED.values() if row)
 """What an exception or an answer may repeat at worst."""
 
 
+REPORT = {
+    "message": EVERYTHING,
+    "count": 1,
+    "status": "Finished",
+    "tracking": [
+        {
+            "mobileNumber": planted(name).number,
+            "message": EVERYTHING,
+            "standardStatusCode": "4000",
+            "description": EVERYTHING,
+        }
+        for name in ("to", "to.mobile")
+    ],
+}
+
+
 class Outlets:
     """The places where words come out, apart from the log."""
 
@@ -102,6 +125,8 @@ class Stage:
     def __init__(self, relay: Environment, outlets: Outlets) -> None:
         self.relay = relay
         self.outlets = outlets
+        self.tells = True
+        """Whether what happens is followed and told, too, in each round."""
         relay.put_webhook_secret(OWNER.lower(), current=WEBHOOK_SECRET)
         relay.api.handler = _as_the_runtime(  # type: ignore[attr-defined]
             relay.api.handler, {"statusCode": 502, "headers": {}, "body": "{}"}
@@ -116,7 +141,54 @@ class Stage:
             relay.worker.handler, {"batchItemFailures": []}
         )
         relay.sweeper.handler = _as_the_runtime(relay.sweeper.handler, {})  # type: ignore[attr-defined]
-        relay.token.handler = _as_the_runtime(relay.token.handler, {})  # type: ignore[attr-defined]
+        for function in (relay.token, relay.status, relay.events):
+            function.handler = _as_the_runtime(function.handler, {})  # type: ignore[attr-defined]
+        relay.callback.handler = _as_the_runtime(  # type: ignore[attr-defined]
+            relay.callback.handler, {"batchItemFailures": []}
+        )
+        self._let_it_tell()
+
+    def _let_it_tell(self) -> None:
+        """Who wants to know of changes; the others have no catalogue, so that ids are not names."""
+        queue = client_of("sqs").create_queue(QueueName=f"{self.relay.table}-callbacks")
+        self.callbacks = queue["QueueUrl"]
+        settings = {
+            "EVENT_BUS": "default",
+            "CALLBACK_QUEUE_URL": self.callbacks,
+            "CATALOGUE_PARAMETER": f"/{self.relay.table}/catalogue",
+        }
+        with patch.dict(os.environ, settings):
+            # Nobody can be reached there: the name is reserved.
+            self.relay.put_catalogue({"clients": {OWNER: {"callback": "https://shop.invalid/"}}})
+            bootstrap.telling_parts()
+            bootstrap.calling_parts()
+        put = EventBridgeBus.put
+
+        def noted(bus: EventBridgeBus, events: Any) -> None:
+            put(bus, events)
+            self.outlets.add(Place.TOLD, events)
+
+        setattr(EventBridgeBus, "put", noted)  # noqa: B010 - for mypy it is no variable
+
+    def tell(self) -> None:
+        """What stands in the ledger is told as if it were new: on the bus, and to clients."""
+        records = [{"dynamodb": {"NewImage": item}} for item in self.relay.items()]
+        with patch.dict(os.environ, {"CALLBACK_QUEUE_URL": self.callbacks, "EVENT_BUS": "default"}):
+            self.relay.tell(records)
+            for message in self._waiting(self.callbacks):
+                self.outlets.add(Place.TOLD, message["Body"])
+            self.relay.show_all(self.callbacks)
+            self.relay.call_back()
+
+    def follow(self) -> None:
+        self.relay.make_due()
+        bootstrap.status_parts().follower._paused_until = 0.0  # noqa: SLF001 - a minute has passed
+        self.relay.follow()
+
+    def _waiting(self, url: str) -> list[Json]:
+        received = self.relay.client("sqs").receive_message(QueueUrl=url, MaxNumberOfMessages=10)
+        messages: list[Json] = received.get("Messages", [])
+        return messages
 
     def post(self, body: object, headers: Mapping[str, str] = {}) -> None:
         given = {"Content-Type": "application/json", **HEADERS, **headers}
@@ -184,6 +256,9 @@ class Stage:
         self.work()
         self.relay.renew()
         self.relay.renew({"need": "refused", "token": planted("path").word})
+        if self.tells:
+            self.follow()
+            self.tell()
         self.ask()
         self.sweep()
         self.look()
@@ -233,7 +308,7 @@ def _as_the_runtime(
             sys.stdout.write(f"[ERROR] {type(error).__name__}: {error}\n")
             sys.stdout.write("".join(traceback.format_exception(error)))
             return instead
-        if "statusCode" not in returned:  # what an event source gets is seen by nobody, or logged
+        if returned and "statusCode" not in returned:  # an event source gets it, or the log
             sys.stdout.write(f"{json.dumps(returned)}\n")
         return returned
 
@@ -255,7 +330,7 @@ def _with_the_runtimes_logging() -> None:
 def echoes(request: Request) -> Iterator[list[str]]:
     """All that a request said, in every spelling, twenty errors at a time."""
     said = [TOKEN] if "authorization" in request.headers else []
-    said += _strings(json.loads(request.body))
+    said += _strings(json.loads(request.body or "null"))
     said += [written(word) for word in said if word.isdigit()]
     words = (f"{spelled} is not valid" for word in said for spelled in spellings(word))
     yield from map(list, itertools.batched(words, 20, strict=False))
@@ -303,6 +378,8 @@ def answer(status: int, body: bytes, header: str = "") -> bytes:
 def accepting(request: Request) -> bytes:
     if request.target == "/v2/token":  # with a new token the secret would lose its canaries
         return repeating(itertools.count(), 401, SHAPES[3])(request)
+    if "/deliveries/" in request.target:
+        return answer(200, json.dumps(REPORT).encode())
     receipt = f"{planted('tokenId').word}{zlib.crc32(request.body.encode())}"
     return answer(202, json.dumps({"tokenId": receipt, "message": request.body}).encode(), "x")
 
@@ -351,6 +428,9 @@ OPERATIONS = (
     "SendMessageBatch",
     "ChangeMessageVisibility",
     "GetSecretValue",
+    "BatchGetItem",
+    "PutEvents",
+    "GetParameter",
 )
 
 
@@ -491,6 +571,7 @@ def play(stage: Stage, server: HostileServer, extent: Extent) -> None:
     """Everything that can go wrong, as far as it goes."""
     server.replies(accepting)
     stage.round()
+    stage.tells = extent > Extent.BRIEF
     _refuse(stage, extent)
     _repeat(stage, server, extent)
     server.replies(accepting)
@@ -606,7 +687,7 @@ def main() -> None:
         "expires_at": planted("beside the token").text,
     }
     with simulated_aws(), HostileServer() as server:
-        with running(server.url, UPSTREAM_TIMEOUT_SECONDS="0.6") as relay:
+        with running(server.url, **FOLLOWING) as relay:
             relay.put_secret(json.dumps(secret | {"rest_instance_url": server.url}))
             relay.put_credentials(
                 client_id=planted("client id").token,
@@ -622,7 +703,7 @@ def main() -> None:
         if extent is Extent.ALL:
             with (
                 Simulator(access_tokens=[TOKEN]) as simulator,
-                running(simulator.url, UPSTREAM_TIMEOUT_SECONDS="0.6") as relay,
+                running(simulator.url, **FOLLOWING) as relay,
             ):
                 relay.put_secret(json.dumps(secret | {"rest_instance_url": simulator.url}))
                 play_simulator(Stage(relay, outlets), simulator)
