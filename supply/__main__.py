@@ -1,8 +1,9 @@
-"""The commands `python -m supply licences|sbom`."""
+"""The commands `python -m supply licences|sbom|aws-data`."""
 
 import argparse
 
-from supply import ROOT, licences, sbom
+from smsrelay.adapters.aws import DATA
+from supply import ROOT, aws_data, licences, sbom
 
 
 def main() -> None:
@@ -10,7 +11,13 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("licences", help="write docs/licences.md")
     commands.add_parser("sbom", help="write the software bill of materials of what is shipped")
-    if parser.parse_args().command == "licences":
+    commands.add_parser("aws-data", help="write what the layer holds of botocore's data")
+    command = parser.parse_args().command
+    if command == "aws-data":
+        aws_data.write()
+        print(DATA.relative_to(ROOT))
+        return
+    if command == "licences":
         file, text = licences.FILE, licences.page()
     else:
         file, text = sbom.FILE, sbom.bill()

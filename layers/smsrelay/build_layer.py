@@ -19,7 +19,7 @@ from typing import Final
 
 HERE: Final = Path(__file__).resolve().parent
 LOCK: Final = HERE / "requirements.txt"
-OURS: Final = ("smsrelay", "licences")
+OURS: Final = ("smsrelay", "aws_data", "licences")
 TARGET: Final = (3, 13)
 PLACE: Final = "/opt/python"
 """Where Lambda unpacks a layer's packages: bytecode that says so needs no correction at import."""

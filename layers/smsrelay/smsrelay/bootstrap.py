@@ -54,9 +54,15 @@ _AWS = Config(
     read_timeout=2,
     retries={"mode": "standard", "total_max_attempts": 2},
     max_pool_connections=50,
+    parameter_validation=False,  # AWS refuses the same, and nothing here is made up by callers
 )
 # A send waits for this call, and nothing depends on it: one short try.
-_ASKING = Config(connect_timeout=1, read_timeout=1, retries={"total_max_attempts": 1})
+_ASKING = Config(
+    connect_timeout=1,
+    read_timeout=1,
+    retries={"total_max_attempts": 1},
+    parameter_validation=False,
+)
 
 
 class Parts(NamedTuple):
