@@ -106,6 +106,7 @@ lock: .venv/ready ## lock the newest versions of all requirements
 	cd requirements && $(COMPILE) --output-file audit.txt audit.in
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements/dev.txt
 	PYTHONPATH=layers/smsrelay $(BIN)/python -m supply aws-data
+	PYTHONPATH=layers/smsrelay $(BIN)/python -m supply calling-codes
 	echo 'now: make licences'
 
 build: .venv/ready ## build what the local stack is deployed from

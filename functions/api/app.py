@@ -1,5 +1,8 @@
 """HTTP in: an adapter between API Gateway's events and the relay."""
 
+from smsrelay import start
+
+# isort: split
 import base64
 import re
 from collections.abc import Callable, Mapping
@@ -143,3 +146,6 @@ def _given(status: int, headers: Mapping[str, str], body: str) -> dict[str, Any]
         "body": body,
         "isBase64Encoded": False,
     }
+
+
+start.ends(bootstrap.parts)

@@ -26,7 +26,11 @@ PLACE: Final = "/opt/python"
 
 WHEELS: Final = {"arm64": "manylinux2014_aarch64", "x86_64": "manylinux2014_x86_64"}
 
+LEFT_OUT: Final = ("anyio",)
+"""Distributions of the lock that nothing imports: httpx's asynchronous half, which goes without."""
+
 UNUSED: Final = (
+    *(f"{name}*" for name in LEFT_OUT),
     "bin",  # commands
     "**/*.pyi",
     "**/__pycache__",
@@ -39,8 +43,24 @@ UNUSED: Final = (
     "*.dist-info/top_level.txt",
     "*.dist-info/sboms",
     "pydantic/v1",  # the old pydantic, for who has not moved on
+    "pydantic/experimental",
     "pydantic/mypy.py",
+    "idna/uts46data.py",  # how hosts are written that no template allows
+    "tzdata/zoneinfo/tzdata.zi",  # all zones in one text; zoneinfo reads the others
     "httpx/_main.py",  # its command
+    # Of Powertools: logs and metrics.
+    "aws_lambda_powertools/event_handler",
+    "aws_lambda_powertools/metrics/provider/datadog",
+    "aws_lambda_powertools/utilities/batch",
+    "aws_lambda_powertools/utilities/data_classes",
+    "aws_lambda_powertools/utilities/data_masking",
+    "aws_lambda_powertools/utilities/feature_flags",
+    "aws_lambda_powertools/utilities/idempotency",
+    "aws_lambda_powertools/utilities/kafka",
+    "aws_lambda_powertools/utilities/parameters",
+    "aws_lambda_powertools/utilities/parser",
+    "aws_lambda_powertools/utilities/streaming",
+    "aws_lambda_powertools/utilities/validation",
 )
 """What is left out, by pattern. A test holds each to match, and runs the functions without it."""
 

@@ -3,6 +3,7 @@
 import importlib.util
 import marshal
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -40,7 +41,7 @@ def source_to_code(loader, data, path, **more):
     return compile_source(loader, data, path, **more)
 importlib.machinery.SourceFileLoader.source_to_code = source_to_code
 import app
-for name in ("smsrelay", "httpx", "pydantic", "phonenumbers", "aws_lambda_powertools"):
+for name in ("smsrelay", "httpx", "pydantic", "aws_lambda_powertools"):
     assert sys.modules[name].__file__.startswith(layer), name
 """
 
@@ -99,6 +100,11 @@ def test_all_code_has_bytecode_that_python_takes_without_a_look_at_the_source(
         assert head[:4] == importlib.util.MAGIC_NUMBER, source
         assert int.from_bytes(head[4:], "little") == HASHED_AND_UNCHECKED, source
     assert len(list((built / part).rglob("*.pyc"))) == len(sources)
+
+
+def test_the_layer_has_five_megabytes_at_most(built: Path, tmp_path: Path) -> None:
+    package = shutil.make_archive(str(tmp_path / "layer"), "zip", built / "Layer")
+    assert Path(package).stat().st_size <= 5_000_000
 
 
 def test_places_in_tracebacks_are_those_in_lambda(built: Path) -> None:
