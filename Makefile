@@ -88,10 +88,10 @@ audit: .venv/ready .venv-audit/ready build ## look for weaknesses in code and te
 		&& $(CHECKOV) -f $(AUDITED_TEMPLATES))
 
 sbom: .venv/ready ## write the software bill of materials (CycloneDX) of what is shipped
-	$(BIN)/python -m supply sbom
+	PYTHONPATH=layers/smsrelay $(BIN)/python -m supply sbom
 
 licences: .venv/ready .venv-audit/ready ## write docs/licences.md
-	$(BIN)/python -m supply licences
+	PYTHONPATH=layers/smsrelay $(BIN)/python -m supply licences
 
 openapi: .venv/ready ## write the OpenAPI document, its page, and docs/smsrelay.http
 	PYTHONPATH=layers/smsrelay $(BIN)/python -m contract
@@ -104,6 +104,9 @@ lock: .venv/ready ## lock the newest versions of all requirements
 	cd requirements && $(COMPILE) --output-file ../layers/smsrelay/requirements.txt runtime.in
 	cd requirements && $(COMPILE) --output-file dev.txt dev.in
 	cd requirements && $(COMPILE) --output-file audit.txt audit.in
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements/dev.txt
+	PYTHONPATH=layers/smsrelay $(BIN)/python -m supply aws-data
+	PYTHONPATH=layers/smsrelay $(BIN)/python -m supply calling-codes
 	echo 'now: make licences'
 
 build: .venv/ready ## build what the local stack is deployed from

@@ -131,11 +131,11 @@ def _build() -> None:
 def _sam_build() -> None:
     """Run `sam build`; its output goes to the log.
 
-    Only changed parts are built anew: the dependencies of the layer stay, while its own package
-    changes.
+    Nothing is cached by sam, which does not look at all that a Makefile reads; the dependencies
+    of the layer stay in .aws-sam/dependencies while its own package changes.
     """
     LOG.parent.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "samcli", "build", "--cached"]
+    command = [sys.executable, "-m", "samcli", "build", "--no-cached"]
     command += ["--build-dir", str(SAM_OUTPUT)]
     command += ["--parameter-overrides", f"Architecture={architecture()}"]
     with LOG.open("w") as log:

@@ -45,7 +45,9 @@ each distribution goes along in its `.dist-info` folder.
 | --- | --- |
 {shipped}
 
-boto3 and what it needs come with Lambda's runtime, and are not shipped.
+boto3 and what it needs come with Lambda's runtime, and are not shipped; but for parts of botocore's
+data (`aws_data`, Apache-2.0) and the lengths of numbers that libphonenumber knows (`calling_codes`,
+Apache-2.0), both with their text in `licences`.
 
 ## Used to make and test it, never shipped
 
@@ -79,7 +81,7 @@ def licence(distribution: Distribution) -> str:
 def shipped() -> dict[str, str]:
     """The licence of each distribution in the layer."""
     environment = locks.installed()
-    return {name: licence(environment[name]) for name in sorted(locks.pins(locks.RUNTIME))}
+    return {name: licence(environment[name]) for name in sorted(locks.shipped())}
 
 
 def used() -> dict[str, list[str]]:
@@ -91,7 +93,7 @@ def used() -> dict[str, list[str]]:
     found = {
         (licence(environment[name]), name)
         for lock, environment in sources
-        for name in locks.pins(lock).keys() - locks.pins(locks.RUNTIME).keys()
+        for name in locks.pins(lock).keys() - locks.shipped().keys()
     }
     by_licence: dict[str, list[str]] = {}
     for declared, name in sorted(found):

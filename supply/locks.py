@@ -10,6 +10,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import build_layer
 from supply import ROOT
 
 RUNTIME = ROOT / "layers/smsrelay/requirements.txt"
@@ -47,6 +48,11 @@ def pins(lock: Path) -> dict[str, Pin]:
         hashes = tuple(re.findall(r"sha256:(\w+)", match["hashes"]))
         found[name] = Pin(name, match["version"], hashes)
     return found
+
+
+def shipped() -> dict[str, Pin]:
+    """What of the runtime's lock is in the layer."""
+    return {name: pin for name, pin in pins(RUNTIME).items() if name not in build_layer.LEFT_OUT}
 
 
 def direct() -> list[str]:

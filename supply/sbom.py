@@ -29,9 +29,11 @@ def bill() -> str:
     Raises:
         InvalidBillError: it does not follow CycloneDX's schema.
     """
-    pins, environment = locks.pins(locks.RUNTIME), locks.installed()
+    pins, environment = locks.shipped(), locks.installed()
     depends = {
-        pins[name].purl: sorted({pins[need].purl for need in locks.needs(environment[name])})
+        pins[name].purl: sorted(
+            {pins[need].purl for need in locks.needs(environment[name]) if need in pins}
+        )
         for name in sorted(pins)
     }
     depends[_APPLICATION] = [pins[name].purl for name in locks.direct()]

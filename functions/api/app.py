@@ -1,12 +1,15 @@
 """HTTP in: an adapter between API Gateway's events and the relay."""
 
+from smsrelay import start
+
+# isort: split
+import base64
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
-from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
-from aws_lambda_powertools.utilities.data_classes.common import APIGatewayEventIdentity
-from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic_core import to_json
 
 from smsrelay import answers, bootstrap
@@ -14,9 +17,8 @@ from smsrelay.answers import Answer
 from smsrelay.errors import NotFoundError, NothingStoredError, RelayError, UnforeseenError
 from smsrelay.http_api import Post
 
-# /iam has the same routes, for who signs with an IAM principal's keys.
-# POWERTOOLS_DEV would have it print every event, and answer with tracebacks.
-app = APIGatewayRestResolver(debug=False, strip_prefixes=["/iam"])
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
 
 # The page has its style inside, and needs nothing else.
 _DOCUMENTATION = {
@@ -26,99 +28,124 @@ _DOCUMENTATION = {
 }
 
 
-@app.post("/messages")
-def post_message() -> Response[str]:
-    parts, client = bootstrap.parts(), _client()
-    if _identity().user_arn:  # a usage plan has counted everybody else
+class Request(NamedTuple):
+    """One event, and what its path names."""
+
+    event: Mapping[str, Any]
+    context: "LambdaContext"
+    named: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """By their names in lower case."""
+        return {name.lower(): value for name, value in (self.event.get("headers") or {}).items()}
+
+    @property
+    def body(self) -> str | None:
+        body: str | None = self.event.get("body")
+        if not body or not self.event.get("isBase64Encoded"):
+            return body
+        try:
+            return base64.b64decode(body.encode()).decode()
+        except ValueError:  # Base64 of something that is no text: no JSON either
+            return None
+
+    @property
+    def user_arn(self) -> str | None:
+        """The IAM principal's, if it is one."""
+        arn: str | None = self.event["requestContext"]["identity"].get("userArn")
+        return arn
+
+    def client(self) -> str:
+        """The caller, by its API key or its IAM principal."""
+        api_key_id = self.event["requestContext"]["identity"].get("apiKeyId")
+        return bootstrap.parts().callers.client_of(api_key_id, self.user_arn)
+
+    def seconds_left(self) -> float:
+        return self.context.get_remaining_time_in_millis() / 1000
+
+
+def post_message(request: Request) -> dict[str, Any]:
+    parts, client = bootstrap.parts(), request.client()
+    if request.user_arn:  # a usage plan has counted everybody else
         parts.callers.admit(client)
-    post = Post(_headers(), _body(), client)
-    return _response(parts.http_api.post_message(post, _seconds_left))
+    post = Post(request.headers, request.body, client)
+    return _response(parts.http_api.post_message(post, request.seconds_left))
 
 
-@app.get("/messages/<message_id>")
-def get_message(message_id: str) -> Response[str]:
-    return _response(bootstrap.parts().http_api.get_message(unquote(message_id), _client()))
+def get_message(request: Request) -> dict[str, Any]:
+    return _response(bootstrap.parts().http_api.get_message(request.named, request.client()))
 
 
-@app.get("/tokens/<token_id>")
-def get_token(token_id: str) -> Response[str]:
-    return _response(bootstrap.parts().http_api.get_token(unquote(token_id), _client()))
+def get_token(request: Request) -> dict[str, Any]:
+    return _response(bootstrap.parts().http_api.get_token(request.named, request.client()))
 
 
-@app.get("/openapi.json")
-def get_document() -> Response[str]:
+def get_document(_: Request) -> dict[str, Any]:
     return _file("openapi.json", "application/json")
 
 
-@app.get("/docs")
-def get_docs() -> Response[str]:
+def get_docs(_: Request) -> dict[str, Any]:
     return _file("docs.html", "text/html; charset=utf-8")
 
 
-@app.not_found
-def not_found(_: Exception) -> Response[str]:
-    return _response(answers.of_error(NotFoundError()))
+_NAMED = r"([-\w.~()'!*:@,;=+&$%<> \[\]{}|^]+)"
+# The gateway has looked at them before; what is none of these never was a route of ours.
+ROUTES: Mapping[str, list[tuple[re.Pattern[str], Callable[[Request], dict[str, Any]]]]] = {
+    "POST": [(re.compile(r"/messages()"), post_message)],
+    "GET": [
+        (re.compile(f"/messages/{_NAMED}"), get_message),
+        (re.compile(f"/tokens/{_NAMED}"), get_token),
+        (re.compile(r"/openapi\.json()"), get_document),
+        (re.compile(r"/docs()"), get_docs),
+    ],
+}
 
 
-@app.exception_handler(RelayError)  # type: ignore[untyped-decorator] # powertools's has no types
-def refused(error: RelayError) -> Response[str]:
-    """The caller is over its limit, or nobody can say who it is."""
-    asks = app.current_event.http_method == "GET"
-    unread = asks and isinstance(error, NothingStoredError)
-    return _response(answers.not_read() if unread else answers.of_error(error))
-
-
-@app.exception_handler(Exception)  # type: ignore[untyped-decorator] # Powertools has no types here
-def failed(_: Exception) -> Response[str]:
-    bootstrap.parts().logger.exception("request failed in an unforeseen way")
-    return _response(answers.of_error(UnforeseenError()))
-
-
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     """Answer one request."""
     parts = bootstrap.parts()
     parts.logger.append_keys(request_id=context.aws_request_id)
     try:
-        return app.resolve(event, context)
+        return _answered(event, context)
+    except RelayError as error:  # the caller is over its limit, or nobody can say who it is
+        asks = event["httpMethod"] == "GET"
+        unread = asks and isinstance(error, NothingStoredError)
+        return _response(answers.not_read() if unread else answers.of_error(error))
+    except Exception:
+        parts.logger.exception("request failed in an unforeseen way")
+        return _response(answers.of_error(UnforeseenError()))
     finally:
         parts.counter.flush()
 
 
-def _headers() -> dict[str, str]:
-    return {name.lower(): value for name, value in app.current_event.headers.items()}
+def _answered(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
+    # /iam has the same routes, for who signs with an IAM principal's keys.
+    path = re.sub("^/iam(?=/)", "", event["path"])
+    for route, answer in ROUTES.get(event["httpMethod"].upper(), []):
+        if match := route.fullmatch(path):
+            return answer(Request(event, context, unquote(match[1])))
+    return _response(answers.of_error(NotFoundError()))
 
 
-def _body() -> str | None:
-    try:
-        return app.current_event.decoded_body
-    except ValueError:  # Base64 of something that is no text: no JSON either
-        return None
+def _response(answer: Answer) -> dict[str, Any]:
+    headers = {"Content-Type": answer.content_type, **answer.headers}
+    return _given(int(answer.status), headers, to_json(answer.body).decode())
 
 
-def _client() -> str:
-    """The caller, by its API key or its IAM principal."""
-    identity = _identity()
-    return bootstrap.parts().callers.client_of(identity.api_key_id, identity.user_arn)
-
-
-def _identity() -> APIGatewayEventIdentity:
-    return app.current_event.request_context.identity
-
-
-def _seconds_left() -> float:
-    return app.lambda_context.get_remaining_time_in_millis() / 1000
-
-
-def _response(answer: Answer) -> Response[str]:
-    return Response(
-        status_code=answer.status,
-        content_type=answer.content_type,
-        headers=dict(answer.headers),
-        body=to_json(answer.body).decode(),
-    )
-
-
-def _file(name: str, content_type: str) -> Response[str]:
+def _file(name: str, content_type: str) -> dict[str, Any]:
     """What `make openapi` has written beside this module: read only when asked for."""
     body = Path(__file__).with_name(name).read_text(encoding="utf-8")
-    return Response(200, content_type, body, headers=dict(_DOCUMENTATION))
+    return _given(200, {"Content-Type": content_type, **_DOCUMENTATION}, body)
+
+
+def _given(status: int, headers: Mapping[str, str], body: str) -> dict[str, Any]:
+    return {
+        "statusCode": status,
+        "multiValueHeaders": {name: [value] for name, value in headers.items()},
+        "body": body,
+        "isBase64Encoded": False,
+    }
+
+
+start.ends(bootstrap.parts)

@@ -1,16 +1,20 @@
 """SQS in: an adapter between the callbacks' queue and whoever posts them."""
 
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from smsrelay import start
 
-from aws_lambda_powertools.utilities.typing import LambdaContext
+# isort: split
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 from smsrelay import bootstrap
 from smsrelay.bootstrap import CallingParts
 from smsrelay.errors import QueueUnavailableError
 
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
 
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+
+def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     """Post the callbacks of a batch side by side; report those that have to come back."""
     parts = bootstrap.calling_parts()
     parts.logger.append_keys(request_id=context.aws_request_id)
@@ -42,3 +46,6 @@ def _call(parts: CallingParts, record: dict[str, Any]) -> bool:
         parts.logger.exception("callback failed", sqs_message_id=record["messageId"])
         return False
     return wait is None
+
+
+start.ends(bootstrap.calling_parts)

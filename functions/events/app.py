@@ -1,13 +1,17 @@
 """The ledger's stream in: an adapter between its records and those who want to know of changes."""
 
-from typing import Any
+from smsrelay import start
 
-from aws_lambda_powertools.utilities.typing import LambdaContext
+# isort: split
+from typing import TYPE_CHECKING, Any
 
 from smsrelay import bootstrap, unforeseen
 
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
 
-def handler(event: dict[str, Any], context: LambdaContext) -> None:
+
+def handler(event: dict[str, Any], context: "LambdaContext") -> None:
     """Tell of the changes in a batch; if it fails, all of them come again."""
     parts = bootstrap.telling_parts()
     parts.logger.append_keys(request_id=context.aws_request_id)
@@ -17,3 +21,6 @@ def handler(event: dict[str, Any], context: LambdaContext) -> None:
             parts.teller.tell([change for change in changes if change is not None])
     finally:
         parts.counter.flush()
+
+
+start.ends(bootstrap.telling_parts)

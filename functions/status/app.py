@@ -1,13 +1,17 @@
 """A schedule in: an adapter between EventBridge Scheduler and the follower."""
 
-from typing import Any
+from smsrelay import start
 
-from aws_lambda_powertools.utilities.typing import LambdaContext
+# isort: split
+from typing import TYPE_CHECKING, Any
 
 from smsrelay import bootstrap, unforeseen
 
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
 
-def handler(_event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
+
+def handler(_event: dict[str, Any], context: "LambdaContext") -> dict[str, int]:
     """Ask once for each delivery that is due; how many sends, by what was heard."""
     parts = bootstrap.status_parts()
     parts.logger.append_keys(request_id=context.aws_request_id)
@@ -16,3 +20,6 @@ def handler(_event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
             return parts.follower.run(lambda: context.get_remaining_time_in_millis() / 1000)
     finally:
         parts.counter.flush()
+
+
+start.ends(bootstrap.status_parts)

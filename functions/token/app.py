@@ -1,14 +1,18 @@
 """A schedule or a sender in: an adapter between their events and the renewer."""
 
-from typing import Any
+from smsrelay import start
 
-from aws_lambda_powertools.utilities.typing import LambdaContext
+# isort: split
+from typing import TYPE_CHECKING, Any
 
 from smsrelay import bootstrap, unforeseen
 from smsrelay.renewer import ask_of
 
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
 
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, str]:
+
+def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, str]:
     """Look at the token once, and renew it if it has to be."""
     parts = bootstrap.renewal_parts()
     parts.logger.append_keys(request_id=context.aws_request_id)
@@ -17,3 +21,6 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, str]:
             return parts.renewer.run(ask_of(event))
     finally:
         parts.counter.flush()
+
+
+start.ends(bootstrap.renewal_parts)

@@ -1,10 +1,12 @@
 """Webhooks in: an adapter between API Gateway's events and the relay."""
 
+from smsrelay import start
+
+# isort: split
 import base64
 import binascii
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic_core import to_json
 
 from smsrelay import answers, bootstrap
@@ -12,8 +14,11 @@ from smsrelay.answers import Answer
 from smsrelay.errors import UnforeseenError
 from smsrelay.webhooks import Webhook
 
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
 
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+
+def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     """Answer one request."""
     parts = bootstrap.parts()
     parts.logger.append_keys(request_id=context.aws_request_id)
@@ -55,3 +60,6 @@ def _response(answer: Answer) -> dict[str, Any]:
         "multiValueHeaders": {name: [value] for name, value in headers.items()},
         "body": to_json(answer.body).decode(),
     }
+
+
+start.ends(bootstrap.parts, bootstrap.webhooks)

@@ -1,17 +1,21 @@
 """SQS in: an adapter between the queue's batches and the relay."""
 
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from smsrelay import start
 
-from aws_lambda_powertools.utilities.typing import LambdaContext
+# isort: split
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 from smsrelay import bootstrap
 from smsrelay.bootstrap import Parts
 from smsrelay.envelopes import Delivery
 from smsrelay.errors import QueueUnavailableError
 
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
 
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+
+def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     """Work on the messages of a batch side by side; report those that have to come back."""
     parts = bootstrap.parts()
     parts.logger.append_keys(request_id=context.aws_request_id)
@@ -30,7 +34,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     }
 
 
-def _work(parts: Parts, record: dict[str, Any], context: LambdaContext) -> bool:
+def _work(parts: Parts, record: dict[str, Any], context: "LambdaContext") -> bool:
     """Whether the message is done and may be deleted."""
     try:
         wait = parts.intake.receive(
@@ -55,3 +59,6 @@ def _delivery(record: dict[str, Any]) -> Delivery:
     }
     trace = record.get("attributes", {}).get("AWSTraceHeader")
     return Delivery(record["body"], record["messageId"], attributes, trace)
+
+
+start.ends(bootstrap.parts)

@@ -34,7 +34,7 @@ LONGEST_SECONDS = 60
 
 
 class ReadySession:
-    """Stands in for boto3.Session: its clients, real ones, were made before the fork."""
+    """Stands in for the relay's Aws: its clients, real ones, were made before the fork."""
 
     def __init__(self) -> None:
         self._clients = {
@@ -151,7 +151,7 @@ def _play(
     UpstreamInjection(points, clock, renew_token).watch()
     for events in session.events:
         events.register("before-parameter-build.sqs.SendMessageBatch", _without_delay)
-    patch.object(boto3, "Session", lambda: session).start()
+    patch.object(bootstrap, "Aws", lambda: session).start()
     for module in (bootstrap, mobileconnect, botocore.endpoint):
         patch.object(module, "time", clock).start()
     # Reading all certificates takes longer than the rest of a run, and none is used here.

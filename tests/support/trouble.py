@@ -311,7 +311,7 @@ class Trouble:
         """The parts of a new process, by its own clock."""
         with (
             patch.object(bootstrap, "time", SimpleNamespace(time=clock)),
-            patch.object(boto3, "Session", lambda: SimpleNamespace(client=self._client)),
+            patch.object(bootstrap, "Aws", lambda: SimpleNamespace(client=self._client)),
             # Reading all certificates takes longer than the rest, and none is used here.
             patch.object(
                 ssl, "create_default_context", lambda **_: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

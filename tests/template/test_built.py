@@ -1,19 +1,26 @@
 """What sam has built: complete in itself, and nothing in it that does not belong there."""
 
 import importlib.util
+import marshal
 import os
+import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
 
+import build_layer
 from local import build
+
+HASHED_AND_UNCHECKED = 0b01
 
 FUNCTIONS = (
     "ApiFunction",
     "CallbackFunction",
     "EventsFunction",
+    "IamFunction",
     "StatusFunction",
     "SweeperFunction",
     "TokenFunction",
@@ -24,12 +31,17 @@ FUNCTIONS = (
 RUNTIME = ("boto3", "botocore", "s3transfer", "dateutil", "urllib3", "six")
 
 IMPORT = """
-import sys, sysconfig
+import importlib.machinery, sys, sysconfig
 function, layer, runtime = sys.argv[1:]
 stdlib = sysconfig.get_path("stdlib")
 sys.path = [function, layer, runtime, stdlib, f"{stdlib}/lib-dynload"]
+compile_source = importlib.machinery.SourceFileLoader.source_to_code
+def source_to_code(loader, data, path, **more):
+    assert not path.startswith((function, layer)), f"{path} is compiled"
+    return compile_source(loader, data, path, **more)
+importlib.machinery.SourceFileLoader.source_to_code = source_to_code
 import app
-for name in ("smsrelay", "httpx", "pydantic", "phonenumbers", "aws_lambda_powertools"):
+for name in ("smsrelay", "httpx", "pydantic", "aws_lambda_powertools"):
     assert sys.modules[name].__file__.startswith(layer), name
 """
 
@@ -40,29 +52,25 @@ def built() -> Path:
     return build.SAM_OUTPUT
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_function_imports_with_the_built_layer_and_the_runtime_alone(
-    built: Path, tmp_path: Path, function: str
-) -> None:
+@pytest.fixture
+def runtime(tmp_path: Path) -> Path:
+    """What Lambda's own runtime brings, and nothing else."""
+    folder = tmp_path / "runtime"
+    folder.mkdir()
     for name in RUNTIME:
         spec = importlib.util.find_spec(name)
         assert spec is not None
         assert spec.origin is not None
         origin = Path(spec.origin)
         source = origin.parent if origin.name == "__init__.py" else origin
-        (tmp_path / source.name).symlink_to(source)
+        (folder / source.name).symlink_to(source)
+    return folder
+
+
+def run_built(script: str, *arguments: Path) -> str:
+    """What a script prints that sees neither this folder nor the environment's packages."""
     result = subprocess.run(  # noqa: S603 - this very Python
-        [
-            sys.executable,
-            "-B",  # the built folder stays as it is
-            "-I",  # neither this folder nor the environment's packages
-            "-S",
-            "-c",
-            IMPORT,
-            str(built / function),
-            str(built / "Layer/python"),
-            str(tmp_path),
-        ],
+        [sys.executable, "-B", "-I", "-S", "-c", script, *map(str, arguments)],
         env={"PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,
@@ -70,6 +78,43 @@ def test_a_function_imports_with_the_built_layer_and_the_runtime_alone(
         timeout=60,
     )
     assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_imports_with_the_built_layer_and_the_runtime_alone(
+    built: Path, runtime: Path, function: str
+) -> None:
+    run_built(IMPORT, built / function, built / "Layer/python", runtime)
+
+
+@pytest.mark.parametrize("part", ["Layer", *FUNCTIONS])
+def test_all_code_has_bytecode_that_python_takes_without_a_look_at_the_source(
+    built: Path, part: str
+) -> None:
+    sources = list((built / part).rglob("*.py"))
+    assert sources
+    for source in sources:
+        bytecode = Path(importlib.util.cache_from_source(str(source)))
+        head = bytecode.read_bytes()[:8]
+        assert head[:4] == importlib.util.MAGIC_NUMBER, source
+        assert int.from_bytes(head[4:], "little") == HASHED_AND_UNCHECKED, source
+    assert len(list((built / part).rglob("*.pyc"))) == len(sources)
+
+
+def test_the_layer_has_five_megabytes_at_most(built: Path, tmp_path: Path) -> None:
+    package = shutil.make_archive(str(tmp_path / "layer"), "zip", built / "Layer")
+    assert Path(package).stat().st_size <= 5_000_000
+
+
+def test_places_in_tracebacks_are_those_in_lambda(built: Path) -> None:
+    for part, place in (
+        ("Layer/python/smsrelay/relay.py", "/opt/python/smsrelay/relay.py"),
+        ("Layer/python/pydantic/main.py", "/opt/python/pydantic/main.py"),
+        ("ApiFunction/app.py", "/var/task/app.py"),
+    ):
+        bytecode = Path(importlib.util.cache_from_source(str(built / part)))
+        assert marshal.loads(bytecode.read_bytes()[16:]).co_filename == place  # noqa: S302 - our own build made it
 
 
 def test_the_layer_holds_the_package_where_python_finds_it(built: Path) -> None:
@@ -81,5 +126,15 @@ def test_the_layer_holds_the_package_where_python_finds_it(built: Path) -> None:
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_function_is_one_module(built: Path, function: str) -> None:
-    served = {"openapi.json", "docs.html"} if function == "ApiFunction" else set()
-    assert {path.name for path in (built / function).iterdir()} == {"app.py"} | served
+    served = {"openapi.json", "docs.html"} if function in {"ApiFunction", "IamFunction"} else set()
+    served |= {"app.py", "__pycache__"}
+    assert {path.name for path in (built / function).iterdir()} == served
+
+
+def test_every_pattern_of_what_is_left_out_says_what_lies_there(built: Path) -> None:
+    layer = built / "Layer/python"
+    assert not [path for path in build_layer.unused(layer) if path.name != "__pycache__"]
+    environment = Path(sysconfig.get_path("purelib"))
+    commands = "bin"  # in an environment they lie elsewhere
+    for pattern in set(build_layer.UNUSED) - {commands}:
+        assert next(environment.glob(pattern), None), pattern

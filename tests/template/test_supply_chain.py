@@ -121,9 +121,9 @@ def test_tests_run_on_the_very_files_that_are_shipped() -> None:
     }
 
 
-def test_the_layer_holds_what_the_lock_says_and_nothing_else(layer: Path) -> None:
+def test_the_layer_holds_what_of_the_lock_is_shipped_and_nothing_else(layer: Path) -> None:
     found = {canonicalize_name(it.name): it.version for it in distributions(path=[str(layer)])}
-    assert found == {name: pin.version for name, pin in locks.pins(locks.RUNTIME).items()}
+    assert found == {name: pin.version for name, pin in locks.shipped().items()}
 
 
 def test_what_is_imported_is_locked_and_what_is_asked_for_is_imported() -> None:
@@ -155,7 +155,7 @@ def imports(path: Path) -> set[str]:
 # Listed and allowed.
 
 
-@pytest.mark.parametrize("name", sorted(locks.pins(locks.RUNTIME)))
+@pytest.mark.parametrize("name", sorted(locks.shipped()))
 def test_what_is_shipped_has_a_licence_that_is_allowed(name: str) -> None:
     declared = licences.shipped()[name]
     assert set(re.split(r"\W* (?:AND|OR|WITH) \W*", declared.strip("()"))) <= licences.ALLOWED
@@ -188,7 +188,7 @@ def test_the_bill_of_materials_lists_what_is_shipped(run: Run) -> None:
     text = sbom.FILE.read_text()
     assert text == sbom.bill(), "it is the same for the same locks"
     found = json.loads(text)
-    pins = locks.pins(locks.RUNTIME)
+    pins = locks.shipped()
     assert found["metadata"]["component"]["version"] == smsrelay.__version__
     assert {it["name"]: it["version"] for it in found["components"]} == {
         name: pin.version for name, pin in pins.items()

@@ -11,6 +11,7 @@ PACKAGE = Path(bootstrap.__file__).parent
 OUTSIDE = {"boto3", "botocore", "httpx", "aws_lambda_powertools"}
 CORE = sorted(path for path in PACKAGE.glob("*.py") if path.name != "bootstrap.py")
 PURE = {
+    "calling_codes",
     "catalogue",
     "changes",
     "correlation",

@@ -1,7 +1,9 @@
 import pytest
 from pydantic_core import PydanticCustomError
 
+from smsrelay.calling_codes import NATIONAL_LENGTHS
 from smsrelay.mobile import digits_of
+from supply import calling_codes
 
 
 @pytest.mark.parametrize(
@@ -52,3 +54,17 @@ def test_what_can_be_no_number(written: str, reason: str) -> None:
     with pytest.raises(PydanticCustomError, match=reason) as caught:
         digits_of(written)
     assert caught.value.type == "invalid-number"
+
+
+def test_lengths_are_those_that_libphonenumber_knows() -> None:
+    assert calling_codes.lengths() == NATIONAL_LENGTHS, "python -m supply calling-codes"
+
+
+def test_no_calling_code_is_the_beginning_of_another_one() -> None:
+    codes = [str(code) for code in NATIONAL_LENGTHS]
+    assert not [
+        (code, other)
+        for code in codes
+        for other in codes
+        if code != other and other.startswith(code)
+    ]

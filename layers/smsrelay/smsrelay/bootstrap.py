@@ -8,11 +8,12 @@ from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import boto3
 import httpx
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.logging import Logger
+from aws_lambda_powertools.metrics import Metrics
 from botocore.config import Config
 
+from smsrelay.adapters.aws import Aws
 from smsrelay.adapters.catalogue import StoredCatalogue
 from smsrelay.adapters.clients import DynamoDbClients
 from smsrelay.adapters.dynamodb import DynamoDbLedger, change_of
@@ -53,9 +54,15 @@ _AWS = Config(
     read_timeout=2,
     retries={"mode": "standard", "total_max_attempts": 2},
     max_pool_connections=50,
+    parameter_validation=False,  # AWS refuses the same, and nothing here is made up by callers
 )
 # A send waits for this call, and nothing depends on it: one short try.
-_ASKING = Config(connect_timeout=1, read_timeout=1, retries={"total_max_attempts": 1})
+_ASKING = Config(
+    connect_timeout=1,
+    read_timeout=1,
+    retries={"total_max_attempts": 1},
+    parameter_validation=False,
+)
 
 
 class Parts(NamedTuple):
@@ -70,6 +77,7 @@ class Parts(NamedTuple):
     counter: MetricsCounter
     logger: Logger
     http: httpx.Client
+    aws: Aws
 
     def close(self) -> None:
         """Close the connections to the upstream."""
@@ -90,17 +98,17 @@ def build(environment: Mapping[str, str]) -> Parts:
     """
     settings = Settings.from_environment(environment)
     logger, counter = package_logger(), MetricsCounter(Metrics())
-    session = boto3.Session()
-    sqs = session.client("sqs", config=_AWS)
+    aws = Aws()
+    sqs = aws.client("sqs", config=_AWS)
     queue = SqsRetryQueue(sqs, settings.queue_url)
     http = upstream_client(settings.concurrent_sends * 2)
-    dynamodb = session.client("dynamodb", config=_AWS)
+    dynamodb = aws.client("dynamodb", config=_AWS)
     ledger = DynamoDbLedger(dynamodb, settings.table_name, settings.retention_days)
     clients = DynamoDbClients(dynamodb, settings.table_name)
-    secrets = session.client("secretsmanager", config=_AWS)
+    secrets = aws.client("secretsmanager", config=_AWS)
     relay = Relay(
         ledger=ledger,
-        upstream=_mobileconnect(http, settings, session, secrets),
+        upstream=_mobileconnect(http, settings, aws, secrets),
         queue=queue,
         dead_letters=SqsDeadLetters(sqs, settings.dead_letter_queue_url),
         counter=counter,
@@ -114,7 +122,7 @@ def build(environment: Mapping[str, str]) -> Parts:
             follows=settings.delivery_calls_per_minute > 0,
         ),
     )
-    reader = Reader(_catalogue(session, settings, counter))
+    reader = Reader(_catalogue(aws, settings, counter))
     return Parts(
         settings,
         Callers(
@@ -137,17 +145,18 @@ def build(environment: Mapping[str, str]) -> Parts:
         counter,
         logger,
         http,
+        aws,
     )
 
 
 def _mobileconnect(
     http: httpx.Client,
     settings: Settings,
-    session: boto3.Session,
+    aws: Aws,
     secrets: "SecretsManagerClient",
 ) -> MobileConnect:
     renewal = LambdaTokenRenewal(
-        cache(lambda: session.client("lambda", config=_ASKING)), settings.token_function
+        cache(lambda: aws.client("lambda", config=_ASKING)), settings.token_function
     )
     hosts = AllowedHosts.parse(settings.upstream_hosts)
     tokens = SecretTokenSource(
@@ -170,20 +179,18 @@ def _recipients(
     )
 
 
-def _catalogue(
-    session: boto3.Session, settings: Settings, counter: MetricsCounter
-) -> StoredCatalogue | None:
+def _catalogue(aws: Aws, settings: Settings, counter: MetricsCounter) -> StoredCatalogue | None:
     """The message catalogue, if there is one; it is read at the first name that is posted."""
     if not settings.catalogue_parameter:
         return None
-    ssm = cache(lambda: session.client("ssm", config=_AWS))
+    ssm = cache(lambda: aws.client("ssm", config=_AWS))
     return StoredCatalogue(ssm, settings.catalogue_parameter, counter, time.time)
 
 
 @cache
 def webhooks() -> Webhooks:
     """What only the function for webhooks needs, beside the other parts."""
-    settings, secrets = parts().settings, boto3.Session().client("secretsmanager", config=_AWS)
+    settings, secrets = parts().settings, parts().aws.client("secretsmanager", config=_AWS)
     stored = StoredWebhookSecrets(secrets, settings.webhook_secrets, time.time)
     return Webhooks(parts().http_api, stored, parts().callers, parts().counter)
 
@@ -227,7 +234,7 @@ def build_renewal(environment: Mapping[str, str]) -> RenewalParts:
     settings = Settings.from_environment(environment)
     logger, counter = package_logger(), MetricsCounter(Metrics())
     hosts = AllowedHosts.parse(settings.upstream_hosts)
-    secrets = boto3.Session().client("secretsmanager", config=_AWS)
+    secrets = Aws().client("secretsmanager", config=_AWS)
     # No connection is kept: the next call is minutes away.
     http = httpx.Client(
         follow_redirects=False,
@@ -271,13 +278,13 @@ def build_status(environment: Mapping[str, str]) -> StatusParts:
     """
     settings = Settings.from_environment(environment)
     logger, counter = package_logger(), MetricsCounter(Metrics())
-    session = boto3.Session()
+    aws = Aws()
     http = upstream_client(SIDE_BY_SIDE)
-    dynamodb = session.client("dynamodb", config=_AWS)
-    secrets = session.client("secretsmanager", config=_AWS)
+    dynamodb = aws.client("dynamodb", config=_AWS)
+    secrets = aws.client("secretsmanager", config=_AWS)
     follower = Follower(
         ledger=DynamoDbLedger(dynamodb, settings.table_name, settings.retention_days),
-        reports=_mobileconnect(http, settings, session, secrets),
+        reports=_mobileconnect(http, settings, aws, secrets),
         counter=counter,
         clock=time.time,
         budget=settings.delivery_calls_per_minute,
@@ -299,13 +306,13 @@ class TellingParts(NamedTuple):
 @cache
 def telling_parts() -> TellingParts:
     """The parts of this execution environment, set up by its environment variables."""
-    settings, session = Settings.from_environment(os.environ), boto3.Session()
+    settings, aws = Settings.from_environment(os.environ), Aws()
     logger, counter = package_logger(), MetricsCounter(Metrics())
     bus, queue = settings.event_bus, settings.callback_queue_url
     teller = Teller(
-        bus=EventBridgeBus(session.client("events", config=_AWS), bus) if bus else None,
-        callbacks=SqsCallbacks(session.client("sqs", config=_AWS), queue) if queue else None,
-        catalogue=_catalogue(session, settings, counter),
+        bus=EventBridgeBus(aws.client("events", config=_AWS), bus) if bus else None,
+        callbacks=SqsCallbacks(aws.client("sqs", config=_AWS), queue) if queue else None,
+        catalogue=_catalogue(aws, settings, counter),
     )
     return TellingParts(teller, change_of, counter, logger)
 
@@ -331,13 +338,13 @@ def calling_parts() -> CallingParts:
     Raises:
         ValueError: there is no catalogue that would say whom to call.
     """
-    settings, session = Settings.from_environment(os.environ), boto3.Session()
+    settings, aws = Settings.from_environment(os.environ), Aws()
     logger, counter = package_logger(), MetricsCounter(Metrics())
-    catalogue = _catalogue(session, settings, counter)
+    catalogue = _catalogue(aws, settings, counter)
     if catalogue is None:
         raise ValueError("callbacks need the catalogue")
     http = httpx.Client(follow_redirects=False, trust_env=False)
-    secrets = session.client("secretsmanager", config=_AWS)
+    secrets = aws.client("secretsmanager", config=_AWS)
     caller = Caller(
         catalogue=catalogue,
         secrets=StoredWebhookSecrets(secrets, settings.callback_secrets, time.time),
@@ -345,5 +352,5 @@ def calling_parts() -> CallingParts:
         counter=counter,
         clock=time.time,
     )
-    queue = SqsRetryQueue(session.client("sqs", config=_AWS), settings.callback_queue_url)
+    queue = SqsRetryQueue(aws.client("sqs", config=_AWS), settings.callback_queue_url)
     return CallingParts(caller, queue, counter, logger, http)

@@ -1,15 +1,9 @@
 """Mobile numbers: from what people write to the digits that the upstream takes."""
 
 import re
-from functools import cache
-
-from phonenumbers import (
-    COUNTRY_CODE_TO_REGION_CODE,
-    PhoneMetadata,
-    region_code_for_country_code,
-)
 
 from smsrelay import refusals
+from smsrelay.calling_codes import NATIONAL_LENGTHS
 
 _WRITTEN = re.compile(r"\+?[0-9 .()\-]+")
 _SEPARATORS = re.compile(r"[^0-9]")
@@ -41,23 +35,7 @@ def digits_of(written: str) -> str:
 def _is_possible(digits: str) -> bool:
     # No calling code is the beginning of another one, so the first that fits is the one.
     for length in range(1, _LONGEST_CALLING_CODE + 1):
-        lengths = _national_lengths(int(digits[:length]))
+        lengths = NATIONAL_LENGTHS.get(int(digits[:length]))
         if lengths:
             return len(digits) - length in lengths
     return False
-
-
-@cache
-def _national_lengths(calling_code: int) -> frozenset[int]:
-    """The lengths that a national number can have; none where there is no such calling code.
-
-    Read once per calling code out of libphonenumber's metadata: its parser costs 100 times more
-    per number, and knows nothing else about the length.
-    """
-    if calling_code not in COUNTRY_CODE_TO_REGION_CODE:
-        return frozenset()
-    metadata = PhoneMetadata.metadata_for_region_or_calling_code(
-        calling_code, region_code_for_country_code(calling_code)
-    )
-    described = metadata and metadata.general_desc
-    return frozenset(described.possible_length) if described else frozenset()
