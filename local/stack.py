@@ -28,8 +28,8 @@ TOKEN_SECONDS = 1080
 """Life of an access token, as the upstream has it."""
 SHORT_TOKEN_SECONDS = 720
 """Below this, tokens are looked at every minute."""
-WORKERS = "2"
-"""The least there can be: each starts with the unpacking of the whole layer."""
+SENDS_AT_ONCE = "20"
+"""By two workers, the least there can be: each starts a process of its own."""
 NOT_PUBLISHED = ("state", "api_key_id", "functions", "credentials_secret")
 
 
@@ -200,7 +200,7 @@ class LocalStack:
                 "IamAccess": "on",
                 "Webhooks": "on",
                 "Catalogue": "on",
-                "MaxConcurrentWorkers": WORKERS,
+                "SendsAtOnce": SENDS_AT_ONCE,
                 "TokenSchedule": self._token_schedule(),
                 **self._parameters,
             },

@@ -23,7 +23,7 @@ LIMIT_SECONDS: Final = 290
 LOOKING_SECONDS: Final = 15
 """What remains of the limit to look at all the ends."""
 UPSTREAM_TIMEOUT: Final = 2
-WORKERS: Final = 8
+SENDS_AT_ONCE: Final = 80
 """One is killed every second, and a cold start takes about as long: the others go on."""
 
 
@@ -44,7 +44,7 @@ def run(seed: int = DEFAULT_SEED, count: int = DEFAULT_REQUESTS) -> int:
     folder = Path(tempfile.mkdtemp(dir=STATE / "soak"))
     parameters = {
         "UpstreamTimeoutSeconds": str(UPSTREAM_TIMEOUT),
-        "MaxConcurrentWorkers": str(WORKERS),
+        "SendsAtOnce": str(SENDS_AT_ONCE),
     }
     with LocalStack(folder, parameters=parameters, say=print) as stack:
         return _soak(stack, seed, count, began)

@@ -298,3 +298,21 @@ def test_the_sample_events_hold_what_their_services_send() -> None:
 def test_the_env_file_names_every_variable() -> None:
     given = json.loads((ROOT / "events/env.json").read_text())["Parameters"]
     assert {field.name.upper() for field in fields(Settings)} <= set(given)
+
+
+def test_sends_at_once_is_what_all_workers_make_together() -> None:
+    parameter, mapping = template()["Parameters"]["SendsAtOnce"], template()["Mappings"]
+    chosen = mapping["SendsAtOnce"]
+    assert [str(value) for value in parameter["AllowedValues"]] == list(chosen)
+    assert parameter["Default"] in parameter["AllowedValues"]
+    for together, parts in chosen.items():
+        assert int(together) == parts["Workers"] * parts["Each"]
+        assert parts["Workers"] >= 2, "the least that SQS accepts"
+        assert parts["Each"] <= 10, "a batch without a window"
+    event = functions()["WorkerFunction"]["Events"]["Queue"]["Properties"]
+
+    def found(name: str) -> dict[str, Any]:
+        return {"Fn::FindInMap": ["SendsAtOnce", {"Ref": "SendsAtOnce"}, name]}
+
+    assert event["ScalingConfig"] == {"MaximumConcurrency": found("Workers")}
+    assert event["BatchSize"] == variables()["CONCURRENT_SENDS"] == found("Each")
