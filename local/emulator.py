@@ -124,6 +124,19 @@ def convert_concurrency() -> None:
     lambda_svc._sqs_esm_concurrency = converted
 
 
+def convert_variables() -> None:
+    """CloudFormation makes text of every environment variable, numbers of a mapping included."""
+    handlers = provisioners._RESOURCE_HANDLERS["AWS::Lambda::Function"]
+    create = handlers["create"]
+
+    def converted(logical_id: str, props: dict[str, Any], stack_name: str) -> Any:  # noqa: ANN401 - passed through
+        variables = props.get("Environment", {}).get("Variables", {})
+        environment = {"Variables": {name: str(value) for name, value in variables.items()}}
+        return create(logical_id, props | {"Environment": environment}, stack_name)
+
+    handlers["create"] = converted
+
+
 def unpack_layers_once() -> None:
     """AWS has a layer unpacked before a function starts; MiniStack does it for each process.
 
@@ -192,6 +205,7 @@ if __name__ == "__main__":
     import_request_models()
     refuse_large_requests()
     convert_concurrency()
+    convert_variables()
     reserve_concurrency()
     unpack_layers_once()
     app.main()

@@ -13,6 +13,7 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.loaders import Loader
+from moto.core.models import botocore_stubber
 
 from smsrelay import bootstrap
 from smsrelay.adapters import aws
@@ -108,6 +109,8 @@ def sent(loader: Loader, service: str, region: str, environment: dict[str, str])
     with (
         patch.dict("os.environ", credentials | environment),
         patch.object(uuid, "uuid4", lambda: "made-up"),  # ids against repetition
+        # Other tests may have moto's account open, which does not know all regions.
+        patch.object(botocore_stubber, "enabled", new=False),
     ):
         session = botocore.session.Session()
         session.register_component("data_loader", loader)
