@@ -19,7 +19,7 @@ quietly = mkdir -p $(LOGS) && { { $(2) ; } > $(LOGS)/$(1).log 2>&1 || \
 CHECKOV := env -u BC_API_KEY -u PRISMA_API_URL HOME=$(CURDIR)/$(LOGS) LOG_LEVEL=WARNING \
 	.venv-audit/bin/checkov --config-file .checkov.yaml
 # For bandit; tests are looked at too, but they assert, and their tokens and passwords are made up.
-AUDITED_CODE := functions layers cli contract local supply
+AUDITED_CODE := functions layers cli contract local supply bench
 FINE_IN_TESTS := B101,B105,B106
 # The template, and what CloudFormation makes of it.
 AUDITED_TEMPLATES := template.yaml .aws-sam/local/packages/template.json

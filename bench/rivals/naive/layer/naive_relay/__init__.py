@@ -1,0 +1,1 @@
+"""Sends SMS through MobileConnect, once for each idempotency key."""

@@ -1,0 +1,301 @@
+"""`python -m bench.stub`: all that the rivals talk to, as cheap as one process can answer.
+
+AWS's services and MobileConnect on one port of this machine: what they cost is not what is
+measured. One line of JSON says which port; it serves until its stdin ends. It stores nothing, so
+every condition of a write holds.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import http.client
+import itertools
+import json
+import subprocess
+import sys
+import time
+import uuid
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+ROOT: Final = Path(__file__).parents[1]
+UPSTREAM: Final = "upstream"
+KEPT: Final = 100
+"""How many of the last requests can be asked for."""
+TOKEN_SECONDS: Final = 3_600.0
+_END_OF_HEAD: Final = b"\r\n\r\n"
+_NOTHING: Final = b"{}"
+_NO_ITEMS: Final = b'{"Count":0,"Items":[],"ScannedCount":0}'
+_SEND: Final = b"POST /sms/v1/messageContact/"
+
+_FIXED: Final[Mapping[str, bytes]] = {
+    "dynamodb.PutItem": _NOTHING,
+    "dynamodb.UpdateItem": _NOTHING,
+    "dynamodb.DeleteItem": _NOTHING,
+    "dynamodb.GetItem": _NOTHING,
+    "dynamodb.TransactWriteItems": _NOTHING,
+    "dynamodb.Query": _NO_ITEMS,
+    "sqs.ChangeMessageVisibility": _NOTHING,
+    "sqs.DeleteMessage": _NOTHING,
+}
+_MADE: Final = ("secretsmanager.GetSecretValue", "sqs.SendMessage", "sqs.SendMessageBatch")
+_SERVICES: Final = {
+    b"dynamodb_20120810": "dynamodb",
+    b"secretsmanager": "secretsmanager",
+    b"amazonsqs": "sqs",
+}
+_SPELLED: Final = {name.lower(): name for name in (*_FIXED, *_MADE)}
+
+
+class Request(NamedTuple):
+    """One request: what it was counted as, its path and its body."""
+
+    operation: str
+    path: str
+    body: bytes
+
+    def shown(self) -> dict[str, Any]:
+        return {
+            "operation": self.operation,
+            "path": self.path,
+            "body": json.loads(self.body or b"null"),
+        }
+
+
+class Services:
+    """What is counted, kept and set, for all connections."""
+
+    def __init__(self) -> None:
+        self.base_url = ""
+        self.delay = 0.0
+        """Seconds until the upstream answers."""
+        self.last: deque[Request] = deque(maxlen=KEPT)
+        self.calls: dict[str, int] = {}
+        self._tokens = itertools.count(1)
+        self.reset()
+
+    def reset(self) -> None:
+        self.last.clear()
+        self.calls = dict.fromkeys((*_SPELLED.values(), UPSTREAM), 0)
+
+    def count(self, request: Request) -> None:
+        self.calls[request.operation] += 1
+        self.last.append(request)
+
+    def accepted(self) -> bytes:
+        """The upstream's answer: a tokenId that none had before."""
+        return _ACCEPTED % next(self._tokens)
+
+    def made(self, operation: str, body: bytes) -> bytes:
+        """The answer of an AWS operation that is not always the same."""
+        given = json.loads(body)
+        if operation == "sqs.SendMessage":
+            return _json({"MessageId": _id(), "MD5OfMessageBody": _md5(given["MessageBody"])})
+        if operation == "sqs.SendMessageBatch":
+            taken = [
+                {
+                    "Id": entry["Id"],
+                    "MessageId": _id(),
+                    "MD5OfMessageBody": _md5(entry["MessageBody"]),
+                }
+                for entry in given["Entries"]
+            ]
+            return _json({"Successful": taken, "Failed": []})
+        return _json(self._secret(given["SecretId"]))
+
+    def _secret(self, name: str) -> dict[str, Any]:
+        now = time.time()
+        token = {
+            "access_token": "access-token-of-the-stub",
+            "expires_at": int(now + TOKEN_SECONDS),
+            "rest_instance_url": self.base_url,
+        }
+        return {
+            "ARN": name,
+            "Name": name.rpartition(":")[2],
+            "VersionId": _id(),
+            "VersionStages": ["AWSCURRENT"],
+            "CreatedDate": round(now, 3),
+            "SecretString": json.dumps(token),
+        }
+
+    def controlled(self, path: bytes, body: bytes) -> bytes:
+        """The control routes: counts, the last requests, the delay, a new beginning."""
+        if path == b"/_control/calls":
+            return _plain(200, _json(self.calls))
+        if path == b"/_control/requests":
+            return _plain(200, _json([request.shown() for request in self.last]))
+        if path == b"/_control" and body:
+            given = json.loads(body)
+            self.delay = given.get("delayMs", self.delay * 1_000) / 1_000
+            if given.get("reset"):
+                self.reset()
+            return _plain(200, _NOTHING)
+        return _plain(404, _NOTHING)
+
+
+class Connection(asyncio.Protocol):
+    """One kept connection; requests come one after another, as all clients here send them."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._received = b""
+        self._write: Callable[[bytes], None]
+        self._transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what TCP servers are given
+        self._transport, self._write = transport, transport.write
+
+    def data_received(self, data: bytes) -> None:
+        received = self._received + data if self._received else data
+        while (end := received.find(_END_OF_HEAD)) >= 0:
+            head, begin = received[:end].lower(), end + len(_END_OF_HEAD)
+            length = int(_header(head, b"content-length") or 0)
+            if len(received) < begin + length:
+                break
+            self._answer(
+                received[: received.index(b"\r\n")], head, received[begin : begin + length]
+            )
+            received = received[begin + length :]
+        self._received = received
+
+    def _answer(self, line: bytes, head: bytes, body: bytes) -> None:
+        services, path = self._services, line.split(b" ")[1]
+        if line.startswith(_SEND):
+            services.count(Request(UPSTREAM, path.decode(), body))
+            answer = services.accepted()
+            if services.delay:
+                asyncio.get_running_loop().call_later(services.delay, self._answer_late, answer)
+            else:
+                self._write(answer)
+        elif target := _header(head, b"x-amz-target"):
+            self._write(_of_aws(services, target, body))
+        else:
+            self._write(services.controlled(path, body))
+
+    def _answer_late(self, answer: bytes) -> None:
+        if not self._transport.is_closing():
+            self._write(answer)
+
+
+def _of_aws(services: Services, target: bytes, body: bytes) -> bytes:
+    service, _, name = target.partition(b".")
+    operation = _SPELLED.get(f"{_SERVICES.get(service, '')}.{name.decode()}")
+    if operation is None:
+        return _plain(400, _json({"__type": "UnknownOperationException", "message": "not played"}))
+    services.count(Request(operation, "/", body))
+    return _READY.get(operation) or _with_request_id(operation, services.made(operation, body))
+
+
+def _header(head: bytes, name: bytes) -> bytes | None:
+    """The value of a header in a head in lower case."""
+    at = head.find(b"\r\n" + name + b":")
+    if at < 0:
+        return None
+    begin = at + len(name) + 3
+    end = head.find(b"\r\n", begin)
+    return head[begin : end if end >= 0 else None].strip()
+
+
+def _plain(status: int, body: bytes, *headers: str) -> bytes:
+    lines = (
+        f"HTTP/1.1 {status} {http.client.responses[status]}",
+        *(headers or ("Content-Type: application/json",)),
+        f"Content-Length: {len(body)}",
+    )
+    return "\r\n".join(lines).encode() + _END_OF_HEAD + body
+
+
+def _with_request_id(operation: str, body: bytes) -> bytes:
+    """An answer as AWS's own: without a request id nobody who is careful believes it."""
+    version = "1.1" if operation.startswith("secretsmanager.") else "1.0"
+    return _plain(
+        200,
+        body,
+        f"Content-Type: application/x-amz-json-{version}",
+        f"x-amzn-RequestId: {_id()}",
+        f"x-amz-crc32: {zlib.crc32(body)}",
+    )
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _id() -> str:
+    return str(uuid.uuid4())
+
+
+def _md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+_READY: Final = {operation: _with_request_id(operation, body) for operation, body in _FIXED.items()}
+_TOKEN_LENGTH: Final = 24
+_ACCEPTED: Final = _plain(202, b'{"tokenId":"' + b"x" * _TOKEN_LENGTH + b'"}').replace(
+    b"x" * _TOKEN_LENGTH, b"%0" + str(_TOKEN_LENGTH).encode() + b"d"
+)
+
+
+async def _serve() -> None:
+    services = Services()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Connection(services), "127.0.0.1", 0, backlog=1_000)
+    port = server.sockets[0].getsockname()[1]
+    services.base_url = f"http://127.0.0.1:{port}"
+    print(json.dumps({"port": port}), flush=True)
+    await asyncio.to_thread(sys.stdin.buffer.read)
+    server.close()
+
+
+class Stub(NamedTuple):
+    """A stub that runs, seen from the process that measures."""
+
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def calls(self) -> dict[str, int]:
+        """How often each operation was called since the last reset."""
+        counted: dict[str, int] = self._ask("GET", "/_control/calls")
+        return counted
+
+    def requests(self, operation: str) -> list[dict[str, Any]]:
+        """The last requests of an operation: `operation`, `path`, `body`."""
+        last = self._ask("GET", "/_control/requests")
+        return [request for request in last if request["operation"] == operation]
+
+    def control(self, *, delay_ms: float | None = None, reset: bool = False) -> None:
+        """Let the upstream take so long, and forget what was counted and kept."""
+        given = {"reset": reset} | ({} if delay_ms is None else {"delayMs": delay_ms})
+        self._ask("POST", "/_control", given)
+
+    def _ask(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        with contextlib.closing(connection):
+            connection.request(method, path, None if body is None else json.dumps(body))
+            return json.load(connection.getresponse())
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Stub]:
+    """A stub in a process of its own, which ends with the block, or with who started it."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "bench.stub"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None  # noqa: S101 - as asked for
+        yield Stub(json.loads(process.stdout.readline())["port"])
+        # Popen's exit closes stdin, and waits.
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve())
