@@ -1,16 +1,18 @@
 """`python -m bench.stub`: all that the rivals talk to, as cheap as one process can answer.
 
 AWS's services and MobileConnect on one port of this machine: what they cost is not what is
-measured. One line of JSON says which port; it serves until its stdin ends. It stores nothing, so
-every condition of a write holds.
+measured. One line of JSON says which port; it serves until its stdin ends. Every condition of a
+write holds, and nothing is stored but the items of a transaction, until they are claimed.
 """
 
 import asyncio
 import contextlib
 import hashlib
+import http
 import http.client
 import itertools
 import json
+import secrets
 import subprocess
 import sys
 import time
@@ -19,7 +21,9 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import IO, Any, Final, NamedTuple, cast
+
+Json = dict[str, Any]
 
 ROOT: Final = Path(__file__).parents[1]
 UPSTREAM: Final = "upstream"
@@ -28,26 +32,32 @@ KEPT: Final = 100
 TOKEN_SECONDS: Final = 3_600.0
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _NOTHING: Final = b"{}"
+_NO_REASON: Final = b'{"errors":[]}'
 _NO_ITEMS: Final = b'{"Count":0,"Items":[],"ScannedCount":0}'
 _SEND: Final = b"POST /sms/v1/messageContact/"
 
 _FIXED: Final[Mapping[str, bytes]] = {
     "dynamodb.PutItem": _NOTHING,
-    "dynamodb.UpdateItem": _NOTHING,
     "dynamodb.DeleteItem": _NOTHING,
     "dynamodb.GetItem": _NOTHING,
-    "dynamodb.TransactWriteItems": _NOTHING,
     "dynamodb.Query": _NO_ITEMS,
     "sqs.ChangeMessageVisibility": _NOTHING,
     "sqs.DeleteMessage": _NOTHING,
 }
-_MADE: Final = ("secretsmanager.GetSecretValue", "sqs.SendMessage", "sqs.SendMessageBatch")
+_MADE: Final = (
+    "dynamodb.TransactWriteItems",
+    "dynamodb.UpdateItem",
+    "secretsmanager.GetSecretValue",
+    "sqs.SendMessage",
+    "sqs.SendMessageBatch",
+)
 _SERVICES: Final = {
     b"dynamodb_20120810": "dynamodb",
     b"secretsmanager": "secretsmanager",
     b"amazonsqs": "sqs",
 }
 _SPELLED: Final = {name.lower(): name for name in (*_FIXED, *_MADE)}
+"""The operations by their names in lower case, as heads are read."""
 
 
 class Request(NamedTuple):
@@ -57,7 +67,7 @@ class Request(NamedTuple):
     path: str
     body: bytes
 
-    def shown(self) -> dict[str, Any]:
+    def shown(self) -> Json:
         return {
             "operation": self.operation,
             "path": self.path,
@@ -72,9 +82,20 @@ class Services:
         self.base_url = ""
         self.delay = 0.0
         """Seconds until the upstream answers."""
+        self.refusal: bytes | None = None
+        """What the upstream answers instead of taking a send."""
         self.last: deque[Request] = deque(maxlen=KEPT)
         self.calls: dict[str, int] = {}
-        self._tokens = itertools.count(1)
+        self._token = secrets.token_urlsafe(48)
+        self._token_ids = itertools.count(1)
+        self._items: dict[tuple[str, str], Json] = {}
+        self._makers: Mapping[str, Callable[[Json], Json]] = {
+            "dynamodb.TransactWriteItems": self._transaction,
+            "dynamodb.UpdateItem": self._update,
+            "secretsmanager.GetSecretValue": self._secret,
+            "sqs.SendMessage": _message,
+            "sqs.SendMessageBatch": _messages,
+        }
         self.reset()
 
     def reset(self) -> None:
@@ -85,31 +106,30 @@ class Services:
         self.calls[request.operation] += 1
         self.last.append(request)
 
-    def accepted(self) -> bytes:
+    def sent(self) -> bytes:
         """The upstream's answer: a tokenId that none had before."""
-        return _ACCEPTED % next(self._tokens)
+        return self.refusal or _ACCEPTED % next(self._token_ids)
 
     def made(self, operation: str, body: bytes) -> bytes:
         """The answer of an AWS operation that is not always the same."""
-        given = json.loads(body)
-        if operation == "sqs.SendMessage":
-            return _json({"MessageId": _id(), "MD5OfMessageBody": _md5(given["MessageBody"])})
-        if operation == "sqs.SendMessageBatch":
-            taken = [
-                {
-                    "Id": entry["Id"],
-                    "MessageId": _id(),
-                    "MD5OfMessageBody": _md5(entry["MessageBody"]),
-                }
-                for entry in given["Entries"]
-            ]
-            return _json({"Successful": taken, "Failed": []})
-        return _json(self._secret(given["SecretId"]))
+        return _json(self._makers[operation](json.loads(body)))
 
-    def _secret(self, name: str) -> dict[str, Any]:
-        now = time.time()
+    def _transaction(self, given: Json) -> Json:
+        for entry in given["TransactItems"]:
+            item = entry["Put"]["Item"]
+            self._items[_key(item)] = item
+        return {}
+
+    def _update(self, given: Json) -> Json:
+        if given.get("ReturnValues") != "ALL_NEW":
+            return {}
+        item = self._items.pop(_key(given["Key"]), given["Key"])
+        return {"Attributes": updated(item, given)}
+
+    def _secret(self, given: Json) -> Json:
+        now, name = time.time(), given["SecretId"]
         token = {
-            "access_token": "access-token-of-the-stub",
+            "access_token": self._token,
             "expires_at": int(now + TOKEN_SECONDS),
             "rest_instance_url": self.base_url,
         }
@@ -131,10 +151,40 @@ class Services:
         if path == b"/_control" and body:
             given = json.loads(body)
             self.delay = given.get("delayMs", self.delay * 1_000) / 1_000
+            if "status" in given:
+                taken = given["status"] == http.HTTPStatus.ACCEPTED
+                self.refusal = None if taken else _plain(given["status"], _NO_REASON)
             if given.get("reset"):
                 self.reset()
             return _plain(200, _NOTHING)
         return _plain(404, _NOTHING)
+
+
+def updated(item: Json, given: Json) -> Json:
+    """The item after `SET a = :b, c = c + :d REMOVE e`, or the like; sums are of integers."""
+    names, values = given.get("ExpressionAttributeNames", {}), given["ExpressionAttributeValues"]
+    changes, _, removed = given["UpdateExpression"].removeprefix("SET ").partition(" REMOVE ")
+    after = dict(item)
+    for change in changes.split(", "):
+        name, _, value = change.partition(" = ")
+        term, plus, summand = value.partition(" + ")
+        after[names.get(name, name)] = (
+            {"N": str(int(item[term]["N"]) + int(values[summand]["N"]))} if plus else values[value]
+        )
+    return {name: value for name, value in after.items() if name not in removed.split(", ")}
+
+
+def _key(item: Json) -> tuple[str, str]:
+    return item["pk"]["S"], item["sk"]["S"]
+
+
+def _message(given: Json) -> Json:
+    return {"MessageId": _id(), "MD5OfMessageBody": _md5(given["MessageBody"])}
+
+
+def _messages(given: Json) -> Json:
+    taken = [{"Id": entry["Id"], **_message(entry)} for entry in given["Entries"]]
+    return {"Successful": taken, "Failed": []}
 
 
 class Connection(asyncio.Protocol):
@@ -147,8 +197,8 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what TCP servers are given
-        self._transport, self._write = transport, transport.write
+        self._transport = cast("asyncio.Transport", transport)
+        self._write = self._transport.write
 
     def data_received(self, data: bytes) -> None:
         received = self._received + data if self._received else data
@@ -167,7 +217,7 @@ class Connection(asyncio.Protocol):
         services, path = self._services, line.split(b" ")[1]
         if line.startswith(_SEND):
             services.count(Request(UPSTREAM, path.decode(), body))
-            answer = services.accepted()
+            answer = services.sent()
             if services.delay:
                 asyncio.get_running_loop().call_later(services.delay, self._answer_late, answer)
             else:
@@ -271,10 +321,13 @@ class Stub(NamedTuple):
         last = self._ask("GET", "/_control/requests")
         return [request for request in last if request["operation"] == operation]
 
-    def control(self, *, delay_ms: float | None = None, reset: bool = False) -> None:
-        """Let the upstream take so long, and forget what was counted and kept."""
-        given = {"reset": reset} | ({} if delay_ms is None else {"delayMs": delay_ms})
-        self._ask("POST", "/_control", given)
+    def control(
+        self, *, delay_ms: float | None = None, status: int | None = None, reset: bool = False
+    ) -> None:
+        """Let the upstream take so long, answer that, and forget what was counted and kept."""
+        given = {"delayMs": delay_ms, "status": status, "reset": reset}
+        wanted = {name: value for name, value in given.items() if value is not None}
+        self._ask("POST", "/_control", wanted)
 
     def _ask(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
@@ -292,8 +345,8 @@ def running() -> Iterator[Stub]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as process:
-        assert process.stdout is not None  # noqa: S101 - as asked for
-        yield Stub(json.loads(process.stdout.readline())["port"])
+        said = cast("IO[bytes]", process.stdout).readline()
+        yield Stub(json.loads(said)["port"])
         # Popen's exit closes stdin, and waits.
 
 

@@ -14,7 +14,6 @@ from aws_lambda_powertools.utilities.batch.types import PartialItemFailureRespon
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.idempotency.exceptions import IdempotencyValidationError
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from pydantic import ValidationError
 
 from naive_relay.mobileconnect import RefusedError
 from naive_relay.models import Message, Order
@@ -48,7 +47,7 @@ def read(record: SQSRecord) -> Order:
 def record_handler(record: SQSRecord) -> None:
     try:
         relay(order=read(record))
-    except (ValueError, ValidationError, RefusedError, IdempotencyValidationError) as error:
+    except (ValueError, RefusedError, IdempotencyValidationError) as error:
         # It would fail again, however often it came back.
         logger.warning("put aside", sqs_message_id=record.message_id, reason=type(error).__name__)
         sqs.send_message(QueueUrl=os.environ["DEAD_LETTER_QUEUE_URL"], MessageBody=record.body)

@@ -1,0 +1,1 @@
+"""Sends SMS through MobileConnect with the least that still validates."""
