@@ -61,16 +61,20 @@ _SPELLED: Final = {name.lower(): name for name in (*_FIXED, *_MADE)}
 
 
 class Request(NamedTuple):
-    """One request: what it was counted as, its path and its body."""
+    """One request: what it was counted as, the lines of its head, and its body."""
 
     operation: str
-    path: str
+    head: bytes
     body: bytes
 
     def shown(self) -> Json:
+        line, *headers = self.head.decode().split("\r\n")
+        fields = (header.partition(":") for header in headers)
         return {
             "operation": self.operation,
-            "path": self.path,
+            "path": line.split(" ")[1],
+            "headers": {name.lower(): value.strip() for name, _, value in fields},
+            "raw": self.body.decode(),
             "body": json.loads(self.body or b"null"),
         }
 
@@ -203,42 +207,42 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         received = self._received + data if self._received else data
         while (end := received.find(_END_OF_HEAD)) >= 0:
-            head, begin = received[:end].lower(), end + len(_END_OF_HEAD)
-            length = int(_header(head, b"content-length") or 0)
+            head, begin = received[:end], end + len(_END_OF_HEAD)
+            names = head.lower()
+            length = int(_header(names, b"content-length") or 0)
             if len(received) < begin + length:
                 break
-            self._answer(
-                received[: received.index(b"\r\n")], head, received[begin : begin + length]
-            )
+            self._answer(head, names, received[begin : begin + length])
             received = received[begin + length :]
         self._received = received
 
-    def _answer(self, line: bytes, head: bytes, body: bytes) -> None:
-        services, path = self._services, line.split(b" ")[1]
-        if line.startswith(_SEND):
-            services.count(Request(UPSTREAM, path.decode(), body))
+    def _answer(self, head: bytes, names: bytes, body: bytes) -> None:
+        services = self._services
+        if head.startswith(_SEND):
+            services.count(Request(UPSTREAM, head, body))
             answer = services.sent()
             if services.delay:
                 asyncio.get_running_loop().call_later(services.delay, self._answer_late, answer)
             else:
                 self._write(answer)
-        elif target := _header(head, b"x-amz-target"):
-            self._write(_of_aws(services, target, body))
+        elif target := _header(names, b"x-amz-target"):
+            self._write(_of_aws(services, target, Request("", head, body)))
         else:
-            self._write(services.controlled(path, body))
+            self._write(services.controlled(head.split(b" ", 2)[1], body))
 
     def _answer_late(self, answer: bytes) -> None:
         if not self._transport.is_closing():
             self._write(answer)
 
 
-def _of_aws(services: Services, target: bytes, body: bytes) -> bytes:
+def _of_aws(services: Services, target: bytes, request: Request) -> bytes:
     service, _, name = target.partition(b".")
     operation = _SPELLED.get(f"{_SERVICES.get(service, '')}.{name.decode()}")
     if operation is None:
         return _plain(400, _json({"__type": "UnknownOperationException", "message": "not played"}))
-    services.count(Request(operation, "/", body))
-    return _READY.get(operation) or _with_request_id(operation, services.made(operation, body))
+    services.count(request._replace(operation=operation))
+    ready = _READY.get(operation)
+    return ready or _with_request_id(operation, services.made(operation, request.body))
 
 
 def _header(head: bytes, name: bytes) -> bytes | None:
@@ -317,7 +321,7 @@ class Stub(NamedTuple):
         return counted
 
     def requests(self, operation: str) -> list[dict[str, Any]]:
-        """The last requests of an operation: `operation`, `path`, `body`."""
+        """The last requests of an operation: `path`, `headers`, `raw` and `body` (parsed)."""
         last = self._ask("GET", "/_control/requests")
         return [request for request in last if request["operation"] == operation]
 

@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 from bench.stub import UPSTREAM, Stub, running
 from tests.support.template import ROOT
@@ -244,6 +247,29 @@ def test_a_warm_request_costs_the_bounds_the_calls_that_it_costs_smsrelay(
         function.post(MESSAGE)
         counted.append({name: n for name, n in contestants.stub.calls().items() if n})
     assert counted == [{"dynamodb.PutItem": 2, UPSTREAM: 1}] * 2
+
+
+@pytest.mark.parametrize("rival", ["bound", "floor"])
+def test_what_a_bound_signs_itself_aws_would_believe(contestants: Contestants, rival: str) -> None:
+    contestants.function(rival, "api").post(MESSAGE)
+    requests = contestants.stub.requests("dynamodb.PutItem")
+    assert len(requests) == 2
+    for request in requests:
+        given = request["headers"]["authorization"]
+        assert given.startswith("AWS4-HMAC-SHA256 Credential=testing/")
+        assert given.endswith(f" Signature={signature(contestants.stub.url, request)}")
+        assert request["headers"]["x-amz-security-token"] == "testing"
+
+
+def signature(url: str, request: Json) -> str:
+    """What botocore makes of the headers that a request says are signed."""
+    headers = request["headers"]
+    signed = headers["authorization"].partition("SignedHeaders=")[2].partition(",")[0].split(";")
+    again = AWSRequest("POST", f"{url}/", {name: headers[name] for name in signed}, request["raw"])
+    again.context["timestamp"] = headers["x-amz-date"]
+    auth = SigV4Auth(Credentials("testing", "testing"), "dynamodb", "eu-central-1")
+    made: str = auth.signature(auth.string_to_sign(again, auth.canonical_request(again)), again)
+    return made
 
 
 @pytest.mark.parametrize("rival", VALIDATING)
