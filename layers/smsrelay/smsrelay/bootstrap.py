@@ -55,6 +55,7 @@ _AWS = Config(
     retries={"mode": "standard", "total_max_attempts": 2},
     max_pool_connections=50,
     parameter_validation=False,  # AWS refuses the same, and nothing here is made up by callers
+    user_agent="smsrelay",  # botocore's own is put together anew for each call
 )
 # A send waits for this call, and nothing depends on it: one short try.
 _ASKING = Config(
@@ -62,6 +63,7 @@ _ASKING = Config(
     read_timeout=1,
     retries={"total_max_attempts": 1},
     parameter_validation=False,
+    user_agent="smsrelay",
 )
 
 

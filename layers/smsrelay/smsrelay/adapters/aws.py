@@ -1,5 +1,6 @@
 """Clients of AWS's services: botocore's own, of one session."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -7,12 +8,18 @@ import botocore.session
 from botocore.exceptions import DataNotFoundError
 from botocore.loaders import Loader
 
+from smsrelay.adapters.keepalive import connections
+from smsrelay.adapters.quick_calls import QuickClient, in_place_of
+
 if TYPE_CHECKING:
     import boto3
     from botocore.config import Config
 
 DATA: Final = Path(__file__).parents[2] / "aws_data"
 """botocore's data of the operations that the adapters call (`supply.aws_data`)."""
+
+CONNECTIONS: Final = 50
+"""How many there are at once at most, to all services together."""
 
 
 class Aws:
@@ -22,6 +29,8 @@ class Aws:
         """Region and credentials are those of the environment."""
         self._session = botocore.session.Session()
         self._session.register_component("data_loader", LittleLoader())
+        self._session.register("creating-client-class", _with_quick_calls)
+        self._connections = connections(CONNECTIONS, time.time)
 
     if TYPE_CHECKING:  # which client a service's name stands for, boto3's types say
         client = boto3.Session().client
@@ -29,7 +38,13 @@ class Aws:
 
         def client(self, service: str, config: "Config") -> object:
             """A client of a service."""
-            return self._session.create_client(service, config=config)
+            made = self._session.create_client(service, config=config)
+            made._endpoint = in_place_of(made, self._connections)  # noqa: SLF001 - there is no other way
+            return made
+
+
+def _with_quick_calls(**told: Any) -> None:  # noqa: ANN401 - botocore's events tell anything
+    told["base_classes"].insert(0, QuickClient)
 
 
 class LittleLoader(Loader):

@@ -8,6 +8,7 @@ clocks: the monotonic one, which httpcore looks at, may stand still while a mach
 import ssl
 import time
 from collections.abc import Iterable
+from functools import cache
 from typing import Final
 
 import httpcore
@@ -19,20 +20,30 @@ KEEP_ALIVE: Final = 3.0
 """Seconds that a connection may be idle: less than servers commonly wait before they close one."""
 
 
+@cache
+def trusted() -> ssl.SSLContext:
+    """The certificate authorities: to load them takes as long as several calls."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
+def connections(most: int, clock: Clock) -> httpcore.ConnectionPool:
+    """Connections of which none is used that was idle for long; for several threads."""
+    return httpcore.ConnectionPool(
+        ssl_context=trusted(),
+        max_connections=most,
+        keepalive_expiry=KEEP_ALIVE,
+        network_backend=_Network(clock),
+    )
+
+
 class KeepAliveTransport(httpx.HTTPTransport):
     """HTTP over connections that are fresh. Safe to be used by several threads."""
 
     def __init__(self, max_connections: int, clock: Clock) -> None:
         """`clock` is the wall clock; it may be set back."""
-        context = httpx.create_ssl_context(trust_env=False)
-        super().__init__(verify=context)
+        super().__init__(verify=trusted())
         # A pool takes its network as an argument, but httpx does not hand one on.
-        self._pool = httpcore.ConnectionPool(
-            ssl_context=context,
-            max_connections=max_connections,
-            keepalive_expiry=KEEP_ALIVE,
-            network_backend=_Network(clock),
-        )
+        self._pool = connections(max_connections, clock)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Make a call; an answer that was there before its request belongs to another one."""

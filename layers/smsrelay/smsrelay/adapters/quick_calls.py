@@ -1,0 +1,246 @@
+"""Calls of AWS as botocore makes them, in a third of its time.
+
+botocore leads each call through dozens of events, five forms of a request and urllib3, for 400
+services and their peculiarities. What a send waits for are a few operations of services that take
+JSON over POST. Their requests are put together and signed in one go, and go out over the same kind
+of connections as the upstream's: one TLS context for all, and no connection that may have died
+while the environment was frozen.
+
+What goes out is what botocore sends, byte by byte (a test compares). What comes back is read by its
+parsers, and retries, waits and errors are its own; so is every call that is not of the usual kind:
+other operations, a proxy, certificates of one's own.
+"""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import httpcore
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse, HeadersDict
+from botocore.compat import get_current_datetime
+from botocore.endpoint import Endpoint
+from botocore.exceptions import (
+    BotoCoreError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    ReadTimeoutError,
+)
+from botocore.utils import get_environ_proxies
+
+if TYPE_CHECKING:
+    from botocore.model import OperationModel
+
+OPERATIONS: Final = frozenset(
+    {
+        ("dynamodb", "PutItem"),
+        ("dynamodb", "UpdateItem"),
+        ("dynamodb", "Query"),
+        ("secretsmanager", "GetSecretValue"),
+        ("sqs", "SendMessage"),
+        ("sqs", "ChangeMessageVisibility"),
+    }
+)
+"""Their parameters are JSON as they are: neither bytes nor times, and nothing that is filled in."""
+
+_ALGORITHM: Final = "AWS4-HMAC-SHA256"
+_REFUSED: Final = 300
+"""HTTP statuses from here on are no success."""
+_FAILURES: Final[Mapping[type[Exception], type[BotoCoreError]]] = {
+    httpcore.ConnectTimeout: ConnectTimeoutError,
+    httpcore.ConnectError: EndpointConnectionError,
+    httpcore.TimeoutException: ReadTimeoutError,
+    httpcore.NetworkError: ConnectionClosedError,
+    httpcore.ProtocolError: ConnectionClosedError,
+}
+"""What botocore calls a failure; from the most special to the most general."""
+
+Params = dict[str, Any]
+
+
+class QuickClient:
+    """Stands before botocore's `BaseClient` in the classes of clients."""
+
+    def _make_api_call(self: Any, operation_name: str, api_params: Params) -> Any:  # noqa: ANN401 - botocore has no types
+        service, endpoint = self._service_model, self._endpoint
+        usual = isinstance(endpoint, QuickEndpoint)
+        if not usual or (service.service_name, operation_name) not in OPERATIONS:
+            return super()._make_api_call(operation_name, api_params)  # type: ignore[misc] # BaseClient's
+        operation = service.operation_model(operation_name)
+        context: Params = {"client_config": self.meta.config}
+        url, _, _ = self._resolve_endpoint_ruleset(operation, api_params, context)
+        request = {
+            "url": f"{url.rstrip('/')}/",
+            "headers": {
+                "X-Amz-Target": f"{service.metadata['targetPrefix']}.{operation_name}",
+                "Content-Type": f"application/x-amz-json-{service.metadata['jsonVersion']}",
+                "User-Agent": self._user_agent_creator.to_string(),
+            },
+            "body": json.dumps(api_params).encode(),
+            "context": context,
+        }
+        http, parsed = endpoint.make_request(operation, request)
+        self.meta.events.emit(
+            f"after-call.{service.service_id.hyphenize()}.{operation_name}",
+            http_response=http,
+            parsed=parsed,
+            model=operation,
+            context=context,
+        )
+        if http.status_code < _REFUSED:
+            return parsed
+        code = context.get("error_code_override") or parsed.get("Error", {}).get("Code")
+        raise self.exceptions.from_code(code)(parsed, operation_name)
+
+
+class QuickEndpoint(Endpoint):
+    """botocore's endpoint, for requests that `QuickClient` has begun and for all others."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        signer: Any,  # noqa: ANN401 - its stub knows no credentials
+        config: Any,  # noqa: ANN401 - its stub knows no fields
+        connections: httpcore.ConnectionPool,
+    ) -> None:
+        """Take the place of a client's `endpoint`."""
+        vars(self).update(vars(endpoint))
+        self._signer = signer
+        self._connections = connections
+        self._timeouts = {
+            "connect": config.connect_timeout,
+            "read": config.read_timeout,
+            "write": config.read_timeout,
+            "pool": config.connect_timeout,
+        }
+        self._keys: dict[tuple[str, ...], bytes] = {}
+
+    def create_request(
+        self, params: Mapping[str, Any], operation_model: "OperationModel | None" = None
+    ) -> AWSPreparedRequest:
+        """A request that is ready to be sent, signed anew for each attempt."""
+        if "method" in params:  # botocore's own
+            return super().create_request(params, operation_model)  # type: ignore[no-any-return] # same
+        retries = params["context"]["retries"]
+        told = [f"{key}={retries[key]}" for key in ("ttl", "attempt", "max") if key in retries]
+        headers = (
+            params["headers"]
+            | self._signature(params)
+            | {
+                "amz-sdk-invocation-id": retries["invocation-id"],
+                "amz-sdk-request": "; ".join(told),
+                "Content-Length": str(len(params["body"])),
+            }
+        )
+        sent: Any = HeadersDict({name: value.encode() for name, value in headers.items()})
+        return _QuickRequest("POST", params["url"], sent, params["body"], stream_output=False)
+
+    def _signature(self, params: Mapping[str, Any]) -> dict[str, str]:
+        """The headers that Signature Version 4 adds."""
+        credentials = self._signer._credentials.get_frozen_credentials()  # noqa: SLF001 - where a client has them
+        signing = params["context"].get("signing", {})
+        now = get_current_datetime().strftime("%Y%m%dT%H%M%SZ")
+        where = (
+            now[:8],
+            signing.get("region") or self._signer.region_name,
+            signing.get("signing_name") or self._signer.signing_name,
+        )
+        added = {"X-Amz-Date": now}
+        if credentials.token:
+            added["X-Amz-Security-Token"] = credentials.token
+        given, url = params["headers"], urlsplit(params["url"])
+        signed = {
+            "content-type": given["Content-Type"],
+            "host": url.netloc,
+            **{name.lower(): value for name, value in added.items()},
+            "x-amz-target": given["X-Amz-Target"],
+        }
+        names = ";".join(signed)
+        request = [f"{name}:{value}" for name, value in signed.items()]
+        request = [
+            "POST",
+            url.path,
+            "",
+            *request,
+            "",
+            names,
+            hashlib.sha256(params["body"]).hexdigest(),
+        ]
+        scope = "/".join((*where, "aws4_request"))
+        digest = hashlib.sha256("\n".join(request).encode()).hexdigest()
+        key = self._key(credentials.secret_key, *where)
+        signature = _hmac(key, f"{_ALGORITHM}\n{now}\n{scope}\n{digest}").hex()
+        credential = f"{credentials.access_key}/{scope}"
+        added["Authorization"] = (
+            f"{_ALGORITHM} Credential={credential}, SignedHeaders={names}, Signature={signature}"
+        )
+        return added
+
+    def _key(self, secret: str, *where: str) -> bytes:
+        """The key of a day, made once and forgotten with the day."""
+        place = (secret, *where)
+        if place not in self._keys:
+            key = f"AWS4{secret}".encode()
+            for part in (*where, "aws4_request"):
+                key = _hmac(key, part)
+            self._keys = {place: key}
+        return self._keys[place]
+
+    def _send(self, request: AWSPreparedRequest) -> Any:  # noqa: ANN401 - same
+        body = request.body
+        if not isinstance(request, _QuickRequest) or not isinstance(body, bytes):
+            return super()._send(request)  # type: ignore[misc] # not in its types
+        try:
+            response = self._connections.request(
+                "POST",
+                request.url,
+                headers=[("Host", urlsplit(request.url).netloc), *request.headers.items()],
+                content=body,
+                extensions={"timeout": self._timeouts},
+            )
+        except tuple(_FAILURES) as error:
+            kind = next(kind for cause, kind in _FAILURES.items() if isinstance(error, cause))
+            raise kind(error=error, endpoint_url=request.url) from error
+        return _QuickResponse(request.url, response)
+
+    def close(self) -> None:
+        """Close all connections; the next call opens one."""
+        super().close()
+        self._connections.close()
+
+
+class _QuickRequest(AWSPreparedRequest):
+    """A request of our own making."""
+
+
+class _QuickResponse(AWSResponse):
+    """An answer that has been read."""
+
+    def __init__(self, url: str, response: httpcore.Response) -> None:
+        headers: Any = {
+            name.decode("latin-1"): told.decode("latin-1") for name, told in response.headers
+        }
+        super().__init__(url, response.status, headers, None)
+        self._content = response.content
+
+
+def in_place_of(client: Any, connections: httpcore.ConnectionPool) -> Endpoint:  # noqa: ANN401 - any service's
+    """The endpoint that a client is to have: a quick one, if its calls are of the usual kind."""
+    endpoint, signer = client._endpoint, client._request_signer  # noqa: SLF001 - botocore has no other way to them
+    config = client.meta.config
+    if (
+        signer.signature_version != "v4"
+        or endpoint.http_session._verify is not True  # noqa: SLF001 - same
+        or config.client_cert
+        or config.proxies
+        or get_environ_proxies(client.meta.endpoint_url)
+    ):
+        return endpoint  # type: ignore[no-any-return] # botocore's
+    return QuickEndpoint(endpoint, signer, config, connections)
+
+
+def _hmac(key: bytes, text: str) -> bytes:
+    return hmac.digest(key, text.encode(), "sha256")
