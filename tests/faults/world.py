@@ -24,6 +24,7 @@ from tests.faults.scenarios import Scenario
 from tests.faults.strikes import DIE, HANGS, WITHHELD, Leaves, Step, Strike, hides_a_claim, leaves
 from tests.faults.verdict import Aftermath, violations
 from tests.support.template import properties
+from tests.support.variables import variables
 
 Json = dict[str, Any]
 
@@ -179,24 +180,14 @@ class Stage:
             clients.sqs.create_queue(QueueName=queue_name)["QueueUrl"]
             for queue_name in (name, f"{name}-letters")
         )
-        return {
-            "TABLE_NAME": name,
-            "QUEUE_URL": queue,
-            "DEAD_LETTER_QUEUE_URL": letters,
-            "TOKEN_SECRET_ARN": secret,
-            "REST_BASE_URL": "",
-            "DEFAULT_CLIENT": "internal",
-            "RETENTION_DAYS": "90",
-            "MAX_ATTEMPTS": str(max_attempts),
-            "MAX_AGE_HOURS": "24",
-            "UPSTREAM_TIMEOUT_SECONDS": "45",
-            "CONCURRENT_SENDS": "10",
-            "DELIVERY_CALLS_PER_MINUTE": "0",
-            "RECIPIENT_ROWS": "off",
-            "UPSTREAM_HOSTS": "http://127.0.0.1",
-            "POWERTOOLS_SERVICE_NAME": "smsrelay",
-            "POWERTOOLS_METRICS_NAMESPACE": "smsrelay",
-        }
+        return variables(
+            table=name,
+            queue_url=queue,
+            dead_letter_queue_url=letters,
+            token_secret=secret,
+            MAX_ATTEMPTS=str(max_attempts),
+            UPSTREAM_TIMEOUT_SECONDS="45",
+        )
 
     def _secret(self, token: str) -> Json:
         return {"access_token": token, "rest_instance_url": self._simulator.url}
