@@ -128,6 +128,12 @@ def test_the_queue_outlasts_the_relays_own_attempts() -> None:
     assert properties("Queue")["RedrivePolicy"]["maxReceiveCount"] > most
 
 
+def test_an_attempt_over_http_is_never_the_last() -> None:
+    """Only the worker is called again until a failed send has its dead letter."""
+    least = template()["Parameters"]["MaxAttempts"]["MinValue"]
+    assert least > 1
+
+
 def test_failures_are_reported_one_by_one() -> None:
     event = functions()["WorkerFunction"]["Events"]["Queue"]["Properties"]
     assert event["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
