@@ -168,6 +168,31 @@ def unpack_layers_once() -> None:
     lambda_runtime.Worker._spawn = spawn_with_shared_layers
 
 
+def let_starts_fail_alone() -> None:
+    """A process that dies in its start costs AWS its one invocation.
+
+    MiniStack ends every other process of the function as well, whatever it is doing.
+    """
+    invoke = lambda_runtime.Worker.invoke
+
+    def alone(worker: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - an untyped class
+        try:
+            answer: dict[str, Any] = invoke(worker, *args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - whatever it is, MiniStack would end the others
+            return {"status": "error", "error": str(error), "log": ""}
+        return answer
+
+    lambda_runtime.Worker.invoke = alone
+
+
+def go_on_after_a_failed_batch() -> None:
+    """A batch that fails stays hidden for a while; AWS goes on with the next one meanwhile.
+
+    MiniStack takes nothing from the queue for a second, so that one death a second stops it.
+    """
+    lambda_svc._ESM_BACKOFF_SECONDS = 0.0
+
+
 def reserve_concurrency() -> None:
     """AWS keeps to ReservedConcurrentExecutions; asynchronous events wait for their turn.
 
@@ -207,5 +232,7 @@ if __name__ == "__main__":
     convert_concurrency()
     convert_variables()
     reserve_concurrency()
+    let_starts_fail_alone()
+    go_on_after_a_failed_batch()
     unpack_layers_once()
     app.main()

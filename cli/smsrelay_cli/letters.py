@@ -18,7 +18,7 @@ from smsrelay.envelopes import (
 from smsrelay.errors import NotJsonError, QueueUnavailableError, RelayError, TooLargeError
 from smsrelay.identity import message_id, new_message_id
 from smsrelay.refusals import RequestRefusedError
-from smsrelay.send import Send, SendKey, Status
+from smsrelay.send import TAKEN, Send, SendKey, Status
 from smsrelay_cli.refusal import DONE, REFUSED, AbortedError
 from smsrelay_cli.target import Target
 from smsrelay_cli.terminal import (
@@ -196,8 +196,9 @@ def _plan_of_send(target: Target, letter: Letter, key: SendKey) -> Plan:
         return Plan(letter, Action.KEEP, "there is no such send in the ledger", key)
     if send.status is Status.FAILED and send.body is not None:
         return Plan(letter, Action.QUEUE, key=key, failed=send)
+    if send.status in TAKEN:
+        return Plan(letter, Action.REMOVE, f"the send is {send.status}", key)
     action, detail = {
-        Status.ACCEPTED: (Action.REMOVE, "the send is accepted"),
         Status.REJECTED: (Action.REMOVE, "the send is rejected"),
         Status.QUEUED: (Action.QUEUE, "the send is queued already"),
         Status.SENDING: (Action.KEEP, "the send is being sent"),
@@ -211,7 +212,8 @@ def _question(to_do: Sequence[Plan]) -> str:
     queued = sum(plan.action is Action.QUEUE for plan in to_do)
     removed = len(to_do) - queued
     also = f" and remove {removed} whose send has ended" if removed else ""
-    return f"Put {counted(queued, 'dead letter')} back into the queue{also}?"
+    letters = counted(queued, "dead letter")
+    return f"Put {letters} back into the queue{also}? No SMS goes out twice by it."
 
 
 def _carried_out(target: Target, plan: Plan, now: float) -> Plan:

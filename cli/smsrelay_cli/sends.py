@@ -12,7 +12,7 @@ from smsrelay.identity import new_message_id
 from smsrelay.ports import RefusedMessage
 from smsrelay.redaction import redact
 from smsrelay.retry import LONGEST_DELAY
-from smsrelay.send import Send, Status, message_status
+from smsrelay.send import TAKEN, Send, Status, message_status
 from smsrelay_cli.refusal import DONE, REFUSED, CommandError, UsageError
 from smsrelay_cli.target import Target
 from smsrelay_cli.terminal import (
@@ -232,8 +232,9 @@ def _moment() -> float:
 
 def _standing(send: Send) -> str:
     """Why nothing is to be decided about a send."""
+    if send.status in TAKEN:
+        return f"it is {send.status}: it went out"
     return {
-        Status.ACCEPTED: "it is accepted: it went out",
         Status.REJECTED: "it is rejected: it would be again; post a corrected message",
         Status.QUEUED: "it is queued, and will be sent by itself",
         Status.SENDING: "it is being sent right now: look again in some minutes",

@@ -24,7 +24,7 @@ LOOKING_SECONDS: Final = 15
 """What remains of the limit to look at all the ends."""
 UPSTREAM_TIMEOUT: Final = 2
 SENDS_AT_ONCE: Final = 80
-"""One is killed every second, and a cold start takes about as long: the others go on."""
+"""One worker is killed every second: the others go on."""
 
 
 def run(seed: int = DEFAULT_SEED, count: int = DEFAULT_REQUESTS) -> int:

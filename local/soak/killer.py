@@ -14,14 +14,13 @@ FUNCTION_VARIABLE = "AWS_LAMBDA_FUNCTION_NAME"
 class Killer:
     """Kills one process of a function at a time.
 
-    Only a process that has made a call of its own (that has a socket) is killed, and only while
-    `spared` others have as well: a cold start takes about a second, so whoever killed the others
-    too would see nothing but cold starts. And MiniStack ends every process of a function of which
-    one dies in its start.
+    Best of all one that has worked since the last strike: it may be in the middle of something.
+    Else one that has made calls before (that has a socket): where starts take long, whoever kills
+    those that are starting sees nothing else.
     """
 
     def __init__(self, marker: str, function: str, *, spared: int, dice: Random) -> None:
-        """Kill processes of the stack `marker` that run `function`."""
+        """Kill processes of the stack `marker` that run `function`, while `spared` others live."""
         self.kills = 0
         self._spared = spared
         self._marker = marker
@@ -30,11 +29,7 @@ class Killer:
         self._ticks: dict[int, int] = {}
 
     def strike(self) -> bool:
-        """Kill a process that has worked since the last strike, if there is one, else any other.
-
-        Returns:
-            whether there were enough of them.
-        """
+        """Kill a process, if there are enough of them; whether one was killed."""
         ready = [pid for pid in self._running() if _has_socket(pid)]
         ticks = {pid: _ticks(pid) for pid in ready}
         worked = [pid for pid in ready if ticks[pid] != self._ticks.get(pid)]

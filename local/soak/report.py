@@ -47,7 +47,7 @@ def lines(requests: Sequence[Request], played: Played, scene: Scene, seen: Seen)
         {
             "workers": played.workers.kills,
             "processes of the API's function": played.apis.kills,
-            "seconds in which too few workers had begun to work": played.missed_kills,
+            "seconds in which every worker was still starting": played.missed_kills,
         }
         | {f"batches that failed: {why}": n for why, n in scene.broken_batches().most_common()},
     )

@@ -29,7 +29,7 @@ STORM_SECONDS: Final = 120
 """The longest that workers are killed for: what dies last is over a lease (90 s) later."""
 KILL_EVERY: Final = 1.0
 API_KILL_EVERY: Final = 5.0
-SPARED_WORKERS: Final = 2
+SPARED_WORKERS: Final = 0
 SPARED_APIS: Final = 1
 SWEEP_EVERY: Final = 5.0
 LOOK_EVERY: Final = 2.0
@@ -59,7 +59,7 @@ class Played:
     ordered: Counter[str]
     """Faults that were laid out for the upstream, by kind."""
     missed_kills: int = 0
-    """Seconds in which too few workers had begun to work, so that none was killed."""
+    """Seconds in which every worker was still starting, so that none was killed."""
     put_forward: int = 0
     """Queued sends without a message, for which the sweeper's five minutes were put forward."""
     sweeps: int = 0

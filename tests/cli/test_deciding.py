@@ -147,6 +147,20 @@ def test_sends_without_sense_are_refused(operator: Operator, relay: Environment)
     assert relay.items() == before
 
 
+@pytest.mark.parametrize("reported", ["delivered", "partly", "undelivered"])
+@pytest.mark.parametrize("command", [["resend"], ["resolve", "--as", "rejected"]])
+def test_what_the_upstream_has_told_of_is_not_decided_again(
+    operator: Operator, relay: Environment, reported: str, command: list[str]
+) -> None:
+    message_id = operator.post()
+    relay.change(status=reported)
+    before = relay.items()
+    ended = operator.run(*command, message_id, "--yes")
+    assert (ended.code, ended.out) == (1, "")
+    assert f"it is {reported}: it went out" in ended.err
+    assert relay.items() == before
+
+
 def test_a_lease_that_ran_out_counts_as_unknown(operator: Operator, relay: Environment) -> None:
     answer = relay.post(MESSAGE, headers={"Prefer": "respond-async"})
     message_id = answer.body["id"]

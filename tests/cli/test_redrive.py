@@ -56,6 +56,7 @@ def test_a_failed_send_is_queued_again_with_fresh_attempts(
     ended = operator.run("redrive", answer="y\n")
     assert ended.code == 0
     assert "1 dead letter" in ended.err
+    assert "No SMS goes out twice" in ended.err
     assert ended.rows == [[failed, "1", CLIENT, "attempts-used-up", "queued", "-"]]
     assert relay.dead_letters() == []
     [send] = operator.sends(failed)
@@ -203,6 +204,9 @@ def test_a_limit_leaves_the_rest(operator: Operator, relay: Environment) -> None
     ("status", "action", "left"),
     [
         (Status.ACCEPTED, "removed", 0),
+        (Status.DELIVERED, "removed", 0),
+        (Status.PARTLY, "removed", 0),
+        (Status.UNDELIVERED, "removed", 0),
         (Status.REJECTED, "removed", 0),
         (Status.QUEUED, "queued", 0),
         (Status.SENDING, "kept", 1),

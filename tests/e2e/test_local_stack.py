@@ -1,11 +1,15 @@
 """The local stack itself: what it adds to MiniStack, that it stands alone, and that it ends."""
 
+import io
 import json
 import signal
 import stat
 import subprocess
 import sys
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -102,6 +106,46 @@ def test_gateway_leaves_other_content_types_to_the_relay(api: httpx.Client) -> N
     answer = api.post("/messages", content=b"[]", headers={"Content-Type": "text/plain"})
 
     assert (answer.status_code, answer.json()["code"]) == (415, "wrong-content-type")
+
+
+DIES_AT_START = """
+import os, pathlib, time
+folder = pathlib.Path({folder!r})
+if (folder / "die").exists():
+    os._exit(1)
+
+def handler(event, context):
+    (folder / "begun").touch()
+    while not (folder / "go").exists():
+        time.sleep(0.01)
+    return "alive"
+"""
+
+
+def test_a_start_that_dies_takes_no_other_process_along(stack: Stack, tmp_path: Path) -> None:
+    package = io.BytesIO()
+    with zipfile.ZipFile(package, "w") as code:
+        code.writestr("app.py", DIES_AT_START.format(folder=str(tmp_path)))
+    stack.clients.lambda_.create_function(
+        FunctionName="dies-at-start",
+        Runtime="python3.13",
+        Role="arn:aws:iam::000000000000:role/none",
+        Handler="app.handler",
+        Code={"ZipFile": package.getvalue()},
+        Timeout=30,
+    )
+
+    def invoke() -> dict[str, Any]:
+        answer = stack.clients.lambda_.invoke(FunctionName="dies-at-start")
+        return {"error": answer.get("FunctionError"), "said": json.loads(answer["Payload"].read())}
+
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(invoke)
+        wait_for((tmp_path / "begun").exists, what="the first invocation", seconds=30)
+        (tmp_path / "die").touch()
+        assert invoke()["error"]
+        (tmp_path / "go").touch()
+        assert first.result() == {"error": None, "said": "alive"}
 
 
 def test_all_options_for_security_can_be_deployed(tmp_path: Path) -> None:

@@ -7,18 +7,33 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.report import REPORT
+from tests.faults.report import REPORT, Report
 
 FOLDER = Path(__file__).parent
 
 
-class Keeper:
-    """Keeps the configuration of a test run, in which the report lies, beyond its end."""
+class Watcher:
+    """Tells how far a test run has come, and keeps its report beyond its end."""
 
-    config: pytest.Config
+    def __init__(self) -> None:
+        self.report = Report(say=self._say)
+        self._plays = self._begun = 0
 
     def pytest_configure(self, config: pytest.Config) -> None:
-        self.config = config
+        config.stash[REPORT] = self.report
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self._plays = len(session.items)
+
+    def pytest_runtest_logstart(self) -> None:
+        self._begun += 1
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
+        return ("passed", "", "") if report.passed else None  # a line says it
+
+    def _say(self, line: str) -> None:
+        print(f"[{self._begun}/{self._plays}] {line}", flush=True)
 
 
 def main() -> int:
@@ -26,11 +41,13 @@ def main() -> int:
     # Like Ctrl-C: whoever ends this ends the servers that it has started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.environ["SMSRELAY_THOROUGH"] = "1"
-    keeper = Keeper()
+    watcher = Watcher()
     tests = str(FOLDER / f"test_{what}.py")
-    code = pytest.main(["-q", "-p", "no:randomly", "-p", "no:cacheprovider", tests], [keeper])
-    report = keeper.config.stash.get(REPORT, None)
-    if report is None:
+    # Without capturing: the lines of progress are to be seen.
+    options = ["-q", "-s", "-p", "no:randomly", "-p", "no:cacheprovider"]
+    code = pytest.main([*options, *sys.argv[2:], tests], [watcher])
+    report = watcher.report
+    if not report.has_begun:
         return code or 1
     print(report.total() if what == "promise" else report.mutation_total())
     return code

@@ -29,6 +29,7 @@ from tests.faults.player import Functions, Json, Player
 from tests.faults.points import Points
 from tests.faults.strikes import Strike
 
+SERVICES = ("dynamodb", "sqs", "secretsmanager", "ssm", "lambda")
 LONGEST_SECONDS = 60
 """After which a child is ended: it hangs."""
 
@@ -37,12 +38,10 @@ class ReadySession:
     """Stands in for the relay's Aws: its clients, real ones, were made before the fork."""
 
     def __init__(self) -> None:
-        self._clients = {
-            service: _client(service) for service in ("dynamodb", "sqs", "secretsmanager")
-        }
+        self._clients = {service: _client(service) for service in SERVICES}
 
     def client(self, service: str, *, config: Config) -> Any:
-        assert config is bootstrap._AWS  # noqa: SLF001 - what they were made with
+        assert config is _config(service)  # what they were made with
         return self._clients[service]
 
     @property
@@ -53,7 +52,12 @@ class ReadySession:
 
 def _client(service: str) -> Any:
     factory: Any = boto3.client  # its types want the service's name as a literal
-    return factory(service, config=bootstrap._AWS)  # noqa: SLF001 - as the relay makes them
+    return factory(service, config=_config(service))
+
+
+def _config(service: str) -> Config:
+    """As the relay makes them."""
+    return bootstrap._ASKING if service == "lambda" else bootstrap._AWS  # noqa: SLF001 - the same
 
 
 def main() -> None:
@@ -133,6 +137,8 @@ def _play(
         os.read(pipes.waiting, 1)
 
     def renew_token() -> None:
+        if job["renewed"] is None:
+            return
         value = json.dumps(job["renewed"])
         clients.secretsmanager.put_secret_value(
             SecretId=job["environment"]["TOKEN_SECRET_ARN"], SecretString=value

@@ -31,6 +31,8 @@ _THROTTLED = {
     "dynamodb": "ProvisionedThroughputExceededException",
     "sqs": "RequestThrottled",
     "secrets-manager": "ThrottlingException",
+    "ssm": "ThrottlingException",
+    "lambda": "TooManyRequestsException",
 }
 
 # Not through a proxy, whatever the environment says.

@@ -1,18 +1,25 @@
 """What was struck, and what broke: the lines at the end of a test run."""
 
+import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 import pytest
 
 from tests.faults.campaigns import CAMPAIGNS, Run
+
+SAY_EVERY: Final = 15.0
+"""Seconds between two words about a campaign that goes on."""
 
 
 @dataclass
 class Report:
     """All that was played whole."""
 
+    say: Callable[[str], object] = lambda _: None
+    """Takes each line of progress."""
     _runs: dict[tuple[str, str], Counter[str]] = field(
         default_factory=lambda: defaultdict(Counter), init=False
     )
@@ -20,15 +27,34 @@ class Report:
     mutations: dict[str, list[str | None]] = field(default_factory=dict, init=False)
     """For each mutation of the relay the violations that gave it away."""
 
-    def add(self, scenario: str, choice: str, campaign: str, runs: Sequence[Run]) -> None:
-        """Count the runs in which something struck."""
-        play = scenario, choice
-        self._runs[play][campaign] += sum(bool(run.plan.strikes) for run in runs)
-        self._violations[play] += sum(len(run.violations) for run in runs)
+    def watch(
+        self, scenario: str, choice: str, campaign: str, runs: Iterable[Run]
+    ) -> Iterator[str]:
+        """Count the runs in which something struck, as they come; each violation in them."""
+        play, name = (scenario, choice), f"{campaign.replace('_', ' ')} of {scenario} ({choice})"
+        began = said = time.monotonic()
+        steps = violations = 0
+        for run in runs:
+            steps += bool(run.plan.strikes)
+            violations += len(run.violations)
+            yield from run.violations
+            if time.monotonic() - said > SAY_EVERY:
+                said = time.monotonic()
+                self.say(f"{name}: {steps} steps so far …")
+        self._runs[play][campaign] += steps
+        self._violations[play] += violations
+        took = time.monotonic() - began
+        self.say(f"{name}: {steps} steps, {violations} violations, {took:.0f} s")
 
     def add_mutation(self, name: str, caught: str | None) -> None:
         """Note how a mutation of the relay was found out; None: it was not."""
         self.mutations.setdefault(name, []).append(caught)
+        self.say(f"{name}: {caught or 'NOT CAUGHT'}")
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything was played."""
+        return bool(self._runs or self.mutations)
 
     @property
     def violations(self) -> int:

@@ -8,6 +8,8 @@ Json = dict[str, Any]
 ONE: Json = {"message": "MzA6Nzg6MA", "to": ["12125550100"], "text": "Hello"}
 # A plain number and a subscriber never share a call of the upstream.
 TWO: Json = ONE | {"to": ["12125550100", {"mobile": "12125550101", "key": "k"}]}
+NAMED: Json = ONE | {"message": "welcome"}
+CATALOGUE: Json = {"messages": {"welcome": ONE["message"]}}
 REFUSED: Json = {"message": "MzA6Nzg6MA", "to": []}
 ASYNC = {"Prefer": "respond-async"}
 KEY = {"Idempotency-Key": "order-8812"}
@@ -36,6 +38,8 @@ class Scenario:
     faults: list[tuple[str, int]] = field(default_factory=list)
     """The upstream's faults: which, and how often."""
     max_attempts: int = 4
+    renews: bool = True
+    """Whether another token is there as soon as the upstream answers 401."""
     prepare: list[Json] = field(default_factory=list)
     """What happened before, in a process that died at the first point `prepare_until`, if any."""
     prepare_until: str | None = None
@@ -86,7 +90,10 @@ SCENARIOS = {
         Scenario("api-async", [post(ONE, ASYNC), WORK]),
         Scenario("api-throttled", [post(ONE), LATER, WORK], faults=[("429-50100", 1)]),
         Scenario("api-token-renewed", [post(ONE)], faults=[("401", 1)]),
+        # The same token is still there: the token function is asked, and the queue takes the send.
+        Scenario("api-token-refused", [post(ONE), LATER, WORK], faults=[("401", 1)], renews=False),
         Scenario("worker", [WORK], enqueued=True),
+        Scenario("worker-named", [WORK], message=NAMED, enqueued=True),
         Scenario("worker-two-sends", [WORK, WORK], message=TWO, enqueued=True),
         Scenario("worker-refused", [WORK], message=REFUSED, enqueued=True),
         Scenario("worker-throttled", [WORK, LATER, WORK], enqueued=True, faults=[("429-50100", 1)]),

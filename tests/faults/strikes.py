@@ -25,7 +25,7 @@ class Step:
 
     @property
     def service(self) -> str:
-        """`dynamodb`, `sqs`, `secrets-manager` or `upstream`; `answer` is none."""
+        """As botocore calls it (`dynamodb`, `sqs`, …), or `upstream`; `answer` is none."""
         return self.name.partition(" ")[0].partition(".")[0]
 
     @property

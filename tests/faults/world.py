@@ -20,10 +20,11 @@ from local.aws import REGION, Clients
 from local.servers import start_emulator
 from local.simulator import Simulator
 from tests.faults.campaigns import Plan, Run
-from tests.faults.scenarios import Scenario
+from tests.faults.scenarios import CATALOGUE, Scenario
 from tests.faults.strikes import DIE, HANGS, WITHHELD, Leaves, Step, Strike, hides_a_claim, leaves
 from tests.faults.verdict import Aftermath, violations
 from tests.support.template import properties
+from tests.support.variables import variables
 
 Json = dict[str, Any]
 
@@ -93,7 +94,7 @@ class Stage:
         self._simulator.reset()
         for then, times in scenario.faults:
             self._simulator.fail("send", then, times=times, retry_after=_wait_asked(then))
-        environment = self._set_up(scenario.max_attempts)
+        environment = self._set_up(scenario)
         if any(strike.do in HANGS for strike in plan.strikes):
             # These take real time. No call is begun with less than half a second left, and a busy
             # machine may need the other half to read the token.
@@ -102,7 +103,7 @@ class Stage:
         job = {
             "environment": environment,
             "log": str(log),
-            "renewed": self._secret(TOKENS[1]),
+            "renewed": self._secret(TOKENS[1]) if scenario.renews else None,
             "mutation": mutation,
         }
         told = []
@@ -165,8 +166,8 @@ class Stage:
             assert ordered[0] in told.struck, f"not struck: {ordered[0]}"
         return told
 
-    def _set_up(self, max_attempts: int) -> dict[str, str]:
-        """A table and queues as the template has them, and a token."""
+    def _set_up(self, scenario: Scenario) -> dict[str, str]:
+        """A table and queues as the template has them, a token, and a catalogue for a name."""
         name = f"relay-{uuid.uuid4()}"
         wanted = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
         ledger = properties("Ledger")
@@ -179,24 +180,19 @@ class Stage:
             clients.sqs.create_queue(QueueName=queue_name)["QueueUrl"]
             for queue_name in (name, f"{name}-letters")
         )
-        return {
-            "TABLE_NAME": name,
-            "QUEUE_URL": queue,
-            "DEAD_LETTER_QUEUE_URL": letters,
-            "TOKEN_SECRET_ARN": secret,
-            "REST_BASE_URL": "",
-            "DEFAULT_CLIENT": "internal",
-            "RETENTION_DAYS": "90",
-            "MAX_ATTEMPTS": str(max_attempts),
-            "MAX_AGE_HOURS": "24",
-            "UPSTREAM_TIMEOUT_SECONDS": "45",
-            "CONCURRENT_SENDS": "10",
-            "DELIVERY_CALLS_PER_MINUTE": "0",
-            "RECIPIENT_ROWS": "off",
-            "UPSTREAM_HOSTS": "http://127.0.0.1",
-            "POWERTOOLS_SERVICE_NAME": "smsrelay",
-            "POWERTOOLS_METRICS_NAMESPACE": "smsrelay",
-        }
+        catalogue = f"/{name}/catalogue"
+        if scenario.message["message"] in CATALOGUE["messages"]:
+            clients.ssm.put_parameter(Name=catalogue, Value=json.dumps(CATALOGUE), Type="String")
+        return variables(
+            table=name,
+            queue_url=queue,
+            dead_letter_queue_url=letters,
+            token_secret=secret,
+            TOKEN_FUNCTION="renews-nothing",  # it is asked, and is not there
+            CATALOGUE_PARAMETER=catalogue,
+            MAX_ATTEMPTS=str(scenario.max_attempts),
+            UPSTREAM_TIMEOUT_SECONDS="45",
+        )
 
     def _secret(self, token: str) -> Json:
         return {"access_token": token, "rest_instance_url": self._simulator.url}

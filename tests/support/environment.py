@@ -32,6 +32,7 @@ from smsrelay.errors import NothingStoredError
 from tests.support import contract, permissions
 from tests.support.records import record
 from tests.support.template import ROOT, properties
+from tests.support.variables import variables
 
 REGION = "eu-central-1"
 CLIENT = "key-of-the-shop"
@@ -445,30 +446,20 @@ def running(simulator_url: str, **overrides: str) -> Iterator[Environment]:
     )["ARN"]
     credentials = store.create_secret(Name=f"{name}-credentials")["ARN"]
     key = store.create_secret(Name=f"{name}-recipients", SecretString=RECIPIENT_KEY)["ARN"]
-    variables = {
-        "TABLE_NAME": name,
-        "QUEUE_URL": queue_url,
-        "DEAD_LETTER_QUEUE_URL": dead_letter_queue_url,
-        "TOKEN_SECRET_ARN": secret,
-        "REST_BASE_URL": "",
-        "DEFAULT_CLIENT": "internal",
-        "RETENTION_DAYS": "90",
-        "MAX_ATTEMPTS": "4",
-        "MAX_AGE_HOURS": "24",
-        "UPSTREAM_TIMEOUT_SECONDS": "2",
-        "CONCURRENT_SENDS": "10",
-        "DELIVERY_CALLS_PER_MINUTE": "0",
-        "RECIPIENT_ROWS": "off",
-        "UPSTREAM_HOSTS": "http://127.0.0.1",
+    parts = {
         "CREDENTIALS_SECRET_ARN": credentials,
         "RECIPIENT_KEY_SECRET": key,
         "WEBHOOK_SECRETS": f"{name}/webhooks/",
         "CALLBACK_SECRETS": f"{name}/callbacks/",
-        "POWERTOOLS_SERVICE_NAME": "smsrelay",
-        "POWERTOOLS_METRICS_NAMESPACE": "smsrelay",
-        **overrides,
     }
-    with patch.dict(os.environ, variables), _functions() as functions:
+    settings = variables(
+        table=name,
+        queue_url=queue_url,
+        dead_letter_queue_url=dead_letter_queue_url,
+        token_secret=secret,
+        **parts | overrides,
+    )
+    with patch.dict(os.environ, settings), _functions() as functions:
         yield Environment(name, queue_url, dead_letter_queue_url, secret, *functions)
 
 

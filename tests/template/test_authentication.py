@@ -106,6 +106,39 @@ def test_who_has_no_usage_plan_is_limited_elsewhere() -> None:
     ]
 
 
+def test_the_first_client_has_a_rate_a_burst_and_a_quota_for_the_day() -> None:
+    plan, parameters = properties("ApiUsagePlan"), template()["Parameters"]
+    assert plan["Throttle"] == {
+        "RateLimit": {"Ref": "RateLimit"},
+        "BurstLimit": {"Ref": "BurstLimit"},
+    }
+    assert plan["Quota"] == {"Limit": {"Ref": "DailyQuota"}, "Period": "DAY"}
+    assert all(
+        parameters[name]["Default"] > 0 for name in ("RateLimit", "BurstLimit", "DailyQuota")
+    )
+    assert {"Ref": "ApiUsagePlan"} in properties("ApiUsagePlanKey").values()
+
+
+def test_a_route_that_asks_for_nothing_cannot_use_the_function_up() -> None:
+    """Whether it needs a signature the function says, not the gateway."""
+    open_routes = {
+        (event["Properties"]["Method"], f"/{event['Properties']['Path'].replace('/', '~1')}")
+        for resource in template()["Resources"].values()
+        for event in resource["Properties"].get("Events", {}).values()
+        if event["Properties"].get("Auth") == {"ApiKeyRequired": False}
+    }
+    entries = (
+        entry["Fn::If"][1] if "Fn::If" in entry else entry
+        for entry in properties("Api")["MethodSettings"]
+    )
+    limited = {
+        (entry["HttpMethod"], entry["ResourcePath"])
+        for entry in entries
+        if entry["ThrottlingRateLimit"] and entry["ThrottlingBurstLimit"]
+    }
+    assert open_routes == limited
+
+
 def test_only_the_function_for_webhooks_reads_their_secrets() -> None:
     readers = {
         name

@@ -16,6 +16,7 @@ from smsrelay.freshness import LEAST_LEFT, MARGIN
 from smsrelay.hosts import AllowedHosts
 from smsrelay.relay import RESERVE
 from smsrelay.request import parse
+from smsrelay.retry import LONGEST_DELAY
 from smsrelay.settings import Settings
 from tests.support import permissions
 from tests.support.template import ROOT, properties, template
@@ -126,6 +127,30 @@ def test_the_worker_has_time_to_store_what_the_upstream_answered() -> None:
 def test_the_queue_outlasts_the_relays_own_attempts() -> None:
     most = template()["Parameters"]["MaxAttempts"]["MaxValue"]
     assert properties("Queue")["RedrivePolicy"]["maxReceiveCount"] > most
+
+
+def test_the_sweeper_comes_every_minute_and_never_meets_itself() -> None:
+    [event] = properties("SweeperFunction")["Events"].values()
+    assert event["Type"] == "ScheduleV2"
+    assert event["Properties"]["ScheduleExpression"] == "rate(1 minute)"
+    assert properties("SweeperFunction")["Timeout"] < 60
+
+
+@pytest.mark.parametrize("name", ["Queue", "DeadLetterQueue"])
+def test_a_queue_keeps_what_it_has_for_as_long_as_sqs_can(name: str) -> None:
+    days = properties(name)["MessageRetentionPeriod"] / 86_400
+    assert days == 14
+
+
+def test_what_is_queued_is_given_up_before_the_queue_forgets_it() -> None:
+    oldest = template()["Parameters"]["MaxAgeHours"]["MaxValue"] * 3_600
+    assert oldest + LONGEST_DELAY < properties("Queue")["MessageRetentionPeriod"]
+
+
+def test_an_attempt_over_http_is_never_the_last() -> None:
+    """Only the worker is called again until a failed send has its dead letter."""
+    least = template()["Parameters"]["MaxAttempts"]["MinValue"]
+    assert least > 1
 
 
 def test_failures_are_reported_one_by_one() -> None:

@@ -70,7 +70,7 @@ ANSWERS = st.one_of(
         ),
     ).map(lambda value: json.dumps(value).encode("utf-8", "surrogatepass")),
 )
-KINDS = {401: Kind.NOT_SENT, 429: Kind.NOT_SENT, 503: Kind.NOT_SENT}
+KINDS = {401: Kind.NOT_SENT, 408: Kind.UNKNOWN, 429: Kind.NOT_SENT, 503: Kind.NOT_SENT}
 
 
 def kind_of(status: int) -> Kind:

@@ -57,7 +57,7 @@ def test_success_is_never_sent_again(
         (403, Kind.REJECTED, "forbidden"),
         (404, Kind.REJECTED, "refused"),
         (405, Kind.REJECTED, "refused"),
-        (408, Kind.REJECTED, "refused"),
+        (408, Kind.UNKNOWN, "unexpected-status"),
         (409, Kind.REJECTED, "refused"),
         (413, Kind.REJECTED, "refused"),
         (415, Kind.REJECTED, "refused"),

@@ -101,12 +101,9 @@ class HttpApi:
         """Enqueue what is queued, after a replay too: a send that is claimed doesn't mind."""
         try:
             self._relay.hand_over(message.sends)
-            for send in message.sends:
-                if send.status is Status.FAILED and not message.replayed:
-                    self._relay.give_up(send)
         except QueueUnavailableError:
             # They are stored, so the answer stays true: the sweeper hands them over.
-            logger.exception("sends not in the queues", extra={"message_id": message.id})
+            logger.exception("sends not in the queue", extra={"message_id": message.id})
 
 
 def _answer(ask: Callable[[], Answer]) -> Answer:

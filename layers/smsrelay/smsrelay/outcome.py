@@ -95,11 +95,13 @@ def of_response(status: int, headers: Mapping[str, str], body: bytes, now: float
         return Outcome(Kind.NOT_SENT, reason, status, None, errors, retry_after)
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         return Outcome(Kind.NOT_SENT, "unavailable", status, None, errors, retry_after)
-    if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
+    is_refused = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+    if is_refused and status != HTTPStatus.REQUEST_TIMEOUT:
         reason = "forbidden" if status == HTTPStatus.FORBIDDEN else "refused"
         words = errors or (f"The upstream answered {status} and gave no reason.",)
         return Outcome(Kind.REJECTED, reason, status, None, words)
-    # 500, 502, 504 and what no documentation names: it may have gone out before it failed.
+    # 500, 502, 504 and what no documentation names: it may have gone out before it failed. With 408
+    # a server says that it waited for the request in vain, or, wrongly but often, for itself.
     server_error = status >= HTTPStatus.INTERNAL_SERVER_ERROR
     reason = "server-error" if server_error else "unexpected-status"
     return Outcome(Kind.UNKNOWN, reason, status, None, errors)
