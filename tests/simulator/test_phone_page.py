@@ -16,6 +16,7 @@ from local.simulator.faults import Then
 from local.simulator.phone_page import SAMPLES
 from tests.simulator.calls import ID, TOKEN
 from tests.support import browser as browser_support
+from tests.support.browser import CONTRASTS
 from tests.support.fake_relay import Answer, FakeRelay, Posted, fake_relay
 
 NUMBER, SHOWN = "12125550100", "+1 212 555 0100"
@@ -590,32 +591,6 @@ def test_many_numbers_scroll_in_their_own_place(page: Page, simulator: Simulator
     expect(page.locator("#news")).to_have_text("100 new messages")
     assert page.evaluate("document.documentElement.scrollHeight") <= before + 60  # one more request
     assert page.locator("#numbers").evaluate("it => it.scrollHeight > it.clientHeight")
-
-
-CONTRASTS = """() => {
-  const numbers = (text) => (text.match(/[\\d.]+/g) ?? []).map(Number);
-  const light = (rgb) => {
-    const parts = rgb.slice(0, 3).map((part) => part / 255)
-      .map((part) => (part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
-    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2];
-  };
-  const ground = (it) => {
-    for (let each = it; each; each = each.parentElement) {
-      const colour = numbers(getComputedStyle(each).backgroundColor);
-      if (colour.length === 3 || colour[3] === 1) return colour;
-    }
-    return [255, 255, 255];
-  };
-  const bad = [];
-  for (const it of document.querySelectorAll("body *")) {
-    const own = [...it.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
-    if (!own || !it.checkVisibility() || it.closest(":disabled, noscript")) continue;
-    const [one, two] = [light(numbers(getComputedStyle(it).color)), light(ground(it))];
-    const contrast = (Math.max(one, two) + 0.05) / (Math.min(one, two) + 0.05);
-    if (contrast < 4.5) bad.push(`${it.tagName} ${it.className} ${it.textContent} ${contrast}`);
-  }
-  return bad;
-}"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
