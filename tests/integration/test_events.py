@@ -3,13 +3,19 @@
 import json
 import os
 import re
+import shutil
+import subprocess
+import sys
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import IO, Any
 from unittest.mock import patch
 
+import httpx
 import jsonschema_rs
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
@@ -30,6 +36,7 @@ from tests.support.environment import (
     client_of,
     new_webhook_secret,
     running,
+    signed_headers,
 )
 from tests.support.hostile import HostileServer
 from tests.support.template import ROOT, properties, template
@@ -62,6 +69,8 @@ class Onlooker:
     taken: list[Json]
     callback_queue: str
     secret: str
+    wanted: dict[str, str]
+    """Where each client is called back."""
 
     def events(self) -> list[Json]:
         """What the bus has taken since the last time."""
@@ -112,7 +121,7 @@ def onlooker(
                 Name=f"{relay.table}/callbacks/{CLIENT}",
                 SecretString=json.dumps({"current": secret}),
             )
-            yield Onlooker(relay, server, taken, callbacks, secret)
+            yield Onlooker(relay, server, taken, callbacks, secret, wanted)
 
 
 def answering(status: int) -> bytes:
@@ -287,6 +296,49 @@ def test_who_is_gone_is_called_no_more(onlooker: Onlooker) -> None:
     onlooker.relay.tell()
     onlooker.server.replies(lambda _: answering(410))
     assert onlooker.relay.call_back() == []
+
+
+RECEIVERS = dict(re.findall(r"<!-- runs: callback -->\n```(\w+)\n(.*?)```", PAGE, re.DOTALL))
+COMMANDS = {
+    "python": [sys.executable, "-c"],
+    "js": ["node", "--input-type=module", "-e"],
+}
+
+
+@contextmanager
+def receiver(language: str, secret: str) -> Iterator[tuple[str, IO[str]]]:
+    """A receiver of docs/events.md as it stands there: its address, and what it says."""
+    given = {"PATH": os.environ["PATH"], "PORT": "0", "CALLBACK_SECRET": secret}
+    command = [*COMMANDS[language], RECEIVERS[language]]
+    with subprocess.Popen(  # noqa: S603 - our own page
+        command, env=given, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            assert process.stdout
+            port = process.stdout.readline().removeprefix("listening on ").strip()
+            yield f"http://127.0.0.1:{port}/sms-results", process.stdout
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("language", COMMANDS)
+def test_the_receivers_of_the_page_take_what_is_signed_and_nothing_else(
+    onlooker: Onlooker, language: str
+) -> None:
+    if not shutil.which(COMMANDS[language][0]):
+        pytest.skip(f"{language} is not installed")
+    posted = onlooker.relay.post(MESSAGE).body
+    onlooker.follow()
+    onlooker.relay.tell()
+    with receiver(language, onlooker.secret) as (url, said):
+        onlooker.wanted[CLIENT] = url
+        assert onlooker.relay.call_back() == []
+        assert said.readline().split()[1:] == [posted["id"], "delivered"]
+        forged = signed_headers(new_webhook_secret(), "{}", "evt_1")
+        old = signed_headers(onlooker.secret, "{}", "evt_1", at=time.time() - 600)
+        for headers in ({}, forged, old):
+            answer = httpx.post(url, content="{}", headers=headers, trust_env=False)
+            assert answer.status_code == 401
 
 
 def test_without_a_secret_nothing_is_posted_unsigned(
