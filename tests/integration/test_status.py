@@ -17,6 +17,7 @@ from smsrelay import bootstrap
 from smsrelay.adapters.mobileconnect import MobileConnect
 from tests.support.emf import metrics
 from tests.support.environment import RECIPIENT_KEY, Environment, running
+from tests.support.template import properties
 
 Json = dict[str, Any]
 MESSAGE: Json = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
@@ -146,6 +147,15 @@ def test_the_oldest_come_first_and_no_more_than_the_budget(aws: None, simulator:
         looked = {item["pk"]["S"] for item in relay.items() if "delivery" in item}
         assert looked == {f"MSG#{message_id}" for message_id in posted[:3]}
         assert relay.follow() == {"accepted": 2}
+
+
+def test_a_run_is_a_minute_and_no_two_meet() -> None:
+    """So that the budget of a run is that of a minute."""
+    function = properties("StatusFunction")
+    schedule = function["Events"]["EveryMinute"]["Properties"]
+    assert schedule["ScheduleExpression"] == "rate(1 minute)"
+    assert function["Timeout"] < 60
+    assert schedule["RetryPolicy"] == {"MaximumRetryAttempts": 0}
 
 
 def test_without_a_budget_nobody_asks(aws: None, simulator: Simulator) -> None:

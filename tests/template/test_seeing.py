@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from local.simulator import Simulator
+from smsrelay import bootstrap
 from smsrelay.errors import UnforeseenError
 from smsrelay.send import Status
 from tests.support.emf import documents, metrics
@@ -207,6 +208,43 @@ def test_saved_queries_ask_for_fields_that_are_logged(name: str) -> None:
     asked = {field.strip() for field in fields[1].split(",")} if fields else set()
     asked |= set(re.findall(r"(?:filter|by) (\w+)", text)) - {"bin"}
     assert asked <= logged | {"sends"}
+
+
+def test_saved_queries_find_what_they_are_for(
+    relay: Environment, simulator: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    simulator.fail("send", "reset-after-accept")
+    relay.post(MESSAGE)
+    with relay.ledger_refuses_writes():
+        relay.post(MESSAGE)
+    relay.client("dynamodb").delete_table(TableName=relay.table)
+    with pytest.raises(UnforeseenError):
+        relay.sweep()
+    lines = [
+        json.loads(bootstrap.parts().logger.registered_formatter.format(record))
+        for record in caplog.records
+    ]
+
+    def found(query: str, wanted: Callable[[Mapping[str, Any]], object]) -> list[Any]:
+        assert FILTERS[query] in QUERIES[query]["QueryString"]
+        return [line for line in lines if wanted(line)]
+
+    [unknown] = found("UnknownQuery", lambda line: line["message"] == "send unknown")
+    assert {"reason", "client"} <= unknown.keys()
+    lost = found("PutBackQuery", lambda line: "put it back" in line["message"])
+    assert {"send", "status", "token_id"} <= lost[0].keys()
+    outcomes = found("OutcomesQuery", lambda line: line["message"].startswith("send "))
+    assert {"client", "message", "reason"} <= outcomes[0].keys()
+    failed = found("UnforeseenQuery", lambda line: line["level"] == "ERROR")
+    assert {"exception_name", "request_id"} <= failed[-1].keys()
+
+
+FILTERS = {
+    "UnknownQuery": "filter message = 'send unknown'",
+    "PutBackQuery": "filter message like 'put it back'",
+    "OutcomesQuery": "filter message like /^send /",
+    "UnforeseenQuery": "filter level = 'ERROR'",
+}
 
 
 WANTED = {
