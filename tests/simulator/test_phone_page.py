@@ -420,12 +420,63 @@ def test_request_and_raw_call_stand_beside_each_other(page: Page, relay: FakeRel
 
 
 def test_a_refused_request_has_no_call(page: Page, relay: FakeRelay) -> None:
-    errors = [{"pointer": "/to/0", "code": "number", "detail": "Not a number."}]
-    relay.answer = lambda _: Answer(422, {"code": "invalid-request", "errors": errors})
+    errors = [
+        {"pointer": "/to/0", "code": "number", "detail": "Not a number."},
+        {"pointer": "", "code": "fields-missing", "detail": "Something is missing."},
+    ]
+    detail = "The request breaks the rules."
+    problem = {"code": "invalid-request", "detail": detail, "errors": errors}
+    relay.answer = lambda _: Answer(422, problem)
     page.get_by_role("button", name="Post", exact=True).click()
 
-    expect(page.locator("#result")).to_contain_text("invalid-request")
+    expect(page.locator("#result")).to_contain_text(detail)
+    expect(page.locator("#result li")).to_have_text(
+        ["/to/0 Not a number.", "the whole Something is missing."]
+    )
+    expect(page.locator("#result dl")).to_contain_text("invalid-request")
+    expect(page.locator("#rows .side").first).to_contain_text('"pointer": "/to/0"')
     expect(page.locator("#rows .side").last).to_contain_text("No call.")
+
+
+def test_what_the_upstream_refused_is_told_in_its_own_words(page: Page, relay: FakeRelay) -> None:
+    words = "Keyword PLAY is invalid for the code on the message"
+    problem = {"code": "upstream-refused", "detail": "Refused.", "errors": [words]}
+    relay.answer = lambda _: Answer(422, problem)
+    page.get_by_role("button", name="Post", exact=True).click()
+
+    expect(page.locator("#result li")).to_have_text([words])
+
+
+def test_quiet_calls_are_shown_on_request_and_hide_no_others(
+    page: Page, simulator: Simulator, relay: FakeRelay
+) -> None:
+    page.get_by_role("button", name="Post", exact=True).click()
+    post = page.locator("#rows > li").filter(has_text="POST /messages")
+    expect(post).to_contain_text("1 call")
+    [token] = [sent["tokenId"] for sent in simulator.sent()]
+
+    def ask(times: int) -> None:
+        path = f"/sms/v1/messageContact/{ID}/deliveries/{token}"
+        with httpx.Client(base_url=simulator.url, trust_env=False) as client:
+            for _ in range(times):
+                client.get(path, headers={"Authorization": f"Bearer {TOKEN}"})
+
+    ask(250)
+    others = page.get_by_role("button", name="Tokens and deliveries")
+    expect(others).to_contain_text("(200)")
+    expect(page.locator("#rows > li")).to_have_count(1)
+    expect(post).to_contain_text("1 call")
+
+    others.focus()
+    page.keyboard.press("Enter")
+    expect(others).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#rows > li")).to_have_count(201)
+    others.click()
+    simulator.fail("deliveries", "500")
+    ask(1)
+    expect(page.locator("#rows > li")).to_have_count(2)
+    expect(page.locator("#rows > li").first).to_contain_text("deliveries")
+    assert len(relay.posted) == 1
 
 
 def test_a_call_without_tokenid_is_joined_by_time_and_recipients(
