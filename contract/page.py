@@ -10,7 +10,7 @@ from contract import Json
 
 CSS = (Path(__file__).parent / "page.css").read_text()
 LONGEST_PATTERN = 40
-"""Characters; of longer ones the description says what they mean."""
+"""Characters; of longer ones, and of those with escapes, the description says what they mean."""
 REQUEST = "MessageRequest"
 SCHEMAS = (
     "MobileNumber",
@@ -86,17 +86,27 @@ def page(document: Json) -> str:
 
 
 def _contents(operations: Iterable[tuple[str, str, Json]]) -> str:
-    links = [("overview", "Overview")]
-    links += [
-        (operation["operationId"], f"{method.upper()} {path}")
+    rows = [_link("overview", "Overview")]
+    rows += [
+        _link(
+            operation["operationId"],
+            f"{method.upper()} {path}",
+            [REQUEST] if operation["operationId"] == "postMessage" else [],
+        )
         for method, path, operation in operations
     ]
-    links.insert(2, (REQUEST, REQUEST))
-    links += [("problems", "Problems"), ("refusals", "Codes of refused fields")]
-    rows = [f'<li><a href="#{anchor}">{escape(title)}</a></li>' for anchor, title in links]
-    schemas = "".join(f'<li><a href="#{name}">{name}</a></li>' for name in SCHEMAS)
-    rows.append(f'<li><a href="#schemas">Schemas</a><ul>{schemas}</ul></li>')
+    rows += [
+        _link("problems", "Problems"),
+        _link("refusals", "Codes of refused fields"),
+        _link("schemas", "Schemas", SCHEMAS),
+    ]
     return "<ul>\n" + "\n".join(rows) + "\n</ul>"
+
+
+def _link(anchor: str, title: str, below: Iterable[str] = ()) -> str:
+    links = "".join(_link(name, name) for name in below)
+    inner = f"<ul>{links}</ul>" if links else ""
+    return f'<li><a href="#{anchor}">{escape(title)}</a>{inner}</li>'
 
 
 def _section(anchor: str, title: str, content: str) -> str:
@@ -261,7 +271,7 @@ def _limits(schema: Json) -> str:
         text.format(escape(str(schema[name]))) for name, text in _LIMITS.items() if name in schema
     ]
     pattern = schema.get("pattern", "")
-    if pattern and len(pattern) <= LONGEST_PATTERN:
+    if pattern and len(pattern) <= LONGEST_PATTERN and "\\u" not in pattern:
         words.append(f"pattern <code>{escape(pattern)}</code>")
     return f'<p class="limits">{", ".join(words)}</p>' if words else ""
 

@@ -229,14 +229,16 @@ def _delivered(evidence: Evidence) -> str:
     if not evidence.stored:
         return "-"
     reached = sum(send.delivered for send in evidence.stored)
-    return f"{reached} of {sum(send.recipients for send in evidence.stored)}"
+    waits = " (waits)" if any(send.status == "accepted" for send in evidence.stored) else ""
+    return f"{reached} of {sum(send.recipients for send in evidence.stored)}{waits}"
 
 
 def _arrived(evidence: Evidence) -> str:
     if evidence.arrived:
         recipients = sum(len(content.recipients) for content in evidence.arrived)
         phones = "1 phone" if recipients == 1 else f"{recipients} phones"
-        return f"{phones}: {_shown(evidence.arrived[0].text)}"
+        later = ", later" if any(send.status == "accepted" for send in evidence.stored) else ""
+        return f"{phones}{later}: {_shown(evidence.arrived[0].text)}"
     where = f"dead letter, {evidence.refused_as}: " if evidence.refused_as else ""
     first, *others = evidence.refusals or ("?",)
     more = f" and {len(others)} more" if others else ""

@@ -88,7 +88,7 @@ class Server:
     def _control_routes(self) -> list[web.RouteDef]:
         return [
             web.get("/_control/sent", self._show(self._service.sent)),
-            web.get("/_control/calls", self._show_newest(self._service.calls)),
+            web.get("/_control/calls", self._show_calls),
             web.get("/_control/phones", self._show_newest(self._service.phones)),
             web.get("/_control/posts", self._show_newest(self._service.posts)),
             web.get("/_control/tokens", self._show(self._service.token_counts)),
@@ -156,6 +156,14 @@ class Server:
             return web.json_response(read(None if newest is None else int(newest)))
 
         return handler
+
+    async def _show_calls(self, request: web.Request) -> web.StreamResponse:
+        """Of one route, if it is named: deliveries are asked for again and again."""
+        route = request.query.get("route")
+        if route is not None and route not in set(Route):
+            return refused(ValueError("route must be one of send, token, deliveries."))
+        show = self._show_newest(lambda newest: self._service.calls(newest, route))
+        return await show(request)
 
     def _act(self, act: Callable[[], None]) -> Handler:
         async def handler(_: web.Request) -> web.StreamResponse:

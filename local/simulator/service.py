@@ -196,9 +196,13 @@ class MobileConnect:
         with self._lock:
             return self._lock.wait_for(lambda: len(self._sent) >= count, timeout)
 
-    def calls(self, newest: int | None = None) -> list[CallEntry]:
+    def calls(self, newest: int | None = None, route: str | None = None) -> list[CallEntry]:
+        """All calls, or those of a route; of them all, or the newest so many."""
         with self._lock:
-            return self._calls.entries(newest)
+            if route is None:
+                return self._calls.entries(newest)
+            entries = [entry for entry in self._calls.entries() if entry["route"] == route]
+        return entries if newest is None else entries[max(0, len(entries) - newest) :]
 
     def calls_made(self) -> int:
         """The number of the latest call."""

@@ -22,8 +22,11 @@ CATALOGUE = {
 
 
 @pytest.fixture(scope="module")
-def stored(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """What the command says of the catalogue that it has put."""
+def stored(stack: Stack, api: httpx.Client, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What the command says of the catalogue that it has put.
+
+    An environment that has met a name before, in another test, keeps what it has read for a minute.
+    """
     folder = tmp_path_factory.mktemp("catalogue")
     (folder / "stack.json").write_text(json.dumps(stack.published()))
     (folder / "catalogue.json").write_text(json.dumps(CATALOGUE))
@@ -40,7 +43,12 @@ def stored(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Any:
         assert ended.returncode == 0, ended.stderr + ended.stdout
         return json.loads(ended.stdout)
 
+    def is_known() -> bool:
+        refused = api.post("/messages", json=MESSAGE | {"message": "payroll"}).json()
+        return bool(refused["errors"][0]["code"] == "message-not-allowed")
+
     run("put", str(folder / "catalogue.json"), "--yes")
+    wait_for(is_known, what="the catalogue in the API", seconds=90, every=1)
     return run("show")
 
 

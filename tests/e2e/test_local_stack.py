@@ -34,6 +34,7 @@ PUBLISHED = {
     "aws_endpoint_url",
     "region",
     "webhook_secrets",
+    "catalogue_parameter",
 }
 FOR_DOWN = {"marker", "pids", "data"}
 

@@ -1,20 +1,31 @@
 """Events and callbacks: the ledger's stream in, the bus and clients' addresses out."""
 
 import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import IO, Any
+from unittest.mock import patch
 
+import httpx
 import jsonschema_rs
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
+from moto.events.models import Rule
 from standardwebhooks import Webhook
 
 from local.simulator import Simulator
 from smsrelay.adapters.catalogue import StoredCatalogue
 from smsrelay.adapters.eventbridge import EventBridgeBus
+from smsrelay.adapters.sqs import LONGEST_VISIBILITY, SqsRetryQueue
 from smsrelay.catalogue import Catalogue
 from smsrelay.errors import NotToldError, UnforeseenError
 from smsrelay.telling import WAITS
@@ -25,13 +36,28 @@ from tests.support.environment import (
     client_of,
     new_webhook_secret,
     running,
+    signed_headers,
 )
 from tests.support.hostile import HostileServer
-from tests.support.template import ROOT
+from tests.support.template import ROOT, properties, template
 
 Json = dict[str, Any]
 MESSAGE: Json = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
+PAGE = (ROOT / "docs/events.md").read_text()
+[PATTERN] = re.findall(r"```json\n(\{\"source\".*?)```", PAGE, re.DOTALL)
 SCHEMA = jsonschema_rs.validator_for(json.loads((ROOT / "docs/event.schema.json").read_text()))
+
+
+TELLING = {
+    "EventsFunction": "TellsChanges",
+    "EventsLogs": "TellsChanges",
+    "EventsRole": "TellsChanges",
+    "CallbackFunction": "CallsBack",
+    "CallbackLogs": "CallsBack",
+    "CallbackRole": "CallsBack",
+    "CallbackQueue": "CallsBack",
+    "CallbackDeadLetterQueue": "TellsChanges",
+}
 
 
 @dataclass
@@ -43,6 +69,8 @@ class Onlooker:
     taken: list[Json]
     callback_queue: str
     secret: str
+    wanted: dict[str, str]
+    """Where each client is called back."""
 
     def events(self) -> list[Json]:
         """What the bus has taken since the last time."""
@@ -93,7 +121,7 @@ def onlooker(
                 Name=f"{relay.table}/callbacks/{CLIENT}",
                 SecretString=json.dumps({"current": secret}),
             )
-            yield Onlooker(relay, server, taken, callbacks, secret)
+            yield Onlooker(relay, server, taken, callbacks, secret, wanted)
 
 
 def answering(status: int) -> bytes:
@@ -120,6 +148,33 @@ def test_every_change_of_a_status_is_an_event(onlooker: Onlooker) -> None:
     assert last["delivery"]["delivered"] == 1
     assert "2125550100" not in json.dumps(events)
     assert "Hello" not in json.dumps(events)
+
+
+def test_a_rule_on_the_bus_finds_them_by_their_type(
+    onlooker: Onlooker, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the pattern that docs/events.md shows."""
+    bus = os.environ["EVENT_BUS"]
+    client_of("events").put_rule(Name=bus, EventBusName=bus, EventPattern=PATTERN)
+    found: list[Json] = []
+
+    def matched(rule: Rule, event: Any) -> None:
+        """Moto takes no targets without a package of its own."""
+        if rule.name == bus and rule.event_pattern.matches_event(event):
+            found.append(event)
+
+    monkeypatch.setattr(Rule, "send_to_targets", matched)
+    simulator.fail("send", "reset-after-accept")
+    posted = onlooker.relay.post(MESSAGE).body
+    onlooker.relay.post(MESSAGE)
+    onlooker.relay.tell()
+    [event] = found
+    assert (event["source"], event["detail-type"]) == ("smsrelay", "smsrelay.send.unknown")
+    assert event["detail"]["id"] == posted["id"]
+    at = datetime.fromtimestamp(event["time"], UTC)
+    assert abs((datetime.now(UTC) - at).total_seconds()) < 60
+    told = {"type": event["detail-type"], "timestamp": at.isoformat(), "data": event["detail"]}
+    SCHEMA.validate(told)
 
 
 def test_what_changes_no_status_is_no_event(onlooker: Onlooker) -> None:
@@ -243,6 +298,49 @@ def test_who_is_gone_is_called_no_more(onlooker: Onlooker) -> None:
     assert onlooker.relay.call_back() == []
 
 
+RECEIVERS = dict(re.findall(r"<!-- runs: callback -->\n```(\w+)\n(.*?)```", PAGE, re.DOTALL))
+COMMANDS = {
+    "python": [sys.executable, "-c"],
+    "js": ["node", "--input-type=module", "-e"],
+}
+
+
+@contextmanager
+def receiver(language: str, secret: str) -> Iterator[tuple[str, IO[str]]]:
+    """A receiver of docs/events.md as it stands there: its address, and what it says."""
+    given = {"PATH": os.environ["PATH"], "PORT": "0", "CALLBACK_SECRET": secret}
+    command = [*COMMANDS[language], RECEIVERS[language]]
+    with subprocess.Popen(  # noqa: S603 - our own page
+        command, env=given, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            assert process.stdout
+            port = process.stdout.readline().removeprefix("listening on ").strip()
+            yield f"http://127.0.0.1:{port}/sms-results", process.stdout
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("language", COMMANDS)
+def test_the_receivers_of_the_page_take_what_is_signed_and_nothing_else(
+    onlooker: Onlooker, language: str
+) -> None:
+    if not shutil.which(COMMANDS[language][0]):
+        pytest.skip(f"{language} is not installed")
+    posted = onlooker.relay.post(MESSAGE).body
+    onlooker.follow()
+    onlooker.relay.tell()
+    with receiver(language, onlooker.secret) as (url, said):
+        onlooker.wanted[CLIENT] = url
+        assert onlooker.relay.call_back() == []
+        assert said.readline().split()[1:] == [posted["id"], "delivered"]
+        forged = signed_headers(new_webhook_secret(), "{}", "evt_1")
+        old = signed_headers(onlooker.secret, "{}", "evt_1", at=time.time() - 600)
+        for headers in ({}, forged, old):
+            answer = httpx.post(url, content="{}", headers=headers, trust_env=False)
+            assert answer.status_code == 401
+
+
 def test_without_a_secret_nothing_is_posted_unsigned(
     onlooker: Onlooker, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -260,3 +358,36 @@ def test_without_a_secret_nothing_is_posted_unsigned(
 def test_the_waits_are_those_of_the_specification() -> None:
     assert WAITS[:3] == (5, 300, 1_800)
     assert 27 * 3_600 < sum(WAITS) < 30 * 3_600
+    assert max(WAITS) <= LONGEST_VISIBILITY, "else SQS would show it sooner"
+
+
+def test_who_does_not_take_it_after_all_tries_rings_an_alarm() -> None:
+    redrive = properties("CallbackQueue")["RedrivePolicy"]
+    assert redrive["maxReceiveCount"] == len(WAITS) + 1
+    watched = properties("UntoldAlarm")["Dimensions"][0]["Value"]["Fn::GetAtt"][0]
+    assert redrive["deadLetterTargetArn"] == {"Fn::GetAtt": [watched, "Arn"]}
+    stream = properties("EventsFunction")["Events"]["Ledger"]["Properties"]
+    lost = stream["DestinationConfig"]["OnFailure"]["Destination"]
+    assert lost == redrive["deadLetterTargetArn"]
+
+
+def test_each_wait_is_asked_of_the_queue(onlooker: Onlooker) -> None:
+    onlooker.relay.post(MESSAGE)
+    onlooker.follow()
+    onlooker.relay.tell()
+    onlooker.server.replies(lambda _: answering(503))
+    asked: list[float] = []
+    with patch.object(
+        SqsRetryQueue, "show_again", lambda _queue, _handle, wait: asked.append(wait)
+    ):
+        for _ in range(len(WAITS) + 1):
+            assert len(onlooker.relay.call_back()) == 1
+            onlooker.relay.show_all(onlooker.callback_queue)
+    assert asked == [*WAITS, WAITS[-1]]
+
+
+def test_nobody_is_told_unless_a_parameter_asks_for_it() -> None:
+    parameters = template()["Parameters"]
+    assert (parameters["EventBus"]["Default"], parameters["Callbacks"]["Default"]) == ("", "off")
+    conditions = {name: template()["Resources"][name].get("Condition") for name in TELLING}
+    assert conditions == TELLING

@@ -2,7 +2,9 @@
 
 import json
 import logging
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -507,3 +509,15 @@ def test_no_body_of_an_answer_repeats_a_number_or_a_text(
         for told in (answer.body, stored.body):
             assert secret not in json.dumps(told)
             assert "12125550100" not in json.dumps(told)
+
+
+@pytest.mark.parametrize("path", ["/docs", "/openapi.json"])
+def test_the_documentation_costs_a_start_nothing(relay: Environment, path: str) -> None:
+    """It is no part of the module, and is read by who asks for it only."""
+    kept = [name for name, value in vars(relay.api).items() if len(repr(value)) > 20_000]
+    assert kept == []
+    read = Path.read_text
+    with patch.object(Path, "read_text", autospec=True, side_effect=read) as reading:
+        assert len(relay.raw("GET", path, headers={})["body"]) > 20_000
+    read_from = [call.args[0].parent.name for call in reading.call_args_list]
+    assert read_from == ["events", "api"], "the sample of a request, and the page"

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from local.simulator import Simulator
+from smsrelay import bootstrap
 from smsrelay.correlation import correlation_id
 from tests.support.emf import metrics
 from tests.support.environment import Environment, running
@@ -45,6 +46,26 @@ def test_a_request_is_found_from_its_post_to_its_delivery(
         assert told.message_id == posted["id"]
         assert told.send == f"{posted['id']}/1"
         assert told.client == "key-of-the-shop"
+
+
+def test_a_line_is_json_with_all_that_finds_it(
+    relay: Environment, caplog: pytest.LogCaptureFixture
+) -> None:
+    posted = relay.post(MESSAGE, headers={"X-Amzn-Trace-Id": TRACE}).body
+    record = about(caplog, "send accepted")
+    line = json.loads(bootstrap.parts().logger.registered_formatter.format(record))
+    told = {
+        "level": "INFO",
+        "message": "send accepted",
+        "service": "smsrelay",
+        "message_id": posted["id"],
+        "send": f"{posted['id']}/1",
+        "client": "key-of-the-shop",
+        "correlation_id": ROOT,
+        "token_id": posted["sends"][0]["tokenId"],
+    }
+    assert told.items() <= line.items()
+    assert line["request_id"]
 
 
 def test_a_message_of_the_queue_has_what_its_sender_gave_it(

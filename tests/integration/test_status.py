@@ -3,15 +3,21 @@
 import hashlib
 import hmac
 import json
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 
+import httpx
 import pytest
 
 from local.simulator import Simulator
+from smsrelay import bootstrap
+from smsrelay.adapters.mobileconnect import MobileConnect
 from tests.support.emf import metrics
 from tests.support.environment import RECIPIENT_KEY, Environment, running
+from tests.support.template import properties
 
 Json = dict[str, Any]
 MESSAGE: Json = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
@@ -143,6 +149,15 @@ def test_the_oldest_come_first_and_no_more_than_the_budget(aws: None, simulator:
         assert relay.follow() == {"accepted": 2}
 
 
+def test_a_run_is_a_minute_and_no_two_meet() -> None:
+    """So that the budget of a run is that of a minute."""
+    function = properties("StatusFunction")
+    schedule = function["Events"]["EveryMinute"]["Properties"]
+    assert schedule["ScheduleExpression"] == "rate(1 minute)"
+    assert function["Timeout"] < 60
+    assert schedule["RetryPolicy"] == {"MaximumRetryAttempts": 0}
+
+
 def test_without_a_budget_nobody_asks(aws: None, simulator: Simulator) -> None:
     _ = aws
     with running(simulator.url) as relay:
@@ -169,11 +184,27 @@ def test_an_upstream_that_does_not_want_to_be_asked_is_not(
     assert relay.follow() == {"accepted": 4}, "none was lost by it"
 
 
-def test_a_renewed_token_is_taken(relay: Environment, simulator: Simulator) -> None:
+def test_a_refused_token_is_asked_with_once(relay: Environment, simulator: Simulator) -> None:
     relay.post(MESSAGE)
     relay.make_due()
-    simulator.fail("deliveries", "401")
+    simulator.fail("deliveries", "401", times=-1)
     assert relay.follow() == {"unauthorised": 1}
+    assert calls(simulator) == 1
+
+
+def test_a_renewed_token_is_taken(relay: Environment, simulator: Simulator) -> None:
+    relay.post(MESSAGE)
+    assert look(relay, 1) == {"accepted": 1}, "with the first token, which is kept"
+    issued = httpx.post(
+        f"{simulator.url}/v2/token",
+        json={"grant_type": "client_credentials", "client_id": "i", "client_secret": "s"},
+        trust_env=False,
+    ).json()
+    fields = {"access_token": issued["access_token"], "rest_instance_url": simulator.url}
+    relay.put_secret(json.dumps(fields))
+    simulator.fail("deliveries", "401")
+    assert look(relay, 1) == {"accepted": 1}
+    assert calls(simulator) == 3
 
 
 @pytest.mark.parametrize("then", ["404", "500", "502-html", "reset-before-read", "502-empty"])
@@ -193,15 +224,25 @@ def test_two_at_once_end_a_send_once(
 ) -> None:
     posted = relay.post(MESSAGE).body
     look(relay, 3)
-    capsys.readouterr()
-    stale = relay.items()[0]
     relay.make_due()
-    assert relay.follow() == {"delivered": 1}
+    capsys.readouterr()
+    other = bootstrap.build_status(os.environ)
+    report, heard = MobileConnect.report, []
+
+    def meanwhile(reports: MobileConnect, template: str, token_id: str, timeout: float) -> Any:
+        """The other one reads the same send, is told the same, and writes first."""
+        answer = report(reports, template, token_id, timeout)
+        with patch.object(MobileConnect, "report", report):
+            heard.append(other.follower.run(lambda: 55.0))
+        other.counter.flush()
+        return answer
+
+    with patch.object(MobileConnect, "report", meanwhile):
+        assert relay.follow() == {"delivered": 1}
+    other.close()
+    assert heard == [{"delivered": 1}]
     assert metrics(capsys.readouterr().out)["SendsDelivered"] == [1]
-    # The other one has read it before, and writes after.
-    [send] = ask(relay, posted)["sends"]
-    assert stale["status"]["S"] == "accepted"
-    assert send["status"] == "delivered"
+    assert ask(relay, posted)["sends"][0]["status"] == "delivered"
 
 
 def test_a_ledger_out_of_reach_loses_nothing(relay: Environment) -> None:
@@ -233,7 +274,7 @@ def test_rows_of_recipients_are_kept_only_if_a_parameter_asks_for_them(
 
 
 def _hash(number: str) -> str:
-    """As docs/operators.md tells it."""
+    """As docs/operations.md tells it."""
     return hmac.new(RECIPIENT_KEY.encode(), number.encode(), hashlib.sha256).hexdigest()[:32]
 
 

@@ -249,6 +249,21 @@ def test_only_the_newest_are_shown(simulator: Simulator, client: httpx.Client) -
     assert client.get("/_control/calls?newest=x").status_code == 400
 
 
+def test_the_newest_of_a_route_are_shown(simulator: Simulator, client: httpx.Client) -> None:
+    first = client.post(SEND_PATH, json={"mobileNumbers": ["13175550100"]}).json()["tokenId"]
+    client.post(SEND_PATH, json={"mobileNumbers": ["13175550101"]})
+    for _ in range(3):
+        client.get(f"{SEND_PATH.removesuffix('send')}deliveries/{first}")
+
+    sends = client.get("/_control/calls?newest=2&route=send").json()
+    assert [call["n"] for call in sends] == [call["n"] for call in simulator.calls()[:2]]
+    [last] = client.get("/_control/calls?newest=1&route=send").json()
+    assert last == sends[1]
+    assert len(client.get("/_control/calls?route=deliveries").json()) == 3
+    assert client.get("/_control/calls?newest=0&route=send").json() == []
+    assert client.get("/_control/calls?route=other").status_code == 400
+
+
 def test_changes_are_told_as_they_come(simulator: Simulator, client: httpx.Client) -> None:
     with client.stream("GET", "/_control/events") as stream:
         assert stream.headers["Content-Type"] == "text/event-stream"

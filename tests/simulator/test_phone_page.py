@@ -16,6 +16,7 @@ from local.simulator.faults import Then
 from local.simulator.phone_page import SAMPLES
 from tests.simulator.calls import ID, TOKEN
 from tests.support import browser as browser_support
+from tests.support.browser import CONTRASTS
 from tests.support.fake_relay import Answer, FakeRelay, Posted, fake_relay
 
 NUMBER, SHOWN = "12125550100", "+1 212 555 0100"
@@ -419,12 +420,63 @@ def test_request_and_raw_call_stand_beside_each_other(page: Page, relay: FakeRel
 
 
 def test_a_refused_request_has_no_call(page: Page, relay: FakeRelay) -> None:
-    errors = [{"pointer": "/to/0", "code": "number", "detail": "Not a number."}]
-    relay.answer = lambda _: Answer(422, {"code": "invalid-request", "errors": errors})
+    errors = [
+        {"pointer": "/to/0", "code": "number", "detail": "Not a number."},
+        {"pointer": "", "code": "fields-missing", "detail": "Something is missing."},
+    ]
+    detail = "The request breaks the rules."
+    problem = {"code": "invalid-request", "detail": detail, "errors": errors}
+    relay.answer = lambda _: Answer(422, problem)
     page.get_by_role("button", name="Post", exact=True).click()
 
-    expect(page.locator("#result")).to_contain_text("invalid-request")
+    expect(page.locator("#result")).to_contain_text(detail)
+    expect(page.locator("#result li")).to_have_text(
+        ["/to/0 Not a number.", "the whole Something is missing."]
+    )
+    expect(page.locator("#result dl")).to_contain_text("invalid-request")
+    expect(page.locator("#rows .side").first).to_contain_text('"pointer": "/to/0"')
     expect(page.locator("#rows .side").last).to_contain_text("No call.")
+
+
+def test_what_the_upstream_refused_is_told_in_its_own_words(page: Page, relay: FakeRelay) -> None:
+    words = "Keyword PLAY is invalid for the code on the message"
+    problem = {"code": "upstream-refused", "detail": "Refused.", "errors": [words]}
+    relay.answer = lambda _: Answer(422, problem)
+    page.get_by_role("button", name="Post", exact=True).click()
+
+    expect(page.locator("#result li")).to_have_text([words])
+
+
+def test_quiet_calls_are_shown_on_request_and_hide_no_others(
+    page: Page, simulator: Simulator, relay: FakeRelay
+) -> None:
+    page.get_by_role("button", name="Post", exact=True).click()
+    post = page.locator("#rows > li").filter(has_text="POST /messages")
+    expect(post).to_contain_text("1 call")
+    [token] = [sent["tokenId"] for sent in simulator.sent()]
+
+    def ask(times: int) -> None:
+        path = f"/sms/v1/messageContact/{ID}/deliveries/{token}"
+        with httpx.Client(base_url=simulator.url, trust_env=False) as client:
+            for _ in range(times):
+                client.get(path, headers={"Authorization": f"Bearer {TOKEN}"})
+
+    ask(250)
+    others = page.get_by_role("button", name="Tokens and deliveries")
+    expect(others).to_contain_text("(200)")
+    expect(page.locator("#rows > li")).to_have_count(1)
+    expect(post).to_contain_text("1 call")
+
+    others.focus()
+    page.keyboard.press("Enter")
+    expect(others).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#rows > li")).to_have_count(201)
+    others.click()
+    simulator.fail("deliveries", "500")
+    ask(1)
+    expect(page.locator("#rows > li")).to_have_count(2)
+    expect(page.locator("#rows > li").first).to_contain_text("deliveries")
+    assert len(relay.posted) == 1
 
 
 def test_a_call_without_tokenid_is_joined_by_time_and_recipients(
@@ -590,32 +642,6 @@ def test_many_numbers_scroll_in_their_own_place(page: Page, simulator: Simulator
     expect(page.locator("#news")).to_have_text("100 new messages")
     assert page.evaluate("document.documentElement.scrollHeight") <= before + 60  # one more request
     assert page.locator("#numbers").evaluate("it => it.scrollHeight > it.clientHeight")
-
-
-CONTRASTS = """() => {
-  const numbers = (text) => (text.match(/[\\d.]+/g) ?? []).map(Number);
-  const light = (rgb) => {
-    const parts = rgb.slice(0, 3).map((part) => part / 255)
-      .map((part) => (part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
-    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2];
-  };
-  const ground = (it) => {
-    for (let each = it; each; each = each.parentElement) {
-      const colour = numbers(getComputedStyle(each).backgroundColor);
-      if (colour.length === 3 || colour[3] === 1) return colour;
-    }
-    return [255, 255, 255];
-  };
-  const bad = [];
-  for (const it of document.querySelectorAll("body *")) {
-    const own = [...it.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
-    if (!own || !it.checkVisibility() || it.closest(":disabled, noscript")) continue;
-    const [one, two] = [light(numbers(getComputedStyle(it).color)), light(ground(it))];
-    const contrast = (Math.max(one, two) + 0.05) / (Math.min(one, two) + 0.05);
-    if (contrast < 4.5) bad.push(`${it.tagName} ${it.className} ${it.textContent} ${contrast}`);
-  }
-  return bad;
-}"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

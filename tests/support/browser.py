@@ -7,6 +7,31 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+CONTRASTS = """() => {
+  const numbers = (text) => (text.match(/[\\d.]+/g) ?? []).map(Number);
+  const light = (rgb) => {
+    const parts = rgb.slice(0, 3).map((part) => part / 255)
+      .map((part) => (part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2];
+  };
+  const ground = (it) => {
+    for (let each = it; each; each = each.parentElement) {
+      const colour = numbers(getComputedStyle(each).backgroundColor);
+      if (colour.length === 3 || colour[3] === 1) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const bad = [];
+  for (const it of document.querySelectorAll("body *")) {
+    const own = [...it.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+    if (!own || !it.checkVisibility() || it.closest(":disabled, noscript")) continue;
+    const [one, two] = [light(numbers(getComputedStyle(it).color)), light(ground(it))];
+    const contrast = (Math.max(one, two) + 0.05) / (Math.min(one, two) + 0.05);
+    if (contrast < 4.5) bad.push(`${it.tagName} ${it.className} ${it.textContent} ${contrast}`);
+  }
+  return bad;
+}"""
+"""What is written on a page with less contrast than WCAG's AA asks for (4.5)."""
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 

@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 
 from local.simulator import Simulator
+from smsrelay import bootstrap
+from smsrelay.errors import UnforeseenError
 from smsrelay.send import Status
 from tests.support.emf import documents, metrics
 from tests.support.environment import Environment, running
+from tests.support.metric_math import Values, solved
 from tests.support.template import ROOT, template
 
 NAMESPACE = "smsrelay"
@@ -77,6 +80,68 @@ def test_the_dashboard_shows_what_the_code_emits() -> None:
     assert all(
         metric[2:4] == ["service", "smsrelay"] for metric in shown() if metric[0] == NAMESPACE
     )
+
+
+ON_THE_DASHBOARD = {
+    "requests": {"Count", "NumberOfMessagesSent", "4XXError", "5XXError"},
+    "sends by outcome": {
+        "SendsAccepted", "SendsQueued", "SendsRejected", "SendsUnknown", "SendsFailed",
+        "SendsDelivered", "SendsPartly", "SendsUndelivered", "SendsToNobody",
+    },
+    "queue age": {"ApproximateAgeOfOldestMessage"},
+    "unknown": {"UnknownWaiting", "ResultsNotStored"},
+    "tokens": {"TokenGood", "TokensRenewed", "TokenRenewalsFailed"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("wanted", ON_THE_DASHBOARD.values(), ids=ON_THE_DASHBOARD)
+def test_the_dashboard_leaves_nothing_out(wanted: set[str]) -> None:
+    assert wanted <= {metric[1] for metric in shown() if isinstance(metric[0], str)}
+
+
+@pytest.mark.parametrize("name", ["UpstreamTime", "OverheadTime"])
+def test_times_are_shown_as_percentiles(name: str) -> None:
+    assert {metric[-1]["stat"] for metric in shown() if name in metric} == {"p50", "p95", "p99"}
+
+
+def test_widgets_do_not_lie_on_each_other() -> None:
+    places = [
+        (widget["x"] + x, widget["y"] + y)
+        for widget in body()["widgets"]
+        for x in range(widget["width"])
+        for y in range(widget["height"])
+    ]
+    assert len(places) == len(set(places))
+    assert max(x for x, _ in places) < 24
+
+
+def cost(**metrics: float) -> float | None:
+    [widget] = [it for it in body()["widgets"] if "Cost" in it["properties"]["title"]]
+    expressions = {
+        it["id"]: it["expression"]
+        for [it] in (line for line in widget["properties"]["metrics"] if len(line) == 1)
+    }
+    ids = {line[-1]["id"] for line in widget["properties"]["metrics"]}
+    assert metrics.keys() <= ids
+    return solved(expressions, "cost", metrics)
+
+
+def test_the_cost_of_a_thousand_sends_is_that_of_the_price_list() -> None:
+    # An hour of 1,000 requests that were sent at once, 30 ms each, two writes and 1 KB of log each.
+    found = cost(http=1_000, i0=1_000, d0=30_000, writes=2_000, l0=1_000_000, sends=1_000)
+    gateway, starts, work, writes, logs = 0.0035, 0.0002, 30 * 0.0000133334, 0.00125, 0.0005
+    assert found == pytest.approx(gateway + starts + work + writes + logs)
+    # The same by the queue, which sends, receives and deletes, and asks no gateway.
+    found = cost(queued=1_000, i3=100, d3=30_000, writes=2_000, l1=1_000_000, sends=1_000)
+    assert found == pytest.approx(0.0012 + 0.00002 + work + writes + logs)
+    assert cost(http=1_000, i0=1_000, d0=30_000) is None, "nothing was sent"
+
+
+def test_the_cost_is_that_of_all_functions() -> None:
+    assert template()["Globals"]["Function"]["MemorySize"] == 1_024, "a second is a GB-second"
+    for metric in ("Invocations", "Duration"):
+        counted = {line[3] for line in shown() if line[:2] == ["AWS/Lambda", metric]}
+        assert counted == {f"${{{name}}}" for name in resources("AWS::Serverless::Function")}
 
 
 def test_whatever_the_code_emits_is_documented_and_nothing_else() -> None:
@@ -145,7 +210,67 @@ def test_saved_queries_ask_for_fields_that_are_logged(name: str) -> None:
     assert asked <= logged | {"sends"}
 
 
-# Each alarm on a metric of ours is made to ring, by what it is for.
+def test_saved_queries_find_what_they_are_for(
+    relay: Environment, simulator: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    simulator.fail("send", "reset-after-accept")
+    relay.post(MESSAGE)
+    with relay.ledger_refuses_writes():
+        relay.post(MESSAGE)
+    relay.client("dynamodb").delete_table(TableName=relay.table)
+    with pytest.raises(UnforeseenError):
+        relay.sweep()
+    lines = [
+        json.loads(bootstrap.parts().logger.registered_formatter.format(record))
+        for record in caplog.records
+    ]
+
+    def found(query: str, wanted: Callable[[Mapping[str, Any]], object]) -> list[Any]:
+        assert FILTERS[query] in QUERIES[query]["QueryString"]
+        return [line for line in lines if wanted(line)]
+
+    [unknown] = found("UnknownQuery", lambda line: line["message"] == "send unknown")
+    assert {"reason", "client"} <= unknown.keys()
+    lost = found("PutBackQuery", lambda line: "put it back" in line["message"])
+    assert {"send", "status", "token_id"} <= lost[0].keys()
+    outcomes = found("OutcomesQuery", lambda line: line["message"].startswith("send "))
+    assert {"client", "message", "reason"} <= outcomes[0].keys()
+    failed = found("UnforeseenQuery", lambda line: line["level"] == "ERROR")
+    assert {"exception_name", "request_id"} <= failed[-1].keys()
+
+
+FILTERS = {
+    "UnknownQuery": "filter message = 'send unknown'",
+    "PutBackQuery": "filter message like 'put it back'",
+    "OutcomesQuery": "filter message like /^send /",
+    "UnforeseenQuery": "filter level = 'ERROR'",
+}
+
+
+WANTED = {
+    "API 5xx": ("AWS/ApiGateway", "5XXError"),
+    "dead letters": ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
+    "queue age": ("AWS/SQS", "ApproximateAgeOfOldestMessage"),
+    "unknown": (NAMESPACE, "UnknownWaiting"),
+    "token renewal fails": (NAMESPACE, "TokenRenewalsFailed"),
+    "upstream blocks": (NAMESPACE, "UpstreamBlocked"),
+    "no sends": (NAMESPACE, "SendsAccepted"),
+    "function errors": ("AWS/Lambda", "Errors"),
+    "throttles": ("AWS/Lambda", "Throttles"),
+}
+
+
+@pytest.mark.parametrize("wanted", WANTED.values(), ids=WANTED)
+def test_no_alarm_is_missing(wanted: tuple[str, str]) -> None:
+    watched = {
+        (metric["Namespace"], metric["MetricName"])
+        for alarm in ALARMS.values()
+        for metric in (in_metric_math(alarm) or [alarm])
+    }
+    assert wanted in watched
+
+
+# Each alarm is made to ring, by what it is for.
 
 
 def rings(alarm: Mapping[str, Any], values: list[float]) -> bool:
@@ -153,7 +278,9 @@ def rings(alarm: Mapping[str, Any], values: list[float]) -> bool:
     assert alarm["EvaluationPeriods"] == 1
     if not values:
         return bool(alarm["TreatMissingData"] == "breaching")
-    value = sum(values) if alarm["Statistic"] == "Sum" else max(values)
+    # Of metric math there is one kind: the sum of all functions.
+    adds = alarm.get("Statistic", "Sum") == "Sum"
+    value = sum(values) if adds else max(values)
     threshold = float(alarm["Threshold"])
     if alarm["ComparisonOperator"] == "LessThanThreshold":
         return value < threshold
@@ -247,3 +374,112 @@ def test_each_alarm_rings_when_it_should_and_only_then(
         assert not rings(alarm, well.get(alarm["MetricName"], []))
         badly = values(relay, simulator, capsys, PROVOKED[name])
         assert rings(alarm, badly.get(alarm["MetricName"], []))
+
+
+# Those on metrics of AWS: by what AWS counts.
+
+
+def server_errors(relay: Environment) -> list[float]:
+    """Of five posts, answers with 5xx, which the gateway counts."""
+    return [1.0 for _ in range(5) if relay.post(MESSAGE).status >= 500]
+
+
+def failures(relay: Environment) -> list[float]:
+    """Invocations that end with an exception, which Lambda counts."""
+    try:
+        relay.sweep()
+    except UnforeseenError:
+        return [1.0]
+    return []
+
+
+def dead_letters(relay: Environment) -> list[float]:
+    relay.work()
+    return [1.0 for _ in relay.dead_letters()]
+
+
+def ages(relay: Environment) -> list[float]:
+    """Of what the worker has not done; SQS lets it grow by itself."""
+    relay.work()
+    return [1_800.0] if relay.waiting() else []
+
+
+def no_ledger(relay: Environment, _: Simulator) -> None:
+    relay.client("dynamodb").delete_table(TableName=relay.table)
+
+
+def a_refused_message(relay: Environment, _: Simulator) -> None:
+    relay.enqueue(MESSAGE | {"to": []})
+
+
+def a_throttling_upstream(relay: Environment, simulator: Simulator) -> None:
+    relay.enqueue(MESSAGE)
+    simulator.fail("send", "429-50100", times=-1)
+
+
+type Trouble = Callable[[Environment, Simulator], None]
+
+SEEN_BY_AWS: Mapping[str, tuple[Callable[[Environment], list[float]], Trouble]] = {
+    "ApiErrorsAlarm": (server_errors, no_ledger),
+    "FunctionErrorsAlarm": (failures, no_ledger),
+    "DeadLettersAlarm": (dead_letters, a_refused_message),
+    "QueueAgeAlarm": (ages, a_throttling_upstream),
+}
+PROVEN_ELSEWHERE = {
+    "ThrottlesAlarm",  # below: it is FunctionErrorsAlarm on another metric
+    "NoSendsAlarm",  # below
+    "UntoldAlarm",  # tests/integration/test_events.py: its queue is where all that is given up goes
+}
+
+
+@pytest.mark.parametrize("name", SEEN_BY_AWS)
+def test_an_alarm_on_a_metric_of_aws_rings_when_it_should_and_only_then(
+    relay: Environment, simulator: Simulator, name: str
+) -> None:
+    seen, trouble = SEEN_BY_AWS[name]
+    relay.enqueue(MESSAGE)
+    assert not rings(ALARMS[name], seen(relay))
+    trouble(relay, simulator)
+    assert rings(ALARMS[name], seen(relay))
+
+
+def test_every_alarm_is_made_to_ring() -> None:
+    assert sorted([*OURS, *SEEN_BY_AWS, *PROVEN_ELSEWHERE]) == sorted(ALARMS)
+
+
+def test_throttles_are_watched_as_errors_are() -> None:
+    described = {name: ALARMS[name] | {"AlarmDescription": ""} for name in ALARMS}
+    text = json.dumps(described["FunctionErrorsAlarm"]).replace("Errors", "Throttles")
+    assert json.loads(text) == described["ThrottlesAlarm"]
+
+
+@pytest.mark.parametrize(
+    ("day", "hour", "metrics", "ringing"),
+    [
+        (1, 7, {"runs": 60, "accepted": 3}, False),
+        (1, 7, {"runs": 60}, True),
+        (5, 16, {"runs": 60}, True),
+        (5, 17, {"runs": 60}, False),
+        (1, 6, {"runs": 60}, False),
+        (6, 10, {"runs": 60}, False),
+        (7, 10, {"runs": 60}, False),
+        (1, 7, {"accepted": 3}, True),
+        (7, 3, {}, True),
+    ],
+)
+def test_an_hour_without_a_send_rings_in_business_hours(
+    day: int, hour: int, metrics: Values, ringing: bool
+) -> None:
+    """Without the sweeper's run nobody knows the hour, and that is worth an alarm, too."""
+    alarm = ALARMS["NoSendsAlarm"]
+    expressions: dict[str, str] = {}
+    for entry in alarm["Metrics"]:
+        match entry.get("Expression"):
+            case {"Fn::Sub": [str(text), {"From": first, "To": last}]}:
+                assert (first["Fn::Select"][0], last["Fn::Select"][0]) == (0, 1)
+                expressions[entry["Id"]] = text.replace("${From}", "7").replace("${To}", "17")
+            case str(text):
+                expressions[entry["Id"]] = text
+    [watched] = [entry["Id"] for entry in alarm["Metrics"] if entry.get("ReturnData", True)]
+    value = solved(expressions, watched, {"DAY": day, "HOUR": hour, **metrics})
+    assert rings(alarm, [] if value is None else [value]) is ringing

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from local.demo import Case, differences, strays, totals
+from local.demo import Case, differences, strays, table, totals
 from local.evidence import Evidence, Stored
 from local.samples import Content, Recipient, Sample, Way, samples
 
@@ -71,6 +71,20 @@ def test_difference_of_an_accepted_request_is_told(spoiled: dict[str, Any]) -> N
 )
 def test_difference_of_a_refused_request_is_told(spoiled: dict[str, Any]) -> None:
     assert differences([Case(REFUSED, replace(BURIED, **spoiled))])
+
+
+def test_the_table_shows_who_was_reached_and_who_waits() -> None:
+    waiting = replace(GOOD, stored=(Stored("accepted", "token-1", 2, 0),))
+    heading, _, delivered, waits, refused = table(
+        [Case(ACCEPTED, GOOD), Case(ACCEPTED, waiting), Case(REFUSED, BURIED)]
+    ).splitlines()
+
+    assert "delivered" in heading
+    assert "  2 of 2  " in delivered
+    assert delivered.endswith("2 phones: “Hello”")
+    assert "  0 of 2 (waits)  " in waits
+    assert waits.endswith("2 phones, later: “Hello”")
+    assert refused.endswith("nothing (dead letter, refused: /to invalid-number)")
 
 
 def test_send_that_no_ledger_knows_is_told() -> None:

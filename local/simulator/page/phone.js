@@ -1,7 +1,14 @@
 // The phone page. All that comes from outside is put in as text: there is no innerHTML here, and
 // the page's policy (trusted types) would refuse it.
 
-const MOST = { phones: 500, calls: 200, posts: 100 };
+const ASKED = {
+  phones: "phones?newest=500",
+  sends: "calls?newest=200&route=send",
+  latest: "calls?newest=200",
+  posts: "posts?newest=100",
+  faults: "faults",
+  relay: "relay",
+};
 const MOST_NUMBERS = 500;
 const LONGEST_TIMER = 2 ** 31 - 1;
 // Asked after a call that may belong to a post whose tokenIds the relay has not told yet.
@@ -35,7 +42,7 @@ const STATES = { waiting: "Waiting: ", undelivered: "Not delivered: " };
 
 const byId = (id) => document.getElementById(id);
 const narrow = matchMedia("(max-width: 44rem)");
-const shown = { phones: {}, calls: [], faults: [], posts: [], relay: { known: false } };
+const shown = { phones: {}, sends: [], latest: [], calls: [], faults: [], posts: [], relay: { known: false } };
 let chosen = null;
 let clock = { ahead: 0, offset: 0 };
 const seen = new Map();
@@ -104,11 +111,10 @@ async function refresh() {
   try {
     while (again) {
       again = false;
-      const names = ["phones", "calls", "posts", "faults", "relay"];
-      const values = await Promise.all(
-        names.map((name) => ask(`/_control/${name}${name in MOST ? `?newest=${MOST[name]}` : ""}`)),
-      );
+      const names = Object.keys(ASKED);
+      const values = await Promise.all(names.map((name) => ask(`/_control/${ASKED[name]}`)));
       names.forEach((name, index) => { shown[name] = values[index]; });
+      shown.calls = allCalls();
       render();
     }
   } catch {
@@ -116,6 +122,12 @@ async function refresh() {
   } finally {
     refreshing = false;
   }
+}
+
+// Sends by themselves: however often others are asked for what became of them, no post loses its own.
+function allCalls() {
+  const byNumber = new Map([...shown.sends, ...shown.latest].map((call) => [call.n, call]));
+  return [...byNumber.values()].sort((one, other) => one.n - other.n);
 }
 
 function listen() {
@@ -439,8 +451,22 @@ function joined() {
   return owner;
 }
 
+// Tokens and deliveries are asked for every few minutes; as long as all is well, nobody looks for them.
+const isQuiet = (call) =>
+  (call.route === "token" || call.route === "deliveries") && call.status === 200 && call.fault === null;
+let showsQuiet = false;
+
+byId("others").addEventListener("click", () => {
+  showsQuiet = !showsQuiet;
+  renderRequests();
+});
+
 function renderRequests() {
   const owner = joined();
+  const quiet = shown.calls.filter(isQuiet).length;
+  byId("others").hidden = quiet === 0;
+  byId("others").textContent = `Tokens and deliveries (${quiet})`;
+  byId("others").setAttribute("aria-pressed", String(showsQuiet));
   const rows = [
     ...shown.posts.map((post) => ({
       key: `post ${post.n}`,
@@ -451,7 +477,7 @@ function renderRequests() {
         .map((call) => ({ call, by: owner.get(call.n).by })),
     })),
     ...shown.calls
-      .filter((call) => !owner.has(call.n))
+      .filter((call) => !owner.has(call.n) && (showsQuiet || !isQuiet(call)))
       .map((call) => ({ key: `call ${call.n}`, order: call.n, post: null, calls: [{ call, by: null }] })),
   ].sort((one, other) => other.order - one.order || (other.post?.n ?? 0) - (one.post?.n ?? 0));
   reconcile(byId("rows"), rows, (row) => row.key, buildRequest);
@@ -522,18 +548,35 @@ function posted(post) {
   return side;
 }
 
-function answered(post, whole = true) {
+function answered(post) {
   if (post.status === null) return [el("p", { class: "notice" }, post.problem)];
   return [
     el("h4", {}, "Answer ", chip(post.status)),
-    headers(whole ? post.answerHeaders : { ...post.answerHeaders, ...inShort(post) }) ?? "",
-    whole ? code(pretty(post.answer), "Answer of the relay") : "",
+    headers(post.answerHeaders) ?? "",
+    code(pretty(post.answer), "Answer of the relay"),
   ];
 }
 
+// What was refused is explained, in words; all of the answer stands with its request.
 function inShort(post) {
   const answer = parsed(post.answer);
-  return { status: answer?.status ?? "–", sends: String(answer?.sends?.length ?? "–") };
+  if (post.status === null || answer === null) return answered(post);
+  const good = post.status < 300;
+  const facts = good
+    ? { status: answer.status ?? "–", sends: String(answer.sends?.length ?? "–") }
+    : { code: answer.code ?? "–" };
+  const reasons = Array.isArray(answer.errors) ? answer.errors : [];
+  return [
+    el("h4", {}, "Answer ", chip(post.status)),
+    good ? "" : el("p", {}, answer.detail ?? ""),
+    reasons.length ? el("ul", { class: "reasons", role: "list" }, ...reasons.map(reason)) : "",
+    headers({ ...post.answerHeaders, ...facts }),
+  ];
+}
+
+function reason(it) {
+  if (typeof it === "string") return el("li", {}, it);
+  return el("li", {}, el("code", {}, it.pointer || "the whole"), ` ${it.detail ?? it.code}`);
 }
 
 function became(post, calls) {
@@ -769,8 +812,7 @@ form.addEventListener("submit", async (event) => {
   const order = { body: written(), idempotencyKey: byId("key").value, respondAsync: byId("async").checked };
   try {
     const post = await tell("/_control/post", order);
-    // What was refused is explained here; the whole of a good answer stands with its request.
-    showResult(answered(post, post.status === null || post.status >= 300));
+    showResult(inShort(post));
   } catch (error) {
     showResult([el("p", { class: "notice" }, error.message)]);
   } finally {

@@ -1,0 +1,117 @@
+"""`GET /docs` of the deployed stack, in a real browser."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from local.stack import Stack
+from tests.support.browser import CONTRASTS
+from tests.support.template import ROOT
+
+WIDTHS = (1280, 700, 375, 320)
+PICTURES = ("phone-page.png", "api-docs.png")
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, stack: Stack) -> Iterator[Page]:
+    """The page; its own policy may refuse nothing of it, and nothing is loaded from elsewhere."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(10_000)
+    page = context.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: said.extend(elsewhere(request.url, stack)))
+    page.goto(f"{stack.api_url}/docs")
+    yield page
+    context.close()
+    assert said == []
+
+
+def elsewhere(url: str, stack: Stack) -> list[str]:
+    return [] if url.startswith((f"{stack.api_url}/", "data:")) else [url]
+
+
+@pytest.fixture(autouse=True)
+def anew(page: Page, stack: Stack) -> Iterator[None]:
+    page.goto(f"{stack.api_url}/docs")
+    yield
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.emulate_media(color_scheme="null")
+
+
+def test_it_has_its_style(page: Page) -> None:
+    """Which its policy has to allow."""
+    expect(page.get_by_role("heading", level=1)).to_contain_text("smsrelay")
+    expect(page.get_by_role("navigation", name="Contents")).to_have_css("position", "sticky")
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_it_fits_into_any_window(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 740})
+    open_all(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_can_be_read_in_light_and_dark(page: Page, scheme: Any) -> None:
+    page.emulate_media(color_scheme=scheme)
+    open_all(page)
+    assert page.evaluate(CONTRASTS) == []
+    red = int(page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0]"))
+    assert (red < 64) is (scheme == "dark")
+
+
+def test_a_keyboard_is_enough(page: Page) -> None:
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    assert page.evaluate("document.activeElement.getBoundingClientRect().left") >= 0
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('#overview') !== null")
+
+    link = page.get_by_role("link", name="POST /messages", exact=True)
+    link.focus()
+    assert link.evaluate("it => getComputedStyle(it).outlineStyle") == "solid"
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Send a message", exact=True)).to_be_in_viewport()
+
+    answer = page.locator("#postMessage details").filter(has_text="delivery-unknown").last
+    summary = answer.locator("summary")
+    summary.focus()
+    page.keyboard.press("Enter")
+    example = answer.get_by_role("region", name="Example").first
+    expect(example).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(answer.get_by_role("link", name="problem")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(example).to_be_focused()
+
+
+def test_every_link_leads_somewhere(page: Page, stack: Stack) -> None:
+    """Also below the stage, where the API's addresses begin."""
+    links = page.locator("a").evaluate_all("all => all.map(it => it.href)")
+    here = f"{stack.api_url}/docs#"
+    assert {link for link in links if not link.startswith(here)} == {
+        f"{stack.api_url}/openapi.json"
+    }
+    for link in {link for link in links if link.startswith(here)}:
+        assert page.locator(f"[id={link.removeprefix(here)}]").count() == 1
+    answer = httpx.get(f"{stack.api_url}/openapi.json", trust_env=False)
+    assert answer.json()["openapi"].startswith("3.1.")
+
+
+def test_the_readme_shows_each_page_once() -> None:
+    text = (ROOT / "README.md").read_text()
+    shown = re.findall(r"!\[[^\]]*\]\(docs/([^)]+)\)", text)
+    assert sorted(shown) == sorted(PICTURES)
+    for name in PICTURES:
+        assert (ROOT / "docs" / name).read_bytes().startswith(b"\x89PNG")
+
+
+def open_all(page: Page) -> None:
+    page.locator("details").evaluate_all("all => all.forEach((it) => { it.open = true; })")

@@ -1,0 +1,78 @@
+"""CloudWatch's metric math, as far as template.yaml uses it, for one period.
+
+What has no data makes nothing of a sum by `+`; `SUM([…])` passes over it.
+"""
+
+import ast
+import operator
+from collections.abc import Callable, Mapping, Sequence
+
+type Values = Mapping[str, float]
+"""What each metric has in the period; those without data are left out."""
+
+_ARITHMETIC: Mapping[type[ast.AST], Callable[[float, float], float]] = {
+    ast.Add: operator.add,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Lt: operator.lt,
+    ast.GtE: operator.ge,
+}
+
+
+def solved(expressions: Mapping[str, str], wanted: str, metrics: Values) -> float | None:
+    """What an expression comes to, with those that it is made of; None: it has no data.
+
+    Args:
+        expressions: All of the widget or alarm, by their ids.
+        wanted: The id of one.
+        metrics: Besides those of CloudWatch, `DAY` and `HOUR`: when the period is.
+    """
+    known = dict(metrics)
+    for _ in expressions:  # whatever their order
+        for name, text in expressions.items():
+            tree = ast.parse(text.replace(" AND ", " and "), mode="eval")
+            if (value := _worth(tree.body, known)) is not None:
+                known[name] = value
+    return known.get(wanted)
+
+
+def _worth(node: ast.expr, values: Values) -> float | None:
+    match node:
+        case ast.Constant(int() | float() as value):
+            return value
+        case ast.Name(name):
+            return values.get(name)
+        case ast.BinOp(left, operation, right) | ast.Compare(left, [operation], [right]):
+            return _together(_ARITHMETIC[type(operation)], _all([left, right], values))
+        case ast.BoolOp(ast.And(), [left, *others]):
+            right = others[0] if len(others) == 1 else ast.BoolOp(ast.And(), others)
+            return _together(min, _all([left, right], values))
+        case ast.Call(ast.Name(function), arguments):
+            return _called(function, arguments, values)
+    raise AssertionError(ast.unparse(node))
+
+
+def _called(function: str, arguments: Sequence[ast.expr], values: Values) -> float | None:
+    match function, arguments:
+        case "SUM", [ast.List(entries)]:
+            known = [it for it in _all(entries, values) if it is not None]
+            return sum(known) if known else None
+        case "SUM", [ast.Call(ast.Name("SEARCH"))]:
+            return None
+        case (("DAY" | "HOUR"), [metric]):
+            return None if _worth(metric, values) is None else values[function]
+        case "IF", [condition, then, otherwise]:
+            chosen = _worth(condition, values)
+            return None if chosen is None else _worth(then if chosen else otherwise, values)
+    raise AssertionError(function)
+
+
+def _all(nodes: Sequence[ast.expr], values: Values) -> list[float | None]:
+    return [_worth(node, values) for node in nodes]
+
+
+def _together(
+    operation: Callable[[float, float], float], operands: Sequence[float | None]
+) -> float | None:
+    one, other = operands
+    return None if one is None or other is None else float(operation(one, other))
