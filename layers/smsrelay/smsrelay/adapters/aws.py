@@ -1,14 +1,19 @@
 """Clients of AWS's services: botocore's own, of one session."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import botocore.session
+from botocore.credentials import ContainerProvider
 from botocore.exceptions import DataNotFoundError
+from botocore.httpsession import URLLib3Session
 from botocore.loaders import Loader
+from botocore.utils import ContainerMetadataFetcher
 
 if TYPE_CHECKING:
     import boto3
+    from botocore.client import BaseClient
     from botocore.config import Config
 
 DATA: Final = Path(__file__).parents[2] / "aws_data"
@@ -22,6 +27,27 @@ class Aws:
         """Region and credentials are those of the environment."""
         self._session = botocore.session.Session()
         self._session.register_component("data_loader", LittleLoader())
+        self._open: list[BaseClient | URLLib3Session] = []
+        if ContainerProvider.ENV_VAR_FULL in os.environ:
+            self._own_the_asking()
+
+    def disconnect(self) -> None:
+        """Close the connections of all clients; each makes new ones when it needs them."""
+        for connected in self._open:
+            connected.close()
+
+    def _own_the_asking(self) -> None:
+        """Let the connection be ours that credentials are asked for over.
+
+        With SnapStart they come by HTTP, for those of a snapshot would have ended. botocore asks
+        when it makes a client, and keeps the connection.
+        """
+        http = URLLib3Session(timeout=ContainerMetadataFetcher.TIMEOUT_SECONDS)
+        self._open.append(http)
+        resolver = self._session.get_component("credential_provider")
+        # Its types know no fetcher but that of another provider.
+        fetcher: Any = ContainerMetadataFetcher(session=http)
+        resolver.insert_before(ContainerProvider.METHOD, ContainerProvider(fetcher=fetcher))
 
     if TYPE_CHECKING:  # which client a service's name stands for, boto3's types say
         client = boto3.Session().client
@@ -29,7 +55,9 @@ class Aws:
 
         def client(self, service: str, config: "Config") -> object:
             """A client of a service."""
-            return self._session.create_client(service, config=config)
+            client = self._session.create_client(service, config=config)
+            self._open.append(client)
+            return client
 
 
 class LittleLoader(Loader):
