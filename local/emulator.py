@@ -127,14 +127,26 @@ def convert_concurrency() -> None:
 def convert_variables() -> None:
     """CloudFormation makes text of every environment variable, numbers of a mapping included."""
     handlers = provisioners._RESOURCE_HANDLERS["AWS::Lambda::Function"]
-    create = handlers["create"]
+    create, update = handlers["create"], handlers["update"]
 
-    def converted(logical_id: str, props: dict[str, Any], stack_name: str) -> Any:  # noqa: ANN401 - passed through
+    def converted(props: dict[str, Any]) -> dict[str, Any]:
         variables = props.get("Environment", {}).get("Variables", {})
         environment = {"Variables": {name: str(value) for name, value in variables.items()}}
-        return create(logical_id, props | {"Environment": environment}, stack_name)
+        return props | {"Environment": environment}
 
-    handlers["create"] = converted
+    def created(logical_id: str, props: dict[str, Any], stack_name: str) -> Any:  # noqa: ANN401 - passed through
+        return create(logical_id, converted(props), stack_name)
+
+    def updated(
+        physical_id: str,
+        before: dict[str, Any],
+        after: dict[str, Any],
+        stack_name: str,
+        logical_id: str | None = None,
+    ) -> Any:  # noqa: ANN401 - passed through
+        return update(physical_id, converted(before), converted(after), stack_name, logical_id)
+
+    handlers |= {"create": created, "update": updated}
 
 
 def unpack_layers_once() -> None:

@@ -148,4 +148,4 @@ def _given(status: int, headers: Mapping[str, str], body: str) -> dict[str, Any]
     }
 
 
-start.ends(bootstrap.parts)
+start.ends(bootstrap.parts, disconnect=bootstrap.disconnect)

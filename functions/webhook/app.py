@@ -62,4 +62,4 @@ def _response(answer: Answer) -> dict[str, Any]:
     }
 
 
-start.ends(bootstrap.parts, bootstrap.webhooks)
+start.ends(bootstrap.parts, bootstrap.webhooks, disconnect=bootstrap.disconnect)

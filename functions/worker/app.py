@@ -61,4 +61,4 @@ def _delivery(record: dict[str, Any]) -> Delivery:
     return Delivery(record["body"], record["messageId"], attributes, trace)
 
 
-start.ends(bootstrap.parts)
+start.ends(bootstrap.parts, disconnect=bootstrap.disconnect)

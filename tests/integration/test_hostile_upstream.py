@@ -14,6 +14,7 @@ import pytest
 
 from smsrelay import bootstrap
 from smsrelay.adapters import mobileconnect
+from smsrelay.adapters.keepalive import KeepAliveTransport
 from smsrelay.adapters.mobileconnect import MAX_ANSWER, MobileConnect
 from smsrelay.outcome import Kind, Outcome
 from smsrelay.ports import Credentials
@@ -52,7 +53,7 @@ class FixedToken:
 @contextmanager
 def calling(url: str) -> Iterator[Callable[..., Outcome]]:
     """Calls of the relay's own client, put together as bootstrap does."""
-    with bootstrap.upstream_client(10) as client:
+    with bootstrap.upstream_client(KeepAliveTransport(10, time.time)) as client:
         upstream = MobileConnect(client, FixedToken(url), time.time)
         yield lambda body=BODY, timeout=5.0: upstream.send("MzA6Nzg6MA", body, timeout)
 

@@ -128,7 +128,7 @@ def _read(connection: socket.socket) -> Request:
     first, *lines = head.decode("latin-1").split("\r\n")
     pairs = (line.partition(":") for line in lines)
     headers = {name.lower(): value.strip() for name, _, value in pairs}
-    while len(body) < int(headers["content-length"]):
+    while len(body) < int(headers.get("content-length", 0)):
         body += _some(connection)
     return Request(first.split(" ")[1], headers, body.decode())
 

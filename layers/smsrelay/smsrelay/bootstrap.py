@@ -79,6 +79,7 @@ class Parts(NamedTuple):
     counter: MetricsCounter
     logger: Logger
     http: httpx.Client
+    connections: KeepAliveTransport
     aws: Aws
 
     def close(self) -> None:
@@ -92,6 +93,12 @@ def parts() -> Parts:
     return build(os.environ)
 
 
+def disconnect() -> None:
+    """Close all connections of `parts`, which makes new ones when it needs them."""
+    parts().connections.close()
+    parts().aws.disconnect()
+
+
 def build(environment: Mapping[str, str]) -> Parts:
     """Build everything anew.
 
@@ -103,7 +110,8 @@ def build(environment: Mapping[str, str]) -> Parts:
     aws = Aws()
     sqs = aws.client("sqs", config=_AWS)
     queue = SqsRetryQueue(sqs, settings.queue_url)
-    http = upstream_client(settings.concurrent_sends * 2)
+    connections = KeepAliveTransport(settings.concurrent_sends * 2, time.time)
+    http = upstream_client(connections)
     dynamodb = aws.client("dynamodb", config=_AWS)
     ledger = DynamoDbLedger(dynamodb, settings.table_name, settings.retention_days)
     clients = DynamoDbClients(dynamodb, settings.table_name)
@@ -147,6 +155,7 @@ def build(environment: Mapping[str, str]) -> Parts:
         counter,
         logger,
         http,
+        connections,
         aws,
     )
 
@@ -197,10 +206,10 @@ def webhooks() -> Webhooks:
     return Webhooks(parts().http_api, stored, parts().callers, parts().counter)
 
 
-def upstream_client(connections: int) -> httpx.Client:
+def upstream_client(connections: KeepAliveTransport) -> httpx.Client:
     """The HTTP client of the sends: the token goes to one host only, and nothing comes along."""
     return httpx.Client(
-        transport=KeepAliveTransport(connections, time.time),
+        transport=connections,
         # A cookie would tie a send to the one before, and there is no bound to how many come.
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         follow_redirects=False,
@@ -281,7 +290,7 @@ def build_status(environment: Mapping[str, str]) -> StatusParts:
     settings = Settings.from_environment(environment)
     logger, counter = package_logger(), MetricsCounter(Metrics())
     aws = Aws()
-    http = upstream_client(SIDE_BY_SIDE)
+    http = upstream_client(KeepAliveTransport(SIDE_BY_SIDE, time.time))
     dynamodb = aws.client("dynamodb", config=_AWS)
     secrets = aws.client("secretsmanager", config=_AWS)
     follower = Follower(

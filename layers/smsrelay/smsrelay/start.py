@@ -19,10 +19,11 @@ if INITIALIZATION in os.environ:
     gc.disable()
 
 
-def ends(*builders: Callable[[], object]) -> None:
+def ends(*builders: Callable[[], object], disconnect: Callable[[], object] | None = None) -> None:
     """Build the parts, and let the collector never look again at what is there by now.
 
-    What can't be built fails again at the first request, where it is told.
+    What can't be built fails again at the first request, where it is told. `disconnect` closes the
+    connections of the parts before a snapshot is taken; what it raises, the deployment fails with.
     """
     kind = os.environ.get(INITIALIZATION)
     if kind is None:  # tests, and programs that build what they need
@@ -31,18 +32,20 @@ def ends(*builders: Callable[[], object]) -> None:
         for build in builders:
             build()
     if kind == SNAP_START:
-        _prepare_for_copies()
+        _prepare_for_copies(disconnect)
     gc.freeze()
     gc.enable()
 
 
-def _prepare_for_copies() -> None:
-    """Let no two copies of a snapshot wait equally long.
+def _prepare_for_copies(disconnect: Callable[[], object] | None) -> None:
+    """Let a snapshot hold no connection, and no two copies of it wait equally long.
 
-    Nothing else has to be forgotten: until here no connection was made and no token read, and ids
-    are made of the system's own entropy.
+    Nothing else has to be forgotten: until here no token was read, what is kept of anything ends
+    by the wall clock, and ids are made of the system's own entropy.
     """
     hooks = importlib.import_module(
         "snapshot_restore_py"
     )  # only the runtime of such functions has it
+    if disconnect:
+        hooks.register_before_snapshot(disconnect)
     hooks.register_after_restore(random.seed)
