@@ -26,7 +26,7 @@ AUDITED_TEMPLATES := template.yaml .aws-sam/local/packages/template.json
 
 .DELETE_ON_ERROR:
 .SILENT:
-.PHONY: help demo test soak tokens up down status lint types template faults faults-mutations audit \
+.PHONY: help demo test bench soak tokens up down status lint types template faults faults-mutations audit \
 	screenshots sbom licences openapi format lock build clean
 
 help: ## list the commands
@@ -77,6 +77,9 @@ faults: .venv/ready ## strike every step of every scenario with every fault, and
 
 faults-mutations: .venv/ready ## break the relay in every known way: the fault tests must find out
 	$(BIN)/python -m tests.faults mutations
+
+bench: .venv/ready ## measure smsrelay beside what else does its work (half an hour; QUICK=1, ONLY="cold warm")
+	PYTHONPATH=layers/smsrelay $(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 screenshots: .venv/ready ## take docs/phone-page.png and docs/api-docs.png anew
 	$(BIN)/python -m tests.support.screenshots

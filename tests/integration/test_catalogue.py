@@ -4,10 +4,9 @@ import json
 import logging
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 from botocore.client import BaseClient
@@ -18,6 +17,7 @@ from smsrelay import bootstrap
 from smsrelay.adapters.catalogue import StoredCatalogue
 from smsrelay.errors import NothingStoredError
 from tests.support import permissions
+from tests.support.aws_calls import intercepted
 from tests.support.environment import Environment, running
 
 ID = "MzA6Nzg6MA"
@@ -41,14 +41,12 @@ def named(aws: None, simulator: Simulator) -> Iterator[Environment]:
 
 @contextmanager
 def ssm_away() -> Iterator[None]:
-    call: Any = getattr(BaseClient, "_make_api_call")  # noqa: B009 - its stub does not have it
-
-    def failing(client: BaseClient, operation: str, parameters: Any) -> Any:
+    def failing(_: BaseClient, operation: str, _parameters: Any, call: Callable[[], Any]) -> Any:
         if operation == "GetParameter":
             raise EndpointConnectionError(endpoint_url="https://ssm.example")
-        return call(client, operation, parameters)
+        return call()
 
-    with patch.object(BaseClient, "_make_api_call", failing):
+    with intercepted(failing):
         yield
 
 

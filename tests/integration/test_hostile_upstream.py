@@ -12,7 +12,6 @@ from itertools import cycle
 
 import pytest
 
-from smsrelay import bootstrap
 from smsrelay.adapters import mobileconnect
 from smsrelay.adapters.keepalive import KeepAliveTransport
 from smsrelay.adapters.mobileconnect import MAX_ANSWER, MobileConnect
@@ -52,9 +51,9 @@ class FixedToken:
 
 @contextmanager
 def calling(url: str) -> Iterator[Callable[..., Outcome]]:
-    """Calls of the relay's own client, put together as bootstrap does."""
-    with bootstrap.upstream_client(KeepAliveTransport(10, time.time)) as client:
-        upstream = MobileConnect(client, FixedToken(url), time.time)
+    """Calls of the relay's own client, over the connections that bootstrap makes."""
+    with KeepAliveTransport(10, time.time) as transport:
+        upstream = MobileConnect(transport, FixedToken(url), time.time)
         yield lambda body=BODY, timeout=5.0: upstream.send("MzA6Nzg6MA", body, timeout)
 
 

@@ -33,8 +33,8 @@ class FixedToken:
 
 
 def send(base_url: str, timeout: float = 5.0) -> Outcome:
-    with httpx.Client(follow_redirects=False, trust_env=False) as client:
-        upstream = MobileConnect(client, FixedToken(base_url), lambda: 0.0)
+    with httpx.HTTPTransport(trust_env=False) as transport:
+        upstream = MobileConnect(transport, FixedToken(base_url), lambda: 0.0)
         return upstream.send("MzA6Nzg6MA", BODY, timeout)
 
 
@@ -181,8 +181,8 @@ def test_two_calls_after_a_401_share_one_time(simulator: Simulator) -> None:
     simulator.fail("send", "401", delay_ms=1_000)
     simulator.fail("send", "hang-after-accept")
     began = time.monotonic()
-    with httpx.Client(trust_env=False) as client:
-        upstream = MobileConnect(client, Renewing(simulator.url), lambda: 0.0)
+    with httpx.HTTPTransport(trust_env=False) as transport:
+        upstream = MobileConnect(transport, Renewing(simulator.url), lambda: 0.0)
         assert upstream.send("MzA6Nzg6MA", BODY, 2.5).reason == "read-timeout"
         assert time.monotonic() - began < 3.2, "2.5 s for both, not for each"
         simulator.fail("send", "401", delay_ms=1_000)
@@ -191,8 +191,8 @@ def test_two_calls_after_a_401_share_one_time(simulator: Simulator) -> None:
 
 
 def test_when_the_token_took_all_the_time_nothing_is_called(simulator: Simulator) -> None:
-    with httpx.Client(trust_env=False) as client:
-        upstream = MobileConnect(client, FixedToken(simulator.url), lambda: 0.0)
+    with httpx.HTTPTransport(trust_env=False) as transport:
+        upstream = MobileConnect(transport, FixedToken(simulator.url), lambda: 0.0)
         outcome = upstream.send("MzA6Nzg6MA", BODY, timeout=0.1)
     assert outcome == Outcome(Kind.NOT_SENT, "out-of-time")
     assert simulator.calls() == []
@@ -203,8 +203,8 @@ def test_without_a_token_nothing_is_called() -> None:
         def current(self) -> Credentials:
             raise TokenUnavailableError
 
-    with httpx.Client() as client:
-        outcome = MobileConnect(client, NoToken(""), lambda: 0.0).send("m", BODY, 1.0)
+    with httpx.HTTPTransport(trust_env=False) as transport:
+        outcome = MobileConnect(transport, NoToken(""), lambda: 0.0).send("m", BODY, 1.0)
     assert outcome == Outcome(Kind.NOT_SENT, "no-token")
 
 

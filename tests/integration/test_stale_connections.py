@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from local import ROOT, processes
 from smsrelay import bootstrap
+from smsrelay.adapters import keepalive
 from smsrelay.adapters.keepalive import KEEP_ALIVE, KeepAliveTransport
 from smsrelay.adapters.mobileconnect import MobileConnect
 from smsrelay.outcome import Kind, Outcome
@@ -63,8 +64,7 @@ class Caller:
     def __init__(self, url: str) -> None:
         self.clock = WallClock()
         self.transport = KeepAliveTransport(BATCH * 2, self.clock)
-        self.client = httpx.Client(transport=self.transport, trust_env=False)
-        self._upstream = MobileConnect(self.client, Token(url), self.clock)
+        self._upstream = MobileConnect(self.transport, Token(url), self.clock)
 
     def send(self) -> Outcome:
         return self._upstream.send("MzA6Nzg6MA", "{}", timeout=0.7)
@@ -81,18 +81,19 @@ class Caller:
 
     def before_the_first_byte(self, act: Callable[[], None]) -> None:
         """Let something happen once a connection was chosen for the next request."""
-        hooks = self.client.event_hooks["request"]
+        handle = self.transport.handle_request
 
-        def watch(request: httpx.Request) -> None:
+        def watched(request: httpx.Request) -> httpx.Response:
             def trace(event: str, _: object) -> None:
                 if event == "http11.send_request_headers.started":
                     del request.extensions["trace"]
                     act()
 
-            hooks.remove(watch)
+            del vars(self.transport)["handle_request"]
             request.extensions["trace"] = trace
+            return handle(request)
 
-        hooks.append(watch)
+        vars(self.transport)["handle_request"] = watched
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +129,7 @@ def server() -> Iterator[EndingServer]:
 @pytest.fixture
 def caller(server: EndingServer) -> Iterator[Caller]:
     caller = Caller(server.url)
-    with caller.client:
+    with caller.transport:
         yield caller
 
 
@@ -145,9 +146,9 @@ def tls_caller(
     tls_server: EndingServer, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Caller]:
     trusting = ssl.create_default_context(cafile=certificate)
-    monkeypatch.setattr(httpx, "create_ssl_context", lambda **_: trusting)
+    monkeypatch.setattr(keepalive, "trusted", lambda: trusting)
     caller = Caller(tls_server.url)
-    with caller.client:
+    with caller.transport:
         yield caller
 
 

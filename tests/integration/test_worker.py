@@ -3,6 +3,7 @@
 import base64
 import json
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,6 +16,7 @@ from smsrelay import bootstrap
 from smsrelay.envelopes import Delivery
 from smsrelay.identity import message_id
 from smsrelay.ports import Deadline
+from tests.support.aws_calls import intercepted
 from tests.support.environment import CLIENT, Context, Environment
 from tests.support.records import record
 from tests.support.template import ROOT
@@ -128,7 +130,7 @@ def test_a_bad_message_does_not_hold_up_its_batch(relay: Environment, simulator:
 
 
 def test_each_message_of_a_batch_meets_its_own_end(
-    relay: Environment, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+    relay: Environment, simulator: Simulator
 ) -> None:
     """By text: what the upstream does with it, and how its send stands afterwards."""
     magic = {
@@ -146,15 +148,13 @@ def test_each_message_of_a_batch_meets_its_own_end(
         template = base64.b64encode(f"{part}:78:0".encode()).decode().rstrip("=")
         relay.enqueue(MESSAGE | {"message": template, "reference": part})
     unstored = relay.enqueue(MESSAGE | {"reference": "unstored"})
-    put = relay.client("dynamodb")._make_api_call  # noqa: SLF001 - any operation, by its name
 
-    def fail_one(client: Any, operation: str, call: Any) -> Any:
-        if operation == "PutItem" and call["Item"].get("reference") == {"S": "unstored"}:
+    def fail_one(_: BaseClient, operation: str, parameters: Any, call: Callable[[], Any]) -> Any:
+        if operation == "PutItem" and parameters["Item"].get("reference") == {"S": "unstored"}:
             raise EndpointConnectionError(endpoint_url="https://dynamodb.invalid")
-        return put.__func__(client, operation, call)
+        return call()
 
-    with monkeypatch.context() as patch:
-        patch.setattr(BaseClient, "_make_api_call", fail_one)
+    with intercepted(fail_one):
         failed = relay.work()
 
     ends = {item["reference"]["S"]: item["status"]["S"] for item in relay.items()}

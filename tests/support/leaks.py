@@ -44,6 +44,7 @@ from smsrelay.adapters.dynamodb import DynamoDbLedger
 from smsrelay.adapters.eventbridge import EventBridgeBus
 from smsrelay_cli import letters
 from smsrelay_cli import target as cli_target
+from tests.support.aws_calls import intercepted
 from tests.support.canaries import (
     LONE,
     NUMBERED,
@@ -437,17 +438,16 @@ OPERATIONS = (
 @contextlib.contextmanager
 def failing_aws(operation: str, make: Callable[[str], Exception]) -> Iterator[None]:
     """Every such call of the relay fails, but not those of the test."""
-    called = BaseClient._make_api_call  # type: ignore[attr-defined] # noqa: SLF001
 
-    def call(self: BaseClient, name: str, arguments: Json) -> Any:
+    def fail(_: BaseClient, name: str, _parameters: Json, call: Callable[[], Any]) -> Any:
         if name == operation and any(
             frame.filename.startswith((smsrelay.adapters.__path__[0], smsrelay_cli.__path__[0]))
             for frame in traceback.extract_stack(limit=12)
         ):
             raise make(name)
-        return called(self, name, arguments)
+        return call()
 
-    with patch.object(BaseClient, "_make_api_call", call):
+    with intercepted(fail):
         yield
 
 

@@ -17,6 +17,7 @@ from unittest.mock import patch
 import boto3
 from botocore.client import BaseClient
 
+from tests.support.aws_calls import intercepted
 from tests.support.template import template
 
 # IAM's name of what is allowed, where it is not the operation's own.
@@ -102,13 +103,12 @@ _watch = _Watch()
 @contextmanager
 def watching() -> Iterator[None]:
     """Watch the AWS calls of a whole session."""
-    call: Any = getattr(BaseClient, "_make_api_call")  # noqa: B009 - its stub does not have it
 
-    def noted(client: BaseClient, operation: str, parameters: Any) -> Any:
+    def noted(client: BaseClient, operation: str, parameters: Any, call: Callable[[], Any]) -> Any:
         _watch.note(client, operation, parameters)
-        return call(client, operation, parameters)
+        return call()
 
-    with patch.object(BaseClient, "_make_api_call", noted):
+    with intercepted(noted):
         yield
 
 

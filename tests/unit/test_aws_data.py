@@ -2,12 +2,15 @@
 
 import ast
 import json
+import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import botocore.auth
 import botocore.session
 import pytest
 from botocore.awsrequest import AWSResponse
@@ -16,7 +19,8 @@ from botocore.loaders import Loader
 from moto.core.models import botocore_stubber
 
 from smsrelay import bootstrap
-from smsrelay.adapters import aws
+from smsrelay.adapters import aws, quick_calls
+from smsrelay.adapters.quick_calls import QuickEndpoint
 from supply import aws_data
 
 ITEM = {"pk": {"S": "MSG#1"}, "n": {"N": "1.500"}, "flag": {"BOOL": True}}
@@ -85,50 +89,83 @@ REGIONS = (
     "eusc-de-east-1",
     "eu-central-7",  # one that nobody has heard of yet
 )
-NEW_EACH_TIME = {"amz-sdk-invocation-id", "X-Amz-Date"}
+CERTIFICATES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
+"""With certificates of one's own botocore makes all calls; this machine may have some."""
 
 
 def operations(service: str) -> set[str]:
     return {name for name, _ in CALLS[service]}
 
 
-def sent(loader: Loader, service: str, region: str, environment: dict[str, str]) -> list[Any]:
+def ours(service: str) -> Any:
+    """A client as the relay has it."""
+    client: Any = aws.Aws().client  # its types want the service's name as a literal
+    made = client(service, config=bootstrap._AWS)  # noqa: SLF001 - it is the relay's own
+    assert isinstance(made._endpoint, QuickEndpoint)  # noqa: SLF001 - else botocore makes the calls
+    return made
+
+
+def botocores(service: str) -> Any:
+    """The same with all of botocore's data, and its own way of a call."""
+    session = botocore.session.Session()
+    return session.create_client(service, config=bootstrap._AWS)  # noqa: SLF001 - same
+
+
+def sent(make: Callable[[str], Any], service: str, environment: dict[str, str]) -> list[Any]:
     """What would go out."""
     requests: list[Any] = []
 
     def keep(request: Any, **_: object) -> Any:
-        headers = {n: v for n, v in request.headers.items() if n not in NEW_EACH_TIME}
-        headers["Authorization"] = headers["Authorization"].partition(b", Signature=")[0]
+        # Powertools adds itself to the names of botocore's callers; others add the host themselves.
+        headers = {
+            name: value if isinstance(value, bytes) else value.encode()
+            for name, value in request.headers.items()
+            if name not in {"User-Agent", "host"}
+        }
         requests.append((request.method, request.url, headers, request.body))
         body = b'{"Items": [], "Responses": {}, "UnprocessedKeys": {}}'
         raw: Any = type("Raw", (), {"stream": lambda *_: iter([body])})()
         told: Any = {"x-amzn-RequestId": "1"}
         return AWSResponse(request.url, 200, told, raw)
 
-    credentials = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+    credentials = {
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_SESSION_TOKEN": "testing",
+    }
     with (
         patch.dict("os.environ", credentials | environment),
         patch.object(uuid, "uuid4", lambda: "made-up"),  # ids against repetition
         # Other tests may have moto's account open, which does not know all regions.
         patch.object(botocore_stubber, "enabled", new=False),
+        patch.object(botocore.auth, "get_current_datetime", the_time),
+        patch.object(quick_calls, "get_current_datetime", the_time),
+        # Not the signer in C, if it is installed: Lambda's runtime has none.
+        patch.dict(botocore.auth.AUTH_TYPE_MAPS, v4=botocore.auth.SigV4Auth),
     ):
-        session = botocore.session.Session()
-        session.register_component("data_loader", loader)
-        client = session.create_client(service, region_name=region, config=bootstrap._AWS)  # noqa: SLF001 - it is the relay's own
-        events: Any = client.meta.events  # typed for hooks that answer nothing
-        events.register("before-send", keep)
+        for name in CERTIFICATES:
+            os.environ.pop(name, None)
+        client = make(service)
+        client.meta.events.register("before-send", keep)
         for name, arguments in CALLS[service]:
             getattr(client, name)(**arguments)
     return requests
+
+
+def the_time(*, remove_tzinfo: bool = True) -> datetime:
+    """One moment for all signatures."""
+    moment = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
+    return moment.replace(tzinfo=None) if remove_tzinfo else moment
 
 
 @pytest.mark.parametrize("region", REGIONS)
 @pytest.mark.parametrize("service", CALLS)
 def test_requests_are_those_that_botocores_own_data_make(service: str, region: str) -> None:
     for environment in ({}, {"AWS_USE_FIPS_ENDPOINT": "true"}):
-        ours = sent(aws.LittleLoader(), service, region, environment)
-        assert len(ours) == len(CALLS[service])
-        assert ours == sent(Loader(), service, region, environment)
+        environment["AWS_DEFAULT_REGION"] = region
+        requests = sent(ours, service, environment)
+        assert len(requests) == len(CALLS[service])
+        assert requests == sent(botocores, service, environment)
 
 
 def test_every_operation_is_compared() -> None:
@@ -175,4 +212,24 @@ def test_what_a_newer_botocore_asks_for_is_taken_from_it() -> None:
 
 def test_a_runtime_whose_botocore_has_other_data_is_not_asked_for_ours(tmp_path: Path) -> None:
     with patch.object(Loader, "BUILTIN_DATA_PATH", str(tmp_path)):
-        assert sent(aws.LittleLoader(), "dynamodb", "us-east-1", {})
+        assert sent(ours, "dynamodb", {"AWS_DEFAULT_REGION": "us-east-1"})
+
+
+def test_quick_calls_are_compared() -> None:
+    compared = {(service, name) for service, names in aws_data.OPERATIONS.items() for name in names}
+    assert compared >= quick_calls.OPERATIONS
+
+
+@pytest.mark.parametrize(
+    "environment", [{"AWS_CA_BUNDLE": "/etc/ssl/own.pem"}, {"HTTPS_PROXY": "http://127.0.0.1:1"}]
+)
+def test_what_is_not_of_the_usual_kind_is_left_to_botocore(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (*CERTIFICATES, "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    client: Any = aws.Aws().client
+    made = client("dynamodb", config=bootstrap._AWS.merge(Config(region_name="us-east-1")))  # noqa: SLF001 - same
+    assert not isinstance(made._endpoint, QuickEndpoint)  # noqa: SLF001 - who makes its calls

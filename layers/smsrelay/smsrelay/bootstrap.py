@@ -5,7 +5,6 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
@@ -78,13 +77,12 @@ class Parts(NamedTuple):
     queue: SqsRetryQueue
     counter: MetricsCounter
     logger: Logger
-    http: httpx.Client
     connections: KeepAliveTransport
     aws: Aws
 
     def close(self) -> None:
         """Close the connections to the upstream."""
-        self.http.close()
+        self.connections.close()
 
 
 @cache
@@ -111,14 +109,13 @@ def build(environment: Mapping[str, str]) -> Parts:
     sqs = aws.client("sqs", config=_AWS)
     queue = SqsRetryQueue(sqs, settings.queue_url)
     connections = KeepAliveTransport(settings.concurrent_sends * 2, time.time)
-    http = upstream_client(connections)
     dynamodb = aws.client("dynamodb", config=_AWS)
     ledger = DynamoDbLedger(dynamodb, settings.table_name, settings.retention_days)
     clients = DynamoDbClients(dynamodb, settings.table_name)
     secrets = aws.client("secretsmanager", config=_AWS)
     relay = Relay(
         ledger=ledger,
-        upstream=_mobileconnect(http, settings, aws, secrets),
+        upstream=_mobileconnect(connections, settings, aws, secrets),
         queue=queue,
         dead_letters=SqsDeadLetters(sqs, settings.dead_letter_queue_url),
         counter=counter,
@@ -154,14 +151,13 @@ def build(environment: Mapping[str, str]) -> Parts:
         queue,
         counter,
         logger,
-        http,
         connections,
         aws,
     )
 
 
 def _mobileconnect(
-    http: httpx.Client,
+    connections: KeepAliveTransport,
     settings: Settings,
     aws: Aws,
     secrets: "SecretsManagerClient",
@@ -173,7 +169,7 @@ def _mobileconnect(
     tokens = SecretTokenSource(
         secrets, settings.token_secret_arn, settings.rest_base_url, hosts, renewal, time.time
     )
-    return MobileConnect(http, tokens, time.time)
+    return MobileConnect(connections, tokens, time.time)
 
 
 def _recipients(
@@ -204,17 +200,6 @@ def webhooks() -> Webhooks:
     settings, secrets = parts().settings, parts().aws.client("secretsmanager", config=_AWS)
     stored = StoredWebhookSecrets(secrets, settings.webhook_secrets, time.time)
     return Webhooks(parts().http_api, stored, parts().callers, parts().counter)
-
-
-def upstream_client(connections: KeepAliveTransport) -> httpx.Client:
-    """The HTTP client of the sends: the token goes to one host only, and nothing comes along."""
-    return httpx.Client(
-        transport=connections,
-        # A cookie would tie a send to the one before, and there is no bound to how many come.
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-        follow_redirects=False,
-        trust_env=False,
-    )
 
 
 class RenewalParts(NamedTuple):
@@ -268,11 +253,11 @@ class StatusParts(NamedTuple):
     follower: Follower
     counter: MetricsCounter
     logger: Logger
-    http: httpx.Client
+    connections: KeepAliveTransport
 
     def close(self) -> None:
         """Close the connections to the upstream."""
-        self.http.close()
+        self.connections.close()
 
 
 @cache
@@ -290,18 +275,18 @@ def build_status(environment: Mapping[str, str]) -> StatusParts:
     settings = Settings.from_environment(environment)
     logger, counter = package_logger(), MetricsCounter(Metrics())
     aws = Aws()
-    http = upstream_client(KeepAliveTransport(SIDE_BY_SIDE, time.time))
+    connections = KeepAliveTransport(SIDE_BY_SIDE, time.time)
     dynamodb = aws.client("dynamodb", config=_AWS)
     secrets = aws.client("secretsmanager", config=_AWS)
     follower = Follower(
         ledger=DynamoDbLedger(dynamodb, settings.table_name, settings.retention_days),
-        reports=_mobileconnect(http, settings, aws, secrets),
+        reports=_mobileconnect(connections, settings, aws, secrets),
         counter=counter,
         clock=time.time,
         budget=settings.delivery_calls_per_minute,
         rows=_recipients(settings, dynamodb, secrets),
     )
-    return StatusParts(follower, counter, logger, http)
+    return StatusParts(follower, counter, logger, connections)
 
 
 class TellingParts(NamedTuple):

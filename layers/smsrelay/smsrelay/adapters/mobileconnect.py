@@ -65,9 +65,13 @@ class _Answer(NamedTuple):
 class MobileConnect:
     """The ports `Upstream` and `DeliveryReports`."""
 
-    def __init__(self, client: httpx.Client, tokens: TokenSource, clock: Clock) -> None:
-        """`client` must not follow redirects, and must not retry."""
-        self._client = client
+    def __init__(self, transport: httpx.BaseTransport, tokens: TokenSource, clock: Clock) -> None:
+        """`transport` must not retry.
+
+        Without a client above it no redirect is followed, no cookie kept, and nothing of the
+        environment taken: the token goes to one host, and nothing comes along.
+        """
+        self._transport = transport
         self._tokens = tokens
         self._clock = clock
 
@@ -119,22 +123,26 @@ class MobileConnect:
         if request.body is not None:
             headers["Content-Type"] = "application/json"
         try:
-            with self._client.stream(
+            asked = httpx.Request(
                 request.method,
                 f"{credentials.base_url}{request.path}",
                 content=None if request.body is None else request.body.encode(),
                 headers=headers,
-                timeout=httpx.Timeout(
-                    pool=POOL_TIMEOUT,
-                    connect=CONNECT_TIMEOUT,
-                    write=WRITE_TIMEOUT,
-                    read=time_left,
-                ),
-            ) as response:
+                extensions={
+                    "timeout": {
+                        "pool": POOL_TIMEOUT,
+                        "connect": CONNECT_TIMEOUT,
+                        "write": WRITE_TIMEOUT,
+                        "read": time_left,
+                    }
+                },
+            )
+            response = self._transport.handle_request(asked)
+            try:
                 body = _read(response, request.most, give_up_at)
-                return _Answer(
-                    response.status_code, response.headers, body, credentials.access_token
-                )
+            finally:
+                response.close()
+            return _Answer(response.status_code, response.headers, body, credentials.access_token)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return outcome.of_failure(failure_of(error))
 

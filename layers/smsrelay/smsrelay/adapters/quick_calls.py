@@ -72,13 +72,16 @@ class QuickClient:
         operation = service.operation_model(operation_name)
         context: Params = {"client_config": self.meta.config}
         url, _, _ = self._resolve_endpoint_ruleset(operation, api_params, context)
+        headers = {
+            "X-Amz-Target": f"{service.metadata['targetPrefix']}.{operation_name}",
+            "Content-Type": f"application/x-amz-json-{service.metadata['jsonVersion']}",
+            "User-Agent": self._user_agent_creator.to_string(),
+        }
+        if "awsQueryCompatible" in service.metadata:  # errors by the names of the older protocol
+            headers["x-amzn-query-mode"] = "true"
         request = {
             "url": f"{url.rstrip('/')}/",
-            "headers": {
-                "X-Amz-Target": f"{service.metadata['targetPrefix']}.{operation_name}",
-                "Content-Type": f"application/x-amz-json-{service.metadata['jsonVersion']}",
-                "User-Agent": self._user_agent_creator.to_string(),
-            },
+            "headers": headers,
             "body": json.dumps(api_params).encode(),
             "context": context,
         }
@@ -151,26 +154,20 @@ class QuickEndpoint(Endpoint):
         added = {"X-Amz-Date": now}
         if credentials.token:
             added["X-Amz-Security-Token"] = credentials.token
-        given, url = params["headers"], urlsplit(params["url"])
-        signed = {
-            "content-type": given["Content-Type"],
-            "host": url.netloc,
-            **{name.lower(): value for name, value in added.items()},
-            "x-amz-target": given["X-Amz-Target"],
-        }
-        names = ";".join(signed)
-        request = [f"{name}:{value}" for name, value in signed.items()]
-        request = [
-            "POST",
-            url.path,
-            "",
-            *request,
-            "",
-            names,
-            hashlib.sha256(params["body"]).hexdigest(),
-        ]
+        url = urlsplit(params["url"])
+        signed = {name.lower(): value for name, value in (params["headers"] | added).items()}
+        del signed["user-agent"]
+        signed["host"] = url.netloc
+        names = ";".join(sorted(signed))
+        request = "\n".join(
+            (
+                f"POST\n{url.path}\n",
+                *(f"{name}:{signed[name]}" for name in sorted(signed)),
+                f"\n{names}\n{hashlib.sha256(params['body']).hexdigest()}",
+            )
+        )
         scope = "/".join((*where, "aws4_request"))
-        digest = hashlib.sha256("\n".join(request).encode()).hexdigest()
+        digest = hashlib.sha256(request.encode()).hexdigest()
         key = self._key(credentials.secret_key, *where)
         signature = _hmac(key, f"{_ALGORITHM}\n{now}\n{scope}\n{digest}").hex()
         credential = f"{credentials.access_key}/{scope}"
