@@ -140,8 +140,13 @@ def test_the_cost_of_a_thousand_sends_is_that_of_the_price_list() -> None:
 def test_the_cost_is_that_of_all_functions() -> None:
     assert template()["Globals"]["Function"]["MemorySize"] == 1_024, "a second is a GB-second"
     for metric in ("Invocations", "Duration"):
-        counted = {line[3] for line in shown() if line[:2] == ["AWS/Lambda", metric]}
-        assert counted == {f"${{{name}}}" for name in resources("AWS::Serverless::Function")}
+        counted = {line[3].strip("${}") for line in shown() if line[:2] == ["AWS/Lambda", metric]}
+        named = {name.removesuffix("Name") for name in counted}
+        assert named == set(resources("AWS::Serverless::Function"))
+        _, names = DASHBOARD["DashboardBody"]["Fn::Sub"]
+        for name in counted & names.keys():
+            ours = {"Ref": name.removesuffix("Name")}
+            assert names[name]["Fn::If"][1:] == [ours, "-"]
 
 
 def test_whatever_the_code_emits_is_documented_and_nothing_else() -> None:
