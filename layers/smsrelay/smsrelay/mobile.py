@@ -8,7 +8,12 @@ from smsrelay.calling_codes import NATIONAL_LENGTHS
 _WRITTEN = re.compile(r"\+?[0-9 .()\-]+")
 _SEPARATORS = re.compile(r"[^0-9]")
 MIN_DIGITS, MAX_DIGITS = 8, 15  # E.164 has at most 15
-_LONGEST_CALLING_CODE = 3
+_LENGTHS = {
+    str(code): {len(str(code)) + length for length in lengths}
+    for code, lengths in NATIONAL_LENGTHS.items()
+}
+"""How many digits a number can have, by its calling code."""
+_CALLING_CODE_LENGTHS = (1, 2, 3)
 
 
 def digits_of(written: str) -> str:
@@ -20,9 +25,11 @@ def digits_of(written: str) -> str:
     Raises:
         PydanticCustomError: `invalid-number`, with the reason.
     """
-    if not _WRITTEN.fullmatch(written):
-        raise refusals.invalid("invalid-number", refusals.NOT_NUMERIC)
-    digits = _SEPARATORS.sub("", written)
+    digits = written.removeprefix("+")
+    if not (digits.isascii() and digits.isdigit()):  # what is E.164 already needs no pattern
+        if not _WRITTEN.fullmatch(written):
+            raise refusals.invalid("invalid-number", refusals.NOT_NUMERIC)
+        digits = _SEPARATORS.sub("", written)
     if len(digits) < MIN_DIGITS:
         raise refusals.invalid("invalid-number", refusals.TOO_SHORT)
     if len(digits) > MAX_DIGITS:
@@ -34,8 +41,8 @@ def digits_of(written: str) -> str:
 
 def _is_possible(digits: str) -> bool:
     # No calling code is the beginning of another one, so the first that fits is the one.
-    for length in range(1, _LONGEST_CALLING_CODE + 1):
-        lengths = NATIONAL_LENGTHS.get(int(digits[:length]))
+    for length in _CALLING_CODE_LENGTHS:
+        lengths = _LENGTHS.get(digits[:length])
         if lengths:
-            return len(digits) - length in lengths
+            return len(digits) in lengths
     return False

@@ -1,5 +1,6 @@
 """The simplified JSON: its fields, its rules, and every reason to refuse it."""
 
+import contextlib
 import hashlib
 import json
 import math
@@ -22,9 +23,11 @@ from pydantic import (
     Tag,
     TypeAdapter,
     ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
 )
 from pydantic.alias_generators import to_camel
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from smsrelay import refusals, schedule
 from smsrelay.decoding import Document
@@ -189,6 +192,17 @@ Recipient = Annotated[
 ]
 
 
+def _numbers_at_once(value: object, validate: ValidatorFunctionWrapHandler) -> object:
+    """A list of sound numbers, as most requests have one, needs no look at the kind of each entry.
+
+    What is wrong with another one `validate` says, entry by entry.
+    """
+    if isinstance(value, list) and value and all(type(entry) is str for entry in value):
+        with contextlib.suppress(PydanticCustomError):
+            return [digits_of(entry) for entry in value]
+    return validate(value)
+
+
 class QuietHours(Strict):
     """No delivery between `start` and `end`, in the local time of a zone or an offset."""
 
@@ -214,7 +228,7 @@ class MessageRequest(Strict):
     """One message to one or more recipients: the JSON that internal systems post."""
 
     message: Annotated[str, Field(max_length=512), AfterValidator(checked_message)]
-    to: Annotated[list[Recipient], Field(min_length=1)]
+    to: Annotated[list[Recipient], Field(min_length=1), WrapValidator(_numbers_at_once)]
     text: Annotated[str | None, BeforeValidator(_given), AfterValidator(_text)] = None
     subscribe: Annotated[bool | None, BeforeValidator(_given)] = None
     resubscribe: Annotated[bool | None, BeforeValidator(_given)] = None
@@ -261,8 +275,14 @@ class MessageRequest(Strict):
         """
         written = self._written or self
         meaning = written.model_dump(
-            mode="json", exclude_defaults=True, exclude={"idempotency_key"}
+            mode="json", exclude_defaults=True, exclude={"idempotency_key", "to"}
         )
+        meaning["to"] = [
+            entry
+            if isinstance(entry, str)
+            else entry.model_dump(mode="json", exclude_defaults=True)
+            for entry in written.to
+        ]
         canonical = json.dumps(meaning, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -365,18 +385,22 @@ def across_quiet_hours(window: object, place: str) -> Iterator[Refusal]:
 
 def _across_recipients(recipients: Iterable[tuple[int, str | Subscriber]]) -> Iterator[Refusal]:
     """The same number twice is one recipient, unless the two differ: which one is meant?"""
-    first: dict[str, tuple[int, str | Subscriber]] = {}
-    for n, recipient in recipients:
-        number = recipient if isinstance(recipient, str) else recipient.mobile
-        at, other = first.setdefault(number, (n, recipient))
-        if other != recipient:
-            yield Refusal(
-                pointer(("to", n)),
-                "conflicting-recipients",
-                f"The same number stands at /to/{at} with another key or other attributes.",
-            )
-    numbers = sum(isinstance(recipient, str) for _, recipient in first.values())
-    if sends_of(numbers) + sends_of(len(first) - numbers) > MAX_SENDS:
+    entries = list(recipients)
+    numbers = {recipient for _, recipient in entries if isinstance(recipient, str)}
+    subscribers = 0
+    if len(numbers) < len(entries):  # else no two of them can be at odds
+        first: dict[str, tuple[int, str | Subscriber]] = {}
+        for n, recipient in entries:
+            number = recipient if isinstance(recipient, str) else recipient.mobile
+            at, other = first.setdefault(number, (n, recipient))
+            if other != recipient:
+                yield Refusal(
+                    pointer(("to", n)),
+                    "conflicting-recipients",
+                    f"The same number stands at /to/{at} with another key or other attributes.",
+                )
+        subscribers = sum(isinstance(recipient, Subscriber) for _, recipient in first.values())
+    if sends_of(len(numbers)) + sends_of(subscribers) > MAX_SENDS:
         yield TOO_MANY
 
 

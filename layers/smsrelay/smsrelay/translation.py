@@ -32,7 +32,8 @@ def calls_of(request: MessageRequest, now: datetime) -> tuple[Call, ...]:
         RequestRefusedError: the bodies are too large to be stored.
     """
     common = _common(request, now)
-    recipients = list(_distinct(request.to))
+    # The request was checked: entries with the same number are identical.
+    recipients = {_number(recipient): recipient for recipient in request.to}.values()
     numbers = [recipient for recipient in recipients if isinstance(recipient, str)]
     subscribers = [_subscriber(entry) for entry in recipients if isinstance(entry, Subscriber)]
     calls = tuple(
@@ -84,14 +85,8 @@ def _window(quiet_hours: QuietHours | None, moment: datetime) -> dict[str, str] 
     }
 
 
-def _distinct(recipients: Sequence[str | Subscriber]) -> Iterator[str | Subscriber]:
-    # The request was checked: entries with the same number are identical.
-    seen: set[str] = set()
-    for recipient in recipients:
-        number = recipient if isinstance(recipient, str) else recipient.mobile
-        if number not in seen:
-            seen.add(number)
-            yield recipient
+def _number(recipient: str | Subscriber) -> str:
+    return recipient if isinstance(recipient, str) else recipient.mobile
 
 
 def _subscriber(subscriber: Subscriber) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from smsrelay.ports import Clock
 
 KEEP_ALIVE: Final = 3.0
 """Seconds that a connection may be idle: less than servers commonly wait before they close one."""
+_END_OF_HEAD: Final = b"\r\n\r\n"
 
 
 @cache
@@ -83,6 +84,8 @@ class _Stream(httpcore.NetworkStream):
         """When the answer before the next request was read; None: no answer is complete."""
         self._asked_at = time.monotonic()
         """When the last of a request was written."""
+        self._held = b""
+        """The head of a request, until its body comes: in one go they cost one system call less."""
 
     @property
     def has_been_read(self) -> bool:
@@ -90,6 +93,8 @@ class _Stream(httpcore.NetworkStream):
         return self._read_at is not None
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self._held:  # a request without a body
+            self._write(b"", timeout)
         # The time-out is the whole answer's: one that comes byte by byte would never meet it.
         if timeout is not None:
             timeout -= time.monotonic() - self._asked_at
@@ -100,6 +105,13 @@ class _Stream(httpcore.NetworkStream):
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        if not self._held and buffer.endswith(_END_OF_HEAD):
+            self._held = buffer
+        elif buffer:
+            self._write(buffer, timeout)
+
+    def _write(self, buffer: bytes, timeout: float | None) -> None:
+        buffer, self._held = self._held + buffer, b""
         # The last moment at which it is certain that nothing of a request was sent: the pool takes
         # another connection then. It has looked before, but the end may have come since, by the
         # server or by another thread that found the connection too old.

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final, NamedTuple
 from urllib.parse import quote
@@ -125,7 +126,7 @@ class MobileConnect:
         try:
             asked = httpx.Request(
                 request.method,
-                f"{credentials.base_url}{request.path}",
+                _url(credentials.base_url, request.path),
                 content=None if request.body is None else request.body.encode(),
                 headers=headers,
                 extensions={
@@ -145,6 +146,11 @@ class MobileConnect:
             return _Answer(response.status_code, response.headers, body, credentials.access_token)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return outcome.of_failure(failure_of(error))
+
+
+@lru_cache(maxsize=64)  # there are few templates, and to take an address apart takes its time
+def _url(base_url: str, path: str) -> httpx.URL:
+    return httpx.URL(f"{base_url}{path}")
 
 
 def _path(template: str) -> str:

@@ -70,8 +70,7 @@ class QuickClient:
         if not usual or (service.service_name, operation_name) not in OPERATIONS:
             return super()._make_api_call(operation_name, api_params)  # type: ignore[misc] # BaseClient's
         operation = service.operation_model(operation_name)
-        context: Params = {"client_config": self.meta.config}
-        url, _, _ = self._resolve_endpoint_ruleset(operation, api_params, context)
+        context, url = self._quick_place(operation, api_params)
         headers = {
             "X-Amz-Target": f"{service.metadata['targetPrefix']}.{operation_name}",
             "Content-Type": f"application/x-amz-json-{service.metadata['jsonVersion']}",
@@ -80,7 +79,7 @@ class QuickClient:
         if "awsQueryCompatible" in service.metadata:  # errors by the names of the older protocol
             headers["x-amzn-query-mode"] = "true"
         request = {
-            "url": f"{url.rstrip('/')}/",
+            "url": url,
             "headers": headers,
             "body": json.dumps(api_params).encode(),
             "context": context,
@@ -97,6 +96,20 @@ class QuickClient:
             return parsed
         code = context.get("error_code_override") or parsed.get("Error", {}).get("Code")
         raise self.exceptions.from_code(code)(parsed, operation_name)
+
+    def _quick_place(
+        self: Any, operation: "OperationModel", api_params: Params
+    ) -> tuple[Params, str]:
+        """The context of a call, and where it goes, which botocore works out from what it names."""
+        named = (operation.name, api_params.get("TableName"), api_params.get("QueueUrl"))
+        places: dict[tuple[str | None, ...], tuple[Params, str]]
+        places = vars(self).setdefault("_quick_places", {})
+        if named not in places:
+            context: Params = {"client_config": self.meta.config}
+            url, _, _ = self._resolve_endpoint_ruleset(operation, api_params, context)
+            places[named] = context, f"{url.rstrip('/')}/"
+        context, url = places[named]
+        return dict(context), url
 
 
 class QuickEndpoint(Endpoint):
