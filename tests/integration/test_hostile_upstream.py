@@ -434,6 +434,20 @@ def test_the_token_goes_nowhere_else(status: int, host: str) -> None:
         }
 
 
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "ALL_PROXY"])
+def test_no_proxy_of_the_environment_gets_the_token(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    with (
+        HostileServer(answer("202 Accepted", GOOD)) as proxy,
+        HostileServer(answer("202 Accepted", GOOD)) as server,
+    ):
+        monkeypatch.setenv(variable, proxy.url)
+        with calling(server.url) as send:
+            assert send().kind is Kind.ACCEPTED
+        assert (proxy.connections, server.connections) == (0, 1)
+
+
 def test_words_after_an_answer_are_not_the_next_one() -> None:
     """Two answers to one request: the second must not become that of the next send."""
     first, second = answer("202 Accepted", b'{"tokenId":"first"}'), answer("202 Accepted", GOOD)

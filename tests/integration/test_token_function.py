@@ -17,6 +17,7 @@ from smsrelay import bootstrap
 from smsrelay.adapters import oauth
 from smsrelay.freshness import fingerprint
 from tests.support.environment import Environment, running
+from tests.support.hostile import HostileServer
 
 ID, SECRET = "client-of-this-test", "a-secret-that-nobody-logs"
 MESSAGE = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
@@ -415,6 +416,15 @@ def test_a_redirect_is_not_followed(empty: Environment, simulator: Simulator) ->
     with endpoint(b"HTTP/1.1 307 Temporary Redirect\r\n" + location.encode()) as url:
         assert answered_by(empty, url) == "unexpected-status"
     assert requests(simulator) == 0
+
+
+def test_no_proxy_of_the_environment_gets_the_secret(
+    empty: Environment, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with HostileServer() as proxy:
+        monkeypatch.setenv("ALL_PROXY", proxy.url)
+        assert answered_by(empty, simulator.url) == "missing"
+        assert proxy.connections == 0
 
 
 def test_an_answer_without_end_is_cut_off(empty: Environment) -> None:
