@@ -30,7 +30,8 @@ class Watcher:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
-        return ("passed", "", "") if report.passed else None  # a line says it
+        has_passed = report.when == "call" and report.passed
+        return ("passed", "", "") if has_passed else None  # a line says it
 
     def _say(self, line: str) -> None:
         print(f"[{self._begun}/{self._plays}] {line}", flush=True)
