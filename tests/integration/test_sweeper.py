@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from local.simulator import Simulator
+from smsrelay import bootstrap, sweeper
+from smsrelay.adapters.dynamodb import SHARDS
 from tests.support.environment import Environment
 
 MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
@@ -60,6 +62,36 @@ def test_what_has_ended_is_not_looked_at(relay: Environment, simulator: Simulato
     relay.post(MESSAGE)
     assert relay.sweep() == {}
     assert relay.waiting() == 0
+
+
+def test_one_sweep_asks_for_so_much_and_the_next_ones_go_on(
+    relay: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 3 * SHARDS
+    for _ in range(count):
+        relay.post(MESSAGE, headers=ASYNC)
+    relay.make_due()
+    client = bootstrap.parts().sweeper._ledger._client  # type: ignore[attr-defined]  # noqa: SLF001 - the relay's own, not the test's
+    ask, asked = client.query, []
+
+    def note(**question: Any) -> Any:
+        asked.append(question)
+        return ask(**question)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(client, "query", note)
+        assert relay.sweep() == {"queued": count}
+    of_index = [question for question in asked if "IndexName" in question]
+    assert len(of_index) == 2 * SHARDS, "for the overdue and the unknown, one page of each shard"
+    assert all(question["Limit"] <= 100 for question in of_index)
+    relay.make_due()
+    monkeypatch.setattr(sweeper, "MOST_PER_SHARD", 1)
+    swept = 0
+    for _ in range(count):
+        recovered = relay.sweep().get("queued", 0)
+        assert recovered <= SHARDS
+        swept += recovered
+    assert swept == count
 
 
 def test_when_the_queue_is_away_the_next_sweep_tries_again(relay: Environment) -> None:
