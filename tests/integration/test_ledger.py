@@ -93,7 +93,7 @@ def claim(ledger: DynamoDbLedger, owner: str = "me", now: float = NOW) -> Any:
     [
         [send()],
         [send(n) for n in range(1, 101)],
-        [send(attempts=3, attempts_before=2, resent_at=NOW + 1, in_doubt=True)],
+        [send(attempts=9, attempts_before=2, attempts_put_off=6, resent_at=NOW + 1, in_doubt=True)],
     ],
     ids=["1", "100", "resent"],
 )

@@ -337,6 +337,8 @@ class DynamoDbLedger:
         item |= {name: {"S": value} for name, value in optional.items() if value is not None}
         if send.attempts_before:
             item["attemptsBefore"] = {"N": str(send.attempts_before)}
+        if send.attempts_put_off:
+            item["attemptsPutOff"] = {"N": str(send.attempts_put_off)}
         if send.resent_at is not None:
             item["resentAt"] = _number(send.resent_at)
         if send.in_doubt:
@@ -375,6 +377,7 @@ def _send(item: Item) -> Send:
         owner=item["owner"]["S"],
         attempts=int(item["attempts"]["N"]),
         attempts_before=int(item.get("attemptsBefore", {"N": "0"})["N"]),
+        attempts_put_off=int(item.get("attemptsPutOff", {"N": "0"})["N"]),
         resent_at=float(item["resentAt"]["N"]) if "resentAt" in item else None,
         in_doubt="inDoubt" in item,
         body=text("body"),
