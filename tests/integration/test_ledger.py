@@ -9,13 +9,16 @@ import boto3
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
+from local.simulator import Simulator
 from smsrelay.adapters.dynamodb import SHARDS, DynamoDbLedger, partition_of
 from smsrelay.errors import NothingStoredError
 from smsrelay.identity import message_id, new_message_id
 from smsrelay.send import OnUnknown, Send, SendKey, Status
-from tests.support.environment import REGION, Environment
+from tests.support.aws_calls import intercepted
+from tests.support.environment import REGION, Environment, running
 
 NOW = 1_790_000_000.0
+MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
 
 
 def send(n: int = 1, **fields: Any) -> Send:
@@ -263,6 +266,7 @@ def test_readers_find_the_sends_of_every_shard_the_oldest_first(ledger: DynamoDb
             assert ledger.overdue(later, 1_000) == keys
             assert ledger.overdue(later, 5) == keys[:5]
         if group == "followed":
+            assert [found.key for found in ledger.due_deliveries(later, 300)] == keys
             assert [found.key for found in ledger.due_deliveries(later, 5)] == keys[:5]
         if group == "unknown":
             assert ledger.count_unknown(100) == shards
@@ -291,3 +295,26 @@ def test_a_look_at_nothing_costs_one_query_for_each_shard(relay: Environment) ->
     client.queries = 0
     assert ledger.due_deliveries(NOW, 300) == []
     assert client.queries == SHARDS["followed"], "the status function's, each minute"
+
+
+@pytest.mark.parametrize("way", ["api", "worker"])
+def test_a_message_with_one_send_costs_two_writes_and_no_read(
+    aws: None, simulator: Simulator, way: str
+) -> None:
+    """The index is as sparse as it is wide: what is split costs its readers, never a request."""
+    _ = aws, simulator
+    operations: list[str] = []
+
+    def note(client: Any, operation: str, _: Any, call: Callable[[], Any]) -> Any:
+        if client.meta.service_model.service_name in {"dynamodb", "secretsmanager"}:
+            operations.append(operation)
+        return call()
+
+    with running(simulator.url, DELIVERY_CALLS_PER_MINUTE="300") as relay:
+        relay.post(MESSAGE)  # reads the token
+        if way == "worker":
+            relay.enqueue(MESSAGE)
+        with intercepted(note):
+            assert relay.post(MESSAGE).status == 202 if way == "api" else relay.work() == []
+    assert operations == ["PutItem", "PutItem"]
+    assert len(simulator.sent()) == 2
