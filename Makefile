@@ -27,7 +27,7 @@ AUDITED_TEMPLATES := template.yaml .aws-sam/local/packages/template.json
 .DELETE_ON_ERROR:
 .SILENT:
 .PHONY: help demo test bench soak tokens up down status lint types template faults faults-mutations audit \
-	screenshots sbom licences openapi format lock build clean
+	scale screenshots sbom licences openapi format lock build clean
 
 help: ## list the commands
 	awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -80,6 +80,9 @@ faults-mutations: .venv/ready ## break the relay in every known way: the fault t
 
 bench: .venv/ready ## measure smsrelay beside what else does its work (half an hour; QUICK=1, ONLY="cold warm")
 	PYTHONPATH=layers/smsrelay $(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
+
+scale: .venv/ready ## simulate arrivals above the upstream's capacity (a minute; docs/scale.md)
+	PYTHONPATH=layers/smsrelay $(BIN)/python -m bench.scale
 
 screenshots: .venv/ready ## take docs/phone-page.png and docs/api-docs.png anew
 	$(BIN)/python -m tests.support.screenshots

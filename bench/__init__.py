@@ -1,1 +1,1 @@
-"""Benchmarks: smsrelay beside three others that do the same work; never shipped."""
+"""Benchmarks, beside three others that do the same work, and simulations; never shipped."""

@@ -1,18 +1,24 @@
 """The ledger on DynamoDB: claims, lost answers, late results."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from smsrelay.adapters.dynamodb import DynamoDbLedger
+from local.simulator import Simulator
+from smsrelay.adapters.dynamodb import SHARDS, DynamoDbLedger, partition_of
 from smsrelay.errors import NothingStoredError
+from smsrelay.identity import message_id, new_message_id
 from smsrelay.send import OnUnknown, Send, SendKey, Status
-from tests.support.environment import Environment
+from tests.support.aws_calls import intercepted
+from tests.support.environment import REGION, Environment, running
 
 NOW = 1_790_000_000.0
+MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
 
 
 def send(n: int = 1, **fields: Any) -> Send:
@@ -90,7 +96,7 @@ def claim(ledger: DynamoDbLedger, owner: str = "me", now: float = NOW) -> Any:
     [
         [send()],
         [send(n) for n in range(1, 101)],
-        [send(attempts=3, attempts_before=2, resent_at=NOW + 1, in_doubt=True)],
+        [send(attempts=9, attempts_before=2, attempts_put_off=6, resent_at=NOW + 1, in_doubt=True)],
     ],
     ids=["1", "100", "resent"],
 )
@@ -192,3 +198,123 @@ def test_errors_of_the_store_are_one_error(relay: Environment) -> None:
     ):
         with pytest.raises(NothingStoredError):
             ask()
+
+
+def key_of(group: str, shard: int) -> SendKey:
+    """A key that lies in this shard of the group."""
+    for number in range(100_000):
+        key = SendKey(message_id(group, str(number)), 1)
+        if shard_of(group, key) == shard:
+            return key
+    raise AssertionError("no key lies there")
+
+
+def shard_of(group: str, key: SendKey) -> int:
+    status = {"open": Status.QUEUED, "unknown": Status.UNKNOWN, "failed": Status.FAILED}
+    place = partition_of(
+        send(key=key, status=status.get(group, Status.ACCEPTED), followed=group == "followed")
+    )
+    assert place is not None
+    assert place.startswith(f"{group}#")
+    return int(place.partition("#")[2])
+
+
+@pytest.mark.parametrize("ids", ["derived", "new", "of one message"])
+@pytest.mark.parametrize("group", SHARDS)
+def test_sends_are_spread_evenly_over_the_shards(group: str, ids: str) -> None:
+    """No shard has more than its share of the writes (docs/scale.md)."""
+    count = 100_000
+    keys: dict[str, Callable[[int], SendKey]] = {
+        "derived": lambda n: SendKey(message_id("shop", f"order-{n}"), 1),
+        "new": lambda _: SendKey(new_message_id(), 1),
+        "of one message": lambda n: SendKey(f"01K{n // 100:023}", n % 100 + 1),
+    }
+    spread = Counter(shard_of(group, keys[ids](n)) for n in range(count))
+    assert set(spread) == set(range(SHARDS[group]))
+    # Five standard deviations of a fair spread.
+    mean = count / SHARDS[group]
+    assert max(spread.values()) < mean + 5 * mean**0.5
+
+
+def test_no_shard_has_to_take_what_a_partition_can_not() -> None:
+    """The arithmetic of docs/scale.md: 10,000 sends a second, by the writes that each costs."""
+    writes = {"open": 4, "followed": 1, "unknown": 1, "failed": 1}
+    assert SHARDS.keys() == writes.keys()
+    for group, each in writes.items():
+        assert 10_000 * each / SHARDS[group] <= 1_000 / 1.5, f"{group} has no reserve"
+
+
+def test_readers_find_the_sends_of_every_shard_the_oldest_first(ledger: DynamoDbLedger) -> None:
+    statuses = {"open": Status.QUEUED, "unknown": Status.UNKNOWN, "failed": Status.FAILED}
+    for group, shards in SHARDS.items():
+        # So that the order is not that of the shards.
+        order = sorted(range(shards), key=lambda shard: shard * 37 % shards)
+        keys = [key_of(group, shard) for shard in order]
+        for age, key in enumerate(keys):
+            stored = send(
+                key=key,
+                status=statuses.get(group, Status.ACCEPTED),
+                followed=group == "followed",
+                due_at=NOW + age,
+            )
+            ledger.create([stored])
+        assert list(ledger.unfinished(group)) == keys
+        assert list(ledger.unfinished(group, due_by=NOW + 2)) == keys[:3]
+        assert ledger.count_unfinished(group) == (shards, NOW)
+        later = NOW + shards
+        if group == "open":
+            assert ledger.overdue(later, 1_000) == keys
+            assert ledger.overdue(later, 5) == keys[:5]
+        if group == "followed":
+            assert [found.key for found in ledger.due_deliveries(later, 300)] == keys
+            assert [found.key for found in ledger.due_deliveries(later, 5)] == keys[:5]
+        if group == "unknown":
+            assert ledger.count_unknown(100) == shards
+
+
+class Counts:
+    """A DynamoDB client that counts what it is asked."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.queries = 0
+        client.meta.events.register("before-call.dynamodb.Query", self._count)
+
+    def _count(self, **_: object) -> None:
+        self.queries += 1
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+
+def test_a_look_at_nothing_costs_one_query_for_each_shard(relay: Environment) -> None:
+    client: Any = Counts(boto3.client("dynamodb", region_name=REGION))
+    ledger = DynamoDbLedger(client, relay.table, retention_days=90)
+    assert (ledger.overdue(NOW, 800), ledger.count_unknown(100)) == ([], 0)
+    assert client.queries == SHARDS["open"] + SHARDS["unknown"], "the sweeper's, each minute"
+    client.queries = 0
+    assert ledger.due_deliveries(NOW, 300) == []
+    assert client.queries == SHARDS["followed"], "the status function's, each minute"
+
+
+@pytest.mark.parametrize("way", ["api", "worker"])
+def test_a_message_with_one_send_costs_two_writes_and_no_read(
+    aws: None, simulator: Simulator, way: str
+) -> None:
+    """The index is as sparse as it is wide: what is split costs its readers, never a request."""
+    _ = aws, simulator
+    operations: list[str] = []
+
+    def note(client: Any, operation: str, _: Any, call: Callable[[], Any]) -> Any:
+        if client.meta.service_model.service_name in {"dynamodb", "secretsmanager"}:
+            operations.append(operation)
+        return call()
+
+    with running(simulator.url, DELIVERY_CALLS_PER_MINUTE="300") as relay:
+        relay.post(MESSAGE)  # reads the token
+        if way == "worker":
+            relay.enqueue(MESSAGE)
+        with intercepted(note):
+            assert relay.post(MESSAGE).status == 202 if way == "api" else relay.work() == []
+    assert operations == ["PutItem", "PutItem"]
+    assert len(simulator.sent()) == 2

@@ -215,6 +215,47 @@ def test_before_its_time_a_send_is_not_tried(relay: Environment, simulator: Simu
     assert len(simulator.calls()) == 1
 
 
+def test_after_a_refusal_for_want_of_room_no_other_message_asks_at_once(
+    relay: Environment, simulator: Simulator
+) -> None:
+    relay.enqueue(MESSAGE)
+    simulator.fail("send", "429-50100", retry_after=7)
+    assert len(relay.work()) == 1
+    assert relay.slept == []
+    for _ in range(3):
+        relay.enqueue(MESSAGE)
+    assert relay.work() == []
+    assert relay.slept == pytest.approx([7.0] * 3, abs=2.0)
+    assert len(simulator.calls()) == 4
+
+
+def test_without_the_time_to_hold_back_a_message_returns_as_it_is(
+    relay: Environment, simulator: Simulator
+) -> None:
+    relay.enqueue(MESSAGE)
+    simulator.fail("send", "429-50100", retry_after=7)
+    relay.work()
+    late = relay.enqueue(MESSAGE)
+    assert relay.work(remaining=20.0) == [late]
+    assert (relay.slept, len(simulator.calls())) == ([], 1)
+    [item] = relay.items()
+    assert item["attempts"] == {"N": "1"}, "nothing was stored for the second one"
+
+
+def test_a_throttled_send_is_not_given_up_for_that(
+    relay: Environment, simulator: Simulator
+) -> None:
+    simulator.fail("send", "429-50100", times=6)
+    relay.enqueue(MESSAGE)
+    for _ in range(6):  # more than MAX_ATTEMPTS
+        assert len(relay.work()) == 1
+        relay.make_due()
+    assert relay.work() == []
+    [item] = relay.items()
+    assert (item["status"], item["attempts"]) == ({"S": "accepted"}, {"N": "7"})
+    assert item["attemptsPutOff"] == {"N": "6"}
+
+
 def test_attempts_end_and_the_last_word_is_kept(relay: Environment, simulator: Simulator) -> None:
     simulator.fail("send", "503-50300", times=-1)
     relay.enqueue(MESSAGE, OURS)

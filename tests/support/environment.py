@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from types import ModuleType
@@ -82,6 +82,8 @@ class Environment:
     webhook: ModuleType
     events: ModuleType
     callback: ModuleType
+    slept: list[float] = field(default_factory=list, kw_only=True)
+    """Seconds for which the worker held its messages back; they pass at once."""
 
     def client(self, service: str) -> Any:
         return client_of(service)
@@ -460,7 +462,9 @@ def running(simulator_url: str, **overrides: str) -> Iterator[Environment]:
         **parts | overrides,
     )
     with patch.dict(os.environ, settings), _functions() as functions:
-        yield Environment(name, queue_url, dead_letter_queue_url, secret, *functions)
+        relay = Environment(name, queue_url, dead_letter_queue_url, secret, *functions)
+        with patch.object(bootstrap, "_sleep", relay.slept.append):
+            yield relay
 
 
 @contextmanager

@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 
 from smsrelay import life
+from smsrelay.brake import Brake
 from smsrelay.identity import message_id, new_message_id
 from smsrelay.outcome import Kind, Outcome
 from smsrelay.redaction import redact
-from smsrelay.retry import wait_seconds
+from smsrelay.retry import LONGEST_HOLD, hold_seconds, wait_seconds
 from smsrelay.send import OnUnknown, Send, SendKey, Status, message_status
 
 NOW = 1_790_000_000.0
@@ -38,8 +39,9 @@ THROTTLED = Outcome(Kind.NOT_SENT, "throttled", 429)
         (THROTTLED, 2, 1.0, 4.0),
         (THROTTLED, 5, 1.0, 32.0),
         (THROTTLED, 50, 1.0, 600.0),
-        (THROTTLED._replace(retry_after=5.0), 1, 5.0, 6.25),
-        (THROTTLED._replace(retry_after=0.0), 1, 1.0, 1.0),
+        (THROTTLED._replace(retry_after=5.0), 1, 5.0, 7.0),
+        (THROTTLED._replace(retry_after=5.0), 9, 5.0, 517.0),
+        (THROTTLED._replace(retry_after=0.0), 1, 1.0, 2.0),
         (THROTTLED._replace(retry_after=10_000.0), 1, 900.0, 900.0),
         (THROTTLED._replace(reason="blocked"), 1, 300.0, 302.0),
         (Outcome(Kind.NOT_SENT, "no-connection"), 1, 1.0, 2.0),
@@ -48,6 +50,52 @@ THROTTLED = Outcome(Kind.NOT_SENT, "throttled", 429)
 def test_waits(outcome: Outcome, attempt: int, least: float, most: float) -> None:
     assert wait_seconds(outcome, attempt, lambda: 0.0) == least
     assert wait_seconds(outcome, attempt, lambda: 1.0) == most
+
+
+@pytest.mark.parametrize(
+    ("outcome", "refusals", "least", "most"),
+    [
+        (THROTTLED, 1, 0.0, 2.0),
+        (THROTTLED, 3, 0.0, 8.0),
+        (THROTTLED, 50, 0.0, LONGEST_HOLD),
+        (THROTTLED._replace(retry_after=5.0), 3, 5.0, 5.0),
+        (THROTTLED._replace(retry_after=900.0), 1, LONGEST_HOLD, LONGEST_HOLD),
+        (THROTTLED._replace(reason="blocked"), 2, 0.0, 4.0),
+        (Outcome(Kind.NOT_SENT, "unavailable", 503, retry_after=3.0), 1, 3.0, 3.0),
+        # These say nothing of the next call.
+        (Outcome(Kind.NOT_SENT, "no-connection"), 1, 0.0, 0.0),
+        (Outcome(Kind.UNKNOWN, "server-error", 500), 1, 0.0, 0.0),
+        (Outcome(Kind.REJECTED, "refused", 400), 1, 0.0, 0.0),
+        (Outcome(Kind.ACCEPTED, "accepted", 202), 1, 0.0, 0.0),
+    ],
+)
+def test_how_long_a_worker_holds_back(
+    outcome: Outcome, refusals: int, least: float, most: float
+) -> None:
+    assert hold_seconds(outcome, refusals, lambda: 0.0) == least
+    assert hold_seconds(outcome, refusals, lambda: 1.0) == most
+
+
+def test_a_worker_holds_back_until_its_time_and_longer_each_time() -> None:
+    now = [NOW]
+    brake = Brake(lambda: now[0], lambda: 1.0)
+    accepted = Outcome(Kind.ACCEPTED, "accepted", 202)
+    brake.heard(accepted)
+    assert brake.seconds() == 0
+    for hold in (2.0, 4.0, 8.0):
+        for _ in range(10):  # calls that ran side by side count once
+            brake.heard(THROTTLED)
+        assert brake.seconds() == hold
+        brake.heard(accepted._replace(kind=Kind.UNKNOWN))
+        now[0] += hold / 2
+        assert brake.seconds() == hold / 2, "what else is heard changes nothing"
+        now[0] += hold / 2
+        assert brake.seconds() == 0
+    brake.heard(accepted)
+    brake.heard(THROTTLED)
+    assert brake.seconds() == 2.0, "it begins anew after one that was taken"
+    now[0] -= 3_600
+    assert brake.seconds() == LONGEST_HOLD, "a clock that is put back holds nobody for an hour"
 
 
 HOLD, RESEND = OnUnknown.HOLD, OnUnknown.RESEND
@@ -120,11 +168,33 @@ def test_an_operators_resend_counts_attempts_and_age_anew_and_numbers_them_on() 
     assert (again.attempts, life.counted(again), life.age(again, NOW + 107)) == (4, 0, 7)
     assert (again.body, again.errors, life.age(spent, NOW + 107)) == ("{}", (), 107)
     begun = life.started(again, NOW + 101, NOW + 160)
+    away = Outcome(Kind.NOT_SENT, "no-connection")
     for attempt, status in ((5, Status.QUEUED), (7, Status.QUEUED), (8, Status.FAILED)):
         tried = replace(begun, attempts=attempt)
-        after = life.ended(tried, THROTTLED, now=NOW + 102, wait=1.0, max_attempts=4)
+        after = life.ended(tried, away, now=NOW + 102, wait=1.0, max_attempts=4)
         assert after.status is status
     assert life.counted(life.resent(replace(begun, attempts=8), now=NOW, owner="o")) == 0
+
+
+@pytest.mark.parametrize("reason", ["throttled", "blocked"])
+def test_what_the_upstream_puts_off_is_not_given_up_for_it(reason: str) -> None:
+    """However often: what counts is why it could not be made, apart from how much was sent."""
+    send = replace(SENDING, status=Status.QUEUED, attempts=0)
+    for _ in range(30):
+        begun = life.started(send, NOW, NOW + 60)
+        send = life.ended(
+            begun, THROTTLED._replace(reason=reason), now=NOW + 1, wait=7.0, max_attempts=2
+        )
+        assert (send.status, send.due_at) == (Status.QUEUED, NOW + 8)
+    assert (send.attempts, life.tried(send), life.counted(send)) == (30, 30, 0)
+    away = Outcome(Kind.NOT_SENT, "no-connection")
+    for status in (Status.QUEUED, Status.FAILED):
+        send = life.ended(
+            life.started(send, NOW, NOW + 60), away, now=NOW + 1, wait=7.0, max_attempts=2
+        )
+        assert send.status is status
+    again = life.resent(send, now=NOW, owner="operator")
+    assert (again.attempts, life.tried(again), life.counted(again)) == (32, 0, 0)
 
 
 @pytest.mark.parametrize("status", [Status.ACCEPTED, Status.REJECTED])

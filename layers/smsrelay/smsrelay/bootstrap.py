@@ -146,7 +146,13 @@ def build(environment: Mapping[str, str]) -> Parts:
             clock=time.time,
             rows=_recipients(settings, dynamodb, secrets),
         ),
-        Intake(relay, reader, default_client=settings.default_client, clock=time.time),
+        Intake(
+            relay,
+            reader,
+            default_client=settings.default_client,
+            clock=time.time,
+            sleep=_sleep,
+        ),
         Sweeper(relay, ledger, counter=counter, clock=time.time),
         queue,
         counter,
@@ -154,6 +160,10 @@ def build(environment: Mapping[str, str]) -> Parts:
         connections,
         aws,
     )
+
+
+def _sleep(seconds: float) -> None:
+    time.sleep(seconds)
 
 
 def _mobileconnect(

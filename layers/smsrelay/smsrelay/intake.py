@@ -1,7 +1,7 @@
 """The second way in: messages of the queue, from other systems and from the relay itself."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from smsrelay.envelopes import Delivery, Letter, Sender, open_envelope, sender_of
 from smsrelay.errors import (
@@ -27,12 +27,21 @@ TROUBLE_WAIT = 15.0
 class Intake:
     """Decides about each message of the queue: done, or to be delivered again after a while."""
 
-    def __init__(self, relay: Relay, reader: Reader, *, default_client: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        relay: Relay,
+        reader: Reader,
+        *,
+        default_client: str,
+        clock: Clock,
+        sleep: Callable[[float], None],
+    ) -> None:
         """The reader knows the catalogue; whose client is unsaid gets the default."""
         self._relay = relay
         self._reader = reader
         self._default_client = default_client
         self._clock = clock
+        self._sleep = sleep
 
     def receive(self, delivery: Delivery, deadline: Deadline) -> float | None:
         """Do what a message asks for.
@@ -41,8 +50,13 @@ class Intake:
             None if the message is done and may be deleted, else the seconds after which it has
             to be delivered again.
         """
-        if not self._relay.has_time(deadline):
-            return 0.0
+        held = self._relay.held_back()
+        if not self._relay.has_time(lambda: deadline() - held):
+            return held
+        if held:
+            # Asleep: what were given back would come again and again, and each time cost an attempt
+            # of SQS's. What waits behind it stays in the queue.
+            self._sleep(held)
         try:
             return self._receive(delivery, deadline)
         except (NothingStoredError, QueueUnavailableError) as error:

@@ -1,6 +1,7 @@
 """The steps of a send's life: pure functions from one state of it to the next."""
 
 from dataclasses import replace
+from http import HTTPStatus
 
 from smsrelay import delivery
 from smsrelay.delivery import Delivery, Report
@@ -60,7 +61,10 @@ def ended(  # noqa: PLR0913 - what became of it, and three numbers of the policy
     is_held = outcome.kind is Kind.UNKNOWN and send.on_unknown is OnUnknown.HOLD
     if outcome.kind is Kind.REJECTED or is_held:
         return replace(after, status=Status.UNKNOWN)
-    if counted(send) >= max_attempts:
+    if outcome.status == HTTPStatus.TOO_MANY_REQUESTS:
+        # This says how much is sent, and nothing of this send: its age alone ends it.
+        after = replace(after, attempts_put_off=send.attempts_put_off + 1)
+    elif counted(send) >= max_attempts:
         return replace(after, status=Status.UNKNOWN if after.in_doubt else Status.FAILED)
     return replace(after, status=Status.QUEUED, due_at=now + wait)
 
@@ -77,7 +81,12 @@ def has_lapsed(send: Send, now: float) -> bool:
 
 
 def counted(send: Send) -> int:
-    """The attempts that count towards the most: those since an operator's last resend."""
+    """The attempts that count towards the most: the upstream has not put them off (429)."""
+    return tried(send) - send.attempts_put_off
+
+
+def tried(send: Send) -> int:
+    """The attempts since an operator's last resend, if there was one."""
     return send.attempts - send.attempts_before
 
 
@@ -101,6 +110,7 @@ def resent(send: Send, *, now: float, owner: str) -> Send:
         send,
         status=Status.QUEUED,
         attempts_before=send.attempts,
+        attempts_put_off=0,
         resent_at=now,
         in_doubt=send.in_doubt or send.status is not Status.FAILED,
         updated_at=now,

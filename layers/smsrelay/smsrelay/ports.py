@@ -50,9 +50,9 @@ class Ledger(Protocol):
         """One send, consistently; None: no such."""
 
     def overdue(self, before: float, limit: int) -> Sequence[SendKey]:
-        """Queued sends that were due, and sending ones whose lease ended, oldest first.
+        """At most `limit` queued sends that were due, and sending ones whose lease ended.
 
-        At most `limit` of each partition of the index.
+        Oldest first.
         """
 
     def count_unknown(self, limit: int) -> int:

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from smsrelay import identity, life
+from smsrelay.brake import Brake
 from smsrelay.errors import (
     KeyReusedError,
     NotFoundError,
@@ -117,6 +118,7 @@ class Relay:
         self._clock = clock
         self._random = random
         self._policy = policy
+        self._brake = Brake(clock, random)
 
     def submit(self, posted: Posted, deadline: Deadline, when: When) -> Message:
         """Store the sends of a request, and make their calls now or leave them to the workers.
@@ -169,6 +171,10 @@ class Relay:
         """Whether a call can still have the time that it may need."""
         needed = min(self._policy.upstream_timeout, PATIENCE)
         return deadline() - RESERVE >= needed
+
+    def held_back(self) -> float:
+        """Seconds for which the upstream has no room for anything, as far as is known here."""
+        return self._brake.seconds()
 
     def hand_over(self, sends: Iterable[Send]) -> None:
         """Put what is queued into the queue, to be tried when it is due.
@@ -315,11 +321,12 @@ class Relay:
             outcome = self._ask_upstream(send, deadline)
             seconds = max(0.0, self._clock() - began)
             self._counter.time("UpstreamTime", seconds)
+            self._brake.heard(outcome)
         after = life.ended(
             send,
             outcome,
             now=self._clock(),
-            wait=wait_seconds(outcome, life.counted(send), self._random),
+            wait=wait_seconds(outcome, life.tried(send), self._random),
             max_attempts=life.counted(send) if too_old else self._policy.max_attempts,
             follow=self._policy.follows,
         )

@@ -69,6 +69,8 @@ class Send:
     """All that there were: the number only grows, since a late result is known by it."""
     attempts_before: int = 0
     """Those before an operator's last resend; they no longer count towards the most."""
+    attempts_put_off: int = 0
+    """Those after it for which the upstream had no room (429); they never count."""
     resent_at: float | None = None
     """When an operator last had it tried again; from then on its age counts anew."""
     in_doubt: bool = False

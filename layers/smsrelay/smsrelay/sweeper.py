@@ -9,8 +9,10 @@ from smsrelay.relay import Relay
 
 logger = logging.getLogger(__name__)
 
-MOST_PER_SHARD = 100
-"""Sends that one sweep looks at in each partition of the index; the next one goes on."""
+MOST_PER_SWEEP = 800
+"""Sends that one sweep looks at; the next one goes on."""
+MOST_COUNTED = 100
+"""Unknown sends that are counted in each partition of the index: the alarm needs one."""
 SHORTEST_STEP = 5.0
 """Seconds below which no further send is looked at."""
 
@@ -32,7 +34,7 @@ class Sweeper:
             how many sends were recovered, by the status that they have now.
         """
         recovered: Tally[str] = Tally()
-        for key in self._ledger.overdue(self._clock(), MOST_PER_SHARD):
+        for key in self._ledger.overdue(self._clock(), MOST_PER_SWEEP):
             if deadline() < SHORTEST_STEP:
                 break
             try:
@@ -43,7 +45,7 @@ class Sweeper:
             if send is not None:
                 recovered[send.status.value] += 1
         # As long as there is one, an alarm is to say so.
-        if unknown := self._ledger.count_unknown(MOST_PER_SHARD):
+        if unknown := self._ledger.count_unknown(MOST_COUNTED):
             self._counter.count("UnknownWaiting", unknown)
         if recovered:
             logger.warning("recovered sends", extra={"recovered": dict(recovered)})
