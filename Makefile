@@ -18,8 +18,10 @@ quietly = mkdir -p $(LOGS) && { { $(2) ; } > $(LOGS)/$(1).log 2>&1 || \
 # checkov with nothing of the user's own: neither a ~/.checkov.yaml, nor a key to send results with.
 CHECKOV := env -u BC_API_KEY -u PRISMA_API_URL HOME=$(CURDIR)/$(LOGS) LOG_LEVEL=WARNING \
 	.venv-audit/bin/checkov --config-file .checkov.yaml
-# For bandit; tests are looked at too, but they assert, and their tokens and passwords are made up.
-AUDITED_CODE := functions layers cli contract local supply bench
+# For bandit; tests and benchmarks are looked at too, but they assert, and their tokens and passwords
+# are made up.
+AUDITED_CODE := functions layers cli contract local supply
+AUDITED_TESTS := tests bench
 FINE_IN_TESTS := B101,B105,B106
 # The template, and what CloudFormation makes of it.
 AUDITED_TEMPLATES := template.yaml .aws-sam/local/packages/template.json
@@ -90,7 +92,7 @@ screenshots: .venv/ready ## take docs/phone-page.png and docs/api-docs.png anew
 audit: .venv/ready .venv-audit/ready build ## look for weaknesses in code and template
 	echo 'looking for weaknesses …'
 	$(call quietly,audit,$(BIN)/bandit -c pyproject.toml -q -r $(AUDITED_CODE) \
-		&& $(BIN)/bandit -c pyproject.toml --skip $(FINE_IN_TESTS) -q -r tests \
+		&& $(BIN)/bandit -c pyproject.toml --skip $(FINE_IN_TESTS) -q -r $(AUDITED_TESTS) \
 		&& $(CHECKOV) -f $(AUDITED_TEMPLATES))
 
 sbom: .venv/ready ## write the software bill of materials (CycloneDX) of what is shipped
