@@ -75,6 +75,7 @@ def warm(
             "cpu_ms": Spread.of([median(once.cpus[WARMING:]) for once in each]).rounded(1e3),
             "wall_ms": Spread.of([median(once.walls[WARMING:]) for once in each]).rounded(1e3),
             "peak_mb": round(max(once.peak_mb for once in each), 1),
+            "log_bytes": round(each[0].log_bytes),
         }
         for name, each in taken.items()
     }

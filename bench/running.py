@@ -35,6 +35,8 @@ class Taken:
     walls: Sequence[float]
     cpus: Sequence[float]
     peak_mb: float
+    log_bytes: float
+    """Of a warm call, standard output and error."""
     module_names: Sequence[str] = ()
 
     @property
