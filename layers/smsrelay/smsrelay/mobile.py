@@ -9,11 +9,10 @@ _WRITTEN = re.compile(r"\+?[0-9 .()\-]+")
 _SEPARATORS = re.compile(r"[^0-9]")
 MIN_DIGITS, MAX_DIGITS = 8, 15  # E.164 has at most 15
 _LENGTHS = {
-    str(code): {len(str(code)) + length for length in lengths}
+    str(code): frozenset(len(str(code)) + length for length in lengths)
     for code, lengths in NATIONAL_LENGTHS.items()
 }
 """How many digits a number can have, by its calling code."""
-_CALLING_CODE_LENGTHS = (1, 2, 3)
 
 
 def digits_of(written: str) -> str:
@@ -34,15 +33,8 @@ def digits_of(written: str) -> str:
         raise refusals.invalid("invalid-number", refusals.TOO_SHORT)
     if len(digits) > MAX_DIGITS:
         raise refusals.invalid("invalid-number", refusals.TOO_LONG)
-    if not _is_possible(digits):
+    # No calling code is the beginning of another one, so the first that fits is the one.
+    lengths = _LENGTHS.get(digits[:1]) or _LENGTHS.get(digits[:2]) or _LENGTHS.get(digits[:3])
+    if not lengths or len(digits) not in lengths:
         raise refusals.invalid("invalid-number", refusals.IMPOSSIBLE)
     return digits
-
-
-def _is_possible(digits: str) -> bool:
-    # No calling code is the beginning of another one, so the first that fits is the one.
-    for length in _CALLING_CODE_LENGTHS:
-        lengths = _LENGTHS.get(digits[:length])
-        if lengths:
-            return len(digits) in lengths
-    return False

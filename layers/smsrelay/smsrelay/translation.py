@@ -33,9 +33,9 @@ def calls_of(request: MessageRequest, now: datetime) -> tuple[Call, ...]:
     """
     common = _common(request, now)
     # The request was checked: entries with the same number are identical.
-    recipients = {_number(recipient): recipient for recipient in request.to}.values()
-    numbers = [recipient for recipient in recipients if isinstance(recipient, str)]
-    subscribers = [_subscriber(entry) for entry in recipients if isinstance(entry, Subscriber)]
+    numbers = list(dict.fromkeys(entry for entry in request.to if isinstance(entry, str)))
+    named = {entry.mobile: entry for entry in request.to if isinstance(entry, Subscriber)}
+    subscribers = [_subscriber(entry) for entry in named.values()]
     calls = tuple(
         Call(_json({field: chunk, **common}), len(chunk))
         for field, entries in (("mobileNumbers", numbers), ("Subscribers", subscribers))
@@ -83,10 +83,6 @@ def _window(quiet_hours: QuietHours | None, moment: datetime) -> dict[str, str] 
         "WindowStart": schedule.compact(quiet_hours.start),
         "WindowEnd": schedule.compact(quiet_hours.end),
     }
-
-
-def _number(recipient: str | Subscriber) -> str:
-    return recipient if isinstance(recipient, str) else recipient.mobile
 
 
 def _subscriber(subscriber: Subscriber) -> dict[str, Any]:
