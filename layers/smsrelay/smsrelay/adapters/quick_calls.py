@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import httpcore
-from botocore.awsrequest import AWSPreparedRequest, AWSResponse, HeadersDict
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.compat import get_current_datetime
 from botocore.endpoint import Endpoint
 from botocore.exceptions import (
@@ -151,7 +151,7 @@ class QuickEndpoint(Endpoint):
                 "Content-Length": str(len(params["body"])),
             }
         )
-        sent: Any = HeadersDict({name: value.encode() for name, value in headers.items()})
+        sent: Any = {name: value.encode() for name, value in headers.items()}
         return _QuickRequest("POST", params["url"], sent, params["body"], stream_output=False)
 
     def _signature(self, params: Mapping[str, Any]) -> dict[str, str]:
@@ -215,6 +215,19 @@ class QuickEndpoint(Endpoint):
             kind = next(kind for cause, kind in _FAILURES.items() if isinstance(error, cause))
             raise kind(error=error, endpoint_url=request.url) from error
         return _QuickResponse(request.url, response)
+
+    def _needs_retry(
+        self,
+        attempts: int,
+        operation_model: "OperationModel",
+        request_dict: Mapping[str, Any],
+        response: tuple[AWSResponse, Any] | None = None,
+        caught_exception: Exception | None = None,
+    ) -> bool:
+        if response is not None and response[0].status_code < _REFUSED:
+            return False
+        arguments = (attempts, operation_model, request_dict, response, caught_exception)
+        return bool(super()._needs_retry(*arguments))  # type: ignore[misc] # not in its types
 
     def close(self) -> None:
         """Close all connections; the next call opens one."""
