@@ -12,8 +12,9 @@ from urllib.parse import unquote
 
 from pydantic_core import to_json
 
-from smsrelay import answers, bootstrap
+from smsrelay import answers
 from smsrelay.answers import Answer
+from smsrelay.bootstrap import sending
 from smsrelay.errors import NotFoundError, NothingStoredError, RelayError, UnforeseenError
 from smsrelay.http_api import Post
 
@@ -59,14 +60,14 @@ class Request(NamedTuple):
     def client(self) -> str:
         """The caller, by its API key or its IAM principal."""
         api_key_id = self.event["requestContext"]["identity"].get("apiKeyId")
-        return bootstrap.parts().callers.client_of(api_key_id, self.user_arn)
+        return sending.parts().callers.client_of(api_key_id, self.user_arn)
 
     def seconds_left(self) -> float:
         return self.context.get_remaining_time_in_millis() / 1000
 
 
 def post_message(request: Request) -> dict[str, Any]:
-    parts, client = bootstrap.parts(), request.client()
+    parts, client = sending.parts(), request.client()
     if request.user_arn:  # a usage plan has counted everybody else
         parts.callers.admit(client)
     post = Post(request.headers, request.body, client)
@@ -74,11 +75,11 @@ def post_message(request: Request) -> dict[str, Any]:
 
 
 def get_message(request: Request) -> dict[str, Any]:
-    return _response(bootstrap.parts().http_api.get_message(request.named, request.client()))
+    return _response(sending.parts().http_api.get_message(request.named, request.client()))
 
 
 def get_token(request: Request) -> dict[str, Any]:
-    return _response(bootstrap.parts().http_api.get_token(request.named, request.client()))
+    return _response(sending.parts().http_api.get_token(request.named, request.client()))
 
 
 def get_document(_: Request) -> dict[str, Any]:
@@ -104,7 +105,7 @@ ROUTES: Mapping[str, list[tuple[re.Pattern[str], Callable[[Request], dict[str, A
 
 def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     """Answer one request."""
-    parts = bootstrap.parts()
+    parts = sending.parts()
     parts.logger.append_keys(request_id=context.aws_request_id)
     try:
         return _answered(event, context)
@@ -148,4 +149,8 @@ def _given(status: int, headers: Mapping[str, str], body: str) -> dict[str, Any]
     }
 
 
-start.ends(bootstrap.parts, disconnect=bootstrap.disconnect)
+start.ends(
+    lambda: sending.parts().http_api,
+    lambda: sending.parts().callers,
+    disconnect=sending.disconnect,
+)

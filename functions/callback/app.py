@@ -6,8 +6,7 @@ from smsrelay import start
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from smsrelay import bootstrap
-from smsrelay.bootstrap import CallingParts
+from smsrelay.bootstrap import calling
 from smsrelay.errors import QueueUnavailableError
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     """Post the callbacks of a batch side by side; report those that have to come back."""
-    parts = bootstrap.calling_parts()
+    parts = calling.parts()
     parts.logger.append_keys(request_id=context.aws_request_id)
     records = event["Records"]
     try:
@@ -33,7 +32,7 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     }
 
 
-def _call(parts: CallingParts, record: dict[str, Any]) -> bool:
+def _call(parts: calling.Parts, record: dict[str, Any]) -> bool:
     """Whether the callback is done and may be deleted."""
     try:
         tries = int(record["attributes"]["ApproximateReceiveCount"])
@@ -48,4 +47,4 @@ def _call(parts: CallingParts, record: dict[str, Any]) -> bool:
     return wait is None
 
 
-start.ends(bootstrap.calling_parts)
+start.ends(calling.parts)

@@ -5,7 +5,8 @@ from smsrelay import start
 # isort: split
 from typing import TYPE_CHECKING, Any
 
-from smsrelay import bootstrap, unforeseen
+from smsrelay import unforeseen
+from smsrelay.bootstrap import telling
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 def handler(event: dict[str, Any], context: "LambdaContext") -> None:
     """Tell of the changes in a batch; if it fails, all of them come again."""
-    parts = bootstrap.telling_parts()
+    parts = telling.parts()
     parts.logger.append_keys(request_id=context.aws_request_id)
     try:
         with unforeseen.reported():
@@ -23,4 +24,4 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> None:
         parts.counter.flush()
 
 
-start.ends(bootstrap.telling_parts)
+start.ends(telling.parts)

@@ -5,7 +5,8 @@ from smsrelay import start
 # isort: split
 from typing import TYPE_CHECKING, Any
 
-from smsrelay import bootstrap, unforeseen
+from smsrelay import unforeseen
+from smsrelay.bootstrap import sending
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 def handler(_event: dict[str, Any], context: "LambdaContext") -> dict[str, int]:
     """Sweep once; how many sends were recovered, by status."""
-    parts = bootstrap.parts()
+    parts = sending.parts()
     parts.logger.append_keys(request_id=context.aws_request_id)
     try:
         with unforeseen.reported():
@@ -22,4 +23,4 @@ def handler(_event: dict[str, Any], context: "LambdaContext") -> dict[str, int]:
         parts.counter.flush()
 
 
-start.ends(bootstrap.parts)
+start.ends(lambda: sending.parts().sweeper)

@@ -5,7 +5,8 @@ from smsrelay import start
 # isort: split
 from typing import TYPE_CHECKING, Any
 
-from smsrelay import bootstrap, unforeseen
+from smsrelay import unforeseen
+from smsrelay.bootstrap import renewal
 from smsrelay.renewer import ask_of
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, str]:
     """Look at the token once, and renew it if it has to be."""
-    parts = bootstrap.renewal_parts()
+    parts = renewal.parts()
     parts.logger.append_keys(request_id=context.aws_request_id)
     try:
         with unforeseen.reported():
@@ -23,4 +24,4 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, str]:
         parts.counter.flush()
 
 
-start.ends(bootstrap.renewal_parts)
+start.ends(renewal.parts)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
-from smsrelay import answers, bootstrap
+from smsrelay import answers
 from smsrelay.answers import Answer
+from smsrelay.bootstrap import sending, webhooks
 from smsrelay.errors import UnforeseenError
 from smsrelay.webhooks import Webhook
 
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
 
 def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     """Answer one request."""
-    parts = bootstrap.parts()
+    parts = sending.parts()
     parts.logger.append_keys(request_id=context.aws_request_id)
     try:
-        answer = bootstrap.webhooks().post(
+        answer = webhooks.webhooks().post(
             _webhook(event), lambda: context.get_remaining_time_in_millis() / 1000
         )
     except Exception:
@@ -62,4 +63,4 @@ def _response(answer: Answer) -> dict[str, Any]:
     }
 
 
-start.ends(bootstrap.parts, bootstrap.webhooks, disconnect=bootstrap.disconnect)
+start.ends(webhooks.webhooks, disconnect=sending.disconnect)

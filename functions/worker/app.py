@@ -6,8 +6,7 @@ from smsrelay import start
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from smsrelay import bootstrap
-from smsrelay.bootstrap import Parts
+from smsrelay.bootstrap import sending
 from smsrelay.envelopes import Delivery
 from smsrelay.errors import QueueUnavailableError
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     """Work on the messages of a batch side by side; report those that have to come back."""
-    parts = bootstrap.parts()
+    parts = sending.parts()
     parts.logger.append_keys(request_id=context.aws_request_id)
     records = event["Records"]
     try:
@@ -34,7 +33,7 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     }
 
 
-def _work(parts: Parts, record: dict[str, Any], context: "LambdaContext") -> bool:
+def _work(parts: sending.Parts, record: dict[str, Any], context: "LambdaContext") -> bool:
     """Whether the message is done and may be deleted."""
     try:
         wait = parts.intake.receive(
@@ -61,4 +60,4 @@ def _delivery(record: dict[str, Any]) -> Delivery:
     return Delivery(record["body"], record["messageId"], attributes, trace)
 
 
-start.ends(bootstrap.parts, disconnect=bootstrap.disconnect)
+start.ends(lambda: sending.parts().intake, disconnect=sending.disconnect)

@@ -17,7 +17,7 @@ from aiohttp import web
 LOOPBACK: Final = "127.0.0.1"
 SLOW_SECONDS: Final = 0.5
 LATE_SECONDS: Final = 2.5
-"""Longer than the functions wait for an answer (bootstrap.py: 2 s)."""
+"""Longer than the functions wait for an answer (bootstrap/patience.py: 2 s)."""
 LARGEST_BODY: Final = 16 * 1024 * 1024
 NOT_PASSED_ON: Final = {"host", "connection", "content-length", "transfer-encoding"}
 

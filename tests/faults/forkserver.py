@@ -20,8 +20,8 @@ import httpcore
 from botocore.config import Config
 
 from local.aws import Clients
-from smsrelay import bootstrap
 from smsrelay.adapters import dynamodb, mobileconnect
+from smsrelay.bootstrap import patience, sending
 from tests.faults import mutations
 from tests.faults.clock import ShiftedTime
 from tests.faults.injection import AwsInjection, UpstreamInjection
@@ -57,7 +57,7 @@ def _client(service: str) -> Any:
 
 def _config(service: str) -> Config:
     """As the relay makes them."""
-    return bootstrap._ASKING if service == "lambda" else bootstrap._AWS  # noqa: SLF001 - the same
+    return patience.ASKING if service == "lambda" else patience.STORING
 
 
 def main() -> None:
@@ -159,8 +159,8 @@ def _play(
     UpstreamInjection(points, clock, renew_token).watch()
     for events in session.events:
         events.register("before-parameter-build.sqs.SendMessageBatch", _without_delay)
-    patch.object(bootstrap, "Aws", lambda: session).start()
-    for module in (bootstrap, mobileconnect, botocore.endpoint):
+    patch.object(sending, "Aws", lambda: session).start()
+    for module in (sending, mobileconnect, botocore.endpoint):
         patch.object(module, "time", clock).start()
     # Reading all certificates takes longer than the rest of a run, and none is used here.
     patch.object(

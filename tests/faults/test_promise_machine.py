@@ -31,7 +31,8 @@ from smsrelay import identity, outcome
 from smsrelay.adapters.mobileconnect import MobileConnect
 from smsrelay.intake import Intake
 from smsrelay.outcome import Failure, Outcome
-from smsrelay.relay import OVERDUE, reference_body
+from smsrelay.relay import OVERDUE
+from smsrelay.send import reference_body
 from tests.support.environment import CLIENT, REGION, HttpAnswer
 from tests.support.trouble import NO_CONNECTION, RETENTION, START, AwsFault, Order, Row, Trouble
 

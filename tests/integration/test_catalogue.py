@@ -13,8 +13,8 @@ from botocore.client import BaseClient
 from botocore.exceptions import EndpointConnectionError
 
 from local.simulator import Simulator
-from smsrelay import bootstrap
 from smsrelay.adapters.catalogue import StoredCatalogue
+from smsrelay.bootstrap import sending
 from smsrelay.errors import NothingStoredError
 from tests.support import permissions
 from tests.support.aws_calls import intercepted
@@ -52,7 +52,7 @@ def ssm_away() -> Iterator[None]:
 
 def forget() -> None:
     """Let the environment's catalogue be as old as a minute."""
-    catalogue: Any = bootstrap.parts().http_api._reader._catalogue  # noqa: SLF001
+    catalogue: Any = sending.parts().http_api._reader._catalogue  # noqa: SLF001
     catalogue._read_again_at = 0.0  # noqa: SLF001
 
 

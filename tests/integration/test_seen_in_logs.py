@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from local.simulator import Simulator
-from smsrelay import bootstrap
+from smsrelay.bootstrap import sending
 from smsrelay.correlation import correlation_id
 from tests.support.emf import metrics
 from tests.support.environment import Environment, running
@@ -53,7 +53,7 @@ def test_a_line_is_json_with_all_that_finds_it(
 ) -> None:
     posted = relay.post(MESSAGE, headers={"X-Amzn-Trace-Id": TRACE}).body
     record = about(caplog, "send accepted")
-    line = json.loads(bootstrap.parts().logger.registered_formatter.format(record))
+    line = json.loads(sending.parts().logger.registered_formatter.format(record))
     told = {
         "level": "INFO",
         "message": "send accepted",

@@ -22,10 +22,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from local import ROOT, processes
-from smsrelay import bootstrap
 from smsrelay.adapters import keepalive
 from smsrelay.adapters.keepalive import KEEP_ALIVE, KeepAliveTransport
 from smsrelay.adapters.mobileconnect import MobileConnect
+from smsrelay.bootstrap import sending
 from smsrelay.outcome import Kind, Outcome
 from smsrelay.ports import Credentials
 from tests.support.ending import EndingServer
@@ -287,7 +287,7 @@ def test_the_functions_have_it(
 ) -> None:
     _ = aws
     clock = WallClock()
-    monkeypatch.setattr(bootstrap, "time", SimpleNamespace(time=clock))
+    monkeypatch.setattr(sending, "time", SimpleNamespace(time=clock))
     with running(server.url) as relay:
         assert relay.post(MESSAGE).status == 202
         assert relay.post(MESSAGE).status == 202

@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from local.simulator import Simulator
-from smsrelay import bootstrap
 from smsrelay.adapters.mobileconnect import MobileConnect
+from smsrelay.bootstrap import following
 from tests.support.emf import metrics
 from tests.support.environment import RECIPIENT_KEY, Environment, running
 from tests.support.template import properties
@@ -226,7 +226,7 @@ def test_two_at_once_end_a_send_once(
     look(relay, 3)
     relay.make_due()
     capsys.readouterr()
-    other = bootstrap.build_status(os.environ)
+    other = following.build(os.environ)
     report, heard = MobileConnect.report, []
 
     def meanwhile(reports: MobileConnect, template: str, token_id: str, timeout: float) -> Any:

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from local.simulator import Simulator
-from smsrelay import bootstrap, sweeper
+from smsrelay import sweeper
 from smsrelay.adapters.dynamodb import SHARDS
+from smsrelay.bootstrap import sending
 from tests.support.environment import Environment
 
 MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
@@ -71,7 +72,7 @@ def test_one_sweep_asks_for_so_much_and_the_next_ones_go_on(
     for _ in range(count):
         relay.post(MESSAGE, headers=ASYNC)
     relay.make_due()
-    client = bootstrap.parts().sweeper._ledger._client  # type: ignore[attr-defined]  # noqa: SLF001 - the relay's own, not the test's
+    client = sending.parts().sweeper._ledger._client  # type: ignore[attr-defined]  # noqa: SLF001 - the relay's own, not the test's
     ask, asked = client.query, []
 
     def note(**question: Any) -> Any:

@@ -13,8 +13,8 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from local.simulator import Simulator
-from smsrelay import bootstrap
 from smsrelay.adapters import oauth
+from smsrelay.bootstrap import renewal
 from smsrelay.freshness import fingerprint
 from tests.support.environment import Environment, running
 from tests.support.hostile import HostileServer
@@ -36,7 +36,7 @@ class ShiftedTime:
 @pytest.fixture
 def clock() -> Iterator[ShiftedTime]:
     shifted = ShiftedTime()
-    with patch.object(bootstrap, "time", shifted):
+    with patch.object(renewal, "time", shifted):
         yield shifted
 
 
@@ -367,7 +367,7 @@ def test_a_store_that_is_away(
     operation: str,
     error: Exception,
 ) -> None:
-    client = bootstrap.renewal_parts().renewer._store._client  # type: ignore[attr-defined] # noqa: SLF001 - its own client
+    client = renewal.parts().renewer._store._client  # type: ignore[attr-defined] # noqa: SLF001 - its own client
     with patch.object(client, operation, side_effect=error):
         assert empty.renew() == {"did": "failed", "reason": "secret-unavailable"}
         assert empty.renew({"need": "missing", "token": ""})["reason"] == "failed-before"

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from local.simulator import Simulator
-from smsrelay import bootstrap
 from smsrelay.adapters import webhook_secrets
+from smsrelay.bootstrap import sending, webhooks
 from tests.support.environment import (
     Context,
     Environment,
@@ -45,7 +45,7 @@ class Clock:
 def reads(relay: Environment) -> Iterator[list[str]]:
     """The secrets that are read from Secrets Manager, by client."""
     read: list[str] = []
-    stored = bootstrap.webhooks()._secrets  # noqa: SLF001 - what is counted is its calls
+    stored = webhooks.webhooks()._secrets  # noqa: SLF001 - what is counted is its calls
     assert isinstance(stored, webhook_secrets.StoredWebhookSecrets)
     fetch = stored._client.get_secret_value  # noqa: SLF001 - same
 
@@ -62,7 +62,7 @@ def reads(relay: Environment) -> Iterator[list[str]]:
 def clock(relay: Environment) -> Iterator[Clock]:
     clock = Clock()
     assert relay.table
-    stored: Any = bootstrap.webhooks()._secrets  # noqa: SLF001 - time passes for the cache alone
+    stored: Any = webhooks.webhooks()._secrets  # noqa: SLF001 - time passes for the cache alone
     with patch.object(stored, "_clock", clock):
         yield clock
 
@@ -199,7 +199,7 @@ def test_names_without_end_are_forgotten(relay: Environment) -> None:
     with patch.object(webhook_secrets, "MOST", 3):
         for n in range(5):
             relay.post_webhook(f"nobody-{n}", new_webhook_secret(), MESSAGE)
-    stored: Any = bootstrap.webhooks()._secrets  # noqa: SLF001 - what is kept is nobody else's
+    stored: Any = webhooks.webhooks()._secrets  # noqa: SLF001 - what is kept is nobody else's
     assert list(stored._kept) == ["nobody-2", "nobody-3", "nobody-4"]  # noqa: SLF001 - same
 
 
@@ -210,7 +210,7 @@ def test_while_secrets_are_away_known_ones_count_and_others_come_back(
     relay.put_webhook_secret("other")
     assert relay.post_webhook("shop", secret, MESSAGE).status == 202
     clock.ahead += webhook_secrets.KEPT
-    stored: Any = bootstrap.webhooks()._secrets  # noqa: SLF001 - it, not the test, loses its store
+    stored: Any = webhooks.webhooks()._secrets  # noqa: SLF001 - it, not the test, loses its store
     error = ClientError(
         {"Error": {"Code": "InternalServiceError", "Message": ""}}, "GetSecretValue"
     )
@@ -259,7 +259,7 @@ def test_each_client_has_its_own_limit_and_only_what_is_signed_counts(
     _ = aws
     with (
         running(simulator.url, CLIENT_PER_MINUTE="2") as relay,
-        patch.object(bootstrap.parts().callers, "_clock", lambda: 1_791_230_460.0),
+        patch.object(sending.parts().callers, "_clock", lambda: 1_791_230_460.0),
     ):
         secret, other = relay.put_webhook_secret("shop"), relay.put_webhook_secret("other")
         for _ in range(5):
@@ -278,7 +278,7 @@ def test_a_principal_has_the_same_limit_and_a_key_has_its_usage_plan(
     _ = aws
     with (
         running(simulator.url, CLIENT_PER_MINUTE="1") as relay,
-        patch.object(bootstrap.parts().callers, "_clock", lambda: 1_791_230_460.0),
+        patch.object(sending.parts().callers, "_clock", lambda: 1_791_230_460.0),
     ):
         given: dict[str, Any] = {
             "headers": {"Content-Type": "application/json"},

@@ -12,7 +12,7 @@ from botocore.client import BaseClient
 from botocore.exceptions import EndpointConnectionError
 
 from local.simulator import Simulator
-from smsrelay import bootstrap
+from smsrelay.bootstrap import sending
 from smsrelay.envelopes import Delivery
 from smsrelay.identity import message_id
 from smsrelay.ports import Deadline
@@ -176,7 +176,7 @@ def test_a_message_that_is_delivered_twice_at_once_is_sent_once(
     relay.enqueue(MESSAGE)
     [message] = relay.client("sqs").receive_message(QueueUrl=relay.queue_url)["Messages"]
     event = {"Records": [record(message)]}
-    bootstrap.parts()  # built once: eight environments would build their own
+    sending.parts()  # built once: eight environments would build their own
 
     def deliver(_: int) -> Any:
         return relay.worker.handler(event, Context(60.0))
@@ -369,7 +369,7 @@ def test_an_unforeseen_error_stays_with_its_message(
 ) -> None:
     relay.enqueue(MESSAGE)
     broken = relay.enqueue(MESSAGE | {"text": "break"})
-    intake = bootstrap.parts().intake
+    intake = sending.parts().intake
     receive = intake.receive
 
     def fail(delivery: Delivery, deadline: Deadline) -> float | None:

@@ -26,8 +26,8 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.sqs.models import sqs_backends
 from standardwebhooks import Webhook
 
-from smsrelay import bootstrap
 from smsrelay.adapters.dynamodb import DynamoDbLedger
+from smsrelay.bootstrap import calling, following, renewal, sending, telling, webhooks
 from smsrelay.errors import NothingStoredError
 from tests.support import contract, permissions
 from tests.support.records import record
@@ -220,8 +220,8 @@ class Environment:
 
     def status_anew(self) -> None:
         """Forget what the status function knows, as a new environment would."""
-        bootstrap.status_parts().close()
-        bootstrap.status_parts.cache_clear()
+        following.parts().close()
+        following.parts.cache_clear()
 
     @contextmanager
     def ledger_refuses_writes(self) -> Iterator[None]:
@@ -273,7 +273,7 @@ class Environment:
     @contextmanager
     def queue_away(self) -> Iterator[None]:
         """The relay, not the test, loses its queue for a while."""
-        queue = bootstrap.parts().queue
+        queue = sending.parts().queue
         with patch.object(queue, "_url", f"{self.queue_url}-away"):
             yield
 
@@ -463,19 +463,19 @@ def running(simulator_url: str, **overrides: str) -> Iterator[Environment]:
     )
     with patch.dict(os.environ, settings), _functions() as functions:
         relay = Environment(name, queue_url, dead_letter_queue_url, secret, *functions)
-        with patch.object(bootstrap, "_sleep", relay.slept.append):
+        with patch.object(sending, "_sleep", relay.slept.append):
             yield relay
 
 
 @contextmanager
 def _functions() -> Iterator[tuple[ModuleType, ...]]:
     builders = (
-        bootstrap.parts,
-        bootstrap.renewal_parts,
-        bootstrap.status_parts,
-        bootstrap.calling_parts,
+        sending.parts,
+        renewal.parts,
+        following.parts,
+        calling.parts,
     )
-    for built in (*builders, bootstrap.webhooks, bootstrap.telling_parts):
+    for built in (*builders, webhooks.webhooks, telling.parts):
         built.cache_clear()
     try:
         common = (_load(name) for name in ("api", "worker", "sweeper", "token", "status"))
@@ -487,7 +487,7 @@ def _functions() -> Iterator[tuple[ModuleType, ...]]:
             _load("callback"),
         )
     finally:
-        bootstrap.webhooks.cache_clear()
+        webhooks.webhooks.cache_clear()
         for built in builders:
             if built.cache_info().currsize:
                 built().close()

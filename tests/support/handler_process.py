@@ -11,7 +11,7 @@ import time
 from types import SimpleNamespace
 from unittest.mock import patch
 
-from smsrelay import bootstrap
+from smsrelay.bootstrap import sending
 from tests.support.environment import running, simulated_aws
 
 
@@ -20,7 +20,7 @@ def main() -> None:
     os.dup2(2, 1)  # where the handlers log
     passed = 0.0
     clock = SimpleNamespace(time=lambda: time.time() + passed)
-    with patch.object(bootstrap, "time", clock), simulated_aws(), running(sys.argv[1]) as relay:
+    with patch.object(sending, "time", clock), simulated_aws(), running(sys.argv[1]) as relay:
         for line in sys.stdin:
             order = json.loads(line)
             passed += order["jump"]

@@ -39,9 +39,10 @@ import smsrelay.adapters
 import smsrelay_cli.main
 from local.simulator import Simulator
 from local.simulator.faults import Then
-from smsrelay import bootstrap, ports
+from smsrelay import ports
 from smsrelay.adapters.dynamodb import DynamoDbLedger
 from smsrelay.adapters.eventbridge import EventBridgeBus
+from smsrelay.bootstrap import calling, following, telling
 from smsrelay_cli import letters
 from smsrelay_cli import target as cli_target
 from tests.support.aws_calls import intercepted
@@ -161,8 +162,8 @@ class Stage:
         with patch.dict(os.environ, settings):
             # Nobody can be reached there: the name is reserved.
             self.relay.put_catalogue({"clients": {OWNER: {"callback": "https://shop.invalid/"}}})
-            bootstrap.telling_parts()
-            bootstrap.calling_parts()
+            telling.parts()
+            calling.parts()
         put = EventBridgeBus.put
 
         def noted(bus: EventBridgeBus, events: Any) -> None:
@@ -183,7 +184,7 @@ class Stage:
 
     def follow(self) -> None:
         self.relay.make_due()
-        bootstrap.status_parts().follower._paused_until = 0.0  # noqa: SLF001 - a minute has passed
+        following.parts().follower._paused_until = 0.0  # noqa: SLF001 - a minute has passed
         self.relay.follow()
 
     def _waiting(self, url: str) -> list[Json]:

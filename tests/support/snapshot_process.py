@@ -23,7 +23,7 @@ from unittest.mock import patch
 
 import snapshot_restore_py
 
-from smsrelay import bootstrap
+from smsrelay.bootstrap import sending
 from tests.support.environment import Context
 from tests.support.template import ROOT
 
@@ -35,7 +35,7 @@ def main() -> None:
     os.dup2(2, 1)  # where the handlers log
     passed = 0.0
     clock = SimpleNamespace(time=lambda: time.time() + passed)
-    with patch.object(bootstrap, "time", clock):
+    with patch.object(sending, "time", clock):
         handler = _initialised(sys.argv[1])
         first = json.loads(sys.stdin.readline())
         for event in first["events"]:

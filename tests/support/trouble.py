@@ -37,10 +37,10 @@ from moto.sqs.models import sqs_backends
 import smsrelay_cli.main
 from local.simulator import Simulator
 from local.simulator.faults import Then
-from smsrelay import bootstrap, identity, relay
+from smsrelay import identity, relay
 from smsrelay.adapters.dynamodb import REFUSED, DynamoDbLedger
 from smsrelay.adapters.sqs import SqsRetryQueue
-from smsrelay.bootstrap import Parts
+from smsrelay.bootstrap import patience, sending
 from smsrelay.errors import RelayError
 from smsrelay.send import SendKey
 from smsrelay_cli import letters, sends
@@ -146,10 +146,10 @@ class Process:
         self.seconds = seconds
         self._skew = skew
         self._trouble = made
-        self._parts: Parts | None = None
+        self._parts: sending.Parts | None = None
 
     @property
-    def parts(self) -> Parts:
+    def parts(self) -> sending.Parts:
         if self._parts is None:
             self._parts = self._trouble.build(lambda: self._trouble.now + self._skew)
         return self._parts
@@ -307,17 +307,17 @@ class Trouble:
             stack.callback(logging.getLogger("smsrelay").removeHandler, self._lines)
             yield
 
-    def build(self, clock: Callable[[], float]) -> Parts:
+    def build(self, clock: Callable[[], float]) -> sending.Parts:
         """The parts of a new process, by its own clock."""
         with (
-            patch.object(bootstrap, "time", SimpleNamespace(time=clock)),
-            patch.object(bootstrap, "Aws", lambda: SimpleNamespace(client=self._client)),
+            patch.object(sending, "time", SimpleNamespace(time=clock)),
+            patch.object(sending, "Aws", lambda: SimpleNamespace(client=self._client)),
             # Reading all certificates takes longer than the rest, and none is used here.
             patch.object(
                 ssl, "create_default_context", lambda **_: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             ),
         ):
-            parts = bootstrap.build(os.environ)
+            parts = sending.build(os.environ)
         # Not before: Powertools leaves a logger alone that has a handler.
         parts.logger.addHandler(self._lines)
         return parts
@@ -326,7 +326,7 @@ class Trouble:
         """A client as the relay makes them; to make one takes longer than most calls."""
         if service not in self._clients:
             factory: Any = self.session.client  # its types want the service's name as a literal
-            self._clients[service] = factory(service, config=bootstrap._AWS)  # noqa: SLF001 - it is the relay's own
+            self._clients[service] = factory(service, config=patience.STORING)
         return self._clients[service]
 
     # What happens.
@@ -487,7 +487,7 @@ class Trouble:
     def _changes(self) -> Iterator[Any]:
         """What stands in for parts of the world as long as this relay is there."""
         operators = SimpleNamespace(time=lambda: self.now + OPERATORS_SKEW)
-        yield patch.object(bootstrap, "parts", self._parts)
+        yield patch.object(sending, "parts", self._parts)
         yield patch.object(relay, "ThreadPoolExecutor", InTurn)
         yield patch.object(identity, "new_message_id", self._new_id)
         yield patch.object(smsrelay_cli.main, "time", operators)
@@ -513,7 +513,7 @@ class Trouble:
         yield patch.object(BotocoreStubber, "process_request", call_aws)
         yield patch.object(httpx.HTTPTransport, "handle_request", call_upstream)
 
-    def _parts(self) -> Parts:
+    def _parts(self) -> sending.Parts:
         invocation = self._stack[-1]
         assert invocation is not None
         assert invocation.process is not None

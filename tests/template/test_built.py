@@ -1,10 +1,7 @@
 """What sam has built: complete in itself, and nothing in it that does not belong there."""
 
 import importlib.util
-import os
 import shutil
-import subprocess
-import sys
 import sysconfig
 from importlib.machinery import SourcelessFileLoader
 from pathlib import Path
@@ -13,6 +10,7 @@ import pytest
 
 import build_layer
 from local import build
+from tests.support import built as support
 
 HASHED_AND_UNCHECKED = 0b01
 
@@ -27,8 +25,6 @@ FUNCTIONS = (
     "WebhookFunction",
     "WorkerFunction",
 )
-# What Lambda's own runtime brings, so that the layer need not.
-RUNTIME = ("boto3", "botocore", "s3transfer", "dateutil", "urllib3", "six")
 
 IMPORT = """
 import importlib.machinery, sys, sysconfig
@@ -54,38 +50,14 @@ def built() -> Path:
 
 @pytest.fixture
 def runtime(tmp_path: Path) -> Path:
-    """What Lambda's own runtime brings, and nothing else."""
-    folder = tmp_path / "runtime"
-    folder.mkdir()
-    for name in RUNTIME:
-        spec = importlib.util.find_spec(name)
-        assert spec is not None
-        assert spec.origin is not None
-        origin = Path(spec.origin)
-        source = origin.parent if origin.name == "__init__.py" else origin
-        (folder / source.name).symlink_to(source)
-    return folder
-
-
-def run_built(script: str, *arguments: Path) -> str:
-    """What a script prints that sees neither this folder nor the environment's packages."""
-    result = subprocess.run(  # noqa: S603 - this very Python
-        [sys.executable, "-B", "-I", "-S", "-c", script, *map(str, arguments)],
-        env={"PATH": os.environ["PATH"]},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout
+    return support.runtime(tmp_path / "runtime")
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_function_imports_with_the_built_layer_and_the_runtime_alone(
     built: Path, runtime: Path, function: str
 ) -> None:
-    run_built(IMPORT, built / function, built / "Layer/python", runtime)
+    support.run_built(IMPORT, built / function, built / "Layer/python", runtime)
 
 
 @pytest.mark.parametrize("part", ["Layer", *FUNCTIONS])

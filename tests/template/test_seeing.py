@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from local.simulator import Simulator
-from smsrelay import bootstrap
+from smsrelay.bootstrap import sending
 from smsrelay.errors import UnforeseenError
 from smsrelay.send import Status
 from tests.support.emf import documents, metrics
@@ -226,7 +226,7 @@ def test_saved_queries_find_what_they_are_for(
     with pytest.raises(UnforeseenError):
         relay.sweep()
     lines = [
-        json.loads(bootstrap.parts().logger.registered_formatter.format(record))
+        json.loads(sending.parts().logger.registered_formatter.format(record))
         for record in caplog.records
     ]
 

@@ -18,9 +18,9 @@ from botocore.config import Config
 from botocore.loaders import Loader
 from moto.core.models import botocore_stubber
 
-from smsrelay import bootstrap
 from smsrelay.adapters import aws, quick_calls
 from smsrelay.adapters.quick_calls import QuickEndpoint
+from smsrelay.bootstrap import patience
 from supply import aws_data
 
 ITEM = {"pk": {"S": "MSG#1"}, "n": {"N": "1.500"}, "flag": {"BOOL": True}}
@@ -100,7 +100,7 @@ def operations(service: str) -> set[str]:
 def ours(service: str) -> Any:
     """A client as the relay has it."""
     client: Any = aws.Aws().client  # its types want the service's name as a literal
-    made = client(service, config=bootstrap._AWS)  # noqa: SLF001 - it is the relay's own
+    made = client(service, config=patience.STORING)
     assert isinstance(made._endpoint, QuickEndpoint)  # noqa: SLF001 - else botocore makes the calls
     return made
 
@@ -108,7 +108,7 @@ def ours(service: str) -> Any:
 def botocores(service: str) -> Any:
     """The same with all of botocore's data, and its own way of a call."""
     session = botocore.session.Session()
-    return session.create_client(service, config=bootstrap._AWS)  # noqa: SLF001 - same
+    return session.create_client(service, config=patience.STORING)
 
 
 def sent(make: Callable[[str], Any], service: str, environment: dict[str, str]) -> list[Any]:
@@ -171,7 +171,7 @@ def test_requests_are_those_that_botocores_own_data_make(service: str, region: s
 def test_every_operation_is_compared() -> None:
     for service, names in aws_data.OPERATIONS.items():
         client: Any = aws.Aws().client  # its types want the service's name as a literal
-        made = client(service, config=bootstrap._AWS.merge(Config(region_name="us-east-1")))  # noqa: SLF001 - same
+        made = client(service, config=patience.STORING.merge(Config(region_name="us-east-1")))
         mapping = made.meta.method_to_api_mapping
         assert set(mapping.values()) == set(names)
         assert set(mapping) == operations(service)
@@ -231,5 +231,5 @@ def test_what_is_not_of_the_usual_kind_is_left_to_botocore(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     client: Any = aws.Aws().client
-    made = client("dynamodb", config=bootstrap._AWS.merge(Config(region_name="us-east-1")))  # noqa: SLF001 - same
+    made = client("dynamodb", config=patience.STORING.merge(Config(region_name="us-east-1")))
     assert not isinstance(made._endpoint, QuickEndpoint)  # noqa: SLF001 - who makes its calls

@@ -8,10 +8,10 @@ import jsonschema_rs
 import pytest
 
 from contract import catalogue as contract
-from smsrelay.catalogue import Catalogue, is_encoded_id, read
+from smsrelay.catalogue import Catalogue, read
 from smsrelay.decoding import decode
 from smsrelay.refusals import Refusal, RequestRefusedError
-from smsrelay.request import Meaning, MessageRequest, QuietHours, parse
+from smsrelay.request import Meaning, MessageRequest, QuietHours, is_encoded_id, parse
 from tests.support.requests import MINIMAL
 from tests.support.template import ROOT
 

@@ -1,15 +1,16 @@
 """Dependencies point one way: functions → bootstrap → the core → ports ← adapters."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-from smsrelay import bootstrap
+import smsrelay
 
-PACKAGE = Path(bootstrap.__file__).parent
+PACKAGE = Path(smsrelay.__file__).parent
 OUTSIDE = {"boto3", "botocore", "httpx", "aws_lambda_powertools"}
-CORE = sorted(path for path in PACKAGE.glob("*.py") if path.name != "bootstrap.py")
+CORE = sorted(PACKAGE.glob("*.py"))
 PURE = {
     "calling_codes",
     "catalogue",
@@ -55,11 +56,17 @@ def reaches(path: Path, names: set[str]) -> set[str]:
     return {name for name in imports(path) if name in names or name.partition(".")[0] in names}
 
 
+def _adapters(names: set[str]) -> set[str]:
+    """The modules of adapters among what is imported."""
+    found = {name.split(".")[2] for name in names if name.startswith("smsrelay.adapters.")}
+    return {name for name in found if (PACKAGE / "adapters" / f"{name}.py").exists()}
+
+
 @pytest.mark.parametrize("path", CORE, ids=lambda path: path.stem)
 def test_the_core_knows_no_adapter_and_no_library_of_the_outside(path: Path) -> None:
     assert not reaches(path, OUTSIDE)
     assert not {name for name in imports(path) if name.startswith("smsrelay.adapters")}
-    assert "smsrelay.bootstrap" not in imports(path)
+    assert not {name for name in imports(path) if name.startswith("smsrelay.bootstrap")}
 
 
 @pytest.mark.parametrize("name", sorted(PURE))
@@ -68,10 +75,13 @@ def test_decisions_are_pure(name: str) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "adapters").glob("*.py")), ids=lambda p: p.stem)
-def test_adapters_know_the_core_but_neither_each_other_nor_who_builds_them(path: Path) -> None:
-    assert not {
-        name for name in imports(path) if name.startswith(("smsrelay.adapters", "smsrelay.boot"))
-    }
+def test_adapters_know_the_core_and_each_other_but_not_who_builds_them(path: Path) -> None:
+    assert not {name for name in imports(path) if name.startswith("smsrelay.bootstrap")}
+
+
+def test_adapters_do_not_go_round_in_circles() -> None:
+    known = {path.stem: _adapters(imports(path)) for path in (PACKAGE / "adapters").glob("*.py")}
+    assert list(TopologicalSorter(known).static_order())
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,7 @@ from smsrelay.decoding import decode
 from smsrelay.envelopes import Delivery, Letter, open_envelope, sender_of
 from smsrelay.errors import NotJsonError
 from smsrelay.refusals import RequestRefusedError
-from smsrelay.relay import reference_body
-from smsrelay.send import SendKey
+from smsrelay.send import SendKey, reference_body
 from tests.support.requests import MINIMAL
 
 

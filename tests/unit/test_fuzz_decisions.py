@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from smsrelay.adapters.secretsmanager import token_of
 from smsrelay.decoding import decode
 from smsrelay.errors import RelayError, TokenUnavailableError
-from smsrelay.grant import TOKEN
+from smsrelay.freshness import TOKEN
 from smsrelay.outcome import Kind, Outcome, of_response
 from smsrelay.redaction import MAX_LENGTH, redact, without
 from smsrelay.refusals import MAX_REFUSALS, RequestRefusedError

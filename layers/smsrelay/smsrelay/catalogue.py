@@ -3,8 +3,6 @@
 One JSON document; docs/catalogue.md shows it whole. It also says where each client is called back.
 """
 
-import base64
-import binascii
 import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
@@ -22,6 +20,7 @@ from smsrelay.request import (
     across_quiet_hours,
     checked_keyword,
     checked_message,
+    is_encoded_id,
     refused_field,
 )
 
@@ -32,7 +31,6 @@ NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 """What a message can be called: a request's `message` can hold it."""
 CLIENT: Final = re.compile(r"[\x21-\x7e]{1,256}")
 """What a client is called: its name, else its key's id or its principal's ARN."""
-_ID: Final = re.compile(rb"[0-9]+:[0-9]+:[0-9]+")
 # A whole URL or none of it, so that no two parsers disagree about its host: names only, whose last
 # label has a letter first, since numbers in any notation are addresses.
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -42,16 +40,6 @@ CALLBACK: Final = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 MAX_CALLBACK, MAX_PORT = 2_048, 65_535
-
-
-def is_encoded_id(message: str) -> bool:
-    """Whether it is an encoded message id of MobileConnect: base64url of `30:78:0`."""
-    bare = message.rstrip("=")
-    try:
-        decoded = base64.urlsafe_b64decode(bare + "=" * (-len(bare) % 4))
-    except (binascii.Error, ValueError):
-        return False
-    return _ID.fullmatch(decoded) is not None
 
 
 def _wrong(detail: str) -> PydanticCustomError:

@@ -1,5 +1,6 @@
-"""When the access token has to be renewed: pure functions of the token and the time."""
+"""The access token, and when it has to be renewed: pure functions of the token and the time."""
 
+import re
 from enum import StrEnum
 from hashlib import sha256
 from typing import Final, NamedTuple
@@ -15,6 +16,9 @@ The upstream's soft limit is about one in 20 minutes, and Secrets Manager keeps 
 of a secret, none of them younger than a day removed: a refusal of every token, whatever its cause,
 must not use these up.
 """
+
+# What may stand in an HTTP header (RFC 6750): a token with a line break must not reach it.
+TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 
 
 class Need(StrEnum):

@@ -2,13 +2,13 @@
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
 from smsrelay.errors import CredentialsUnusableError
+from smsrelay.freshness import TOKEN
 from smsrelay.hosts import AllowedHosts
 from smsrelay.outcome import words_of
 from smsrelay.redaction import without
@@ -19,9 +19,6 @@ LONGEST_LIFE: Final = 86_400.0
 """Seconds that are believed: a token is renewed once a day, whatever its answer says."""
 LONGEST_TOKEN: Final = 4_096
 """Characters; the upstream's have 512 at most."""
-
-# What may stand in an HTTP header (RFC 6750): a token with a line break must not reach it.
-TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,17 @@
 """What the relay needs of the world. Adapters implement these; tests have fakes."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from smsrelay.catalogue import Catalogue
 from smsrelay.delivery import Report
 from smsrelay.freshness import Need, StoredToken
-from smsrelay.grant import ClientCredentials, Grant, NotGranted
 from smsrelay.outcome import Outcome
 from smsrelay.refusals import Refusal
 from smsrelay.send import Send, SendKey
+
+if TYPE_CHECKING:  # whoever takes these has them; the others need not import them
+    from smsrelay.catalogue import Catalogue
+    from smsrelay.grant import ClientCredentials, Grant, NotGranted
 
 Clock = Callable[[], float]
 """Seconds since the epoch."""
@@ -133,7 +135,7 @@ class TokenStore(Protocol):
             SecretUnavailableError: nobody knows.
         """
 
-    def write(self, grant: Grant) -> None:
+    def write(self, grant: "Grant") -> None:
         """Put a new token in the place of the old one, which can be read until then.
 
         Raises:
@@ -144,7 +146,7 @@ class TokenStore(Protocol):
 class CredentialsSource(Protocol):
     """Where the client credentials come from."""
 
-    def read(self) -> ClientCredentials:
+    def read(self) -> "ClientCredentials":
         """The credentials as they are now.
 
         Raises:
@@ -155,7 +157,7 @@ class CredentialsSource(Protocol):
 class TokenIssuer(Protocol):
     """The upstream's token endpoint."""
 
-    def fetch(self, credentials: ClientCredentials) -> Grant | NotGranted:
+    def fetch(self, credentials: "ClientCredentials") -> "Grant | NotGranted":
         """Ask once for a new token. Raises nothing."""
 
 
@@ -260,7 +262,7 @@ class Visits(Protocol):
 class CatalogueSource(Protocol):
     """Where the message catalogue comes from."""
 
-    def current(self) -> Catalogue:
+    def current(self) -> "Catalogue":
         """The catalogue, from the cache while it lasts, and for longer while no other can be had.
 
         Raises:

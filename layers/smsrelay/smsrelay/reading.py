@@ -1,12 +1,11 @@
 """From a decoded document to a request, with what the catalogue says of its message."""
 
-from smsrelay.catalogue import is_encoded_id
 from smsrelay.correlation import correlation_id
 from smsrelay.decoding import Document
 from smsrelay.ports import CatalogueSource
 from smsrelay.refusals import Refusal
 from smsrelay.relay import Posted
-from smsrelay.request import MESSAGE_ID, Meaning, parse
+from smsrelay.request import MESSAGE_ID, Meaning, is_encoded_id, parse
 
 
 class Reader:

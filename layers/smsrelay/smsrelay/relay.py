@@ -30,7 +30,7 @@ from smsrelay.redaction import redact, without_names
 from smsrelay.refusals import Refusal
 from smsrelay.request import MessageRequest
 from smsrelay.retry import wait_seconds
-from smsrelay.send import OnUnknown, Send, SendKey, Status
+from smsrelay.send import OnUnknown, Send, SendKey, Status, reference_body
 from smsrelay.translation import calls_of
 
 logger = logging.getLogger(__name__)
@@ -443,8 +443,3 @@ def _plan(posted: Posted, now: float) -> list[Send]:
         )
         for n, call in enumerate(calls_of(request, datetime.fromtimestamp(now, UTC)), start=1)
     ]
-
-
-def reference_body(key: SendKey) -> str:
-    """The body of a queue message that names a send of the ledger."""
-    return f'{{"send":{{"id":"{key.message_id}","n":{key.n}}}}}'

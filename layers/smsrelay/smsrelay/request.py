@@ -1,5 +1,7 @@
 """The simplified JSON: its fields, its rules, and every reason to refuse it."""
 
+import base64
+import binascii
 import contextlib
 import hashlib
 import json
@@ -44,6 +46,7 @@ MAX_EXPONENT = 30  # of an attribute's number, which is written out
 
 MESSAGE_ID = re.compile(r"[A-Za-z0-9_-]+={0,2}")
 """An encoded message id; a name of the catalogue looks the same."""
+_DECODED_ID = re.compile(rb"[0-9]+:[0-9]+:[0-9]+")
 _BLANK = re.compile("[\\s\u200b-\u200d\u2060\ufeff]*")  # what no phone shows
 KEY, MAX_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?"), 255
 
@@ -53,6 +56,16 @@ def _given(value: object) -> object:
     if value is None:
         raise invalid("wrong-type", "It must not be null. Leave the field out instead.")
     return value
+
+
+def is_encoded_id(message: str) -> bool:
+    """Whether it is an encoded message id of MobileConnect: base64url of `30:78:0`."""
+    bare = message.rstrip("=")
+    try:
+        decoded = base64.urlsafe_b64decode(bare + "=" * (-len(bare) % 4))
+    except (binascii.Error, ValueError):
+        return False
+    return _DECODED_ID.fullmatch(decoded) is not None
 
 
 def checked_message(value: str) -> str:

@@ -118,3 +118,8 @@ def message_status(statuses: Collection[Status]) -> str:
     if distinct <= {Status.QUEUED, Status.SENDING}:
         return Status.QUEUED
     return "partial"
+
+
+def reference_body(key: SendKey) -> str:
+    """The body of a queue message that names a send of the ledger."""
+    return f'{{"send":{{"id":"{key.message_id}","n":{key.n}}}}}'

@@ -1,4 +1,4 @@
-"""The access token and the client credentials in Secrets Manager."""
+"""The access token in Secrets Manager, as who sends reads it."""
 
 import json
 import math
@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from smsrelay.errors import SecretUnavailableError, TokenUnavailableError
-from smsrelay.freshness import Need, StoredToken, fingerprint, margin
-from smsrelay.grant import TOKEN, ClientCredentials, Grant, credentials_of
+from smsrelay.errors import TokenUnavailableError
+from smsrelay.freshness import TOKEN, Need, StoredToken, fingerprint, margin
 from smsrelay.hosts import AllowedHosts
 from smsrelay.ports import Clock, Credentials, TokenRenewal
 
@@ -94,7 +93,7 @@ class SecretTokenSource:
             response = self._client.get_secret_value(SecretId=self._secret)
             token = token_of(response["SecretString"])
         except (BotoCoreError, ClientError, KeyError) as error:
-            if _has_no_value(error):
+            if has_no_value(error):
                 self._ask(Need.MISSING, "")
             raise TokenUnavailableError(
                 f"the token secret can't be read: {type(error).__name__}"
@@ -116,7 +115,7 @@ class SecretTokenSource:
         now = self._clock()
         if token.expires_at is None:
             return now + UNDATED_LIFE
-        stored = StoredToken(token.access_token, token.expires_at, _since(response))
+        stored = StoredToken(token.access_token, token.expires_at, since(response))
         good_until = token.expires_at - margin(stored)
         if good_until <= now:
             self._ask(Need.EXPIRING, fingerprint(token.access_token))
@@ -132,86 +131,20 @@ class SecretTokenSource:
         self._renewal.ask(need, token)
 
 
-class SecretTokenStore:
-    """The `TokenStore` port: the same secret, as the token function reads and writes it."""
-
-    def __init__(self, client: "SecretsManagerClient", secret: str) -> None:
-        """`secret` is a name or ARN."""
-        self._client = client
-        self._secret = secret
-
-    def read(self) -> StoredToken | None:
-        """The current version; what is no token counts as none."""
-        return self._version("AWSCURRENT")
-
-    def before(self) -> StoredToken | None:
-        """The previous version, the same way."""
-        return self._version("AWSPREVIOUS")
-
-    def write(self, grant: Grant) -> None:
-        """Store a new version; in the same step it becomes the current one."""
-        value = {
-            "access_token": grant.access_token,
-            "expires_at": int(grant.expires_at),
-            "rest_instance_url": grant.rest_instance_url,
-            "scope": grant.scope,
-        }
-        try:
-            self._client.put_secret_value(SecretId=self._secret, SecretString=json.dumps(value))
-        except (BotoCoreError, ClientError) as error:
-            raise SecretUnavailableError(
-                f"the token secret can't be written: {_name_of(error)}"
-            ) from error
-
-    def _version(self, stage: str) -> StoredToken | None:
-        response = _value(self._client, self._secret, stage)
-        if response is None:
-            return None
-        try:
-            token = token_of(response.get("SecretString", ""))
-        except TokenUnavailableError:
-            return None
-        return StoredToken(token.access_token, token.expires_at, _since(response))
-
-
-class SecretCredentials:
-    """The `CredentialsSource` port: read at each need, so that new ones count at once."""
-
-    def __init__(self, client: "SecretsManagerClient", secret: str, hosts: AllowedHosts) -> None:
-        """`secret` is a name or ARN."""
-        self._client = client
-        self._secret = secret
-        self._hosts = hosts
-
-    def read(self) -> ClientCredentials:
-        """The current version."""
-        response = _value(self._client, self._secret, "AWSCURRENT")
-        return credentials_of("" if response is None else response["SecretString"], self._hosts)
-
-
-def _value(
-    client: "SecretsManagerClient", secret: str, stage: str
-) -> "GetSecretValueResponseTypeDef | None":
-    try:
-        return client.get_secret_value(SecretId=secret, VersionStage=stage)
-    except (BotoCoreError, ClientError) as error:
-        if _has_no_value(error):
-            return None
-        raise SecretUnavailableError(f"a secret can't be read: {_name_of(error)}") from error
-
-
-def _has_no_value(error: Exception) -> bool:
+def has_no_value(error: Exception) -> bool:
     """Whether nothing was ever put into the secret; the same if there is no such secret."""
-    return isinstance(error, ClientError) and _name_of(error) == "ResourceNotFoundException"
+    return isinstance(error, ClientError) and name_of(error) == "ResourceNotFoundException"
 
 
-def _name_of(error: Exception) -> str:
+def name_of(error: Exception) -> str:
+    """What can be said of an error: its code, else its type."""
     if isinstance(error, ClientError):
         return error.response["Error"]["Code"]
     return type(error).__name__
 
 
-def _since(response: "GetSecretValueResponseTypeDef") -> float:
+def since(response: "GetSecretValueResponseTypeDef") -> float:
+    """When a version was stored, in seconds since the epoch."""
     return response["CreatedDate"].timestamp()
 
 

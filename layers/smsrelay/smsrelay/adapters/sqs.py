@@ -10,9 +10,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from smsrelay.decoding import MAX_BYTES
 from smsrelay.errors import NotToldError, QueueUnavailableError
-from smsrelay.relay import reference_body
 from smsrelay.retry import LONGEST_DELAY
-from smsrelay.send import SendKey
+from smsrelay.send import SendKey, reference_body
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

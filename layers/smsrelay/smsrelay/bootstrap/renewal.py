@@ -1,0 +1,66 @@
+"""The token function: it has nothing to do with sends."""
+
+import os
+import time
+from collections.abc import Mapping
+from functools import cache
+from typing import NamedTuple
+
+import httpx
+from aws_lambda_powertools.logging import Logger
+from aws_lambda_powertools.metrics import Metrics
+
+from smsrelay.adapters.aws import Aws
+from smsrelay.adapters.logs import package_logger
+from smsrelay.adapters.metrics import MetricsCounter
+from smsrelay.adapters.oauth import OAuthEndpoint
+from smsrelay.adapters.token_store import SecretCredentials, SecretTokenStore
+from smsrelay.bootstrap.patience import STORING
+from smsrelay.hosts import AllowedHosts
+from smsrelay.renewer import Renewer
+from smsrelay.settings import Settings
+
+
+class Parts(NamedTuple):
+    """What the token function uses."""
+
+    renewer: Renewer
+    counter: MetricsCounter
+    logger: Logger
+    http: httpx.Client
+
+    def close(self) -> None:
+        """Close the connections to the upstream."""
+        self.http.close()
+
+
+@cache
+def parts() -> Parts:
+    """The parts of this execution environment, set up by its environment variables."""
+    return build(os.environ)
+
+
+def build(environment: Mapping[str, str]) -> Parts:
+    """Build everything anew.
+
+    Raises:
+        KeyError, ValueError: the environment variables are incomplete or wrong.
+    """
+    settings = Settings.from_environment(environment)
+    logger, counter = package_logger(), MetricsCounter(Metrics())
+    hosts = AllowedHosts.parse(settings.upstream_hosts)
+    secrets = Aws().client("secretsmanager", config=STORING)
+    # No connection is kept: the next call is minutes away.
+    http = httpx.Client(
+        follow_redirects=False,
+        trust_env=False,
+        limits=httpx.Limits(max_connections=1, max_keepalive_connections=0),
+    )
+    renewer = Renewer(
+        store=SecretTokenStore(secrets, settings.token_secret_arn),
+        credentials=SecretCredentials(secrets, settings.credentials_secret_arn, hosts),
+        issuer=OAuthEndpoint(http, hosts, time.time),
+        counter=counter,
+        clock=time.time,
+    )
+    return Parts(renewer, counter, logger, http)

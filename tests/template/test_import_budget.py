@@ -1,0 +1,207 @@
+"""What a cold start may import: each function what it uses, and no more.
+
+Imports are most of a cold start. What is forbidden here was imported once, or would come with one
+careless line; each has its reason.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local import build
+from smsrelay import start
+from tests.support.built import run_built, runtime
+from tests.support.template import ROOT, properties, template
+
+REGION = "eu-central-1"
+
+HTTP = {"ApiFunction", "IamFunction", "WebhookFunction"}
+SENDING = {*HTTP, "WorkerFunction", "SweeperFunction"}
+ASKING = {*SENDING, "StatusFunction"}
+
+MODULES = {
+    "ApiFunction": 480,
+    "CallbackFunction": 472,
+    "EventsFunction": 409,
+    "IamFunction": 480,
+    "StatusFunction": 416,
+    "SweeperFunction": 475,
+    "TokenFunction": 408,
+    "WebhookFunction": 483,
+    "WorkerFunction": 477,
+}
+"""How many modules may be imported beside those that Lambda's runtime has by then: as many as are
+now, and five for another release of Python or of a dependency."""
+
+NOBODY = {
+    "boto3": "makes botocore's clients, and imports S3's transfers before",
+    "s3transfer": "the same",
+    "aws_xray_sdk": "30 MB and a botocore of its own; Lambda traces without it",
+    "aws_lambda_powertools.event_handler": "five routes need no router",
+    "aws_lambda_powertools.utilities.batch": "a batch is one line of threads",
+    "aws_lambda_powertools.utilities.idempotency": "the ledger is the lock",
+    "aws_lambda_powertools.utilities.parameters": "the adapters read what they need",
+    "aws_lambda_powertools.utilities.parser": "envelopes are decoded by hand, and later",
+    "asyncio": "httpx's other half; nothing here is asynchronous",
+    "anyio": "the same",
+    "httpcore._async.http2": "no upstream is spoken to in HTTP/2",
+    "h2": "the same",
+    "multiprocessing": "there are threads only",
+    "pydantic.deprecated": "nobody moves on from the old pydantic here",
+    "pydantic.networks": "URLs are looked at with the standard library",
+    "pydantic.v1": "the same",
+    "requests": "there is one HTTP client",
+    "tzdata": "zones are read when quiet hours name one",
+    "zoneinfo._zoneinfo": "the same, and in C",
+}
+"""What no function imports, and why."""
+
+ONLY: Mapping[str, tuple[set[str], str]] = {
+    "pydantic": ({*SENDING, "CallbackFunction"}, "models are for who reads requests, or names"),
+    "smsrelay.request": ({*SENDING, "CallbackFunction"}, "the same"),
+    "smsrelay.relay": (SENDING, "the use case of who sends"),
+    "smsrelay.http_api": (HTTP, "for who answers requests"),
+    "smsrelay.answers": (HTTP, "the same"),
+    "smsrelay.callers": (HTTP, "the same"),
+    "smsrelay.adapters.clients": (HTTP, "the same"),
+    "smsrelay.reading": ({*HTTP, "WorkerFunction"}, "for who takes messages"),
+    "smsrelay.intake": ({"WorkerFunction"}, "for who takes messages off the queue"),
+    "smsrelay.envelopes": ({"WorkerFunction"}, "the same"),
+    "smsrelay.sweeper": ({"SweeperFunction"}, "its use case"),
+    "smsrelay.webhooks": ({"WebhookFunction"}, "its use case"),
+    "smsrelay.follower": ({"StatusFunction"}, "its use case"),
+    "smsrelay.adapters.mobileconnect": (ASKING, "for who calls the upstream"),
+    "smsrelay.adapters.dynamodb": ({*ASKING, "EventsFunction"}, "for who has to do with sends"),
+    "smsrelay.renewer": ({"TokenFunction"}, "nobody else fetches tokens"),
+    "smsrelay.grant": ({"TokenFunction"}, "the same"),
+    "smsrelay.adapters.oauth": ({"TokenFunction"}, "the same"),
+    "smsrelay.adapters.token_store": ({"TokenFunction"}, "the same"),
+    "smsrelay.telling": ({"EventsFunction", "CallbackFunction"}, "nobody else tells of changes"),
+    "smsrelay.adapters.eventbridge": ({"EventsFunction"}, "the same"),
+    "smsrelay.adapters.poster": ({"CallbackFunction"}, "nobody else calls clients"),
+    "smsrelay.signature": ({"WebhookFunction", "EventsFunction", "CallbackFunction"}, "to sign"),
+    "smsrelay.adapters.webhook_secrets": ({"WebhookFunction", "CallbackFunction"}, "the same"),
+    "smsrelay.catalogue": ({"CallbackFunction"}, "an option; it says where clients are called"),
+    "smsrelay.adapters.catalogue": ({"CallbackFunction"}, "the same"),
+    "smsrelay.adapters.recipients": (set(), "an option"),
+}
+"""Who imports what not all do, and why nobody else."""
+
+CHOSEN = {
+    "EventsFunction": {"EventBus": "default"},
+    "CallbackFunction": {"Callbacks": "on", "Catalogue": "on"},
+}
+"""Parameters without which there is no such function; all others are the template's defaults."""
+
+INIT = """
+import json, logging, sys, sysconfig
+stdlib = sysconfig.get_path("stdlib")
+sys.path = [*sys.argv[1:], stdlib, f"{stdlib}/lib-dynload"]
+before = set(sys.modules)
+import app
+loaded = set(sys.modules) - before
+built = [
+    getattr(module, name).cache_info().currsize
+    for module in map(sys.modules.get, loaded)
+    for name in ("parts", "webhooks")
+    if module.__name__.startswith("smsrelay.bootstrap.") and callable(getattr(module, name, None))
+    if getattr(module, name).__module__ == module.__name__
+]
+assert built and all(built), "the init phase has built nothing"
+print(json.dumps(sorted(loaded)))
+"""
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """What sam has built, and Lambda's own packages."""
+    build.artefacts(lambda _: None)
+    return build.SAM_OUTPUT, runtime(tmp_path_factory.mktemp("lambda") / "runtime")
+
+
+@cache
+def _loaded(function: str, built: Path, lambdas_own: Path) -> frozenset[str]:
+    """The modules that a function has imported when its init phase has ended."""
+    paths = (built / function, built / "Layer/python", lambdas_own)
+    environment = dict(_environment(function))
+    return frozenset(json.loads(run_built(INIT, *paths, environment=environment)))
+
+
+def _environment(function: str) -> Iterator[tuple[str, str]]:
+    """What Lambda and the template give a function."""
+    yield start.INITIALIZATION, "on-demand"
+    yield "AWS_LAMBDA_FUNCTION_NAME", function
+    yield "AWS_EXECUTION_ENV", "AWS_Lambda_python3.13"
+    yield "AWS_REGION", REGION
+    yield "AWS_DEFAULT_REGION", REGION
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        yield name, "testing"
+    parameters = {
+        name: str(parameter.get("Default", ""))
+        for name, parameter in template()["Parameters"].items()
+    }
+    parameters |= CHOSEN.get(function, {})
+    own = properties(function).get("Environment", {}).get("Variables", {})
+    everywhere = template()["Globals"]["Function"]["Environment"]["Variables"]
+    for name, value in (everywhere | own).items():
+        yield name, _given(value, parameters)
+
+
+def _given(value: Any, parameters: Mapping[str, str]) -> str:
+    """A value of the template, where what is deployed is called by its name in the template."""
+    match value:
+        case {"Ref": name}:
+            return parameters.get(name, name)
+        case {"Fn::Sub": text}:
+            return str(text)
+        case {"Fn::FindInMap": [table, key, place]}:
+            return str(template()["Mappings"][table][_given(key, parameters)][place])
+        case {"Fn::If": [condition, yes, no]}:
+            [one, other] = template()["Conditions"][condition]["Fn::Equals"]
+            chosen = _given(one, parameters) == _given(other, parameters)
+            return _given(yes if chosen else no, parameters)
+    return str(value)
+
+
+def _is_in(name: str, loaded: frozenset[str]) -> bool:
+    return any(module == name or module.startswith(f"{name}.") for module in loaded)
+
+
+@pytest.mark.parametrize("function", MODULES)
+def test_a_function_imports_nothing_that_nobody_uses(
+    folders: tuple[Path, Path], function: str
+) -> None:
+    loaded = _loaded(function, *folders)
+    assert not {name: why for name, why in NOBODY.items() if _is_in(name, loaded)}
+
+
+@pytest.mark.parametrize("function", MODULES)
+def test_a_function_imports_what_is_its_own_and_nothing_of_the_others(
+    folders: tuple[Path, Path], function: str
+) -> None:
+    loaded = _loaded(function, *folders)
+    wrong = {
+        name: why for name, (who, why) in ONLY.items() if _is_in(name, loaded) != (function in who)
+    }
+    assert not wrong
+
+
+@pytest.mark.parametrize("function", MODULES)
+def test_a_function_imports_no_more_modules_than_now(
+    folders: tuple[Path, Path], function: str
+) -> None:
+    loaded = _loaded(function, *folders)
+    assert len(loaded) <= MODULES[function], sorted(loaded)
+
+
+def test_the_budget_names_all_functions_and_modules_that_there_are() -> None:
+    resources = template()["Resources"].items()
+    assert MODULES.keys() == {
+        name for name, resource in resources if resource["Type"] == "AWS::Serverless::Function"
+    }
+    for name in ONLY.keys() - {"pydantic"}:
+        assert (ROOT / "layers/smsrelay" / f"{name.replace('.', '/')}.py").exists(), name
