@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import httpcore
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.compat import get_current_datetime
-from botocore.endpoint import Endpoint
+from botocore.endpoint import Endpoint, convert_to_response_dict
 from botocore.exceptions import (
     BotoCoreError,
     ConnectionClosedError,
@@ -29,6 +29,7 @@ from botocore.exceptions import (
     EndpointConnectionError,
     ReadTimeoutError,
 )
+from botocore.hooks import first_non_none_response
 from botocore.utils import get_environ_proxies
 
 if TYPE_CHECKING:
@@ -133,6 +134,8 @@ class QuickEndpoint(Endpoint):
             "pool": config.connect_timeout,
         }
         self._keys: dict[tuple[str, ...], bytes] = {}
+        self._events: Any = vars(endpoint)["_event_emitter"]
+        self._parser: Any = vars(endpoint)["_response_parser_factory"].create_parser("json")
 
     def create_request(
         self, params: Mapping[str, Any], operation_model: "OperationModel | None" = None
@@ -216,6 +219,27 @@ class QuickEndpoint(Endpoint):
             raise kind(error=error, endpoint_url=request.url) from error
         return _QuickResponse(request.url, response)
 
+    def _do_get_response(
+        self,
+        request: AWSPreparedRequest,
+        operation_model: "OperationModel",
+        context: Mapping[str, Any],
+    ) -> Any:  # noqa: ANN401 - what botocore makes of it, and why there is nothing
+        if not isinstance(request, _QuickRequest):
+            return super()._do_get_response(request, operation_model, context)  # type: ignore[misc] # not in its types
+        service = operation_model.service_model
+        event = f"before-send.{service.service_id.hyphenize()}.{operation_model.name}"
+        try:
+            answers = self._events.emit(event, request=request)
+            http = first_non_none_response(answers) or self._send(request)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is looked at for a retry
+            return None, error
+        told = convert_to_response_dict(http, operation_model)
+        parsed = self._parser.parse(told, operation_model.output_shape)
+        if http.status_code >= _REFUSED:
+            self._add_modeled_error_fields(told, parsed, operation_model, self._parser)  # type: ignore[attr-defined] # same
+        return (http, parsed), None
+
     def _needs_retry(
         self,
         attempts: int,
@@ -256,6 +280,7 @@ def in_place_of(client: Any, connections: httpcore.ConnectionPool) -> Endpoint: 
     config = client.meta.config
     if (
         signer.signature_version != "v4"
+        or client.meta.service_model.resolved_protocol != "json"
         or endpoint.http_session._verify is not True  # noqa: SLF001 - same
         or config.client_cert
         or config.proxies
