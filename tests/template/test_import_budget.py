@@ -24,15 +24,15 @@ SENDING = {*HTTP, "WorkerFunction", "SweeperFunction"}
 ASKING = {*SENDING, "StatusFunction"}
 
 MODULES = {
-    "ApiFunction": 480,
-    "CallbackFunction": 472,
-    "EventsFunction": 409,
-    "IamFunction": 480,
-    "StatusFunction": 416,
-    "SweeperFunction": 475,
-    "TokenFunction": 408,
-    "WebhookFunction": 483,
-    "WorkerFunction": 477,
+    "ApiFunction": 475,
+    "CallbackFunction": 463,
+    "EventsFunction": 405,
+    "IamFunction": 475,
+    "StatusFunction": 412,
+    "SweeperFunction": 471,
+    "TokenFunction": 404,
+    "WebhookFunction": 479,
+    "WorkerFunction": 473,
 }
 """How many modules may be imported beside those that Lambda's runtime has by then: as many as are
 now, and five for another release of Python or of a dependency."""
