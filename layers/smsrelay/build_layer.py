@@ -17,9 +17,13 @@ from pathlib import Path
 from py_compile import PycInvalidationMode
 from typing import Final
 
+import authorities
+
 HERE: Final = Path(__file__).resolve().parent
 LOCK: Final = HERE / "requirements.txt"
 OURS: Final = ("smsrelay", "aws_data", "licences")
+AUTHORITIES: Final = "authorities"
+"""The folder of certifi's certificates. Its own file stays: it is botocore's, too."""
 TARGET: Final = (3, 13)
 PLACE: Final = "/opt/python"
 """Where Lambda unpacks a layer's packages: bytecode that says so needs no correction at import."""
@@ -48,15 +52,24 @@ UNUSED: Final = (
     "idna/uts46data.py",  # how hosts are written that no template allows
     "tzdata/zoneinfo/tzdata.zi",  # all zones in one text; zoneinfo reads the others
     "httpx/_main.py",  # its command
+    "certifi/tests",
+    # What httpcore tries to import, and goes without: HTTP/2, SOCKS, other ways to wait.
+    "httpcore/_*/http2.py",
+    "httpcore/_*/socks_proxy.py",
+    "httpcore/_backends/anyio.py",
+    "httpcore/_backends/trio.py",
     # Of Powertools: logs and metrics.
     "aws_lambda_powertools/event_handler",
     "aws_lambda_powertools/metrics/provider/datadog",
+    "aws_lambda_powertools/utilities/auth_alpha",
     "aws_lambda_powertools/utilities/batch",
+    "aws_lambda_powertools/utilities/circuit_breaker",
     "aws_lambda_powertools/utilities/data_classes",
     "aws_lambda_powertools/utilities/data_masking",
     "aws_lambda_powertools/utilities/feature_flags",
     "aws_lambda_powertools/utilities/idempotency",
     "aws_lambda_powertools/utilities/kafka",
+    "aws_lambda_powertools/utilities/metadata",
     "aws_lambda_powertools/utilities/parameters",
     "aws_lambda_powertools/utilities/parser",
     "aws_lambda_powertools/utilities/streaming",
@@ -110,6 +123,7 @@ def _keep(dependencies: Path, architecture: str) -> None:
             else:
                 path.unlink(missing_ok=True)
         compile_all(folder, PLACE)
+        authorities.write(folder / "certifi/cacert.pem", folder / AUTHORITIES)
         try:
             folder.rename(dependencies)
         except OSError:  # another build was quicker
@@ -130,7 +144,7 @@ def _install(folder: Path, architecture: str) -> None:
 def _fingerprint(architecture: str) -> str:
     """A name for what the dependencies are when they are installed."""
     digest = hashlib.sha256(architecture.encode())
-    for path in (LOCK, Path(__file__)):
+    for path in (LOCK, Path(__file__), Path(authorities.__file__)):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:32]
 

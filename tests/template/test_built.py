@@ -1,8 +1,11 @@
 """What sam has built: complete in itself, and nothing in it that does not belong there."""
 
 import importlib.util
+import re
 import shutil
+import ssl
 import sysconfig
+from collections.abc import Iterator
 from importlib.machinery import SourcelessFileLoader
 from pathlib import Path
 
@@ -37,8 +40,18 @@ def source_to_code(loader, data, path, **more):
     return compile_source(loader, data, path, **more)
 importlib.machinery.SourceFileLoader.source_to_code = source_to_code
 import app
-for name in ("smsrelay", "httpx", "pydantic", "aws_lambda_powertools"):
+for name in {"smsrelay", "httpx", "pydantic", "aws_lambda_powertools"} & sys.modules.keys():
     assert sys.modules[name].__file__.startswith(layer), name
+"""
+
+TRUSTED = """
+import sys, sysconfig
+function, layer, runtime = sys.argv[1:]
+stdlib = sysconfig.get_path("stdlib")
+sys.path = [function, layer, runtime, stdlib, f"{stdlib}/lib-dynload"]
+from smsrelay.adapters import keepalive
+assert str(keepalive.AUTHORITIES) == f"{layer}/authorities"
+assert not keepalive.trusted().get_ca_certs(), "all of them were read"
 """
 
 
@@ -77,6 +90,28 @@ def test_all_code_has_bytecode_that_python_takes_without_a_look_at_the_source(
 def test_the_layer_has_five_megabytes_at_most(built: Path, tmp_path: Path) -> None:
     package = shutil.make_archive(str(tmp_path / "layer"), "zip", built / "Layer")
     assert Path(package).stat().st_size <= 5_000_000
+
+
+def test_the_layer_trusts_certifis_certificate_authorities_and_no_others(built: Path) -> None:
+    layer = built / "Layer/python"
+    theirs = list(_certificates((layer / "certifi/cacert.pem").read_text()))
+    ours = [
+        pem
+        for path in (layer / build_layer.AUTHORITIES).iterdir()
+        for pem in _certificates(path.read_text())
+    ]
+    assert len(theirs) > 100
+    assert sorted(ours) == sorted(theirs)
+
+
+def test_the_layers_own_folder_of_them_is_what_is_used(built: Path, runtime: Path) -> None:
+    support.run_built(TRUSTED, built / "ApiFunction", built / "Layer/python", runtime)
+
+
+def _certificates(text: str) -> Iterator[bytes]:
+    """As the standard library reads them, whatever stands around them."""
+    found = re.findall(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", text, re.DOTALL)
+    return map(ssl.PEM_cert_to_DER_cert, found)
 
 
 def test_places_in_tracebacks_are_those_in_lambda(built: Path) -> None:

@@ -24,21 +24,22 @@ SENDING = {*HTTP, "WorkerFunction", "SweeperFunction"}
 ASKING = {*SENDING, "StatusFunction"}
 
 MODULES = {
-    "ApiFunction": 480,
-    "CallbackFunction": 472,
-    "EventsFunction": 409,
-    "IamFunction": 480,
-    "StatusFunction": 416,
-    "SweeperFunction": 475,
-    "TokenFunction": 408,
-    "WebhookFunction": 483,
-    "WorkerFunction": 477,
+    "ApiFunction": 475,
+    "CallbackFunction": 463,
+    "EventsFunction": 405,
+    "IamFunction": 475,
+    "StatusFunction": 412,
+    "SweeperFunction": 471,
+    "TokenFunction": 404,
+    "WebhookFunction": 479,
+    "WorkerFunction": 473,
 }
 """How many modules may be imported beside those that Lambda's runtime has by then: as many as are
 now, and five for another release of Python or of a dependency."""
 
 NOBODY = {
     "boto3": "makes botocore's clients, and imports S3's transfers before",
+    "httpcore._sync.http2": "tried at import where it is there, and goes without",
     "s3transfer": "the same",
     "aws_xray_sdk": "30 MB and a botocore of its own; Lambda traces without it",
     "aws_lambda_powertools.event_handler": "five routes need no router",
@@ -48,8 +49,7 @@ NOBODY = {
     "aws_lambda_powertools.utilities.parser": "envelopes are decoded by hand, and later",
     "asyncio": "httpx's other half; nothing here is asynchronous",
     "anyio": "the same",
-    "httpcore._async.http2": "no upstream is spoken to in HTTP/2",
-    "h2": "the same",
+    "h2": "no upstream is spoken to in HTTP/2",
     "multiprocessing": "there are threads only",
     "pydantic.deprecated": "nobody moves on from the old pydantic here",
     "pydantic.networks": "URLs are looked at with the standard library",

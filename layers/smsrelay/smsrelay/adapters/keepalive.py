@@ -9,6 +9,7 @@ import ssl
 import time
 from collections.abc import Iterable
 from functools import cache
+from pathlib import Path
 from typing import Final
 
 import httpcore
@@ -18,12 +19,20 @@ from smsrelay.ports import Clock
 
 KEEP_ALIVE: Final = 3.0
 """Seconds that a connection may be idle: less than servers commonly wait before they close one."""
+AUTHORITIES: Final = Path(__file__).parents[2] / "authorities"
+"""certifi's certificates, as the build of the layer lays them out (`authorities.write`)."""
 _END_OF_HEAD: Final = b"\r\n\r\n"
 
 
 @cache
 def trusted() -> ssl.SSLContext:
-    """The certificate authorities: to load them takes as long as several calls."""
+    """A context that trusts certifi's certificate authorities, and no others.
+
+    As httpx makes it, but to load them takes as long as several calls: where there is the folder
+    of the layer, each is read when a server shows that it is needed.
+    """
+    if AUTHORITIES.is_dir():
+        return ssl.create_default_context(capath=AUTHORITIES)
     return httpx.create_ssl_context(trust_env=False)
 
 

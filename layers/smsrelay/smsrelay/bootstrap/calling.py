@@ -10,6 +10,7 @@ from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics
 
 from smsrelay.adapters.aws import Aws
+from smsrelay.adapters.keepalive import trusted
 from smsrelay.adapters.logs import package_logger
 from smsrelay.adapters.metrics import MetricsCounter
 from smsrelay.adapters.poster import HttpPoster
@@ -47,7 +48,7 @@ def parts() -> Parts:
     catalogue = options.catalogue(aws, settings, counter, time.time)
     if catalogue is None:
         raise ValueError("callbacks need the catalogue")
-    http = httpx.Client(follow_redirects=False, trust_env=False)
+    http = httpx.Client(follow_redirects=False, trust_env=False, verify=trusted())
     secrets = aws.client("secretsmanager", config=STORING)
     caller = Caller(
         catalogue=catalogue,

@@ -11,6 +11,7 @@ from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics
 
 from smsrelay.adapters.aws import Aws
+from smsrelay.adapters.keepalive import trusted
 from smsrelay.adapters.logs import package_logger
 from smsrelay.adapters.metrics import MetricsCounter
 from smsrelay.adapters.oauth import OAuthEndpoint
@@ -54,6 +55,7 @@ def build(environment: Mapping[str, str]) -> Parts:
     http = httpx.Client(
         follow_redirects=False,
         trust_env=False,
+        verify=trusted(),
         limits=httpx.Limits(max_connections=1, max_keepalive_connections=0),
     )
     renewer = Renewer(
