@@ -39,8 +39,8 @@ distribution declares; its versions are in the locks. A test compares it with wh
 
 Allowed: {allowed}.
 MPL-2.0 asks for the source of changed files only: certifi is shipped as it is, and its certificates
-once more beside it, a file for each (`authorities`). The licence text of each distribution goes along
-in its `.dist-info` folder.
+once more beside it, a file for each (`authorities`). The licence text of each distribution goes
+along in its `.dist-info` folder.
 
 | distribution | licence |
 | --- | --- |
