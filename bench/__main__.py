@@ -32,7 +32,7 @@ class Effort:
         self.memory_runs = 2 if quick else 5
         self.memory_calls = 5 if quick else 30
         self.messages = 1_000 if quick else 20_000
-        self.stored = 2_000 if quick else 100_000
+        self.stored = 2_000 if quick else 20_000
 
 
 def parts(
@@ -67,6 +67,7 @@ def parts(
             machine, all_programs, post(1), effort.init_runs
         ),
         "warm": warm,
+        "seen": lambda: figures.seen(machine, all_programs, effort.warm_runs, effort.warm_calls),
         "instructions": lambda: instructions.counted(machine, all_programs, post(1)),
         "calls": calls,
         "batch10": lambda: batches.batch_of_ten(machine, all_programs, effort.batch_runs),

@@ -93,8 +93,6 @@ def main() -> None:
             first_line = os.fstat(log).st_size
     told["peak_mb"] = memory("VmHWM")
     told["log_bytes"] = (os.fstat(log).st_size - first_line) / max(1, order["calls"] - 1)
-    if order["list_modules"]:
-        told["module_names"] = sorted(set(sys.modules) - before)
     json.dump(told, result)
     result.close()
 

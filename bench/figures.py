@@ -85,6 +85,22 @@ def warm(
     return {"programs": told, "vs_naive": ratios.get("vs_naive_bytecode")} | ratios
 
 
+def seen(bench: Bench, programs: Sequence[Program], runs: int, calls: int) -> dict[str, Any]:
+    """What log lines and metrics take of a warm call: processor ms with and without them."""
+    ours = next(it for it in programs if it.name == OURS and it.function == "api")
+    ways: dict[str, Mapping[str, str]] = {
+        "both": {},
+        "no_log": {"POWERTOOLS_LOG_LEVEL": "WARNING"},
+        "no_metrics": {"POWERTOOLS_METRICS_DISABLED": "true"},
+    }
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(runs):
+        for name, variables in ways.items():
+            once = bench.run(ours, post(1), WARMING + calls, variables=variables)
+            taken[name].append(median(once.cpus[WARMING:]))
+    return {name: Spread.of(each).rounded(1e3) for name, each in taken.items()}
+
+
 def _ratios(middle: Mapping[str, float]) -> dict[str, float]:
     return {
         name: round(middle[OURS] / middle[rival], 3)

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 from bench import stub
@@ -37,7 +38,6 @@ class Taken:
     peak_mb: float
     log_bytes: float
     """Of a warm call, standard output and error."""
-    module_names: Sequence[str] = ()
 
     @property
     def cold_cpu(self) -> float:
@@ -104,7 +104,7 @@ class Bench:
         calls: int,
         *,
         wrapper: Sequence[str] = (),
-        list_modules: bool = False,
+        variables: Mapping[str, str] = MappingProxyType({}),
     ) -> Taken:
         """Import a program, and call it `calls` times."""
         order = {
@@ -112,7 +112,6 @@ class Bench:
             "event": event,
             "calls": calls,
             "cpu": self.processors[-1],
-            "list_modules": list_modules,
         }
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
             json.dump(order, file)
@@ -120,7 +119,7 @@ class Bench:
             command = [*wrapper, sys.executable, "-S", "-s", "-P", str(CHILD), file.name]
             done = subprocess.run(  # noqa: S603 - the programs of this folder
                 command,
-                env=self.environment(),
+                env={**self.environment(), **variables},
                 cwd=tempfile.gettempdir(),
                 capture_output=True,
                 text=True,
