@@ -52,18 +52,19 @@ _Time = Annotated[
     str,
     Field(json_schema_extra={"format": "date-time"}, examples=["2027-01-15T08:00:00.250+00:00"]),
 ]
+_Statuses = Literal[
+    "queued",
+    "sending",
+    "accepted",
+    "rejected",
+    "unknown",
+    "failed",
+    "delivered",
+    "undelivered",
+    "partly",
+]
 SendStatus = Annotated[
-    Literal[
-        "queued",
-        "sending",
-        "accepted",
-        "rejected",
-        "unknown",
-        "failed",
-        "delivered",
-        "undelivered",
-        "partly",
-    ],
+    _Statuses,
     Field(
         description="`queued`: waits for its first or next attempt. `sending`: its call is being "
         "made. `accepted`: MobileConnect took it. `rejected`: MobileConnect refused it for good. "
@@ -231,18 +232,7 @@ class StoredMessage(_Model):
 
     id: _Id
     status: Annotated[
-        Literal[
-            "queued",
-            "sending",
-            "accepted",
-            "rejected",
-            "unknown",
-            "failed",
-            "delivered",
-            "undelivered",
-            "partly",
-            "partial",
-        ],
+        Literal[_Statuses, "partial"],
         Field(
             description="What all sends have in common, else `partial`; `unknown` as soon as one "
             "is; `partly` if all that differs is whom they reached.",
