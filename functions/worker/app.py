@@ -13,15 +13,18 @@ from smsrelay.errors import QueueUnavailableError
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
+    from smsrelay.intake import Intake
+
 
 def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     """Work on the messages of a batch side by side; report those that have to come back."""
     parts = sending.parts()
     parts.logger.append_keys(request_id=context.aws_request_id)
     records = event["Records"]
+    intake = parts.intake  # here, not in the threads: each might build its own
     try:
         with ThreadPoolExecutor(parts.settings.concurrent_sends) as pool:
-            done = list(pool.map(lambda record: _work(parts, record, context), records))
+            done = list(pool.map(lambda record: _work(parts, intake, record, context), records))
     finally:
         parts.counter.flush()
     return {
@@ -33,10 +36,12 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     }
 
 
-def _work(parts: sending.Parts, record: dict[str, Any], context: "LambdaContext") -> bool:
+def _work(
+    parts: sending.Parts, intake: "Intake", record: dict[str, Any], context: "LambdaContext"
+) -> bool:
     """Whether the message is done and may be deleted."""
     try:
-        wait = parts.intake.receive(
+        wait = intake.receive(
             _delivery(record), lambda: context.get_remaining_time_in_millis() / 1000
         )
         if wait is not None:
