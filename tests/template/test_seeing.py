@@ -129,7 +129,7 @@ def cost(**metrics: float) -> float | None:
 def test_the_cost_of_a_thousand_sends_is_that_of_the_price_list() -> None:
     # An hour of 1,000 requests that were sent at once, 30 ms each, two writes and 1 KB of log each.
     found = cost(http=1_000, i0=1_000, d0=30_000, writes=2_000, l0=1_000_000, sends=1_000)
-    gateway, starts, work, writes, logs = 0.0035, 0.0002, 30 * 0.0000133334, 0.00125, 0.0005
+    gateway, starts, work, writes, logs = 0.0035, 0.0002, 30 * 0.0000066667, 0.00125, 0.0005
     assert found == pytest.approx(gateway + starts + work + writes + logs)
     # The same by the queue, which sends, receives and deletes, and asks no gateway.
     found = cost(queued=1_000, i3=100, d3=30_000, writes=2_000, l1=1_000_000, sends=1_000)
@@ -138,7 +138,7 @@ def test_the_cost_of_a_thousand_sends_is_that_of_the_price_list() -> None:
 
 
 def test_the_cost_is_that_of_all_functions() -> None:
-    assert template()["Globals"]["Function"]["MemorySize"] == 1_024, "a second is a GB-second"
+    assert template()["Globals"]["Function"]["MemorySize"] == 512, "a second is half a GB-second"
     for metric in ("Invocations", "Duration"):
         counted = {line[3].strip("${}") for line in shown() if line[:2] == ["AWS/Lambda", metric]}
         named = {name.removesuffix("Name") for name in counted}
