@@ -195,12 +195,13 @@ class QuickEndpoint(Endpoint):
     def _key(self, secret: str, *where: str) -> bytes:
         """The key of a day, made once and forgotten with the day."""
         place = (secret, *where)
-        if place not in self._keys:
+        key = self._keys.get(place)
+        if key is None:
             key = f"AWS4{secret}".encode()
             for part in (*where, "aws4_request"):
                 key = _hmac(key, part)
-            self._keys = {place: key}
-        return self._keys[place]
+            self._keys = {place: key}  # replaced, not changed: other threads may be reading it
+        return key
 
     def _send(self, request: AWSPreparedRequest) -> Any:  # noqa: ANN401 - same
         body = request.body
