@@ -28,7 +28,7 @@ AUDITED_TEMPLATES := template.yaml .aws-sam/local/packages/template.json
 
 .DELETE_ON_ERROR:
 .SILENT:
-.PHONY: help demo test bench soak tokens up down status lint types template faults faults-mutations audit \
+.PHONY: help demo test bench cost soak tokens up down status lint types template faults faults-mutations audit \
 	scale screenshots sbom licences openapi format lock build clean
 
 help: ## list the commands
@@ -82,6 +82,9 @@ faults-mutations: .venv/ready ## break the relay in every known way: the fault t
 
 bench: .venv/ready ## measure smsrelay beside what else does its work (half an hour; QUICK=1, ONLY="cold warm")
 	PYTHONPATH=layers/smsrelay $(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
+
+cost: .venv/ready ## reckon docs/cost.md anew from what was measured
+	PYTHONPATH=layers/smsrelay $(BIN)/python -m bench.cost
 
 scale: .venv/ready ## simulate arrivals above the upstream's capacity (a minute; docs/scale.md)
 	PYTHONPATH=layers/smsrelay $(BIN)/python -m bench.scale

@@ -41,7 +41,7 @@ AWS_WAIT: Final = 0.010
 ITEM_KB: Final = 0.6
 KEPT_DAYS: Final = 90
 SAMPLED: Final = 0.05
-LOOKS: Final = 2
+LOOKS: Final = 4
 """How often a delivery is asked for until it is known, in the usual case."""
 LOOK_SECONDS: Final = 0.2 / 5
 """Of the status function; it asks five at a time."""
