@@ -1,4 +1,4 @@
-"""Init as AWS's own runtime emulator reports it: the `Init Duration` of its INIT REPORT."""
+"""Init as AWS's own runtime emulator reports it: the duration in its INIT REPORT."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from local.waiting import wait_for
 EMULATORS: Final = {"x86_64": "aws-lambda-rie-x86_64", "aarch64": "aws-lambda-rie-arm64"}
 EMULATOR: Final = Path(samcli.__file__).parent / "local/rapid" / EMULATORS[platform.machine()]
 INVOKE: Final = "/2015-03-31/functions/function/invocations"
-INIT: Final = re.compile(r"Init Duration: ([0-9.]+) ms")
+INIT: Final = re.compile(r"INIT REPORT\(durationMs: ([0-9.]+)\)")
 
 
 def init_durations(

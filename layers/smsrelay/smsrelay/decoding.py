@@ -45,7 +45,9 @@ def decode(text: str) -> Document:
         TooLargeError: over `MAX_BYTES` as UTF-8.
         NotJsonError: no JSON at all, nested too deeply, or NaN and the like.
     """
-    if len(text) > MAX_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+    is_plain = text.isascii()
+    size = len(text) if is_plain else len(text.encode("utf-8", "surrogatepass"))
+    if size > MAX_BYTES:
         raise TooLargeError(MAX_BYTES)
     repeating = False
 
@@ -69,7 +71,8 @@ def decode(text: str) -> Document:
         raise NotJsonError("a number is out of range") from None
     except ValueError as error:  # a constant that is no JSON, or an integer of thousands of digits
         raise NotJsonError(str(error).partition(";")[0]) from None
-    if repeating or _SUSPICIOUS.search(text):
+    is_plain = is_plain and "\\u" not in text  # and a bare NUL is no JSON
+    if repeating or (not is_plain and _SUSPICIOUS.search(text)):
         return Document(value, tuple(islice(_refusals(value), MAX_REFUSALS)))
     return Document(value, ())
 

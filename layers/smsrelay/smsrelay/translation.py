@@ -1,9 +1,10 @@
 """From one request to the bodies of one or more calls of the upstream."""
 
-import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
+
+from pydantic_core import to_json
 
 from smsrelay import schedule
 from smsrelay.refusals import Refusal, RequestRefusedError
@@ -33,8 +34,8 @@ def calls_of(request: MessageRequest, now: datetime) -> tuple[Call, ...]:
     """
     common = _common(request, now)
     # The request was checked: entries with the same number are identical.
-    numbers = list(dict.fromkeys(entry for entry in request.to if isinstance(entry, str)))
     named = {entry.mobile: entry for entry in request.to if isinstance(entry, Subscriber)}
+    numbers = list(dict.fromkeys([entry for entry in request.to if isinstance(entry, str)]))
     subscribers = [_subscriber(entry) for entry in named.values()]
     calls = tuple(
         Call(_json({field: chunk, **common}), len(chunk))
@@ -101,4 +102,4 @@ def _chunks[T](entries: Sequence[T]) -> Iterator[Sequence[T]]:
 
 
 def _json(body: dict[str, Any]) -> str:
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return to_json(body).decode()

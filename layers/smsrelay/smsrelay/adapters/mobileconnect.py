@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 from urllib.parse import quote
 
 import httpx
@@ -166,7 +166,7 @@ def _read(response: httpx.Response, most: int, give_up_at: float) -> bytes:
     """The answer's body, as much as comes: once a status arrived, nothing takes it back."""
     answer = bytearray()
     try:
-        for chunk in response.iter_raw():
+        for chunk in cast("httpx.SyncByteStream", response.stream):  # as it comes
             answer += chunk
             if len(answer) > most or time.monotonic() > give_up_at:
                 break

@@ -71,20 +71,9 @@ class QuickClient:
         if not usual or (service.service_name, operation_name) not in OPERATIONS:
             return super()._make_api_call(operation_name, api_params)  # type: ignore[misc] # BaseClient's
         operation = service.operation_model(operation_name)
-        context, url = self._quick_place(operation, api_params)
-        headers = {
-            "X-Amz-Target": f"{service.metadata['targetPrefix']}.{operation_name}",
-            "Content-Type": f"application/x-amz-json-{service.metadata['jsonVersion']}",
-            "User-Agent": self._user_agent_creator.to_string(),
-        }
-        if "awsQueryCompatible" in service.metadata:  # errors by the names of the older protocol
-            headers["x-amzn-query-mode"] = "true"
-        request = {
-            "url": url,
-            "headers": headers,
-            "body": json.dumps(api_params).encode(),
-            "context": context,
-        }
+        begun = self._begun(operation, api_params)
+        context = dict(begun["context"])
+        request = begun | {"context": context, "body": json.dumps(api_params).encode()}
         http, parsed = endpoint.make_request(operation, request)
         self.meta.events.emit(
             f"after-call.{service.service_id.hyphenize()}.{operation_name}",
@@ -98,19 +87,24 @@ class QuickClient:
         code = context.get("error_code_override") or parsed.get("Error", {}).get("Code")
         raise self.exceptions.from_code(code)(parsed, operation_name)
 
-    def _quick_place(
-        self: Any, operation: "OperationModel", api_params: Params
-    ) -> tuple[Params, str]:
-        """The context of a call, and where it goes, which botocore works out from what it names."""
+    def _begun(self: Any, operation: "OperationModel", api_params: Params) -> Params:
+        """What all calls of an operation have in common, of those that name the same resource."""
         named = (operation.name, api_params.get("TableName"), api_params.get("QueueUrl"))
-        places: dict[tuple[str | None, ...], tuple[Params, str]]
-        places = vars(self).setdefault("_quick_places", {})
-        if named not in places:
+        known: dict[tuple[str | None, ...], Params] = vars(self).setdefault("_known", {})
+        if named not in known:
             context: Params = {"client_config": self.meta.config}
+            # botocore works out where a call goes, by what it names among other things.
             url, _, _ = self._resolve_endpoint_ruleset(operation, api_params, context)
-            places[named] = context, f"{url.rstrip('/')}/"
-        context, url = places[named]
-        return dict(context), url
+            metadata = self._service_model.metadata
+            headers = {
+                "X-Amz-Target": f"{metadata['targetPrefix']}.{operation.name}",
+                "Content-Type": f"application/x-amz-json-{metadata['jsonVersion']}",
+                "User-Agent": self._user_agent_creator.to_string(),
+            }
+            if "awsQueryCompatible" in metadata:  # errors by the names of the older protocol
+                headers["x-amzn-query-mode"] = "true"
+            known[named] = {"url": f"{url.rstrip('/')}/", "headers": headers, "context": context}
+        return known[named]
 
 
 class QuickEndpoint(Endpoint):
