@@ -75,5 +75,10 @@ def _bar(name: str, spread: Mapping[str, float], most: float, top: int) -> Seque
         f'<text x="8" y="{top + 13}">{escape(name)}</text>',
         f'<rect class="{kind}" x="{LABEL}" y="{top}" width="{middle - LABEL:.1f}" height="{BAR}"/>',
         f'<line class="whisker" x1="{low:.1f}" x2="{high:.1f}" y1="{line}" y2="{line}"/>',
-        f'<text x="{high + 6:.1f}" y="{top + 13}">{spread["middle"]:.3g}</text>',
+        f'<text x="{high + 6:.1f}" y="{top + 13}">{_shown(spread["middle"])}</text>',
     ]
+
+
+def _shown(milliseconds: float) -> str:
+    digits = 0 if milliseconds >= 100 else 2  # noqa: PLR2004 - as exact as one would say it
+    return f"{milliseconds:,.{digits}f}"
