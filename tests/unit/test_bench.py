@@ -1,0 +1,66 @@
+"""What the benchmarks say of themselves: figures that are there, pages made of them, arithmetic."""
+
+import json
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from bench import cost, picture, report
+from bench.cost import Measured
+from bench.figures import Spread
+from bench.report import TARGETS, Target
+from tests.support.template import template
+
+RESULTS: Any = json.loads(cost.RESULTS.read_text())
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.place)
+def test_the_committed_results_have_every_figure_and_meet_the_targets(target: Target) -> None:
+    value = report.value_of(RESULTS, target.place)
+    assert value is not None
+    assert target.met(value)
+
+
+def test_a_figure_that_misses_its_target_is_told() -> None:
+    lines, missed = report.table({"cold": {"api": {"vs_bound": 1.7}}, "drain": {"vs_ideal": 0.95}})
+    told = {line.split()[0]: line.split()[-1] for line in lines if line}
+    assert told["cold.api.vs_bound"] == "MISSED"
+    assert told["drain.vs_ideal"] == "ok"
+    assert told["memory.peak_mb"] == "MISSED", "it was not measured"
+    assert len(missed) == len(TARGETS) - 1
+
+
+def test_the_spread_of_a_sample() -> None:
+    assert Spread.of([0.004, 0.001, 0.002, 0.003]).rounded(1e3)["middle"] == 2.5
+
+
+def test_the_picture_is_of_the_results() -> None:
+    drawn = picture.svg(RESULTS)
+    texts = [element.text for element in ET.fromstring(drawn).iter() if element.text]  # noqa: S314 - our own  # nosec B314
+    assert {chart.title for chart in picture.CHARTS} <= set(texts)
+    assert "smsrelay" in texts
+
+
+def test_the_page_of_costs_is_of_the_results() -> None:
+    text = cost.PAGE.read_text()
+    assert cost.page(text, RESULTS) == text, "make cost"
+
+
+def test_the_page_is_about_the_memory_that_the_functions_have() -> None:
+    assert template()["Globals"]["Function"]["MemorySize"] == cost.MEMORY_MB
+
+
+def test_a_million_messages_by_hand() -> None:
+    shares = dict(cost.over_http(Measured(512, 0.150, 900.0), follows=False))
+    assert shares["API Gateway"] == 3.5
+    assert shares["Lambda, time"] == pytest.approx(0.160 * 0.5 * 13.3334)
+    assert shares["DynamoDB, writes"] == pytest.approx(5 * 0.625), "put, put, three of the indexes"
+    assert shares["CloudWatch Logs"] == pytest.approx(0.9 * 0.5)
+    followed = dict(cost.over_http(Measured(512, 0.150, 900.0)))
+    looks = 3 * 3 + 2
+    reads = 1.5 * 4 * 0.125
+    assert followed["deliveries, writes and reads"] == pytest.approx(looks * 0.625 + reads)
+    queued = dict(cost.over_the_queue(Measured(512, 0.030, 900.0)))
+    assert queued["SQS"] == pytest.approx(0.4 * 1.2)
+    assert queued["Lambda, requests"] == pytest.approx(0.02)
