@@ -179,11 +179,11 @@ class Stage:
             return told
         wanted = -SIGKILL if told.died else 0
         assert told.exit == wanted, f"ended with {told.exit} instead of {wanted}: {told.points}"
-        if ordered and not told.died and not in_recovery:
-            # A second strike may be out of reach: the shorter time-out of a hang changes the way,
-            # and how often a recovery tries is up to its jitter.
-            if ordered[0] not in told.struck:
-                raise NotStruckError(f"not struck: {ordered[0]}")
+        # A second strike may be out of reach: the shorter time-out of a hang changes the way, and
+        # how often a recovery tries is up to its jitter.
+        must_strike = ordered and not told.died and not in_recovery
+        if must_strike and ordered[0] not in told.struck:
+            raise NotStruckError(f"not struck: {ordered[0]}")
         return told
 
     def _set_up(self, scenario: Scenario) -> dict[str, str]:
