@@ -266,12 +266,12 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def page(text: str, results: Mapping[str, Any]) -> str:
     """The page with its tables written anew, each between two comments with its name."""
     for name, table in tables(results).items():
-        begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
+        begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
         pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
         places = pattern.findall(text)
         if len(places) != 1:
             raise ValueError(f"{name} stands {len(places)} times on the page")
-        text = text.replace(places[0], f"{begin}{table}{end}")
+        text = text.replace(places[0], f"{begin}\n{table}\n{end}")
     return text
 
 

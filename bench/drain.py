@@ -12,17 +12,24 @@ from typing import Any, Final
 from bench.batches import LATENCY_MS
 from bench.running import Bench
 from local import ROOT
-from local.stack import SENDS_AT_ONCE, LocalStack, Stack
+from local.stack import LocalStack, Stack
 from local.waiting import wait_for
 
+MANY: Final = 20
+FEW: Final = 4
+"""Sends at once: by two workers, the least there can be."""
 AT_A_TIME: Final = 10
 """Messages that SQS takes in one call."""
 BODY: Final = {"message": "MzA6Nzg6MA", "to": ["+12125550100"], "text": "Your order is on its way."}
 
 
-def drain(bench: Bench, messages: int) -> dict[str, Any]:
+def drain(bench: Bench, messages: int, sends_at_once: int = MANY) -> dict[str, Any]:
     """Fill the queue while nobody reads it, let the worker loose, and time its calls."""
-    parameters = {"TokenRenewal": "off", "DeliveryCallsPerMinute": "0"}
+    parameters = {
+        "TokenRenewal": "off",
+        "DeliveryCallsPerMinute": "0",
+        "SendsAtOnce": str(sends_at_once),
+    }
     with LocalStack(ROOT / ".local/bench/stack", parameters=parameters) as stack:
         secret = {"access_token": "bench", "rest_instance_url": bench.stub.url}
         stack.clients.secretsmanager.put_secret_value(
@@ -39,10 +46,10 @@ def drain(bench: Bench, messages: int) -> dict[str, Any]:
             took = time.monotonic() - began
         finally:
             bench.stub.control(delay_ms=0)
-    rate, ideal = (messages - first) / took, int(SENDS_AT_ONCE) / LATENCY_MS * 1e3
+    rate, ideal = (messages - first) / took, sends_at_once / LATENCY_MS * 1e3
     return {
         "messages": messages,
-        "sends_at_once": int(SENDS_AT_ONCE),
+        "sends_at_once": sends_at_once,
         "latency_ms": LATENCY_MS,
         "per_second": round(rate, 1),
         "ideal_per_second": round(ideal, 1),
