@@ -41,7 +41,7 @@ AWS_WAIT: Final = 0.010
 ITEM_KB: Final = 0.6
 KEPT_DAYS: Final = 90
 SAMPLED: Final = 0.05
-LOOKS: Final = 4
+LOOKS: Final = 3
 """How often a delivery is asked for until it is known, in the usual case."""
 LOOK_SECONDS: Final = 0.2 / 5
 """Of the status function; it asks five at a time."""
@@ -242,7 +242,8 @@ def others(a_day: int) -> tuple[float, float, str]:
 
 def _sizes(results: Mapping[str, Any]) -> str:
     rows = []
-    for size, row in results["memory"]["curve"]["sizes"].items():
+    sizes = results["memory"]["curve"]["sizes"]
+    for size, row in sorted(sizes.items(), key=lambda it: int(it[0])):
         http, queue = measured(results, int(size))
         rows.append(
             [

@@ -66,8 +66,8 @@ def test_a_million_messages_by_hand() -> None:
     assert shares["DynamoDB, writes"] == pytest.approx(5 * 0.625), "put, put, three of the indexes"
     assert shares["CloudWatch Logs"] == pytest.approx(0.9 * 0.5)
     followed = dict(cost.over_http(Measured(512, 0.150, 900.0)))
-    looks = 3 * 3 + 2
-    reads = 1.5 * 4 * 0.125
+    looks = 3 * 2 + 2
+    reads = 1.5 * 3 * 0.125
     assert followed["deliveries, writes and reads"] == pytest.approx(looks * 0.625 + reads)
     queued = dict(cost.over_the_queue(Measured(512, 0.030, 900.0)))
     assert queued["SQS"] == pytest.approx(0.4 * 1.2)

@@ -127,7 +127,7 @@ def test_a_send_is_asked_for_ever_more_rarely_and_at_last_not_at_all() -> None:
         asked.append(now - NOW)
         send = life.reported(send, Report("Started", 1, {}), now=now, owner="p")
     minutes = [int(age / MINUTE) for age in asked]
-    assert minutes[:9] == [1, 2, 4, 8, 16, 32, 64, 128, 256]
+    assert minutes[:6] == [1, 3, 9, 27, 81, 243]
     assert asked[-1] >= delivery.LONGEST_FOLLOWED > asked[-2]
     assert asked[-1] <= delivery.LONGEST_FOLLOWED + delivery.LONGEST_GAP
     assert len(asked) < 25
@@ -143,8 +143,8 @@ def test_after_72_hours_it_ends_as_it_is_known() -> None:
 
 
 def test_gaps_grow_with_age_between_a_minute_and_six_hours() -> None:
-    assert [next_gap(age) for age in (0, 59, 61, HOUR, 7 * HOUR, 1e9)] == [
-        60, 60, 61, HOUR, 6 * HOUR, 6 * HOUR
+    assert [next_gap(age) for age in (0, 29, 61, HOUR, 4 * HOUR, 1e9)] == [
+        60, 60, 122, 2 * HOUR, 6 * HOUR, 6 * HOUR
     ]  # fmt: skip
 
 
