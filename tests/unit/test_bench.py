@@ -1,8 +1,8 @@
 """What the benchmarks say of themselves: figures that are there, pages made of them, arithmetic."""
 
 import json
+import re
 from typing import Any
-from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -44,9 +44,8 @@ def test_the_spread_of_a_sample() -> None:
 
 
 def test_the_picture_is_of_the_results() -> None:
-    drawn = picture.svg(RESULTS)
-    texts = [element.text for element in ET.fromstring(drawn).iter() if element.text]  # noqa: S314 - our own  # nosec B314
-    assert {chart.title for chart in picture.CHARTS} <= set(texts)
+    texts = set(re.findall(r">([^<]+)</text>", picture.svg(RESULTS)))
+    assert {chart.title for chart in picture.CHARTS} <= texts
     assert "smsrelay" in texts
 
 
