@@ -74,7 +74,7 @@ template: .venv/ready ## check template.yaml
 	echo "{\"lastVersionCheck\": $$(date +%s)}" > $(SAM_SETTINGS)/metadata.json
 	$(call quietly,template,$(BIN)/cfn-lint template.yaml && $(SAM) validate --lint --region us-east-1)
 
-faults: .venv/ready ## strike every step of every scenario with every fault, and twice (half an hour)
+faults: .venv/ready ## strike every step of every scenario with every fault, and twice (an hour or more)
 	$(BIN)/python -m tests.faults promise
 
 faults-mutations: .venv/ready ## break the relay in every known way: the fault tests must find out
