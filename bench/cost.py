@@ -10,7 +10,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from bench.memory import USD_PER_GB_SECOND
 from local import ROOT
 
 RESULTS: Final = ROOT / "bench/results/latest.json"
@@ -35,6 +34,9 @@ ALARM: Final = 0.10
 SECRET: Final = 0.40
 DASHBOARD: Final = 3.00
 """A month each, as the three before it."""
+
+USD_PER_GB_SECOND: Final = 0.0000133334
+"""Lambda on arm64, first tier."""
 
 AWS_WAIT: Final = 0.010
 """Seconds that two writes of DynamoDB take, which answered at once where this was measured."""

@@ -22,8 +22,6 @@ ONE_PROCESSOR: Final = 1769
 PERIOD_US: Final = 20_000
 LATENCY_MS: Final = 150
 """What the upstream takes in this measurement."""
-USD_PER_GB_SECOND: Final = 0.0000133334
-"""Lambda on arm64, first tier, us-east-1, as published in 2026."""
 WARMED: Final = 5
 _V1, _V2 = Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup")
 
@@ -51,16 +49,10 @@ def curve(
                 "cold_wall_ms": round(median(once.cold_wall for once in api) * 1e3, 1),
                 "warm_wall_ms": round(one * 1e3, 1),
                 "batch10_wall_ms": round(ten * 1e3, 1),
-                "usd_per_million_requests": round(_usd(one, size) * 1e6, 3),
-                "usd_per_million_queued": round(_usd(ten, size) * 1e5, 3),
             }
     finally:
         bench.stub.control(delay_ms=0)
     return {"latency_ms": LATENCY_MS, "sizes": told}
-
-
-def _usd(seconds: float, size: int) -> float:
-    return seconds * size / 1024 * USD_PER_GB_SECOND
 
 
 @contextlib.contextmanager

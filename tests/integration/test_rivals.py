@@ -1,7 +1,6 @@
 """What smsrelay is measured against does the same work as it does."""
 
 import contextlib
-import importlib.util
 import json
 import os
 import socket
@@ -107,8 +106,6 @@ class Contestants:
         self._functions: dict[tuple[str, str], Function] = {}
 
     def function(self, name: str, kind: str) -> Function:
-        if name == "naive" and importlib.util.find_spec("aws_xray_sdk") is None:
-            pytest.skip("aws-xray-sdk is not installed: Powertools' Tracer needs it")
         if (name, kind) not in self._functions:
             self._functions[name, kind] = Function(self._start(name, kind))
         return self._functions[name, kind]
