@@ -149,8 +149,4 @@ def _given(status: int, headers: Mapping[str, str], body: str) -> dict[str, Any]
     }
 
 
-start.ends(
-    lambda: sending.parts().http_api,
-    lambda: sending.parts().callers,
-    disconnect=sending.disconnect,
-)
+start.ends(lambda: sending.parts().http_api, lambda: sending.parts().callers)

@@ -63,4 +63,4 @@ def _response(answer: Answer) -> dict[str, Any]:
     }
 
 
-start.ends(webhooks.webhooks, disconnect=sending.disconnect)
+start.ends(webhooks.webhooks)

@@ -65,4 +65,4 @@ def _delivery(record: dict[str, Any]) -> Delivery:
     return Delivery(record["body"], record["messageId"], attributes, trace)
 
 
-start.ends(lambda: sending.parts().intake, disconnect=sending.disconnect)
+start.ends(lambda: sending.parts().intake)

@@ -1,6 +1,7 @@
 """What sam has built: complete in itself, and nothing in it that does not belong there."""
 
 import importlib.util
+import json
 import re
 import shutil
 import ssl
@@ -131,6 +132,27 @@ def test_the_layer_holds_the_package_where_python_finds_it(built: Path) -> None:
     assert (layer / "smsrelay/relay.py").exists()
     assert not (layer / "python").exists(), "a python/ folder beside requirements.txt ends here"
     assert not (layer / "boto3").exists(), "boto3 is the runtime's"
+
+
+def test_events_invoke_the_functions_themselves() -> None:
+    """A changed parameter then takes effect with the deployment: no alias points at a version."""
+    resources = build.artefacts(lambda _: None).template["Resources"]
+    types = {resource["Type"] for resource in resources.values()}
+    assert not types & {"AWS::Lambda::Alias", "AWS::Lambda::Version"}
+    invoked = [
+        resource["Properties"]["FunctionName"]["Ref"]
+        for resource in resources.values()
+        if resource["Type"] in {"AWS::Lambda::EventSourceMapping", "AWS::Lambda::Permission"}
+    ]
+    for resource in resources.values():
+        if resource["Type"] == "AWS::Scheduler::Schedule":
+            function, attribute = resource["Properties"]["Target"]["Arn"]["Fn::GetAtt"]
+            assert attribute == "Arn"
+            invoked.append(function)
+    assert set(invoked) == set(FUNCTIONS)
+    routes = json.dumps(resources["Api"]["Properties"]["Body"])
+    integrations = set(re.findall(r"functions/\$\{([\w.]+)\}/invocations", routes))
+    assert integrations == {"ApiFunction.Arn", "IamFunction.Arn", "WebhookFunction.Arn"}
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

@@ -1,23 +1,18 @@
 """Clients of AWS's services: botocore's own, of one session."""
 
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import botocore.session
-from botocore.credentials import ContainerProvider
 from botocore.exceptions import DataNotFoundError
-from botocore.httpsession import URLLib3Session
 from botocore.loaders import Loader
-from botocore.utils import ContainerMetadataFetcher
 
 from smsrelay.adapters.keepalive import connections
 from smsrelay.adapters.quick_calls import QuickClient, in_place_of
 
 if TYPE_CHECKING:
     import boto3
-    from botocore.client import BaseClient
     from botocore.config import Config
 
 DATA: Final = Path(__file__).parents[2] / "aws_data"
@@ -36,27 +31,6 @@ class Aws:
         self._session.register_component("data_loader", LittleLoader())
         self._session.register("creating-client-class", _with_quick_calls)
         self._connections = connections(CONNECTIONS, time.time)
-        self._open: list[BaseClient | URLLib3Session] = []
-        if ContainerProvider.ENV_VAR_FULL in os.environ:
-            self._own_the_asking()
-
-    def disconnect(self) -> None:
-        """Close the connections of all clients; each makes new ones when it needs them."""
-        for connected in self._open:
-            connected.close()
-
-    def _own_the_asking(self) -> None:
-        """Let the connection be ours that credentials are asked for over.
-
-        With SnapStart they come by HTTP, for those of a snapshot would have ended. botocore asks
-        when it makes a client, and keeps the connection.
-        """
-        http = URLLib3Session(timeout=ContainerMetadataFetcher.TIMEOUT_SECONDS)
-        self._open.append(http)
-        resolver = self._session.get_component("credential_provider")
-        # Its types know no fetcher but that of another provider.
-        fetcher: Any = ContainerMetadataFetcher(session=http)
-        resolver.insert_before(ContainerProvider.METHOD, ContainerProvider(fetcher=fetcher))
 
     if TYPE_CHECKING:  # which client a service's name stands for, boto3's types say
         client = boto3.Session().client
@@ -66,7 +40,6 @@ class Aws:
             """A client of a service."""
             client = self._session.create_client(service, config=config)
             client._endpoint = in_place_of(client, self._connections)  # noqa: SLF001 - there is no other way
-            self._open.append(client)
             return client
 
 

@@ -112,12 +112,6 @@ def parts() -> Parts:
     return build(os.environ)
 
 
-def disconnect() -> None:
-    """Close all connections of `parts`, which makes new ones when it needs them."""
-    parts().connections.close()
-    parts().aws.disconnect()
-
-
 def build(environment: Mapping[str, str]) -> Parts:
     """Build everything anew.
 
