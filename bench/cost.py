@@ -25,6 +25,7 @@ INVOCATIONS: Final = 0.20
 WRITES: Final = 0.625
 READS: Final = 0.125
 QUEUE_REQUESTS: Final = 0.40
+SECRET_CALLS: Final = 5.00
 TRACES: Final = 5.00
 LOG_GB: Final = 0.50
 STORED_GB: Final = 0.25 + 0.20
@@ -68,11 +69,13 @@ HOSTED: Final = (
 METRICS: Final = 34
 ALARMS: Final = 29
 SECRETS: Final = 2
-SCHEDULED: Final = DAYS * 24 * (60 + 60 + 12)
+SCHEDULED: Final = DAYS * 24 * 60 * 3
 """Invocations of sweeper, status and token function in a month."""
 IDLE_SECONDS: Final = 0.5
 """Of one of them: a sweep asks 80 partitions of an index."""
 IDLE_READS: Final = DAYS * 24 * 60 * 96 * 0.5
+TOKEN_CHECKS: Final = DAYS * 24 * 60
+"""Calls of Secrets Manager: the token function reads the token every minute."""
 
 
 class Measured(NamedTuple):
@@ -117,12 +120,13 @@ def over_the_queue(measured: Measured, *, follows: bool = True) -> list[Share]:
 def fixed() -> list[Share]:
     """What a month costs before the first message."""
     compute = SCHEDULED * IDLE_SECONDS * 0.5 * USD_PER_GB_SECOND
+    idle_calls = (IDLE_READS * READS + TOKEN_CHECKS * SECRET_CALLS) / MILLION
     return [
         Share(f"{METRICS} metrics, if all are emitted", METRICS * METRIC),
         Share("dashboard", DASHBOARD),
         Share(f"{ALARMS} metrics in alarms", ALARMS * ALARM),
         Share(f"{SECRETS} secrets", SECRETS * SECRET),
-        Share("sweeper, status and token function", compute + IDLE_READS / MILLION * READS),
+        Share("sweeper, status and token function", compute + idle_calls),
     ]
 
 

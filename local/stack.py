@@ -26,8 +26,6 @@ STATE = ROOT / ".local"
 STAGE = "local"
 TOKEN_SECONDS = 1080
 """Life of an access token, as the upstream has it."""
-SHORT_TOKEN_SECONDS = 720
-"""Below this, tokens are looked at every minute."""
 SENDS_AT_ONCE = "20"
 """By two workers, the least there can be: each starts a process of its own."""
 NOT_PUBLISHED = ("state", "api_key_id", "functions", "credentials_secret")
@@ -201,7 +199,6 @@ class LocalStack:
                 "Webhooks": "on",
                 "Catalogue": "on",
                 "SendsAtOnce": SENDS_AT_ONCE,
-                "TokenSchedule": self._token_schedule(),
                 **self._parameters,
             },
         )
@@ -233,10 +230,6 @@ class LocalStack:
             webhook_secrets=outputs["WebhookSecrets"],
             catalogue_parameter=outputs.get("CatalogueParameter", ""),
         )
-
-    def _token_schedule(self) -> str:
-        short = self._client.token_seconds < SHORT_TOKEN_SECONDS
-        return "rate(1 minute)" if short else "rate(5 minutes)"
 
     def _fetch_token(
         self, clients: Clients, secret: str, simulator_url: str, functions: Mapping[str, str]

@@ -122,17 +122,17 @@ def test_a_fresh_token_is_not_fetched_again(fresh: Environment, simulator: Simul
     assert requests(simulator) == 1
 
 
-def test_a_token_with_less_than_six_minutes_left_is_replaced(
+def test_a_token_with_less_than_three_minutes_left_is_replaced(
     fresh: Environment, simulator: Simulator, clock: ShiftedTime
 ) -> None:
     first = current(fresh)
-    clock.offset = 718
+    clock.offset = 898
     assert fresh.renew()["did"] == "kept"
-    clock.offset = 721
+    clock.offset = 901
     assert fresh.renew() == {"did": "renewed", "reason": "expiring"}
     second = current(fresh)
     assert second["access_token"] != first["access_token"]
-    assert abs(second["expires_at"] - first["expires_at"] - 721) <= 2
+    assert abs(second["expires_at"] - first["expires_at"] - 901) <= 2
     assert requests(simulator) == 2
     old = fresh.client("secretsmanager").get_secret_value(
         SecretId=fresh.secret, VersionStage="AWSPREVIOUS"
@@ -200,9 +200,9 @@ def test_refusals_of_every_token_do_not_fetch_one_after_another(
     assert fresh.renew(event)["did"] == "kept"
     assert fresh.renew()["did"] == "kept", "nor does the schedule"
     assert requests(simulator) == 2
-    clock.offset = 719
+    clock.offset = 899
     assert fresh.renew(event)["did"] == "kept"
-    clock.offset = 725
+    clock.offset = 905
     assert fresh.renew(event) == {"did": "renewed", "reason": "expiring"}
 
 
@@ -287,7 +287,7 @@ def test_a_success_is_told_counted_and_holds_no_secret(
 ) -> None:
     caplog.set_level("INFO", logger="smsrelay")
     capsys.readouterr()
-    clock.offset = 800
+    clock.offset = 950
     fresh.renew()
     [told] = [vars(record) for record in caplog.records if record.msg == "token renewed"]
     assert (told["reason"], told["seconds"]) == ("expiring", 1080)

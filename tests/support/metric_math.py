@@ -14,8 +14,6 @@ _ARITHMETIC: Mapping[type[ast.AST], Callable[[float, float], float]] = {
     ast.Add: operator.add,
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
-    ast.Lt: operator.lt,
-    ast.GtE: operator.ge,
 }
 
 
@@ -25,12 +23,12 @@ def solved(expressions: Mapping[str, str], wanted: str, metrics: Values) -> floa
     Args:
         expressions: All of the widget or alarm, by their ids.
         wanted: The id of one.
-        metrics: Besides those of CloudWatch, `DAY` and `HOUR`: when the period is.
+        metrics: Those of CloudWatch.
     """
     known = dict(metrics)
     for _ in expressions:  # whatever their order
         for name, text in expressions.items():
-            tree = ast.parse(text.replace(" AND ", " and "), mode="eval")
+            tree = ast.parse(text, mode="eval")
             if (value := _worth(tree.body, known)) is not None:
                 known[name] = value
     return known.get(wanted)
@@ -42,11 +40,8 @@ def _worth(node: ast.expr, values: Values) -> float | None:
             return value
         case ast.Name(name):
             return values.get(name)
-        case ast.BinOp(left, operation, right) | ast.Compare(left, [operation], [right]):
+        case ast.BinOp(left, operation, right):
             return _together(_ARITHMETIC[type(operation)], _all([left, right], values))
-        case ast.BoolOp(ast.And(), [left, *others]):
-            right = others[0] if len(others) == 1 else ast.BoolOp(ast.And(), others)
-            return _together(min, _all([left, right], values))
         case ast.Call(ast.Name(function), arguments):
             return _called(function, arguments, values)
     raise AssertionError(ast.unparse(node))
@@ -59,11 +54,6 @@ def _called(function: str, arguments: Sequence[ast.expr], values: Values) -> flo
             return sum(known) if known else None
         case "SUM", [ast.Call(ast.Name("SEARCH"))]:
             return None
-        case (("DAY" | "HOUR"), [metric]):
-            return None if _worth(metric, values) is None else values[function]
-        case "IF", [condition, then, otherwise]:
-            chosen = _worth(condition, values)
-            return None if chosen is None else _worth(then if chosen else otherwise, values)
     raise AssertionError(function)
 
 

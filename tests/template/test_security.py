@@ -191,15 +191,6 @@ def test_the_gateway_refuses_nothing_that_the_relay_explains() -> None:
                 assert model == {"Model": "Message", "Required": True, "ValidateBody": True}
 
 
-def test_a_web_acl_protects_the_stage() -> None:
-    association = template()["Resources"]["WebAcl"]
-    assert association["Condition"] == "HasWebAcl"
-    assert association["Properties"]["WebACLArn"] == {"Ref": "WebAclArn"}
-    assert association["Properties"]["ResourceArn"]["Fn::Sub"].endswith(
-        "${Api}/stages/${Api.Stage}"
-    )
-
-
 def test_nothing_secret_is_an_environment_variable_or_an_output() -> None:
     functions = resources("AWS::Serverless::Function").values()
     shown = [template()["Globals"], template()["Outputs"], *functions]

@@ -14,7 +14,7 @@ from smsrelay.errors import UnforeseenError
 from smsrelay.send import Status
 from tests.support.emf import documents, metrics
 from tests.support.environment import Environment, running
-from tests.support.metric_math import Values, solved
+from tests.support.metric_math import solved
 from tests.support.template import ROOT, template
 
 NAMESPACE = "smsrelay"
@@ -259,7 +259,6 @@ WANTED = {
     "unknown": (NAMESPACE, "UnknownWaiting"),
     "token renewal fails": (NAMESPACE, "TokenRenewalsFailed"),
     "upstream blocks": (NAMESPACE, "UpstreamBlocked"),
-    "no sends": (NAMESPACE, "SendsAccepted"),
     "function errors": ("AWS/Lambda", "Errors"),
     "throttles": ("AWS/Lambda", "Throttles"),
 }
@@ -432,7 +431,6 @@ SEEN_BY_AWS: Mapping[str, tuple[Callable[[Environment], list[float]], Trouble]] 
 }
 PROVEN_ELSEWHERE = {
     "ThrottlesAlarm",  # below: it is FunctionErrorsAlarm on another metric
-    "NoSendsAlarm",  # below
     "UntoldAlarm",  # tests/integration/test_events.py: its queue is where all that is given up goes
 }
 
@@ -456,35 +454,3 @@ def test_throttles_are_watched_as_errors_are() -> None:
     described = {name: ALARMS[name] | {"AlarmDescription": ""} for name in ALARMS}
     text = json.dumps(described["FunctionErrorsAlarm"]).replace("Errors", "Throttles")
     assert json.loads(text) == described["ThrottlesAlarm"]
-
-
-@pytest.mark.parametrize(
-    ("day", "hour", "metrics", "ringing"),
-    [
-        (1, 7, {"runs": 60, "accepted": 3}, False),
-        (1, 7, {"runs": 60}, True),
-        (5, 16, {"runs": 60}, True),
-        (5, 17, {"runs": 60}, False),
-        (1, 6, {"runs": 60}, False),
-        (6, 10, {"runs": 60}, False),
-        (7, 10, {"runs": 60}, False),
-        (1, 7, {"accepted": 3}, True),
-        (7, 3, {}, True),
-    ],
-)
-def test_an_hour_without_a_send_rings_in_business_hours(
-    day: int, hour: int, metrics: Values, ringing: bool
-) -> None:
-    """Without the sweeper's run nobody knows the hour, and that is worth an alarm, too."""
-    alarm = ALARMS["NoSendsAlarm"]
-    expressions: dict[str, str] = {}
-    for entry in alarm["Metrics"]:
-        match entry.get("Expression"):
-            case {"Fn::Sub": [str(text), {"From": first, "To": last}]}:
-                assert (first["Fn::Select"][0], last["Fn::Select"][0]) == (0, 1)
-                expressions[entry["Id"]] = text.replace("${From}", "7").replace("${To}", "17")
-            case str(text):
-                expressions[entry["Id"]] = text
-    [watched] = [entry["Id"] for entry in alarm["Metrics"] if entry.get("ReturnData", True)]
-    value = solved(expressions, watched, {"DAY": day, "HOUR": hour, **metrics})
-    assert rings(alarm, [] if value is None else [value]) is ringing

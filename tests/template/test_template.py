@@ -252,18 +252,17 @@ def test_the_token_function_runs_one_at_a_time_and_is_not_repeated() -> None:
     one_at_a_time = ["ReservesTokenConcurrency", 1, {"Ref": "AWS::NoValue"}]
     assert function["ReservedConcurrentExecutions"] == {"Fn::If": one_at_a_time}
     assert function["EventInvokeConfig"]["MaximumRetryAttempts"] == 0
-    schedule = function["Events"]["Schedule"]["Properties"]
+    schedule = function["Events"]["EveryMinute"]["Properties"]
     assert schedule["RetryPolicy"]["MaximumRetryAttempts"] == 0
 
 
-def test_every_schedule_of_the_token_leaves_no_gap_and_its_runs_do_not_meet() -> None:
-    parameter = template()["Parameters"]["TokenSchedule"]
-    minutes = [int(rate.removeprefix("rate(").split()[0]) for rate in parameter["AllowedValues"]]
-    assert max(minutes) * 60 + MARGIN <= LEAST_LEFT
-    assert parameter["Default"] == f"rate({max(minutes)} minutes)"
+def test_the_token_is_checked_every_minute_without_gap_or_overlap() -> None:
     function = properties("TokenFunction")
-    assert function["Timeout"] < min(minutes) * 60
-    assert function["EventInvokeConfig"]["MaximumEventAgeInSeconds"] <= max(minutes) * 60
+    schedule = function["Events"]["EveryMinute"]["Properties"]
+    assert schedule["ScheduleExpression"] == "rate(1 minute)"
+    assert LEAST_LEFT >= 60 + MARGIN
+    assert function["Timeout"] < 60
+    assert function["EventInvokeConfig"]["MaximumEventAgeInSeconds"] <= 60
 
 
 def test_the_alarms_look_at_what_the_token_function_counts() -> None:

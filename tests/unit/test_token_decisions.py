@@ -34,18 +34,18 @@ def token(life: float | None, age: float) -> StoredToken:
     ("life", "age", "refused", "need"),
     [
         (1080, 0, False, None),
-        (1080, 719, False, None),
-        (1080, 720, False, Need.EXPIRING),
-        (1080, 721, False, Need.EXPIRING),
+        (1080, 899, False, None),
+        (1080, 900, False, Need.EXPIRING),
+        (1080, 901, False, Need.EXPIRING),
         (1080, 1080, False, Need.EXPIRING),
         (1080, 5000, False, Need.EXPIRING),
         (1080, 5000, True, Need.EXPIRING),
         (1080, 0, True, Need.REFUSED),
-        (1080, 719, True, Need.REFUSED),
-        (1200, 839, False, None),
-        (1200, 840, False, Need.EXPIRING),
-        (86_400, 86_000, False, None),
-        (86_400, 86_040, False, Need.EXPIRING),
+        (1080, 899, True, Need.REFUSED),
+        (1200, 1019, False, None),
+        (1200, 1020, False, Need.EXPIRING),
+        (86_400, 86_219, False, None),
+        (86_400, 86_220, False, Need.EXPIRING),
         (60, 0, False, None),
         (60, 39, False, None),
         (60, 40, False, Need.EXPIRING),
@@ -65,16 +65,16 @@ def test_no_token_is_the_first_reason() -> None:
     assert need_of(None, NOW, refused=False) is Need.MISSING
 
 
-def test_a_run_every_five_minutes_leaves_no_gap_and_fetches_once_in_fifteen() -> None:
+def test_a_run_every_minute_leaves_no_gap_and_fetches_once_in_fifteen() -> None:
     """Nothing is taken off the life that the upstream tells: others took all of it."""
     fetches, expires_at, since = 0, 0.0, 0.0
-    for now in range(0, 24 * 3600, 300):
+    for now in range(0, 24 * 3600, 60):
         if need_of(StoredToken("t", expires_at, since), now, refused=False):
             answer = json.dumps({"access_token": "t", "expires_in": 1080}).encode()
             grant = grant_of(200, answer, asked_at=now, credentials=CREDENTIALS, hosts=HOSTS)
             assert isinstance(grant, Grant)
             fetches, expires_at, since = fetches + 1, grant.expires_at, now
-        assert expires_at - now >= 300 + margin(StoredToken("t", expires_at, since))
+        assert expires_at - now >= 60 + margin(StoredToken("t", expires_at, since))
     assert fetches == 24 * 4
     assert fetches < 100, "versions of a secret that Secrets Manager keeps for a day"
 

@@ -5,8 +5,11 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Final, NamedTuple
 
-LEAST_LEFT: Final = 360.0
-"""Seconds left below which a token is renewed: a run comes every 300, and senders want MARGIN."""
+LEAST_LEFT: Final = 180.0
+"""Seconds left below which a token is renewed: a run comes every 60, and senders want MARGIN.
+
+With more, a token of 1,080 seconds would be replaced more often than every 15 minutes (PACE).
+"""
 MARGIN: Final = 60.0
 """Seconds before its end from which on senders look for the next token."""
 PACE: Final = 1200.0
@@ -48,7 +51,7 @@ class StoredToken(NamedTuple):
 def need_of(token: StoredToken | None, now: float, *, refused: bool) -> Need | None:
     """Why the token has to be renewed now, if it has to; `refused`: the upstream took it no more.
 
-    Less than 6 minutes left are too few, or a third of a life that is shorter than 18.
+    Less than 3 minutes left are too few, or a third of a life that is shorter than 9.
     """
     if token is None:
         return Need.MISSING
