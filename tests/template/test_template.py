@@ -111,6 +111,22 @@ def test_no_deployment_overwrites_the_catalogue() -> None:
     assert "AWS::SSM::Parameter" not in types
 
 
+def test_every_parameter_is_described_labelled_and_in_one_group() -> None:
+    interface = template()["Metadata"]["AWS::CloudFormation::Interface"]
+    groups = interface["ParameterGroups"]
+    parameters = list(template()["Parameters"])
+    assert [name for group in groups for name in group["Parameters"]] == parameters, "in this order"
+    assert list(interface["ParameterLabels"]) == parameters
+    names = [named["Label"] for named in groups] + list(interface["ParameterLabels"].values())
+    labels = [name["default"] for name in names]
+    assert all(labels)
+    assert len(labels) == len(set(labels))
+    undescribed = [
+        name for name, it in template()["Parameters"].items() if not it.get("Description")
+    ]
+    assert undescribed == []
+
+
 def test_visibility_is_at_least_six_times_the_workers_timeout() -> None:
     assert properties("Queue")["VisibilityTimeout"] >= 6 * functions()["WorkerFunction"]["Timeout"]
 
