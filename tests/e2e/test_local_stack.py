@@ -16,6 +16,7 @@ import pytest
 
 from local import ROOT, processes, servers
 from local.control import SimulatorControl
+from local.deployment import STACK_NAME
 from local.stack import LocalStack, Stack, StartError
 from local.waiting import wait_for
 
@@ -66,6 +67,12 @@ def test_caller_is_known_by_the_api_key(stack: Stack, api: httpx.Client) -> None
     )
 
     assert [item["client"]["S"] for item in answer["Items"]] == [stack.api_key_id]
+
+
+def test_functions_emit_metrics_under_the_name_of_the_stack(stack: Stack) -> None:
+    for name in stack.functions.values():
+        found = stack.clients.lambda_.get_function_configuration(FunctionName=name)
+        assert found["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"] == STACK_NAME
 
 
 @pytest.mark.parametrize("headers", [{}, {"x-api-key": "not-a-key"}])

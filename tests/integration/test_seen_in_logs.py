@@ -11,6 +11,7 @@ from smsrelay.bootstrap import sending
 from smsrelay.correlation import correlation_id
 from tests.support.emf import metrics
 from tests.support.environment import Environment, running
+from tests.support.variables import STACK_NAME
 
 ROOT = "1-67891233-abcdef012345678912345678"
 TRACE = f"Root={ROOT};Parent=53995c3f42cd8ad8;Sampled=1"
@@ -57,7 +58,7 @@ def test_a_line_is_json_with_all_that_finds_it(
     told = {
         "level": "INFO",
         "message": "send accepted",
-        "service": "smsrelay",
+        "service": STACK_NAME,
         "message_id": posted["id"],
         "send": f"{posted['id']}/1",
         "client": "key-of-the-shop",

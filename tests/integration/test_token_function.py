@@ -18,6 +18,7 @@ from smsrelay.bootstrap import renewal
 from smsrelay.freshness import fingerprint
 from tests.support.environment import Environment, running
 from tests.support.hostile import HostileServer
+from tests.support.variables import STACK_NAME
 
 ID, SECRET = "client-of-this-test", "a-secret-that-nobody-logs"
 MESSAGE = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
@@ -295,7 +296,7 @@ def test_a_success_is_told_counted_and_holds_no_secret(
     output = capsys.readouterr().out
     [metrics] = [json.loads(line) for line in output.splitlines() if "TokensRenewed" in line]
     assert (metrics["TokensRenewed"], metrics["TokenGood"]) == ([1.0], [1.0])
-    assert metrics["service"] == "smsrelay"
+    assert metrics["service"] == STACK_NAME
     for secret in (SECRET, ID, current(fresh)["access_token"]):
         assert secret not in f"{told}{output}"
 

@@ -1,5 +1,7 @@
 """The environment variables of the functions, as the template gives them."""
 
+STACK_NAME = "smsrelay-test"
+
 
 def variables(
     *, table: str, queue_url: str, dead_letter_queue_url: str, token_secret: str, **others: str
@@ -23,7 +25,7 @@ def variables(
         "DELIVERY_CALLS_PER_MINUTE": "0",
         "RECIPIENT_ROWS": "off",
         "UPSTREAM_HOSTS": "http://127.0.0.1",
-        "POWERTOOLS_SERVICE_NAME": "smsrelay",
+        "POWERTOOLS_SERVICE_NAME": STACK_NAME,
         "POWERTOOLS_METRICS_NAMESPACE": "smsrelay",
         **others,
     }

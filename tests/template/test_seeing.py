@@ -3,7 +3,7 @@
 import ast
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from tests.support.emf import documents, metrics
 from tests.support.environment import Environment, running
 from tests.support.metric_math import solved
 from tests.support.template import ROOT, template
+from tests.support.variables import STACK_NAME
 
 NAMESPACE = "smsrelay"
 MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
@@ -77,9 +78,34 @@ def in_metric_math(alarm: Mapping[str, Any]) -> list[Any]:
 def test_the_dashboard_shows_what_the_code_emits() -> None:
     ours = {metric[1] for metric in shown() if metric[0] == NAMESPACE}
     assert sorted(ours - emitted()) == []
-    assert all(
-        metric[2:4] == ["service", "smsrelay"] for metric in shown() if metric[0] == NAMESPACE
-    )
+
+
+def service_dimensions(node: Any) -> Iterator[Any]:
+    """The value of each dimension `service` in a part of the template."""
+    if isinstance(node, dict):
+        if node.get("Name") == "service":
+            yield node["Value"]
+        node = list(node.values())
+    if isinstance(node, list):
+        for entry in node:
+            yield from service_dimensions(entry)
+
+
+def test_each_stack_has_metrics_of_its_own() -> None:
+    stack_name = {"Ref": "AWS::StackName"}
+    common = template()["Globals"]["Function"]["Environment"]["Variables"]
+    assert common["POWERTOOLS_SERVICE_NAME"] == stack_name
+    assert common["POWERTOOLS_METRICS_NAMESPACE"] == NAMESPACE
+    for function in resources("AWS::Serverless::Function").values():
+        own = function.get("Environment", {}).get("Variables", {})
+        assert not {name for name in own if name.startswith("POWERTOOLS_")}
+
+    watched = list(service_dimensions(template()))
+    in_math = [m for it in ALARMS.values() for m in in_metric_math(it)]
+    ours = [it for it in [*OURS.values(), *in_math] if it["Namespace"] == NAMESPACE]
+    assert watched == [stack_name] * len(ours)
+    on_dashboard = [metric[2:4] for metric in shown() if metric[0] == NAMESPACE]
+    assert on_dashboard == [["service", "${AWS::StackName}"]] * len(on_dashboard)
 
 
 ON_THE_DASHBOARD = {
@@ -359,7 +385,7 @@ def values(
     for document in documents(output):
         [directive] = document["_aws"]["CloudWatchMetrics"]
         assert (directive["Namespace"], directive["Dimensions"]) == (NAMESPACE, [["service"]])
-        assert document["service"] == "smsrelay"
+        assert document["service"] == STACK_NAME
     return metrics(output)
 
 

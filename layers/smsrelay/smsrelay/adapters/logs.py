@@ -5,6 +5,7 @@ a library gets there, such as botocore's, which writes down every request and ev
 """
 
 import logging
+import os
 import re
 import traceback
 from collections.abc import Iterator
@@ -23,7 +24,9 @@ def package_logger() -> Logger:
 
     Called again, it is the same one.
     """
+    # Powertools names the logger after `service`, and the modules' loggers are its children.
     logger = Logger(service="smsrelay")
+    logger.append_keys(service=os.environ.get("POWERTOOLS_SERVICE_NAME", "smsrelay"))
     root = logging.getLogger()
     # AWS_LAMBDA_LOG_LEVEL is meant for us, but sets the level of every library, too.
     root.setLevel(max(root.level, logging.WARNING))
