@@ -6,10 +6,8 @@ principal without execute-api:Invoke, is refused only AWS itself can show.
 
 import json
 import os
-import re
 import shutil
 import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from local import ROOT
 from local.aws import CREDENTIALS
 from local.control import SimulatorControl
 from local.stack import Stack
+from tests.support.doc_snippets import COMMANDS, SNIPPETS, Snippet
 
 MESSAGE = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Grüße 👋"}
 
@@ -174,18 +173,8 @@ def test_a_webhook_is_its_signers(
     assert len(upstream.sent()) == 2
 
 
-PAGES = ("docs/clients.md", "docs/client-library.md")
-GUIDE = "\n".join((ROOT / page).read_text() for page in PAGES)
-SNIPPETS = re.findall(r"<!-- runs: (\w+) -->\n```(\w+)\n(.*?)```", GUIDE, re.DOTALL)
-COMMANDS = {
-    "sh": ["bash", "-euc"],
-    "python": [sys.executable, "-c"],
-    "js": ["node", "--input-type=module", "-e"],
-}
-
-
 def test_the_guide_has_a_snippet_for_each_way_and_language() -> None:
-    runs = {(way, language) for way, language, _ in SNIPPETS}
+    runs = {(snippet.way, snippet.language) for snippet in SNIPPETS}
     both = {(way, language) for way in ("key", "webhook") for language in COMMANDS}
     assert runs == both | {("iam", "sh"), ("iam", "python")}
 
@@ -211,23 +200,16 @@ def guided(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     }
 
 
-@pytest.mark.parametrize(
-    ("language", "code"),
-    [pytest.param(language, code, id=f"{way}-{language}") for way, language, code in SNIPPETS],
-)
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=str)
 def test_what_the_guide_says_works_as_it_stands(
     stack: Stack,
     upstream: SimulatorControl,
     guided: dict[str, str],
-    language: str,
-    code: str,
+    snippet: Snippet,
 ) -> None:
-    command = COMMANDS[language]
-    if language == "js" and not shutil.which(command[0]):
-        pytest.skip("node is not installed")
-    ended = subprocess.run(  # noqa: S603 - our own guide
-        [*command, code], capture_output=True, text=True, check=False, timeout=60, env=guided
-    )
+    if not shutil.which(COMMANDS[snippet.language][0]):
+        pytest.skip(f"{snippet.language} is not installed")
+    ended = snippet.run(guided)
     assert ended.returncode == 0, ended.stderr + ended.stdout
     answer = httpx.Response(202, text=ended.stdout)
     assert answer.json()["status"] == "accepted"

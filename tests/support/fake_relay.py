@@ -21,7 +21,8 @@ class Posted:
 @dataclass(frozen=True)
 class Answer:
     status: int
-    body: Json
+    body: Json | str
+    """A text is sent as it is."""
     headers: dict[str, str] = field(default_factory=dict)
 
 
@@ -52,7 +53,8 @@ def fake_relay() -> Iterator[FakeRelay]:
             self._send(Answer(200, relay.stored))
 
         def _send(self, answer: Answer) -> None:
-            content = json.dumps(answer.body).encode()
+            body = answer.body if isinstance(answer.body, str) else json.dumps(answer.body)
+            content = body.encode()
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)

@@ -1,0 +1,81 @@
+"""The snippets of the docs say why a message was not taken; tests/e2e runs them with success."""
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from contract.answers import of_message, send
+from smsrelay import answers
+from smsrelay.refusals import Refusal, RequestRefusedError
+from smsrelay.send import Status
+from tests.support.doc_snippets import COMMANDS, SNIPPETS, Snippet
+from tests.support.environment import new_webhook_secret
+from tests.support.fake_relay import Answer, FakeRelay, fake_relay
+from tests.support.template import ROOT
+
+DETAILS = ("Invalid phone number: it has fewer than 8 digits.", "The field is blank.")
+WORDS = "Keyword PLAY is invalid for the code on the message"
+
+
+def _sent_by_relay(answer: answers.Answer) -> Answer:
+    return Answer(answer.status, dict(answer.body), {"Content-Type": answer.content_type})
+
+
+REFUSED = _sent_by_relay(
+    answers.of_error(
+        RequestRefusedError(
+            [
+                Refusal("/to/0", "invalid-number", DETAILS[0]),
+                Refusal("/text", "blank-text", DETAILS[1]),
+            ]
+        )
+    )
+)
+REFUSED_UPSTREAM = _sent_by_relay(of_message(send(status=Status.REJECTED, errors=(WORDS,))))
+NOT_FOUND = Answer(404, {"message": "Not Found"}, {"Content-Type": "application/json"})
+BAD_GATEWAY = Answer(502, "<html><h1>502 Bad Gateway</h1></html>", {"Content-Type": "text/html"})
+
+FAILURES = {
+    "refused": (REFUSED, ("invalid-request", *DETAILS)),
+    "refused upstream": (REFUSED_UPSTREAM, ("upstream-refused", WORDS)),
+    "another API": (NOT_FOUND, ("404",)),
+    "a proxy": (BAD_GATEWAY, ("502",)),
+}
+
+NOT_HANDLED = ("undefined", "SyntaxError", "ValidationError")
+
+
+@pytest.fixture
+def relay() -> Iterator[FakeRelay]:
+    with fake_relay() as relay:
+        yield relay
+
+
+@pytest.mark.parametrize(("answer", "reasons"), FAILURES.values(), ids=FAILURES)
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=str)
+def test_a_snippet_fails_and_says_why_if_the_message_was_not_taken(
+    relay: FakeRelay, snippet: Snippet, answer: Answer, reasons: tuple[str, ...]
+) -> None:
+    if not shutil.which(COMMANDS[snippet.language][0]):
+        pytest.skip(f"{snippet.language} is not installed")
+    relay.answer = lambda _: answer
+    ended = snippet.run(
+        {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT / "layers/smsrelay"),  # as if the client library were installed
+            "API_URL": relay.url,
+            "API_KEY": "a-key",
+            "WEBHOOK_SECRET": new_webhook_secret(),
+            "AWS_REGION": "eu-central-1",
+            "AWS_DEFAULT_REGION": "eu-central-1",
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+        }
+    )
+    assert len(relay.posted) == 1
+    assert ended.returncode != 0
+    output = ended.stdout + ended.stderr
+    assert [word for word in NOT_HANDLED if word in output] == []
+    assert [reason for reason in reasons if reason not in output] == []
