@@ -100,6 +100,8 @@ def list_clients(target: Target, options: Any, _now: float) -> int:
     ]
     if options.json:
         print_json(rows)
+    elif not rows:
+        print_line("There is no client yet: `smsrelay client add NAME` makes one.")
     else:
         print_table(_COLUMNS, [row | {"keys": " ".join(row["keys"])} for row in rows])
     return DONE

@@ -33,7 +33,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Row]) -> None:
         for column in columns
     ]
     widths = [
-        max(len(column), *(len(line[n]) for line in cells)) for n, column in enumerate(columns)
+        max([len(column), *(len(line[n]) for line in cells)]) for n, column in enumerate(columns)
     ]
     for line in [[column.upper() for column in columns], *cells]:
         parts = [

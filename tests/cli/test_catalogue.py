@@ -69,6 +69,14 @@ def test_a_good_file_is_stored_and_shown(operator: Operator, parameter: str, fil
     assert operator.run("catalogue", "show", "--json").json == CATALOGUE
 
 
+@pytest.mark.usefixtures("parameter")
+def test_a_catalogue_without_messages_is_shown(operator: Operator, file: Path) -> None:
+    put(operator, file, {"clients": CATALOGUE["clients"]}, "--yes")
+    shown = operator.run("catalogue", "show")
+    assert shown.code == 0, shown.err
+    assert "https://shop.example.com/sms" in shown.out
+
+
 def test_what_changes_is_shown_before_it_does(
     operator: Operator, parameter: str, file: Path
 ) -> None:

@@ -62,6 +62,14 @@ def test_a_client_gets_a_plan_a_key_and_a_name(operator: Operator, gateway: Gate
     assert [send.client for send in operator.sends(posted.body["id"])] == ["shop"]
 
 
+@pytest.mark.usefixtures("gateway")
+def test_a_new_stack_has_no_client_yet(operator: Operator) -> None:
+    ended = operator.run("client", "list")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == "There is no client yet: `smsrelay client add NAME` makes one.\n"
+    assert client(operator, "list") == []
+
+
 def test_what_must_stay_secret_is_shown_only_if_it_is_asked_for(
     operator: Operator, gateway: Gateway
 ) -> None:
