@@ -156,3 +156,10 @@ def test_stats(operator: Operator, relay: Environment) -> None:
     table: list[Any] = [line.split() for line in operator.run("stats").out.splitlines()]
     assert ["unknown", "2", "2h"] in table
     assert ["dead", "letters", "1", "0", "0"] in table
+
+
+def test_a_status_that_cannot_be_listed_is_refused_with_those_that_can(operator: Operator) -> None:
+    ended = operator.run("list", "--status", "delivered")
+    assert ended.code == 2
+    # Whether argparse quotes the values depends on the version of Python.
+    assert "(choose from failed, queued, sending, unknown)" in ended.err.replace("'", "")
