@@ -11,8 +11,13 @@ MINUTE, HOUR, DAY = 60, 3_600, 86_400
 
 
 def print_json(document: object) -> None:
-    """One JSON document on the standard output."""
-    print(json.dumps(document, indent=2, ensure_ascii=False))
+    """One JSON document on the standard output.
+
+    JSON itself requires an escape for the controls below U+0020 only; a terminal also interprets
+    DEL, the C1 controls and others.
+    """
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    print("".join(c if c == "\n" or c.isprintable() else json.dumps(c)[1:-1] for c in text))
 
 
 def print_line(line: str) -> None:

@@ -337,3 +337,16 @@ def test_if_the_ledger_fails_the_letters_are_seen_again(
     assert ended.code == 1
     assert len(ended.err.splitlines()) == 1
     assert len(relay.dead_letters()) == 2
+
+
+def test_no_sender_can_steer_the_operators_terminal(operator: Operator, relay: Environment) -> None:
+    """By DEL, C1 controls (0x9B begins a sequence as ESC [ does), or the direction of the text."""
+    reason = "Grüße\x7f\x85\x9b31m\u202e\U000e0041"
+    bury(relay, MESSAGE, {"reason": reason, "messageId": "m-1"})
+    in_json = operator.run("redrive", "--dry-run", "--json")
+    assert in_json.json["letters"][0]["reason"] == reason
+    assert r'"reason": "Grüße\u007f\u0085\u009b31m\u202e\udb40\udc41"' in in_json.out
+    in_table = operator.run("redrive", "--dry-run")
+    assert "Grüße\ufffd\ufffd\ufffd31m\ufffd\ufffd" in in_table.out
+    for shown in (in_json.out, in_json.err, in_table.out, in_table.err):
+        assert all(line.isprintable() for line in shown.split("\n"))
