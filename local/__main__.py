@@ -1,6 +1,7 @@
 """The commands of the local stack: `python -m local up|down|status|demo|soak|tokens|build`."""
 
 import argparse
+import os
 import signal
 import sys
 from types import FrameType
@@ -9,6 +10,8 @@ from local import ROOT, build, standing, token_watch
 from local.stack import TOKEN_SECONDS, StartError
 
 INTERRUPTED = 130
+BROKEN_PIPE = 141
+"""As a shell reports a program that SIGPIPE ended."""
 SHORT_LIFE = 60
 
 
@@ -40,6 +43,11 @@ def main() -> int:
     except KeyboardInterrupt:
         print("interrupted: everything that was started is stopped", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:  # the reader of the output has ended, as `| head` does
+        nowhere = os.open(os.devnull, os.O_WRONLY)  # else Python fails again when it exits
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, sys.stderr.fileno())
+        return BROKEN_PIPE
 
 
 def _run(options: argparse.Namespace) -> int:

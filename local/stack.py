@@ -149,12 +149,13 @@ class LocalStack:
 
         Raises:
             StartError: something did not start; nothing is left running.
+            BrokenPipeError: the reader of the progress has ended; nothing is left running.
         """
         try:
             return self._start()
         except BaseException as error:
             self.stop()
-            if isinstance(error, Exception):
+            if isinstance(error, Exception) and not isinstance(error, BrokenPipeError):
                 raise StartError(self._explained(error)) from error
             raise
 

@@ -52,8 +52,8 @@ def status() -> bool:
     if published is None or not _runs(published):
         print("The local stack is not running; `make up` starts it.")
         return False
-    print("The local stack is running.")
-    print(_addresses(published))
+    # In one write: after it, `make status | head -3` closes the pipe.
+    print(f"The local stack is running.\n{_addresses(published)}\n", end="")
     return True
 
 

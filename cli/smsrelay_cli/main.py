@@ -1,7 +1,9 @@
 """The command line: what can be asked for, and how it ends."""
 
 import argparse
+import os
 import re
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 from smsrelay.adapters.logs import described
 from smsrelay.errors import RelayError
 from smsrelay_cli import catalogue, clients, letters, sends, stats
-from smsrelay_cli.refusal import ABORTED, REFUSED, CommandError
+from smsrelay_cli.refusal import ABORTED, BROKEN_PIPE, REFUSED, CommandError
 from smsrelay_cli.target import STACK_VARIABLE, target_of
 from smsrelay_cli.terminal import print_notice
 
@@ -24,6 +26,18 @@ EXIT_CODES = "exit codes: 0 done, 1 refused or not found, 2 wrong usage, 3 abort
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command, and return its exit code."""
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of the output has ended, as `| head` does
+        nowhere = os.open(os.devnull, os.O_WRONLY)  # else Python fails again when it exits
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, sys.stderr.fileno())
+        return BROKEN_PIPE
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         options = _parser().parse_args(arguments, _defaults())
     except SystemExit as error:  # argparse has said why, or was asked for help
@@ -39,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print_notice("\nsmsrelay: interrupted")
         return ABORTED
+    except BrokenPipeError:
+        raise
     except Exception as error:  # noqa: BLE001 - Python would show what it says
         print_notice("smsrelay: it failed in an unforeseen way:")
         for line in described(error):

@@ -1,6 +1,8 @@
 """Why a command ends without having done what it was asked for, and with which exit code."""
 
 DONE, REFUSED, USAGE, ABORTED = 0, 1, 2, 3
+BROKEN_PIPE = 141
+"""As a shell reports a program that SIGPIPE ended."""
 
 
 class CommandError(Exception):

@@ -247,6 +247,14 @@ def test_failed_start_leaves_nothing_and_says_why(
     assert processes.running(markers[0]) == []
 
 
+def test_a_start_ends_with_the_reader_of_its_progress(tmp_path: Path) -> None:
+    def say(_: str) -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        LocalStack(tmp_path, say=say).start()
+
+
 def test_port_that_is_taken_meanwhile_is_no_failure(
     stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
