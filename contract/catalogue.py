@@ -8,11 +8,11 @@ from pydantic.json_schema import models_json_schema
 
 from contract import Json, request
 from contract.request import GivenOrLeftOut, whole
-from smsrelay import catalogue
+from smsrelay import catalogue, client_names
 from smsrelay.request import MESSAGE_ID
 
 _REF = "#/$defs/{model}"
-_CLIENT: Json = {"type": "string", "pattern": whole(catalogue.CLIENT.pattern)}
+_CLIENT: Json = {"type": "string", "pattern": whole(client_names.PATTERN)}
 _ENTRY = {"$ref": _REF.format(model="Entry")}
 _ID: Json = {
     "type": "string",

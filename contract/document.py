@@ -8,9 +8,8 @@ from contract import ROOT, Json, answers, problems, request
 from contract.problems import Problem
 from contract.refusals import CODES, example
 from contract.request import KEY, REF
-from smsrelay import __version__
+from smsrelay import __version__, client_names
 from smsrelay.answers import Answer
-from smsrelay.callers import NAME
 from smsrelay.request import MAX_RECIPIENTS, MAX_SENDS
 
 SAMPLES = ROOT / "events/messages"
@@ -123,7 +122,7 @@ _WEBHOOK_PARAMETERS: list[Json] = [
         "in": "path",
         "required": True,
         "description": "Who sends it: the client whose secret it is signed with.",
-        "schema": {"type": "string", "pattern": request.whole(NAME.pattern)},
+        "schema": {"type": "string", "pattern": request.whole(client_names.PATTERN)},
         "example": "shop",
     },
     {

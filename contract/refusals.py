@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from contract import Json
 from smsrelay.catalogue import Catalogue, Entry
+from smsrelay.client_names import RULE
 from smsrelay.decoding import decode
 from smsrelay.refusals import Refusal, RequestRefusedError
 from smsrelay.request import MAX_RECIPIENTS, Meaning, parse
@@ -101,7 +102,9 @@ CODES: dict[str, Code] = {
     ),
     "too-large": Code("A call of the upstream would be larger than the ledger takes (413)."),
     "not-json": Code("A message of the queue is not JSON."),
-    "invalid-client": Code("The message attribute `client` of a message of the queue is none."),
+    "invalid-client": Code(
+        f"The message attribute `client` of a message of the queue is not {RULE}."
+    ),
     "key-reused": Code("The key of a message of the queue belongs to another one."),
     "not-found": Code("A message of the queue names a send that does not exist."),
 }

@@ -8,7 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from smsrelay.adapters.clients import DynamoDbClients
-from smsrelay.callers import NAME, principal
+from smsrelay.callers import principal
+from smsrelay.client_names import RULE, is_client_name
 from smsrelay.signature import secrets_of
 from smsrelay_cli.refusal import DONE, CommandError, UsageError
 from smsrelay_cli.target import Target
@@ -152,8 +153,7 @@ def callback(target: Target, options: Any, _now: float) -> int:
     """A new secret for callbacks; they are signed with the one before it, too, until the next."""
     if not target.callback_secrets:
         raise CommandError("this relay calls nobody back: deploy it with Callbacks=on")
-    # Whoever posts without a name is called by its key's id or its principal.
-    return _tell_secret(target, target.callback_secrets, options.client, options)
+    return _tell_secret(target, target.callback_secrets, _checked(options.client), options)
 
 
 def _tell_secret(target: Target, prefix: str, client: str, options: Any) -> int:
@@ -170,8 +170,8 @@ def _plan_of(clients: Clients, options: Any) -> Any:
 
 
 def _checked(client: str) -> str:
-    if not NAME.fullmatch(client):
-        raise UsageError("a client is called by 1 to 63 of a-z, 0-9 and hyphens within")
+    if not is_client_name(client):
+        raise UsageError(f"a client's name is {RULE}")
     return client
 
 

@@ -11,6 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from smsrelay import life
 from smsrelay.envelopes import (
     CLIENT_ATTRIBUTE,
+    INVALID_CLIENT,
     KEY_ATTRIBUTE,
     Delivery,
     open_envelope,
@@ -78,6 +79,11 @@ class Letter(NamedTuple):
     def reason(self) -> str:
         """Why it is dead."""
         return self.text("reason") or MOVED
+
+    @property
+    def errors(self) -> list[str]:
+        """The place and the code of each refusal."""
+        return (self.text("errors") or "").split(", ")
 
 
 class Plan(NamedTuple):
@@ -165,8 +171,11 @@ def _matches(letter: Letter, options: Any) -> bool:
     )
 
 
-def _plan(target: Target, letter: Letter) -> Plan:
+def _plan(target: Target, letter: Letter) -> Plan:  # noqa: PLR0911 - one for each kind of letter
     """What can be done with a letter; changes nothing."""
+    if f" {INVALID_CLIENT.code}" in letter.errors:
+        # The letter holds the default client instead, whose message it must not become.
+        return Plan(letter, Action.KEEP, "its client's name breaks the rule: post it with another")
     none = new_message_id()  # stands for "the body says no key"
     texts = {name: letter.text(name) for name in letter.attributes}
     attributes = {name: text for name, text in texts.items() if text is not None}

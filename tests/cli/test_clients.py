@@ -102,7 +102,7 @@ def test_what_makes_no_sense_is_refused(operator: Operator) -> None:
     assert "there already" in client(operator, "add", "shop", code=1)
     assert "client add" in client(operator, "rotate", "nobody", code=1)
     for name in ("Shop", "a b", "-a", "a" * 64, "../a"):
-        assert "called by" in operator.run("client", "allow", "--", name, "key").err
+        assert "name is 1 to 63" in operator.run("client", "allow", "--", name, "key").err
 
 
 @pytest.mark.usefixtures("gateway")
@@ -152,6 +152,7 @@ def test_a_client_gets_a_secret_to_check_callbacks_with(
 ) -> None:
     assert "Callbacks=on" in client(operator, "callback", "shop", code=1)
     more_outputs["CallbackSecrets"] = f"{operator.relay.table}/callbacks/"
+    assert "name is 1 to 63" in client(operator, "callback", "Shop", code=2)
     told = client(operator, "callback", "shop")
     assert told == {"client": "shop", "secretName": f"{operator.relay.table}/callbacks/shop"}
     second = client(operator, "callback", "shop", "--show")["secret"]

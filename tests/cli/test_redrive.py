@@ -116,6 +116,17 @@ def test_a_key_as_an_attribute_of_the_letter_is_kept(
     assert only_item(relay)["pk"] == {"S": f"MSG#{before}"}
 
 
+def test_a_letter_refused_for_its_client_does_not_become_the_default_clients(
+    operator: Operator, relay: Environment
+) -> None:
+    relay.enqueue(MESSAGE, {"client": "Shop"})
+    assert relay.work() == []
+    ended = operator.run("redrive", "--yes")
+    assert (ended.code, ended.rows[0][3:5]) == (0, ["refused", "kept"])
+    assert operator.works() == []
+    assert len(relay.dead_letters()) == 1
+
+
 def test_a_letter_whose_key_was_used_since_stays(operator: Operator, relay: Environment) -> None:
     relay.enqueue(MESSAGE | {"keyword": "K"}, OURS)
     relay.work()

@@ -94,6 +94,24 @@ def test_what_can_never_work_is_recorded_and_put_aside(
     assert relay.get(f"/messages/{letter['messageId']}", client="other").status == 404
 
 
+@pytest.mark.parametrize(
+    "client", ["Shop", "shop-", "x" * 64, "arn:aws:iam::123456789012:role/Shop"]
+)
+def test_a_client_that_breaks_the_rule_for_names_is_put_aside(
+    relay: Environment, simulator: Simulator, client: str
+) -> None:
+    relay.enqueue(MESSAGE, {"client": client, "Idempotency-Key": "order-8812"})
+    assert relay.work() == []
+
+    assert simulator.calls() == []
+    assert relay.waiting() == 0
+    [letter] = relay.dead_letters()
+    assert (letter["reason"], letter["errors"]) == ("refused", " invalid-client")
+    assert json.loads(letter["body"]) == MESSAGE
+    [recorded] = relay.items()
+    assert (recorded["sk"]["S"], recorded["client"]["S"]) == ("REFUSED", "internal")
+
+
 def test_another_body_under_the_same_key_is_put_aside(
     relay: Environment, simulator: Simulator
 ) -> None:

@@ -117,7 +117,8 @@ BESIDE: Mapping[str, Canary] = {
     # Rows for what is not a field.
     "header Idempotency-Key": canary("header", "13125550109", LETTERS),
     "other headers": canary("other", "14125550110"),
-    "client": canary("client", None, LOG, OPEN, ENDED, LETTERS, OPERATOR, TOLD),
+    # In lower case, as a client's name has to be.
+    "client": Canary("zqclientxxxqz", None, frozenset({LOG, OPEN, ENDED, LETTERS, OPERATOR, TOLD})),
     "SQS attribute": canary("attribute", "15125550111", LETTERS),
     "around an envelope": canary("envelope", "16125550112", LETTERS),
     # A name that is no field: told to who wrote it; only what looks like a name is stored.

@@ -129,7 +129,7 @@ class Stage:
         self.outlets = outlets
         self.tells = True
         """Whether what happens is followed and told, too, in each round."""
-        relay.put_webhook_secret(OWNER.lower(), current=WEBHOOK_SECRET)
+        relay.put_webhook_secret(OWNER, current=WEBHOOK_SECRET)
         relay.api.handler = _as_the_runtime(  # type: ignore[attr-defined]
             relay.api.handler, {"statusCode": 502, "headers": {}, "body": "{}"}
         )
@@ -212,7 +212,7 @@ class Stage:
         text = json.dumps(body)
         signed = signed_headers(WEBHOOK_SECRET, text, planted("header Idempotency-Key").word)
         given = {"Content-Type": "application/json", **HEADERS, **signed}
-        for client, place in ((OWNER.lower(), Place.OWNER), ("nobody", Place.OTHERS)):
+        for client, place in ((OWNER, Place.OWNER), ("nobody", Place.OTHERS)):
             path = f"/webhooks/{client}"
             answer = self.relay.raw("POST", path, headers=given, body=text, client="")
             self.outlets.add(place, answer)
@@ -534,7 +534,7 @@ class Operator:
 
     def manage(self) -> None:
         """Every command about clients; a new secret is shown to who asks, the old one to nobody."""
-        client = OWNER.lower()
+        client = OWNER
         for form in ((), ("--json",)):
             for command in (
                 ("add", client),
@@ -544,7 +544,7 @@ class Operator:
                 ("allow", client, PRINCIPAL),
                 ("allow", client, EVERYTHING),
                 ("webhook", client, "--show"),
-                ("webhook", OWNER),
+                ("webhook", OWNER.upper()),
             ):
                 self.run("client", *command, *form)
 

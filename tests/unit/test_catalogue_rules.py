@@ -16,6 +16,7 @@ from tests.support.requests import MINIMAL
 from tests.support.template import ROOT
 
 ID = "MzA6Nzg6MA"
+ARN = "arn:aws:iam::123456789012:role/Shop"
 QUIET = {"start": "21:00", "end": "08:00", "timezone": "America/Chicago"}
 WHOLE: dict[str, Any] = {
     "messages": {
@@ -75,11 +76,14 @@ WRONG: list[tuple[str, object]] = [
     ("/messages/welcome/onUnknown", of_welcome(onUnknown="maybe")),
     ("/messages/welcome/allowedClients", of_welcome(allowedClients=[])),
     ("/messages/welcome/allowedClients", of_welcome(allowedClients="shop")),
-    ("/messages/welcome/allowedClients/1", of_welcome(allowedClients=["shop", "a b"])),
+    ("/messages/welcome/allowedClients/1", of_welcome(allowedClients=["shop", "Shop"])),
+    ("/messages/welcome/allowedClients/0", of_welcome(allowedClients=["x" * 64])),
+    ("/messages/welcome/allowedClients/0", of_welcome(allowedClients=[ARN])),
     ("/messages/welcome/quietHours/start", of_welcome(quietHours=QUIET | {"start": "9 pm"})),
     ("/messages/welcome/quietHours", of_welcome(quietHours=QUIET | {"utcOffset": "+01:00"})),
     ("/clients/shop/callback", {"clients": {"shop": {"callback": "http://shop.example.com"}}}),
     ("/clients/a b", {"clients": {"a b": {}}}),
+    ("/clients/shop-", {"clients": {"shop-": {}}}),
 ]
 BEYOND_SCHEMA: list[tuple[str, object]] = [
     ("/messages/MzA6Nzg6MA", {"messages": {ID: ID}}),

@@ -45,7 +45,6 @@ SNS_ATTRIBUTES = {
         (MINIMAL, {}, "internal", "sqs-id"),
         (STATED, {}, "internal", "stated"),
         (STATED, ATTRIBUTES, "shop", "attribute"),
-        (MINIMAL, {"client": ""}, "internal", "sqs-id"),
         (sns(MINIMAL), {}, "internal", "sns-id"),
         (sns(STATED), {}, "internal", "stated"),
         (sns(STATED, MessageAttributes=SNS_ATTRIBUTES), {}, "topic-client", "topic"),
@@ -114,10 +113,12 @@ def test_what_stands_twice_in_an_envelope_is_refused() -> None:
     assert [refusal.code for refusal in letter(body).document.refusals] == ["duplicate-field"]
 
 
-@pytest.mark.parametrize("client", ["a b", "\ud800", "ü", "x" * 129])
+@pytest.mark.parametrize("client", ["a b", "\ud800", "ü", "Shop", "shop-", "x" * 64, ""])
 def test_a_client_that_can_be_none(client: str) -> None:
-    with pytest.raises(RequestRefusedError):
-        opened(MINIMAL, {"client": client})
+    by_topic = sns(MINIMAL, MessageAttributes={"client": {"Type": "String", "Value": client}})
+    for body, attributes in ((MINIMAL, {"client": client}), (by_topic, {})):
+        with pytest.raises(RequestRefusedError, match="invalid-client"):
+            opened(body, attributes)
     assert sender_of(Delivery("", "id", {"client": client}), "internal").client == "internal"
 
 

@@ -6,8 +6,6 @@ import re
 from smsrelay.errors import OverLimitError
 from smsrelay.ports import ClientNames, Clock, Visits
 
-NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-"""What a client can be called: it stands in paths, in names of secrets, and in the ledger."""
 REMEMBERED, MOST = 300.0, 10_000
 """Seconds that a name is remembered, and how many are."""
 MINUTE = 60.0

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from smsrelay.client_names import RULE, is_client_name
 from smsrelay.decoding import Document
 from smsrelay.refusals import MESSAGE_ID, Refusal, RequestRefusedError, pointer
 from smsrelay.request import (
@@ -29,8 +30,6 @@ MAX_BYTES: Final = 8_192
 MOST_NEAR: Final = 3
 NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 """What a message can be called: a request's `message` can hold it."""
-CLIENT: Final = re.compile(r"[\x21-\x7e]{1,256}")
-"""What a client is called: its name, else its key's id or its principal's ARN."""
 # A whole URL or none of it, so that no two parsers disagree about its host: names only, whose last
 # label has a letter first, since numbers in any notation are addresses.
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -62,8 +61,8 @@ def _name(value: str) -> str:
 
 
 def _client(value: str) -> str:
-    if not CLIENT.fullmatch(value):
-        raise _wrong("A client is called by 1 to 256 printable ASCII characters without spaces.")
+    if not is_client_name(value):
+        raise _wrong(f"A client's name is {RULE}.")
     return value
 
 

@@ -6,18 +6,18 @@ from typing import Any, NamedTuple
 
 from pydantic_core import PydanticCustomError
 
+from smsrelay.client_names import RULE, is_client_name
 from smsrelay.decoding import Document, decode, storable
 from smsrelay.refusals import Refusal, RequestRefusedError, pointer
 from smsrelay.request import MAX_SENDS, checked_key
 from smsrelay.send import SendKey
 
 KEY_ATTRIBUTE, CLIENT_ATTRIBUTE = "Idempotency-Key", "client"
-_CLIENT = re.compile(r"[\x21-\x7e]{1,128}")
 _ID = re.compile(r"[0-9A-Z]{26}")
 _OUTSIDE = {"/Message", "/detail"}
 """What must not stand twice in an envelope: which one is meant?"""
 
-CLIENT = "The attribute client must be 1 to 128 printable ASCII characters without spaces."
+INVALID_CLIENT = Refusal("", "invalid-client", f"The attribute client must be {RULE}.")
 
 
 class Delivery(NamedTuple):
@@ -50,7 +50,7 @@ def sender_of(delivery: Delivery, default_client: str) -> Sender:
     client = delivery.attributes.get(CLIENT_ATTRIBUTE, "")
     key = delivery.attributes.get(KEY_ATTRIBUTE, "")
     return Sender(
-        client if _CLIENT.fullmatch(client) else default_client, storable(key) or delivery.id
+        client if is_client_name(client) else default_client, storable(key) or delivery.id
     )
 
 
@@ -62,7 +62,7 @@ def open_envelope(delivery: Delivery, default_client: str) -> Letter | SendKey:
 
     Raises:
         NotJsonError, TooLargeError: as `decode` does.
-        RequestRefusedError: the idempotency key can't be one.
+        RequestRefusedError: the idempotency key can't be one, or the client breaks the rule.
     """
     document = outer = decode(delivery.body)
     attributes, fallback = delivery.attributes, delivery.id
@@ -86,14 +86,14 @@ def open_envelope(delivery: Delivery, default_client: str) -> Letter | SendKey:
     if document is not outer:
         twice = tuple(entry for entry in outer.refusals if entry.pointer in _OUTSIDE)
         document = Document(document.value, twice + document.refusals)
-    client = attributes.get(CLIENT_ATTRIBUTE) or default_client
-    if not _CLIENT.fullmatch(client):
-        raise RequestRefusedError([Refusal("", "invalid-client", CLIENT)])
+    client = attributes.get(CLIENT_ATTRIBUTE)
+    if client is not None and not is_client_name(client):
+        raise RequestRefusedError([INVALID_CLIENT])
     key = attributes.get(KEY_ATTRIBUTE)
     if key is None and isinstance(document.value, dict):
         stated = document.value.get("idempotencyKey")
         key = stated if isinstance(stated, str) else None
-    return Letter(document, client, _checked(key or fallback))
+    return Letter(document, client or default_client, _checked(key or fallback))
 
 
 def _checked(key: str) -> str:

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from smsrelay import answers
 from smsrelay.answers import Answer
-from smsrelay.callers import NAME, Callers
+from smsrelay.callers import Callers
+from smsrelay.client_names import is_client_name
 from smsrelay.errors import (
     NothingStoredError,
     NotSignedError,
@@ -67,7 +68,7 @@ class Webhooks:
 
     def _is_signed(self, webhook: Webhook) -> bool:
         known: Sequence[str] = ()
-        if not NAME.fullmatch(webhook.client):
+        if not is_client_name(webhook.client):
             return is_signed(webhook.headers, webhook.body, known)
         known = self._secrets.current(webhook.client)
         if is_signed(webhook.headers, webhook.body, known):

@@ -1,0 +1,37 @@
+"""A client's name has one rule, wherever a name stands."""
+
+import pytest
+
+from smsrelay.client_names import PATTERN, is_client_name
+from tests.support.template import template
+
+
+@pytest.mark.parametrize("name", ["a", "7", "shop", "web-shop", "a--b", "x" * 63])
+def test_a_name(name: str) -> None:
+    assert is_client_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "Shop",
+        "web shop",
+        "web_shop",
+        "-shop",
+        "shop-",
+        "-",
+        "x" * 64,
+        "shöp",
+        "shop\n",
+        "\u0663",  # a digit, but not one of 0-9
+        "../shop",
+        "arn:aws:iam::123456789012:role/Shop",
+    ],
+)
+def test_no_name(name: str) -> None:
+    assert not is_client_name(name)
+
+
+def test_the_default_client_is_held_to_the_same_rule() -> None:
+    assert template()["Parameters"]["DefaultClient"]["AllowedPattern"] == PATTERN
