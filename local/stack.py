@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 STATE = ROOT / ".local"
 STAGE = "local"
+DEFAULT_CLIENT = "internal"
 TOKEN_SECONDS = 1080
 """Life of an access token, as the upstream has it."""
 SENDS_AT_ONCE = "20"
@@ -69,6 +70,8 @@ class Stack:
     """What the names of the webhooks' secrets begin with."""
     catalogue_parameter: str
     """The SSM parameter with the message catalogue; it is there once one is put."""
+    default_client: str
+    """The client of a queue message that names none."""
 
     @cached_property
     def clients(self) -> Clients:
@@ -189,20 +192,18 @@ class LocalStack:
         began = time.monotonic()
         self._say("deploying template.yaml …")
         clients = Clients(emulator.url)
-        outputs = deployment.deploy(
-            clients,
-            artefacts,
-            {
-                "Stage": STAGE,
-                "Architecture": build.architecture(),
-                "UpstreamHosts": "http://127.0.0.1",
-                "IamAccess": "on",
-                "Webhooks": "on",
-                "Catalogue": "on",
-                "SendsAtOnce": SENDS_AT_ONCE,
-                **self._parameters,
-            },
-        )
+        parameters = {
+            "Stage": STAGE,
+            "Architecture": build.architecture(),
+            "UpstreamHosts": "http://127.0.0.1",
+            "DefaultClient": DEFAULT_CLIENT,
+            "IamAccess": "on",
+            "Webhooks": "on",
+            "Catalogue": "on",
+            "SendsAtOnce": SENDS_AT_ONCE,
+            **self._parameters,
+        }
+        outputs = deployment.deploy(clients, artefacts, parameters)
         key = clients.apigateway.get_api_key(apiKey=outputs["ApiKeyId"], includeValue=True)
         functions = deployment.function_names(clients)
         self._say(f"deployed in {time.monotonic() - began:.1f} s")
@@ -230,6 +231,7 @@ class LocalStack:
             credentials_secret=credentials_secret or "",
             webhook_secrets=outputs["WebhookSecrets"],
             catalogue_parameter=outputs.get("CatalogueParameter", ""),
+            default_client=parameters["DefaultClient"],
         )
 
     def _fetch_token(

@@ -111,7 +111,7 @@ def list_clients(target: Target, options: Any, _now: float) -> int:
 def add(target: Target, options: Any, _now: float) -> int:
     """A usage plan with a first key."""
     clients = Clients(target)
-    if clients.plan(_checked(options.client)):
+    if clients.plan(_meant(target, options)):
         raise CommandError(f"{options.client} is there already: `client rotate` gives it a new key")
     plan = clients.new_plan(options.client, options.rate, options.burst, options.quota)
     return _tell_key(options, clients.new_key(options.client, plan["id"]))
@@ -138,7 +138,7 @@ def drop(target: Target, options: Any, _now: float) -> int:
 def allow(target: Target, options: Any, _now: float) -> int:
     """A client's name for an IAM principal, or for a key that was made otherwise."""
     credential = principal(options.credential)
-    Clients(target).names.put(credential, _checked(options.client))
+    Clients(target).names.put(credential, _meant(target, options))
     return _tell(options, {"client": options.client, "credential": credential})
 
 
@@ -172,6 +172,23 @@ def _plan_of(clients: Clients, options: Any) -> Any:
 def _checked(client: str) -> str:
     if not is_client_name(client):
         raise UsageError(f"a client's name is {RULE}")
+    return client
+
+
+def _meant(target: Target, options: Any) -> str:
+    """The client's name; the default client's only if the option says so.
+
+    Raises:
+        CommandError: the option is missing, or the name is another client's.
+    """
+    client = _checked(options.client)
+    if client == target.default_client and not options.default:
+        raise CommandError(
+            f"{client} is the default client, which sees every queue message without a client: "
+            "add --default if you mean it"
+        )
+    if options.default and client != target.default_client:
+        raise UsageError(f"--default is for the default client, {target.default_client}")
     return client
 
 

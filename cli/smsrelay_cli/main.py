@@ -201,17 +201,22 @@ def _add_clients(parser: argparse.ArgumentParser, shared: argparse.ArgumentParse
     def shows(added: argparse.ArgumentParser) -> None:
         added.add_argument("--show", action="store_true", help="print what must stay secret")
 
+    def may_be_default(added: argparse.ArgumentParser) -> None:
+        what = "needed for the stack's DefaultClient: it sees queue messages without a client"
+        added.add_argument("--default", action="store_true", help=what)
+
     command("list", "list the clients with API keys, and their limits", clients.list_clients)
     added = command("add", "give a client an API key and limits", clients.add, "client")
     added.add_argument("--rate", type=_number, default=20, metavar="N", help="a second (20)")
     added.add_argument("--burst", type=_number, default=40, metavar="N", help="at once (40)")
     added.add_argument("--quota", type=_number, default=100_000, metavar="N", help="a day (100000)")
     shows(added)
+    may_be_default(added)
     shows(command("rotate", "give a client one more API key", clients.rotate, "client"))
     dropped = command("drop", "delete an API key of a client", clients.drop, "client", "key_id")
     dropped.add_argument("--yes", action="store_true", help="don't ask")
     what = "name the client of an IAM role or user (ARN), or of an API key (id)"
-    command("allow", what, clients.allow, "client", "credential")
+    may_be_default(command("allow", what, clients.allow, "client", "credential"))
     what = "give a client a new webhook secret; the one before it still counts"
     shows(command("webhook", what, clients.webhook, "client"))
     what = "give a client a new secret to check callbacks with; the one before it still counts"

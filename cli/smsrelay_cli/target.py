@@ -25,6 +25,7 @@ STACK_FILE = Path(__file__).parents[2] / ".local" / "stack.json"
 LOCAL_RETENTION_DAYS = 90
 """The template's default, with which the local stack is deployed."""
 _OUTPUTS = ("TableName", "QueueUrl", "DeadLetterQueueUrl")
+_PARAMETERS = ("RetentionDays", "DefaultClient")
 # An operator waits in front of it: fail soon, and say so.
 _AWS = Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard"})
 
@@ -39,6 +40,8 @@ class Target:
     queue_url: str
     dead_letter_queue_url: str
     table: str = ""
+    default_client: str = ""
+    """The client of a queue message that names none."""
     api_id: str = ""
     stage: str = ""
     webhook_secrets: str = ""
@@ -110,7 +113,7 @@ def _local(file: Path) -> Target:
             "WebhookSecrets": stack.get("webhook_secrets", ""),
             "CatalogueParameter": stack.get("catalogue_parameter", ""),
         },
-        LOCAL_RETENTION_DAYS,
+        {"RetentionDays": str(LOCAL_RETENTION_DAYS), "DefaultClient": stack["default_client"]},
         stack["aws_endpoint_url"],
     )
 
@@ -127,21 +130,24 @@ def _deployed(name: str, session: boto3.Session) -> Target:
     parameters = {
         entry["ParameterKey"]: entry["ParameterValue"] for entry in stack.get("Parameters", [])
     }
-    missing = [output for output in _OUTPUTS if output not in outputs]
-    if missing or "RetentionDays" not in parameters:
-        what = f"the output {missing[0]}" if missing else "the parameter RetentionDays"
-        raise CommandError(f"the stack {name} is no smsrelay: it lacks {what}")
-    return _target(session, outputs, int(parameters["RetentionDays"]))
+    missing = [
+        *(f"the output {output}" for output in _OUTPUTS if output not in outputs),
+        *(f"the parameter {entry}" for entry in _PARAMETERS if entry not in parameters),
+    ]
+    if missing:
+        raise CommandError(f"the stack {name} is no smsrelay: it lacks {missing[0]}")
+    return _target(session, outputs, parameters)
 
 
 def _target(
     session: boto3.Session,
     outputs: Mapping[str, str],
-    retention_days: int,
+    parameters: Mapping[str, str],
     endpoint_url: str | None = None,
 ) -> Target:
     sqs = session.client("sqs", config=_AWS, endpoint_url=endpoint_url)
     dynamodb = session.client("dynamodb", config=_AWS, endpoint_url=endpoint_url)
+    retention_days = int(parameters["RetentionDays"])
     return Target(
         ledger=DynamoDbLedger(dynamodb, outputs["TableName"], retention_days),
         queue=SqsRetryQueue(sqs, outputs["QueueUrl"]),
@@ -149,6 +155,7 @@ def _target(
         queue_url=outputs["QueueUrl"],
         dead_letter_queue_url=outputs["DeadLetterQueueUrl"],
         table=outputs["TableName"],
+        default_client=parameters["DefaultClient"],
         api_id=outputs.get("RestApiId", ""),
         stage=outputs.get("StageName", ""),
         webhook_secrets=outputs.get("WebhookSecrets", ""),

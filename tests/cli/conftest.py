@@ -123,9 +123,12 @@ def operator(
         "QueueUrl": relay.queue_url,
         "DeadLetterQueueUrl": relay.dead_letter_queue_url,
     }
+    parameters = {"RetentionDays": RETENTION_DAYS, "DefaultClient": "internal"}
     stacks = {
         name: {
-            "Parameters": [{"ParameterKey": "RetentionDays", "ParameterValue": RETENTION_DAYS}],
+            "Parameters": [
+                {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
+            ],
             "Outputs": [{"OutputKey": key, "OutputValue": value} for key, value in outputs.items()],
         },
         "other": {"Outputs": []},

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from smsrelay.identity import message_id
 from smsrelay_cli import target
 from tests.cli.conftest import MESSAGE, Operator
 from tests.support.gateway import Gateway
@@ -116,6 +117,27 @@ def test_a_principal_gets_a_name_whatever_its_session(operator: Operator) -> Non
     client(operator, "allow", "shop", "key-of-the-shop")
     posted = operator.relay.post(MESSAGE).body
     assert operator.relay.get(f"/iam/messages/{posted['id']}", client=session).status == 200
+
+
+@pytest.mark.parametrize("command", [("add", "internal"), ("allow", "internal", "key-1")])
+def test_the_default_clients_name_is_given_only_on_purpose(
+    operator: Operator, gateway: Gateway, command: tuple[str, ...]
+) -> None:
+    """It sees the messages of the queue that name no client."""
+    assert "--default" in client(operator, *command, code=1)
+    assert gateway.api_keys == {}
+    made = client(operator, *command, "--default")
+    key = made["keyId"] if command[0] == "add" else "key-1"
+    operator.relay.enqueue(MESSAGE, {"Idempotency-Key": "order-8812"})
+    operator.works()
+    path = f"/messages/{message_id('internal', 'order-8812')}"
+    assert operator.relay.get(path, client=key).status == 200
+
+
+def test_nobody_else_is_taken_for_the_default_client(operator: Operator, gateway: Gateway) -> None:
+    for command in (("add", "shop"), ("allow", "shop", "key-1")):
+        assert "internal" in client(operator, *command, "--default", code=2)
+    assert gateway.api_keys == {}
 
 
 @pytest.mark.usefixtures("gateway")

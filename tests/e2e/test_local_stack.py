@@ -36,6 +36,7 @@ PUBLISHED = {
     "region",
     "webhook_secrets",
     "catalogue_parameter",
+    "default_client",
 }
 FOR_DOWN = {"marker", "pids", "data"}
 
