@@ -81,7 +81,7 @@ class Witness:
         if sample.way is Way.API:
             return self._post(sample)
         self._enqueue(sample)
-        return Evidence(message_id=message_id(self._stack.api_key_id, sample.key))
+        return Evidence(message_id=message_id(self._stack.default_client, sample.key))
 
     def settled(self, sample: Sample, evidence: Evidence) -> Evidence | None:
         """The evidence with what the ledger holds by now; None while it is not final."""
@@ -146,7 +146,7 @@ class Witness:
         )
 
     def _enqueue(self, sample: Sample) -> None:
-        attributes = {"client": self._stack.api_key_id}
+        attributes = {"client": self._stack.default_client}
         if not sample.key_in_body:
             attributes["Idempotency-Key"] = sample.key
         self._stack.clients.sqs.send_message(

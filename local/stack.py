@@ -5,22 +5,20 @@ import json
 import secrets
 import shutil
 import signal
+import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from local import ROOT, build, deployment, processes, servers
 from local.aws import REGION, Clients
 from local.control import SimulatorControl
-
-if TYPE_CHECKING:
-    import subprocess
 
 STATE = ROOT / ".local"
 STAGE = "local"
@@ -29,7 +27,9 @@ TOKEN_SECONDS = 1080
 """Life of an access token, as the upstream has it."""
 SENDS_AT_ONCE = "20"
 """By two workers, the least there can be: each starts a process of its own."""
-NOT_PUBLISHED = ("state", "api_key_id", "functions", "credentials_secret")
+FIRST_CLIENT_LIMITS = ("--rate", "1000", "--burst", "2000")
+"""What is tried here comes in bursts; requests a second, and at once."""
+NOT_PUBLISHED = ("state", "functions", "credentials_secret")
 
 
 class StartError(Exception):
@@ -40,12 +40,17 @@ class NoTokenError(Exception):
     """The token function did not do its work."""
 
 
+class NoClientError(Exception):
+    """The command made no first client; the message holds what it said."""
+
+
 @dataclass(frozen=True)
 class Stack:
     """Where a running stack is."""
 
     api_url: str
     api_key: str = field(repr=False)
+    """Of the default client."""
     queue_url: str
     dead_letter_queue_url: str
     table: str
@@ -61,8 +66,6 @@ class Stack:
     """The folder with MiniStack's files, which goes when the stack ends."""
     state: Path
     """The folder with the logs."""
-    api_key_id: str
-    """The client, as the functions know it."""
     functions: dict[str, str]
     """Names of the functions by their names in the template."""
     credentials_secret: str
@@ -204,17 +207,13 @@ class LocalStack:
             **self._parameters,
         }
         outputs = deployment.deploy(clients, artefacts, parameters)
-        key = clients.apigateway.get_api_key(apiKey=outputs["ApiKeyId"], includeValue=True)
         functions = deployment.function_names(clients)
         self._say(f"deployed in {time.monotonic() - began:.1f} s")
         if credentials_secret := outputs.get("CredentialsSecretArn"):
             self._fetch_token(clients, credentials_secret, simulator_url, functions)
-        api_url = f"{emulator.url}/_aws/execute-api/{outputs['RestApiId']}/{STAGE}"
-        with SimulatorControl(simulator_url) as simulator_control:
-            simulator_control.introduce_relay(api_url, key["value"])
-        return Stack(
-            api_url=api_url,
-            api_key=key["value"],
+        stack = Stack(
+            api_url=f"{emulator.url}/_aws/execute-api/{outputs['RestApiId']}/{STAGE}",
+            api_key="",
             queue_url=outputs["QueueUrl"],
             dead_letter_queue_url=outputs["DeadLetterQueueUrl"],
             table=outputs["TableName"],
@@ -226,13 +225,16 @@ class LocalStack:
             pids={"simulator": simulator.pid, "ministack": emulator.process.pid},
             data=self._data,
             state=self._state,
-            api_key_id=key["id"],
             functions=functions,
             credentials_secret=credentials_secret or "",
             webhook_secrets=outputs["WebhookSecrets"],
             catalogue_parameter=outputs.get("CatalogueParameter", ""),
             default_client=parameters["DefaultClient"],
         )
+        stack = replace(stack, api_key=self._add_first_client(stack))
+        with SimulatorControl(simulator_url) as simulator_control:
+            simulator_control.introduce_relay(stack.api_url, stack.api_key)
+        return stack
 
     def _fetch_token(
         self, clients: Clients, secret: str, simulator_url: str, functions: Mapping[str, str]
@@ -252,6 +254,22 @@ class LocalStack:
         if result.get("did") != "renewed":
             raise NoTokenError(f"the token function fetched no access token: {result}")
         self._say(f"fetched an access token in {time.monotonic() - began:.1f} s")
+
+    def _add_first_client(self, stack: Stack) -> str:
+        """Do what the guide asks of people after a deployment; the key of the default client."""
+        began = time.monotonic()
+        file = self._data / "stack.json"
+        file.write_text(json.dumps(stack.published()))
+        command = [str(ROOT / "cli/smsrelay"), "--stack-file", str(file), "--json"]
+        command += ["client", "add", stack.default_client, "--default", "--show"]
+        ended = subprocess.run(  # noqa: S603 - this project's own command
+            [*command, *FIRST_CLIENT_LIMITS], capture_output=True, text=True, check=False
+        )
+        if ended.returncode:
+            raise NoClientError(ended.stderr)
+        self._say(f"added the client {stack.default_client} in {time.monotonic() - began:.1f} s")
+        key: str = json.loads(ended.stdout)["key"]
+        return key
 
     def _take_signal(self) -> None:
         """Let SIGTERM unwind the program like Ctrl-C does, where nothing else is set for it."""

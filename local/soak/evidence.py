@@ -41,7 +41,7 @@ class Scene:
         self._stack = stack
         self._requests = {request.marker: request for request in requests}
         self._ids = {
-            request.marker: message_id(stack.api_key_id, request.key) for request in requests
+            request.marker: message_id(stack.default_client, request.key) for request in requests
         }
         self._control = SimulatorControl(stack.simulator_url)
 

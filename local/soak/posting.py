@@ -119,7 +119,7 @@ class Poster:
         )
 
     def _entry(self, name: str, request: Request) -> "SendMessageBatchRequestEntryTypeDef":
-        attributes = {"client": self._stack.api_key_id, "Idempotency-Key": request.key}
+        attributes = {"client": self._stack.default_client, "Idempotency-Key": request.key}
         return {
             "Id": name,
             "MessageBody": request.body,

@@ -24,7 +24,7 @@ from local.stack import Stack
 
 POSTING_SECONDS: Final = 100
 PER_SECOND: Final = 20
-"""Requests at most; half of them call the API, whose usage plan allows 20 a second."""
+"""Requests at most; half of them call the API."""
 STORM_SECONDS: Final = 120
 """The longest that workers are killed for: what dies last is over a lease (90 s) later."""
 KILL_EVERY: Final = 1.0

@@ -8,14 +8,11 @@ from local.stack import LocalStack, Stack
 from local.waiting import wait_for
 from tests.support.browser import browser  # noqa: F401  a fixture
 
-# Tests come in bursts; the plan's own limits are held by tests/template.
-NO_LIMITS = {"RateLimit": "1000", "BurstLimit": "2000"}
-
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """template.yaml, built and deployed to this machine."""
-    with LocalStack(tmp_path_factory.mktemp("stack"), parameters=NO_LIMITS) as running:
+    with LocalStack(tmp_path_factory.mktemp("stack")) as running:
         yield running
 
 

@@ -67,7 +67,7 @@ def test_caller_is_known_by_the_api_key(stack: Stack, api: httpx.Client) -> None
         ExpressionAttributeValues={":pk": {"S": f"MSG#{posted['id']}"}},
     )
 
-    assert [item["client"]["S"] for item in answer["Items"]] == [stack.api_key_id]
+    assert [item["client"]["S"] for item in answer["Items"]] == ["internal"]
 
 
 def test_functions_emit_metrics_under_the_name_of_the_stack(stack: Stack) -> None:
@@ -274,6 +274,17 @@ def test_refused_deployment_says_why(tmp_path: Path) -> None:
         LocalStack(tmp_path, parameters={"LogLevel": "LOUD"}).start()
 
 
+def post(published: dict[str, Any]) -> int:
+    """Post a message with the key of stack.json."""
+    return httpx.post(
+        f"{published['api_url']}/messages",
+        json=MESSAGE,
+        headers={"x-api-key": published["api_key"]},
+        trust_env=False,
+        timeout=60,
+    ).status_code
+
+
 def command(name: str, state: Path) -> str:
     """Run `python -m local {name}` with another folder for its state; its output."""
     program = (
@@ -309,10 +320,11 @@ def test_standing_stack_is_found_again(tmp_path: Path) -> None:
 
         assert "already running" in command("up", tmp_path)
         assert file.read_text() == content
+        assert post(published) == 202
     finally:
         down = command("down", tmp_path)
 
-    assert down == "The local stack is stopped (3 processes ended).\n"
+    assert down == "The local stack is stopped (4 processes ended).\n", "the API function, too"
     assert processes.running(published["marker"]) == []
     assert not file.exists()
     assert command("down", tmp_path) == "The local stack is not running.\n"

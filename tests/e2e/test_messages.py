@@ -276,7 +276,7 @@ def test_a_dead_letter_says_why(
         QueueUrl=stack.queue_url,
         MessageBody=json.dumps(MESSAGE | {"keyword": "NOT-NEEDED"}),
         MessageAttributes={
-            "client": {"DataType": "String", "StringValue": stack.api_key_id},
+            "client": {"DataType": "String", "StringValue": stack.default_client},
             "Idempotency-Key": {"DataType": "String", "StringValue": "a-dead-letter"},
         },
     )

@@ -24,6 +24,8 @@ from local import ROOT
 from local.aws import CREDENTIALS
 from local.control import SimulatorControl
 from local.stack import Stack
+from local.waiting import wait_for
+from smsrelay.identity import message_id
 from tests.support.doc_snippets import COMMANDS, SNIPPETS, Snippet
 
 MESSAGE = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Grüße 👋"}
@@ -77,6 +79,20 @@ def clients_of(stack: Stack, answer: httpx.Response) -> set[str]:
     )["Items"]
     assert items
     return {item["client"]["S"] for item in items}
+
+
+def test_the_stacks_own_key_is_the_default_clients(
+    stack: Stack, upstream: SimulatorControl, operator: Operator, anybody: httpx.Client
+) -> None:
+    [row] = [row for row in operator.run("list") if row["client"] == "internal"]
+    assert (row["rate"], row["burst"], len(row["keys"])) == (1000.0, 2000, 1)
+    stack.clients.sqs.send_message(
+        QueueUrl=stack.queue_url,
+        MessageBody=json.dumps(MESSAGE | {"idempotencyKey": "without-a-client"}),
+    )
+    wait_for(upstream.sent, what="the message from the queue", seconds=30)
+    path = f"/messages/{message_id('internal', 'without-a-client')}"
+    assert anybody.get(path, headers={"x-api-key": stack.api_key}).status_code == 200
 
 
 def test_a_client_with_a_key_of_its_own_has_limits_of_its_own(

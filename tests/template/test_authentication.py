@@ -9,7 +9,6 @@ from local import build
 from tests.support.template import ROOT, properties, template
 
 WAYS = {
-    "ApiKeys": ("HasApiKeys", {"ApiApiKey", "ApiUsagePlan", "ApiUsagePlanKey"}),
     "IamAccess": ("TakesIam", {"IamFunction"}),
     "Webhooks": ("TakesWebhooks", {"WebhookFunction", "WebhookRole"}),
 }
@@ -27,17 +26,29 @@ def test_what_is_off_is_not_there(parameter: str) -> None:
 
 def test_without_more_only_api_keys_get_in() -> None:
     defaults = {way: template()["Parameters"][way]["Default"] for way in WAYS}
-    assert defaults == {"ApiKeys": "on", "IamAccess": "off", "Webhooks": "off"}
+    assert defaults == {"IamAccess": "off", "Webhooks": "off"}
 
 
 @pytest.fixture(scope="module")
-def transformed() -> Any:
+def resources() -> Any:
     given = yaml_parse((ROOT / "template.yaml").read_text())
     for resource in given["Resources"].values():
         for code in build.CODE_PROPERTIES:
             if code in resource.get("Properties", {}):
                 resource["Properties"][code] = "s3://bucket/key"
-    return build.transform(given)["Resources"]["Api"]["Properties"]["Body"]
+    return build.transform(given)["Resources"]
+
+
+@pytest.fixture(scope="module")
+def transformed(resources: Any) -> Any:
+    return resources["Api"]["Properties"]["Body"]
+
+
+def test_only_the_command_makes_api_keys_and_usage_plans(resources: Any) -> None:
+    made = {resource["Type"] for resource in resources.values()}
+    assert not {kind for kind in made if "ApiKey" in kind or "UsagePlan" in kind}
+    parameters = {"ApiKeys", "RateLimit", "BurstLimit", "DailyQuota"}
+    assert not parameters & template()["Parameters"].keys()
 
 
 @pytest.mark.parametrize(
@@ -100,23 +111,10 @@ def test_who_has_no_usage_plan_is_limited_elsewhere() -> None:
         {
             "HttpMethod": "POST",
             "ResourcePath": "/~1webhooks~1{client}",
-            "ThrottlingRateLimit": {"Ref": "RateLimit"},
-            "ThrottlingBurstLimit": {"Ref": "BurstLimit"},
+            "ThrottlingRateLimit": 50,
+            "ThrottlingBurstLimit": 100,
         }
     ]
-
-
-def test_the_first_client_has_a_rate_a_burst_and_a_quota_for_the_day() -> None:
-    plan, parameters = properties("ApiUsagePlan"), template()["Parameters"]
-    assert plan["Throttle"] == {
-        "RateLimit": {"Ref": "RateLimit"},
-        "BurstLimit": {"Ref": "BurstLimit"},
-    }
-    assert plan["Quota"] == {"Limit": {"Ref": "DailyQuota"}, "Period": "DAY"}
-    assert all(
-        parameters[name]["Default"] > 0 for name in ("RateLimit", "BurstLimit", "DailyQuota")
-    )
-    assert {"Ref": "ApiUsagePlan"} in properties("ApiUsagePlanKey").values()
 
 
 def test_a_route_that_asks_for_nothing_cannot_use_the_function_up() -> None:
