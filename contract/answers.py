@@ -45,7 +45,7 @@ def send(n: int = 1, status: Status = Status.ACCEPTED, **more: object) -> Send:
     """A send to make examples of."""
     fields = {
         "key": SendKey(MESSAGE_ID, n),
-        "client": "example-key-id",
+        "client": "shop",
         "template": "MzA6Nzg6MA",
         "recipients": 1,
         "status": status,
@@ -102,7 +102,7 @@ def _stored() -> Mapping[str, Answer]:
             Message(MESSAGE_ID, [send(status=Status.UNKNOWN, reason="read-timeout")]), MESSAGE_ID
         ),
         "refused-in-the-queue": answers.of_stored(
-            RefusedMessage("example-key-id", (refusal,), _CREATED), MESSAGE_ID
+            RefusedMessage("shop", (refusal,), _CREATED), MESSAGE_ID
         ),
     }
 

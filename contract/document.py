@@ -19,7 +19,7 @@ LARGEST_SAMPLE = 2_000
 PROBLEMS = problems.all_problems()
 
 _EVERYWHERE = ("not-allowed", "throttled", "server-error", "no-answer")
-_WITH_KEY = ("api-key-required", "quota-exceeded")
+_WITH_KEY = ("api-key-required", "client-not-registered", "quota-exceeded")
 _POSTING = (
     "not-json",
     "invalid-header",
@@ -183,7 +183,8 @@ def document() -> Json:
                     "type": "apiKey",
                     "in": "header",
                     "name": "x-api-key",
-                    "description": "A client is known by its key, and sees only its own messages.",
+                    "description": "A client is known by its key, and sees only its own messages. "
+                    "A key that belongs to no registered client is refused.",
                 },
                 "webhookSignature": {
                     "type": "apiKey",

@@ -128,6 +128,11 @@ def _relays() -> Iterator[Problem]:
         errors.OverLimitError(17),
     )
     yield _of_error(
+        "The API key, or the IAM principal below `/iam`, belongs to no registered client. Nothing "
+        "was sent.",
+        errors.ClientNotRegisteredError(),
+    )
+    yield _of_error(
         "There is no such client, or no signature of it that is at most five minutes old. "
         "Nothing was sent.",
         errors.NotSignedError(),

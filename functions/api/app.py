@@ -109,7 +109,7 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     parts.logger.append_keys(request_id=context.aws_request_id)
     try:
         return _answered(event, context)
-    except RelayError as error:  # the caller is over its limit, or nobody can say who it is
+    except RelayError as error:  # the caller is over its limit, or no registered client
         asks = event["httpMethod"] == "GET"
         unread = asks and isinstance(error, NothingStoredError)
         return _response(answers.not_read() if unread else answers.of_error(error))

@@ -59,7 +59,7 @@ def test_a_client_gets_a_plan_a_key_and_a_name(operator: Operator, gateway: Gate
     assert made["key"] == key["value"]
     [row] = client(operator, "list")
     assert row == {"client": "shop", "rate": 5, "burst": 7, "quota": 9, "keys": [made["keyId"]]}
-    posted = operator.relay.post(MESSAGE, client=made["keyId"])
+    posted = operator.relay.post(MESSAGE, key_id=made["keyId"])
     assert [send.client for send in operator.sends(posted.body["id"])] == ["shop"]
 
 
@@ -86,9 +86,9 @@ def test_a_rotated_key_is_the_same_client(operator: Operator, gateway: Gateway) 
     new = client(operator, "rotate", "shop")["keyId"]
     [row] = client(operator, "list")
     assert sorted(row["keys"]) == sorted([old, new])
-    first = operator.relay.post(MESSAGE, client=old)
+    first = operator.relay.post(MESSAGE, key_id=old)
     path = f"/messages/{first.body['id']}"
-    assert operator.relay.get(path, client=new).status == 200
+    assert operator.relay.get(path, key_id=new).status == 200
     assert "no key" in client(operator, "drop", "shop", "other-key", "--yes", code=1)
     assert operator.run("client", "drop", "shop", old, answer="n\n").code == 3
     client(operator, "drop", "shop", old, "--yes")
@@ -111,11 +111,11 @@ def test_a_principal_gets_a_name_whatever_its_session(operator: Operator) -> Non
     role = "arn:aws:iam::123456789012:role/team/Shop"
     told = client(operator, "allow", "shop", role)
     assert told["credential"] == "arn:aws:iam::123456789012:role/Shop"
-    posted = operator.relay.post(MESSAGE, client="key-of-nobody").body
+    posted = operator.relay.post(MESSAGE, client="other").body
     session = "arn:aws:sts::123456789012:assumed-role/Shop/s1"
     assert operator.relay.get(f"/iam/messages/{posted['id']}", client=session).status == 404
-    client(operator, "allow", "shop", "key-of-the-shop")
-    posted = operator.relay.post(MESSAGE).body
+    client(operator, "allow", "shop", "made-elsewhere")
+    posted = operator.relay.post(MESSAGE, key_id="made-elsewhere").body
     assert operator.relay.get(f"/iam/messages/{posted['id']}", client=session).status == 200
 
 
@@ -131,7 +131,7 @@ def test_the_default_clients_name_is_given_only_on_purpose(
     operator.relay.enqueue(MESSAGE, {"Idempotency-Key": "order-8812"})
     operator.works()
     path = f"/messages/{message_id('internal', 'order-8812')}"
-    assert operator.relay.get(path, client=key).status == 200
+    assert operator.relay.get(path, key_id=key).status == 200
 
 
 def test_nobody_else_is_taken_for_the_default_client(operator: Operator, gateway: Gateway) -> None:

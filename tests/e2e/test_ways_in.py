@@ -118,6 +118,27 @@ def test_a_client_with_a_key_of_its_own_has_limits_of_its_own(
     assert len(upstream.sent()) == 1
 
 
+def test_a_key_from_elsewhere_gets_in_when_it_is_allowed(
+    stack: Stack, upstream: SimulatorControl, operator: Operator, anybody: httpx.Client
+) -> None:
+    gateway = stack.clients.apigateway
+    *_, api_id, stage = stack.api_url.split("/")
+    made = gateway.create_api_key(name="made elsewhere", enabled=True)
+    plan = gateway.create_usage_plan(
+        name="made elsewhere", apiStages=[{"apiId": api_id, "stage": stage}]
+    )
+    gateway.create_usage_plan_key(usagePlanId=plan["id"], keyId=made["id"], keyType="API_KEY")
+    key = {"x-api-key": made["value"]}
+    refused = anybody.post("/messages", json=MESSAGE, headers=key)
+    assert (refused.status_code, refused.json()["code"]) == (403, "client-not-registered")
+    assert refused.headers["Content-Type"] == "application/problem+json"
+    operator.run("allow", "elsewhere", made["id"])
+    answer = anybody.post("/messages", json=MESSAGE, headers=key)
+    assert answer.status_code == 202, answer.text
+    assert clients_of(stack, answer) == {"elsewhere"}
+    assert len(upstream.sent()) == 1
+
+
 def test_a_quota_is_a_clients_own(
     upstream: SimulatorControl, operator: Operator, anybody: httpx.Client
 ) -> None:
@@ -144,6 +165,8 @@ def test_an_iam_principal_is_its_client(
         SigV4Auth(credentials, "execute-api", stack.region).add_auth(request)
         return anybody.request(method, path, headers=dict(request.headers), content=body.encode())
 
+    refused = signed("POST", "/iam/messages", json.dumps(MESSAGE))
+    assert (refused.status_code, refused.json()["code"]) == (403, "client-not-registered")
     operator.run("allow", "web-shop", user)
     answer = signed("POST", "/iam/messages", json.dumps(MESSAGE))
     assert answer.status_code == 202, answer.text

@@ -20,6 +20,7 @@ from local import ROOT, processes
 from local.aws import REGION, Clients
 from local.servers import start_emulator
 from local.simulator import Simulator
+from smsrelay.adapters.clients import DynamoDbClients
 from tests.faults.campaigns import Plan, Run
 from tests.faults.scenarios import CATALOGUE, Scenario
 from tests.faults.strikes import DIE, HANGS, WITHHELD, Leaves, Step, Strike, hides_a_claim, leaves
@@ -200,6 +201,7 @@ class Stage:
             clients.sqs.create_queue(QueueName=queue_name)["QueueUrl"]
             for queue_name in (name, f"{name}-letters")
         )
+        DynamoDbClients(clients.dynamodb, name).put("example-key-id", "shop")  # the sample's key
         catalogue = f"/{name}/catalogue"
         if scenario.message["message"] in CATALOGUE["messages"]:
             clients.ssm.put_parameter(Name=catalogue, Value=json.dumps(CATALOGUE), Type="String")

@@ -110,10 +110,10 @@ def test_every_post_is_answered_as_documented(
         assert relay.get(answer.headers["Location"]).status == 200
 
 
-def posted(body: str | None, *, is_base64: bool) -> dict[str, Any]:
+def posted(relay: Environment, body: str | None, *, is_base64: bool) -> dict[str, Any]:
     event: dict[str, Any] = json.loads((ROOT / "events/api-post-message.json").read_text())
     event |= {"body": body, "isBase64Encoded": is_base64}
-    event["requestContext"]["identity"]["apiKeyId"] = CLIENT
+    event["requestContext"]["identity"]["apiKeyId"] = relay.key_of(CLIENT)
     return event
 
 
@@ -131,7 +131,7 @@ def posted(body: str | None, *, is_base64: bool) -> dict[str, Any]:
 def test_every_body_of_bytes_is_answered_as_documented(
     relay: Environment, body: str | None
 ) -> None:
-    answer = relay.api.handler(posted(body, is_base64=True), Context())
+    answer = relay.api.handler(posted(relay, body, is_base64=True), Context())
     assert answer["statusCode"] in STATUSES
     headers = {name: values[0] for name, values in answer["multiValueHeaders"].items()}
     contract.assert_conforms(

@@ -199,7 +199,7 @@ def test_the_same_key_of_another_client_is_another_message(
     relay: Environment, simulator: Simulator
 ) -> None:
     first = relay.post(MESSAGE, headers=KEY)
-    other = relay.post(MESSAGE, headers=KEY, client="another-key")
+    other = relay.post(MESSAGE, headers=KEY, client="another")
     assert other.status == 202
     assert first.body["id"] != other.body["id"]
     assert len(simulator.sent()) == 2
@@ -371,7 +371,29 @@ def test_a_caller_sees_only_its_own_messages(relay: Environment) -> None:
     token_id = posted.body["sends"][0]["tokenId"]
     for path in (f"/messages/{posted.body['id']}", f"/tokens/{token_id}"):
         assert relay.get(path).status == 200
-        assert_problem(relay.get(path, client="another-key"), 404, "not-found")
+        assert_problem(relay.get(path, client="another"), 404, "not-found")
+
+
+def test_a_key_that_belongs_to_no_client_does_not_get_in(
+    relay: Environment, simulator: Simulator
+) -> None:
+    posted = relay.post(MESSAGE)
+    for answer in (
+        relay.post(MESSAGE, key_id="made-elsewhere"),
+        relay.get(f"/messages/{posted.body['id']}", key_id="made-elsewhere"),
+        relay.get(f"/tokens/{posted.body['sends'][0]['tokenId']}", key_id="made-elsewhere"),
+    ):
+        assert_problem(answer, 403, "client-not-registered")
+        assert "made-elsewhere" not in json.dumps(answer.body)
+    assert len(simulator.calls()) == len(relay.items()) == 1
+
+
+def test_a_key_counts_as_soon_as_it_belongs_to_a_client(relay: Environment) -> None:
+    assert_problem(relay.post(MESSAGE, key_id="new"), 403, "client-not-registered")
+    relay.allow(CLIENT, "new")
+    posted = relay.post(MESSAGE, key_id="new")
+    assert posted.status == 202
+    assert relay.get(f"/messages/{posted.body['id']}").status == 200
 
 
 @pytest.mark.parametrize("path", ["/messages/01ARZ3NDEKTSV4RRFFQ69G5FAV", "/tokens/none", "/else"])

@@ -46,7 +46,7 @@ def test_a_request_is_found_from_its_post_to_its_delivery(
         assert told.correlation_id == ROOT
         assert told.message_id == posted["id"]
         assert told.send == f"{posted['id']}/1"
-        assert told.client == "key-of-the-shop"
+        assert told.client == "web-shop"
 
 
 def test_a_line_is_json_with_all_that_finds_it(
@@ -61,7 +61,7 @@ def test_a_line_is_json_with_all_that_finds_it(
         "service": STACK_NAME,
         "message_id": posted["id"],
         "send": f"{posted['id']}/1",
-        "client": "key-of-the-shop",
+        "client": "web-shop",
         "correlation_id": ROOT,
         "token_id": posted["sends"][0]["tokenId"],
     }

@@ -338,7 +338,7 @@ def far_server() -> Iterator[EndingServer]:
 def handler(far_server: EndingServer) -> Iterator[HandlerProcess]:
     """One for all: starting it takes longer than all that it does."""
     inherited = {name: os.environ[name] for name in processes.PASSED_ON if name in os.environ}
-    path = os.pathsep.join([str(ROOT / "layers/smsrelay"), str(ROOT)])
+    path = os.pathsep.join(str(ROOT / folder) for folder in ("layers/smsrelay", "cli", "."))
     with subprocess.Popen(  # noqa: S603 - this repository's own
         [sys.executable, "-m", "tests.support.handler_process", far_server.url],
         cwd=ROOT,

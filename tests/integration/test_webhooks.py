@@ -82,24 +82,37 @@ def test_a_signed_webhook_is_sent_and_is_its_clients(
 def test_its_client_sees_it_by_other_ways_too_and_nobody_else(relay: Environment) -> None:
     secret = relay.put_webhook_secret("shop")
     posted = relay.post_webhook("shop", secret, MESSAGE).body
-    clients = {"746ea212": "shop", "arn:aws:iam::123456789012:role/Shop": "shop", "e5f6": "other"}
-    for credential, client in clients.items():
-        name(relay, credential, client)
+    relay.allow("shop", "arn:aws:iam::123456789012:role/Shop")
+    relay.allow("spy", "arn:aws:iam::123456789012:role/Spy")
     session = "arn:aws:sts::123456789012:assumed-role/Shop/s1"
     token = posted["sends"][0]["tokenId"]
     for path in (f"/messages/{posted['id']}", f"/tokens/{token}"):
-        assert relay.get(path, client="746ea212").status == 200
+        assert relay.get(path, client="shop").status == 200
         assert relay.get(f"/iam{path}", client=session).status == 200
-        assert relay.get(path, client="e5f6").status == 404
-        assert relay.get(path, client="nobody-named").status == 404
-        assert relay.get(f"/iam{path}", client=f"{session}x".replace("Shop", "Spy")).status == 404
+        assert relay.get(path, client="other").status == 404
+        assert relay.get(f"/iam{path}", client=session.replace("Shop", "Spy")).status == 404
 
 
-def name(relay: Environment, credential: str, client: str) -> None:
-    relay.client("dynamodb").put_item(
-        TableName=relay.table,
-        Item={"pk": {"S": f"CLIENT#{credential}"}, "sk": {"S": "NAME"}, "client": {"S": client}},
-    )
+def test_a_principal_that_belongs_to_no_client_does_not_get_in(
+    relay: Environment, simulator: Simulator
+) -> None:
+    caller = "arn:aws:iam::123456789012:user/bob"
+
+    def post() -> tuple[int, str | None]:
+        answer = relay.raw(
+            "POST",
+            "/iam/messages",
+            headers={"Content-Type": "application/json"},
+            body=json.dumps(MESSAGE),
+            client=caller,
+        )
+        return answer["statusCode"], json.loads(answer["body"]).get("code")
+
+    assert post() == (403, "client-not-registered")
+    assert code(relay.get("/iam/messages/any", client=caller)) == (403, "client-not-registered")
+    assert simulator.calls() == relay.items() == []
+    relay.allow("shop", caller)
+    assert post() == (202, None), "at once"
 
 
 def test_a_copy_is_answered_again_and_not_sent_again(
@@ -280,6 +293,7 @@ def test_a_principal_has_the_same_limit_and_a_key_has_its_usage_plan(
         running(simulator.url, CLIENT_PER_MINUTE="1") as relay,
         patch.object(sending.parts().callers, "_clock", lambda: 1_791_230_460.0),
     ):
+        relay.allow("shop", "arn:aws:iam::123456789012:role/Shop")
         given: dict[str, Any] = {
             "headers": {"Content-Type": "application/json"},
             "body": json.dumps(MESSAGE),
@@ -290,21 +304,21 @@ def test_a_principal_has_the_same_limit_and_a_key_has_its_usage_plan(
         assert [relay.post(MESSAGE).status for _ in range(2)] == [202, 202]
         sends = [item for item in relay.items() if item["pk"]["S"].startswith("MSG#")]
         clients = [item["client"]["S"] for item in sends]
-        assert clients.count("arn:aws:iam::123456789012:role/Shop") == 1
+        assert clients.count("shop") == 1
 
 
 def test_a_key_keeps_its_clients_messages_when_it_is_rotated(
     relay: Environment, simulator: Simulator
 ) -> None:
-    name(relay, "key-1", "shop")
-    name(relay, "key-2", "shop")
+    relay.allow("shop", "key-1")
+    relay.allow("shop", "key-2")
     headers = {"Idempotency-Key": "order-8812"}
-    first = relay.post(MESSAGE, headers=headers, client="key-1")
-    again = relay.post(MESSAGE, headers=headers, client="key-2")
+    first = relay.post(MESSAGE, headers=headers, key_id="key-1")
+    again = relay.post(MESSAGE, headers=headers, key_id="key-2")
     assert again.body == first.body
     assert again.headers["Idempotent-Replayed"] == "true"
     assert len(simulator.sent()) == 1
-    assert relay.get(f"/messages/{first.body['id']}", client="key-2").status == 200
+    assert relay.get(f"/messages/{first.body['id']}", key_id="key-2").status == 200
 
 
 def test_while_nobody_can_say_whose_a_key_is_nothing_is_sent(

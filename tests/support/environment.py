@@ -2,6 +2,7 @@
 
 import base64
 import importlib.util
+import io
 import json
 import os
 import secrets
@@ -10,7 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -26,16 +27,20 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.sqs.models import sqs_backends
 from standardwebhooks import Webhook
 
+from smsrelay.adapters.clients import DynamoDbClients
 from smsrelay.adapters.dynamodb import DynamoDbLedger
 from smsrelay.bootstrap import calling, following, renewal, sending, telling, webhooks
 from smsrelay.errors import NothingStoredError
+from smsrelay_cli import target
+from smsrelay_cli.main import main
 from tests.support import contract, permissions
 from tests.support.records import record
 from tests.support.template import ROOT, properties
 from tests.support.variables import variables
 
 REGION = "eu-central-1"
-CLIENT = "key-of-the-shop"
+CLIENT = "web-shop"
+DEFAULT_CLIENT = "internal"
 ACCESS_TOKEN = "first-access-token"
 VIEW = "NEW_AND_OLD_IMAGES"
 RECIPIENT_KEY = "key-of-the-recipients-hashes"
@@ -84,9 +89,42 @@ class Environment:
     callback: ModuleType
     slept: list[float] = field(default_factory=list, kw_only=True)
     """Seconds for which the worker held its messages back; they pass at once."""
+    with_key: set[str] = field(default_factory=set, kw_only=True)
+    """The clients that have an API key."""
 
     def client(self, service: str) -> Any:
         return client_of(service)
+
+    def key_of(self, client: str) -> str:
+        """The id of a client's API key, which is registered when it is first asked for."""
+        key_id = f"key-of-{client}"
+        if client not in self.with_key:
+            DynamoDbClients(self.client("dynamodb"), self.table).put(key_id, client)
+            self.with_key.add(client)
+        return key_id
+
+    def allow(self, client: str, credential: str) -> None:
+        """Run `smsrelay client allow`."""
+        outputs = {
+            "TableName": self.table,
+            "QueueUrl": self.queue_url,
+            "DeadLetterQueueUrl": self.dead_letter_queue_url,
+        }
+        parameters = {"RetentionDays": "90", "DefaultClient": DEFAULT_CLIENT}
+        stack = {
+            "Outputs": [{"OutputKey": key, "OutputValue": it} for key, it in outputs.items()],
+            "Parameters": [
+                {"ParameterKey": key, "ParameterValue": it} for key, it in parameters.items()
+            ],
+        }
+        said = io.StringIO()
+        with (
+            patch.object(target, "describe_stack", lambda *_: stack),
+            redirect_stdout(said),
+            redirect_stderr(said),
+        ):
+            code = main(["--stack-name", "stack", "client", "allow", client, credential])
+        assert code == 0, said.getvalue()
 
     def post(
         self,
@@ -94,14 +132,15 @@ class Environment:
         *,
         headers: Mapping[str, str] | None = None,
         client: str = CLIENT,
+        key_id: str | None = None,
         remaining: float = 28.0,
     ) -> HttpAnswer:
         given = {"Content-Type": "application/json", **(headers or {})}
         text = body if isinstance(body, str) or body is None else json.dumps(body)
-        return self._call("POST", "/messages", given, text, client, remaining)
+        return self._call("POST", "/messages", given, text, client, key_id, remaining)
 
-    def get(self, path: str, *, client: str = CLIENT) -> HttpAnswer:
-        return self._call("GET", path, {}, None, client, 28.0)
+    def get(self, path: str, *, client: str = CLIENT, key_id: str | None = None) -> HttpAnswer:
+        return self._call("GET", path, {}, None, client, key_id)
 
     def _call(
         self,
@@ -110,10 +149,17 @@ class Environment:
         headers: Mapping[str, str],
         body: str | None,
         client: str,
-        remaining: float,
+        key_id: str | None = None,
+        remaining: float = 28.0,
     ) -> HttpAnswer:
         answer = self.raw(
-            method, path, headers=headers, body=body, client=client, remaining=remaining
+            method,
+            path,
+            headers=headers,
+            body=body,
+            client=client,
+            key_id=key_id,
+            remaining=remaining,
         )
         headers = {
             name: values[0] for name, values in answer.get("multiValueHeaders", {}).items()
@@ -131,9 +177,14 @@ class Environment:
         headers: Mapping[str, str],
         body: str | None = None,
         client: str = CLIENT,
+        key_id: str | None = None,
         remaining: float = 28.0,
     ) -> Json:
-        """What the function gives the gateway; below /iam `client` is the caller's ARN."""
+        """What the function gives the gateway.
+
+        The client shows its own key, or the one of `key_id`; below /iam `client` is the caller's
+        ARN.
+        """
         event = json.loads((ROOT / "events/api-post-message.json").read_text())
         event |= {
             "httpMethod": method,
@@ -144,12 +195,14 @@ class Environment:
             "isBase64Encoded": False,
         }
         event["requestContext"] |= {"httpMethod": method, "path": f"/prod{path}"}
-        function, shown = self.api, Json(apiKeyId=client)
+        function, shown = self.api, Json(apiKeyId=None)
         if path.startswith("/iam/"):
             function, shown = self.iam, {"apiKeyId": None, "userArn": client}
         elif path.startswith("/webhooks/"):
-            function, shown = self.webhook, {"apiKeyId": None}
+            function = self.webhook
             event["pathParameters"] = {"client": path.removeprefix("/webhooks/")}
+        else:
+            shown = {"apiKeyId": key_id or self.key_of(client)}
         event["requestContext"]["identity"] |= shown
         answer: Json = function.handler(event, Context(remaining))
         return answer
@@ -167,7 +220,7 @@ class Environment:
         text = body if isinstance(body, str) else json.dumps(body)
         signed = signed_headers(secret, text, webhook_id or f"msg_{uuid.uuid4()}")
         given = {"Content-Type": "application/json", **signed, **(headers or {})}
-        return self._call("POST", f"/webhooks/{client}", given, text, "", 28.0)
+        return self._call("POST", f"/webhooks/{client}", given, text, client)
 
     def put_webhook_secret(self, client: str, **fields: str) -> str:
         """Give a client a webhook secret, or both of them by name; the current one."""
@@ -350,9 +403,10 @@ class Environment:
         return sum(int(attributes[name]) for name in names)
 
     def items(self) -> list[Json]:
-        """All items of the ledger, in the low-level notation."""
+        """All items of the ledger but clients' names, in the low-level notation."""
         items: list[Json] = self.client("dynamodb").scan(TableName=self.table)["Items"]
-        return sorted(items, key=lambda item: (item["pk"]["S"], item["sk"]["S"]))
+        kept = [item for item in items if not item["pk"]["S"].startswith("CLIENT#")]
+        return sorted(kept, key=lambda item: (item["pk"]["S"], item["sk"]["S"]))
 
     def put_credentials(self, **fields: object) -> None:
         """Put the client credentials in; without any, what is no JSON."""
@@ -463,6 +517,7 @@ def running(simulator_url: str, **overrides: str) -> Iterator[Environment]:
     )
     with patch.dict(os.environ, settings), _functions() as functions:
         relay = Environment(name, queue_url, dead_letter_queue_url, secret, *functions)
+        relay.key_of(CLIENT)  # now: a test may take the table away
         with patch.object(sending, "_sleep", relay.slept.append):
             yield relay
 

@@ -130,6 +130,8 @@ class Stage:
         self.tells = True
         """Whether what happens is followed and told, too, in each round."""
         relay.put_webhook_secret(OWNER, current=WEBHOOK_SECRET)
+        relay.key_of(OWNER)
+        relay.allow(OWNER, PRINCIPAL)
         relay.api.handler = _as_the_runtime(  # type: ignore[attr-defined]
             relay.api.handler, {"statusCode": 502, "headers": {}, "body": "{}"}
         )

@@ -114,6 +114,7 @@ def tells(relay: Environment, _: Simulator) -> None:
 
 
 def iam(relay: Environment, simulator: Simulator) -> None:
+    relay.allow("shop", "arn:aws:iam::123456789012:role/Shop")
     caller = "arn:aws:sts::123456789012:assumed-role/Shop/session"
     posted = relay.raw(
         "POST", "/iam/messages", headers=JSON, body=json.dumps(MESSAGE), client=caller
@@ -146,7 +147,9 @@ def without_token_over_http(relay: Environment, _: Simulator) -> None:
 def without_token_by_iam(relay: Environment, _: Simulator) -> None:
     relay.put_secret("{}")
     caller, body = "arn:aws:iam::123456789012:user/bob", json.dumps(MESSAGE)
-    relay.raw("POST", "/iam/messages", headers=JSON, body=body, client=caller)
+    relay.allow("shop", caller)
+    answer = relay.raw("POST", "/iam/messages", headers=JSON, body=body, client=caller)
+    assert json.loads(answer["body"])["status"] == "queued"
 
 
 def without_token_by_webhook(relay: Environment, _: Simulator) -> None:
@@ -172,6 +175,7 @@ def named_over_http(relay: Environment, _: Simulator) -> None:
 def named_by_iam(relay: Environment, _: Simulator) -> None:
     relay.put_catalogue(CATALOGUE)
     caller, body = "arn:aws:iam::123456789012:user/bob", json.dumps(NAMED)
+    relay.allow("shop", caller)
     answer = relay.raw("POST", "/iam/messages", headers=JSON, body=body, client=caller)
     assert answer["statusCode"] == 202
 

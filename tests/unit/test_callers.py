@@ -3,7 +3,7 @@
 import pytest
 
 from smsrelay.callers import REMEMBERED, Callers, principal
-from smsrelay.errors import NothingStoredError, OverLimitError
+from smsrelay.errors import ClientNotRegisteredError, NothingStoredError, OverLimitError
 
 ACCOUNT = "arn:aws:iam::123456789012"
 
@@ -70,17 +70,31 @@ def test_two_keys_and_a_role_of_one_client_are_one_client(clock: Clock) -> None:
     assert known.client_of(None, session) == "shop"
 
 
-def test_who_has_no_name_is_its_key_or_principal(clock: Clock) -> None:
+@pytest.mark.parametrize(
+    ("key_id", "arn"), [("k1", None), (None, f"{ACCOUNT}:user/bob"), ("k1", f"{ACCOUNT}:user/bob")]
+)
+def test_who_has_no_name_does_not_get_in_until_it_has_one(
+    clock: Clock, key_id: str | None, arn: str | None
+) -> None:
+    clients = Clients()
+    known = callers(clients, clock)
+    for _ in range(2):
+        with pytest.raises(ClientNotRegisteredError):
+            known.client_of(key_id, arn)
+    clients.names[arn or "k1"] = "shop"
+    assert known.client_of(key_id, arn) == "shop"
+
+
+def test_who_shows_nothing_is_the_default_client(clock: Clock) -> None:
+    """`sam local`: the gateway lets nobody in like this."""
     known = callers(Clients(), clock)
-    assert known.client_of("k1", None) == "k1"
-    assert known.client_of(None, f"{ACCOUNT}:user/bob") == f"{ACCOUNT}:user/bob"
     assert known.client_of(None, None) == "internal"
     assert known.client_of("", "") == "internal"
 
 
 def test_a_key_sent_along_does_not_change_a_principal(clock: Clock) -> None:
-    known = callers(Clients(k1="shop"), clock)
-    assert known.client_of("k1", f"{ACCOUNT}:user/bob") == f"{ACCOUNT}:user/bob"
+    known = callers(Clients(k1="shop", **{f"{ACCOUNT}:user/bob": "bob"}), clock)
+    assert known.client_of("k1", f"{ACCOUNT}:user/bob") == "bob"
 
 
 def test_a_name_is_asked_for_once_in_a_while(clock: Clock) -> None:

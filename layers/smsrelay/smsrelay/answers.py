@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from smsrelay.errors import (
+    ClientNotRegisteredError,
     InvalidHeaderError,
     KeyReusedError,
     NotFoundError,
@@ -174,7 +175,7 @@ def _of_refusals(refused: RequestRefusedError) -> Answer:
     )
 
 
-def of_error(error: RelayError) -> Answer:  # noqa: C901, PLR0911 - a table
+def of_error(error: RelayError) -> Answer:  # noqa: C901, PLR0911, PLR0912 - a table
     """The one place that maps the relay's errors to HTTP."""
     match error:
         case RequestRefusedError():
@@ -214,6 +215,13 @@ def of_error(error: RelayError) -> Answer:  # noqa: C901, PLR0911 - a table
                 "by this one.",
                 {"Retry-After": "1"},
                 id=error.message_id,
+            )
+        case ClientNotRegisteredError():
+            return problem(
+                HTTPStatus.FORBIDDEN,
+                "client-not-registered",
+                "This API key or IAM principal belongs to no registered client. Ask the operator "
+                "of the relay to register it. Nothing was sent.",
             )
         case NotSignedError():
             # Without WWW-Authenticate: the gateway would rename it.

@@ -3,7 +3,7 @@
 import math
 import re
 
-from smsrelay.errors import OverLimitError
+from smsrelay.errors import ClientNotRegisteredError, OverLimitError
 from smsrelay.ports import ClientNames, Clock, Visits
 
 REMEMBERED, MOST = 300.0, 10_000
@@ -38,9 +38,11 @@ class Callers:
         self._remembered: dict[str, tuple[str, float]] = {}
 
     def client_of(self, api_key_id: str | None, user_arn: str | None) -> str:
-        """The client that an API key or an IAM principal belongs to, else the key or the principal.
+        """The client that an API key or an IAM principal belongs to.
 
         Raises:
+            ClientNotRegisteredError: it belongs to none. That is not remembered, so a new client's
+                first request is accepted.
             NothingStoredError: nobody knows; another name instead would be another client's.
         """
         credential = principal(user_arn) if user_arn else api_key_id
@@ -48,12 +50,15 @@ class Callers:
             return self._default
         now = self._clock()
         client, until = self._remembered.get(credential, ("", 0.0))
-        if now >= until:
-            client = self._names.name_of(credential) or credential
-            if len(self._remembered) >= MOST:
-                self._remembered.clear()
-            self._remembered[credential] = client, now + REMEMBERED
-        return client
+        if now < until:
+            return client
+        registered = self._names.name_of(credential)
+        if registered is None:
+            raise ClientNotRegisteredError
+        if len(self._remembered) >= MOST:
+            self._remembered.clear()
+        self._remembered[credential] = registered, now + REMEMBERED
+        return registered
 
     def admit(self, client: str) -> None:
         """Count one request of a client that no usage plan counts.

@@ -51,6 +51,10 @@ class NotFoundError(RelayError):
     """There is no such message, or it is another client's."""
 
 
+class ClientNotRegisteredError(RelayError):
+    """The caller's API key or IAM principal belongs to no registered client."""
+
+
 class NotSignedError(RelayError):
     """A webhook is not signed by the client that it names, if there is such a client."""
 
