@@ -262,7 +262,7 @@ def _enqueue(target: Target, waits: dict[Any, float]) -> bool:
 
 
 def _note(given: str | None, send: Send) -> str | None:
-    """The operator's words without numbers, since everybody who asks for the message sees them."""
+    """The operator's words, redacted, since everybody who asks for the message sees them."""
     if given is None:
         return None
     [word] = redact([printable(given.strip())[:LONGEST_NOTE]], send.body or "")
@@ -352,9 +352,8 @@ def _show_refused(refused: RefusedMessage, options: Any) -> None:
         "client": refused.client,
         "createdAt": _time(refused.created_at),
     }
-    # A pointer holds names of fields, which are the caller's own words.
     errors = [
-        {"pointer": redact([entry.pointer], "")[0], "code": entry.code, "detail": entry.detail}
+        {"pointer": entry.pointer, "code": entry.code, "detail": entry.detail}
         for entry in refused.refusals
     ]
     if options.json:

@@ -224,7 +224,7 @@ def test_what_is_found_out_is_written_down(operator: Operator, relay: Environmen
     assert (ended.code, ended.rows) == (0, [[message_id, "1", "unknown", "accepted", "2"]])
     [send] = operator.sends(message_id)
     assert (send.status, send.token_id, send.body) == (Status.ACCEPTED, "found-token", None)
-    assert send.reason == "resolved-by-operator: phoned …00, it rang"
+    assert send.reason == "resolved-by-operator: phoned … it rang"
     assert "unfinished" not in relay.items()[0]
     assert relay.get("/tokens/found-token").body["id"] == message_id
     again = operator.unknown()

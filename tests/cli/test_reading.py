@@ -100,7 +100,7 @@ def test_the_upstreams_words_are_shown_and_numbers_in_a_reference_are_not(
 ) -> None:
     message_id = operator.post("429-50100", reference="call 12125550100")
     ended = operator.run("show", message_id)
-    assert "call …00" in ended.out
+    assert "call …" in ended.out
     [send] = operator.sends(message_id)
     assert send.errors
     assert f"send 1: {send.errors[0]}" in ended.out
@@ -116,7 +116,7 @@ def test_a_refused_message_is_shown_with_its_reasons(
     assert "unknown-field" in ended.out
     assert "rejected" in ended.out
     shown = operator.run("show", letter["messageId"], "--json").json
-    assert [error["pointer"] for error in shown["errors"]] == ["/…00"]
+    assert [error["pointer"] for error in shown["errors"]] == ["/…"]
 
 
 def test_a_token_leads_to_its_send(operator: Operator) -> None:

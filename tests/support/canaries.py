@@ -248,6 +248,9 @@ def spellings(value: str) -> list[str]:
             "-".join(digits),
             digits.translate({ord("0") + n: 0xFF10 + n for n in range(10)}),
             digits.translate({ord("0") + n: 0x0660 + n for n in range(10)}),
+            digits.translate(dict(zip(map(ord, "0123456789"), "⁰¹²³⁴⁵⁶⁷⁸⁹", strict=True))),
+            digits.translate(dict(zip(map(ord, "0123456789"), "⓿❶❷❸❹❺❻❼❽❾", strict=True))),
+            *(mark.join(digits) for mark in "²①\u200b"),
             f"%2B{country}%20{area}%20{exchange}%20{line}",
             f"+00{digits}",
             base64.b64encode(f"+{digits}".encode()).decode(),
@@ -290,4 +293,5 @@ def _readings(text: str) -> Iterator[str]:
     for _ in range(2):
         text = re.sub(r"\\+u([0-9a-fA-F]{4})", lambda match: chr(int(match[1], 16)), text)
         text = unicodedata.normalize("NFKC", html.unescape(unquote_plus(text)))
+        text = re.sub("[^\0-\x7f]", lambda match: str(unicodedata.digit(match[0], match[0])), text)
         yield text

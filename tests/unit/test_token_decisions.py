@@ -21,8 +21,8 @@ from smsrelay.renewer import Ask, ask_of
 NOW = 1_790_000_000.0
 HOSTS = AllowedHosts.parse("*.marketingcloudapis.com")
 AUTH, REST = "https://x.auth.marketingcloudapis.com", "https://x.rest.marketingcloudapis.com"
-SECRET = "the-client-secret"
-CREDENTIALS = ClientCredentials("the-client-id", SECRET, AUTH)
+CLIENT_ID, SECRET = "k3v9x1q7z5w8j2m6p4t0r7yh", "Zx7Qk2Wp9Lm4Vb8Nc3Rt6Yh1"
+CREDENTIALS = ClientCredentials(CLIENT_ID, SECRET, AUTH)
 
 
 def token(life: float | None, age: float) -> StoredToken:
@@ -127,13 +127,13 @@ def test_who_asks(event: dict[str, Any], ask: Ask | None) -> None:
 
 def stored(**fields: object) -> str:
     return json.dumps(
-        {"client_id": "the-client-id", "client_secret": SECRET, "auth_base_url": AUTH} | fields
+        {"client_id": CLIENT_ID, "client_secret": SECRET, "auth_base_url": AUTH} | fields
     )
 
 
 BASIC = {
     "grant_type": "client_credentials",
-    "client_id": "the-client-id",
+    "client_id": CLIENT_ID,
     "client_secret": SECRET,
 }
 
@@ -183,7 +183,7 @@ def test_credentials_that_cannot_be_used(secret: str, says: str) -> None:
 
 def test_credentials_do_not_show_in_a_traceback() -> None:
     assert SECRET not in repr(CREDENTIALS)
-    assert "the-client-id" not in repr(CREDENTIALS)
+    assert CLIENT_ID not in repr(CREDENTIALS)
 
 
 def answered(status: int, body: bytes) -> Grant | NotGranted:
@@ -282,7 +282,7 @@ def platform(message: str) -> bytes:
         ),
         (
             401,
-            oauth("invalid_client", f"the-client-id with {SECRET}"),
+            oauth("invalid_client", f"{CLIENT_ID} with {SECRET}"),
             "credentials-refused",
             ("invalid_client: … with …",),
         ),
@@ -302,7 +302,7 @@ def platform(message: str) -> bytes:
         (302, b"", "unexpected-status", ()),
         (304, good(), "unexpected-status", ()),
         (401, b"{", "credentials-refused", ()),
-        (401, platform("call +1 212 555 0100"), "credentials-refused", ("call …00",)),
+        (401, platform("call +1 212 555 0100"), "credentials-refused", ("call …",)),
         (401, platform("x" * 9_000), "credentials-refused", ("x" * 500,)),
     ],
 )
