@@ -112,11 +112,11 @@ format: .venv/ready ## put the code into shape
 
 lock: .venv/ready ## lock the newest versions of all requirements
 	echo 'locking requirements (three minutes) …'
-	cd requirements && $(COMPILE) --output-file ../layers/smsrelay/requirements.txt runtime.in
+	# The layer's lock takes the versions of dev.txt, where other packages pin botocore, too.
 	cd requirements && $(COMPILE) --output-file dev.txt dev.in
+	cd requirements && $(COMPILE) --constraint dev.txt --output-file ../layers/smsrelay/requirements.txt runtime.in
 	cd requirements && $(COMPILE) --output-file audit.txt audit.in
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements/dev.txt
-	PYTHONPATH=layers/smsrelay $(BIN)/python -m supply aws-data
 	PYTHONPATH=layers/smsrelay $(BIN)/python -m supply calling-codes
 	echo 'now: make licences'
 

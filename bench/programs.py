@@ -61,7 +61,7 @@ def programs() -> Sequence[Program]:
         compiled = list(_code("naive", function, compiled=True))
         bound = list(_code("bound", function, compiled=True))
         found += [
-            Program(OURS, function, [build.SAM_OUTPUT / logical_id, layer, runtime]),
+            Program(OURS, function, [build.SAM_OUTPUT / logical_id, layer]),
             Program(AS_BUILT, function, [*bare, naive_bare]),
             Program(LENT, function, [*bare, naive_lean, runtime]),
             Program(BYTECODE, function, [*compiled, naive_compiled]),

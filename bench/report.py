@@ -23,16 +23,16 @@ TARGETS: Final = (
     Target("cold.worker.vs_naive_as_built", 0.22),
     Target("cold.worker.vs_naive_bytecode", 0.50),
     Target("cold.worker.vs_bound", 1.6),
-    Target("warm.r1.vs_naive", 0.45),
-    Target("warm.r1.vs_bound", 1.6),
-    Target("warm.r250.vs_naive", 0.35),
+    Target("warm.r1.vs_naive", 0.50),
+    Target("warm.r1.vs_bound", 1.8),
+    Target("warm.r250.vs_naive", 0.50),
     Target("calls.dynamodb", 2),
     Target("calls.secretsmanager", 0),
     Target("calls.upstream", 1),
     Target("batch10.vs_ideal", 1.10),
     Target("drain.vs_ideal", 0.90, least=True),
     Target("memory.peak_mb", 64),
-    Target("layer.zip_mb", 5),
+    Target("layer.zip_mb", 9),
 )
 
 

@@ -1,9 +1,8 @@
-"""The commands `python -m supply licences|sbom|aws-data|calling-codes`."""
+"""The commands `python -m supply licences|sbom|calling-codes`."""
 
 import argparse
 
-from smsrelay.adapters.aws import DATA
-from supply import ROOT, aws_data, calling_codes, licences, sbom
+from supply import ROOT, calling_codes, licences, sbom
 
 
 def main() -> None:
@@ -11,13 +10,8 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("licences", help="write docs/licences.md")
     commands.add_parser("sbom", help="write the software bill of materials of what is shipped")
-    commands.add_parser("aws-data", help="write what the layer holds of botocore's data")
     commands.add_parser("calling-codes", help="write the lengths of the world's numbers")
     command = parser.parse_args().command
-    if command == "aws-data":
-        aws_data.write()
-        print(DATA.relative_to(ROOT))
-        return
     if command == "licences":
         file, text = licences.FILE, licences.page()
     elif command == "calling-codes":

@@ -25,9 +25,11 @@ _CLASSIFIERS = {
     "Python Software Foundation License": "PSF-2.0",
 }
 
-_NOT_DECLARED = {
-    "cookiecutter": "BSD-3-Clause",  # its LICENSE; its metadata have none
+_IN_ITS_TEXT = {
+    "cookiecutter": "BSD-3-Clause",  # its metadata declare none
+    "python-dateutil": "Apache-2.0 OR BSD-3-Clause",  # its metadata declare both: "Dual License"
 }
+"""What the file LICENSE says where the metadata say less."""
 
 _PAGE = """\
 # Licences
@@ -38,17 +40,16 @@ distribution declares; its versions are in the locks. A test compares it with wh
 ## Shipped, in the layer
 
 Allowed: {allowed}.
-MPL-2.0 asks for the source of changed files only: certifi is shipped as it is, and its certificates
-once more beside it, a file for each (`authorities`). The licence text of each distribution goes
-along in its `.dist-info` folder.
+MPL-2.0 asks for the source of changed files only, and certifi is shipped as it is. The licence text
+of each distribution goes along in its `.dist-info` folder.
 
 | distribution | licence |
 | --- | --- |
 {shipped}
 
-boto3 and what it needs come with Lambda's runtime, and are not shipped; but for parts of botocore's
-data (`aws_data`, Apache-2.0) and the lengths of numbers that libphonenumber knows (`calling_codes`,
-Apache-2.0), both with their text in `licences`.
+The layer also contains the lengths of numbers that libphonenumber knows (`calling_codes`,
+Apache-2.0), with the licence text in `licences`. The build changes botocore's data
+(`build_layer.trim`), and a notice in `licences` says so.
 
 ## Used to make and test it, never shipped
 
@@ -63,6 +64,8 @@ A comma: several are declared, and not how they go together. A name that stands 
 
 def licence(distribution: Distribution) -> str:
     """What it declares: an SPDX expression, or what comes nearest to one."""
+    if distribution.name in _IN_ITS_TEXT:
+        return _IN_ITS_TEXT[distribution.name]
     metadata = distribution.metadata
     for declared in (metadata.get("License-Expression"), metadata.get("License")):
         try:
@@ -76,7 +79,7 @@ def licence(distribution: Distribution) -> str:
     ]
     if classifiers:
         return ", ".join(sorted({_CLASSIFIERS.get(name, name) for name in classifiers}))
-    return _NOT_DECLARED.get(distribution.name) or metadata.get("License") or "not declared"
+    return metadata.get("License") or "not declared"
 
 
 def shipped() -> dict[str, str]:

@@ -1,14 +1,9 @@
-import os
 from collections.abc import Iterator
 
 import pytest
 
 from local.simulator import Simulator
 from tests.support.environment import ACCESS_TOKEN, Environment, running, simulated_aws
-
-# With certificates of one's own botocore makes all calls itself, and Lambda has none.
-for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
-    os.environ.pop(name, None)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,9 @@ are those of the functions' processor, whatever the processor of the build machi
 
 import argparse
 import compileall
+import gzip
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -15,15 +17,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from py_compile import PycInvalidationMode
-from typing import Final
-
-import authorities
+from typing import Any, Final
 
 HERE: Final = Path(__file__).resolve().parent
 LOCK: Final = HERE / "requirements.txt"
-OURS: Final = ("smsrelay", "aws_data", "licences")
-AUTHORITIES: Final = "authorities"
-"""The folder of certifi's certificates. Its own file stays: it is botocore's, too."""
+OURS: Final = ("smsrelay", "licences")
 TARGET: Final = (3, 13)
 PLACE: Final = "/opt/python"
 """Where Lambda unpacks a layer's packages: bytecode that says so needs no correction at import."""
@@ -77,6 +75,30 @@ UNUSED: Final = (
 )
 """What is left out, by pattern. A test holds each to match, and runs the functions without it."""
 
+AWS_DATA: Final = "botocore/data"
+AWS_DATA_USED: Final = (
+    # Read for every client.
+    "_retry.json",
+    "endpoints.json",
+    "partitions.json",
+    "sdk-default-configuration.json",
+    # The services that the functions call, each in its only API version in use.
+    *(
+        f"{service}/{file}"
+        for service in (
+            "dynamodb/2012-08-10",
+            "events/2015-10-07",
+            "lambda/2015-03-31",
+            "secretsmanager/2017-10-17",
+            "sqs/2012-11-05",
+            "ssm/2014-11-06",
+        )
+        for file in ("service-2*.json*", "endpoint-rule-set-1*.json*")
+    ),
+    "dynamodb/2012-08-10/paginators-1.json",
+)
+"""Patterns of the files of botocore's data that are shipped. The rest describes other services."""
+
 
 def build(target: Path, architecture: str, kept: Path) -> None:
     """Make `target` the layer's `python` folder."""
@@ -106,9 +128,37 @@ def compile_all(folder: Path, place: str) -> None:
 
 
 def unused(folder: Path) -> Iterator[Path]:
-    """What of the installed dependencies is left out."""
+    """Yield the files and folders of the installed dependencies that are left out."""
     for pattern in UNUSED:
         yield from folder.glob(pattern)
+    data = folder / AWS_DATA
+    used = {path for pattern in AWS_DATA_USED for path in data.glob(pattern)}
+    used |= {parent for path in used for parent in path.parents}
+    yield from (path for path in data.rglob("*") if path not in used)
+
+
+def trim(data: Path) -> None:
+    """Remove from botocore's data the endpoints of other services, and all documentation.
+
+    Clients read the files in the init phase: without this a cold start takes a tenth longer.
+    """
+    services = {path.name for path in data.iterdir() if path.is_dir()}
+    file = data / "endpoints.json"
+    endpoints = json.loads(file.read_bytes())
+    for partition in endpoints["partitions"]:
+        for name in partition["services"].keys() - services:
+            del partition["services"][name]
+    file.write_text(json.dumps(endpoints))
+    for packed in data.rglob("*.json.gz"):
+        model = json.loads(gzip.decompress(packed.read_bytes()), object_hook=_undocumented)
+        packed.with_suffix("").write_text(json.dumps(model))
+        packed.unlink()
+
+
+def _undocumented(part: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(part.get("documentation"), str):  # else it is the name of something described
+        del part["documentation"]
+    return part
 
 
 def _keep(dependencies: Path, architecture: str) -> None:
@@ -122,8 +172,8 @@ def _keep(dependencies: Path, architecture: str) -> None:
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
+        trim(folder / AWS_DATA)
         compile_all(folder, PLACE)
-        authorities.write(folder / "certifi/cacert.pem", folder / AUTHORITIES)
         try:
             folder.rename(dependencies)
         except OSError:  # another build was quicker
@@ -144,7 +194,7 @@ def _install(folder: Path, architecture: str) -> None:
 def _fingerprint(architecture: str) -> str:
     """A name for what the dependencies are when they are installed."""
     digest = hashlib.sha256(architecture.encode())
-    for path in (LOCK, Path(__file__), Path(authorities.__file__)):
+    for path in (LOCK, Path(__file__)):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:32]
 

@@ -14,13 +14,13 @@ import traceback
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-import boto3
 import botocore.endpoint
 import httpcore
 from botocore.config import Config
 
 from local.aws import Clients
 from smsrelay.adapters import dynamodb, mobileconnect
+from smsrelay.adapters.aws import Aws
 from smsrelay.bootstrap import patience, sending
 from tests.faults import mutations
 from tests.faults.clock import ShiftedTime
@@ -34,11 +34,12 @@ LONGEST_SECONDS = 60
 """After which a child is ended: it hangs."""
 
 
-class ReadySession:
-    """Stands in for the relay's Aws: its clients, real ones, were made before the fork."""
+class ReadyAws:
+    """The relay's own AWS clients, made before the fork: making them takes longer than a run."""
 
     def __init__(self) -> None:
-        self._clients = {service: _client(service) for service in SERVICES}
+        make: Any = Aws().client  # its types want the service's name as a literal
+        self._clients = {service: make(service, config=_config(service)) for service in SERVICES}
 
     def client(self, service: str, *, config: Config) -> Any:
         assert config is _config(service)  # what they were made with
@@ -50,11 +51,6 @@ class ReadySession:
         return [client.meta.events for client in self._clients.values()]
 
 
-def _client(service: str) -> Any:
-    factory: Any = boto3.client  # its types want the service's name as a literal
-    return factory(service, config=_config(service))
-
-
 def _config(service: str) -> Config:
     """As the relay makes them."""
     return patience.ASKING if service == "lambda" else patience.STORING
@@ -62,7 +58,7 @@ def _config(service: str) -> Config:
 
 def main() -> None:
     endpoint_url = os.environ["AWS_ENDPOINT_URL"]
-    functions, clients, session = Functions(), Clients(endpoint_url), ReadySession()
+    functions, clients, aws = Functions(), Clients(endpoint_url), ReadyAws()
     _ = clients.dynamodb, clients.sqs, clients.secretsmanager
     _ = httpcore  # httpx imports it at the first use: in each child anew
     # Each query of a sweep is a step to be struck: eighty of them alike would find nothing more.
@@ -70,12 +66,12 @@ def main() -> None:
     gc.freeze()
     # Not an iterator over it, which reads ahead: a child would inherit half of the next job.
     while line := sys.stdin.buffer.readline():
-        answer = _run(json.loads(line), functions, clients, session)
+        answer = _run(json.loads(line), functions, clients, aws)
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 
 
-def _run(job: Json, functions: Functions, clients: Clients, session: ReadySession) -> Json:
+def _run(job: Json, functions: Functions, clients: Clients, aws: ReadyAws) -> Json:
     """Fork, and collect what the child tells until it is dead."""
     reading, writing = os.pipe()
     waiting, resuming = os.pipe()
@@ -86,7 +82,7 @@ def _run(job: Json, functions: Functions, clients: Clients, session: ReadySessio
             os.close(reading)
             os.close(resuming)
             signal.alarm(LONGEST_SECONDS)
-            _play(job, functions, clients, session, Pipes(writing, waiting))
+            _play(job, functions, clients, aws, Pipes(writing, waiting))
             code = 0
         finally:
             os._exit(code)
@@ -98,7 +94,7 @@ def _run(job: Json, functions: Functions, clients: Clients, session: ReadySessio
             kind, value = json.loads(line)
             if kind == "paused":
                 other = job["meanwhile"] | {"in_flight_elsewhere": _in_flight(told)}
-                told.append(["meanwhile", _run(other, functions, clients, session)])
+                told.append(["meanwhile", _run(other, functions, clients, aws)])
                 os.write(resuming, b"!")
             else:
                 told.append([kind, value])
@@ -123,9 +119,7 @@ class Pipes(NamedTuple):
     waiting: int
 
 
-def _play(
-    job: Json, functions: Functions, clients: Clients, session: ReadySession, pipes: Pipes
-) -> None:
+def _play(job: Json, functions: Functions, clients: Clients, aws: ReadyAws, pipes: Pipes) -> None:
     log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -155,11 +149,11 @@ def _play(
         tell=tell,
         let_others_run=let_others_run,
     )
-    AwsInjection(points, clock).watch(session.events)
+    AwsInjection(points, clock).watch(aws.events)
     UpstreamInjection(points, clock, renew_token).watch()
-    for events in session.events:
+    for events in aws.events:
         events.register("before-parameter-build.sqs.SendMessageBatch", _without_delay)
-    patch.object(sending, "Aws", lambda: session).start()
+    patch.object(sending, "Aws", lambda: aws).start()
     for module in (sending, mobileconnect, botocore.endpoint):
         patch.object(module, "time", clock).start()
     # Reading all certificates takes longer than the rest of a run, and none is used here.

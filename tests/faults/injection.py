@@ -40,7 +40,7 @@ _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class AwsInjection:
-    """Hooks into boto3's clients by their event emitters."""
+    """Hooks into the relay's AWS clients by their event emitters."""
 
     def __init__(self, points: Points, clock: ShiftedTime) -> None:
         self._points = points

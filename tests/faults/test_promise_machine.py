@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cache, partial
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-import boto3
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -28,12 +28,13 @@ from hypothesis.stateful import (
 from local.simulator import Simulator
 from local.simulator.faults import Then
 from smsrelay import identity, outcome
+from smsrelay.adapters.aws import Aws
 from smsrelay.adapters.mobileconnect import MobileConnect
 from smsrelay.intake import Intake
 from smsrelay.outcome import Failure, Outcome
 from smsrelay.relay import OVERDUE
 from smsrelay.send import reference_body
-from tests.support.environment import CLIENT, REGION, HttpAnswer
+from tests.support.environment import CLIENT, HttpAnswer
 from tests.support.trouble import NO_CONNECTION, RETENTION, START, AwsFault, Order, Row, Trouble
 
 Json = dict[str, Any]
@@ -147,7 +148,9 @@ class Message:
 class PromiseMachine(RuleBasedStateMachine):
     """A relay, and everything that may happen to it; each step may meet a mishap on its way."""
 
-    def __init__(self, simulator: Simulator, session: boto3.Session, seen: Counter[str]) -> None:
+    def __init__(
+        self, simulator: Simulator, aws_client: Callable[..., Any], seen: Counter[str]
+    ) -> None:
         super().__init__()
         simulator.reset()
         self._seen = seen
@@ -155,7 +158,7 @@ class PromiseMachine(RuleBasedStateMachine):
         self._refused: list[tuple[str, str]] = []
         self._read = 0
         self._stack = ExitStack()
-        self.trouble = Trouble(simulator, session)
+        self.trouble = Trouble(simulator, aws_client)
         self._stack.enter_context(self.trouble.open())
         self._renew_token()
 
@@ -510,12 +513,13 @@ type Play = Callable[..., Counter[str]]
 def play(aws: None, simulator: Simulator) -> Play:
     """Let Hypothesis play so many lives of a relay; what it has come across."""
     _ = aws
-    session = boto3.Session(region_name=REGION)
+    aws_client: Any = cache(Aws().client)
 
     def run(examples: int, *, shrink: bool = True) -> Counter[str]:
         seen: Counter[str] = Counter()
         run_state_machine_as_test(
-            lambda: PromiseMachine(simulator, session, seen),  # type: ignore[arg-type] # typed as a class
+            # Not a lambda: Hypothesis would make its choices anew after each change of its source.
+            partial(PromiseMachine, simulator, aws_client, seen),  # type: ignore[arg-type] # typed as a class
             settings=settings(
                 max_examples=examples,
                 stateful_step_count=STEPS,

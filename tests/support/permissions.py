@@ -301,6 +301,15 @@ def operations_in(folder: Path, *services: str) -> set[str]:
     return found
 
 
+def services_in(folder: Path) -> set[str]:
+    """The AWS services whose types the modules of a folder import."""
+    return {
+        service
+        for path in folder.glob("*.py")
+        for service in _imported(ast.parse(path.read_text()))
+    }
+
+
 def _imported(tree: ast.Module) -> set[str]:
     return {
         node.module.removeprefix("mypy_boto3_").partition(".")[0]

@@ -18,7 +18,6 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, Self
 from unittest.mock import patch
 
-import boto3
 import botocore.endpoint
 import httpx
 import moto.sqs.models
@@ -247,7 +246,8 @@ class Trouble:
     """One relay, everything that befalls it, and what can be seen of it from outside."""
 
     simulator: Simulator
-    session: boto3.Session
+    aws_client: Callable[..., Any]
+    """Gives the relay's own AWS clients; each is made once, which takes longer than its calls."""
     now: float = START
     calls: list[Call] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
@@ -274,7 +274,6 @@ class Trouble:
         self._stack: list[Invocation | None] = []
         self._ended: Invocation | None = None
         self._left_behind: set[tuple[SendKey, int]] = set()
-        self._clients: dict[str, Any] = {}
         self._lines = Lines(self.log)
         self._out = io.StringIO()
         self._ids = 0
@@ -295,7 +294,9 @@ class Trouble:
             stack.callback(self._end, self._first)
             self._second = self._functions(SKEW, _twin)
             stack.callback(self._end, self._second)
-            dynamodb, sqs = self._client("dynamodb"), self._client("sqs")
+            dynamodb, sqs = (
+                self.aws_client(service, config=patience.STORING) for service in ("dynamodb", "sqs")
+            )
             environment = self.environment
             self._target = Target(
                 ledger=DynamoDbLedger(dynamodb, environment.table, retention_days=90),
@@ -311,7 +312,7 @@ class Trouble:
         """The parts of a new process, by its own clock."""
         with (
             patch.object(sending, "time", SimpleNamespace(time=clock)),
-            patch.object(sending, "Aws", lambda: SimpleNamespace(client=self._client)),
+            patch.object(sending, "Aws", lambda: SimpleNamespace(client=self.aws_client)),
             # Reading all certificates takes longer than the rest, and none is used here.
             patch.object(
                 ssl, "create_default_context", lambda **_: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -321,13 +322,6 @@ class Trouble:
         # Not before: Powertools leaves a logger alone that has a handler.
         parts.logger.addHandler(self._lines)
         return parts
-
-    def _client(self, service: str, **_: object) -> Any:
-        """A client as the relay makes them; to make one takes longer than most calls."""
-        if service not in self._clients:
-            factory: Any = self.session.client  # its types want the service's name as a literal
-            self._clients[service] = factory(service, config=patience.STORING)
-        return self._clients[service]
 
     # What happens.
 

@@ -24,7 +24,6 @@ from tests.support.template import ROOT, template
 INPUTS = sorted((ROOT / "requirements").glob("*.in"))
 LOCK_OF = {"audit": locks.AUDIT, "dev": locks.DEVELOPMENT, "runtime": locks.RUNTIME}
 CODE = sorted(ROOT.glob("[!.]*/**/*.py"))
-LAMBDA_RUNTIME = {"boto3", "botocore"}
 
 LOOSE_LINE = re.compile(r"(?m)^(?![\w.-]+==\S+ \\$| +--hash=sha256:[0-9a-f]{64}( \\)?$| *#|$)")
 ELSEWHERE = re.compile(r"://|(^|\s)--?(i|index-url|extra-index-url|f|find-links|trusted-host|e)\b")
@@ -136,20 +135,27 @@ def test_what_is_imported_is_locked_and_what_is_asked_for_is_imported() -> None:
         for origin in set(origins[module])
     }
     by_name_only = {"tzdata"}  # zoneinfo looks it up
-    assert imported <= locks.pins(locks.RUNTIME).keys() | LAMBDA_RUNTIME
+    assert imported <= locks.pins(locks.RUNTIME).keys()
     assert imported >= set(locks.direct()) - by_name_only
 
 
 def imports(path: Path) -> set[str]:
-    """The top-level modules of others that `path` imports; stubs are only for types."""
+    """The top-level modules of others that `path` imports when it runs, not only for types."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    for_types = {
+        inner
+        for node in nodes
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+    for node in set(nodes) - for_types:
         if isinstance(node, ast.Import):
             found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found.add(node.module.partition(".")[0])
-    stubs = {name for name in found if name.startswith("mypy_boto3_")}
-    return found - stubs - set(sys.stdlib_module_names) - {"smsrelay"}
+    return found - set(sys.stdlib_module_names) - {"smsrelay"}
 
 
 # Listed and allowed.

@@ -1,1 +1,1 @@
-"""The ports, implemented: MobileConnect over httpx, everything else over boto3."""
+"""The ports, implemented: MobileConnect over httpx, everything else over botocore."""

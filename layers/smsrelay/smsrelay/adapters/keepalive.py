@@ -8,42 +8,16 @@ clocks: the monotonic one, which httpcore looks at, may stand still while a mach
 import ssl
 import time
 from collections.abc import Iterable
-from functools import cache
-from pathlib import Path
 from typing import Final
 
 import httpcore
 import httpx
 
+from smsrelay.adapters.trust_store import trusted
 from smsrelay.ports import Clock
 
 KEEP_ALIVE: Final = 3.0
 """Seconds that a connection may be idle: less than servers commonly wait before they close one."""
-AUTHORITIES: Final = Path(__file__).parents[2] / "authorities"
-"""certifi's certificates, as the build of the layer lays them out (`authorities.write`)."""
-_END_OF_HEAD: Final = b"\r\n\r\n"
-
-
-@cache
-def trusted() -> ssl.SSLContext:
-    """A context that trusts certifi's certificate authorities, and no others.
-
-    As httpx makes it, but to load them takes as long as several calls: where there is the folder
-    of the layer, each is read when a server shows that it is needed.
-    """
-    if AUTHORITIES.is_dir():
-        return ssl.create_default_context(capath=AUTHORITIES)
-    return httpx.create_ssl_context(trust_env=False)
-
-
-def connections(most: int, clock: Clock) -> httpcore.ConnectionPool:
-    """Connections of which none is used that was idle for long; for several threads."""
-    return httpcore.ConnectionPool(
-        ssl_context=trusted(),
-        max_connections=most,
-        keepalive_expiry=KEEP_ALIVE,
-        network_backend=_Network(clock),
-    )
 
 
 class KeepAliveTransport(httpx.HTTPTransport):
@@ -52,8 +26,14 @@ class KeepAliveTransport(httpx.HTTPTransport):
     def __init__(self, max_connections: int, clock: Clock) -> None:
         """`clock` is the wall clock; it may be set back."""
         super().__init__(verify=trusted())
-        # A pool takes its network as an argument, but httpx does not hand one on.
-        self._pool = connections(max_connections, clock)
+        # httpx has no public way to give its pool a network backend, and the age of a connection by
+        # the wall clock needs one. A test fails if the attribute disappears from HTTPTransport.
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=trusted(),
+            max_connections=max_connections,
+            keepalive_expiry=KEEP_ALIVE,
+            network_backend=_Network(clock),
+        )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Make a call; an answer that was there before its request belongs to another one."""
@@ -93,8 +73,6 @@ class _Stream(httpcore.NetworkStream):
         """When the answer before the next request was read; None: no answer is complete."""
         self._asked_at = time.monotonic()
         """When the last of a request was written."""
-        self._held = b""
-        """The head of a request, until its body comes: in one go they cost one system call less."""
 
     @property
     def has_been_read(self) -> bool:
@@ -102,8 +80,6 @@ class _Stream(httpcore.NetworkStream):
         return self._read_at is not None
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        if self._held:  # a request without a body
-            self._write(b"", timeout)
         # The time-out is the whole answer's: one that comes byte by byte would never meet it.
         if timeout is not None:
             timeout -= time.monotonic() - self._asked_at
@@ -114,13 +90,6 @@ class _Stream(httpcore.NetworkStream):
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        if not self._held and buffer.endswith(_END_OF_HEAD):
-            self._held = buffer
-        elif buffer:
-            self._write(buffer, timeout)
-
-    def _write(self, buffer: bytes, timeout: float | None) -> None:
-        buffer, self._held = self._held + buffer, b""
         # The last moment at which it is certain that nothing of a request was sent: the pool takes
         # another connection then. It has looked before, but the end may have come since, by the
         # server or by another thread that found the connection too old.

@@ -10,11 +10,11 @@ from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics
 
 from smsrelay.adapters.aws import Aws
-from smsrelay.adapters.keepalive import trusted
 from smsrelay.adapters.logs import package_logger
 from smsrelay.adapters.metrics import MetricsCounter
 from smsrelay.adapters.poster import HttpPoster
 from smsrelay.adapters.sqs import SqsRetryQueue
+from smsrelay.adapters.trust_store import trusted
 from smsrelay.adapters.webhook_secrets import StoredWebhookSecrets
 from smsrelay.bootstrap import options
 from smsrelay.bootstrap.patience import STORING

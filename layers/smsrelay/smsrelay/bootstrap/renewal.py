@@ -11,11 +11,11 @@ from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics
 
 from smsrelay.adapters.aws import Aws
-from smsrelay.adapters.keepalive import trusted
 from smsrelay.adapters.logs import package_logger
 from smsrelay.adapters.metrics import MetricsCounter
 from smsrelay.adapters.oauth import OAuthEndpoint
 from smsrelay.adapters.token_store import SecretCredentials, SecretTokenStore
+from smsrelay.adapters.trust_store import trusted
 from smsrelay.bootstrap.patience import STORING
 from smsrelay.hosts import AllowedHosts
 from smsrelay.renewer import Renewer
