@@ -20,8 +20,8 @@ CHECKOV := env -u BC_API_KEY -u PRISMA_API_URL HOME=$(CURDIR)/$(LOGS) LOG_LEVEL=
 	.venv-audit/bin/checkov --config-file .checkov.yaml
 # For bandit; tests and benchmarks are looked at too, but they assert, and their tokens and passwords
 # are made up.
-AUDITED_CODE := functions layers cli contract local supply
-AUDITED_TESTS := tests bench
+AUDITED_CODE := functions layers cli tools
+AUDITED_TESTS := tests tools/bench
 FINE_IN_TESTS := B101,B105,B106
 # The template, and what CloudFormation makes of it.
 AUDITED_TEMPLATES := template.yaml .aws-sam/local/packages/template.json
@@ -35,7 +35,7 @@ help: ## list the commands
 	awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' Makefile
 
 demo: .venv/ready ## post every sample to a stack of its own, and check what arrives
-	$(BIN)/python -m local demo
+	$(BIN)/python -m tools.local_stack demo
 
 test: .venv/ready ## lint, types, template rules, and all tests, end to end too
 	$(MAKE) --no-print-directory lint types template audit
@@ -43,22 +43,22 @@ test: .venv/ready ## lint, types, template rules, and all tests, end to end too
 	$(BIN)/pytest -q --cov
 
 soak: .venv/ready ## 2,000 requests while all fails and workers are killed (5 minutes; SOAK_SEED=1)
-	$(BIN)/python -m local soak $(if $(SOAK_SEED),--seed $(SOAK_SEED)) \
+	$(BIN)/python -m tools.local_stack soak $(if $(SOAK_SEED),--seed $(SOAK_SEED)) \
 		$(if $(SOAK_REQUESTS),--requests $(SOAK_REQUESTS))
 
 tokens: .venv/ready ## post while access tokens of 60 s end one after another (10 minutes; MINUTES=1)
-	$(BIN)/python -m local tokens $(if $(MINUTES),--minutes $(MINUTES)) \
+	$(BIN)/python -m tools.local_stack tokens $(if $(MINUTES),--minutes $(MINUTES)) \
 		$(if $(TOKEN_SECONDS),--token-seconds $(TOKEN_SECONDS))
 
 up: .venv/ready ## start the local stack, and leave it running (TOKEN_SECONDS=60: short-lived tokens)
-	$(BIN)/python -m local up $(if $(TOKEN_SECONDS),--token-seconds $(TOKEN_SECONDS))
+	$(BIN)/python -m tools.local_stack up $(if $(TOKEN_SECONDS),--token-seconds $(TOKEN_SECONDS))
 
 down: ## stop the local stack
-	if [ -e .venv/ready ]; then $(BIN)/python -m local down; \
+	if [ -e .venv/ready ]; then $(BIN)/python -m tools.local_stack down; \
 	else echo 'The local stack is not running.'; fi
 
 status: .venv/ready ## say whether the local stack runs, and where
-	$(BIN)/python -m local status
+	$(BIN)/python -m tools.local_stack status
 
 lint: .venv/ready ## check style
 	echo 'checking style …'
@@ -75,37 +75,37 @@ template: .venv/ready ## check template.yaml
 	$(call quietly,template,$(BIN)/cfn-lint template.yaml && $(SAM) validate --lint --region us-east-1)
 
 faults: .venv/ready ## strike every step of every scenario with every fault, and twice (an hour or more)
-	$(BIN)/python -m tests.faults promise
+	$(BIN)/python -m tests.promise promise
 
 faults-mutations: .venv/ready ## break the relay in every known way: the fault tests must find out
-	$(BIN)/python -m tests.faults mutations
+	$(BIN)/python -m tests.promise mutations
 
 bench: .venv/ready ## measure smsrelay beside what else does its work (half an hour; QUICK=1, ONLY="cold warm")
-	PYTHONPATH=layers/smsrelay $(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
+	PYTHONPATH=layers/smsrelay $(BIN)/python -m tools.bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 cost: .venv/ready ## reckon docs/cost.md anew from what was measured
-	PYTHONPATH=layers/smsrelay $(BIN)/python -m bench.cost
+	PYTHONPATH=layers/smsrelay $(BIN)/python -m tools.bench.cost
 
-scale: .venv/ready ## simulate arrivals above the upstream's capacity (a minute; docs/scale.md)
-	PYTHONPATH=layers/smsrelay $(BIN)/python -m bench.scale
+scale: .venv/ready ## simulate arrivals above the upstream's capacity (a minute; docs/capacity.md)
+	PYTHONPATH=layers/smsrelay $(BIN)/python -m tools.bench.scale
 
 screenshots: .venv/ready ## take docs/phone-page.png and docs/api-docs.png anew
 	$(BIN)/python -m tests.support.screenshots
 
 audit: .venv/ready .venv-audit/ready build ## look for weaknesses in code and template
 	echo 'looking for weaknesses …'
-	$(call quietly,audit,$(BIN)/bandit -c pyproject.toml -q -r $(AUDITED_CODE) \
+	$(call quietly,audit,$(BIN)/bandit -c pyproject.toml -q -x tools/bench -r $(AUDITED_CODE) \
 		&& $(BIN)/bandit -c pyproject.toml --skip $(FINE_IN_TESTS) -q -r $(AUDITED_TESTS) \
 		&& $(CHECKOV) -f $(AUDITED_TEMPLATES))
 
 sbom: .venv/ready ## write the software bill of materials (CycloneDX) of what is shipped
-	PYTHONPATH=layers/smsrelay $(BIN)/python -m supply sbom
+	PYTHONPATH=layers/smsrelay $(BIN)/python -m tools.requirements sbom
 
 licences: .venv/ready .venv-audit/ready ## write docs/licences.md
-	PYTHONPATH=layers/smsrelay $(BIN)/python -m supply licences
+	PYTHONPATH=layers/smsrelay $(BIN)/python -m tools.requirements licences
 
 openapi: .venv/ready ## write the OpenAPI document, its page, and docs/smsrelay.http
-	PYTHONPATH=layers/smsrelay $(BIN)/python -m contract
+	PYTHONPATH=layers/smsrelay $(BIN)/python -m tools.openapi
 
 format: .venv/ready ## put the code into shape
 	$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format .
@@ -113,20 +113,20 @@ format: .venv/ready ## put the code into shape
 lock: .venv/ready ## lock the newest versions of all requirements
 	echo 'locking requirements (three minutes) …'
 	# The layer's lock takes the versions of dev.txt, where other packages pin botocore, too.
-	cd requirements && $(COMPILE) --output-file dev.txt dev.in
-	cd requirements && $(COMPILE) --constraint dev.txt --output-file ../layers/smsrelay/requirements.txt runtime.in
-	cd requirements && $(COMPILE) --output-file audit.txt audit.in
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements/dev.txt
-	PYTHONPATH=layers/smsrelay $(BIN)/python -m supply calling-codes
+	cd tools/requirements && $(COMPILE) --output-file dev.txt dev.in
+	cd tools/requirements && $(COMPILE) --constraint dev.txt --output-file ../../layers/smsrelay/requirements.txt runtime.in
+	cd tools/requirements && $(COMPILE) --output-file audit.txt audit.in
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes -r tools/requirements/dev.txt
+	PYTHONPATH=layers/smsrelay $(BIN)/python -m tools.requirements calling-codes
 	echo 'now: make licences'
 
 build: .venv/ready ## build what the local stack is deployed from
-	$(BIN)/python -m local build
+	$(BIN)/python -m tools.local_stack build
 
 clean: down ## stop the local stack, and remove everything that the commands made
 	rm -rf .aws-sam .local .venv .venv-audit .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
 
-.venv/ready: requirements/dev.txt
+.venv/ready: tools/requirements/dev.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2> /dev/null || { \
 		echo 'python3.13 is missing: `pyenv install 3.13` or `uv python install 3.13` brings it;'; \
 		echo 'if it lies elsewhere: make PYTHON=/path/to/python3.13 …'; exit 1; }
@@ -137,19 +137,19 @@ clean: down ## stop the local stack, and remove everything that the commands mad
 # Two commands at once set it up once.
 .PHONY: venv-locked
 venv-locked:
-	[ .venv/ready -nt requirements/dev.txt ] || { $(call quietly,venv,$(PYTHON) -m venv --clear .venv \
-		&& $(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements/dev.txt \
+	[ .venv/ready -nt tools/requirements/dev.txt ] || { $(call quietly,venv,$(PYTHON) -m venv --clear .venv \
+		&& $(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r tools/requirements/dev.txt \
 		&& ln -sf ../../cli/smsrelay $(BIN)/smsrelay) \
 		&& touch .venv/ready; }
 
 # checkov wants older versions of what the tests need, so it has an environment of its own.
-.venv-audit/ready: requirements/audit.txt | .venv/ready
+.venv-audit/ready: tools/requirements/audit.txt | .venv/ready
 	echo 'setting up .venv-audit (half a minute, once) …'
 	flock $(LOGS)/venv.lock $(MAKE) --no-print-directory venv-audit-locked
 
 .PHONY: venv-audit-locked
 venv-audit-locked:
-	[ .venv-audit/ready -nt requirements/audit.txt ] || { $(call quietly,venv-audit, \
+	[ .venv-audit/ready -nt tools/requirements/audit.txt ] || { $(call quietly,venv-audit, \
 		$(BIN)/python -m venv --clear --without-pip .venv-audit && $(BIN)/python -m pip \
 		--python .venv-audit/bin/python install --disable-pip-version-check --require-hashes \
-		-r requirements/audit.txt) && touch .venv-audit/ready; }
+		-r tools/requirements/audit.txt) && touch .venv-audit/ready; }

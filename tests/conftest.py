@@ -2,8 +2,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from local.simulator import Simulator
 from tests.support.environment import ACCESS_TOKEN, Environment, running, simulated_aws
+from tools.mobileconnect_simulator import Simulator
 
 
 @pytest.fixture(scope="session")

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from smsrelay.catalogue import MAX_BYTES, read
-from smsrelay.decoding import decode
 from smsrelay.errors import NotJsonError, TooLargeError
-from smsrelay.refusals import Refusal, RequestRefusedError
-from smsrelay_cli.refusal import DONE, REFUSED, CommandError
-from smsrelay_cli.target import Target
+from smsrelay.messages.message_catalogue import MAX_BYTES, read
+from smsrelay.messages.refusals import Refusal, RequestRefusedError
+from smsrelay.messages.strict_json import decode
+from smsrelay_cli.deployed_stack import Target
+from smsrelay_cli.exit_codes import DONE, REFUSED, CommandError
 from smsrelay_cli.terminal import (
     confirm,
     counted,

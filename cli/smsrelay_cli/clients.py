@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from smsrelay.adapters.clients import DynamoDbClients
-from smsrelay.callers import principal
-from smsrelay.client_names import RULE, is_client_name
-from smsrelay.signature import secrets_of
-from smsrelay_cli.refusal import DONE, CommandError, UsageError
-from smsrelay_cli.target import Target
+from smsrelay.adapters.dynamodb_api_clients import DynamoDbClients
+from smsrelay.messages.client_names import RULE, is_client_name
+from smsrelay.security.webhook_signature import secrets_of
+from smsrelay.services.api_clients import principal
+from smsrelay_cli.deployed_stack import Target
+from smsrelay_cli.exit_codes import DONE, CommandError, UsageError
 from smsrelay_cli.terminal import confirm, print_json, print_line, print_table
 
 if TYPE_CHECKING:

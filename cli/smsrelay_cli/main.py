@@ -10,11 +10,11 @@ from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
-from smsrelay.adapters.logs import described
+from smsrelay.adapters.logger import described
 from smsrelay.errors import RelayError
-from smsrelay_cli import catalogue, clients, letters, sends, stats
-from smsrelay_cli.refusal import ABORTED, BROKEN_PIPE, REFUSED, CommandError
-from smsrelay_cli.target import STACK_VARIABLE, target_of
+from smsrelay_cli import catalogue, clients, dead_letters, sends, stats
+from smsrelay_cli.deployed_stack import STACK_VARIABLE, target_of
+from smsrelay_cli.exit_codes import ABORTED, BROKEN_PIPE, REFUSED, CommandError
 from smsrelay_cli.terminal import print_notice
 
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -183,7 +183,7 @@ def _add_deciding(command: _AddCommand) -> None:
     redrive.add_argument("--limit", type=_limit, default=100, metavar="N", help="at most (100)")
     redrive.add_argument("--dry-run", action="store_true", help="only say what would be done")
     redrive.add_argument("--yes", action="store_true", help="don't ask")
-    redrive.set_defaults(run=letters.redrive)
+    redrive.set_defaults(run=dead_letters.redrive)
 
 
 def _add_clients(parser: argparse.ArgumentParser, shared: argparse.ArgumentParser) -> None:

@@ -6,15 +6,15 @@ from itertools import batched, islice
 from time import time
 from typing import Any, NamedTuple
 
-from smsrelay import life
 from smsrelay.errors import QueueUnavailableError
-from smsrelay.identity import new_message_id
 from smsrelay.ports import RefusedMessage
-from smsrelay.redaction import redact
-from smsrelay.retry import LONGEST_DELAY
-from smsrelay.send import TAKEN, Send, Status, message_status
-from smsrelay_cli.refusal import DONE, REFUSED, CommandError, UsageError
-from smsrelay_cli.target import Target
+from smsrelay.security.redaction import redact
+from smsrelay.sends import transitions
+from smsrelay.sends.backoff import LONGEST_DELAY
+from smsrelay.sends.ids import new_message_id
+from smsrelay.sends.send import TAKEN, Send, Status, message_status
+from smsrelay_cli.deployed_stack import Target
+from smsrelay_cli.exit_codes import DONE, REFUSED, CommandError, UsageError
 from smsrelay_cli.terminal import (
     Row,
     confirm,
@@ -134,7 +134,7 @@ def resend(target: Target, options: Any, now: float) -> int:
         if send.status is Status.QUEUED:
             changes.append(Change(send, send, is_done=True))
         else:
-            after = life.resent(send, now=moment, owner=new_message_id())
+            after = transitions.resent(send, now=moment, owner=new_message_id())
             changes.append(_settled(target, send, after))
     waits = {
         change.after.key: max(0.0, change.after.due_at - moment)
@@ -178,7 +178,7 @@ def resolve(target: Target, options: Any, now: float) -> int:
         _settled(
             target,
             send,
-            life.resolved(
+            transitions.resolved(
                 send,
                 status,
                 token_id=options.token_id,
@@ -222,7 +222,7 @@ def _chosen(target: Target, options: Any, refusal: Callable[[Send], str | None])
 
 def _is_undecided(send: Send, now: float) -> bool:
     """As `life` says, by a clock that may be wrong: nobody may be taken for dead who is not."""
-    return life.is_undecided(send, now - WRONG_CLOCK)
+    return transitions.is_undecided(send, now - WRONG_CLOCK)
 
 
 def _moment() -> float:
@@ -299,7 +299,7 @@ def _listed(send: Send, now: float) -> dict[str, object]:
         "ageSeconds": max(0, int(now - send.updated_at)),
         "attempts": send.attempts,
         "recipients": send.recipients,
-        "reason": "lease-expired" if life.has_lapsed(send, now) else send.reason,
+        "reason": "lease-expired" if transitions.has_lapsed(send, now) else send.reason,
     }
 
 

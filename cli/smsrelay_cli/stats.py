@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from smsrelay_cli.refusal import DONE
-from smsrelay_cli.target import Target
+from smsrelay_cli.deployed_stack import Target
+from smsrelay_cli.exit_codes import DONE
 from smsrelay_cli.terminal import print_json, print_line, print_table, shown_age
 
 _GROUPS = {"open": "queued, sending", "unknown": "unknown", "failed": "failed"}

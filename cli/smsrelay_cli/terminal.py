@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 
-from smsrelay_cli.refusal import AbortedError
+from smsrelay_cli.exit_codes import AbortedError
 
 Row = Mapping[str, object]
 MINUTE, HOUR, DAY = 60, 3_600, 86_400

@@ -1,6 +1,6 @@
 """HTTP in: an adapter between API Gateway's events and the relay."""
 
-from smsrelay import start
+from smsrelay.runtime import lambda_init
 
 # isort: split
 import base64
@@ -12,11 +12,11 @@ from urllib.parse import unquote
 
 from pydantic_core import to_json
 
-from smsrelay import answers
-from smsrelay.answers import Answer
-from smsrelay.bootstrap import sending
 from smsrelay.errors import NotFoundError, NothingStoredError, RelayError, UnforeseenError
-from smsrelay.http_api import Post
+from smsrelay.services import responses
+from smsrelay.services.api import Post
+from smsrelay.services.responses import Answer
+from smsrelay.wiring import sending
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -112,10 +112,10 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     except RelayError as error:  # the caller is over its limit, or no registered client
         asks = event["httpMethod"] == "GET"
         unread = asks and isinstance(error, NothingStoredError)
-        return _response(answers.not_read() if unread else answers.of_error(error))
+        return _response(responses.not_read() if unread else responses.of_error(error))
     except Exception:
         parts.logger.exception("request failed in an unforeseen way")
-        return _response(answers.of_error(UnforeseenError()))
+        return _response(responses.of_error(UnforeseenError()))
     finally:
         parts.counter.flush()
 
@@ -126,7 +126,7 @@ def _answered(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]
     for route, answer in ROUTES.get(event["httpMethod"].upper(), []):
         if match := route.fullmatch(path):
             return answer(Request(event, context, unquote(match[1])))
-    return _response(answers.of_error(NotFoundError()))
+    return _response(responses.of_error(NotFoundError()))
 
 
 def _response(answer: Answer) -> dict[str, Any]:
@@ -149,4 +149,4 @@ def _given(status: int, headers: Mapping[str, str], body: str) -> dict[str, Any]
     }
 
 
-start.ends(lambda: sending.parts().http_api, lambda: sending.parts().callers)
+lambda_init.ends(lambda: sending.parts().http_api, lambda: sending.parts().callers)

@@ -1,12 +1,12 @@
 """A schedule in: an adapter between EventBridge Scheduler and the sweeper."""
 
-from smsrelay import start
+from smsrelay.runtime import lambda_init
 
 # isort: split
 from typing import TYPE_CHECKING, Any
 
-from smsrelay import unforeseen
-from smsrelay.bootstrap import sending
+from smsrelay.runtime import error_boundary
+from smsrelay.wiring import sending
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -17,10 +17,10 @@ def handler(_event: dict[str, Any], context: "LambdaContext") -> dict[str, int]:
     parts = sending.parts()
     parts.logger.append_keys(request_id=context.aws_request_id)
     try:
-        with unforeseen.reported():
+        with error_boundary.reported():
             return parts.sweeper.sweep(lambda: context.get_remaining_time_in_millis() / 1000)
     finally:
         parts.counter.flush()
 
 
-start.ends(lambda: sending.parts().sweeper)
+lambda_init.ends(lambda: sending.parts().sweeper)

@@ -1,6 +1,6 @@
 """Webhooks in: an adapter between API Gateway's events and the relay."""
 
-from smsrelay import start
+from smsrelay.runtime import lambda_init
 
 # isort: split
 import base64
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
-from smsrelay import answers
-from smsrelay.answers import Answer
-from smsrelay.bootstrap import sending, webhooks
 from smsrelay.errors import UnforeseenError
-from smsrelay.webhooks import Webhook
+from smsrelay.services import responses
+from smsrelay.services.responses import Answer
+from smsrelay.services.webhook import Webhook
+from smsrelay.wiring import sending, webhook
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -24,12 +24,12 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     parts = sending.parts()
     parts.logger.append_keys(request_id=context.aws_request_id)
     try:
-        answer = webhooks.webhooks().post(
+        answer = webhook.webhooks().post(
             _webhook(event), lambda: context.get_remaining_time_in_millis() / 1000
         )
     except Exception:
         parts.logger.exception("request failed in an unforeseen way")
-        answer = answers.of_error(UnforeseenError())
+        answer = responses.of_error(UnforeseenError())
     finally:
         parts.counter.flush()
     return _response(answer)
@@ -63,4 +63,4 @@ def _response(answer: Answer) -> dict[str, Any]:
     }
 
 
-start.ends(webhooks.webhooks)
+lambda_init.ends(webhook.webhooks)

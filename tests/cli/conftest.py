@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from local.simulator import Simulator
-from smsrelay.adapters.dynamodb import DynamoDbLedger
-from smsrelay.send import Send
-from smsrelay_cli import letters, target
+from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
+from smsrelay.sends.send import Send
+from smsrelay_cli import dead_letters, deployed_stack
 from smsrelay_cli.main import main
 from tests.support import permissions
 from tests.support.environment import REGION, Environment
+from tools.mobileconnect_simulator import Simulator
 
 MESSAGE: dict[str, Any] = {
     "message": "MzA6Nzg6MA",
@@ -144,8 +144,8 @@ def operator(
         }
         raise ClientError({"Error": words}, "DescribeStacks")
 
-    monkeypatch.setattr(target, "describe_stack", describe_stack)
+    monkeypatch.setattr(deployed_stack, "describe_stack", describe_stack)
     monkeypatch.setenv("SMSRELAY_STACK", name)
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
-    monkeypatch.setattr(letters, "POLL_SECONDS", 0)
+    monkeypatch.setattr(dead_letters, "POLL_SECONDS", 0)
     return Operator(relay, simulator, monkeypatch)

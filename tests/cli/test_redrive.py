@@ -12,9 +12,9 @@ from botocore.exceptions import ClientError
 
 from smsrelay.adapters.sqs import SqsRetryQueue
 from smsrelay.errors import QueueUnavailableError
-from smsrelay.identity import message_id
-from smsrelay.send import Status
-from smsrelay_cli import letters
+from smsrelay.sends.ids import message_id
+from smsrelay.sends.send import Status
+from smsrelay_cli import dead_letters
 from tests.cli.conftest import MESSAGE, Operator
 from tests.support.environment import CLIENT, Environment
 from tests.support.template import ROOT
@@ -311,13 +311,13 @@ def test_a_letter_that_can_not_be_removed_is_said(
             words: Any = {"Error": {"Code": "AccessDenied", "Message": "no"}}
             raise ClientError(words, "DeleteMessage")
 
-    original = letters._carried_out  # noqa: SLF001 - the seam at which one call is to fail
+    original = dead_letters._carried_out  # noqa: SLF001 - the seam at which one call is to fail
 
     def carried_out(target: Any, plan: Any, now: float) -> Any:
         return original(replace(target, sqs=Keeps()), plan, now)
 
     with monkeypatch.context() as patch:
-        patch.setattr(letters, "_carried_out", carried_out)
+        patch.setattr(dead_letters, "_carried_out", carried_out)
         ended = operator.run("redrive", "--yes")
     assert ended.code == 1
     assert "not removed (AccessDenied)" in ended.out
@@ -331,8 +331,8 @@ def test_who_thinks_for_too_long_has_to_ask_again(
     operator: Operator, relay: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     operator.failed()
-    moments = itertools.count(time.monotonic(), letters.HIDDEN_SECONDS)
-    monkeypatch.setattr("smsrelay_cli.letters.monotonic", lambda: next(moments))
+    moments = itertools.count(time.monotonic(), dead_letters.HIDDEN_SECONDS)
+    monkeypatch.setattr("smsrelay_cli.dead_letters.monotonic", lambda: next(moments))
     assert operator.run("redrive", "--yes").code == 3
     assert len(relay.dead_letters()) == 1
     assert relay.waiting() == 0

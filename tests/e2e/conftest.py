@@ -3,10 +3,10 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from local.control import SimulatorControl
-from local.stack import LocalStack, Stack
-from local.waiting import wait_for
 from tests.support.browser import browser  # noqa: F401  a fixture
+from tools.local_stack.polling import wait_for
+from tools.local_stack.simulator_client import SimulatorControl
+from tools.local_stack.stack import LocalStack, Stack
 
 
 @pytest.fixture(scope="session")

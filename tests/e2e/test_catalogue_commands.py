@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from local import ROOT
-from local.control import SimulatorControl
-from local.stack import Stack
-from local.waiting import wait_for
+from tools.local_stack import ROOT
+from tools.local_stack.polling import wait_for
+from tools.local_stack.simulator_client import SimulatorControl
+from tools.local_stack.stack import Stack
 
 MESSAGE = {"message": "welcome", "to": ["+1 212 555 0100"], "text": "Grüße 👋"}
 CATALOGUE = {

@@ -8,9 +8,9 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from local.stack import Stack
 from tests.support.browser import CONTRASTS
 from tests.support.template import ROOT
+from tools.local_stack.stack import Stack
 
 WIDTHS = (1280, 700, 375, 320)
 PICTURES = ("phone-page.png", "api-docs.png")

@@ -14,11 +14,11 @@ from typing import Any
 import httpx
 import pytest
 
-from local import ROOT, processes, servers
-from local.control import SimulatorControl
-from local.deployment import STACK_NAME
-from local.stack import LocalStack, Stack, StartError
-from local.waiting import wait_for
+from tools.local_stack import ROOT, processes, servers
+from tools.local_stack.deployment import STACK_NAME
+from tools.local_stack.polling import wait_for
+from tools.local_stack.simulator_client import SimulatorControl
+from tools.local_stack.stack import LocalStack, Stack, StartError
 
 MESSAGE = {"message": "MzA6Nzg6MA", "to": ["12125550100"], "text": "Hello"}
 
@@ -208,7 +208,7 @@ def test_stack_ends_with_sigterm(tmp_path: Path) -> None:
     program = (
         "import signal, sys\n"
         "from pathlib import Path\n"
-        "from local.stack import LocalStack\n"
+        "from tools.local_stack.stack import LocalStack\n"
         "with LocalStack(Path(sys.argv[1])) as stack:\n"
         "    print(stack.marker, flush=True)\n"
         "    signal.pause()\n"
@@ -286,7 +286,7 @@ def post(published: dict[str, Any]) -> int:
 
 
 def command(name: str, state: Path) -> str:
-    """Run `python -m local {name}` with another folder for its state; its output."""
+    """Run `python -m tools.local_stack {name}` with another folder for its state; its output."""
     program = (
         "import sys\n"
         "from pathlib import Path\n"

@@ -6,9 +6,9 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, settings
 
-from local.control import SimulatorControl
-from local.stack import Stack
 from tests.support import contract
+from tools.local_stack.simulator_client import SimulatorControl
+from tools.local_stack.stack import Stack
 
 schema = contract.fuzzed()
 EXAMPLES = 12

@@ -2,8 +2,8 @@
 
 from playwright.sync_api import Browser, expect
 
-from local.control import SimulatorControl
-from local.stack import Stack
+from tools.local_stack.simulator_client import SimulatorControl
+from tools.local_stack.stack import Stack
 
 
 def test_what_the_form_posts_arrives_on_the_phone(

@@ -4,9 +4,9 @@ from typing import Any
 
 import httpx
 
-from local.control import SimulatorControl
-from local.stack import Stack
-from local.waiting import wait_for
+from tools.local_stack.polling import wait_for
+from tools.local_stack.simulator_client import SimulatorControl
+from tools.local_stack.stack import Stack
 
 MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["12125550100"], "text": "Hello"}
 

@@ -15,14 +15,14 @@ import httpx
 import pytest
 import samcli
 
-from local import ROOT, build
-from local.control import SimulatorControl
-from local.processes import last_lines
-from local.stack import Stack
-from local.waiting import wait_for
+from tools.local_stack import ROOT, build
+from tools.local_stack.polling import wait_for
+from tools.local_stack.processes import last_lines
+from tools.local_stack.simulator_client import SimulatorControl
+from tools.local_stack.stack import Stack
 
 EMULATORS = {"x86_64": "aws-lambda-rie-x86_64", "aarch64": "aws-lambda-rie-arm64"}
-EMULATOR = Path(samcli.__file__).parent / "local/rapid" / EMULATORS[platform.machine()]
+EMULATOR = Path(samcli.__file__).parent / "tools/local_stack/rapid" / EMULATORS[platform.machine()]
 INVOKE = "/2015-03-31/functions/function/invocations"
 
 Invoke = Callable[[str], dict[str, Any]]
@@ -117,7 +117,7 @@ def test_the_api_function_with_its_sample_event(
 def test_the_worker_function_with_its_sample_event(
     stack: Stack, upstream: SimulatorControl, tmp_path: Path
 ) -> None:
-    with emulated(stack, "WorkerFunction", tmp_path / "log") as invoke:
+    with emulated(stack, "QueueWorkerFunction", tmp_path / "log") as invoke:
         answer = invoke("sqs-batch.json")
     assert answer == {"batchItemFailures": []}
     texts = {sent["body"]["messageText"] for sent in upstream.sent()}

@@ -6,11 +6,11 @@ from typing import Any
 import httpx
 import pytest
 
-from local.deployment import STACK_NAME
-from local.stack import LocalStack, Stack
-from local.waiting import wait_for
+from tools.local_stack.deployment import STACK_NAME
+from tools.local_stack.polling import wait_for
+from tools.local_stack.stack import LocalStack, Stack
 
-TAKES_MESSAGES = ("ApiFunction", "IamFunction", "WebhookFunction", "WorkerFunction")
+TAKES_MESSAGES = ("ApiFunction", "IamFunction", "WebhookFunction", "QueueWorkerFunction")
 MESSAGE = {"message": "MzA6Nzg6MA", "to": ["12125550100"]}
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from local.control import SimulatorControl
-from local.stack import LocalStack, Stack
-from local.token_watch import MESSAGE, Watch
-from local.waiting import wait_for
+from tools.local_stack.polling import wait_for
+from tools.local_stack.simulator_client import SimulatorControl
+from tools.local_stack.stack import LocalStack, Stack
+from tools.soak.token_soak import MESSAGE, Watch
 
 TOKEN_SECONDS = 4
 ANY_CLIENT = {
@@ -58,7 +58,7 @@ def test_asked_again_and_again_the_token_function_keeps_a_good_token(
 ) -> None:
     def ask(need: str) -> dict[str, str]:
         answer = stack.clients.lambda_.invoke(
-            FunctionName=stack.functions["TokenFunction"],
+            FunctionName=stack.functions["TokenRenewerFunction"],
             Payload=json.dumps({"need": need, "token": "of-another-token"}),
         )
         done: dict[str, str] = json.load(answer["Payload"])
@@ -72,7 +72,7 @@ def test_asked_again_and_again_the_token_function_keeps_a_good_token(
 
 def test_without_renewal_a_token_that_somebody_puts_in_is_enough(tmp_path: Path) -> None:
     with LocalStack(tmp_path, parameters={"TokenRenewal": "off"}) as off:
-        assert "TokenFunction" not in off.functions
+        assert "TokenRenewerFunction" not in off.functions
         assert not off.credentials_secret
         posted = post(off)
         assert posted["sends"][0]["reason"] == "no-token"

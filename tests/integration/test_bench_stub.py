@@ -10,7 +10,7 @@ import boto3
 import httpx
 import pytest
 
-from bench.stub import UPSTREAM, Stub, running
+from tools.bench.aws_stub import UPSTREAM, Stub, running
 
 SEND = "/sms/v1/messageContact/MzA6Nzg6MA/send"
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from local import standing
 from tests.support.template import ROOT
+from tools.local_stack import persistent_stack
 
 BROKEN_PIPE = 141
 """The exit code that a shell gives a program that SIGPIPE ended."""
@@ -42,7 +42,7 @@ def run_unread(*command: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     "command",
-    [[SMSRELAY, "--help"], [sys.executable, "-m", "local", "status"]],
+    [[SMSRELAY, "--help"], [sys.executable, "-m", "tools.local_stack", "status"]],
     ids=["smsrelay --help", "make status"],
 )
 def test_a_command_ends_quietly(command: Sequence[str]) -> None:
@@ -84,10 +84,10 @@ def test_the_status_is_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     published["pids"] = {}
     file = tmp_path / "stack.json"
     file.write_text(json.dumps(published))
-    monkeypatch.setattr(standing, "FILE", file)
+    monkeypatch.setattr(persistent_stack, "FILE", file)
     pipe = Pipe()
     with redirect_stdout(io.TextIOWrapper(io.BufferedWriter(pipe), line_buffering=True)):
-        assert standing.status()
+        assert persistent_stack.status()
     [text] = pipe.writes
     assert text.startswith("The local stack is running.\n")
     assert text.endswith("events/messages/number.json\n\n")

@@ -6,25 +6,25 @@ from collections.abc import Iterator
 
 import pytest
 
-from contract.answers import of_message, send
-from smsrelay import answers
-from smsrelay.refusals import Refusal, RequestRefusedError
-from smsrelay.send import Status
+from smsrelay.messages.refusals import Refusal, RequestRefusedError
+from smsrelay.sends.send import Status
+from smsrelay.services import responses
 from tests.support.doc_snippets import COMMANDS, SNIPPETS, Snippet
 from tests.support.environment import new_webhook_secret
 from tests.support.fake_relay import Answer, FakeRelay, fake_relay
 from tests.support.template import ROOT
+from tools.openapi.response_schemas import of_message, send
 
 DETAILS = ("Invalid phone number: it has fewer than 8 digits.", "The field is blank.")
 WORDS = "Keyword PLAY is invalid for the code on the message"
 
 
-def _sent_by_relay(answer: answers.Answer) -> Answer:
+def _sent_by_relay(answer: responses.Answer) -> Answer:
     return Answer(answer.status, dict(answer.body), {"Content-Type": answer.content_type})
 
 
 REFUSED = _sent_by_relay(
-    answers.of_error(
+    responses.of_error(
         RequestRefusedError(
             [
                 Refusal("/to/0", "invalid-number", DETAILS[0]),

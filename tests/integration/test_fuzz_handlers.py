@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.sqs.models import sqs_backends
 
-from local.simulator import Simulator
 from tests.support import contract
 from tests.support.environment import CLIENT, REGION, Context, Environment
 from tests.support.template import ROOT
+from tools.mobileconnect_simulator import Simulator
 
 THOROUGH = os.environ.get("SMSRELAY_THOROUGH") == "1"
 MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}

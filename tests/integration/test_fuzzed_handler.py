@@ -12,9 +12,9 @@ from requests import PreparedRequest, Response, Session
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPResponse
 
-from local.simulator import Simulator
 from tests.support import contract
 from tests.support.environment import Environment, running
+from tools.mobileconnect_simulator import Simulator
 
 schema = contract.fuzzed()
 BASE = "http://relay"

@@ -13,10 +13,10 @@ from itertools import cycle
 import pytest
 
 from smsrelay.adapters import mobileconnect
-from smsrelay.adapters.keepalive import KeepAliveTransport
+from smsrelay.adapters.http_transport import KeepAliveTransport
 from smsrelay.adapters.mobileconnect import MAX_ANSWER, MobileConnect
-from smsrelay.outcome import Kind, Outcome
 from smsrelay.ports import Credentials
+from smsrelay.sends.call_outcome import Kind, Outcome
 from tests.support.environment import Environment, running
 from tests.support.hostile import HostileServer, Manner, drip
 

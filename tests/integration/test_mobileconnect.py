@@ -10,12 +10,12 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from local.simulator import Simulator
 from smsrelay.adapters.mobileconnect import MAX_ANSWER, MobileConnect, failure_of
 from smsrelay.errors import TokenUnavailableError
-from smsrelay.outcome import Failure, Kind, Outcome
 from smsrelay.ports import Credentials
+from smsrelay.sends.call_outcome import Failure, Kind, Outcome
 from tests.support.environment import ACCESS_TOKEN
+from tools.mobileconnect_simulator import Simulator
 
 BODY = '{"mobileNumbers":["12125550100"]}'
 ACCEPTED = b'HTTP/1.1 202 Accepted\r\nContent-Length: 18\r\n\r\n{"tokenId": "abc"}'

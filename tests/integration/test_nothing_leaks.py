@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import pytest
 
-from smsrelay.redaction import MAX_LENGTH, redact, without
-from smsrelay.request import MessageRequest
-from smsrelay.translation import calls_of
+from smsrelay.messages.request import MessageRequest
+from smsrelay.messages.upstream_calls import calls_of
+from smsrelay.security.redaction import MAX_LENGTH, redact, without
 from tests.support import leaks
 from tests.support.canaries import (
     FIELDS,
@@ -170,7 +170,7 @@ def test_the_log_still_says_what_happened(played: dict[str, Future[Played]]) -> 
         '"exception_name":"RuntimeError"',
         '"exception_name":"QueueUnavailableError"',
         "ClientError: ValidationException (SendMessageBatch)",
-        "adapters/dynamodb.py:",
+        "adapters/dynamodb_ledger.py:",
         "failed in an unforeseen way",
         "[ERROR] UnforeseenError: ",
     ):

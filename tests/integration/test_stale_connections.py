@@ -21,15 +21,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from local import ROOT, processes
-from smsrelay.adapters import keepalive
-from smsrelay.adapters.keepalive import KEEP_ALIVE, KeepAliveTransport
+from smsrelay.adapters import http_transport
+from smsrelay.adapters.http_transport import KEEP_ALIVE, KeepAliveTransport
 from smsrelay.adapters.mobileconnect import MobileConnect
-from smsrelay.bootstrap import sending
-from smsrelay.outcome import Kind, Outcome
 from smsrelay.ports import Credentials
+from smsrelay.sends.call_outcome import Kind, Outcome
+from smsrelay.wiring import sending
 from tests.support.ending import EndingServer
 from tests.support.environment import running
+from tools.local_stack import ROOT, processes
 
 HOUR = 3_600.0
 BATCH = 10
@@ -146,7 +146,7 @@ def tls_caller(
     tls_server: EndingServer, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Caller]:
     trusting = ssl.create_default_context(cafile=certificate)
-    monkeypatch.setattr(keepalive, "trusted", lambda: trusting)
+    monkeypatch.setattr(http_transport, "trusted", lambda: trusting)
     caller = Caller(tls_server.url)
     with caller.transport:
         yield caller

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from local.simulator import Simulator
-from smsrelay import sweeper
-from smsrelay.adapters.dynamodb import SHARDS
-from smsrelay.bootstrap import sending
+from smsrelay.adapters.dynamodb_ledger import SHARDS
+from smsrelay.services import sweeper
+from smsrelay.wiring import sending
 from tests.support.environment import Environment
+from tools.mobileconnect_simulator import Simulator
 
 MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
 ASYNC = {"Prefer": "respond-async"}

@@ -4,9 +4,9 @@ from typing import Any
 import httpx
 import pytest
 
-from local.simulator import Simulator
 from tests.simulator.calls import TOKEN
 from tests.support.browser import browser  # noqa: F401  a fixture
+from tools.mobileconnect_simulator import Simulator
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""`python -m local.simulator`, as the local stack starts it."""
+"""`python -m tools.mobileconnect_simulator`, as the local stack starts it."""
 
 import re
 import signal
@@ -21,7 +21,7 @@ SEND_PATH = "/sms/v1/messageContact/MzA6Nzg6MA/send"
 def command(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The running command and the line that it printed."""
     process = subprocess.Popen(  # noqa: S603  our own command
-        [sys.executable, "-m", "local.simulator", *options],
+        [sys.executable, "-m", "tools.mobileconnect_simulator", *options],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

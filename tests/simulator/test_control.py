@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from local.simulator import Simulator
-from local.simulator.journal import BoundedLog
 from tests.simulator.calls import ID, NUMBER, TOKEN
+from tools.mobileconnect_simulator import Simulator
+from tools.mobileconnect_simulator.call_log import BoundedLog
 
 BODY: dict[str, Any] = {"mobileNumbers": [NUMBER]}
 SEND_PATH = f"/sms/v1/messageContact/{ID}/send"

@@ -6,16 +6,16 @@ from typing import Any
 import httpx
 import pytest
 
-from local.simulator import Simulator, magic
-from local.simulator.schedule import (
+from tests.simulator.calls import ID, NUMBER, TOKEN
+from tools.mobileconnect_simulator import Simulator, magic_numbers
+from tools.mobileconnect_simulator.blackout import (
     Blackout,
     departure,
     read_offset,
     read_send_time,
     read_time_of_day,
 )
-from local.simulator.validation import encode_message_id
-from tests.simulator.calls import ID, NUMBER, TOKEN
+from tools.mobileconnect_simulator.validation import encode_message_id
 
 NOW = datetime(2026, 7, 5, 20, 1, tzinfo=UTC)
 TO_FINISHED = ["New", "Queuing", "Started", "Finished", "Finished"]
@@ -121,11 +121,11 @@ def test_the_pace_can_be_set(polls_per_status: int, statuses: list[str]) -> None
         assert [poll(client, token_id)["status"] for _ in statuses] == statuses
 
 
-@pytest.mark.parametrize("code", magic.FINAL_CODES)
+@pytest.mark.parametrize("code", magic_numbers.FINAL_CODES)
 def test_magic_numbers_end_with_their_code(
     simulator: Simulator, client: httpx.Client, code: int
 ) -> None:
-    number = magic.number_for_code(code)
+    number = magic_numbers.number_for_code(code)
     token_id = send(client, {"mobileNumbers": [number, NUMBER]})
     for _ in TO_FINISHED:
         answer = poll(client, token_id)
@@ -139,10 +139,10 @@ def test_magic_numbers_end_with_their_code(
 @pytest.mark.parametrize(
     ("numbers", "resubscribe", "count"),
     [
-        ([magic.UNSUBSCRIBED], False, 0),
-        ([magic.UNSUBSCRIBED, NUMBER], False, 1),
-        ([magic.UNSUBSCRIBED], True, 1),
-        ([magic.NOT_A_SUBSCRIBER, NUMBER], False, 1),
+        ([magic_numbers.UNSUBSCRIBED], False, 0),
+        ([magic_numbers.UNSUBSCRIBED, NUMBER], False, 1),
+        ([magic_numbers.UNSUBSCRIBED], True, 1),
+        ([magic_numbers.NOT_A_SUBSCRIBER, NUMBER], False, 1),
     ],
 )
 def test_who_is_not_subscribed_is_left_out_of_the_count(

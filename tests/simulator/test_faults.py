@@ -7,10 +7,10 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from local.simulator import Simulator
-from local.simulator.faults import Then
-from local.simulator.simulator import RouteName
 from tests.simulator.calls import ID, TOKEN
+from tools.mobileconnect_simulator import Simulator
+from tools.mobileconnect_simulator.faults import Then
+from tools.mobileconnect_simulator.state import RouteName
 
 BODY = {"mobileNumbers": ["13175550100"]}
 SEND_PATH = f"/sms/v1/messageContact/{ID}/send"

@@ -7,19 +7,19 @@ from typing import Any
 import httpx
 import pytest
 
-from local import simulator as package
-from local.simulator import Simulator, magic, wording
-from local.simulator.faults import Then
-from local.simulator.validation import encode_message_id
 from tests.simulator.calls import NUMBER
+from tools import mobileconnect_simulator as package
+from tools.mobileconnect_simulator import Simulator, error_messages, magic_numbers
+from tools.mobileconnect_simulator.faults import Then
+from tools.mobileconnect_simulator.validation import encode_message_id
 
 BODY = {"mobileNumbers": [NUMBER]}
 README = Path(package.__file__).with_name("README.md")
-FAULTS = {first: row for first, row in magic.MESSAGES.items() if row.then is not None}
-REFUSALS = {first: row for first, row in magic.MESSAGES.items() if row.refusals}
+FAULTS = {first: row for first, row in magic_numbers.MESSAGES.items() if row.then is not None}
+REFUSALS = {first: row for first, row in magic_numbers.MESSAGES.items() if row.refusals}
 
 
-def path(first: int, last: int = 0, middle: int = magic.SEND_PART) -> str:
+def path(first: int, last: int = 0, middle: int = magic_numbers.SEND_PART) -> str:
     return f"/sms/v1/messageContact/{encode_message_id(first, middle, last)}"
 
 
@@ -80,7 +80,9 @@ def test_magic_messages_give_every_fault_always(
     row = FAULTS[first]
     assert row.then is not None
     if row.delay_ms:
-        monkeypatch.setattr(magic, "MESSAGES", {first: magic.MagicMessage(then=row.then)})
+        monkeypatch.setattr(
+            magic_numbers, "MESSAGES", {first: magic_numbers.MagicMessage(then=row.then)}
+        )
     for _ in range(2):
         status = heard(client, "POST", f"{path(first)}/send", json=BODY, timeout=patience(row.then))
 
@@ -97,8 +99,10 @@ def test_the_same_faults_on_the_deliveries(
     row = FAULTS[first]
     assert row.then is not None
     if row.delay_ms:
-        monkeypatch.setattr(magic, "MESSAGES", {first: magic.MagicMessage(then=row.then)})
-    address = path(first, 1, magic.DELIVERIES_PART)
+        monkeypatch.setattr(
+            magic_numbers, "MESSAGES", {first: magic_numbers.MagicMessage(then=row.then)}
+        )
+    address = path(first, 1, magic_numbers.DELIVERIES_PART)
     token_id = client.post(f"{address}/send", json=BODY).json()["tokenId"]
 
     heard(client, "GET", f"{address}/deliveries/{token_id}", timeout=patience(row.then))
@@ -163,7 +167,7 @@ def test_an_invalid_call_is_refused_before_magic_strikes(
 ) -> None:
     response = client.post(f"{path(950001)}/send", json={"mobileNumbers": []})
 
-    assert response.json() == {"errors": [wording.NO_RECIPIENTS]}
+    assert response.json() == {"errors": [error_messages.NO_RECIPIENTS]}
     assert simulator.sent() == []
 
 
@@ -180,12 +184,12 @@ def test_magic_keyword(client: httpx.Client, keyword: str) -> None:
 @pytest.mark.parametrize(
     ("numbers", "errors"),
     [
-        (["19405550101", NUMBER], [wording.PHONE_INVALID]),
+        (["19405550101", NUMBER], [error_messages.PHONE_INVALID]),
         (["19405550102", NUMBER], ["19405550102 is not a numeric string"]),
-        (["19405550103"], [wording.NO_VALID_SUBSCRIBERS]),
+        (["19405550103"], [error_messages.NO_VALID_SUBSCRIBERS]),
         (
             ["19405550101", "19405550102"],
-            [wording.PHONE_INVALID, "19405550102 is not a numeric string"],
+            [error_messages.PHONE_INVALID, "19405550102 is not a numeric string"],
         ),
     ],
 )
@@ -201,10 +205,10 @@ def test_magic_numbers_are_refused(
 
 def test_magic_numbers_are_reserved_ones() -> None:
     numbers = [
-        *magic.NUMBER_CODES,
-        *magic.NUMBER_REFUSALS,
-        magic.NOT_A_SUBSCRIBER,
-        magic.UNSUBSCRIBED,
+        *magic_numbers.NUMBER_CODES,
+        *magic_numbers.NUMBER_REFUSALS,
+        magic_numbers.NOT_A_SUBSCRIBER,
+        magic_numbers.UNSUBSCRIBED,
     ]
 
     assert len(set(numbers)) == len(numbers)
@@ -214,22 +218,24 @@ def test_magic_numbers_are_reserved_ones() -> None:
 
 def test_every_fault_has_a_magic_message() -> None:
     assert {row.then for row in FAULTS.values()} == set(Then)
-    assert {text for row in REFUSALS.values() for text in row.refusals} == set(wording.DOCUMENTED)
+    assert {text for row in REFUSALS.values() for text in row.refusals} == set(
+        error_messages.DOCUMENTED
+    )
 
 
 def test_the_readme_lists_every_magic_value() -> None:
     text = README.read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| (9[0-9]{5}) \| `(\S+)` \|", text, flags=re.MULTILINE))
 
-    assert rows == {str(first): encode_message_id(first, 78, 0) for first in magic.MESSAGES}
+    assert rows == {str(first): encode_message_id(first, 78, 0) for first in magic_numbers.MESSAGES}
     for value in [
-        *magic.KEYWORDS,
-        *magic.CLIENTS,
-        *magic.NUMBER_CODES,
-        *magic.NUMBER_REFUSALS,
-        magic.NOT_A_SUBSCRIBER,
-        magic.UNSUBSCRIBED,
-        *wording.DOCUMENTED,
+        *magic_numbers.KEYWORDS,
+        *magic_numbers.CLIENTS,
+        *magic_numbers.NUMBER_CODES,
+        *magic_numbers.NUMBER_REFUSALS,
+        magic_numbers.NOT_A_SUBSCRIBER,
+        magic_numbers.UNSUBSCRIBED,
+        *error_messages.DOCUMENTED,
         *Then,
     ]:
         assert f"`{value}`" in text

@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from local.simulator import Simulator
 from tests.simulator.calls import ID, NUMBER, TOKEN
 from tests.support.fake_relay import Answer, FakeRelay, fake_relay
+from tools.mobileconnect_simulator import Simulator
 
 SEND_PATH = f"/sms/v1/messageContact/{ID}/send"
 KEY = "the-relay-s-key"

@@ -11,13 +11,13 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
-from local.simulator import Simulator
-from local.simulator.faults import Then
-from local.simulator.phone_page import SAMPLES
 from tests.simulator.calls import ID, TOKEN
 from tests.support import browser as browser_support
 from tests.support.browser import CONTRASTS
 from tests.support.fake_relay import Answer, FakeRelay, Posted, fake_relay
+from tools.mobileconnect_simulator import Simulator
+from tools.mobileconnect_simulator.faults import Then
+from tools.mobileconnect_simulator.phone_page import SAMPLES
 
 NUMBER, SHOWN = "12125550100", "+1 212 555 0100"
 OTHER, OTHER_SHOWN = "12125550101", "+1 212 555 0101"

@@ -6,9 +6,9 @@ from typing import Any
 import httpx
 import pytest
 
-from local.simulator import Simulator, wording
-from local.simulator.validation import MAX_BODY_BYTES
 from tests.simulator.calls import ID, NUMBER, TOKEN
+from tools.mobileconnect_simulator import Simulator, error_messages
+from tools.mobileconnect_simulator.validation import MAX_BODY_BYTES
 
 SUBSCRIBER = {"MobileNumber": NUMBER, "SubscriberKey": "ExampleSubKey1"}
 JOIN = {"Subscribe": True, "keyword": "JOINSMS"}
@@ -80,46 +80,48 @@ def test_token_ids_are_unique_even_for_the_same_body(
 @pytest.mark.parametrize(
     ("body", "errors"),
     [
-        pytest.param({}, [wording.NO_RECIPIENTS], id="no recipients at all"),
-        pytest.param({"mobileNumbers": []}, [wording.NO_RECIPIENTS], id="no numbers"),
-        pytest.param({"Subscribers": []}, [wording.NO_RECIPIENTS], id="no subscribers"),
+        pytest.param({}, [error_messages.NO_RECIPIENTS], id="no recipients at all"),
+        pytest.param({"mobileNumbers": []}, [error_messages.NO_RECIPIENTS], id="no numbers"),
+        pytest.param({"Subscribers": []}, [error_messages.NO_RECIPIENTS], id="no subscribers"),
         pytest.param(
             {**to_numbers(), **to_subscribers()},
-            [wording.NUMBERS_AND_SUBSCRIBERS],
+            [error_messages.NUMBERS_AND_SUBSCRIBERS],
             id="numbers and subscribers",
         ),
         pytest.param(
             {"mobileNumbers": [], **to_subscribers()},
-            [wording.NUMBERS_AND_SUBSCRIBERS],
+            [error_messages.NUMBERS_AND_SUBSCRIBERS],
             id="both, one of them empty",
         ),
         pytest.param(
             to_subscribers({"MobileNumber": NUMBER}),
-            [wording.SUBSCRIBER_INCOMPLETE],
+            [error_messages.SUBSCRIBER_INCOMPLETE],
             id="subscriber without key",
         ),
         pytest.param(
             to_subscribers({"SubscriberKey": "ExampleSubKey1"}),
-            [wording.SUBSCRIBER_INCOMPLETE],
+            [error_messages.SUBSCRIBER_INCOMPLETE],
             id="subscriber without number",
         ),
         pytest.param(
             to_subscribers(SUBSCRIBER, {"MobileNumber": " ", "SubscriberKey": ""}),
-            [wording.SUBSCRIBER_INCOMPLETE],
+            [error_messages.SUBSCRIBER_INCOMPLETE],
             id="subscriber with blanks, told once",
         ),
-        pytest.param(to_numbers(Subscribe=True), [wording.KEYWORD_BLANK], id="no keyword"),
+        pytest.param(to_numbers(Subscribe=True), [error_messages.KEYWORD_BLANK], id="no keyword"),
         pytest.param(
-            to_numbers(Resubscribe=True, keyword=" "), [wording.KEYWORD_BLANK], id="blank keyword"
+            to_numbers(Resubscribe=True, keyword=" "),
+            [error_messages.KEYWORD_BLANK],
+            id="blank keyword",
         ),
         pytest.param(
             to_numbers(keyword="JOINSMS"),
-            [wording.KEYWORD_NOT_NECESSARY],
+            [error_messages.KEYWORD_NOT_NECESSARY],
             id="keyword without flags",
         ),
         pytest.param(
             to_numbers(Subscribe=False, keyword=""),
-            [wording.KEYWORD_NOT_NECESSARY],
+            [error_messages.KEYWORD_NOT_NECESSARY],
             id="blank keyword without flags",
         ),
         pytest.param(
@@ -128,21 +130,21 @@ def test_token_ids_are_unique_even_for_the_same_body(
             id="keyword of two words",
         ),
         pytest.param(
-            to_numbers(Override=True), [wording.OVERRIDE_BLANK], id="override without text"
+            to_numbers(Override=True), [error_messages.OVERRIDE_BLANK], id="override without text"
         ),
         pytest.param(
             to_numbers(Override=True, messageText="  "),
-            [wording.OVERRIDE_BLANK],
+            [error_messages.OVERRIDE_BLANK],
             id="override with blank text",
         ),
         pytest.param(
             to_numbers(messageText="Hello"),
-            [wording.TEXT_NOT_APPLICABLE],
+            [error_messages.TEXT_NOT_APPLICABLE],
             id="text without override",
         ),
         pytest.param(
             to_numbers(Override=False, messageText="Hello"),
-            [wording.TEXT_NOT_APPLICABLE],
+            [error_messages.TEXT_NOT_APPLICABLE],
             id="text with override false",
         ),
         pytest.param(
@@ -156,8 +158,10 @@ def test_token_ids_are_unique_even_for_the_same_body(
             id="numbers that only look numeric",
         ),
         pytest.param(to_numbers(""), [" is not a numeric string"], id="empty number"),
-        pytest.param(to_numbers("1234567"), [wording.PHONE_INVALID], id="number too short"),
-        pytest.param(to_numbers("1234567890123456"), [wording.PHONE_INVALID], id="number too long"),
+        pytest.param(to_numbers("1234567"), [error_messages.PHONE_INVALID], id="number too short"),
+        pytest.param(
+            to_numbers("1234567890123456"), [error_messages.PHONE_INVALID], id="number too long"
+        ),
         pytest.param(
             to_subscribers({"MobileNumber": "13175x50100", "SubscriberKey": "K"}),
             ["13175x50100 is not a numeric string"],
@@ -208,22 +212,22 @@ def test_token_ids_are_unique_even_for_the_same_body(
         ),
         pytest.param(
             to_numbers(*[str(13175550100 + index) for index in range(251)]),
-            [wording.TOO_MANY],
+            [error_messages.TOO_MANY],
             id="251 numbers",
         ),
         pytest.param(
             to_subscribers(
                 *[{**SUBSCRIBER, "SubscriberKey": f"Key{index}"} for index in range(251)]
             ),
-            [wording.TOO_MANY],
+            [error_messages.TOO_MANY],
             id="251 subscribers",
         ),
         pytest.param(
             to_numbers("1-317-555-0100", Subscribe=True, Override=True, SendTime="tomorrow"),
             [
                 "1-317-555-0100 is not a numeric string",
-                wording.KEYWORD_BLANK,
-                wording.OVERRIDE_BLANK,
+                error_messages.KEYWORD_BLANK,
+                error_messages.OVERRIDE_BLANK,
                 "tomorrow is not a valid send time (yyyy-MM-dd HH:mm).",
             ],
             id="several at once",

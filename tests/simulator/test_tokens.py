@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from local.simulator import Simulator
 from tests.simulator.calls import ID
+from tools.mobileconnect_simulator import Simulator
 
 BODY = {"mobileNumbers": ["13175550100"]}
 SECRET = "the-one-secret"

@@ -49,7 +49,7 @@ Names that are not in the catalogue, numbers whose country has no number of thei
 
 @cache
 def document() -> Json:
-    """The document as it is committed; tests/unit/test_contract.py says that it is up to date."""
+    """The committed document; tests/unit/test_openapi_document.py checks that it is current."""
     parsed: Json = json.loads(FILE.read_text())
     return parsed
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from local.waiting import wait_for
+from tools.local_stack.polling import wait_for
 
 ANSWER: Final = b'HTTP/1.1 202 Accepted\r\nContent-Length: 18\r\n\r\n{"tokenId": "abc"}'
 _CLOSE_WAIT: Final = "08"  # as /proc/net/tcp calls the states of TCP

@@ -27,11 +27,18 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.sqs.models import sqs_backends
 from standardwebhooks import Webhook
 
-from smsrelay.adapters.clients import DynamoDbClients
-from smsrelay.adapters.dynamodb import DynamoDbLedger
-from smsrelay.bootstrap import calling, following, renewal, sending, telling, webhooks
+from smsrelay.adapters.dynamodb_api_clients import DynamoDbClients
+from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
 from smsrelay.errors import NothingStoredError
-from smsrelay_cli import target
+from smsrelay.wiring import (
+    callback_sender,
+    delivery_poller,
+    event_publisher,
+    sending,
+    token_renewer,
+    webhook,
+)
+from smsrelay_cli import deployed_stack
 from smsrelay_cli.main import main
 from tests.support import contract, permissions
 from tests.support.records import record
@@ -119,7 +126,7 @@ class Environment:
         }
         said = io.StringIO()
         with (
-            patch.object(target, "describe_stack", lambda *_: stack),
+            patch.object(deployed_stack, "describe_stack", lambda *_: stack),
             redirect_stdout(said),
             redirect_stderr(said),
         ):
@@ -273,8 +280,8 @@ class Environment:
 
     def status_anew(self) -> None:
         """Forget what the status function knows, as a new environment would."""
-        following.parts().close()
-        following.parts.cache_clear()
+        delivery_poller.parts().close()
+        delivery_poller.parts.cache_clear()
 
     @contextmanager
     def ledger_refuses_writes(self) -> Iterator[None]:
@@ -526,23 +533,26 @@ def running(simulator_url: str, **overrides: str) -> Iterator[Environment]:
 def _functions() -> Iterator[tuple[ModuleType, ...]]:
     builders = (
         sending.parts,
-        renewal.parts,
-        following.parts,
-        calling.parts,
+        token_renewer.parts,
+        delivery_poller.parts,
+        callback_sender.parts,
     )
-    for built in (*builders, webhooks.webhooks, telling.parts):
+    for built in (*builders, webhook.webhooks, event_publisher.parts):
         built.cache_clear()
     try:
-        common = (_load(name) for name in ("api", "worker", "sweeper", "token", "status"))
+        common = (
+            _load(name)
+            for name in ("api", "queue_worker", "sweeper", "token_renewer", "delivery_poller")
+        )
         yield (
             *common,
             _load("api", "IamFunction"),
             _load("webhook"),
-            _load("events"),
-            _load("callback"),
+            _load("event_publisher"),
+            _load("callback_sender"),
         )
     finally:
-        webhooks.webhooks.cache_clear()
+        webhook.webhooks.cache_clear()
         for built in builders:
             if built.cache_info().currsize:
                 built().close()
@@ -559,6 +569,6 @@ def _load(name: str, function: str | None = None) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
-    function = function or f"{name.capitalize()}Function"
+    function = function or f"{name.title().replace('_', '')}Function"
     vars(module)["handler"] = permissions.watched(function, module.handler)
     return module

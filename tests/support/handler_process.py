@@ -11,7 +11,7 @@ import time
 from types import SimpleNamespace
 from unittest.mock import patch
 
-from smsrelay.bootstrap import sending
+from smsrelay.wiring import sending
 from tests.support.environment import running, simulated_aws
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from local.waiting import wait_for
+from tools.local_stack.polling import wait_for
 
 type Manner = Callable[[socket.socket], None]
 """What becomes of a connection whose request was read; it is closed afterwards."""

@@ -37,14 +37,12 @@ from botocore.exceptions import (
 
 import smsrelay.adapters
 import smsrelay_cli.main
-from local.simulator import Simulator
-from local.simulator.faults import Then
 from smsrelay import ports
-from smsrelay.adapters.dynamodb import DynamoDbLedger
+from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
 from smsrelay.adapters.eventbridge import EventBridgeBus
-from smsrelay.bootstrap import calling, following, telling
-from smsrelay_cli import letters
-from smsrelay_cli import target as cli_target
+from smsrelay.wiring import callback_sender, delivery_poller, event_publisher
+from smsrelay_cli import dead_letters
+from smsrelay_cli import deployed_stack as cli_target
 from tests.support.aws_calls import intercepted
 from tests.support.canaries import (
     LONE,
@@ -67,6 +65,8 @@ from tests.support.environment import (
 )
 from tests.support.gateway import Gateway
 from tests.support.hostile import HostileServer, Request
+from tools.mobileconnect_simulator import Simulator
+from tools.mobileconnect_simulator.faults import Then
 
 Json = dict[str, Any]
 
@@ -164,8 +164,8 @@ class Stage:
         with patch.dict(os.environ, settings):
             # Nobody can be reached there: the name is reserved.
             self.relay.put_catalogue({"clients": {OWNER: {"callback": "https://shop.invalid/"}}})
-            telling.parts()
-            calling.parts()
+            event_publisher.parts()
+            callback_sender.parts()
         put = EventBridgeBus.put
 
         def noted(bus: EventBridgeBus, events: Any) -> None:
@@ -186,7 +186,7 @@ class Stage:
 
     def follow(self) -> None:
         self.relay.make_due()
-        following.parts().follower._paused_until = 0.0  # noqa: SLF001 - a minute has passed
+        delivery_poller.parts().follower._paused_until = 0.0  # noqa: SLF001 - a minute has passed
         self.relay.follow()
 
     def _waiting(self, url: str) -> list[Json]:
@@ -503,7 +503,7 @@ class Operator:
             "Parameters": [{"ParameterKey": "RetentionDays", "ParameterValue": "90"}],
             "Outputs": [{"OutputKey": key, "OutputValue": value} for key, value in outputs.items()],
         }
-        letters.POLL_SECONDS = 0
+        dead_letters.POLL_SECONDS = 0
         with patch.object(cli_target, "describe_stack", lambda *_: stack):
             target = cli_target._deployed("stack", boto3.Session())  # noqa: SLF001 - made once
         gateway, other = Gateway(), cli_target.Target.client

@@ -41,7 +41,7 @@ _VARIABLES = {
     "DEAD_LETTER_QUEUE_URL": "DeadLetterQueue",
     "TOKEN_SECRET_ARN": "TokenSecret",
     "CREDENTIALS_SECRET_ARN": "CredentialsSecret",
-    "TOKEN_FUNCTION": "TokenFunction",
+    "TOKEN_FUNCTION": "TokenRenewerFunction",
     "RECIPIENT_KEY_SECRET": "RecipientKey",
     "CATALOGUE_PARAMETER": "Catalogue",
     "CALLBACK_QUEUE_URL": "CallbackQueue",

@@ -27,9 +27,7 @@ from unittest.mock import patch
 import moto.core.utils
 from botocore.client import BaseClient
 
-from local.simulator import Simulator
-from local.simulator.simulator import CallEntry
-from smsrelay import identity
+from smsrelay.sends import ids
 from tests.support.aws_calls import intercepted
 from tests.support.environment import (
     ACCESS_TOKEN,
@@ -40,6 +38,8 @@ from tests.support.environment import (
     running,
 )
 from tests.support.records import record
+from tools.mobileconnect_simulator import Simulator
+from tools.mobileconnect_simulator.state import CallEntry
 
 Json = dict[str, Any]
 
@@ -90,7 +90,7 @@ class _Datetime(datetime):
 @contextmanager
 def fixed() -> Iterator[Clock]:
     """Replace everything that differs between two runs. No other place does so."""
-    clock, ids, tokens = Clock(), count(1), count(1)
+    clock, numbers, tokens = Clock(), count(1), count(1)
     initialize = ThreadPoolExecutor.__init__
 
     def one_thread(pool: ThreadPoolExecutor, *_: object, **__: object) -> None:
@@ -101,9 +101,9 @@ def fixed() -> Iterator[Clock]:
         # The visibility of SQS messages.
         patch.object(moto.core.utils, "utcnow", lambda: clock.utc().replace(tzinfo=None)),
         patch.object(random, "random", lambda: 0.5),
-        patch.object(secrets, "randbits", lambda _bits: next(ids)),  # new ids
+        patch.object(secrets, "randbits", lambda _bits: next(numbers)),  # new ids
         patch.object(secrets, "token_urlsafe", lambda _bytes: f"token-{next(tokens)}"),  # tokenIds
-        patch.object(identity, "datetime", _Datetime),
+        patch.object(ids, "datetime", _Datetime),
         patch.object(ThreadPoolExecutor, "__init__", one_thread),
     ):
         yield clock

@@ -4,10 +4,10 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from smsrelay.decoding import decode
-from smsrelay.refusals import RequestRefusedError
-from smsrelay.request import MessageRequest, parse
-from smsrelay.translation import calls_of
+from smsrelay.messages.refusals import RequestRefusedError
+from smsrelay.messages.request import MessageRequest, parse
+from smsrelay.messages.strict_json import decode
+from smsrelay.messages.upstream_calls import calls_of
 
 NOW = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
 MINIMAL = {"message": "MzA6Nzg6MA", "to": ["12125550100"]}

@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 from playwright.sync_api import Browser, Page, Route, expect
 
-from local import ROOT
-from local.stack import LocalStack, StartError
 from tests.support.browser import running_browser
+from tools.local_stack import ROOT
+from tools.local_stack.stack import LocalStack, StartError
 
 DOCS = ROOT / "docs"
 MESSAGE = "MzA6Nzg6MA"

@@ -34,19 +34,20 @@ from moto.moto_api._internal import mock_random
 from moto.sqs.models import sqs_backends
 
 import smsrelay_cli.main
-from local.simulator import Simulator
-from local.simulator.faults import Then
-from smsrelay import identity, relay
-from smsrelay.adapters.dynamodb import REFUSED, DynamoDbLedger
+from smsrelay.adapters.dynamodb_ledger import REFUSED, DynamoDbLedger
 from smsrelay.adapters.sqs import SqsRetryQueue
-from smsrelay.bootstrap import patience, sending
 from smsrelay.errors import RelayError
-from smsrelay.send import SendKey
-from smsrelay_cli import letters, sends
-from smsrelay_cli.target import Target
+from smsrelay.sends import ids
+from smsrelay.sends.send import SendKey
+from smsrelay.services import sender
+from smsrelay.wiring import sending, timeouts
+from smsrelay_cli import dead_letters, sends
+from smsrelay_cli.deployed_stack import Target
 from tests.support import permissions
 from tests.support.environment import REGION, Context, Environment, HttpAnswer, running
 from tests.support.records import record
+from tools.mobileconnect_simulator import Simulator
+from tools.mobileconnect_simulator.faults import Then
 
 Json = dict[str, Any]
 
@@ -295,7 +296,7 @@ class Trouble:
             self._second = self._functions(SKEW, _twin)
             stack.callback(self._end, self._second)
             dynamodb, sqs = (
-                self.aws_client(service, config=patience.STORING) for service in ("dynamodb", "sqs")
+                self.aws_client(service, config=timeouts.STORING) for service in ("dynamodb", "sqs")
             )
             environment = self.environment
             self._target = Target(
@@ -482,12 +483,12 @@ class Trouble:
         """What stands in for parts of the world as long as this relay is there."""
         operators = SimpleNamespace(time=lambda: self.now + OPERATORS_SKEW)
         yield patch.object(sending, "parts", self._parts)
-        yield patch.object(relay, "ThreadPoolExecutor", InTurn)
-        yield patch.object(identity, "new_message_id", self._new_id)
+        yield patch.object(sender, "ThreadPoolExecutor", InTurn)
+        yield patch.object(ids, "new_message_id", self._new_id)
         yield patch.object(smsrelay_cli.main, "time", operators)
         yield patch.object(smsrelay_cli.main, "target_of", lambda _: self._target)
         yield patch.object(sends, "time", operators.time)
-        yield patch.object(letters, "POLL_SECONDS", 0)
+        yield patch.object(dead_letters, "POLL_SECONDS", 0)
         yield patch.object(moto.sqs.models, "unix_time", lambda: self.now)
         yield patch.object(moto.sqs.models, "unix_time_millis", lambda: self.now * 1000)
         # Between two tries botocore waits.
@@ -515,7 +516,7 @@ class Trouble:
 
     def _new_id(self) -> str:
         self._ids += 1
-        return identity.message_id("new", str(self._ids))
+        return ids.message_id("new", str(self._ids))
 
     @contextmanager
     def _outside(self) -> Iterator[None]:

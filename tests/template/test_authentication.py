@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
-from local import build
 from tests.support.template import ROOT, properties, template
+from tools.local_stack import build
 
 WAYS = {
     "IamAccess": ("TakesIam", {"IamFunction"}),

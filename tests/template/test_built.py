@@ -13,23 +13,23 @@ import pytest
 from botocore.loaders import Loader
 
 import build_layer
-from local import build
 from tests.support.built import run_built
 from tests.support.permissions import services_in
 from tests.support.template import ROOT
+from tools.local_stack import build
 
 HASHED_AND_UNCHECKED = 0b01
 
 FUNCTIONS = (
     "ApiFunction",
-    "CallbackFunction",
-    "EventsFunction",
+    "CallbackSenderFunction",
+    "EventPublisherFunction",
     "IamFunction",
-    "StatusFunction",
+    "DeliveryPollerFunction",
     "SweeperFunction",
-    "TokenFunction",
+    "TokenRenewerFunction",
     "WebhookFunction",
-    "WorkerFunction",
+    "QueueWorkerFunction",
 )
 
 IMPORT = """
@@ -63,8 +63,8 @@ import json, os, sys, sysconfig
 paths, calls, paginators, regions = map(json.loads, sys.argv[1:])
 stdlib = sysconfig.get_path("stdlib")
 sys.path = [*paths, stdlib, f"{stdlib}/lib-dynload"]
-from smsrelay.adapters.aws import Aws
-from smsrelay.bootstrap.patience import STORING
+from smsrelay.adapters.boto_clients import Aws
+from smsrelay.wiring.timeouts import STORING
 
 class Sent(BaseException):
     pass
@@ -153,7 +153,7 @@ def test_a_client_of_the_layer_sends_what_one_with_all_of_botocores_data_sends(b
 
 def test_places_in_tracebacks_are_those_in_lambda(built: Path) -> None:
     for part, place in (
-        ("Layer/python/smsrelay/relay.py", "/opt/python/smsrelay/relay.py"),
+        ("Layer/python/smsrelay/services/sender.py", "/opt/python/smsrelay/services/sender.py"),
         ("Layer/python/pydantic/main.py", "/opt/python/pydantic/main.py"),
         ("ApiFunction/app.py", "/var/task/app.py"),
     ):
@@ -165,7 +165,7 @@ def test_places_in_tracebacks_are_those_in_lambda(built: Path) -> None:
 
 def test_the_layer_holds_the_package_where_python_finds_it(built: Path) -> None:
     layer = built / "Layer/python"
-    assert (layer / "smsrelay/relay.py").exists()
+    assert (layer / "smsrelay/services/sender.py").exists()
     assert not (layer / "python").exists(), "a python/ folder beside requirements.txt ends here"
 
 

@@ -12,27 +12,27 @@ from typing import Any
 
 import pytest
 
-from local import build
-from smsrelay import start
+from smsrelay.runtime import lambda_init
 from tests.support.built import run_built
 from tests.support.template import ROOT, properties, template
+from tools.local_stack import build
 
 REGION = "eu-central-1"
 
 HTTP = {"ApiFunction", "IamFunction", "WebhookFunction"}
-SENDING = {*HTTP, "WorkerFunction", "SweeperFunction"}
-ASKING = {*SENDING, "StatusFunction"}
+SENDING = {*HTTP, "QueueWorkerFunction", "SweeperFunction"}
+ASKING = {*SENDING, "DeliveryPollerFunction"}
 
 MODULES = {
-    "ApiFunction": 479,
-    "CallbackFunction": 466,
-    "EventsFunction": 338,
-    "IamFunction": 479,
-    "StatusFunction": 416,
-    "SweeperFunction": 475,
-    "TokenFunction": 407,
-    "WebhookFunction": 483,
-    "WorkerFunction": 477,
+    "ApiFunction": 485,
+    "CallbackSenderFunction": 472,
+    "EventPublisherFunction": 344,
+    "IamFunction": 485,
+    "DeliveryPollerFunction": 422,
+    "SweeperFunction": 481,
+    "TokenRenewerFunction": 413,
+    "WebhookFunction": 489,
+    "QueueWorkerFunction": 483,
 }
 """How many modules may be imported beside those that Lambda's runtime has by then: as many as are
 now, and five for another release of Python or of a dependency."""
@@ -60,39 +60,60 @@ NOBODY = {
 """What no function imports, and why."""
 
 ONLY: Mapping[str, tuple[set[str], str]] = {
-    "pydantic": ({*SENDING, "CallbackFunction"}, "models are for who reads requests, or names"),
-    "smsrelay.request": ({*SENDING, "CallbackFunction"}, "the same"),
-    "smsrelay.relay": (SENDING, "the use case of who sends"),
-    "smsrelay.http_api": (HTTP, "for who answers requests"),
-    "smsrelay.answers": (HTTP, "the same"),
-    "smsrelay.callers": (HTTP, "the same"),
-    "smsrelay.adapters.clients": (HTTP, "the same"),
-    "smsrelay.reading": ({*HTTP, "WorkerFunction"}, "for who takes messages"),
-    "smsrelay.intake": ({"WorkerFunction"}, "for who takes messages off the queue"),
-    "smsrelay.envelopes": ({"WorkerFunction"}, "the same"),
-    "smsrelay.sweeper": ({"SweeperFunction"}, "its use case"),
-    "smsrelay.webhooks": ({"WebhookFunction"}, "its use case"),
-    "smsrelay.follower": ({"StatusFunction"}, "its use case"),
+    "pydantic": (
+        {*SENDING, "CallbackSenderFunction"},
+        "models are for who reads requests, or names",
+    ),
+    "smsrelay.messages.request": ({*SENDING, "CallbackSenderFunction"}, "the same"),
+    "smsrelay.services.sender": (SENDING, "the use case of who sends"),
+    "smsrelay.services.api": (HTTP, "for who answers requests"),
+    "smsrelay.services.responses": (HTTP, "the same"),
+    "smsrelay.services.api_clients": (HTTP, "the same"),
+    "smsrelay.adapters.dynamodb_api_clients": (HTTP, "the same"),
+    "smsrelay.services.request_reader": ({*HTTP, "QueueWorkerFunction"}, "for who takes messages"),
+    "smsrelay.services.queue_worker": (
+        {"QueueWorkerFunction"},
+        "for who takes messages off the queue",
+    ),
+    "smsrelay.sends.queue_envelopes": ({"QueueWorkerFunction"}, "the same"),
+    "smsrelay.services.sweeper": ({"SweeperFunction"}, "its use case"),
+    "smsrelay.services.webhook": ({"WebhookFunction"}, "its use case"),
+    "smsrelay.services.delivery_poller": ({"DeliveryPollerFunction"}, "its use case"),
     "smsrelay.adapters.mobileconnect": (ASKING, "for who calls the upstream"),
-    "smsrelay.adapters.dynamodb": ({*ASKING, "EventsFunction"}, "for who has to do with sends"),
-    "smsrelay.renewer": ({"TokenFunction"}, "nobody else fetches tokens"),
-    "smsrelay.grant": ({"TokenFunction"}, "the same"),
-    "smsrelay.adapters.oauth": ({"TokenFunction"}, "the same"),
-    "smsrelay.adapters.token_store": ({"TokenFunction"}, "the same"),
-    "smsrelay.telling": ({"EventsFunction", "CallbackFunction"}, "nobody else tells of changes"),
-    "smsrelay.adapters.eventbridge": ({"EventsFunction"}, "the same"),
-    "smsrelay.adapters.poster": ({"CallbackFunction"}, "nobody else calls clients"),
-    "smsrelay.signature": ({"WebhookFunction", "EventsFunction", "CallbackFunction"}, "to sign"),
-    "smsrelay.adapters.webhook_secrets": ({"WebhookFunction", "CallbackFunction"}, "the same"),
-    "smsrelay.catalogue": ({"CallbackFunction"}, "an option; it says where clients are called"),
-    "smsrelay.adapters.catalogue": ({"CallbackFunction"}, "the same"),
-    "smsrelay.adapters.recipients": (set(), "an option"),
+    "smsrelay.adapters.dynamodb_ledger": (
+        {*ASKING, "EventPublisherFunction"},
+        "for who has to do with sends",
+    ),
+    "smsrelay.services.token_renewer": ({"TokenRenewerFunction"}, "nobody else fetches tokens"),
+    "smsrelay.tokens.token_response": ({"TokenRenewerFunction"}, "the same"),
+    "smsrelay.adapters.oauth_endpoint": ({"TokenRenewerFunction"}, "the same"),
+    "smsrelay.adapters.token_store": ({"TokenRenewerFunction"}, "the same"),
+    "smsrelay.services.event_publisher": (
+        {"EventPublisherFunction", "CallbackSenderFunction"},
+        "nobody else tells of changes",
+    ),
+    "smsrelay.adapters.eventbridge": ({"EventPublisherFunction"}, "the same"),
+    "smsrelay.adapters.callback_client": ({"CallbackSenderFunction"}, "nobody else calls clients"),
+    "smsrelay.security.webhook_signature": (
+        {"WebhookFunction", "EventPublisherFunction", "CallbackSenderFunction"},
+        "to sign",
+    ),
+    "smsrelay.adapters.webhook_secrets": (
+        {"WebhookFunction", "CallbackSenderFunction"},
+        "the same",
+    ),
+    "smsrelay.messages.message_catalogue": (
+        {"CallbackSenderFunction"},
+        "an option; it says where clients are called",
+    ),
+    "smsrelay.adapters.ssm_message_catalogue": ({"CallbackSenderFunction"}, "the same"),
+    "smsrelay.adapters.dynamodb_recipient_results": (set(), "an option"),
 }
 """Who imports what not all do, and why nobody else."""
 
 CHOSEN = {
-    "EventsFunction": {"EventBus": "default"},
-    "CallbackFunction": {"Callbacks": "on", "Catalogue": "on"},
+    "EventPublisherFunction": {"EventBus": "default"},
+    "CallbackSenderFunction": {"Callbacks": "on", "Catalogue": "on"},
 }
 """Parameters without which there is no such function; all others are the template's defaults."""
 
@@ -107,7 +128,7 @@ built = [
     getattr(module, name).cache_info().currsize
     for module in map(sys.modules.get, loaded)
     for name in ("parts", "webhooks")
-    if module.__name__.startswith("smsrelay.bootstrap.") and callable(getattr(module, name, None))
+    if module.__name__.startswith("smsrelay.wiring.") and callable(getattr(module, name, None))
     if getattr(module, name).__module__ == module.__name__
 ]
 assert built and all(built), "the init phase has built nothing"
@@ -131,7 +152,7 @@ def _loaded(function: str, built: Path) -> frozenset[str]:
 
 def _environment(function: str) -> Iterator[tuple[str, str]]:
     """What Lambda and the template give a function."""
-    yield start.INITIALIZATION, "on-demand"
+    yield lambda_init.INITIALIZATION, "on-demand"
     yield "AWS_LAMBDA_FUNCTION_NAME", function
     yield "AWS_EXECUTION_ENV", "AWS_Lambda_python3.13"
     yield "AWS_REGION", REGION

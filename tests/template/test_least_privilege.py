@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
-from local import build
-from local.simulator import Simulator
 from tests.support import permissions
 from tests.support.environment import (
     CLIENT,
@@ -20,6 +18,8 @@ from tests.support.environment import (
 )
 from tests.support.permissions import Call, Permission
 from tests.support.template import ROOT, template
+from tools.local_stack import build
+from tools.mobileconnect_simulator import Simulator
 
 MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
 TWO_SENDS = MESSAGE | {"to": ["+1 212 555 0100", {"mobile": "12125550101", "key": "k"}]}

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from smsrelay import renewer
-from smsrelay.decoding import decode
-from smsrelay.envelopes import Delivery, Letter, open_envelope
 from smsrelay.errors import RelayError
-from smsrelay.freshness import LEAST_LEFT, MARGIN
-from smsrelay.hosts import AllowedHosts
-from smsrelay.relay import RESERVE
-from smsrelay.request import parse
-from smsrelay.retry import LONGEST_DELAY
+from smsrelay.messages.request import parse
+from smsrelay.messages.strict_json import decode
+from smsrelay.security.allowed_hosts import AllowedHosts
+from smsrelay.sends.backoff import LONGEST_DELAY
+from smsrelay.sends.queue_envelopes import Delivery, Letter, open_envelope
+from smsrelay.services import token_renewer
+from smsrelay.services.sender import RESERVE
 from smsrelay.settings import Settings
+from smsrelay.tokens.renewal_timing import LEAST_LEFT, MARGIN
 from tests.support import permissions
 from tests.support.template import ROOT, properties, template
 
@@ -95,8 +95,8 @@ def test_only_who_takes_messages_or_calls_back_reads_the_catalogue_and_nothing_e
         for name, function in functions().items()
         if "CATALOGUE_PARAMETER" in function.get("Environment", {}).get("Variables", {})
     }
-    takers = {"ApiFunction", "IamFunction", "WebhookFunction", "WorkerFunction"}
-    assert named == takers | {"EventsFunction", "CallbackFunction"}
+    takers = {"ApiFunction", "IamFunction", "WebhookFunction", "QueueWorkerFunction"}
+    assert named == takers | {"EventPublisherFunction", "CallbackSenderFunction"}
     readers = {
         name: (statement["Action"], permissions.resource_name(statement["Resource"]))
         for name in functions()
@@ -128,7 +128,10 @@ def test_every_parameter_is_described_labelled_and_in_one_group() -> None:
 
 
 def test_visibility_is_at_least_six_times_the_workers_timeout() -> None:
-    assert properties("Queue")["VisibilityTimeout"] >= 6 * functions()["WorkerFunction"]["Timeout"]
+    assert (
+        properties("Queue")["VisibilityTimeout"]
+        >= 6 * functions()["QueueWorkerFunction"]["Timeout"]
+    )
 
 
 def test_the_api_answers_before_the_gateway_gives_up() -> None:
@@ -137,7 +140,7 @@ def test_the_api_answers_before_the_gateway_gives_up() -> None:
 
 def test_the_worker_has_time_to_store_what_the_upstream_answered() -> None:
     longest = template()["Parameters"]["UpstreamTimeoutSeconds"]["MaxValue"]
-    assert longest + RESERVE <= functions()["WorkerFunction"]["Timeout"]
+    assert longest + RESERVE <= functions()["QueueWorkerFunction"]["Timeout"]
 
 
 def test_the_queue_outlasts_the_relays_own_attempts() -> None:
@@ -170,7 +173,7 @@ def test_an_attempt_over_http_is_never_the_last() -> None:
 
 
 def test_failures_are_reported_one_by_one() -> None:
-    event = functions()["WorkerFunction"]["Events"]["Queue"]["Properties"]
+    event = functions()["QueueWorkerFunction"]["Events"]["Queue"]["Properties"]
     assert event["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
 
@@ -208,13 +211,13 @@ def test_only_the_token_function_reads_the_client_credentials() -> None:
         for name, function in functions().items()
         if "CredentialsSecret" in json.dumps(function)
     }
-    assert readers == {"TokenFunction"}
+    assert readers == {"TokenRenewerFunction"}
 
 
 def test_the_token_function_may_touch_the_two_secrets_and_nothing_else() -> None:
     allowed = {
         statement["Sid"]: (statement["Action"], statement["Resource"])
-        for statement in permissions.statements("TokenFunction")
+        for statement in permissions.statements("TokenRenewerFunction")
         if statement["Sid"] not in {"Log", "Traces", "Key"}
     }
     read, write = "secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"
@@ -230,12 +233,18 @@ def test_only_who_calls_the_upstream_may_ask_for_a_token_and_only_the_token_func
         for statement in permissions.statements(name):
             if "lambda:InvokeFunction" in statement["Action"]:
                 askers[name] = statement["Resource"]
-    its_arn = {"Fn::GetAtt": ["TokenFunction", "Arn"]}
-    senders = ("ApiFunction", "IamFunction", "StatusFunction", "WebhookFunction", "WorkerFunction")
+    its_arn = {"Fn::GetAtt": ["TokenRenewerFunction", "Arn"]}
+    senders = (
+        "ApiFunction",
+        "IamFunction",
+        "DeliveryPollerFunction",
+        "WebhookFunction",
+        "QueueWorkerFunction",
+    )
     assert askers == dict.fromkeys(senders, its_arn)
     for name in askers:
         asked = functions()[name]["Environment"]["Variables"]["TOKEN_FUNCTION"]
-        assert asked == {"Fn::If": ["RenewsToken", {"Ref": "TokenFunction"}, ""]}
+        assert asked == {"Fn::If": ["RenewsToken", {"Ref": "TokenRenewerFunction"}, ""]}
 
 
 def test_without_renewal_nothing_of_it_is_there() -> None:
@@ -244,9 +253,9 @@ def test_without_renewal_nothing_of_it_is_there() -> None:
         name for name, resource in resources.items() if resource.get("Condition") == "RenewsToken"
     }
     assert conditional == {
-        "TokenFunction",
-        "TokenRole",
-        "TokenLogs",
+        "TokenRenewerFunction",
+        "TokenRenewerRole",
+        "TokenRenewerLogs",
         "CredentialsSecret",
         "TokenNotRenewedAlarm",
         "NoGoodTokenAlarm",
@@ -264,7 +273,7 @@ def without_conditions(node: Any) -> Any:
 
 
 def test_the_token_function_runs_one_at_a_time_and_is_not_repeated() -> None:
-    function = properties("TokenFunction")
+    function = properties("TokenRenewerFunction")
     one_at_a_time = ["ReservesTokenConcurrency", 1, {"Ref": "AWS::NoValue"}]
     assert function["ReservedConcurrentExecutions"] == {"Fn::If": one_at_a_time}
     assert function["EventInvokeConfig"]["MaximumRetryAttempts"] == 0
@@ -273,7 +282,7 @@ def test_the_token_function_runs_one_at_a_time_and_is_not_repeated() -> None:
 
 
 def test_the_token_is_checked_every_minute_without_gap_or_overlap() -> None:
-    function = properties("TokenFunction")
+    function = properties("TokenRenewerFunction")
     schedule = function["Events"]["EveryMinute"]["Properties"]
     assert schedule["ScheduleExpression"] == "rate(1 minute)"
     assert LEAST_LEFT >= 60 + MARGIN
@@ -282,7 +291,7 @@ def test_the_token_is_checked_every_minute_without_gap_or_overlap() -> None:
 
 
 def test_the_alarms_look_at_what_the_token_function_counts() -> None:
-    counted = set(re.findall(r'count\("(\w+)"\)', inspect.getsource(renewer)))
+    counted = set(re.findall(r'count\("(\w+)"\)', inspect.getsource(token_renewer)))
     for name in ("TokenNotRenewedAlarm", "NoGoodTokenAlarm"):
         alarm = properties(name)
         assert alarm["MetricName"] in counted
@@ -349,7 +358,7 @@ def test_sends_at_once_is_what_all_workers_make_together() -> None:
         assert int(together) == parts["Workers"] * parts["Each"]
         assert parts["Workers"] >= 2, "the least that SQS accepts"
         assert parts["Each"] <= 10, "a batch without a window"
-    event = functions()["WorkerFunction"]["Events"]["Queue"]["Properties"]
+    event = functions()["QueueWorkerFunction"]["Events"]["Queue"]["Properties"]
 
     def found(name: str) -> dict[str, Any]:
         return {"Fn::FindInMap": ["SendsAtOnce", {"Ref": "SendsAtOnce"}, name]}

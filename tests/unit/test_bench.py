@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from bench import cost, picture, report
-from bench.cost import Measured
-from bench.figures import Spread
-from bench.report import TARGETS, Target
 from tests.support.template import template
+from tools.bench import cost, picture, report
+from tools.bench.cost import Measured
+from tools.bench.report import TARGETS, Target
+from tools.bench.timings import Spread
 
 RESULTS: Any = json.loads(cost.RESULTS.read_text())
 
 
 OUT_OF_REACH = {"drain.vs_ideal"}
-"""On this emulator: bench/README.md says why."""
+"""On this emulator: tools/bench/README.md says why."""
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.place)

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from contract import answers
 from smsrelay.client import (
     AcceptedMessage,
     MessageRequest,
@@ -23,10 +22,11 @@ from smsrelay.client import (
     answer_of,
     body_of,
 )
-from smsrelay.decoding import decode
-from smsrelay.request import parse
+from smsrelay.messages.request import parse
+from smsrelay.messages.strict_json import decode
 from tests.support import contract
 from tests.support.template import ROOT
+from tools.openapi import response_schemas
 
 SAMPLES = sorted(
     path
@@ -44,7 +44,7 @@ class Blocked:
             raise ImportError(name)
 
 sys.meta_path.insert(0, Blocked())
-import smsrelay.client, smsrelay.catalogue
+import smsrelay.client, smsrelay.messages.message_catalogue
 ours = sorted(name for name in sys.modules if name.startswith("smsrelay."))
 assert not [name for name in ours if "adapters" in name or "bootstrap" in name], ours
 """
@@ -153,14 +153,17 @@ def test_every_documented_answer_to_a_posted_message_is_read() -> None:
 
 
 def test_members_that_a_newer_relay_adds_are_ignored() -> None:
-    body = dict(answers.POSTED["accepted"].body) | {"more": 1}
+    body = dict(response_schemas.POSTED["accepted"].body) | {"more": 1}
     assert isinstance(answer_of(202, json.dumps(body)), AcceptedMessage)
     with pytest.raises(ValidationError):
         answer_of(502, '{"message": "Internal server error"}')
 
 
 def test_stored_messages_and_tokens_are_read() -> None:
-    for answer in answers.STORED.values():
-        assert StoredMessage.model_validate_json(json.dumps(answer.body)).id == answers.MESSAGE_ID
-    for answer in answers.FOUND.values():
+    for answer in response_schemas.STORED.values():
+        assert (
+            StoredMessage.model_validate_json(json.dumps(answer.body)).id
+            == response_schemas.MESSAGE_ID
+        )
+    for answer in response_schemas.FOUND.values():
         assert TokenOwner.model_validate(answer.body).n == 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from smsrelay.client_names import PATTERN, is_client_name
+from smsrelay.messages.client_names import PATTERN, is_client_name
 from tests.support.template import template
 
 

@@ -72,6 +72,8 @@ class PrivateNames(ast.NodeVisitor):
             self._look_at(alias.name, node)
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        if f"{node.module}".startswith("smsrelay"):
+            return  # our own
         for alias in node.names:
             self._look_at(f"{node.module}.{alias.name}", node)
 

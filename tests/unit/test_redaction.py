@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 import pytest
 
-from local.simulator import wording
-from smsrelay.outcome import of_response
-from smsrelay.redaction import DOCUMENTED_WORDS, MAX_LENGTH, redact, without, without_names
+from smsrelay.security.redaction import DOCUMENTED_WORDS, MAX_LENGTH, redact, without, without_names
+from smsrelay.sends.call_outcome import of_response
+from tools.mobileconnect_simulator import error_messages
 
 NUMBER = "13175550142"
 UUID = "3f2504e0-4f89-11d3-9a0c-0305e82c3301"
@@ -89,7 +89,7 @@ def test_memory_does_not_grow_with_the_text(filler: str) -> None:
 
 
 DOCUMENTED = (
-    *(*wording.DOCUMENTED, wording.TOKEN_NOT_VALID),
+    *(*error_messages.DOCUMENTED, error_messages.TOKEN_NOT_VALID),
     *("Not Authorized", "Insufficient Privileges", "Rate limit exceeded"),
     *("Your requests are temporarily blocked.", "invalid_client"),
     *of_response(400, {}, b"", 0.0).errors,

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smsrelay.decoding import decode
 from smsrelay.errors import RelayError
-from smsrelay.refusals import RequestRefusedError, pointer
-from smsrelay.request import parse
+from smsrelay.messages.refusals import RequestRefusedError, pointer
+from smsrelay.messages.request import parse
+from smsrelay.messages.strict_json import decode
 from tests.support.requests import MINIMAL, refusals, refused, request
 
 SUBSCRIBER = {"mobile": "12125550101", "key": "k"}

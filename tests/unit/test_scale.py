@@ -1,10 +1,19 @@
-"""What bench/scale.py claims, on a small case: too much is posted, and no storm comes of it."""
+"""What tools/bench/scale.py claims, on a small case: no storm follows when too much is posted."""
 
 from dataclasses import replace
 
 import pytest
 
-from bench.scale import FITTED, OVERSIZED, Naive, Relay, Scenario, numbers_of, overload_of, simulate
+from tools.bench.scale import (
+    FITTED,
+    OVERSIZED,
+    Naive,
+    Relay,
+    Scenario,
+    numbers_of,
+    overload_of,
+    simulate,
+)
 
 SMALL = replace(FITTED, overload=900.0)
 

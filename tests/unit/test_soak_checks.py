@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from local.samples import Way
-from local.simulator.faults import Then, read_faults
-from local.soak.plan import Part, requests, upstream_faults
-from local.soak.verdict import Arrival, Broken, Promise, Seen, Stored, totals, violations
+from tools.local_stack.samples import Way
+from tools.mobileconnect_simulator.faults import Then, read_faults
+from tools.soak.checks import Arrival, Broken, Promise, Seen, Stored, totals, violations
+from tools.soak.scenario import Part, requests, upstream_faults
 
 KEY = ("01K", 1)
 TOLD = Arrival("token-1", told=True)

@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from smsrelay import outcome, refusals
-from smsrelay.outcome import Kind
-from smsrelay.redaction import redact
+from smsrelay.messages import refusals
+from smsrelay.security.redaction import redact
+from smsrelay.sends import call_outcome
+from smsrelay.sends.call_outcome import Kind
 from tests.support.requests import NOW, bodies, refused
 from tests.support.requests import request as make
 
@@ -103,7 +104,7 @@ PASSED_ON = [
 @pytest.mark.parametrize("upstream", PASSED_ON)
 def test_passed_on_in_the_upstreams_own_words(upstream: str) -> None:
     body = json.dumps({"errors": [upstream]}).encode()
-    result = outcome.of_response(400, {}, body, NOW.timestamp())
+    result = call_outcome.of_response(400, {}, body, NOW.timestamp())
     assert result.kind is Kind.REJECTED
     assert redact(result.errors, "{}") == (upstream,)
 

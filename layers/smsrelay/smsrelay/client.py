@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from smsrelay.decoding import decode
-from smsrelay.refusals import RequestRefusedError
-from smsrelay.request import MessageRequest, QuietHours, Subscriber, parse
+from smsrelay.messages.refusals import RequestRefusedError
+from smsrelay.messages.request import MessageRequest, QuietHours, Subscriber, parse
+from smsrelay.messages.strict_json import decode
 
 __all__ = [
     "AcceptedMessage",

@@ -3,15 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from smsrelay.delivery import Report
-from smsrelay.freshness import Need, StoredToken
-from smsrelay.outcome import Outcome
-from smsrelay.refusals import Refusal
-from smsrelay.send import Send, SendKey
+from smsrelay.messages.refusals import Refusal
+from smsrelay.sends.call_outcome import Outcome
+from smsrelay.sends.delivery_report import Report
+from smsrelay.sends.send import Send, SendKey
+from smsrelay.tokens.renewal_timing import Need, StoredToken
 
 if TYPE_CHECKING:  # whoever takes these has them; the others need not import them
-    from smsrelay.catalogue import Catalogue
-    from smsrelay.grant import ClientCredentials, Grant, NotGranted
+    from smsrelay.messages.message_catalogue import Catalogue
+    from smsrelay.tokens.token_response import ClientCredentials, Grant, NotGranted
 
 Clock = Callable[[], float]
 """Seconds since the epoch."""

@@ -26,7 +26,7 @@ class Settings:
     recipient_rows: str
     """on: how it ended is kept for each recipient, by a hash of the number."""
     upstream_hosts: str
-    """The hosts that may be called, with commas: `smsrelay.hosts`."""
+    """The hosts that may be called, with commas: `smsrelay.security.allowed_hosts`."""
     token_function: str = ""
     """The function that renews the token, for those who may ask it; empty: nobody does."""
     credentials_secret_arn: str = ""

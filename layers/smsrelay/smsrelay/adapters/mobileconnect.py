@@ -9,12 +9,12 @@ from urllib.parse import quote
 
 import httpx
 
-from smsrelay import outcome
-from smsrelay.delivery import Report, report_of
 from smsrelay.errors import TokenUnavailableError
-from smsrelay.outcome import Failure, Kind, Outcome
 from smsrelay.ports import Clock, Credentials, TokenSource
-from smsrelay.redaction import without
+from smsrelay.security.redaction import without
+from smsrelay.sends import call_outcome
+from smsrelay.sends.call_outcome import Failure, Kind, Outcome
+from smsrelay.sends.delivery_report import Report, report_of
 
 POOL_TIMEOUT, CONNECT_TIMEOUT, WRITE_TIMEOUT = 1.0, 2.0, 2.0
 SHORTEST_CALL: Final = 0.5
@@ -59,7 +59,7 @@ class _Answer(NamedTuple):
 
     def outcome(self, now: float) -> Outcome:
         """What it says; the relay takes out what a send says, the token is known here only."""
-        result = outcome.of_response(self.status, self.headers, self.body, now)
+        result = call_outcome.of_response(self.status, self.headers, self.body, now)
         return result._replace(errors=without(result.errors, [self.access_token]))
 
 
@@ -107,7 +107,7 @@ class MobileConnect:
                 if renewed != credentials:
                     answer = self._exchange(renewed, request, give_up_at)
         except TokenUnavailableError:
-            return outcome.of_failure(Failure.NO_TOKEN)
+            return call_outcome.of_failure(Failure.NO_TOKEN)
         return answer
 
     def _exchange(
@@ -145,7 +145,7 @@ class MobileConnect:
                 response.close()
             return _Answer(response.status_code, response.headers, body, credentials.access_token)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            return outcome.of_failure(failure_of(error))
+            return call_outcome.of_failure(failure_of(error))
 
 
 @lru_cache(maxsize=64)  # there are few templates, and to take an address apart takes its time

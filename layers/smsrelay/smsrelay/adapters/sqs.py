@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from smsrelay.decoding import MAX_BYTES
 from smsrelay.errors import NotToldError, QueueUnavailableError
-from smsrelay.retry import LONGEST_DELAY
-from smsrelay.send import SendKey, reference_body
+from smsrelay.messages.strict_json import MAX_BYTES
+from smsrelay.sends.backoff import LONGEST_DELAY
+from smsrelay.sends.send import SendKey, reference_body
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

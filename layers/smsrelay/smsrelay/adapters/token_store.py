@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from smsrelay.adapters.secretsmanager import has_no_value, name_of, since, token_of
+from smsrelay.adapters.cached_token import has_no_value, name_of, since, token_of
 from smsrelay.errors import SecretUnavailableError, TokenUnavailableError
-from smsrelay.freshness import StoredToken
-from smsrelay.grant import ClientCredentials, Grant, credentials_of
-from smsrelay.hosts import AllowedHosts
+from smsrelay.security.allowed_hosts import AllowedHosts
+from smsrelay.tokens.renewal_timing import StoredToken
+from smsrelay.tokens.token_response import ClientCredentials, Grant, credentials_of
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient

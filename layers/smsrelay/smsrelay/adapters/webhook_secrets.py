@@ -8,7 +8,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from smsrelay.errors import SecretUnavailableError
 from smsrelay.ports import Clock
-from smsrelay.signature import secrets_of
+from smsrelay.security.webhook_signature import secrets_of
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient

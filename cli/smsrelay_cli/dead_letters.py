@@ -1,0 +1,319 @@
+"""`smsrelay redrive`: dead letters back into the queue, as far as they can still work."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from itertools import batched
+from time import monotonic
+from typing import Any, NamedTuple
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from smsrelay.errors import NotJsonError, QueueUnavailableError, RelayError, TooLargeError
+from smsrelay.messages.refusals import RequestRefusedError
+from smsrelay.sends import transitions
+from smsrelay.sends.ids import message_id, new_message_id
+from smsrelay.sends.queue_envelopes import (
+    CLIENT_ATTRIBUTE,
+    INVALID_CLIENT,
+    KEY_ATTRIBUTE,
+    Delivery,
+    open_envelope,
+)
+from smsrelay.sends.send import TAKEN, Send, SendKey, Status
+from smsrelay_cli.deployed_stack import Target
+from smsrelay_cli.exit_codes import DONE, REFUSED, AbortedError
+from smsrelay_cli.terminal import (
+    confirm,
+    counted,
+    print_json,
+    print_line,
+    print_notice,
+    print_table,
+)
+
+BATCH = 10
+"""Messages in one call, the most that SQS takes."""
+HIDDEN_SECONDS = 900
+"""As long as letters are kept from others, while the operator thinks."""
+MARGIN_SECONDS = 120
+"""As long as the doing may take."""
+POLL_SECONDS = 1
+"""A long poll asks all of SQS's servers; a short one can overlook messages."""
+MOST_READ = 10_000
+RELAY_ATTRIBUTES = {"reason", "errors", "messageId"}
+"""What the relay itself wrote on a dead letter."""
+UNSAID = "-"
+"""Whose a letter is that SQS moved: the worker knows the default, and asks nobody here."""
+MOVED = "received-too-often"
+"""The reason of a letter that SQS moved by itself: it has no other."""
+
+
+class Action(StrEnum):
+    """What is to be done with a dead letter, or was."""
+
+    QUEUE = "queue"
+    REMOVE = "remove"
+    KEEP = "keep"
+    QUEUED = "queued"
+    REMOVED = "removed"
+    KEPT = "kept"
+
+
+_DONE = {Action.QUEUE: Action.QUEUED, Action.REMOVE: Action.REMOVED, Action.KEEP: Action.KEPT}
+
+
+class Letter(NamedTuple):
+    """A dead letter as SQS delivers it."""
+
+    id: str
+    receipt: str
+    body: str
+    attributes: Mapping[str, Any]
+
+    def text(self, name: str) -> str | None:
+        """A message attribute that is a string."""
+        value: str | None = self.attributes.get(name, {}).get("StringValue")
+        return value
+
+    @property
+    def reason(self) -> str:
+        """Why it is dead."""
+        return self.text("reason") or MOVED
+
+    @property
+    def errors(self) -> list[str]:
+        """The place and the code of each refusal."""
+        return (self.text("errors") or "").split(", ")
+
+
+class Plan(NamedTuple):
+    """What a letter needs: a send of the ledger to be queued, or its body under a key."""
+
+    letter: Letter
+    action: Action
+    detail: str | None = None
+    key: SendKey | None = None
+    failed: Send | None = None
+    new_key: str | None = None
+
+
+def redrive(target: Target, options: Any, now: float) -> int:
+    """Look at dead letters, ask, and put those back that can work; the others stay visible."""
+    began = monotonic()
+    plans: list[Plan] = []
+    others: list[Letter] = []
+    handled: set[str] = set()
+    try:
+        _collect(target, options, plans, others)
+        to_do = [plan for plan in plans if plan.action is not Action.KEEP]
+        if options.dry_run:
+            _print_plans(plans, len(others), options)
+            return DONE
+        if to_do:
+            confirm(_question(to_do), yes=options.yes)
+        if monotonic() - began > HIDDEN_SECONDS - MARGIN_SECONDS:
+            raise AbortedError("aborted: the letters may be in other hands by now; ask again")
+        results = [_carried_out(target, plan, now) for plan in plans]
+        handled = {
+            plan.letter.id for plan in results if plan.action in {Action.QUEUED, Action.REMOVED}
+        }
+        _print_plans(results, len(others), options)
+        return DONE if len(handled) == len(to_do) else REFUSED
+    finally:
+        letters = [*others, *(plan.letter for plan in plans)]
+        _release(target, [letter for letter in letters if letter.id not in handled])
+
+
+def _collect(target: Target, options: Any, plans: list[Plan], others: list[Letter]) -> None:
+    """Receive letters until enough of them can be put back, or there is none left."""
+    seen: set[str] = set()
+    while len(seen) < MOST_READ:
+        letters = [letter for letter in _receive(target) if letter.id not in seen]
+        if not letters:
+            return
+        seen |= {letter.id for letter in letters}
+        for n, letter in enumerate(letters):
+            if not _matches(letter, options):
+                others.append(letter)
+                continue
+            try:
+                plans.append(_plan(target, letter))
+            except RelayError:
+                others += letters[n:]
+                raise
+            if sum(plan.action is not Action.KEEP for plan in plans) >= options.limit:
+                others += letters[n + 1 :]
+                return
+
+
+def _receive(target: Target) -> list[Letter]:
+    answer = target.sqs.receive_message(
+        QueueUrl=target.dead_letter_queue_url,
+        MaxNumberOfMessages=BATCH,
+        MessageAttributeNames=["All"],
+        VisibilityTimeout=HIDDEN_SECONDS,
+        WaitTimeSeconds=POLL_SECONDS,
+    )
+    return [
+        Letter(
+            message["MessageId"],
+            message["ReceiptHandle"],
+            message["Body"],
+            message.get("MessageAttributes", {}),
+        )
+        for message in answer.get("Messages", [])
+    ]
+
+
+def _matches(letter: Letter, options: Any) -> bool:
+    return (options.reason is None or letter.reason == options.reason) and (
+        options.client is None or letter.text(CLIENT_ATTRIBUTE) == options.client
+    )
+
+
+def _plan(target: Target, letter: Letter) -> Plan:  # noqa: PLR0911 - one for each kind of letter
+    """What can be done with a letter; changes nothing."""
+    if f" {INVALID_CLIENT.code}" in letter.errors:
+        # The letter holds the default client instead, whose message it must not become.
+        return Plan(letter, Action.KEEP, "its client's name breaks the rule: post it with another")
+    none = new_message_id()  # stands for "the body says no key"
+    texts = {name: letter.text(name) for name in letter.attributes}
+    attributes = {name: text for name, text in texts.items() if text is not None}
+    try:
+        content = open_envelope(Delivery(letter.body, none, attributes), UNSAID)
+    except (NotJsonError, TooLargeError, RequestRefusedError):
+        return Plan(letter, Action.KEEP, "its body can't be read: it would die again")
+    if isinstance(content, SendKey):
+        return _plan_of_send(target, letter, content)
+    before = letter.text("messageId") if letter.text("reason") else None
+    if before is None:
+        # SQS moved it: its key, if it has none of its own, is the id of the message.
+        return Plan(letter, Action.QUEUE, new_key=letter.id if content.key == none else None)
+    if message_id(content.client, content.key) == before:
+        return Plan(letter, Action.QUEUE)
+    if target.ledger.read(before):
+        return Plan(letter, Action.KEEP, f"its key was used again, by {before}: post it anew")
+    # The key was an attribute or the id of the SQS message, which the letter does not hold; one
+    # that follows from its message sends it once, however often it is put back.
+    return Plan(letter, Action.QUEUE, "under a new key", new_key=f"dead-letter-{before}")
+
+
+def _plan_of_send(target: Target, letter: Letter, key: SendKey) -> Plan:
+    """What can be done with a letter that names a send of the ledger."""
+    send = next(iter(target.ledger.read_sends([key])), None)
+    if send is None:
+        return Plan(letter, Action.KEEP, "there is no such send in the ledger", key)
+    if send.status is Status.FAILED and send.body is not None:
+        return Plan(letter, Action.QUEUE, key=key, failed=send)
+    if send.status in TAKEN:
+        return Plan(letter, Action.REMOVE, f"the send is {send.status}", key)
+    action, detail = {
+        Status.REJECTED: (Action.REMOVE, "the send is rejected"),
+        Status.QUEUED: (Action.QUEUE, "the send is queued already"),
+        Status.SENDING: (Action.KEEP, "the send is being sent"),
+        Status.UNKNOWN: (Action.KEEP, "the send is unknown: decide with resend"),
+        Status.FAILED: (Action.KEEP, "the send's body is gone: post it anew"),
+    }[send.status]
+    return Plan(letter, action, detail, key)
+
+
+def _question(to_do: Sequence[Plan]) -> str:
+    queued = sum(plan.action is Action.QUEUE for plan in to_do)
+    removed = len(to_do) - queued
+    also = f" and remove {removed} whose send has ended" if removed else ""
+    letters = counted(queued, "dead letter")
+    return f"Put {letters} back into the queue{also}? No SMS goes out twice by it."
+
+
+def _carried_out(target: Target, plan: Plan, now: float) -> Plan:
+    """Queue first, then remove: whatever dies in between leaves the letter, never nothing."""
+    if plan.action is Action.KEEP:
+        return plan._replace(action=Action.KEPT)
+    try:
+        if plan.action is Action.QUEUE:
+            if plan.failed and not _revived(target, plan.failed, now):
+                return plan._replace(action=Action.KEPT, detail="the send has changed meanwhile")
+            _enqueue(target, plan)
+    except (RelayError, BotoCoreError, ClientError) as error:
+        return plan._replace(action=Action.KEPT, detail=f"not queued: {_name(error)}")
+    try:
+        target.sqs.delete_message(
+            QueueUrl=target.dead_letter_queue_url, ReceiptHandle=plan.letter.receipt
+        )
+    except (BotoCoreError, ClientError) as error:
+        return plan._replace(
+            action=Action.KEPT,
+            detail=f"queued, but not removed ({_name(error)}); doing it again sends nothing twice",
+        )
+    return plan._replace(action=_DONE[plan.action])
+
+
+def _revived(target: Target, failed: Send, now: float) -> bool:
+    after = transitions.resent(failed, now=round(now, 3), owner=new_message_id())
+    return target.ledger.settle(failed, after)
+
+
+def _enqueue(target: Target, plan: Plan) -> None:
+    if plan.key:
+        target.queue.put({plan.key: 0.0})
+        return
+    relays_own = RELAY_ATTRIBUTES if plan.letter.text("reason") else set()
+    attributes: dict[str, Any] = {
+        name: value for name, value in plan.letter.attributes.items() if name not in relays_own
+    }
+    if plan.new_key:
+        attributes[KEY_ATTRIBUTE] = {"DataType": "String", "StringValue": plan.new_key}
+    target.sqs.send_message(
+        QueueUrl=target.queue_url, MessageBody=plan.letter.body, MessageAttributes=attributes
+    )
+
+
+def _release(target: Target, letters: Iterable[Letter]) -> None:
+    """Let others see letters again at once; what can't be done is done by time."""
+    for batch in batched(letters, BATCH, strict=False):
+        try:
+            target.sqs.change_message_visibility_batch(
+                QueueUrl=target.dead_letter_queue_url,
+                Entries=[
+                    {"Id": str(n), "ReceiptHandle": letter.receipt, "VisibilityTimeout": 0}
+                    for n, letter in enumerate(batch)
+                ],
+            )
+        except (BotoCoreError, ClientError) as error:
+            print_notice(
+                f"smsrelay: dead letters stay hidden for up to {HIDDEN_SECONDS // 60} minutes "
+                f"({_name(error)})"
+            )
+            return
+
+
+def _print_plans(plans: Sequence[Plan], others: int, options: Any) -> None:
+    rows = [
+        {
+            "message": plan.letter.id,
+            "id": plan.key.message_id if plan.key else plan.letter.text("messageId"),
+            "n": plan.key.n if plan.key else None,
+            "client": plan.letter.text(CLIENT_ATTRIBUTE),
+            "reason": plan.letter.reason,
+            "action": plan.action,
+            "detail": plan.detail,
+        }
+        for plan in plans
+    ]
+    if options.json:
+        print_json({"dryRun": options.dry_run, "letters": rows, "others": others})
+        return
+    if rows:
+        print_table(["id", "n", "client", "reason", "action", "detail"], rows)
+    else:
+        print_line("There is no dead letter to put back.")
+    if others:
+        print_notice(f"{counted(others, 'dead letter')} more not touched.")
+    if options.dry_run:
+        print_notice("Nothing was changed.")
+
+
+def _name(error: Exception) -> str:
+    if isinstance(error, ClientError):
+        return error.response.get("Error", {}).get("Code", "ClientError")
+    return str(error) if isinstance(error, QueueUnavailableError) else type(error).__name__

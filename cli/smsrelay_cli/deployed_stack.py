@@ -1,0 +1,167 @@
+"""Which relay is meant, and how it is reached."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import botocore.session
+from botocore.config import Config
+
+from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
+from smsrelay.adapters.sqs import SqsRetryQueue
+from smsrelay_cli.exit_codes import CommandError, UsageError
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudformation.type_defs import StackTypeDef
+    from mypy_boto3_sqs import SQSClient
+
+STACK_VARIABLE = "SMSRELAY_STACK"
+STACK_FILE = Path(__file__).parents[2] / ".local" / "stack.json"
+"""What `make up` writes."""
+LOCAL_RETENTION_DAYS = 90
+"""The template's default, with which the local stack is deployed."""
+_OUTPUTS = ("TableName", "QueueUrl", "DeadLetterQueueUrl")
+_PARAMETERS = ("RetentionDays", "DefaultClient")
+# An operator waits in front of it: fail soon, and say so.
+_AWS = Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard"})
+
+
+@dataclass(frozen=True)
+class Target:
+    """One relay."""
+
+    ledger: DynamoDbLedger
+    queue: SqsRetryQueue
+    sqs: "SQSClient"
+    queue_url: str
+    dead_letter_queue_url: str
+    table: str = ""
+    default_client: str = ""
+    """The client of a queue message that names none."""
+    api_id: str = ""
+    stage: str = ""
+    webhook_secrets: str = ""
+    """What the names of the webhooks' secrets begin with; empty: it takes none."""
+    catalogue_parameter: str = ""
+    """The SSM parameter with the message catalogue; empty: there is none."""
+    callback_secrets: str = ""
+    """The same of callbacks; empty: nobody is called back."""
+    key_arn: str = ""
+    """The KMS key of the stack's own; empty: it has none."""
+    session: boto3.Session = field(default_factory=boto3.Session)
+    endpoint_url: str | None = None
+
+    def client(self, service: str) -> Any:
+        """A client of another service of AWS's, for the commands that need it."""
+        factory: Any = self.session.client  # its types want the service's name as a literal
+        return factory(service, config=_AWS, endpoint_url=self.endpoint_url)
+
+
+def target_of(options: Any, environment: Mapping[str, str] = os.environ) -> Target:
+    """The relay that the options mean, else the one of `SMSRELAY_STACK`.
+
+    Raises:
+        UsageError: none is meant, or two are.
+        CommandError: it is not there, or is none.
+    """
+    local = options.local or options.stack_file is not None
+    if local:
+        if options.stack_name or options.region or options.profile:
+            raise UsageError("--local goes without --stack-name, --region and --profile")
+        return _local(options.stack_file or STACK_FILE)
+    name = options.stack_name or environment.get(STACK_VARIABLE)
+    if not name:
+        raise UsageError(f"which relay? Give --stack-name NAME or --local, or set {STACK_VARIABLE}")
+    return _deployed(name, boto3.Session(profile_name=options.profile, region_name=options.region))
+
+
+def _local(file: Path) -> Target:
+    try:
+        stack = json.loads(file.read_text())
+    except FileNotFoundError:
+        raise CommandError(
+            f"no local stack is running ({file} is missing): `make up` starts one"
+        ) from None
+    # Never the operator's own profile: nothing of it must get here.
+    core = botocore.session.Session(
+        session_vars={
+            "profile": (None, None, None, None),
+            "config_file": (None, None, os.devnull, None),
+            "credentials_file": (None, None, os.devnull, None),
+        }
+    )
+    core.set_default_client_config(Config(proxies={}))
+    session = boto3.Session(
+        botocore_session=core,
+        region_name=stack["region"],
+        aws_access_key_id="test",
+        aws_secret_access_key="test",  # noqa: S106 - the local stack takes any # nosec B106
+    )
+    *_, api_id, stage = stack["api_url"].split("/")
+    return _target(
+        session,
+        {
+            "TableName": stack["table"],
+            "QueueUrl": stack["queue_url"],
+            "DeadLetterQueueUrl": stack["dead_letter_queue_url"],
+            "RestApiId": api_id,
+            "StageName": stage,
+            "WebhookSecrets": stack.get("webhook_secrets", ""),
+            "CatalogueParameter": stack.get("catalogue_parameter", ""),
+        },
+        {"RetentionDays": str(LOCAL_RETENTION_DAYS), "DefaultClient": stack["default_client"]},
+        stack["aws_endpoint_url"],
+    )
+
+
+def describe_stack(session: boto3.Session, name: str) -> "StackTypeDef":
+    """What CloudFormation says of a stack."""
+    cloudformation = session.client("cloudformation", config=_AWS)
+    return cloudformation.describe_stacks(StackName=name)["Stacks"][0]
+
+
+def _deployed(name: str, session: boto3.Session) -> Target:
+    stack = describe_stack(session, name)
+    outputs = {entry["OutputKey"]: entry["OutputValue"] for entry in stack.get("Outputs", [])}
+    parameters = {
+        entry["ParameterKey"]: entry["ParameterValue"] for entry in stack.get("Parameters", [])
+    }
+    missing = [
+        *(f"the output {output}" for output in _OUTPUTS if output not in outputs),
+        *(f"the parameter {entry}" for entry in _PARAMETERS if entry not in parameters),
+    ]
+    if missing:
+        raise CommandError(f"the stack {name} is no smsrelay: it lacks {missing[0]}")
+    return _target(session, outputs, parameters)
+
+
+def _target(
+    session: boto3.Session,
+    outputs: Mapping[str, str],
+    parameters: Mapping[str, str],
+    endpoint_url: str | None = None,
+) -> Target:
+    sqs = session.client("sqs", config=_AWS, endpoint_url=endpoint_url)
+    dynamodb = session.client("dynamodb", config=_AWS, endpoint_url=endpoint_url)
+    retention_days = int(parameters["RetentionDays"])
+    return Target(
+        ledger=DynamoDbLedger(dynamodb, outputs["TableName"], retention_days),
+        queue=SqsRetryQueue(sqs, outputs["QueueUrl"]),
+        sqs=sqs,
+        queue_url=outputs["QueueUrl"],
+        dead_letter_queue_url=outputs["DeadLetterQueueUrl"],
+        table=outputs["TableName"],
+        default_client=parameters["DefaultClient"],
+        api_id=outputs.get("RestApiId", ""),
+        stage=outputs.get("StageName", ""),
+        webhook_secrets=outputs.get("WebhookSecrets", ""),
+        callback_secrets=outputs.get("CallbackSecrets", ""),
+        catalogue_parameter=outputs.get("CatalogueParameter", ""),
+        key_arn=outputs.get("KeyArn", ""),
+        session=session,
+        endpoint_url=endpoint_url,
+    )

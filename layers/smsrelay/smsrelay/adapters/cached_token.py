@@ -1,0 +1,200 @@
+"""The access token in Secrets Manager, as who sends reads it."""
+
+import json
+import math
+import threading
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from smsrelay.errors import TokenUnavailableError
+from smsrelay.ports import Clock, Credentials, TokenRenewal
+from smsrelay.security.allowed_hosts import AllowedHosts
+from smsrelay.tokens.renewal_timing import TOKEN, Need, StoredToken, fingerprint, margin
+
+if TYPE_CHECKING:
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+    from mypy_boto3_secretsmanager.type_defs import GetSecretValueResponseTypeDef
+
+UNDATED_LIFE: Final = 300.0
+"""Seconds that a token without `expires_at` is kept."""
+LEAST_LIFE: Final = 5.0
+"""Seconds that any token is kept: a stale secret must not cost a read per send."""
+ASK_AGAIN: Final = 300.0
+"""Seconds until a renewal is asked for again for the same reason: the schedule is as quick."""
+
+
+class SecretTokenSource:
+    """The `TokenSource` port: the secret's value, cached until shortly before it expires."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - one argument for each thing that it needs
+        self,
+        client: "SecretsManagerClient",
+        secret: str,
+        base_url: str,
+        hosts: AllowedHosts,
+        renewal: TokenRenewal,
+        clock: Clock,
+    ) -> None:
+        """`secret` is a name or ARN; `base_url`, if not empty, outranks the secret's."""
+        self._client = client
+        self._secret = secret
+        self._base_url = base_url
+        self._hosts = hosts
+        self._renewal = renewal
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._credentials: Credentials | None = None
+        self._read_again_at = 0.0
+        self._failed: TokenUnavailableError | None = None
+        self._asked: dict[tuple[Need, str], float] = {}
+
+    def current(self) -> Credentials:
+        """The credentials, from the cache while they last."""
+        with self._lock:  # a batch of sends that all need the token reads it once
+            if self._credentials is None or self._clock() >= self._read_again_at:
+                self._read()
+            return self._known()
+
+    def renewed(self, refused: Credentials) -> Credentials:
+        """The credentials after one more read, unless another thread has read new ones already.
+
+        If the store still has the refused ones, a new token is asked for: this send goes to the
+        queue, and finds it when it comes back.
+        """
+        with self._lock:
+            if self._credentials is None or self._credentials == refused:
+                self._read()
+                if self._credentials == refused:
+                    self._ask(Need.REFUSED, fingerprint(refused.access_token))
+            return self._known()
+
+    def _known(self) -> Credentials:
+        if self._credentials is None:
+            raise TokenUnavailableError("the secret was never read")
+        return self._credentials
+
+    def _read(self) -> None:
+        """Read the secret; a failure stands for a moment, so that a batch waits for it once."""
+        if self._failed and self._clock() < self._read_again_at:
+            raise self._failed
+        try:
+            self._fetch()
+            self._failed = None
+        except TokenUnavailableError as error:
+            self._failed = error
+            self._read_again_at = self._clock() + LEAST_LIFE
+            raise
+
+    def _fetch(self) -> None:
+        try:
+            response = self._client.get_secret_value(SecretId=self._secret)
+            token = token_of(response["SecretString"])
+        except (BotoCoreError, ClientError, KeyError) as error:
+            if has_no_value(error):
+                self._ask(Need.MISSING, "")
+            raise TokenUnavailableError(
+                f"the token secret can't be read: {type(error).__name__}"
+            ) from error
+        except TokenUnavailableError:
+            self._ask(Need.MISSING, "")
+            raise
+        try:
+            base_url = self._hosts.base_url(self._base_url or token.base_url)
+        except ValueError as error:
+            raise TokenUnavailableError(
+                f"RestBaseUrl, else the token secret's rest_instance_url, is {error}"
+            ) from None
+        self._credentials = Credentials(token.access_token, base_url)
+        self._read_again_at = max(self._good_until(token, response), self._clock() + LEAST_LIFE)
+
+    def _good_until(self, token: "Token", response: "GetSecretValueResponseTypeDef") -> float:
+        """When to read again; near the end of a token this asks for the next one."""
+        now = self._clock()
+        if token.expires_at is None:
+            return now + UNDATED_LIFE
+        stored = StoredToken(token.access_token, token.expires_at, since(response))
+        good_until = token.expires_at - margin(stored)
+        if good_until <= now:
+            self._ask(Need.EXPIRING, fingerprint(token.access_token))
+        return good_until
+
+    def _ask(self, need: Need, token: str) -> None:
+        """Ask for a new token, once for each reason: not with every send."""
+        now = self._clock()
+        if now < self._asked.get((need, token), now):
+            return
+        self._asked = {key: until for key, until in self._asked.items() if now < until}
+        self._asked[need, token] = now + ASK_AGAIN
+        self._renewal.ask(need, token)
+
+
+def has_no_value(error: Exception) -> bool:
+    """Whether nothing was ever put into the secret; the same if there is no such secret."""
+    return isinstance(error, ClientError) and name_of(error) == "ResourceNotFoundException"
+
+
+def name_of(error: Exception) -> str:
+    """What can be said of an error: its code, else its type."""
+    if isinstance(error, ClientError):
+        return error.response["Error"]["Code"]
+    return type(error).__name__
+
+
+def since(response: "GetSecretValueResponseTypeDef") -> float:
+    """When a version was stored, in seconds since the epoch."""
+    return response["CreatedDate"].timestamp()
+
+
+class Token(NamedTuple):
+    """What the secret says: `expires_at` in seconds since the epoch, if it says when."""
+
+    access_token: str
+    expires_at: float | None
+    base_url: str
+
+
+def token_of(secret: str) -> Token:
+    """The token in a secret's value.
+
+    The value is `{"access_token", "expires_at", "rest_instance_url"}`, or the bare token.
+    `expires_at` may be a number of seconds since the epoch, or an ISO 8601 time.
+
+    Raises:
+        TokenUnavailableError: there is no usable token in it.
+    """
+    fields = _fields(secret)
+    access_token = fields.get("access_token")
+    if not isinstance(access_token, str) or not TOKEN.fullmatch(access_token):
+        raise TokenUnavailableError("the token secret holds no usable access_token")
+    url = fields.get("rest_instance_url")
+    return Token(
+        access_token, _expiry(fields.get("expires_at")), url if isinstance(url, str) else ""
+    )
+
+
+def _fields(secret: str) -> Mapping[str, Any]:
+    try:
+        fields = json.loads(secret)
+    except ValueError:
+        return {"access_token": secret.strip()}
+    except RecursionError:
+        return {}
+    return fields if isinstance(fields, dict) else {"access_token": fields}
+
+
+def _expiry(given: object) -> float | None:
+    if isinstance(given, bool) or given is None:
+        return None
+    try:
+        seconds = float(given)  # type: ignore[arg-type] # whatever it is, float says if it can't
+    except (TypeError, ValueError, OverflowError):
+        pass
+    else:
+        return seconds if math.isfinite(seconds) else None
+    try:
+        return datetime.fromisoformat(str(given)).timestamp()
+    except ValueError:
+        return None

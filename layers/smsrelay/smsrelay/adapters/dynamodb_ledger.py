@@ -1,0 +1,453 @@
+"""The ledger in one DynamoDB table: `pk = MSG#{id}`, `sk = SEND#{n}`, one item per send."""
+
+import heapq
+import json
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from smsrelay.errors import NothingStoredError
+from smsrelay.messages.refusals import Refusal
+from smsrelay.ports import Claim, Creation, RefusedMessage
+from smsrelay.sends import delivery_report
+from smsrelay.sends.send import OnUnknown, Send, SendKey, Status
+from smsrelay.sends.status_events import Change
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+Item = Mapping[str, Any]
+"""An item in the low-level notation: `{"name": {"S": "value"}}`."""
+
+REFUSED = "REFUSED"
+SHARDS: Final = {"open": 64, "followed": 16, "unknown": 16, "failed": 16}
+"""Partitions of each group of the sparse index of what is unfinished: one would be a hot one.
+
+At 10,000 sends a second each takes 625 of the 1,000 writes that a partition takes: a send costs
+`open` four at most without a retry, the others one. docs/capacity.md has the arithmetic.
+"""
+KEYS_AT_ONCE: Final = 100
+"""The most that one batch of reads takes."""
+SECONDS_PER_DAY: Final = 86_400
+FOLLOWED: Final = "followed"
+"""The group of accepted sends whose delivery is asked for."""
+
+_GROUPS = {
+    Status.QUEUED: "open",
+    Status.SENDING: "open",
+    Status.UNKNOWN: "unknown",
+    Status.FAILED: "failed",
+}
+
+
+class DynamoDbLedger:
+    """The `Ledger` port. Every write is conditional, and knows itself again when repeated."""
+
+    def __init__(self, client: "DynamoDBClient", table: str, retention_days: int) -> None:
+        """Items expire `retention_days` after their message came in."""
+        self._client = client
+        self._table = table
+        self._retention = retention_days * SECONDS_PER_DAY
+
+    def create(self, sends: Sequence[Send]) -> Creation:
+        """Store all sends or none; a lone one with a plain put, which costs half a transaction."""
+        first = sends[0]
+        try:
+            with _storage_errors():
+                if len(sends) == 1:
+                    existing = self._put(first, "attribute_not_exists(pk)", {})
+                else:
+                    existing = self._put_all(sends)
+        except NothingStoredError:
+            # Only the answer may be lost: one look before the caller is told that nothing is here.
+            existing = self.read_one(first.key)
+            if existing is None:
+                raise
+        if existing is None or existing.owner == first.owner:
+            return Creation(created=True, sends=sends)
+        return Creation(created=False, sends=[existing])
+
+    def claim(self, key: SendKey, *, owner: str, now: float, lease_until: float) -> Claim | None:
+        """One conditional update, which gives back the body to send."""
+        try:
+            existing = self._claim(key, owner, now, lease_until)
+        except NothingStoredError:
+            # Only the answer may be lost: a claim that nobody knows of would end as unknown.
+            existing = self.read_one(key)
+            if existing is None or existing.owner != owner:
+                raise
+        if existing is None:
+            return None
+        won = existing.owner == owner and existing.status is Status.SENDING
+        return Claim(won=won, send=existing)
+
+    def settle(self, before: Send, after: Send) -> bool:
+        """Replace the item, unless another attempt has begun or the send has ended meanwhile.
+
+        A send that somebody called unknown meanwhile still takes what its owner knows better.
+        """
+        with _storage_errors():
+            existing = self._put(
+                after,
+                "attempts = :attempts AND #status IN (:before, :unknown)",
+                {
+                    ":attempts": {"N": str(before.attempts)},
+                    ":before": {"S": before.status},
+                    ":unknown": {"S": Status.UNKNOWN},
+                },
+            )
+        return existing is None or _is_repeated(existing, after)
+
+    def read(self, message_id: str) -> Sequence[Send]:
+        """The sends of a message, consistently."""
+        return [_send(item) for item in self._query(message_id, "SEND#")]
+
+    def read_one(self, key: SendKey) -> Send | None:
+        """One send, consistently."""
+        items = self._query(key.message_id, _key(key)["sk"]["S"])
+        return next((_send(item) for item in items), None)
+
+    def overdue(self, before: float, limit: int) -> Sequence[SendKey]:
+        """What the sweeper looks at: one merged, bounded query of the sparse index."""
+        return list(islice(self.unfinished("open", due_by=before), limit))
+
+    def count_unknown(self, limit: int) -> int:
+        """One bounded query for each shard of the sparse index."""
+        count = 0
+        for partition in _partitions(_GROUPS[Status.UNKNOWN]):
+            question = self._group_question(partition, None)
+            with _storage_errors():
+                count += self._client.query(**question, Select="COUNT", Limit=limit)["Count"]
+        return count
+
+    def due_deliveries(self, now: float, limit: int) -> Sequence[Send]:
+        """One merged, bounded query of the sparse index, and the items that it names."""
+        keys = list(islice(self.unfinished(FOLLOWED, due_by=now), limit))
+        # The index follows the table within a moment.
+        return [send for send in self.read_sends(keys) if send.followed and send.due_at <= now]
+
+    def find_token(self, token_id: str) -> SendKey | None:
+        """The send of a tokenId; the index follows the table within a moment."""
+        with _storage_errors():
+            answer = self._client.query(
+                TableName=self._table,
+                IndexName="tokens",
+                KeyConditionExpression="tokenId = :token",
+                ExpressionAttributeValues={":token": {"S": token_id}},
+                Limit=1,
+            )
+            return next((_send_key(item) for item in answer["Items"]), None)
+
+    def record_refusal(
+        self, message_id: str, client: str, refusals: Sequence[Refusal], now: float
+    ) -> None:
+        """Store the refusal beside where the sends would be, so the key stays free."""
+        with _storage_errors():
+            answer = self._client.put_item(
+                TableName=self._table,
+                Item={
+                    "pk": {"S": f"MSG#{message_id}"},
+                    "sk": {"S": REFUSED},
+                    "client": {"S": client},
+                    "refusals": {"S": json.dumps(refusals[:100])},
+                    "createdAt": _number(now),
+                    "expiresAt": {"N": str(int(now) + self._retention)},
+                },
+            )
+            _check(answer)
+
+    def read_refusal(self, message_id: str) -> RefusedMessage | None:
+        """The refusal of a message, if it was one."""
+        for item in self._query(message_id, REFUSED):
+            refusals = [Refusal(*entry) for entry in json.loads(item["refusals"]["S"])]
+            return RefusedMessage(item["client"]["S"], refusals, float(item["createdAt"]["N"]))
+        return None
+
+    def read_sends(self, keys: Sequence[SendKey]) -> Sequence[Send]:
+        """Sends by their keys and in this order, consistently; without those that are gone."""
+        found: dict[SendKey, Send] = {}
+        with _storage_errors():
+            for start in range(0, len(keys), KEYS_AT_ONCE):
+                wanted: Any = [_key(key) for key in keys[start : start + KEYS_AT_ONCE]]
+                while wanted:
+                    answer: Any = self._client.batch_get_item(
+                        RequestItems={self._table: {"Keys": wanted, "ConsistentRead": True}}
+                    )
+                    sends = [_send(item) for item in answer["Responses"].get(self._table, [])]
+                    found |= {send.key: send for send in sends}
+                    wanted = answer["UnprocessedKeys"].get(self._table, {}).get("Keys")
+        return [found[key] for key in keys if key in found]
+
+    def unfinished(self, group: str, *, due_by: float | None = None) -> Iterator[SendKey]:
+        """Sends of the group "open", "unknown", "failed" or "followed", those due first.
+
+        They are read as they are asked for. The index follows the table within a moment: read them
+        before anything is decided.
+        """
+        shards = [self._shard(partition, due_by) for partition in _partitions(group)]
+        return (key for _, key in heapq.merge(*shards))
+
+    def count_unfinished(self, group: str) -> tuple[int, float | None]:
+        """How many sends a group has, and when its first one is due."""
+        count, first = 0, None
+        for partition in _partitions(group):
+            question = self._group_question(partition, None)
+            with _storage_errors():
+                pages = self._client.get_paginator("query").paginate(**question, Select="COUNT")
+                found = sum(page["Count"] for page in pages)
+                if not found:
+                    continue
+                count += found
+                answer = self._client.query(**question, Limit=1)
+            for item in answer["Items"]:
+                due = float(item["dueAt"]["N"])
+                first = due if first is None else min(first, due)
+        return count, first
+
+    def _shard(self, partition: str, due_by: float | None) -> Iterator[tuple[float, SendKey]]:
+        question = self._group_question(partition, due_by)
+        with _storage_errors():
+            for page in self._client.get_paginator("query").paginate(
+                **question, PaginationConfig={"PageSize": KEYS_AT_ONCE}
+            ):
+                for item in page["Items"]:
+                    yield float(item["dueAt"]["N"]), _send_key(item)
+
+    def _group_question(self, partition: str, due_by: float | None) -> dict[str, Any]:
+        condition, values = "unfinished = :partition", {":partition": {"S": partition}}
+        if due_by is not None:
+            condition, values = f"{condition} AND dueAt <= :by", values | {":by": _number(due_by)}
+        return {
+            "TableName": self._table,
+            "IndexName": "unfinished",
+            "KeyConditionExpression": condition,
+            "ExpressionAttributeValues": values,
+        }
+
+    def _claim(self, key: SendKey, owner: str, now: float, lease_until: float) -> Send | None:
+        """The send as it is after the update, whoever owns it; None: no such."""
+        with _storage_errors():
+            try:
+                answer = self._client.update_item(
+                    TableName=self._table,
+                    Key=_key(key),
+                    UpdateExpression=(
+                        "SET #status = :sending, attempts = attempts + :one, updatedAt = :now, "
+                        "dueAt = :lease, #owner = :owner REMOVE reason, errors"
+                    ),
+                    ConditionExpression="#status = :queued AND dueAt <= :now",
+                    ExpressionAttributeNames={"#status": "status", "#owner": "owner"},
+                    ExpressionAttributeValues={
+                        ":sending": {"S": Status.SENDING},
+                        ":queued": {"S": Status.QUEUED},
+                        ":one": {"N": "1"},
+                        ":now": _number(now),
+                        ":lease": _number(lease_until),
+                        ":owner": {"S": owner},
+                    },
+                    ReturnValues="ALL_NEW",
+                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                )
+            except ClientError as error:
+                return _existing(error)
+            return _send(answer["Attributes"])
+
+    def _put(self, send: Send, condition: str, values: dict[str, Any]) -> Send | None:
+        """Put an item on a condition; what stands there instead, if the condition fails."""
+        more: dict[str, Any] = {}
+        if values:
+            more["ExpressionAttributeValues"] = values
+            more["ExpressionAttributeNames"] = {"#status": "status"}
+        try:
+            answer = self._client.put_item(
+                TableName=self._table,
+                Item=self._item(send),
+                ConditionExpression=condition,
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                **more,
+            )
+        except ClientError as error:
+            return _existing(error)
+        _check(answer)
+        return None
+
+    def _put_all(self, sends: Sequence[Send]) -> Send | None:
+        """Put all items in one transaction; the first one there, if it is another request's."""
+        puts: list[Any] = [
+            {"Put": {"TableName": self._table, "Item": self._item(send)}} for send in sends
+        ]
+        # The first item is the lock of the message: it alone decides.
+        puts[0]["Put"]["ConditionExpression"] = "attribute_not_exists(pk)"
+        try:
+            _check(self._client.transact_write_items(TransactItems=puts))
+        except self._client.exceptions.TransactionCanceledException:
+            # The condition, or another request with the same key at the same moment.
+            existing = self.read(sends[0].key.message_id)
+            if not existing:
+                raise
+            return existing[0]
+        return None
+
+    def _query(self, message_id: str, prefix: str) -> Iterator[Item]:
+        with _storage_errors():
+            pages = self._client.get_paginator("query").paginate(
+                TableName=self._table,
+                KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
+                ExpressionAttributeValues={
+                    ":pk": {"S": f"MSG#{message_id}"},
+                    ":prefix": {"S": prefix},
+                },
+                ConsistentRead=True,
+            )
+            items = [item for page in pages for item in page["Items"]]
+        return iter(items)
+
+    def _item(self, send: Send) -> dict[str, Any]:
+        item: dict[str, Any] = {
+            **_key(send.key),
+            "client": {"S": send.client},
+            "template": {"S": send.template},
+            "recipients": {"N": str(send.recipients)},
+            "status": {"S": send.status},
+            "onUnknown": {"S": send.on_unknown},
+            "fingerprint": {"S": send.fingerprint},
+            "createdAt": _number(send.created_at),
+            "updatedAt": _number(send.updated_at),
+            "dueAt": _number(send.due_at),
+            "owner": {"S": send.owner},
+            "attempts": {"N": str(send.attempts)},
+            "expiresAt": {"N": str(int(send.created_at) + self._retention)},
+        }
+        if send.deliver_at is not None:
+            item["deliverAt"] = _number(send.deliver_at)
+        optional = {
+            "body": send.body,
+            "tokenId": send.token_id,
+            "reason": send.reason,
+            "errors": json.dumps(send.errors) if send.errors else None,
+            "reference": send.reference,
+            "correlationId": send.correlation_id,
+            "delivery": delivery_report.written(send.delivery) if send.delivery else None,
+            "unfinished": partition_of(send),
+        }
+        item |= {name: {"S": value} for name, value in optional.items() if value is not None}
+        if send.attempts_before:
+            item["attemptsBefore"] = {"N": str(send.attempts_before)}
+        if send.attempts_put_off:
+            item["attemptsPutOff"] = {"N": str(send.attempts_put_off)}
+        if send.resent_at is not None:
+            item["resentAt"] = _number(send.resent_at)
+        if send.in_doubt:
+            item["inDoubt"] = {"BOOL": True}
+        return item
+
+
+def partition_of(send: Send) -> str | None:
+    """The partition of the sparse index that a send belongs to while somebody must look at it."""
+    group = FOLLOWED if send.followed else _GROUPS.get(send.status)
+    if group is None:
+        return None
+    # By the send, not by its message: the hundred of a large one are a hundred writes, too.
+    return f"{group}#{zlib.crc32(str(send.key).encode()) % SHARDS[group]}"
+
+
+def _partitions(group: str) -> list[str]:
+    return [f"{group}#{shard}" for shard in range(SHARDS[group])]
+
+
+def _send(item: Item) -> Send:
+    def text(name: str) -> str | None:
+        return item[name]["S"] if name in item else None
+
+    return Send(
+        key=_send_key(item),
+        client=item["client"]["S"],
+        template=item["template"]["S"],
+        recipients=int(item["recipients"]["N"]),
+        status=Status(item["status"]["S"]),
+        on_unknown=OnUnknown(item["onUnknown"]["S"]),
+        fingerprint=item["fingerprint"]["S"],
+        created_at=float(item["createdAt"]["N"]),
+        updated_at=float(item["updatedAt"]["N"]),
+        due_at=float(item["dueAt"]["N"]),
+        owner=item["owner"]["S"],
+        attempts=int(item["attempts"]["N"]),
+        attempts_before=int(item.get("attemptsBefore", {"N": "0"})["N"]),
+        attempts_put_off=int(item.get("attemptsPutOff", {"N": "0"})["N"]),
+        resent_at=float(item["resentAt"]["N"]) if "resentAt" in item else None,
+        in_doubt="inDoubt" in item,
+        body=text("body"),
+        token_id=text("tokenId"),
+        reason=text("reason"),
+        errors=tuple(json.loads(text("errors") or "[]")),
+        reference=text("reference"),
+        correlation_id=text("correlationId"),
+        deliver_at=float(item["deliverAt"]["N"]) if "deliverAt" in item else None,
+        followed=(text("unfinished") or "").startswith(f"{FOLLOWED}#"),
+        delivery=delivery_report.read(item["delivery"]["S"]) if "delivery" in item else None,
+    )
+
+
+def change_of(record: Mapping[str, Any]) -> Change | None:
+    """The change that a record of the table's stream tells of; None: of no send, or of its end."""
+    images = record["dynamodb"]
+    after = images.get("NewImage")
+    if after is None or not after["sk"]["S"].startswith("SEND#"):
+        return None
+    before = images.get("OldImage")
+    return Change(before and _send(before), _send(after))
+
+
+def _key(key: SendKey) -> dict[str, Any]:
+    return {"pk": {"S": f"MSG#{key.message_id}"}, "sk": {"S": f"SEND#{key.n:03d}"}}
+
+
+def _send_key(item: Item) -> SendKey:
+    return SendKey(item["pk"]["S"].removeprefix("MSG#"), int(item["sk"]["S"].removeprefix("SEND#")))
+
+
+def _number(seconds: float) -> dict[str, str]:
+    return {"N": f"{seconds:.3f}"}
+
+
+def _is_repeated(existing: Send, written: Send) -> bool:
+    """Whether what stands there is what was written: botocore repeats a write without answer."""
+    return (existing.owner, existing.attempts, existing.status, existing.token_id) == (
+        written.owner,
+        written.attempts,
+        written.status,
+        written.token_id,
+    )
+
+
+def _existing(error: ClientError) -> Send | None:
+    """The item that made a condition fail; raises every other error again."""
+    if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+        raise error
+    item: Any = error.response.get("Item")
+    return _send(item) if item else None
+
+
+def _check(answer: Mapping[str, Any]) -> None:
+    """Take a write for done only if it is DynamoDB that says so.
+
+    botocore takes any answer with a good status for a success, a web page too; who believes that
+    a condition held, sends. DynamoDB's own answers carry a request id, and a checksum of the rest.
+
+    Raises:
+        KeyError: the answer is somebody else's.
+    """
+    answer["ResponseMetadata"]["RequestId"]
+
+
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    try:
+        yield
+    except (BotoCoreError, ClientError, KeyError) as error:
+        # A KeyError is an answer without what it must hold: botocore takes any for good.
+        raise NothingStoredError(f"the ledger is out of reach: {type(error).__name__}") from error

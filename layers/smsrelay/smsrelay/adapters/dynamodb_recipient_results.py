@@ -1,0 +1,94 @@
+"""How it ended for each recipient: a row for each number's keyed hash, in the ledger's table."""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from smsrelay.errors import NothingStoredError
+from smsrelay.ports import RecipientRow
+from smsrelay.sends.send import Send
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+
+_PREFIX: Final = "RECIPIENTS#"
+SECONDS_PER_DAY: Final = 86_400
+HASH_LENGTH: Final = 32
+"""Hexadecimal digits: 128 bits, so that no two of all the world's numbers meet."""
+
+
+class StoredRecipients:
+    """The `RecipientRows` port: one item for each send, `sk = RECIPIENTS#{n}`."""
+
+    def __init__(
+        self,
+        client: "DynamoDBClient",
+        table: str,
+        retention_days: int,
+        secrets: "SecretsManagerClient",
+        key_secret: str,
+    ) -> None:
+        """The rows expire with their send; only who records them needs the key."""
+        self._client = client
+        self._table = table
+        self._retention = retention_days * SECONDS_PER_DAY
+        self._secrets = secrets
+        self._key_secret = key_secret
+
+    def record(self, send: Send, codes: Mapping[str, int]) -> None:
+        """Replace the rows of a send."""
+        try:
+            rows = sorted([hash_of(self._key, number), code] for number, code in codes.items())
+            answer = self._client.put_item(
+                TableName=self._table,
+                Item={
+                    "pk": {"S": f"MSG#{send.key.message_id}"},
+                    "sk": {"S": f"{_PREFIX}{send.key.n:03d}"},
+                    "rows": {"S": json.dumps(rows, separators=(",", ":"))},
+                    "expiresAt": {"N": str(int(send.created_at) + self._retention)},
+                },
+            )
+            answer["ResponseMetadata"]["RequestId"]
+        except (BotoCoreError, ClientError, KeyError) as error:
+            raise NothingStoredError(
+                f"the recipients can't be stored: {type(error).__name__}"
+            ) from error
+
+    def read(self, message_id: str) -> Mapping[int, Sequence[RecipientRow]]:
+        """The rows of a message's sends, by the send's number."""
+        try:
+            pages = self._client.get_paginator("query").paginate(
+                TableName=self._table,
+                KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
+                ExpressionAttributeValues={
+                    ":pk": {"S": f"MSG#{message_id}"},
+                    ":prefix": {"S": _PREFIX},
+                },
+            )
+            items: list[Any] = [item for page in pages for item in page["Items"]]
+        except (BotoCoreError, ClientError, KeyError) as error:
+            raise NothingStoredError(
+                f"the recipients can't be read: {type(error).__name__}"
+            ) from error
+        return {
+            int(item["sk"]["S"].removeprefix(_PREFIX)): [
+                RecipientRow(*row) for row in json.loads(item["rows"]["S"])
+            ]
+            for item in items
+        }
+
+    @cached_property
+    def _key(self) -> bytes:
+        answer = self._secrets.get_secret_value(SecretId=self._key_secret)
+        return answer["SecretString"].encode()
+
+
+def hash_of(key: bytes, number: str) -> str:
+    """What stands for a number (digits only): HMAC-SHA-256, its first half in hexadecimal."""
+    return hmac.new(key, number.encode(), hashlib.sha256).hexdigest()[:HASH_LENGTH]

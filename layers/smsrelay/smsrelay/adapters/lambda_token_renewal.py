@@ -1,0 +1,43 @@
+"""The token function, asked by an asynchronous invocation."""
+
+import json
+import logging
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from smsrelay.tokens.renewal_timing import Need
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mypy_boto3_lambda import LambdaClient
+
+logger = logging.getLogger(__name__)
+
+
+class LambdaTokenRenewal:
+    """The `TokenRenewal` port."""
+
+    def __init__(self, client: "Callable[[], LambdaClient]", function: str) -> None:
+        """`client` makes one when it is first needed; with an empty `function` nobody is asked."""
+        self._client = client
+        self._function = function
+
+    def ask(self, need: Need, token: str) -> None:
+        """Send the event, and wait for nothing."""
+        if not self._function:
+            return
+        extra = {"reason": need.value, "token": token}
+        try:
+            self._client().invoke(
+                FunctionName=self._function,
+                InvocationType="Event",
+                Payload=json.dumps({"need": need.value, "token": token}),
+            )
+        except (BotoCoreError, ClientError) as error:
+            # The schedule comes in any case.
+            cause = {"cause": type(error).__name__}
+            logger.warning("could not ask for a new token", extra=extra | cause)
+        else:
+            logger.info("asked for a new token", extra=extra)

@@ -1,0 +1,57 @@
+"""The upstream's token endpoint over httpx."""
+
+import time
+from typing import Final
+
+import httpx
+
+from smsrelay.ports import Clock
+from smsrelay.security.allowed_hosts import AllowedHosts
+from smsrelay.tokens.token_response import ClientCredentials, Grant, NotGranted, grant_of
+
+PATIENCE: Final = 10.0
+"""Seconds for the whole answer; nobody waits for it, and the next run tries again."""
+CONNECT_TIMEOUT: Final = 3.0
+MAX_ANSWER: Final = 65_536
+"""Bytes of an answer that are read: a token has 512, and some words around it."""
+
+
+class OAuthEndpoint:
+    """The `TokenIssuer` port."""
+
+    def __init__(self, client: httpx.Client, hosts: AllowedHosts, clock: Clock) -> None:
+        """`client` must not follow redirects: they would take the secret elsewhere."""
+        self._client = client
+        self._hosts = hosts
+        self._clock = clock
+
+    def fetch(self, credentials: ClientCredentials) -> Grant | NotGranted:
+        """Call `POST /v2/token` once."""
+        asked_at = self._clock()
+        try:
+            status, body = self._post(credentials)
+        except httpx.TimeoutException:
+            return NotGranted("timeout")
+        except httpx.HTTPError as error:
+            # Its name only: its text may repeat what was sent.
+            return NotGranted("no-answer", None, (type(error).__name__,))
+        return grant_of(status, body, asked_at=asked_at, credentials=credentials, hosts=self._hosts)
+
+    def _post(self, credentials: ClientCredentials) -> tuple[int, bytes]:
+        give_up_at = time.monotonic() + PATIENCE
+        with self._client.stream(
+            "POST",
+            f"{credentials.auth_base_url}/v2/token",
+            json=credentials.request(),
+            # Not compressed, so that the cap on the answer is a cap.
+            headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+            timeout=httpx.Timeout(PATIENCE, connect=CONNECT_TIMEOUT),
+        ) as response:
+            body = bytearray()
+            for chunk in response.iter_raw():
+                body += chunk
+                if len(body) > MAX_ANSWER:
+                    break
+                if time.monotonic() > give_up_at:
+                    raise httpx.ReadTimeout("an answer in drops")
+            return response.status_code, bytes(body[:MAX_ANSWER])

@@ -1,0 +1,209 @@
+"""The message catalogue: names for message ids, for whom, and with which defaults.
+
+One JSON document; docs/message-catalogue.md shows it whole. It also says where each client is
+called back.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from smsrelay.messages.client_names import RULE, is_client_name
+from smsrelay.messages.refusals import MESSAGE_ID, Refusal, RequestRefusedError, pointer
+from smsrelay.messages.request import (
+    Meaning,
+    QuietHours,
+    Strict,
+    across_quiet_hours,
+    checked_keyword,
+    checked_message,
+    is_encoded_id,
+    refused_field,
+)
+from smsrelay.messages.strict_json import Document
+
+MAX_BYTES: Final = 8_192
+"""What the Parameter Store's advanced tier holds."""
+MOST_NEAR: Final = 3
+NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
+"""What a message can be called: a request's `message` can hold it."""
+# A whole URL or none of it, so that no two parsers disagree about its host: names only, whose last
+# label has a letter first, since numbers in any notation are addresses.
+_LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+CALLBACK: Final = re.compile(
+    rf"https://(?:{_LABEL}\.)+(?!localhost[:/?]|localhost$)[a-z](?:[a-z0-9-]{{0,61}}[a-z0-9])"
+    r"(?::[0-9]{1,5})?(?:[/?][A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)?",
+    re.ASCII | re.IGNORECASE,
+)
+MAX_CALLBACK, MAX_PORT = 2_048, 65_535
+
+
+def _wrong(detail: str) -> PydanticCustomError:
+    """A fault of the catalogue: it has no code, since codes are for what a request breaks."""
+    return PydanticCustomError("unusable", detail)
+
+
+def _id(value: str) -> str:
+    if not is_encoded_id(checked_message(value)):
+        raise _wrong(MESSAGE_ID)
+    return value
+
+
+def _name(value: str) -> str:
+    if not NAME.fullmatch(value):
+        raise _wrong("A name is 1 to 128 letters, digits, hyphens and underscores.")
+    if is_encoded_id(value):
+        raise _wrong("A name must not look like an encoded message id.")
+    return value
+
+
+def _client(value: str) -> str:
+    if not is_client_name(value):
+        raise _wrong(f"A client's name is {RULE}.")
+    return value
+
+
+def _somebody(clients: tuple[str, ...]) -> tuple[str, ...]:
+    if not clients:
+        raise _wrong("Nobody could use it. Leave the field out to let everybody.")
+    return clients
+
+
+def _callback(value: str) -> str:
+    match = CALLBACK.fullmatch(value)
+    port = re.match(r"https://[^/?]*:([0-9]+)", value, re.IGNORECASE)
+    if not match or (port and not 1 <= int(port[1]) <= MAX_PORT):
+        raise _wrong(
+            "It must be an https URL with the name of a host: no user, no fragment, no address, "
+            "not this machine."
+        )
+    return value
+
+
+def _given(value: object) -> object:
+    if value is None:
+        raise _wrong("It must not be null. Leave the field out instead.")
+    return value
+
+
+def _listed(value: object) -> object:
+    """JSON has arrays only; strictly, they are no tuples."""
+    return tuple(value) if isinstance(value, list) else _given(value)
+
+
+Client = Annotated[str, AfterValidator(_client)]
+
+
+class Entry(Strict):
+    """A message under a name, and what counts where a request says nothing."""
+
+    id: Annotated[str, Field(max_length=512), AfterValidator(_id)]
+    keyword: Annotated[
+        str | None, BeforeValidator(_given), Field(max_length=100), AfterValidator(checked_keyword)
+    ] = None
+    quiet_hours: Annotated[QuietHours | None, BeforeValidator(_given)] = None
+    allowed_clients: Annotated[
+        tuple[Client, ...] | None, BeforeValidator(_listed), AfterValidator(_somebody)
+    ] = None
+    on_unknown: Annotated[Literal["hold", "resend"] | None, BeforeValidator(_given)] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_id(cls, value: object) -> object:
+        """A bare string is the id."""
+        return {"id": value} if isinstance(value, str) else value
+
+    def allows(self, client: str) -> bool:
+        return self.allowed_clients is None or client in self.allowed_clients
+
+
+class ClientEntry(Strict):
+    """What is known of a client."""
+
+    callback: Annotated[
+        str | None,
+        BeforeValidator(_given),
+        Field(max_length=MAX_CALLBACK),
+        AfterValidator(_callback),
+    ] = None
+
+
+class Catalogue(Strict):
+    """The whole document."""
+
+    messages: dict[Annotated[str, AfterValidator(_name)], Entry] = Field(default_factory=dict)
+    clients: dict[Client, ClientEntry] = Field(default_factory=dict)
+
+    def meaning_of(self, name: str, client: str) -> Meaning | Refusal:
+        """What a name means to a client, or why it can't use it."""
+        entry = self.messages.get(name)
+        if entry is None:
+            return _unknown(self._near(name, client))
+        if not entry.allows(client):
+            return Refusal(
+                "/message", "message-not-allowed", "This client may not use this message."
+            )
+        return Meaning(entry.id, entry.keyword, entry.quiet_hours, entry.on_unknown)
+
+    def callback_of(self, client: str) -> str | None:
+        """Where a client wants to be called back; None: nowhere."""
+        entry = self.clients.get(client)
+        return entry.callback if entry else None
+
+    def _near(self, name: str, client: str) -> list[str]:
+        """The names most like this one, of those that the client may use."""
+        usable = {other.lower(): other for other, it in self.messages.items() if it.allows(client)}
+        return [usable[it] for it in get_close_matches(name.lower(), usable, MOST_NEAR)]
+
+
+def _unknown(near: list[str]) -> Refusal:
+    # The name that was posted is not repeated: it may be a number.
+    detail = "There is no such message in the catalogue, and it is no encoded message id."
+    found = f" Near: {', '.join(near)}." if near else ""
+    return Refusal("/message", "unknown-message", detail + found)
+
+
+def read(document: Document) -> Catalogue:
+    """The catalogue in a decoded document.
+
+    Raises:
+        RequestRefusedError: it is none, with every reason at once.
+    """
+    found = list(document.refusals)
+    catalogue = None
+    try:
+        catalogue = Catalogue.written(document.value)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False, include_input=False):
+            refusal = refused_field(detail)
+            place = pointer(_inside(document.value, detail["loc"]))
+            found.append(refusal._replace(pointer=place))
+    found += _across_entries(document.value)
+    if found or catalogue is None:
+        raise RequestRefusedError(list(dict.fromkeys(found)))
+    return catalogue
+
+
+def _inside(value: object, path: tuple[str | int, ...]) -> Iterator[str | int]:
+    """The path as far as the document goes: a bare id has no fields."""
+    for step in path:
+        if step == "[key]" or not isinstance(value, dict | list):
+            return
+        yield step
+        if isinstance(value, dict):
+            value = value.get(step)
+        else:
+            value = value[step] if isinstance(step, int) else None
+
+
+def _across_entries(raw: object) -> Iterator[Refusal]:
+    messages = raw.get("messages") if isinstance(raw, dict) else None
+    entries: Mapping[str, Any] = messages if isinstance(messages, dict) else {}
+    for name, entry in entries.items():
+        if isinstance(entry, dict):
+            place = pointer(("messages", name, "quietHours"))
+            yield from across_quiet_hours(entry.get("quietHours"), place)

@@ -1,0 +1,40 @@
+"""Mobile numbers: from what people write to the digits that the upstream takes."""
+
+import re
+
+from smsrelay.messages import refusals
+from smsrelay.messages._numbering_plan import NATIONAL_LENGTHS
+
+_WRITTEN = re.compile(r"\+?[0-9 .()\-]+")
+_SEPARATORS = re.compile(r"[^0-9]")
+MIN_DIGITS, MAX_DIGITS = 8, 15  # E.164 has at most 15
+_LENGTHS = {
+    str(code): frozenset(len(str(code)) + length for length in lengths)
+    for code, lengths in NATIONAL_LENGTHS.items()
+}
+"""How many digits a number can have, by its calling code."""
+
+
+def digits_of(written: str) -> str:
+    """The digits of a mobile number in E.164 notation, with or without plus and separators.
+
+    Checked is what is certain: 8 to 15 digits, of a length that exists for the country code.
+    Whether the number is assigned is the carrier's knowledge; the reference's own examples are not.
+
+    Raises:
+        PydanticCustomError: `invalid-number`, with the reason.
+    """
+    digits = written.removeprefix("+")
+    if not (digits.isascii() and digits.isdigit()):  # what is E.164 already needs no pattern
+        if not _WRITTEN.fullmatch(written):
+            raise refusals.invalid("invalid-number", refusals.NOT_NUMERIC)
+        digits = _SEPARATORS.sub("", written)
+    if len(digits) < MIN_DIGITS:
+        raise refusals.invalid("invalid-number", refusals.TOO_SHORT)
+    if len(digits) > MAX_DIGITS:
+        raise refusals.invalid("invalid-number", refusals.TOO_LONG)
+    # No calling code is the beginning of another one, so the first that fits is the one.
+    lengths = _LENGTHS.get(digits[:1]) or _LENGTHS.get(digits[:2]) or _LENGTHS.get(digits[:3])
+    if not lengths or len(digits) not in lengths:
+        raise refusals.invalid("invalid-number", refusals.IMPOSSIBLE)
+    return digits

@@ -1,0 +1,442 @@
+"""The simplified JSON: its fields, its rules, and every reason to refuse it."""
+
+import base64
+import binascii
+import contextlib
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from decimal import Decimal
+from functools import cache
+from typing import Annotated, Any, Literal, NamedTuple, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic.alias_generators import to_camel
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from smsrelay.messages import refusals, times
+from smsrelay.messages.phone_numbers import digits_of
+from smsrelay.messages.refusals import Refusal, RequestRefusedError, invalid, pointer
+from smsrelay.messages.strict_json import Document
+
+MAX_SENDS = 100
+"""The most sends that one request may become."""
+RECIPIENTS_PER_SEND = 250
+"""The most recipients of one send: documented for Subscribers, safe for mobileNumbers (API.md)."""
+MAX_RECIPIENTS = MAX_SENDS * RECIPIENTS_PER_SEND
+
+MAX_EXPONENT = 30  # of an attribute's number, which is written out
+
+MESSAGE_ID = re.compile(r"[A-Za-z0-9_-]+={0,2}")
+"""An encoded message id; a name of the catalogue looks the same."""
+_DECODED_ID = re.compile(rb"[0-9]+:[0-9]+:[0-9]+")
+_BLANK = re.compile("[\\s\u200b-\u200d\u2060\ufeff]*")  # what no phone shows
+KEY, MAX_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?"), 255
+
+
+def _given(value: object) -> object:
+    """A field that stands there has a value: what is not meant is left out."""
+    if value is None:
+        raise invalid("wrong-type", "It must not be null. Leave the field out instead.")
+    return value
+
+
+def is_encoded_id(message: str) -> bool:
+    """Whether it is an encoded message id of MobileConnect: base64url of `30:78:0`."""
+    bare = message.rstrip("=")
+    try:
+        decoded = base64.urlsafe_b64decode(bare + "=" * (-len(bare) % 4))
+    except (binascii.Error, ValueError):
+        return False
+    return _DECODED_ID.fullmatch(decoded) is not None
+
+
+def checked_message(value: str) -> str:
+    """The message id or name as it was given, if it can be one.
+
+    Raises:
+        PydanticCustomError: `invalid-message-id`.
+    """
+    if not MESSAGE_ID.fullmatch(value):
+        raise invalid("invalid-message-id", refusals.MESSAGE_ID)
+    return value
+
+
+def _text(value: str) -> str:
+    if _BLANK.fullmatch(value):
+        raise invalid("blank-text", refusals.BLANK_TEXT)
+    return value
+
+
+def checked_keyword(value: str) -> str:
+    """The keyword as it was given, if it is one.
+
+    Raises:
+        PydanticCustomError: `keyword-missing`.
+    """
+    if not value.strip():
+        raise invalid("keyword-missing", refusals.KEYWORD_MISSING)
+    return value
+
+
+def _subscriber_key(value: str) -> str:
+    if not value.strip():
+        raise invalid("incomplete-subscriber", refusals.INCOMPLETE_SUBSCRIBER)
+    return value
+
+
+def _url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme.lower() in {"http", "https"} and parts.hostname
+        _ = parts.port  # raises for a port that is none
+    except ValueError:
+        usable = None
+    if not usable or not value.isprintable() or " " in value:
+        raise invalid("invalid-url", "It must be an http or https URL.")
+    return value
+
+
+def _moment(value: object) -> object:
+    if isinstance(value, datetime):  # from who builds a request in Python
+        value = value.isoformat()
+    return times.instant(value) if isinstance(value, str) else _given(value)
+
+
+def _reference(value: str) -> str:
+    if not value.strip():
+        raise invalid("blank", "It must not be blank.")
+    return value
+
+
+def checked_key(value: str) -> str:
+    """The key as it was given, if it is one: 1 to 255 printable ASCII characters.
+
+    Raises:
+        PydanticCustomError: `invalid-idempotency-key`.
+    """
+    if not KEY.fullmatch(value) or len(value) > MAX_KEY:
+        raise invalid("invalid-idempotency-key", "It must be 1 to 255 printable ASCII characters.")
+    return value
+
+
+def _attribute(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str | int):
+        return str(value)
+    if isinstance(value, float) and math.isfinite(value):  # from who builds a request in Python
+        value = Decimal(repr(value))
+    if isinstance(value, Decimal) and value.is_finite():
+        if abs(value.adjusted()) > MAX_EXPONENT:
+            raise invalid(
+                "number-out-of-range",
+                f"It must lie between 1e-{MAX_EXPONENT} and 1e{MAX_EXPONENT}.",
+            )
+        return f"{value:f}"
+    raise invalid("wrong-type", "It must be a string, a number or a boolean.")
+
+
+def _recipient_kind(value: object) -> str | None:
+    if isinstance(value, str):
+        return "number"
+    return "subscriber" if isinstance(value, dict | Subscriber) else None
+
+
+class Strict(BaseModel):
+    """What others write: camelCase, no unknown fields, and no type stands for another."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        strict=True,
+        validate_by_name=True,  # for who builds one in Python; JSON has the aliases: `written`
+    )
+
+    @classmethod
+    def written(cls, value: object) -> Self:
+        """The model in what was decoded from JSON: its fields have the names of the JSON.
+
+        Raises:
+            ValidationError: it is none.
+        """
+        return cls.model_validate(value, by_alias=True, by_name=False)
+
+
+Mobile = Annotated[str, AfterValidator(digits_of)]
+
+
+class Subscriber(Strict):
+    """A recipient who is more than a number: a contact with attributes for personalisation."""
+
+    mobile: Mobile
+    key: Annotated[str, Field(max_length=254), AfterValidator(_subscriber_key)]
+    attributes: dict[
+        Annotated[str, Field(min_length=1)], Annotated[str, BeforeValidator(_attribute)]
+    ] = Field(default_factory=dict)
+
+
+Recipient = Annotated[
+    Annotated[Mobile, Tag("number")] | Annotated[Subscriber, Tag("subscriber")],
+    Discriminator(
+        _recipient_kind,
+        custom_error_type="wrong-type",
+        custom_error_message="It must be a number as a string, or a subscriber as an object.",
+    ),
+]
+
+
+def _numbers_at_once(value: object, validate: ValidatorFunctionWrapHandler) -> object:
+    """A list of sound numbers, as most requests have one, needs no look at the kind of each entry.
+
+    What is wrong with another one `validate` says, entry by entry.
+    """
+    if isinstance(value, list) and value and all(type(entry) is str for entry in value):
+        with contextlib.suppress(PydanticCustomError):
+            return [digits_of(entry) for entry in value]
+    return validate(value)
+
+
+class QuietHours(Strict):
+    """No delivery between `start` and `end`, in the local time of a zone or an offset."""
+
+    start: Annotated[str, AfterValidator(times.time_of_day)]
+    end: Annotated[str, AfterValidator(times.time_of_day)]
+    timezone: Annotated[str | None, BeforeValidator(_given), AfterValidator(times.zone)] = None
+    utc_offset: Annotated[str | None, BeforeValidator(_given), AfterValidator(times.utc_offset)] = (
+        None
+    )
+
+
+class Meaning(NamedTuple):
+    """What the catalogue knows of a message: its id, and what counts where a request is silent."""
+
+    template: str | None = None
+    """The encoded message id that a name stands for; None: the request holds it itself."""
+    keyword: str | None = None
+    quiet_hours: QuietHours | None = None
+    on_unknown: Literal["hold", "resend"] | None = None
+
+
+class MessageRequest(Strict):
+    """One message to one or more recipients: the JSON that internal systems post."""
+
+    message: Annotated[str, Field(max_length=512), AfterValidator(checked_message)]
+    to: Annotated[list[Recipient], Field(min_length=1), WrapValidator(_numbers_at_once)]
+    text: Annotated[str | None, BeforeValidator(_given), AfterValidator(_text)] = None
+    subscribe: Annotated[bool | None, BeforeValidator(_given)] = None
+    resubscribe: Annotated[bool | None, BeforeValidator(_given)] = None
+    keyword: Annotated[
+        str | None, BeforeValidator(_given), Field(max_length=100), AfterValidator(checked_keyword)
+    ] = None
+    send_at: Annotated[datetime | None, BeforeValidator(_moment)] = None
+    quiet_hours: Annotated[QuietHours | None, BeforeValidator(_given)] = None
+    media_url: Annotated[
+        str | None, BeforeValidator(_given), Field(max_length=2048), AfterValidator(_url)
+    ] = None
+    reference: Annotated[
+        str | None, BeforeValidator(_given), Field(max_length=256), AfterValidator(_reference)
+    ] = None
+    on_unknown: Literal["hold", "resend"] = "hold"
+    idempotency_key: Annotated[str | None, BeforeValidator(_given), AfterValidator(checked_key)] = (
+        None
+    )
+    _written: "MessageRequest | None" = PrivateAttr(None)
+
+    def completed(self, meaning: Meaning) -> "MessageRequest":
+        """With the catalogue's defaults for what it leaves out; the fingerprint stays its own."""
+        defaults: dict[str, object] = {
+            "on_unknown": meaning.on_unknown,
+            "quiet_hours": meaning.quiet_hours,
+            "keyword": meaning.keyword if self.subscribe or self.resubscribe else None,
+        }
+        missing = {
+            name: value
+            for name, value in defaults.items()
+            if value is not None and name not in self.model_fields_set
+        }
+        if not missing:
+            return self
+        completed = self.model_copy(update=missing)
+        completed._written = self  # noqa: SLF001 - our own
+        return completed
+
+    def fingerprint(self) -> str:
+        """What tells two requests under one idempotency key apart: a hash of all that matters.
+
+        Order of fields, spacing and ways to write a number don't count; defaults don't either,
+        least of all the catalogue's: it may change between a request and its repetition.
+        """
+        written = self._written or self
+        meaning = written.model_dump(
+            mode="json", exclude_defaults=True, exclude={"idempotency_key", "to"}
+        )
+        meaning["to"] = [
+            entry
+            if isinstance(entry, str)
+            else entry.model_dump(mode="json", exclude_defaults=True)
+            for entry in written.to
+        ]
+        canonical = json.dumps(meaning, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def parse(document: Document, meaning: Meaning | Refusal = Meaning()) -> MessageRequest:  # noqa: B008 - immutable
+    """The request in a decoded document, with what the catalogue says of its message.
+
+    Raises:
+        RequestRefusedError: with every reason at once, not the first only.
+    """
+    found = list(document.refusals)
+    if _entries(document.value) > MAX_RECIPIENTS:
+        raise RequestRefusedError([*found, TOO_MANY])
+    recipients: Iterable[tuple[int, str | Subscriber]]
+    request = None
+    try:
+        request = MessageRequest.written(document.value)
+        recipients = enumerate(request.to)
+    except ValidationError as error:
+        found += [
+            refused_field(detail) for detail in error.errors(include_url=False, include_input=False)
+        ]
+        recipients = _sound_recipients(document.value)
+    if isinstance(meaning, Refusal):
+        found.append(meaning)
+    if isinstance(document.value, dict):
+        found += _across_fields(document.value, meaning)
+    found += _across_recipients(recipients)
+    if found or request is None:
+        raise RequestRefusedError(list(dict.fromkeys(found)))
+    return request if isinstance(meaning, Refusal) else request.completed(meaning)
+
+
+_CODES = {
+    "missing": ("missing", "The field is required."),
+    "extra_forbidden": ("unknown-field", "There is no such field."),
+    "string_type": ("wrong-type", "It must be a string."),
+    "bool_type": ("wrong-type", "It must be true or false."),
+    "list_type": ("wrong-type", "It must be an array."),
+    "dict_type": ("wrong-type", "It must be an object."),
+    "datetime_type": ("wrong-type", "It must be a string."),
+    "model_type": ("wrong-type", "It must be an object."),
+    "model_attributes_type": ("wrong-type", "It must be an object."),
+    "string_unicode": (
+        "invalid-character",
+        "A NUL character or half a surrogate pair stands here.",
+    ),
+    "string_too_short": ("blank", "It must not be blank."),
+    "too_short": ("no-recipients", refusals.NO_RECIPIENTS),
+    "literal_error": ("invalid-value", "It must be one of: hold, resend."),
+}
+TOO_MANY = Refusal(
+    "/to", "too-many-recipients", f"A request holds at most {MAX_RECIPIENTS} recipients."
+)
+_KINDS = {"number", "subscriber"}  # pydantic puts the tag of a recipient into its path
+
+
+def refused_field(error: ErrorDetails) -> Refusal:
+    """What pydantic says of a field, in the words of this package."""
+    path = tuple(
+        step
+        for n, step in enumerate(error["loc"])
+        if not (step in _KINDS and n == 2 and error["loc"][0] == "to")  # noqa: PLR2004 - to, 0, tag
+        and step != "[key]"
+    )
+    kind = error["type"]
+    if kind == "missing" and len(path) > 1 and path[0] == "to":
+        return Refusal(pointer(path), "incomplete-subscriber", refusals.INCOMPLETE_SUBSCRIBER)
+    if kind in {"string_too_long", "too_long"}:
+        most = error.get("ctx", {}).get("max_length")
+        return Refusal(pointer(path), "too-long", f"It must have at most {most} characters.")
+    code, detail = _CODES.get(kind, (kind, error["msg"]))
+    return Refusal(pointer(path), code, detail)
+
+
+def _across_fields(raw: Mapping[str, Any], meaning: Meaning | Refusal) -> Iterator[Refusal]:
+    """The rules between fields, read off the raw document: they hold whatever else is wrong."""
+    flags = [raw.get("subscribe", False), raw.get("resubscribe", False)]
+    # What a message that is refused would bring along nobody knows.
+    has_default = isinstance(meaning, Refusal) or meaning.keyword is not None
+    if True in flags and "keyword" not in raw and not has_default:
+        yield Refusal("/keyword", "keyword-missing", refusals.KEYWORD_MISSING)
+    if flags == [False, False] and "keyword" in raw:
+        yield Refusal("/keyword", "keyword-not-needed", refusals.KEYWORD_NOT_NEEDED)
+    yield from across_quiet_hours(raw.get("quietHours"), "/quietHours")
+
+
+def across_quiet_hours(window: object, place: str) -> Iterator[Refusal]:
+    """The rules between the fields of quiet hours, which stand at a place of their document."""
+    if not isinstance(window, dict):
+        return
+    zones = [name for name in ("timezone", "utcOffset") if name in window]
+    if not zones:
+        yield Refusal(place, "zone-missing", "Quiet hours need a timezone or a utcOffset.")
+    if len(zones) > 1:
+        yield Refusal(place, "zone-ambiguous", "Give a timezone or a utcOffset, not both.")
+    if "start" in window and window["start"] == window.get("end"):
+        yield Refusal(f"{place}/end", "empty-window", "Quiet hours must not end when they start.")
+
+
+def _across_recipients(recipients: Iterable[tuple[int, str | Subscriber]]) -> Iterator[Refusal]:
+    """The same number twice is one recipient, unless the two differ: which one is meant?"""
+    entries = list(recipients)
+    numbers = {recipient for _, recipient in entries if isinstance(recipient, str)}
+    subscribers = 0
+    if len(numbers) < len(entries):  # else no two of them can be at odds
+        first: dict[str, tuple[int, str | Subscriber]] = {}
+        for n, recipient in entries:
+            number = recipient if isinstance(recipient, str) else recipient.mobile
+            at, other = first.setdefault(number, (n, recipient))
+            if other != recipient:
+                yield Refusal(
+                    pointer(("to", n)),
+                    "conflicting-recipients",
+                    f"The same number stands at /to/{at} with another key or other attributes.",
+                )
+        subscribers = sum(isinstance(recipient, Subscriber) for _, recipient in first.values())
+    if sends_of(len(numbers)) + sends_of(subscribers) > MAX_SENDS:
+        yield TOO_MANY
+
+
+def sends_of(recipients: int) -> int:
+    """How many sends so many recipients of one kind need."""
+    return -(-recipients // RECIPIENTS_PER_SEND)
+
+
+def _entries(raw: object) -> int:
+    entries = raw.get("to") if isinstance(raw, dict) else None
+    return len(entries) if isinstance(entries, list) else 0
+
+
+def _sound_recipients(raw: object) -> Iterator[tuple[int, str | Subscriber]]:
+    """The recipients of a refused request that are right by themselves."""
+    entries = raw.get("to") if isinstance(raw, dict) else None
+    for n, entry in enumerate(entries if isinstance(entries, list) else ()):
+        try:
+            yield n, _recipient_adapter().validate_python(entry, by_alias=True, by_name=False)
+        except ValidationError:
+            continue
+
+
+@cache
+def _recipient_adapter() -> TypeAdapter[str | Subscriber]:
+    return TypeAdapter(Recipient)

@@ -1,0 +1,119 @@
+"""Strict JSON: what pydantic can't see any more once a document has become a dict."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from decimal import Decimal
+from itertools import islice
+from typing import Any, NamedTuple, NoReturn
+
+from smsrelay.errors import NotJsonError, TooLargeError
+from smsrelay.messages.refusals import MAX_REFUSALS, Refusal, pointer
+
+MAX_BYTES = 1_048_576
+"""The size of the largest request: what one SQS message holds (1 MiB)."""
+
+_UNUSABLE = re.compile("[\x00\ud800-\udfff]")
+# How the same characters look when they are escaped, or whatever else needs the closer look.
+_SUSPICIOUS = re.compile(r"\\u(?:0000|[dD][89a-fA-F])|[\x00\ud800-\udfff]")
+
+
+class Document(NamedTuple):
+    """A decoded JSON document, and what is wrong with it although it could be decoded."""
+
+    value: Any
+    refusals: tuple[Refusal, ...]
+
+
+class _Repeating(dict[str, Any]):
+    """An object in which a name stands more than once."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        counts = Counter(name for name, _ in pairs)
+        self.repeated = sorted(name for name, count in counts.items() if count > 1)
+
+
+def decode(text: str) -> Document:
+    """Decode a JSON document (RFC 8259) and point at what I-JSON (RFC 7493) forbids.
+
+    Fractions become `Decimal`, so that a price keeps its last zero. Names that stand twice in an
+    object, NUL characters and lone surrogates are refusals, not errors: they have a place.
+
+    Raises:
+        TooLargeError: over `MAX_BYTES` as UTF-8.
+        NotJsonError: no JSON at all, nested too deeply, or NaN and the like.
+    """
+    is_plain = text.isascii()
+    size = len(text) if is_plain else len(text.encode("utf-8", "surrogatepass"))
+    if size > MAX_BYTES:
+        raise TooLargeError(MAX_BYTES)
+    repeating = False
+
+    def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal repeating
+        value = dict(pairs)
+        if len(value) == len(pairs):
+            return value
+        repeating = True
+        return _Repeating(pairs)
+
+    try:
+        value = json.loads(
+            text, object_pairs_hook=object_of, parse_float=Decimal, parse_constant=_no_constant
+        )
+    except json.JSONDecodeError as error:
+        raise NotJsonError(f"{error.msg} at line {error.lineno}, column {error.colno}") from None
+    except RecursionError:
+        raise NotJsonError("nested too deeply") from None
+    except ArithmeticError:
+        raise NotJsonError("a number is out of range") from None
+    except ValueError as error:  # a constant that is no JSON, or an integer of thousands of digits
+        raise NotJsonError(str(error).partition(";")[0]) from None
+    is_plain = is_plain and "\\u" not in text  # and a bare NUL is no JSON
+    if repeating or (not is_plain and _SUSPICIOUS.search(text)):
+        return Document(value, tuple(islice(_refusals(value), MAX_REFUSALS)))
+    return Document(value, ())
+
+
+def storable(word: str) -> str:
+    """The word without halves of surrogate pairs, which JSON can hold and UTF-8 can't."""
+    return word.encode("utf-8", "replace").decode()
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _refusals(value: object) -> Iterator[Refusal]:
+    """Walk the document without recursion, in document order."""
+    pending: list[tuple[tuple[str | int, ...], object]] = [((), value)]
+    while pending:
+        path, here = pending.pop()
+        if isinstance(here, str) and _UNUSABLE.search(here):
+            yield _unusable(path)
+        elif isinstance(here, dict):
+            for name in getattr(here, "repeated", ()):
+                yield Refusal(
+                    pointer((*path, _printable(name))),
+                    "duplicate-field",
+                    "The field stands here more than once.",
+                )
+            for name in here:
+                if _UNUSABLE.search(name):
+                    yield _unusable((*path, _printable(name)))
+            pending.extend(((*path, _printable(name)), here[name]) for name in reversed(here))
+        elif isinstance(here, list):
+            pending.extend(((*path, n), here[n]) for n in range(len(here) - 1, -1, -1))
+
+
+def _unusable(path: tuple[str | int, ...]) -> Refusal:
+    return Refusal(
+        pointer(path), "invalid-character", "A NUL character or half a surrogate pair stands here."
+    )
+
+
+def _printable(name: str) -> str:
+    """The name, fit to be put into an answer."""
+    return _UNUSABLE.sub("\ufffd", name)

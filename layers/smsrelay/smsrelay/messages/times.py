@@ -1,0 +1,93 @@
+"""Times: what a caller says of them, in the upstream's notation (UTC, offsets, HHMM)."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from smsrelay.messages import refusals
+
+TIME_OF_DAY = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]")
+_OFFSET = re.compile(r"([+-])([01][0-9]):([0-5][0-9])")
+_MOMENT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?"
+    r"(?:[Zz]|[+-][0-9]{2}:[0-9]{2})?"
+)
+FIRST_YEAR, LAST_YEAR = 2000, 2100
+ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+)*")
+_LEAST, _MOST = timedelta(hours=-12), timedelta(hours=14)  # the offsets that are in use on earth
+
+
+def instant(written: str) -> datetime:
+    """The moment that an ISO 8601 date and time with an offset names, in UTC.
+
+    Raises:
+        PydanticCustomError: `invalid-time`, or `time-without-offset`.
+    """
+    match = _MOMENT.fullmatch(written)
+    try:
+        moment = datetime.fromisoformat(written.upper()) if match else None
+    except ValueError:
+        moment = None
+    if moment is None or not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise refusals.invalid("invalid-time", refusals.SEND_TIME)
+    offset = moment.utcoffset()
+    if offset is None:
+        raise refusals.invalid("time-without-offset", refusals.OFFSET_MISSING)
+    if not _LEAST <= offset <= _MOST:
+        raise refusals.invalid("invalid-time", refusals.SEND_TIME)
+    return moment.astimezone(UTC)
+
+
+def time_of_day(written: str) -> str:
+    """The time as it was written, if it is one (`HH:MM`, 00:00 to 23:59).
+
+    Raises:
+        PydanticCustomError: `invalid-time-of-day`.
+    """
+    if not TIME_OF_DAY.fullmatch(written):
+        raise refusals.invalid("invalid-time-of-day", refusals.WINDOW_TIME)
+    return written
+
+
+def utc_offset(written: str) -> str:
+    """The offset as it was written, if it is one (`+HH:MM` or `-HH:MM`, -12:00 to +14:00).
+
+    Raises:
+        PydanticCustomError: `invalid-offset`.
+    """
+    match = _OFFSET.fullmatch(written)
+    if match:
+        distance = timedelta(hours=int(match[2]), minutes=int(match[3]))
+        if _LEAST <= (distance if match[1] == "+" else -distance) <= _MOST:
+            return written
+    raise refusals.invalid("invalid-offset", refusals.UTC_OFFSET)
+
+
+def zone(written: str) -> str:
+    """The name as it was written, if it is a zone of the IANA time zone database.
+
+    Raises:
+        PydanticCustomError: `unknown-timezone`.
+    """
+    try:
+        if ZONE.fullmatch(written):
+            ZoneInfo(written)
+            return written
+    except (LookupError, ValueError, OSError):  # OSError: "America" is a folder of the database
+        pass
+    raise refusals.invalid("unknown-timezone", refusals.TIMEZONE)
+
+
+def send_time(moment: datetime) -> str:
+    """`SendTime`: UTC, `yyyy-MM-dd HH:mm`. The upstream knows no seconds; they are dropped."""
+    return moment.astimezone(UTC).isoformat(" ", "minutes")[: len("yyyy-MM-dd HH:mm")]
+
+
+def offset_at(zone_name: str, moment: datetime) -> str:
+    """`UtcOffset` of a zone at a moment, daylight saving time included: `-0500`."""
+    return f"{moment.astimezone(ZoneInfo(zone_name)):%z}"[:5]
+
+
+def compact(written: str) -> str:
+    """`-05:00` as the upstream writes it: `-0500`; and `21:00`: `2100`."""
+    return written.replace(":", "")

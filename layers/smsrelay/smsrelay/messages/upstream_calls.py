@@ -1,0 +1,105 @@
+"""From one request to the bodies of one or more calls of the upstream."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from pydantic_core import to_json
+
+from smsrelay.messages import times
+from smsrelay.messages.refusals import Refusal, RequestRefusedError
+from smsrelay.messages.request import RECIPIENTS_PER_SEND, MessageRequest, QuietHours, Subscriber
+
+MAX_BODY_BYTES = 350_000
+"""The largest body of one send: it stays one DynamoDB item (400 KB) with all that stands beside."""
+MAX_TOTAL_BYTES = 3_500_000
+"""The bodies of one request, together: they are stored in one transaction (4 MB)."""
+
+
+class Call(NamedTuple):
+    """One call of `POST /sms/v1/messageContact/{id}/send`: its body as JSON, and for how many."""
+
+    body: str
+    recipients: int
+
+
+def calls_of(request: MessageRequest, now: datetime) -> tuple[Call, ...]:
+    """The calls that a request becomes: plain numbers first, at most 250 recipients each.
+
+    Plain numbers and subscribers exclude each other in one call (API.md), and an identical
+    recipient is called once. `now` decides a zone's offset where the request has no `sendAt`.
+
+    Raises:
+        RequestRefusedError: the bodies are too large to be stored.
+    """
+    common = _common(request, now)
+    # The request was checked: entries with the same number are identical.
+    named = {entry.mobile: entry for entry in request.to if isinstance(entry, Subscriber)}
+    numbers = list(dict.fromkeys([entry for entry in request.to if isinstance(entry, str)]))
+    subscribers = [_subscriber(entry) for entry in named.values()]
+    calls = tuple(
+        Call(_json({field: chunk, **common}), len(chunk))
+        for field, entries in (("mobileNumbers", numbers), ("Subscribers", subscribers))
+        for chunk in _chunks(entries)
+    )
+    sizes = [len(call.body.encode()) for call in calls]
+    if max(sizes) > MAX_BODY_BYTES or sum(sizes) > MAX_TOTAL_BYTES:
+        raise RequestRefusedError(
+            [
+                Refusal(
+                    "",
+                    "too-large",
+                    f"A call of the upstream must not exceed {MAX_BODY_BYTES} bytes, all calls of "
+                    f"a request not {MAX_TOTAL_BYTES}. Post fewer recipients, or shorter values.",
+                )
+            ]
+        )
+    return calls
+
+
+def _common(request: MessageRequest, now: datetime) -> dict[str, Any]:
+    """The fields that all calls share, in the casing of the reference's examples."""
+    fields: dict[str, Any] = {
+        "Subscribe": request.subscribe,
+        "Resubscribe": request.resubscribe,
+        "keyword": request.keyword,
+        "Override": True if request.text else None,
+        "messageText": request.text,
+        "ContentURL": request.media_url,
+        "blackoutWindow": _window(request.quiet_hours, request.send_at or now),
+        "SendTime": times.send_time(request.send_at) if request.send_at else None,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _window(quiet_hours: QuietHours | None, moment: datetime) -> dict[str, str] | None:
+    if quiet_hours is None:
+        return None
+    if quiet_hours.timezone is not None:
+        offset = times.offset_at(quiet_hours.timezone, moment)
+    else:
+        offset = times.compact(quiet_hours.utc_offset or "")
+    return {
+        "UtcOffset": offset,
+        "WindowStart": times.compact(quiet_hours.start),
+        "WindowEnd": times.compact(quiet_hours.end),
+    }
+
+
+def _subscriber(subscriber: Subscriber) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "MobileNumber": subscriber.mobile,
+        "SubscriberKey": subscriber.key,
+    }
+    if subscriber.attributes:
+        entry["Attributes"] = subscriber.attributes
+    return entry
+
+
+def _chunks[T](entries: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(entries), RECIPIENTS_PER_SEND):
+        yield entries[start : start + RECIPIENTS_PER_SEND]
+
+
+def _json(body: dict[str, Any]) -> str:
+    return to_json(body).decode()

@@ -1,0 +1,51 @@
+"""When to try again what was certainly not sent."""
+
+from collections.abc import Callable
+
+from smsrelay.sends.call_outcome import Outcome
+
+FIRST_WAIT, LONGEST_WAIT = 2.0, 600.0
+BLOCKED_WAIT = 300.0
+"""Least seconds to wait when the upstream says that our requests are blocked (50200)."""
+LONGEST_DELAY = 900.0
+"""The longest delay that SQS knows for a message (15 minutes)."""
+LONGEST_HOLD = 20.0
+"""Seconds for which a worker holds back at most, a third of its time; then it asks again."""
+_PUT_OFF = frozenset({"throttled", "blocked", "unavailable"})
+"""Reasons that any other call would have met as well."""
+
+
+def wait_seconds(outcome: Outcome, attempt: int, random: Callable[[], float]) -> float:
+    """Seconds until the next attempt, between 1 and 900.
+
+    What the upstream asks for, and on top of it exponential backoff with full jitter: many sends
+    that failed together don't come back together, and the more there are, the more rarely.
+
+    Args:
+        outcome: Of the attempt that failed.
+        attempt: Its number, from 1.
+        random: Gives a number between 0 and 1.
+    """
+    backoff = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** (attempt - 1))
+    if outcome.retry_after is not None:
+        wait = outcome.retry_after + random() * backoff
+    elif outcome.reason == "blocked":
+        wait = BLOCKED_WAIT + random() * backoff
+    else:
+        wait = random() * backoff
+    return min(LONGEST_DELAY, max(1.0, wait))
+
+
+def hold_seconds(outcome: Outcome, refusals: int, random: Callable[[], float]) -> float:
+    """Seconds for which a worker makes no call at all, between 0 and 20.
+
+    Args:
+        outcome: Of a call.
+        refusals: How many calls the upstream has put off since it last took one, this one included.
+        random: Gives a number between 0 and 1.
+    """
+    if outcome.reason not in _PUT_OFF:
+        return 0.0
+    if outcome.retry_after is not None:
+        return min(LONGEST_HOLD, outcome.retry_after)
+    return random() * min(LONGEST_HOLD, FIRST_WAIT * 2.0 ** (refusals - 1))

@@ -1,0 +1,128 @@
+"""What a message of the queue can be: the JSON itself, or the same inside another envelope."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from pydantic_core import PydanticCustomError
+
+from smsrelay.messages.client_names import RULE, is_client_name
+from smsrelay.messages.refusals import Refusal, RequestRefusedError, pointer
+from smsrelay.messages.request import MAX_SENDS, checked_key
+from smsrelay.messages.strict_json import Document, decode, storable
+from smsrelay.sends.send import SendKey
+
+KEY_ATTRIBUTE, CLIENT_ATTRIBUTE = "Idempotency-Key", "client"
+_ID = re.compile(r"[0-9A-Z]{26}")
+_OUTSIDE = {"/Message", "/detail"}
+"""What must not stand twice in an envelope: which one is meant?"""
+
+INVALID_CLIENT = Refusal("", "invalid-client", f"The attribute client must be {RULE}.")
+
+
+class Delivery(NamedTuple):
+    """One message as the queue delivers it: its body, id, and string message attributes."""
+
+    body: str
+    id: str
+    attributes: Mapping[str, str]
+    trace: str | None = None
+    """What AWS says of where it comes from."""
+
+
+class Letter(NamedTuple):
+    """A request from the queue: the simplified JSON, whose it is, and under which key."""
+
+    document: Document
+    client: str
+    key: str
+
+
+class Sender(NamedTuple):
+    """Whose a message is, as far as can be told without its body."""
+
+    client: str
+    key: str
+
+
+def sender_of(delivery: Delivery, default_client: str) -> Sender:
+    """Whose a message is by its attributes alone: enough to record that it can't be read."""
+    client = delivery.attributes.get(CLIENT_ATTRIBUTE, "")
+    key = delivery.attributes.get(KEY_ATTRIBUTE, "")
+    return Sender(
+        client if is_client_name(client) else default_client, storable(key) or delivery.id
+    )
+
+
+def open_envelope(delivery: Delivery, default_client: str) -> Letter | SendKey:
+    """What a message of the queue says.
+
+    Known are the simplified JSON bare, inside an SNS notification, or as the detail of an
+    EventBridge event; and the relay's own references to a send.
+
+    Raises:
+        NotJsonError, TooLargeError: as `decode` does.
+        RequestRefusedError: the idempotency key can't be one, or the client breaks the rule.
+    """
+    document = outer = decode(delivery.body)
+    attributes, fallback = delivery.attributes, delivery.id
+    value = document.value
+    if isinstance(value, dict):
+        reference = _reference(value)
+        if reference:
+            return reference
+        if value.get("Type") == "Notification" and isinstance(value.get("Message"), str):
+            document = decode(value["Message"])
+            attributes = {**_sns_attributes(value), **attributes}
+            fallback = str(value.get("MessageId") or fallback)
+        elif "detail-type" in value and "detail" in value:
+            inside = tuple(
+                refusal._replace(pointer=refusal.pointer.removeprefix("/detail"))
+                for refusal in document.refusals
+                if refusal.pointer.startswith("/detail/")
+            )
+            document = Document(value["detail"], inside)
+            fallback = str(value.get("id") or fallback)
+    if document is not outer:
+        twice = tuple(entry for entry in outer.refusals if entry.pointer in _OUTSIDE)
+        document = Document(document.value, twice + document.refusals)
+    client = attributes.get(CLIENT_ATTRIBUTE)
+    if client is not None and not is_client_name(client):
+        raise RequestRefusedError([INVALID_CLIENT])
+    key = attributes.get(KEY_ATTRIBUTE)
+    if key is None and isinstance(document.value, dict):
+        stated = document.value.get("idempotencyKey")
+        key = stated if isinstance(stated, str) else None
+    return Letter(document, client or default_client, _checked(key or fallback))
+
+
+def _checked(key: str) -> str:
+    try:
+        return checked_key(key)
+    except PydanticCustomError as error:
+        raise RequestRefusedError(
+            [Refusal(pointer(("idempotencyKey",)), error.type, error.message())]
+        ) from None
+
+
+def _reference(value: Mapping[str, Any]) -> SendKey | None:
+    reference = value.get("send")
+    if set(value) != {"send"} or not isinstance(reference, dict):
+        return None
+    message_id, n = reference.get("id"), reference.get("n")
+    if isinstance(message_id, str) and _ID.fullmatch(message_id) and isinstance(n, int):
+        # Whatever else it is, no send has it: what no key of the ledger can be must not get there.
+        return SendKey(message_id, n) if 1 <= n <= MAX_SENDS else None
+    return None
+
+
+def _sns_attributes(notification: Mapping[str, Any]) -> dict[str, str]:
+    """`MessageAttributes` of an SNS notification: `{"client": {"Type": "String", "Value": …}}`."""
+    given = notification.get("MessageAttributes")
+    if not isinstance(given, dict):
+        return {}
+    return {
+        name: entry["Value"]
+        for name, entry in given.items()
+        if isinstance(entry, dict) and isinstance(entry.get("Value"), str)
+    }

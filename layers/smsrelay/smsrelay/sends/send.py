@@ -1,0 +1,125 @@
+"""A send: one call of the upstream for one message, and how far it has come."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from smsrelay.sends.delivery_report import Delivery
+
+
+class Status(StrEnum):
+    """Where a send is in its life (docs/delivery-guarantees.md draws it)."""
+
+    QUEUED = "queued"
+    SENDING = "sending"
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    UNKNOWN = "unknown"
+    FAILED = "failed"
+    # What the upstream reports of an accepted one, later.
+    DELIVERED = "delivered"
+    UNDELIVERED = "undelivered"
+    PARTLY = "partly"
+
+
+REPORTED = frozenset({Status.DELIVERED, Status.UNDELIVERED, Status.PARTLY})
+"""Those in which the upstream has told what became of it."""
+TAKEN = REPORTED | {Status.ACCEPTED}
+"""Those in which the upstream has taken it."""
+
+
+class OnUnknown(StrEnum):
+    """What the caller wants when nobody can know whether a send went out."""
+
+    HOLD = "hold"
+    RESEND = "resend"
+
+
+class SendKey(NamedTuple):
+    """Which send: the id of its message, and its number from 1."""
+
+    message_id: str
+    n: int
+
+    def __str__(self) -> str:
+        """As it stands in logs."""
+        return f"{self.message_id}/{self.n}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Send:
+    """One item of the ledger. Times are seconds since the epoch."""
+
+    key: SendKey
+    client: str
+    template: str
+    """The encoded message id of the upstream, which stands in the path of the call."""
+    recipients: int
+    status: Status
+    on_unknown: OnUnknown
+    fingerprint: str
+    created_at: float
+    updated_at: float
+    due_at: float
+    """When it may be tried again (queued), or when the lease of its sender ends (sending)."""
+    owner: str
+    """Who wrote it last: a write that is repeated after a lost answer finds itself."""
+    attempts: int = 0
+    """All that there were: the number only grows, since a late result is known by it."""
+    attempts_before: int = 0
+    """Those before an operator's last resend; they no longer count towards the most."""
+    attempts_put_off: int = 0
+    """Those after it for which the upstream had no room (429); they never count."""
+    resent_at: float | None = None
+    """When an operator last had it tried again; from then on its age counts anew."""
+    in_doubt: bool = False
+    """Whether an attempt at it may have gone out, although another one followed."""
+    body: str | None = None
+    """The JSON to send; gone when the send has ended."""
+    token_id: str | None = None
+    reason: str | None = None
+    errors: tuple[str, ...] = ()
+    reference: str | None = None
+    correlation_id: str | None = None
+    """Of the request that it comes from: `smsrelay.sends.correlation`."""
+    deliver_at: float | None = None
+    """When the upstream is to deliver it, if the caller said so; once followed, since when."""
+    followed: bool = False
+    """Whether its delivery is asked for, next when it is due."""
+    delivery: Delivery | None = None
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What every log line about it says, so that its whole way can be found."""
+        return {
+            "message_id": self.key.message_id,
+            "send": str(self.key),
+            "client": self.client,
+            "correlation_id": self.correlation_id or self.key.message_id,
+        }
+
+
+def message_status(statuses: Collection[Status]) -> str:
+    """What a message's sends are together: their common status, or one word for the mixture.
+
+    `unknown` outranks everything, since somebody has to act; a mixture is `partial`, but `partly`
+    if all that is mixed is how far they were delivered.
+    """
+    if Status.UNKNOWN in statuses:
+        return Status.UNKNOWN
+    distinct = set(statuses)
+    if len(distinct) == 1:
+        return distinct.pop()
+    if distinct <= REPORTED:
+        return Status.PARTLY
+    if distinct <= TAKEN:
+        return Status.ACCEPTED
+    if distinct <= {Status.QUEUED, Status.SENDING}:
+        return Status.QUEUED
+    return "partial"
+
+
+def reference_body(key: SendKey) -> str:
+    """The body of a queue message that names a send of the ledger."""
+    return f'{{"send":{{"id":"{key.message_id}","n":{key.n}}}}}'

@@ -1,0 +1,82 @@
+"""Changes of a send's status, and the events that tell of them (docs/events.md). Pure.
+
+An event holds what `GET /messages/{id}` tells of one send: no number, no text.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from smsrelay.sends.send import REPORTED, Send, Status
+
+SOURCE = "smsrelay"
+
+
+class Change(NamedTuple):
+    """A send before and after a write of the ledger; `before` is None for a new one."""
+
+    before: Send | None
+    after: Send
+
+    @property
+    def is_event(self) -> bool:
+        """Whether its status is another one, or its delivery will be no better known."""
+        return (
+            self.before is None
+            or self.before.status is not self.after.status
+            or (self.is_final and not _is_final(self.before))
+        )
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more happens to it by itself."""
+        return _is_final(self.after)
+
+
+def _is_final(send: Send) -> bool:
+    ends = REPORTED | {Status.REJECTED, Status.UNKNOWN, Status.FAILED}
+    return send.status in ends or (send.status is Status.ACCEPTED and not send.followed)
+
+
+def event_of(change: Change) -> Mapping[str, Any]:
+    """The event: `type`, `timestamp` and `data`, as Standard Webhooks has them."""
+    send = change.after
+    data: dict[str, Any] = {
+        "id": send.key.message_id,
+        "n": send.key.n,
+        "client": send.client,
+        "status": send.status.value,
+        "final": change.is_final,
+        "recipients": send.recipients,
+        "attempts": send.attempts,
+    }
+    if change.before is not None:
+        data["previousStatus"] = change.before.status.value
+    if send.token_id is not None:
+        data["tokenId"] = send.token_id
+    if send.reference is not None:
+        data["reference"] = send.reference
+    if send.reason is not None and send.status not in {Status.ACCEPTED, Status.DELIVERED}:
+        data["reason"] = send.reason
+    if send.delivery is not None:
+        data["delivery"] = {
+            "delivered": send.delivery.delivered,
+            "undelivered": dict(send.delivery.undelivered),
+            "pending": send.delivery.pending,
+            "unsubscribed": send.delivery.unsubscribed,
+        }
+    return {
+        "type": f"{SOURCE}.send.{send.status.value}",
+        "timestamp": datetime.fromtimestamp(send.updated_at, UTC).isoformat(
+            timespec="milliseconds"
+        ),
+        "data": data,
+    }
+
+
+def event_id(event: Mapping[str, Any]) -> str:
+    """What stays the same however often it is told: who gets it twice knows it again."""
+    data = event["data"]
+    # A resent send comes to the same status with more attempts.
+    parts = (data["id"], data["n"], data["status"], data["attempts"], int(data["final"]))
+    return "evt_" + "_".join(map(str, parts))

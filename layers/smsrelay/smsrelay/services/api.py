@@ -1,0 +1,157 @@
+"""The first way in: HTTP requests, whatever carries them."""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from pydantic_core import PydanticCustomError
+
+from smsrelay.errors import (
+    InvalidHeaderError,
+    NotFoundError,
+    NothingStoredError,
+    QueueUnavailableError,
+    RelayError,
+    StillRunningError,
+    WrongContentError,
+)
+from smsrelay.messages.request import checked_key
+from smsrelay.messages.strict_json import decode
+from smsrelay.ports import Clock, Counter, Deadline, RecipientRows
+from smsrelay.sends.send import Status
+from smsrelay.services import responses
+from smsrelay.services.request_reader import Reader
+from smsrelay.services.responses import Answer
+from smsrelay.services.sender import Message, Relay, When
+
+logger = logging.getLogger(__name__)
+
+LONGEST_NAME = 2_000
+"""The bytes of an id or tokenId that can be looked up: a key of DynamoDB has at most 2,048."""
+
+
+class Post(NamedTuple):
+    """A posted message: header names in lower case, the body as text."""
+
+    headers: Mapping[str, str]
+    body: str | None
+    client: str
+    key: str | None = None
+    """An idempotency key that stands for the header's: a webhook's id, which is signed."""
+
+
+class HttpApi:
+    """From requests to answers. It raises nothing that has an answer."""
+
+    def __init__(
+        self,
+        relay: Relay,
+        reader: Reader,
+        *,
+        counter: Counter,
+        clock: Clock,
+        rows: RecipientRows | None = None,
+    ) -> None:
+        """The reader knows what a message's name stands for; `rows`, if recipients' are kept."""
+        self._relay = relay
+        self._reader = reader
+        self._counter = counter
+        self._clock = clock
+        self._rows = rows
+
+    def post_message(self, post: Post, deadline: Deadline) -> Answer:
+        """`POST /messages`."""
+        return _answer(lambda: self._post(post, deadline))
+
+    def get_message(self, message_id: str, client: str) -> Answer:
+        """`GET /messages/{id}`."""
+        return _look_up(message_id, lambda: self._stored(message_id, client))
+
+    def get_token(self, token_id: str, client: str) -> Answer:
+        """`GET /tokens/{tokenId}`."""
+        return _look_up(
+            token_id, lambda: responses.of_token(token_id, self._relay.find(token_id, client))
+        )
+
+    def _stored(self, message_id: str, client: str) -> Answer:
+        message = self._relay.read(message_id, client)
+        rows = self._rows.read(message_id) if self._rows else {}
+        return responses.of_stored(message, message_id, rows)
+
+    def _post(self, post: Post, deadline: Deadline) -> Answer:
+        _check_content(post.headers)
+        began = self._clock()
+        posted = self._reader.read(
+            decode(post.body or ""),
+            client=post.client,
+            key=post.key or _key(post.headers),
+            trace=post.headers.get("x-amzn-trace-id"),
+        )
+        deferred = _prefers_async(post.headers)
+        message = self._relay.submit(posted, deadline, When.LATER if deferred else When.NOW)
+        if any(send.status is Status.SENDING for send in message.sends):
+            raise StillRunningError(message.id)
+        self._hand_over(message)
+        if message.upstream_seconds is not None:
+            spent = self._clock() - began
+            self._counter.time("OverheadTime", max(0.0, spent - message.upstream_seconds))
+        return responses.of_message(message, deferred=deferred)
+
+    def _hand_over(self, message: Message) -> None:
+        """Enqueue what is queued, after a replay too: a send that is claimed doesn't mind."""
+        try:
+            self._relay.hand_over(message.sends)
+        except QueueUnavailableError:
+            # They are stored, so the answer stays true: the sweeper hands them over.
+            logger.exception("sends not in the queue", extra={"message_id": message.id})
+
+
+def _answer(ask: Callable[[], Answer]) -> Answer:
+    try:
+        return ask()
+    except RelayError as error:
+        return responses.of_error(error)
+
+
+def _look_up(name: str, ask: Callable[[], Answer]) -> Answer:
+    if len(name.encode()) > LONGEST_NAME:
+        return responses.of_error(NotFoundError())
+    try:
+        return ask()
+    except NothingStoredError:
+        return responses.not_read()
+    except RelayError as error:
+        return responses.of_error(error)
+
+
+def _check_content(headers: Mapping[str, str]) -> None:
+    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise WrongContentError("Send the header Content-Type: application/json.")
+    if headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise WrongContentError("Send the body without a content encoding.")
+
+
+def _key(headers: Mapping[str, str]) -> str | None:
+    """The Idempotency-Key header: a string in quotes (the IETF draft), or bare (what people do).
+
+    Raises:
+        InvalidHeaderError: it can't be a key.
+    """
+    given = headers.get("idempotency-key")
+    if given is None:
+        return None
+    given = given.strip()
+    quote = '"'
+    if len(given) > 1 and given.startswith(quote) and given.endswith(quote):
+        given = given[1:-1]
+    try:
+        return checked_key(given)
+    except PydanticCustomError as error:
+        raise InvalidHeaderError(f"Idempotency-Key: {error.message()}") from None
+
+
+def _prefers_async(headers: Mapping[str, str]) -> bool:
+    """Whether `Prefer` holds respond-async (RFC 7240), among whatever else."""
+    preferences = headers.get("prefer", "").split(",")
+    return "respond-async" in {entry.partition(";")[0].strip().lower() for entry in preferences}

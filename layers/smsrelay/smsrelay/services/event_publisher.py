@@ -1,0 +1,121 @@
+"""Tells others of changes: every one to an event bus, final ones to whoever wants to be called."""
+
+import json
+import logging
+from collections.abc import Sequence
+from http import HTTPStatus
+
+from smsrelay.errors import SecretUnavailableError
+from smsrelay.ports import (
+    Callbacks,
+    CatalogueSource,
+    Clock,
+    Counter,
+    EventBus,
+    Poster,
+    WebhookSecrets,
+)
+from smsrelay.security.webhook_signature import signed
+from smsrelay.sends.status_events import Change, event_id, event_of
+
+logger = logging.getLogger(__name__)
+
+WAITS = (5, 300, 1_800, 7_200, 18_000, 36_000, 36_000)
+"""Seconds between the tries of a callback: those of the Standard Webhooks specification."""
+_DONE = {*range(200, 300), HTTPStatus.GONE}
+"""Taken, or (410) by a client that wants no more callbacks."""
+
+
+class Teller:
+    """From changes of the ledger to those who want to know."""
+
+    def __init__(
+        self,
+        *,
+        bus: EventBus | None,
+        callbacks: Callbacks | None,
+        catalogue: CatalogueSource | None,
+    ) -> None:
+        """Without a bus, or without callbacks, there are none; `catalogue` says who wants them."""
+        self._bus = bus
+        self._callbacks = callbacks
+        self._catalogue = catalogue
+
+    def tell(self, changes: Sequence[Change]) -> None:
+        """Tell of changes, in their order.
+
+        Raises:
+            NotToldError, NothingStoredError: of some; tell of all of them again.
+        """
+        told = [change for change in changes if change.is_event]
+        if self._bus:
+            self._bus.put([event_of(change) for change in told])
+        if self._callbacks and self._catalogue:
+            catalogue = self._catalogue.current()
+            wanted = [
+                event_of(change)
+                for change in told
+                if change.is_final and catalogue.callback_of(change.after.client)
+            ]
+            self._callbacks.put([json.dumps(event, separators=(",", ":")) for event in wanted])
+
+
+class Caller:
+    """Posts one callback."""
+
+    def __init__(
+        self,
+        *,
+        catalogue: CatalogueSource,
+        secrets: WebhookSecrets,
+        poster: Poster,
+        counter: Counter,
+        clock: Clock,
+    ) -> None:
+        """`secrets` are those that callbacks are signed with, not those of webhooks."""
+        self._catalogue = catalogue
+        self._secrets = secrets
+        self._poster = poster
+        self._counter = counter
+        self._clock = clock
+
+    def call(self, body: str, tries: int) -> float | None:
+        """Post a callback, signed as Standard Webhooks are.
+
+        Args:
+            body: The event, as it is posted.
+            tries: How often it was tried, this time included.
+
+        Returns:
+            None if it is done, else the seconds until the next try.
+
+        Raises:
+            NothingStoredError: nobody knows where to.
+        """
+        event = json.loads(body)
+        client = event["data"]["client"]
+        url = self._catalogue.current().callback_of(client)
+        if url is None:
+            logger.warning("callback dropped: none is wanted", extra={"client": client})
+            return None
+        status = self._post(url, client, event_id(event), body)
+        if status in _DONE:
+            self._counter.count("CallbacksDone")
+            return None
+        self._counter.count("CallbacksFailed")
+        logger.warning(
+            "callback failed",
+            extra={"client": client, "event": event_id(event), "status": status, "try": tries},
+        )
+        return float(WAITS[min(tries, len(WAITS)) - 1])
+
+    def _post(self, url: str, client: str, name: str, body: str) -> int | None:
+        try:
+            secrets = self._secrets.current(client)
+        except SecretUnavailableError:
+            return None
+        if not secrets:
+            logger.error("callback not signed: the client has no secret", extra={"client": client})
+            return None
+        headers = signed(secrets, name, int(self._clock()), body.encode())
+        return self._poster.post(url, body, {"Content-Type": "application/json", **headers})

@@ -1,0 +1,50 @@
+"""From a decoded document to a request, with what the catalogue says of its message."""
+
+from smsrelay.messages.refusals import Refusal
+from smsrelay.messages.request import MESSAGE_ID, Meaning, is_encoded_id, parse
+from smsrelay.messages.strict_json import Document
+from smsrelay.ports import CatalogueSource
+from smsrelay.sends.correlation import correlation_id
+from smsrelay.services.sender import Posted
+
+
+class Reader:
+    """What every way in does first with what was posted."""
+
+    def __init__(self, catalogue: CatalogueSource | None) -> None:
+        """Without a catalogue a message has an id and no name."""
+        self._catalogue = catalogue
+
+    def read(
+        self, document: Document, *, client: str, key: str | None, trace: str | None = None
+    ) -> Posted:
+        """The request of a client; its own idempotency key counts where none is given.
+
+        `trace` is what AWS says of where it comes from.
+
+        Raises:
+            RequestRefusedError: with every reason at once.
+            NothingStoredError: it needs the catalogue, and there is none to be had.
+        """
+        meaning = self._meaning(document.value, client)
+        request = parse(document, meaning)
+        named = None if isinstance(meaning, Refusal) else meaning.template
+        return Posted(
+            request,
+            template=named or request.message,
+            client=client,
+            key=key or request.idempotency_key,
+            correlation_id=correlation_id(trace),
+        )
+
+    def _meaning(self, raw: object, client: str) -> Meaning | Refusal:
+        """The catalogue is asked for names only: no name looks like an id."""
+        message = raw.get("message") if isinstance(raw, dict) else None
+        if (
+            self._catalogue is None
+            or not isinstance(message, str)
+            or not MESSAGE_ID.fullmatch(message)
+            or is_encoded_id(message)
+        ):
+            return Meaning()
+        return self._catalogue.current().meaning_of(message, client)

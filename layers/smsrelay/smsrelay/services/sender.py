@@ -1,0 +1,443 @@
+"""The use case: one request in, every recipient once or somebody is told why not."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from enum import Enum
+from typing import NamedTuple
+
+from smsrelay.errors import (
+    KeyReusedError,
+    NotFoundError,
+    NothingStoredError,
+)
+from smsrelay.messages.refusals import Refusal
+from smsrelay.messages.request import MessageRequest
+from smsrelay.messages.upstream_calls import calls_of
+from smsrelay.ports import (
+    Clock,
+    Counter,
+    DeadLetters,
+    Deadline,
+    Ledger,
+    RefusedMessage,
+    RetryQueue,
+    Upstream,
+)
+from smsrelay.security.redaction import redact, without_names
+from smsrelay.sends import ids, transitions
+from smsrelay.sends.backoff import wait_seconds
+from smsrelay.sends.call_outcome import Kind, Outcome
+from smsrelay.sends.send import OnUnknown, Send, SendKey, Status, reference_body
+from smsrelay.services.upstream_pause import Brake
+
+logger = logging.getLogger(__name__)
+
+STORING, STORE_ATTEMPTS = 7.0, 3
+"""Seconds that it may take to store a result, and how often that is tried while time is left."""
+RESERVE = 5.0 + STORING
+"""Seconds of an invocation that are kept: to connect and write, and to store the result."""
+PATIENCE = 10.0
+"""Seconds below which no call of the upstream is begun: cut short it would end as unknown."""
+SKEW = 30.0
+"""Seconds by which the clocks of two functions may differ; a lease outlives its process by them."""
+OVERDUE = 300.0
+"""Seconds after which a queued send's message must have come; else it is enqueued once more."""
+
+
+class When(Enum):
+    """When the calls of a request are made."""
+
+    NOW = "now"  # all of them, side by side
+    LONE_NOW = "lone-now"  # a lone one; several spread over the workers
+    LATER = "later"  # by the workers
+
+
+class Policy(NamedTuple):
+    """The numbers that a deployment chooses."""
+
+    max_attempts: int
+    max_age: float
+    """Seconds after which a send is not tried any more: who needed it has given up."""
+    upstream_timeout: float
+    concurrent_sends: int
+    follows: bool = False
+    """Whether somebody asks for the delivery of what was accepted."""
+
+
+class Posted(NamedTuple):
+    """A request, and whose it is: `template` is the upstream's message id that it stands for."""
+
+    request: MessageRequest
+    template: str
+    client: str
+    key: str | None
+    correlation_id: str | None = None
+
+
+class Message(NamedTuple):
+    """A message as its sends are now; `replayed` if this request was not the one that made it."""
+
+    id: str
+    sends: Sequence[Send]
+    replayed: bool = False
+    upstream_seconds: float | None = None
+    """How long the upstream took, if there was one call and it was made at once."""
+
+
+class _Called(NamedTuple):
+    """A send after its call, and how long the upstream took."""
+
+    send: Send
+    seconds: float
+
+
+class Relay:
+    """Validated requests in, ledger and upstream behind. Safe to be used by several threads."""
+
+    def __init__(  # noqa: PLR0913 - one argument for each port
+        self,
+        *,
+        ledger: Ledger,
+        upstream: Upstream,
+        queue: RetryQueue,
+        dead_letters: DeadLetters,
+        counter: Counter,
+        clock: Clock,
+        random: Clock,
+        policy: Policy,
+    ) -> None:
+        """Take the ports; `random` gives numbers between 0 and 1."""
+        self._ledger = ledger
+        self._upstream = upstream
+        self._queue = queue
+        self._dead_letters = dead_letters
+        self._counter = counter
+        self._clock = clock
+        self._random = random
+        self._policy = policy
+        self._brake = Brake(clock, random)
+
+    def submit(self, posted: Posted, deadline: Deadline, when: When) -> Message:
+        """Store the sends of a request, and make their calls now or leave them to the workers.
+
+        What is `queued` in the result has to be handed over by the caller (`hand_over`).
+
+        Raises:
+            RequestRefusedError: the request is too large to be stored.
+            NothingStoredError: the ledger is out of reach; nothing was sent.
+            KeyReusedError: the key belongs to another request.
+        """
+        now = self._clock()
+        sends = _plan(posted, now)
+        message_id, _ = sends[0].key
+        at_once = len(sends) == 1 and when is not When.LATER
+        if at_once:
+            # One write instead of two: the put that stores a lone send claims it, too.
+            sends = [transitions.started(sends[0], now, self._lease(now, deadline))]
+        creation = self._ledger.create(sends)
+        if not creation.created:
+            return self._replay(message_id, creation.sends, sends[0].fingerprint)
+        if at_once:
+            called = self._call(sends[0], deadline)
+            return Message(message_id, [called.send], upstream_seconds=called.seconds)
+        if when is When.NOW:
+            sends = self._attempt_all(sends, deadline)
+        return Message(message_id, sends)
+
+    def attempt(self, key: SendKey, deadline: Deadline) -> Send:
+        """Claim a queued send that is due, and make its call; else say how it stands.
+
+        Raises:
+            NotFoundError: there is no such send.
+            NothingStoredError: the ledger is out of reach; nothing was sent.
+        """
+        now = self._clock()
+        claim = self._ledger.claim(
+            key,
+            owner=ids.new_message_id(),
+            now=now,
+            lease_until=self._lease(now, deadline),
+        )
+        if claim is None:
+            raise NotFoundError(str(key))
+        if claim.won:
+            return self._call(claim.send, deadline).send
+        return self._settle_lapsed(claim.send)
+
+    def has_time(self, deadline: Deadline) -> bool:
+        """Whether a call can still have the time that it may need."""
+        needed = min(self._policy.upstream_timeout, PATIENCE)
+        return deadline() - RESERVE >= needed
+
+    def held_back(self) -> float:
+        """Seconds for which the upstream has no room for anything, as far as is known here."""
+        return self._brake.seconds()
+
+    def hand_over(self, sends: Iterable[Send]) -> None:
+        """Put what is queued into the queue, to be tried when it is due.
+
+        Raises:
+            QueueUnavailableError: the queue did not take all of it.
+        """
+        now = self._clock()
+        waits = {
+            send.key: max(0.0, send.due_at - now) for send in sends if send.status is Status.QUEUED
+        }
+        if waits:
+            self._queue.put(waits)
+
+    def give_up(self, send: Send) -> None:
+        """Put a failed send where a person looks.
+
+        Raises:
+            QueueUnavailableError: it has to be tried again.
+        """
+        self._dead_letters.put(
+            reference_body(send.key),
+            {
+                "reason": "too-old" if send.reason == "too-old" else "attempts-used-up",
+                "errors": send.reason or "",
+                "messageId": send.key.message_id,
+                "client": send.client,
+            },
+        )
+
+    def recover(self, key: SendKey) -> Send | None:
+        """Find out what became of a send that should have gone on long ago, and let it go on.
+
+        A run-out lease becomes `unknown` (or `queued`, if the caller chose so), and a queued send
+        whose message never came is queued again: its process died between ledger and queue.
+
+        Returns:
+            the send as it is now, if it was one of these; None: it goes on by itself.
+
+        Raises:
+            NothingStoredError, QueueUnavailableError: it has to be tried again.
+        """
+        send = self._ledger.read_one(key)
+        now = self._clock()
+        if send is None:
+            return None
+        if transitions.has_lapsed(send, now):
+            after = self._settle_lapsed(send)
+        elif send.status is Status.QUEUED and send.due_at + OVERDUE <= now:
+            # Due anew, so that the next sweep does not find it again while it waits its turn.
+            after = replace(send, due_at=now, updated_at=now)
+            if not self._ledger.settle(send, after):
+                return None
+        else:
+            return None
+        self.hand_over([after])
+        return after
+
+    def read(self, message_id: str, client: str) -> Message | RefusedMessage:
+        """A client's own message.
+
+        Raises:
+            NotFoundError: there is none, or it is another client's.
+        """
+        sends = self._ledger.read(message_id)
+        if sends:
+            if sends[0].client == client:
+                return Message(message_id, sends)
+            raise NotFoundError(message_id)
+        refused = self._ledger.read_refusal(message_id)
+        if refused is None or refused.client != client:
+            raise NotFoundError(message_id)
+        return refused
+
+    def find(self, token_id: str, client: str) -> SendKey:
+        """The send that a tokenId of the client's belongs to.
+
+        Raises:
+            NotFoundError: there is none, or it is another client's.
+        """
+        key = self._ledger.find_token(token_id)
+        send = self._ledger.read_one(key) if key else None
+        if send is None or send.client != client:
+            raise NotFoundError(token_id)
+        return send.key
+
+    def bury(
+        self, body: str, *, client: str, key: str, refusals: Sequence[Refusal], reason: str
+    ) -> None:
+        """Record that a body from the queue can never work, and keep it where a person looks.
+
+        Raises:
+            NothingStoredError, QueueUnavailableError: it has to be tried again.
+        """
+        message_id = ids.message_id(client, key)
+        # The letter keeps the whole pointers: it holds the body, too.
+        stored = [refusal._replace(pointer=without_names(refusal.pointer)) for refusal in refusals]
+        self._ledger.record_refusal(message_id, client, stored, self._clock())
+        codes = sorted({refusal.code for refusal in refusals})
+        logger.warning(
+            "refused a message from the queue",
+            extra={"message_id": message_id, "client": client, "reason": reason, "codes": codes},
+        )
+        self._counter.count("MessagesRefused")
+        self._dead_letters.put(
+            body,
+            {
+                "reason": reason,
+                "errors": ", ".join(f"{entry.pointer} {entry.code}" for entry in refusals),
+                "messageId": message_id,
+                "client": client,
+                "Idempotency-Key": key,
+            },
+        )
+
+    def _lease(self, now: float, deadline: Deadline) -> float:
+        """When this invocation is dead for certain, by anybody's clock."""
+        return now + max(0.0, deadline()) + SKEW
+
+    def _attempt_all(self, sends: Sequence[Send], deadline: Deadline) -> list[Send]:
+        """Make the calls side by side; what there is no time for stays queued."""
+
+        def attempt(send: Send) -> Send:
+            if not self.has_time(deadline):
+                return send
+            try:
+                return self.attempt(send.key, deadline)
+            except NothingStoredError:
+                return send
+
+        with ThreadPoolExecutor(self._policy.concurrent_sends) as pool:
+            return list(pool.map(attempt, sends))
+
+    def _call(self, send: Send, deadline: Deadline) -> "_Called":
+        """Call the upstream for a send that is claimed, and store what became of it."""
+        seconds = 0.0
+        too_old = transitions.age(send, self._clock()) > self._policy.max_age
+        if too_old:
+            outcome = Outcome(Kind.NOT_SENT, "too-old")
+        elif not self.has_time(deadline):
+            outcome = Outcome(Kind.NOT_SENT, "out-of-time")
+        else:
+            began = self._clock()
+            outcome = self._ask_upstream(send, deadline)
+            seconds = max(0.0, self._clock() - began)
+            self._counter.time("UpstreamTime", seconds)
+            self._brake.heard(outcome)
+        after = transitions.ended(
+            send,
+            outcome,
+            now=self._clock(),
+            wait=wait_seconds(outcome, transitions.tried(send), self._random),
+            max_attempts=transitions.counted(send) if too_old else self._policy.max_attempts,
+            follow=self._policy.follows,
+        )
+        self._report(after, outcome)
+        self._store(send, after, deadline)
+        return _Called(after, seconds)
+
+    def _ask_upstream(self, send: Send, deadline: Deadline) -> Outcome:
+        timeout = min(self._policy.upstream_timeout, deadline() - RESERVE)
+        body = send.body or ""
+        try:
+            outcome = self._upstream.send(send.template, body, timeout)
+            return outcome._replace(errors=redact(outcome.errors, body))
+        except Exception:
+            # The last net: whatever it was, the SMS may be out, and the send must not hang.
+            logger.exception("the call failed in an unforeseen way", extra=send.names)
+            return Outcome(Kind.UNKNOWN, "internal-error")
+
+    def _report(self, send: Send, outcome: Outcome) -> None:
+        self._counter.count(f"Sends{send.status.value.capitalize()}")
+        if send.status is Status.ACCEPTED and send.token_id is None:
+            self._counter.count("TokensMissing")
+        if outcome.reason == "throttled":
+            self._counter.count("UpstreamThrottled")
+        if outcome.reason == "blocked":
+            self._counter.count("UpstreamBlocked")
+        level = {
+            Status.ACCEPTED: logging.INFO if send.token_id else logging.WARNING,
+            Status.UNKNOWN: logging.ERROR,
+            Status.FAILED: logging.ERROR,
+        }.get(send.status, logging.WARNING)
+        logger.log(
+            level,
+            "send %s",
+            send.status.value,
+            extra={
+                **send.names,
+                "attempt": send.attempts,
+                "recipients": send.recipients,
+                "reason": outcome.reason,
+                "upstream_status": outcome.status,
+                # Before it is stored: who dies while storing leaves the tokenId here.
+                "token_id": outcome.token_id,
+            },
+        )
+
+    def _store(self, before: Send, after: Send, deadline: Deadline) -> None:
+        """Write a result; if that can't be done, the log is where it can be put back from."""
+        for _ in range(STORE_ATTEMPTS):
+            try:
+                if self._ledger.settle(before, after):
+                    return
+                problem = "changed meanwhile"
+                break
+            except NothingStoredError:
+                problem = "out of reach"
+            if deadline() < STORING:
+                break
+        self._counter.count("ResultsNotStored")
+        logger.error(
+            "result not stored, put it back: the ledger is %s",
+            problem,
+            extra={
+                **after.names,
+                "status": after.status.value,
+                "token_id": after.token_id,
+                "reason": after.reason,
+            },
+        )
+
+    def _replay(self, message_id: str, existing: Sequence[Send], fingerprint: str) -> Message:
+        if existing[0].fingerprint != fingerprint:
+            raise KeyReusedError(message_id)
+        sends = [self._settle_lapsed(send) for send in self._ledger.read(message_id)]
+        return Message(message_id, sends, replayed=True)
+
+    def _settle_lapsed(self, send: Send) -> Send:
+        now = self._clock()
+        if not transitions.has_lapsed(send, now):
+            return send
+        after = transitions.lapsed(send, now=now, max_attempts=self._policy.max_attempts)
+        if self._ledger.settle(send, after):
+            self._report(after, Outcome(Kind.UNKNOWN, "lease-expired"))
+            return after
+        # Somebody else was quicker, and knows more.
+        return self._ledger.read_one(send.key) or send
+
+
+def _plan(posted: Posted, now: float) -> list[Send]:
+    """The sends of a request, all of them queued."""
+    request = posted.request
+    key = posted.key
+    message_id = ids.message_id(posted.client, key) if key else ids.new_message_id()
+    fingerprint, owner = request.fingerprint(), ids.new_message_id()
+    return [
+        Send(
+            key=SendKey(message_id, n),
+            client=posted.client,
+            template=posted.template,
+            recipients=call.recipients,
+            status=Status.QUEUED,
+            on_unknown=OnUnknown(request.on_unknown),
+            fingerprint=fingerprint,
+            created_at=now,
+            updated_at=now,
+            due_at=now,
+            owner=owner,
+            body=call.body,
+            reference=request.reference,
+            correlation_id=posted.correlation_id,
+            deliver_at=request.send_at.timestamp() if request.send_at else None,
+        )
+        for n, call in enumerate(calls_of(request, datetime.fromtimestamp(now, UTC)), start=1)
+    ]

@@ -1,0 +1,52 @@
+"""The broom: what a dying process left behind goes on, or is seen."""
+
+import logging
+from collections import Counter as Tally
+
+from smsrelay.errors import NothingStoredError, QueueUnavailableError
+from smsrelay.ports import Clock, Counter, Deadline, Ledger
+from smsrelay.services.sender import Relay
+
+logger = logging.getLogger(__name__)
+
+MOST_PER_SWEEP = 800
+"""Sends that one sweep looks at; the next one goes on."""
+MOST_COUNTED = 100
+"""Unknown sends that are counted in each partition of the index: the alarm needs one."""
+SHORTEST_STEP = 5.0
+"""Seconds below which no further send is looked at."""
+
+
+class Sweeper:
+    """Looks for sends whose lease ran out, and for queued ones whose message never came."""
+
+    def __init__(self, relay: Relay, ledger: Ledger, *, counter: Counter, clock: Clock) -> None:
+        """Use the same ledger as the relay."""
+        self._relay = relay
+        self._ledger = ledger
+        self._counter = counter
+        self._clock = clock
+
+    def sweep(self, deadline: Deadline) -> dict[str, int]:
+        """Look once, oldest first.
+
+        Returns:
+            how many sends were recovered, by the status that they have now.
+        """
+        recovered: Tally[str] = Tally()
+        for key in self._ledger.overdue(self._clock(), MOST_PER_SWEEP):
+            if deadline() < SHORTEST_STEP:
+                break
+            try:
+                send = self._relay.recover(key)
+            except (NothingStoredError, QueueUnavailableError) as error:
+                logger.warning("send not recovered", extra={"send": str(key), "cause": str(error)})
+                continue
+            if send is not None:
+                recovered[send.status.value] += 1
+        # As long as there is one, an alarm is to say so.
+        if unknown := self._ledger.count_unknown(MOST_COUNTED):
+            self._counter.count("UnknownWaiting", unknown)
+        if recovered:
+            logger.warning("recovered sends", extra={"recovered": dict(recovered)})
+        return dict(recovered)

@@ -1,0 +1,68 @@
+"""The token function: it has nothing to do with sends."""
+
+import os
+import time
+from collections.abc import Mapping
+from functools import cache
+from typing import NamedTuple
+
+import httpx
+from aws_lambda_powertools.logging import Logger
+from aws_lambda_powertools.metrics import Metrics
+
+from smsrelay.adapters.boto_clients import Aws
+from smsrelay.adapters.logger import package_logger
+from smsrelay.adapters.metrics import MetricsCounter
+from smsrelay.adapters.oauth_endpoint import OAuthEndpoint
+from smsrelay.adapters.token_store import SecretCredentials, SecretTokenStore
+from smsrelay.adapters.trust_store import trusted
+from smsrelay.security.allowed_hosts import AllowedHosts
+from smsrelay.services.token_renewer import Renewer
+from smsrelay.settings import Settings
+from smsrelay.wiring.timeouts import STORING
+
+
+class Parts(NamedTuple):
+    """What the token function uses."""
+
+    renewer: Renewer
+    counter: MetricsCounter
+    logger: Logger
+    http: httpx.Client
+
+    def close(self) -> None:
+        """Close the connections to the upstream."""
+        self.http.close()
+
+
+@cache
+def parts() -> Parts:
+    """The parts of this execution environment, set up by its environment variables."""
+    return build(os.environ)
+
+
+def build(environment: Mapping[str, str]) -> Parts:
+    """Build everything anew.
+
+    Raises:
+        KeyError, ValueError: the environment variables are incomplete or wrong.
+    """
+    settings = Settings.from_environment(environment)
+    logger, counter = package_logger(), MetricsCounter(Metrics())
+    hosts = AllowedHosts.parse(settings.upstream_hosts)
+    secrets = Aws().client("secretsmanager", config=STORING)
+    # No connection is kept: the next call is minutes away.
+    http = httpx.Client(
+        follow_redirects=False,
+        trust_env=False,
+        verify=trusted(),
+        limits=httpx.Limits(max_connections=1, max_keepalive_connections=0),
+    )
+    renewer = Renewer(
+        store=SecretTokenStore(secrets, settings.token_secret_arn),
+        credentials=SecretCredentials(secrets, settings.credentials_secret_arn, hosts),
+        issuer=OAuthEndpoint(http, hosts, time.time),
+        counter=counter,
+        clock=time.time,
+    )
+    return Parts(renewer, counter, logger, http)

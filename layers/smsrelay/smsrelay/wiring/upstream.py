@@ -1,0 +1,35 @@
+"""The upstream, for who sends and for who asks what became of it."""
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from smsrelay.adapters.boto_clients import Aws
+from smsrelay.adapters.cached_token import SecretTokenSource
+from smsrelay.adapters.http_transport import KeepAliveTransport
+from smsrelay.adapters.lambda_token_renewal import LambdaTokenRenewal
+from smsrelay.adapters.mobileconnect import MobileConnect
+from smsrelay.ports import Clock
+from smsrelay.security.allowed_hosts import AllowedHosts
+from smsrelay.settings import Settings
+from smsrelay.wiring.timeouts import ASKING
+
+if TYPE_CHECKING:
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+
+
+def mobileconnect(
+    connections: KeepAliveTransport,
+    settings: Settings,
+    aws: Aws,
+    secrets: "SecretsManagerClient",
+    clock: Clock,
+) -> MobileConnect:
+    """MobileConnect, with the access token of the secret."""
+    renewal = LambdaTokenRenewal(
+        cache(lambda: aws.client("lambda", config=ASKING)), settings.token_function
+    )
+    hosts = AllowedHosts.parse(settings.upstream_hosts)
+    tokens = SecretTokenSource(
+        secrets, settings.token_secret_arn, settings.rest_base_url, hosts, renewal, clock
+    )
+    return MobileConnect(connections, tokens, clock)

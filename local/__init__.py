@@ -1,6 +1,0 @@
-"""The local stack: the same template.yaml, on this machine, without Docker or an AWS account."""
-
-from pathlib import Path
-
-ROOT = Path(__file__).resolve().parent.parent
-"""The root of the repository."""

@@ -1,0 +1,158 @@
+"""`smsrelay catalogue …`: a file is checked, compared, stored, and shown."""
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from smsrelay_cli import deployed_stack
+from tests.cli.conftest import Ended, Operator
+
+ID = "MzA6Nzg6MA"
+QUIET = {"start": "21:00", "end": "08:00", "timezone": "America/Chicago"}
+CATALOGUE: dict[str, Any] = {
+    "messages": {"welcome": {"id": ID, "keyword": "JOINSMS", "quietHours": QUIET}, "shipped": ID},
+    "clients": {"shop": {"callback": "https://shop.example.com/sms"}},
+}
+
+
+@pytest.fixture
+def parameter(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The parameter that the operator's stack names."""
+    name = f"/{operator.relay.table}-{uuid.uuid4()}/catalogue"
+    describe = deployed_stack.describe_stack
+
+    def described(session: Any, wanted: str) -> Any:
+        stack: Any = describe(session, wanted)
+        added = {"OutputKey": "CatalogueParameter", "OutputValue": name}
+        return stack | {"Outputs": [*stack["Outputs"], added]}
+
+    monkeypatch.setattr(deployed_stack, "describe_stack", described)
+    with patch.dict(os.environ, CATALOGUE_PARAMETER=name):
+        yield name
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "catalogue.json"
+
+
+def put(operator: Operator, file: Path, document: object, *options: str, answer: str = "") -> Ended:
+    file.write_text(document if isinstance(document, str) else json.dumps(document, indent=2))
+    return operator.run("catalogue", "put", str(file), *options, answer=answer)
+
+
+def stored(operator: Operator, parameter: str) -> Any:
+    return operator.relay.client("ssm").get_parameter(Name=parameter)["Parameter"]
+
+
+def test_a_good_file_is_stored_and_shown(operator: Operator, parameter: str, file: Path) -> None:
+    ended = put(operator, file, CATALOGUE, answer="y\n")
+    assert ended.code == 0, ended.err
+    assert "added    messages: welcome" in ended.out
+    assert "store 2 messages and 1 client" in ended.err
+    found = stored(operator, parameter)
+    assert (json.loads(found["Value"]), found["Type"]) == (CATALOGUE, "String")
+    assert "\n" not in found["Value"]
+    shown = operator.run("catalogue", "show")
+    assert [line.split()[:2] for line in shown.out.splitlines()[1:3]] == [
+        ["welcome", ID],
+        ["shipped", ID],
+    ]
+    assert "21:00-08:00 America/Chicago" in shown.out
+    assert "https://shop.example.com/sms" in shown.out
+    assert operator.run("catalogue", "show", "--json").json == CATALOGUE
+
+
+@pytest.mark.usefixtures("parameter")
+def test_a_catalogue_without_messages_is_shown(operator: Operator, file: Path) -> None:
+    put(operator, file, {"clients": CATALOGUE["clients"]}, "--yes")
+    shown = operator.run("catalogue", "show")
+    assert shown.code == 0, shown.err
+    assert "https://shop.example.com/sms" in shown.out
+
+
+def test_what_changes_is_shown_before_it_does(
+    operator: Operator, parameter: str, file: Path
+) -> None:
+    put(operator, file, CATALOGUE, "--yes")
+    changed = {"messages": {"welcome": ID, "shipped": {"id": ID}, "new": ID}}
+    asked = put(operator, file, changed, answer="n\n")
+    assert asked.code == 3
+    assert asked.out.splitlines() == [
+        "added    messages: new",
+        "changed  messages: welcome",
+        "removed  clients: shop",
+    ]
+    assert json.loads(stored(operator, parameter)["Value"]) == CATALOGUE
+    told = put(operator, file, changed, "--yes", "--json").json
+    assert told[0] == {"what": "added", "section": "messages", "name": "new"}
+    again = put(operator, file, changed)
+    assert (again.code, again.out) == (0, "nothing to change\n")
+
+
+@pytest.mark.usefixtures("parameter")
+def test_a_file_with_faults_is_not_stored_and_every_fault_is_told(
+    operator: Operator, file: Path
+) -> None:
+    wrong = {"messages": {"welcome": {"id": "a/b", "keyword": " "}, "w": {"txt": 1}}}
+    for ended in (put(operator, file, wrong), operator.run("catalogue", "check", str(file))):
+        assert ended.code == 1
+        places = {line.partition(":")[0] for line in ended.out.splitlines()}
+        assert places == {
+            "/messages/welcome/id",
+            "/messages/welcome/keyword",
+            "/messages/w/id",
+            "/messages/w/txt",
+        }
+    faults = operator.run("catalogue", "check", str(file), "--json").json
+    assert {"pointer", "detail"} == set(faults[0])
+    assert "no catalogue yet" in operator.run("catalogue", "show").err
+
+
+@pytest.mark.usefixtures("parameter")
+def test_it_fits_into_a_parameter_or_is_refused(operator: Operator, file: Path) -> None:
+    largest = {"messages": {f"message-{n:03}": ID for n in range(290)}}
+    assert 4_096 < len(json.dumps(largest, separators=(",", ":"))) < 8_192
+    assert put(operator, file, largest, "--yes").code == 0
+    for document in ({"messages": {f"message-{n:03}": ID for n in range(400)}}, " " * 2_000_000):
+        ended = put(operator, file, document, "--yes")
+        assert (ended.code, "8192" in ended.out) == (1, True)
+
+
+def test_a_check_needs_no_relay_and_no_aws(
+    operator: Operator, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SMSRELAY_STACK")
+    file.write_text(json.dumps(CATALOGUE))
+    with patch("botocore.client.BaseClient._make_api_call", side_effect=AssertionError):
+        ended = operator.run("catalogue", "check", str(file))
+    assert (ended.code, "2 messages and 1 client" in ended.out) == (0, True)
+    for text in ("{", "[]"):
+        file.write_text(text)
+        ended = operator.run("catalogue", "check", str(file))
+        assert (ended.code, "(the whole document)" in ended.out) == (1, True)
+    assert operator.run("catalogue", "check", f"{file}-not").code == 1
+    assert operator.run("catalogue", "put", str(file)).code == 2
+
+
+def test_rubbish_that_somebody_has_stored_by_hand_is_shown_and_replaced(
+    operator: Operator, parameter: str, file: Path
+) -> None:
+    operator.relay.put_catalogue('{"messages": {"welcome": 7}}')
+    shown = operator.run("catalogue", "show")
+    assert (shown.code, "/messages/welcome" in shown.out) == (1, True)
+    ended = put(operator, file, CATALOGUE, "--yes")
+    assert "can't be used" in ended.err
+    assert json.loads(stored(operator, parameter)["Value"]) == CATALOGUE
+
+
+def test_a_relay_without_a_catalogue_gets_none(operator: Operator, file: Path) -> None:
+    ended = put(operator, file, CATALOGUE)
+    assert (ended.code, "Catalogue=on" in ended.err) == (1, True)
+    assert operator.run("catalogue", "show").code == 1

@@ -1,0 +1,184 @@
+"""`smsrelay client …` against the real thing in process: keys, plans, names and secrets."""
+
+import json
+from typing import Any
+
+import pytest
+
+from smsrelay.sends.ids import message_id
+from smsrelay_cli import deployed_stack
+from tests.cli.conftest import MESSAGE, Operator
+from tests.support.gateway import Gateway
+
+
+@pytest.fixture
+def more_outputs() -> dict[str, str]:
+    """Of the operator's stack; a test adds its own."""
+    return {}
+
+
+@pytest.fixture
+def gateway(
+    operator: Operator, more_outputs: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> Gateway:
+    """The gateway, with an API that the operator's stack names."""
+    gateway, api = Gateway(), "api1"
+    other = deployed_stack.Target.client
+
+    def client_of(relay: deployed_stack.Target, service: str) -> Any:
+        return gateway if service == "apigateway" else other(relay, service)
+
+    monkeypatch.setattr(deployed_stack.Target, "client", client_of)
+    describe = deployed_stack.describe_stack
+
+    def described(session: Any, name: str) -> Any:
+        stack: Any = describe(session, name)
+        more = {
+            "RestApiId": api,
+            "StageName": "prod",
+            "WebhookSecrets": f"{operator.relay.table}/webhooks/",
+            **more_outputs,
+        }
+        added = [{"OutputKey": key, "OutputValue": value} for key, value in more.items()]
+        return stack | {"Outputs": [*stack["Outputs"], *added]}
+
+    monkeypatch.setattr(deployed_stack, "describe_stack", described)
+    return gateway
+
+
+def client(operator: Operator, *arguments: str, code: int = 0) -> Any:
+    ended = operator.run("client", *arguments, "--json")
+    assert ended.code == code, ended.err
+    return ended.json if code == 0 else ended.err
+
+
+def test_a_client_gets_a_plan_a_key_and_a_name(operator: Operator, gateway: Gateway) -> None:
+    made = client(operator, "add", "shop", "--rate", "5", "--burst", "7", "--quota", "9", "--show")
+    key = gateway.api_keys[made["keyId"]]
+    assert key["enabled"]
+    assert made["key"] == key["value"]
+    [row] = client(operator, "list")
+    assert row == {"client": "shop", "rate": 5, "burst": 7, "quota": 9, "keys": [made["keyId"]]}
+    posted = operator.relay.post(MESSAGE, key_id=made["keyId"])
+    assert [send.client for send in operator.sends(posted.body["id"])] == ["shop"]
+
+
+@pytest.mark.usefixtures("gateway")
+def test_a_new_stack_has_no_client_yet(operator: Operator) -> None:
+    ended = operator.run("client", "list")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == "There is no client yet: `smsrelay client add NAME` makes one.\n"
+    assert client(operator, "list") == []
+
+
+def test_what_must_stay_secret_is_shown_only_if_it_is_asked_for(
+    operator: Operator, gateway: Gateway
+) -> None:
+    made = client(operator, "add", "shop")
+    assert set(made) == {"client", "keyId"}
+    value = gateway.api_keys[made["keyId"]]["value"]
+    assert value not in operator.run("client", "list").out
+    assert set(client(operator, "webhook", "shop")) == {"client", "secretName"}
+
+
+def test_a_rotated_key_is_the_same_client(operator: Operator, gateway: Gateway) -> None:
+    old = client(operator, "add", "shop")["keyId"]
+    new = client(operator, "rotate", "shop")["keyId"]
+    [row] = client(operator, "list")
+    assert sorted(row["keys"]) == sorted([old, new])
+    first = operator.relay.post(MESSAGE, key_id=old)
+    path = f"/messages/{first.body['id']}"
+    assert operator.relay.get(path, key_id=new).status == 200
+    assert "no key" in client(operator, "drop", "shop", "other-key", "--yes", code=1)
+    assert operator.run("client", "drop", "shop", old, answer="n\n").code == 3
+    client(operator, "drop", "shop", old, "--yes")
+    [row] = client(operator, "list")
+    assert row["keys"] == [new]
+    assert list(gateway.api_keys) == [new]
+
+
+@pytest.mark.usefixtures("gateway")
+def test_what_makes_no_sense_is_refused(operator: Operator) -> None:
+    client(operator, "add", "shop")
+    assert "there already" in client(operator, "add", "shop", code=1)
+    assert "client add" in client(operator, "rotate", "nobody", code=1)
+    for name in ("Shop", "a b", "-a", "a" * 64, "../a"):
+        assert "name is 1 to 63" in operator.run("client", "allow", "--", name, "key").err
+
+
+@pytest.mark.usefixtures("gateway")
+def test_a_principal_gets_a_name_whatever_its_session(operator: Operator) -> None:
+    role = "arn:aws:iam::123456789012:role/team/Shop"
+    told = client(operator, "allow", "shop", role)
+    assert told["credential"] == "arn:aws:iam::123456789012:role/Shop"
+    posted = operator.relay.post(MESSAGE, client="other").body
+    session = "arn:aws:sts::123456789012:assumed-role/Shop/s1"
+    assert operator.relay.get(f"/iam/messages/{posted['id']}", client=session).status == 404
+    client(operator, "allow", "shop", "made-elsewhere")
+    posted = operator.relay.post(MESSAGE, key_id="made-elsewhere").body
+    assert operator.relay.get(f"/iam/messages/{posted['id']}", client=session).status == 200
+
+
+@pytest.mark.parametrize("command", [("add", "internal"), ("allow", "internal", "key-1")])
+def test_the_default_clients_name_is_given_only_on_purpose(
+    operator: Operator, gateway: Gateway, command: tuple[str, ...]
+) -> None:
+    """It sees the messages of the queue that name no client."""
+    assert "--default" in client(operator, *command, code=1)
+    assert gateway.api_keys == {}
+    made = client(operator, *command, "--default")
+    key = made["keyId"] if command[0] == "add" else "key-1"
+    operator.relay.enqueue(MESSAGE, {"Idempotency-Key": "order-8812"})
+    operator.works()
+    path = f"/messages/{message_id('internal', 'order-8812')}"
+    assert operator.relay.get(path, key_id=key).status == 200
+
+
+def test_nobody_else_is_taken_for_the_default_client(operator: Operator, gateway: Gateway) -> None:
+    for command in (("add", "shop"), ("allow", "shop", "key-1")):
+        assert "internal" in client(operator, *command, "--default", code=2)
+    assert gateway.api_keys == {}
+
+
+@pytest.mark.usefixtures("gateway")
+def test_two_webhook_secrets_count_at_a_time(operator: Operator) -> None:
+    relay = operator.relay
+    secrets = [client(operator, "webhook", "shop", "--show")["secret"] for _ in range(3)]
+    statuses = [relay.post_webhook("shop", secret, MESSAGE).status for secret in secrets]
+    assert statuses == [401, 202, 202]
+
+
+def test_a_relay_without_webhooks_gets_no_secrets(operator: Operator) -> None:
+    ended = operator.run("client", "webhook", "shop")
+    assert (ended.code, "Webhooks=on" in ended.err) == (1, True)
+
+
+@pytest.mark.usefixtures("gateway")
+def test_with_the_stacks_own_key_its_webhook_secrets_are_encrypted_with_it(
+    operator: Operator, more_outputs: dict[str, str]
+) -> None:
+    def key_of(name: str) -> str | None:
+        told = client(operator, "webhook", name)
+        store = operator.relay.client("secretsmanager")
+        key: str | None = store.describe_secret(SecretId=told["secretName"]).get("KmsKeyId")
+        return key
+
+    assert key_of("shop") is None
+    more_outputs["KeyArn"] = "arn:aws:kms:us-east-1:123456789012:key/stacks-own"
+    assert key_of("warehouse") == more_outputs["KeyArn"]
+
+
+@pytest.mark.usefixtures("gateway")
+def test_a_client_gets_a_secret_to_check_callbacks_with(
+    operator: Operator, more_outputs: dict[str, str]
+) -> None:
+    assert "Callbacks=on" in client(operator, "callback", "shop", code=1)
+    more_outputs["CallbackSecrets"] = f"{operator.relay.table}/callbacks/"
+    assert "name is 1 to 63" in client(operator, "callback", "Shop", code=2)
+    told = client(operator, "callback", "shop")
+    assert told == {"client": "shop", "secretName": f"{operator.relay.table}/callbacks/shop"}
+    second = client(operator, "callback", "shop", "--show")["secret"]
+    store = operator.relay.client("secretsmanager")
+    stored = json.loads(store.get_secret_value(SecretId=told["secretName"])["SecretString"])
+    assert stored["current"] == second
+    assert stored["previous"].startswith("whsec_")

@@ -1,0 +1,165 @@
+"""What an operator looks at: list, show, token, stats."""
+
+import time
+from typing import Any
+
+import pytest
+
+from smsrelay.sends.send import Status
+from tests.cli.conftest import MESSAGE, Operator
+from tests.support.environment import CLIENT, Environment
+
+
+def change(relay: Environment, message_id: str, **numbers: float) -> None:
+    """Put times of a send to where they would be later."""
+    for name, value in numbers.items():
+        relay.client("dynamodb").update_item(
+            TableName=relay.table,
+            Key={"pk": {"S": f"MSG#{message_id}"}, "sk": {"S": "SEND#001"}},
+            UpdateExpression=f"SET {name} = :value",
+            ExpressionAttributeValues={":value": {"N": f"{value:.3f}"}},
+        )
+
+
+def test_each_status_is_listed_apart(operator: Operator, relay: Environment) -> None:
+    ids = {
+        "failed": operator.failed(),
+        "unknown": operator.unknown(),
+        "queued": operator.post("429-50100"),
+        "sending": relay.post(MESSAGE, headers={"Prefer": "respond-async"}).body["id"],
+    }
+    operator.post()
+    [queued] = operator.sends(ids["sending"])
+    operator.ledger.claim(queued.key, owner="o", now=time.time(), lease_until=time.time() + 60)
+    for status, message_id in ids.items():
+        [listed] = operator.run("list", "--status", status, "--json").json["sends"]
+        assert (listed["id"], listed["status"]) == (message_id, status)
+    reasons = {"unknown": "server-error", "failed": "unavailable"}
+    for status, attempts in (("unknown", "1"), ("failed", "4")):
+        ended = operator.run("list", "--status", status)
+        [row] = ended.rows
+        assert ended.code == 0
+        assert ended.out.splitlines()[0].split() == [
+            "ID", "N", "STATUS", "CLIENT", "AGE", "ATTEMPTS", "RECIPIENTS", "REASON",
+        ]  # fmt: skip
+        assert row[:4] == [ids[status], "1", status, CLIENT]
+        assert row[5:] == [attempts, "2", reasons[status]]
+
+
+def test_a_list_is_limited_and_says_that_there_is_more(operator: Operator) -> None:
+    ids = [operator.unknown() for _ in range(3)]
+    ended = operator.run("list", "--status", "unknown", "--limit", "2")
+    assert [row[0] for row in ended.rows] == ids[:2], "those that wait longest come first"
+    assert "--limit" in ended.err
+    listed = operator.run("list", "--status", "unknown", "--limit", "3", "--json").json
+    assert ([send["id"] for send in listed["sends"]], listed["more"]) == (ids, False)
+
+
+@pytest.mark.parametrize("then", ["500", "429-50100"])
+def test_only_those_of_an_age_are_listed(operator: Operator, relay: Environment, then: str) -> None:
+    status = {"500": "unknown", "429-50100": "queued"}[then]
+    old, young = operator.post(then), operator.post(then)
+    now = time.time()
+    # A queued send waits up to 15 minutes after its last change.
+    change(relay, old, updatedAt=now - 3700, dueAt=now - (3700 if then == "500" else 2900))
+    ended = operator.run("list", "--status", status, "--older-than", "1h")
+    assert [row[0] for row in ended.rows] == [old]
+    assert ended.rows[0][4] == "61m"
+    listed = operator.run("list", "--status", status, "--older-than", "30m", "--json").json
+    assert young not in {send["id"] for send in listed["sends"]}
+    nothing = operator.run("list", "--status", status, "--older-than", "2d")
+    assert (nothing.code, nothing.out) == (0, f"No send is {status} for that long.\n")
+
+
+def test_what_the_index_still_shows_is_read_before_it_is_listed(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message_id = operator.unknown()
+    [send] = operator.sends(message_id)
+    operator.run("resolve", message_id, "--as", "accepted", "--yes")
+    monkeypatch.setattr(type(operator.ledger), "unfinished", lambda *_, **__: iter([send.key]))
+    assert operator.run("list", "--status", "unknown").out == "No send is unknown.\n"
+
+
+def test_a_message_is_shown_with_all_its_sends(operator: Operator) -> None:
+    subscriber = {"mobile": "12125550101", "key": "k"}
+    message_id = operator.unknown(to=["12125550100", subscriber], reference="order-8812")
+    sends = {send.status: send for send in operator.sends(message_id)}
+    ended = operator.run("show", message_id)
+    assert ended.code == 0
+    for shown in (message_id, CLIENT, "order-8812", "hold", sends[Status.ACCEPTED].token_id):
+        assert str(shown) in ended.out
+    shown = operator.run("show", message_id, "--json").json
+    assert (shown["id"], shown["status"], shown["client"]) == (message_id, "unknown", CLIENT)
+    assert [send["n"] for send in shown["sends"]] == [1, 2]
+    assert {send["status"] for send in shown["sends"]} == {"unknown", "accepted"}
+
+
+def test_the_upstreams_words_are_shown_and_numbers_in_a_reference_are_not(
+    operator: Operator,
+) -> None:
+    message_id = operator.post("429-50100", reference="call 12125550100")
+    ended = operator.run("show", message_id)
+    assert "call …" in ended.out
+    [send] = operator.sends(message_id)
+    assert send.errors
+    assert f"send 1: {send.errors[0]}" in ended.out
+
+
+def test_a_refused_message_is_shown_with_its_reasons(
+    operator: Operator, relay: Environment
+) -> None:
+    relay.enqueue(MESSAGE | {"12125550100": 1}, {"client": CLIENT, "Idempotency-Key": "k"})
+    relay.work()
+    [letter] = relay.dead_letters()
+    ended = operator.run("show", letter["messageId"])
+    assert "unknown-field" in ended.out
+    assert "rejected" in ended.out
+    shown = operator.run("show", letter["messageId"], "--json").json
+    assert [error["pointer"] for error in shown["errors"]] == ["/…"]
+
+
+def test_a_token_leads_to_its_send(operator: Operator) -> None:
+    message_id = operator.post()
+    [send] = operator.sends(message_id)
+    assert send.token_id
+    assert message_id in operator.run("token", send.token_id).out
+    shown = operator.run("token", send.token_id, "--json").json
+    assert [entry["tokenId"] for entry in shown["sends"]] == [send.token_id]
+
+
+def test_what_is_not_there_is_said(operator: Operator) -> None:
+    for arguments in (["show", "01K"], ["token", "t"], ["resend", "01K"]):
+        ended = operator.run(*arguments)
+        assert ended.code == 1
+        assert ended.out == ""
+        assert len(ended.err.splitlines()) == 1
+
+
+def test_stats(operator: Operator, relay: Environment) -> None:
+    nothing = operator.run("stats", "--json").json
+    assert nothing["sends"]["open"] == {"count": 0, "oldestSeconds": None}
+    operator.failed()
+    waiting = operator.unknown()
+    operator.unknown()
+    operator.post("429-50100")
+    change(relay, waiting, dueAt=time.time() - 7300)
+    counted = operator.run("stats", "--json").json
+    assert {name: group["count"] for name, group in counted["sends"].items()} == {
+        "open": 1,
+        "unknown": 2,
+        "failed": 1,
+    }
+    assert counted["sends"]["unknown"]["oldestSeconds"] // 60 == 121
+    assert counted["deadLetters"] == {"waiting": 1, "delayed": 0, "inWork": 0}
+    assert sum(counted["queue"].values()) == 1
+    table: list[Any] = [line.split() for line in operator.run("stats").out.splitlines()]
+    assert ["unknown", "2", "2h"] in table
+    assert ["dead", "letters", "1", "0", "0"] in table
+
+
+def test_a_status_that_cannot_be_listed_is_refused_with_those_that_can(operator: Operator) -> None:
+    ended = operator.run("list", "--status", "delivered")
+    assert ended.code == 2
+    # Whether argparse quotes the values depends on the version of Python.
+    assert "(choose from failed, queued, sending, unknown)" in ended.err.replace("'", "")

@@ -1,0 +1,328 @@
+"""What an operator decides: resend and resolve, and who wins when the worker knows better."""
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from smsrelay.adapters.sqs import SqsRetryQueue
+from smsrelay.errors import QueueUnavailableError
+from smsrelay.sends.send import Send, Status
+from tests.cli.conftest import MESSAGE, RETENTION_DAYS, Operator
+from tests.support.environment import Environment
+
+
+def accepted_late(operator: Operator, attempt: Send) -> bool:
+    """What a worker writes that was slow, but hears an answer at last."""
+    result = replace(attempt, status=Status.ACCEPTED, token_id="late-token", body=None)
+    return operator.ledger.settle(replace(attempt, status=Status.SENDING), result)
+
+
+def test_an_unknown_send_goes_out_again_after_a_yes(operator: Operator) -> None:
+    message_id = operator.unknown()
+    ended = operator.run("resend", message_id, answer="y\n")
+    assert ended.code == 0
+    assert "up to 2 SMS may go out twice" in ended.err
+    assert ended.rows == [[message_id, "1", "unknown", "queued", "2"]]
+    [token] = operator.works()
+    [send] = operator.sends(message_id)
+    assert (send.status, send.token_id, send.attempts) == (Status.ACCEPTED, token, 2)
+
+
+@pytest.mark.parametrize("answer", ["", "\n", "n\n", "no\n", "yesterday\n"])
+@pytest.mark.parametrize("command", [["resend"], ["resolve", "--as", "accepted"]])
+def test_without_a_yes_nothing_changes(
+    operator: Operator, relay: Environment, answer: str, command: list[str]
+) -> None:
+    message_id = operator.unknown()
+    before = relay.items()
+    ended = operator.run(*command, message_id, answer=answer)
+    assert (ended.code, ended.out) == (3, "")
+    assert relay.items() == before
+    assert relay.waiting() == 0
+
+
+def test_a_failed_send_is_not_asked_about_and_has_all_its_attempts_again(
+    operator: Operator, relay: Environment
+) -> None:
+    message_id = operator.failed()
+    ended = operator.run("resend", message_id, "--json")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.json["sends"][0]["is"] == "queued"
+    operator.simulator.fail("send", "503-50300", times=3)
+    for _ in range(3):
+        assert operator.works() == []
+        [send] = operator.sends(message_id)
+        assert send.status is Status.QUEUED
+    assert len(operator.works()) == 1
+    [send] = operator.sends(message_id)
+    assert (send.status, send.attempts) == (Status.ACCEPTED, 8)
+    assert relay.waiting() == 0
+
+
+def test_the_new_attempts_end_too(operator: Operator) -> None:
+    message_id = operator.failed()
+    operator.run("resend", message_id)
+    operator.simulator.fail("send", "503-50300", times=-1)
+    for _ in range(4):
+        operator.works()
+    [send] = operator.sends(message_id)
+    assert (send.status, send.attempts) == (Status.FAILED, 8)
+
+
+def test_an_item_expires_when_it_would_have(operator: Operator, relay: Environment) -> None:
+    message_id = operator.unknown()
+    operator.run("resend", message_id, "--yes")
+    [item] = relay.items()
+    days = (int(item["expiresAt"]["N"]) - float(item["createdAt"]["N"])) / 86_400
+    assert round(days) == int(RETENTION_DAYS), "as the stack's parameter says"
+
+
+def test_what_an_earlier_attempt_hears_late_wins_until_the_operator_has_decided(
+    operator: Operator, relay: Environment
+) -> None:
+    message_id = operator.unknown()
+    [attempt] = operator.sends(message_id)
+    ended = operator.run(
+        "resend", message_id, answer="y\n", before=lambda: accepted_late(operator, attempt)
+    )
+    assert ended.code == 1
+    assert "accepted meanwhile" in ended.out
+    [send] = operator.sends(message_id)
+    assert (send.status, send.token_id) == (Status.ACCEPTED, "late-token")
+    assert relay.waiting() == 0
+
+
+def test_what_an_earlier_attempt_hears_late_never_touches_the_new_life(
+    operator: Operator,
+) -> None:
+    message_id = operator.unknown()
+    [attempt] = operator.sends(message_id)
+    operator.run("resend", message_id, "--yes")
+    assert not accepted_late(operator, attempt), "queued"
+    [queued] = operator.sends(message_id)
+    claim = operator.ledger.claim(
+        queued.key, owner="o", now=time.time() + 1, lease_until=time.time() + 60
+    )
+    assert claim
+    assert claim.won
+    assert not accepted_late(operator, attempt), "sending"
+    unknown = replace(claim.send, status=Status.UNKNOWN)
+    assert operator.ledger.settle(claim.send, unknown)
+    assert not accepted_late(operator, attempt), "unknown again"
+    assert accepted_late(operator, claim.send), "but the new attempt's own result counts"
+
+
+def test_two_operators_at_once_are_one(operator: Operator, relay: Environment) -> None:
+    message_id = operator.unknown()
+
+    def other() -> None:
+        [send] = operator.sends(message_id)
+        after = replace(send, status=Status.QUEUED, attempts_before=send.attempts, owner="other")
+        assert operator.ledger.settle(send, after)
+
+    ended = operator.run("resend", message_id, answer="y\n", before=other)
+    assert ended.code == 1
+    assert "queued meanwhile" in ended.out
+    assert relay.waiting() == 0
+
+
+def test_sends_without_sense_are_refused(operator: Operator, relay: Environment) -> None:
+    accepted, rejected = operator.post(), operator.post("403")
+    queued = operator.post("429-50100")
+    sending = relay.post(MESSAGE, headers={"Prefer": "respond-async"}).body["id"]
+    [send] = operator.sends(sending)
+    operator.ledger.claim(send.key, owner="o", now=time.time() + 1, lease_until=time.time() + 60)
+    before = relay.items()
+    for message_id, why in (
+        (accepted, "accepted"),
+        (rejected, "rejected"),
+        (queued, "queued"),
+        (sending, "being sent"),
+    ):
+        for command in (["resend"], ["resolve", "--as", "accepted"]):
+            ended = operator.run(*command, message_id, "--yes")
+            assert (ended.code, ended.out) == (1, "")
+            assert why in ended.err
+    assert relay.items() == before
+
+
+@pytest.mark.parametrize("reported", ["delivered", "partly", "undelivered"])
+@pytest.mark.parametrize("command", [["resend"], ["resolve", "--as", "rejected"]])
+def test_what_the_upstream_has_told_of_is_not_decided_again(
+    operator: Operator, relay: Environment, reported: str, command: list[str]
+) -> None:
+    message_id = operator.post()
+    relay.change(status=reported)
+    before = relay.items()
+    ended = operator.run(*command, message_id, "--yes")
+    assert (ended.code, ended.out) == (1, "")
+    assert f"it is {reported}: it went out" in ended.err
+    assert relay.items() == before
+
+
+def test_a_lease_that_ran_out_counts_as_unknown(operator: Operator, relay: Environment) -> None:
+    answer = relay.post(MESSAGE, headers={"Prefer": "respond-async"})
+    message_id = answer.body["id"]
+    relay.client("sqs").purge_queue(QueueUrl=relay.queue_url)  # whoever had its message is dead
+    relay.begin_elsewhere(lease=-60.0)
+    assert operator.run("resend", message_id, "--yes").code == 1, "this clock may be wrong"
+    relay.begin_elsewhere(lease=-301.0)
+    listed = operator.run("list", "--status", "sending", "--json").json
+    assert listed["sends"][0]["reason"] == "lease-expired"
+    ended = operator.run("resend", message_id, answer="yes\n")
+    assert "may go out twice" in ended.err
+    assert len(operator.works()) == 1
+
+
+def test_one_send_of_many_can_be_meant(operator: Operator) -> None:
+    subscriber = {"mobile": "12125550101", "key": "k"}
+    operator.simulator.fail("send", "500", times=2)
+    message_id = operator.post(to=["12125550100", subscriber])
+    ended = operator.run("resend", message_id, "--send", "2", "--yes")
+    assert [row[1] for row in ended.rows] == ["2"]
+    statuses = [send.status for send in operator.sends(message_id)]
+    assert statuses == [Status.UNKNOWN, Status.QUEUED]
+    assert operator.run("resend", message_id, "--send", "3").code == 1
+    assert operator.run("resolve", message_id, "--as", "accepted", "--send", "2").code == 1
+
+
+def test_a_send_without_its_body_is_not_sent_empty(operator: Operator) -> None:
+    message_id = operator.failed()
+    [send] = operator.sends(message_id)
+    operator.ledger.settle(send, replace(send, body=None))
+    ended = operator.run("resend", message_id)
+    assert ended.code == 1
+    assert "posted anew" in ended.err
+
+
+def test_if_the_queue_fails_the_operator_is_told_how_to_repeat(
+    operator: Operator, relay: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise QueueUnavailableError("the queue is out of reach")
+
+    message_id = operator.unknown()
+    with monkeypatch.context() as patch:
+        patch.setattr(SqsRetryQueue, "put", fail)
+        ended = operator.run("resend", message_id, "--yes")
+    assert ended.code == 1
+    assert f"smsrelay resend {message_id} --queued" in ended.err
+    assert operator.sends(message_id)[0].status is Status.QUEUED
+    assert relay.waiting() == 0
+    assert operator.run("resend", message_id, "--queued").code == 0
+    assert len(operator.works()) == 1
+
+
+def test_what_is_found_out_is_written_down(operator: Operator, relay: Environment) -> None:
+    message_id = operator.unknown()
+    ended = operator.run(
+        *("resolve", message_id, "--as", "accepted", "--token-id", "found-token"),
+        *("--reason", "phoned +1 212 555 0100, it rang"),
+        answer="y\n",
+    )
+    assert (ended.code, ended.rows) == (0, [[message_id, "1", "unknown", "accepted", "2"]])
+    [send] = operator.sends(message_id)
+    assert (send.status, send.token_id, send.body) == (Status.ACCEPTED, "found-token", None)
+    assert send.reason == "resolved-by-operator: phoned … it rang"
+    assert "unfinished" not in relay.items()[0]
+    assert relay.get("/tokens/found-token").body["id"] == message_id
+    again = operator.unknown()
+    taken = operator.run("resolve", again, "--as", "accepted", "--token-id", "found-token")
+    assert taken.code == 1
+    assert message_id in taken.err
+
+
+def test_what_never_went_out_is_rejected(operator: Operator, relay: Environment) -> None:
+    message_id = operator.unknown()
+    assert operator.run("resolve", message_id, "--as", "rejected", "--yes", "--json").code == 0
+    shown = relay.get(f"/messages/{message_id}").body
+    assert (shown["status"], shown["sends"][0]["reason"]) == ("rejected", "resolved-by-operator")
+
+
+def test_a_late_result_beats_who_resolves_too(operator: Operator) -> None:
+    message_id = operator.unknown()
+    [attempt] = operator.sends(message_id)
+    ended = operator.run(
+        *("resolve", message_id, "--as", "rejected", "--json"),
+        answer="y\n",
+        before=lambda: accepted_late(operator, attempt),
+    )
+    assert ended.code == 1
+    assert "accepted meanwhile" in ended.json["sends"][0]["detail"]
+    assert operator.sends(message_id)[0].token_id == "late-token"
+
+
+def test_a_result_after_the_decision_does_not_undo_it(operator: Operator) -> None:
+    message_id = operator.unknown()
+    [attempt] = operator.sends(message_id)
+    operator.run("resolve", message_id, "--as", "rejected", "--yes")
+    assert not accepted_late(operator, attempt)
+
+
+def test_one_token_for_two_sends_is_refused(operator: Operator) -> None:
+    operator.simulator.fail("send", "500", times=2)
+    message_id = operator.post(to=["12125550100", {"mobile": "12125550101", "key": "k"}])
+    ended = operator.run("resolve", message_id, "--as", "accepted", "--token-id", "t", "--yes")
+    assert ended.code == 1
+    assert "--send N" in ended.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["list"],
+        ["list", "--status", "accepted"],
+        ["list", "--status", "unknown", "--limit", "0"],
+        ["list", "--status", "unknown", "--limit", "1001"],
+        ["list", "--status", "unknown", "--older-than", "soon"],
+        ["resolve", "01K", "--as", "rejected", "--token-id", "t"],
+        ["show", "01K", "--local", "--stack-name", "s"],
+    ],
+)
+def test_wrong_usage(operator: Operator, arguments: list[str]) -> None:
+    ended = operator.run(*arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err
+
+
+def test_help_is_no_error(operator: Operator) -> None:
+    assert "exit codes" in operator.run("--help").out
+
+
+def test_some_relay_has_to_be_meant(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    assert operator.run("--stack-name", "no-such-stack", "stats").code == 1
+    missing = operator.run("stats", "--stack-file", f"{tmp_path}/stack.json")
+    assert missing.code == 1
+    assert "make up" in missing.err
+    monkeypatch.delenv("SMSRELAY_STACK")
+    ended = operator.run("stats")
+    assert ended.code == 2
+    assert "SMSRELAY_STACK" in ended.err
+
+
+def test_another_stack_is_not_taken_for_a_relay(operator: Operator) -> None:
+    ended = operator.run("stats", "--stack-name", "other")
+    assert ended.code == 1
+    assert "no smsrelay" in ended.err
+
+
+def test_errors_of_aws_are_one_line(
+    operator: Operator, relay: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert operator.run("stats", "--profile", "no-such-profile").code == 1
+    relay.client("dynamodb").delete_table(TableName=relay.table)
+    for command in (["stats"], ["show", "01K"], ["list", "--status", "failed"]):
+        ended = operator.run(*command)
+        assert ended.code == 1
+        assert len(ended.err.splitlines()) == 1
+        assert "ResourceNotFoundException" in ended.err
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(operator.ledger), "read", interrupted)
+    assert operator.run("show", "01K").code == 3

@@ -1,0 +1,256 @@
+"""The three ways in, and the commands that open them, against the deployed stack.
+
+MiniStack looks up who signed, but not the signature by Signature Version 4: that a wrong one, or a
+principal without execute-api:Invoke, is refused only AWS itself can show.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+import httpx
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from standardwebhooks import Webhook
+
+from smsrelay.sends.ids import message_id
+from tests.support.doc_snippets import COMMANDS, SNIPPETS, Snippet
+from tools.local_stack import ROOT
+from tools.local_stack.aws import CREDENTIALS
+from tools.local_stack.polling import wait_for
+from tools.local_stack.simulator_client import SimulatorControl
+from tools.local_stack.stack import Stack
+
+MESSAGE = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Grüße 👋"}
+
+
+class Operator:
+    def __init__(self, stack: Stack, file: Path) -> None:
+        self._file = file
+        file.write_text(json.dumps(stack.published()))
+
+    def run(self, *arguments: str) -> Any:
+        command = [
+            str(ROOT / "cli/smsrelay"),
+            "client",
+            *arguments,
+            "--json",
+            "--stack-file",
+            str(self._file),
+        ]
+        ended = subprocess.run(  # noqa: S603 - our own command
+            command, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert ended.returncode == 0, ended.stderr
+        return json.loads(ended.stdout)
+
+
+@pytest.fixture
+def operator(stack: Stack, tmp_path: Path) -> Operator:
+    return Operator(stack, tmp_path / "stack.json")
+
+
+@pytest.fixture
+def anybody(stack: Stack) -> Any:
+    with httpx.Client(base_url=stack.api_url, trust_env=False, timeout=60) as client:
+        yield client
+
+
+def iam_of(stack: Stack) -> Any:
+    factory: Any = boto3.client  # its types want the service's name as a literal
+    return factory(
+        "iam", endpoint_url=stack.aws_endpoint_url, region_name=stack.region, **CREDENTIALS
+    )
+
+
+def clients_of(stack: Stack, answer: httpx.Response) -> set[str]:
+    """The client in each record of a message."""
+    items = stack.clients.dynamodb.query(
+        TableName=stack.table,
+        KeyConditionExpression="pk = :pk",
+        ExpressionAttributeValues={":pk": {"S": f"MSG#{answer.json()['id']}"}},
+    )["Items"]
+    assert items
+    return {item["client"]["S"] for item in items}
+
+
+def test_the_stacks_own_key_is_the_default_clients(
+    stack: Stack, upstream: SimulatorControl, operator: Operator, anybody: httpx.Client
+) -> None:
+    [row] = [row for row in operator.run("list") if row["client"] == "internal"]
+    assert (row["rate"], row["burst"], len(row["keys"])) == (1000.0, 2000, 1)
+    stack.clients.sqs.send_message(
+        QueueUrl=stack.queue_url,
+        MessageBody=json.dumps(MESSAGE | {"idempotencyKey": "without-a-client"}),
+    )
+    wait_for(upstream.sent, what="the message from the queue", seconds=30)
+    path = f"/messages/{message_id('internal', 'without-a-client')}"
+    assert anybody.get(path, headers={"x-api-key": stack.api_key}).status_code == 200
+
+
+def test_a_client_with_a_key_of_its_own_has_limits_of_its_own(
+    stack: Stack, upstream: SimulatorControl, operator: Operator, anybody: httpx.Client
+) -> None:
+    made = operator.run("add", "billing", "--rate", "1", "--burst", "3", "--quota", "100", "--show")
+    key = {"x-api-key": made["key"]}
+    answer = anybody.post("/messages", json=MESSAGE, headers=key)
+    assert answer.status_code == 202, answer.text
+    assert clients_of(stack, answer) == {"billing"}
+    second = operator.run("rotate", "billing", "--show")
+    path = f"/messages/{answer.json()['id']}"
+    assert anybody.get(path, headers={"x-api-key": second["key"]}).status_code == 200
+    assert anybody.get(path, headers={"x-api-key": stack.api_key}).status_code == 404
+    codes = [anybody.get(path, headers=key).status_code for _ in range(8)]
+    assert 429 in codes
+    assert anybody.get(path, headers={"x-api-key": stack.api_key}).status_code == 404
+    operator.run("drop", "billing", made["keyId"], "--yes")
+    assert anybody.get(path, headers=key).status_code == 403
+    [row] = [row for row in operator.run("list") if row["client"] == "billing"]
+    assert (row["rate"], row["burst"], row["quota"]) == (1.0, 3, 100)
+    assert row["keys"] == [second["keyId"]]
+    assert len(upstream.sent()) == 1
+
+
+def test_a_key_from_elsewhere_gets_in_when_it_is_allowed(
+    stack: Stack, upstream: SimulatorControl, operator: Operator, anybody: httpx.Client
+) -> None:
+    gateway = stack.clients.apigateway
+    *_, api_id, stage = stack.api_url.split("/")
+    made = gateway.create_api_key(name="made elsewhere", enabled=True)
+    plan = gateway.create_usage_plan(
+        name="made elsewhere", apiStages=[{"apiId": api_id, "stage": stage}]
+    )
+    gateway.create_usage_plan_key(usagePlanId=plan["id"], keyId=made["id"], keyType="API_KEY")
+    key = {"x-api-key": made["value"]}
+    refused = anybody.post("/messages", json=MESSAGE, headers=key)
+    assert (refused.status_code, refused.json()["code"]) == (403, "client-not-registered")
+    assert refused.headers["Content-Type"] == "application/problem+json"
+    operator.run("allow", "elsewhere", made["id"])
+    answer = anybody.post("/messages", json=MESSAGE, headers=key)
+    assert answer.status_code == 202, answer.text
+    assert clients_of(stack, answer) == {"elsewhere"}
+    assert len(upstream.sent()) == 1
+
+
+def test_a_quota_is_a_clients_own(
+    upstream: SimulatorControl, operator: Operator, anybody: httpx.Client
+) -> None:
+    made = operator.run("add", "tiny", "--quota", "2", "--show")
+    key = {"x-api-key": made["key"]}
+    answers = [anybody.post("/messages", json=MESSAGE, headers=key) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [202, 202, 429]
+    assert answers[2].json()["code"] == "quota-exceeded"
+    assert len(upstream.sent()) == 2
+
+
+def test_an_iam_principal_is_its_client(
+    stack: Stack, upstream: SimulatorControl, operator: Operator, anybody: httpx.Client
+) -> None:
+    iam = iam_of(stack)
+    user = iam.create_user(UserName="shop-server")["User"]["Arn"]
+    access = iam.create_access_key(UserName="shop-server")["AccessKey"]
+    credentials = Credentials(access["AccessKeyId"], access["SecretAccessKey"])
+
+    def signed(method: str, path: str, body: str = "") -> httpx.Response:
+        request = AWSRequest(
+            method, f"{stack.api_url}{path}", {"Content-Type": "application/json"}, body.encode()
+        )
+        SigV4Auth(credentials, "execute-api", stack.region).add_auth(request)
+        return anybody.request(method, path, headers=dict(request.headers), content=body.encode())
+
+    refused = signed("POST", "/iam/messages", json.dumps(MESSAGE))
+    assert (refused.status_code, refused.json()["code"]) == (403, "client-not-registered")
+    operator.run("allow", "web-shop", user)
+    answer = signed("POST", "/iam/messages", json.dumps(MESSAGE))
+    assert answer.status_code == 202, answer.text
+    assert clients_of(stack, answer) == {"web-shop"}
+    path = f"/messages/{answer.json()['id']}"
+    assert signed("GET", f"/iam{path}").status_code == 200
+    assert anybody.get(path, headers={"x-api-key": stack.api_key}).status_code == 404
+    unsigned = anybody.post("/iam/messages", json=MESSAGE)
+    assert (unsigned.status_code, unsigned.json()["code"]) == (404, "not-found")
+    keyed = anybody.post("/iam/messages", json=MESSAGE, headers={"x-api-key": stack.api_key})
+    assert keyed.status_code == 404
+    assert len(upstream.sent()) == 1
+
+
+def test_a_webhook_is_its_signers(
+    stack: Stack, upstream: SimulatorControl, operator: Operator, anybody: httpx.Client
+) -> None:
+    body = json.dumps(MESSAGE, ensure_ascii=False)
+
+    def post(secret: str, webhook_id: str) -> httpx.Response:
+        now = datetime.now(UTC)
+        headers = {
+            "Content-Type": "application/json",
+            "webhook-id": webhook_id,
+            "webhook-timestamp": str(int(now.timestamp())),
+            "webhook-signature": Webhook(secret).sign(webhook_id, now, body),
+        }
+        return anybody.post("/webhooks/crm", content=body.encode(), headers=headers)
+
+    first = operator.run("webhook", "crm", "--show")["secret"]
+    answer = post(first, "msg_1")
+    assert answer.status_code == 202, answer.text
+    assert clients_of(stack, answer) == {"crm"}
+    again = post(first, "msg_1")
+    assert (again.json(), again.headers["Idempotent-Replayed"]) == (answer.json(), "true")
+    second = operator.run("webhook", "crm", "--show")["secret"]
+    assert first != second
+    assert post(first, "msg_2").status_code == 202, "the secret before it still counts"
+    unknown = post(operator.run("webhook", "other", "--show")["secret"], "msg_3")
+    assert (unknown.status_code, unknown.json()["code"]) == (401, "not-signed")
+    assert unknown.headers["Content-Type"] == "application/problem+json"
+    assert anybody.post("/webhooks/crm", json=MESSAGE).status_code == 401
+    assert len(upstream.sent()) == 2
+
+
+def test_the_guide_has_a_snippet_for_each_way_and_language() -> None:
+    runs = {(snippet.way, snippet.language) for snippet in SNIPPETS}
+    both = {(way, language) for way in ("key", "webhook") for language in COMMANDS}
+    assert runs == both | {("iam", "sh"), ("iam", "python")}
+
+
+@pytest.fixture(scope="module")
+def guided(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the guide's snippets are given: the client `shop` by all three ways."""
+    operator = Operator(stack, tmp_path_factory.mktemp("guide") / "stack.json")
+    iam = iam_of(stack)
+    user = iam.create_user(UserName="guide")["User"]["Arn"]
+    access = iam.create_access_key(UserName="guide")["AccessKey"]
+    operator.run("allow", "shop", user)
+    return {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT / "layers/smsrelay"),  # as if the client library were installed
+        "API_URL": stack.api_url,
+        "API_KEY": operator.run("add", "shop", "--show")["key"],
+        "WEBHOOK_SECRET": operator.run("webhook", "shop", "--show")["secret"],
+        "AWS_REGION": stack.region,
+        "AWS_DEFAULT_REGION": stack.region,
+        "AWS_ACCESS_KEY_ID": access["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": access["SecretAccessKey"],
+    }
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=str)
+def test_what_the_guide_says_works_as_it_stands(
+    stack: Stack,
+    upstream: SimulatorControl,
+    guided: dict[str, str],
+    snippet: Snippet,
+) -> None:
+    if not shutil.which(COMMANDS[snippet.language][0]):
+        pytest.skip(f"{snippet.language} is not installed")
+    ended = snippet.run(guided)
+    assert ended.returncode == 0, ended.stderr + ended.stdout
+    answer = httpx.Response(202, text=ended.stdout)
+    assert answer.json()["status"] == "accepted"
+    assert clients_of(stack, answer) == {"shop"}
+    assert len(upstream.sent()) == 1

@@ -1,0 +1,545 @@
+"""The first way in, through the handler: what is answered, sent and stored."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
+from smsrelay.errors import NothingStoredError
+from smsrelay.sends import call_outcome
+from smsrelay.sends.ids import message_id
+from tests.support.environment import CLIENT, Environment, HttpAnswer
+from tools.mobileconnect_simulator import Simulator
+
+MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
+KEY = {"Idempotency-Key": "order-8812"}
+ASYNC = {"Prefer": "respond-async"}
+
+
+def assert_problem(answer: HttpAnswer, status: int, code: str) -> None:
+    assert (answer.status, answer.body["code"]) == (status, code)
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.body["status"] == status
+    assert answer.body["type"] == f"urn:smsrelay:problem:{code}"
+    assert answer.body["title"]
+    assert answer.body["detail"]
+
+
+def test_a_message_is_sent_once_and_its_token_is_stored(
+    relay: Environment, simulator: Simulator
+) -> None:
+    answer = relay.post(MESSAGE)
+
+    [sent] = simulator.sent()
+    assert answer.status == 202
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.headers["Location"] == f"/messages/{answer.body['id']}"
+    assert answer.body == {
+        "id": answer.body["id"],
+        "status": "accepted",
+        "sends": [{"n": 1, "status": "accepted", "recipients": 1, "tokenId": sent["tokenId"]}],
+    }
+    assert sent["id"] == "MzA6Nzg6MA"
+    assert sent["body"] == {
+        "mobileNumbers": ["12125550100"],
+        "Override": True,
+        "messageText": "Hello",
+    }
+    [item] = relay.items()
+    assert item["tokenId"] == {"S": sent["tokenId"]}
+    assert int(item["expiresAt"]["N"]) > float(item["createdAt"]["N"]) + 89 * 86_400
+    assert "body" not in item, "the text is kept only while a send is unfinished"
+    assert "unfinished" not in item
+    assert relay.waiting() == 0
+
+
+def test_numbers_and_subscribers_become_two_sends(relay: Environment, simulator: Simulator) -> None:
+    subscriber = {"mobile": "12125550101", "key": "k", "attributes": {"FirstName": "Zoë"}}
+    answer = relay.post(MESSAGE | {"to": ["12125550100", subscriber], "reference": "order-8812"})
+
+    assert [(send["n"], send["recipients"]) for send in answer.body["sends"]] == [(1, 1), (2, 1)]
+    tokens = {send["tokenId"] for send in answer.body["sends"]}
+    assert tokens == {sent["tokenId"] for sent in simulator.sent()}
+    stored = relay.get(f"/messages/{answer.body['id']}").body
+    assert stored["status"] == "accepted"
+    assert stored["reference"] == "order-8812"
+    assert [send["attempts"] for send in stored["sends"]] == [1, 1]
+
+
+def test_a_padded_message_id_is_encoded_into_the_path(
+    relay: Environment, simulator: Simulator
+) -> None:
+    assert relay.post(MESSAGE | {"message": "MzA6Nzg6MA=="}).status == 202
+    assert [sent["id"] for sent in simulator.sent()] == ["MzA6Nzg6MA=="]
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "headers", "status", "code"),
+    [
+        ("no body", None, {}, 400, "not-json"),
+        ("empty body", "", {}, 400, "not-json"),
+        ("broken JSON", '{"message":', {}, 400, "not-json"),
+        ("deep nesting", '{"to":' + "[" * 50_000, {}, 400, "not-json"),
+        ("deep but whole", '{"to":' + "[" * 500 + "]" * 500 + "}", {}, 422, "invalid-request"),
+        (
+            "NUL",
+            '{"message":"m","to":["12125550100"],"text":"\\u0000"}',
+            {},
+            422,
+            "invalid-request",
+        ),
+        (
+            "half a surrogate pair",
+            '{"message":"m","to":["12125550100"],"te\\ud800xt":"\\ud800"}',
+            {},
+            422,
+            "invalid-request",
+        ),
+        (
+            "duplicate names",
+            '{"message":"m","to":["12125550100"],"to":["12125550101"]}',
+            {},
+            422,
+            "invalid-request",
+        ),
+        ("an id with a slash", MESSAGE | {"message": "a/b"}, {}, 422, "invalid-request"),
+        ("an id with dots", MESSAGE | {"message": "../../v2/token"}, {}, 422, "invalid-request"),
+        ("nobody", MESSAGE | {"to": []}, {}, 422, "invalid-request"),
+        ("1 MiB", json.dumps(MESSAGE | {"text": "x" * 1_048_576}), {}, 413, "too-large"),
+        ("7 MB", json.dumps(MESSAGE | {"text": "x" * 7_000_000}), {}, 413, "too-large"),
+        ("a large text", MESSAGE | {"text": "x" * 400_000}, {}, 413, "too-large"),
+        ("a form", "message=m", {"Content-Type": "text/plain"}, 415, "wrong-content-type"),
+        ("no type", MESSAGE, {"Content-Type": ""}, 415, "wrong-content-type"),
+        ("compressed", MESSAGE, {"Content-Encoding": "gzip"}, 415, "wrong-content-type"),
+        ("a bad key", MESSAGE, {"Idempotency-Key": "ü"}, 400, "invalid-header"),
+        ("an empty key", MESSAGE, {"Idempotency-Key": '""'}, 400, "invalid-header"),
+    ],
+)
+def test_bad_input_has_a_clear_problem_and_nothing_is_sent(
+    relay: Environment,
+    simulator: Simulator,
+    name: str,
+    body: object,
+    headers: dict[str, str],
+    status: int,
+    code: str,
+) -> None:
+    assert name
+    assert_problem(relay.post(body, headers=headers), status, code)
+    assert simulator.calls() == []
+    assert relay.items() == []
+    assert relay.waiting() == 0
+
+
+def test_a_refusal_lists_pointer_code_and_detail(relay: Environment) -> None:
+    answer = relay.post({"message": "m", "to": ["12"], "subscribe": True, "txt": 1})
+    assert_problem(answer, 422, "invalid-request")
+    assert {error["pointer"]: error["code"] for error in answer.body["errors"]} == {
+        "/to/0": "invalid-number",
+        "/keyword": "keyword-missing",
+        "/txt": "unknown-field",
+    }
+    assert all(error["detail"] for error in answer.body["errors"])
+
+
+def test_a_million_refusals_are_cut_short(relay: Environment) -> None:
+    answer = relay.post({"message": "m", "to": ["x"] * 3_000})
+    assert len(answer.body["errors"]) == 1_000
+    assert answer.body["errorsOmitted"] == 2_000
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"content-type": "application/json; charset=utf-8"}, {"CONTENT-TYPE": "application/json"}],
+)
+def test_header_names_and_parameters_of_the_type_dont_matter(
+    relay: Environment, headers: dict[str, str]
+) -> None:
+    assert relay.post(MESSAGE, headers={"Content-Type": "application/json"} | headers).status == 202
+
+
+def test_the_same_key_and_body_is_answered_again_and_not_sent_again(
+    relay: Environment, simulator: Simulator
+) -> None:
+    first = relay.post(MESSAGE, headers=KEY)
+    again = relay.post(
+        '{"text":"Hello", "to":["12125550100"],"message":"MzA6Nzg6MA"}',
+        headers={"Idempotency-Key": '"order-8812"'},  # in quotes, as the IETF draft has it
+    )
+    assert (again.status, again.body) == (first.status, first.body)
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert "Idempotent-Replayed" not in first.headers
+    assert len(simulator.sent()) == 1
+
+
+def test_the_key_may_stand_in_the_body(relay: Environment, simulator: Simulator) -> None:
+    first = relay.post(MESSAGE | {"idempotencyKey": "order-8812"})
+    again = relay.post(MESSAGE, headers=KEY)
+    assert again.body == first.body
+    assert first.body["id"] == message_id(CLIENT, "order-8812")
+    assert len(simulator.sent()) == 1
+
+
+def test_the_same_key_with_another_body_is_refused(
+    relay: Environment, simulator: Simulator
+) -> None:
+    first = relay.post(MESSAGE, headers=KEY)
+    other = relay.post(MESSAGE | {"text": "Something else"}, headers=KEY)
+    assert_problem(other, 422, "idempotency-key-reused")
+    assert "sends" not in other.body
+    assert first.body["id"] == other.body["id"]
+    assert len(simulator.sent()) == 1
+
+
+def test_the_same_key_of_another_client_is_another_message(
+    relay: Environment, simulator: Simulator
+) -> None:
+    first = relay.post(MESSAGE, headers=KEY)
+    other = relay.post(MESSAGE, headers=KEY, client="another")
+    assert other.status == 202
+    assert first.body["id"] != other.body["id"]
+    assert len(simulator.sent()) == 2
+
+
+def test_a_refused_request_does_not_use_its_key_up(relay: Environment) -> None:
+    assert relay.post(MESSAGE | {"text": " "}, headers=KEY).status == 422
+    assert relay.post(MESSAGE, headers=KEY).status == 202
+
+
+def test_while_the_first_is_running_the_second_is_told_so(
+    relay: Environment, simulator: Simulator
+) -> None:
+    relay.post(MESSAGE, headers=KEY | ASYNC)
+    relay.begin_elsewhere(lease=60.0)
+    answer = relay.post(MESSAGE, headers=KEY)
+    assert_problem(answer, 409, "still-running")
+    assert answer.headers["Retry-After"] == "1"
+    assert simulator.calls() == []
+
+
+def test_respond_async_stores_queues_and_answers_at_once(
+    relay: Environment, simulator: Simulator
+) -> None:
+    answer = relay.post(MESSAGE, headers={"Prefer": "wait=10, respond-async"})
+    assert answer.status == 202
+    assert answer.body["status"] == "queued"
+    assert answer.headers["Preference-Applied"] == "respond-async"
+    assert simulator.calls() == []
+    assert relay.waiting() == 1
+
+    assert relay.work() == []
+    stored = relay.get(f"/messages/{answer.body['id']}").body
+    assert stored["status"] == "accepted"
+    assert stored["sends"][0]["tokenId"] == simulator.sent()[0]["tokenId"]
+    assert relay.waiting() == 0
+
+
+def test_ten_thousand_recipients_become_forty_sends(
+    relay: Environment, simulator: Simulator
+) -> None:
+    numbers = [f"4477009{n:05d}" for n in range(10_000)]
+    answer = relay.post(MESSAGE | {"to": numbers}, headers=ASYNC)
+    assert [send["recipients"] for send in answer.body["sends"]] == [250] * 40
+    while relay.waiting():
+        assert relay.work() == []
+
+    sent = simulator.sent()
+    bodies: list[Any] = [call["body"] for call in sent]
+    assert sorted(number for body in bodies for number in body["mobileNumbers"]) == numbers
+    stored = relay.get(f"/messages/{answer.body['id']}").body
+    assert stored["status"] == "accepted"
+    tokens = {send["tokenId"] for send in stored["sends"]}
+    assert len(tokens) == 40
+    assert tokens == {call["tokenId"] for call in sent}
+
+
+def test_several_sends_at_once_run_side_by_side(relay: Environment, simulator: Simulator) -> None:
+    numbers = [f"4477009{n:05d}" for n in range(1_000)]
+    answer = relay.post(MESSAGE | {"to": numbers})
+    assert answer.body["status"] == "accepted"
+    assert len(simulator.sent()) == 4
+
+
+@pytest.mark.parametrize("then", ["429-50100", "429-50200", "503-50300", "401"])
+def test_what_was_certainly_not_sent_is_queued_and_finished_by_the_worker(
+    relay: Environment, simulator: Simulator, then: str
+) -> None:
+    simulator.fail("send", then)
+    answer = relay.post(MESSAGE, headers=KEY)
+    assert answer.status == 202
+    assert answer.body["status"] == "queued"
+    assert answer.body["sends"][0]["reason"] in {
+        "throttled",
+        "blocked",
+        "unavailable",
+        "unauthorised",
+    }
+    assert relay.waiting() == 1
+    [item] = relay.items()
+    assert item["body"]["S"]
+    assert item["unfinished"]["S"].startswith("open#")
+    assert simulator.sent() == []
+    replay = relay.post(MESSAGE, headers=KEY)
+    assert (replay.status, replay.body["status"]) == (202, "queued")
+    assert simulator.sent() == []
+
+
+def test_some_accepted_and_some_queued_is_partial(relay: Environment, simulator: Simulator) -> None:
+    simulator.fail("send", "429-50100")
+    numbers = [f"4477009{n:05d}" for n in range(500)]
+    answer = relay.post(MESSAGE | {"to": numbers})
+    assert (answer.status, answer.body["status"]) == (202, "partial")
+    assert sorted(send["status"] for send in answer.body["sends"]) == ["accepted", "queued"]
+
+
+@pytest.mark.parametrize(
+    "then", ["500", "502-html", "reset-before-read", "reset-after-accept", "hang-after-accept"]
+)
+def test_when_nobody_can_know_the_caller_is_told_and_nothing_is_sent_again(
+    relay: Environment, simulator: Simulator, then: str
+) -> None:
+    simulator.fail("send", then)
+    answer = relay.post(MESSAGE, headers=KEY)
+    assert_problem(answer, 504, "delivery-unknown")
+    assert answer.body["sends"][0]["status"] == "unknown"
+    again = relay.post(MESSAGE, headers=KEY)
+    assert_problem(again, 504, "delivery-unknown")
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert again.body["id"] == answer.body["id"]
+    assert len([call for call in simulator.calls() if call["route"] == "send"]) == 1
+    [item] = relay.items()
+    assert item["unfinished"]["S"].startswith("unknown#")
+    assert relay.waiting() == 0
+
+
+def test_a_one_time_password_is_sent_again_when_nobody_can_know(
+    relay: Environment, simulator: Simulator
+) -> None:
+    simulator.fail("send", "reset-after-accept")
+    answer = relay.post(MESSAGE | {"onUnknown": "resend"})
+    assert (answer.status, answer.body["status"]) == (202, "queued")
+    assert relay.waiting() == 1
+
+
+@pytest.mark.parametrize("then", ["202-no-token", "202-empty"])
+def test_accepted_without_a_token_is_accepted_and_never_sent_again(
+    relay: Environment, simulator: Simulator, then: str
+) -> None:
+    simulator.fail("send", then)
+    answer = relay.post(MESSAGE, headers=KEY)
+    assert (answer.status, answer.body["status"]) == (202, "accepted")
+    assert "tokenId" not in answer.body["sends"][0]
+    assert relay.post(MESSAGE, headers=KEY).body == answer.body
+    assert len(simulator.sent()) == 1
+
+
+def test_the_documented_trailing_comma_is_read(relay: Environment, simulator: Simulator) -> None:
+    simulator.fail("send", "202-trailing-comma")
+    answer = relay.post(MESSAGE)
+    assert answer.body["sends"][0]["tokenId"] == simulator.sent()[0]["tokenId"]
+
+
+def test_a_refusal_of_the_upstream_comes_in_its_own_words(
+    relay: Environment, simulator: Simulator
+) -> None:
+    simulator.fail("send", "403")
+    answer = relay.post(MESSAGE, headers=KEY)
+    assert_problem(answer, 422, "upstream-refused")
+    assert answer.body["errors"]
+    assert answer.body["id"] == message_id(CLIENT, "order-8812")
+    stored = relay.get(f"/messages/{answer.body['id']}").body
+    assert stored["status"] == "rejected"
+    assert stored["sends"][0]["errors"] == answer.body["errors"]
+    assert_problem(relay.post(MESSAGE, headers=KEY), 422, "upstream-refused")
+    assert len(simulator.calls()) == 1
+
+
+def test_a_tokens_message_is_found(relay: Environment) -> None:
+    posted = relay.post(MESSAGE)
+    token_id = posted.body["sends"][0]["tokenId"]
+    answer = relay.get(f"/tokens/{token_id}")
+    assert answer.status == 200
+    assert answer.body == {"tokenId": token_id, "id": posted.body["id"], "n": 1}
+
+
+def test_a_caller_sees_only_its_own_messages(relay: Environment) -> None:
+    posted = relay.post(MESSAGE)
+    token_id = posted.body["sends"][0]["tokenId"]
+    for path in (f"/messages/{posted.body['id']}", f"/tokens/{token_id}"):
+        assert relay.get(path).status == 200
+        assert_problem(relay.get(path, client="another"), 404, "not-found")
+
+
+def test_a_key_that_belongs_to_no_client_does_not_get_in(
+    relay: Environment, simulator: Simulator
+) -> None:
+    posted = relay.post(MESSAGE)
+    for answer in (
+        relay.post(MESSAGE, key_id="made-elsewhere"),
+        relay.get(f"/messages/{posted.body['id']}", key_id="made-elsewhere"),
+        relay.get(f"/tokens/{posted.body['sends'][0]['tokenId']}", key_id="made-elsewhere"),
+    ):
+        assert_problem(answer, 403, "client-not-registered")
+        assert "made-elsewhere" not in json.dumps(answer.body)
+    assert len(simulator.calls()) == len(relay.items()) == 1
+
+
+def test_a_key_counts_as_soon_as_it_belongs_to_a_client(relay: Environment) -> None:
+    assert_problem(relay.post(MESSAGE, key_id="new"), 403, "client-not-registered")
+    relay.allow(CLIENT, "new")
+    posted = relay.post(MESSAGE, key_id="new")
+    assert posted.status == 202
+    assert relay.get(f"/messages/{posted.body['id']}").status == 200
+
+
+@pytest.mark.parametrize("path", ["/messages/01ARZ3NDEKTSV4RRFFQ69G5FAV", "/tokens/none", "/else"])
+def test_what_is_not_there(relay: Environment, path: str) -> None:
+    assert_problem(relay.get(path), 404, "not-found")
+
+
+def test_nothing_stored_is_nothing_sent(relay: Environment, simulator: Simulator) -> None:
+    relay.client("dynamodb").delete_table(TableName=relay.table)
+    answer = relay.post(MESSAGE)
+    assert_problem(answer, 503, "not-stored")
+    assert answer.headers["Retry-After"] == "5"
+    assert simulator.calls() == []
+
+
+@pytest.mark.parametrize("path", ["/messages/01ARZ3NDEKTSV4RRFFQ69G5FAV", "/tokens/none"])
+def test_who_asks_while_the_ledger_is_away_is_not_told_of_sending(
+    relay: Environment, path: str
+) -> None:
+    relay.client("dynamodb").delete_table(TableName=relay.table)
+    answer = relay.get(path)
+    assert_problem(answer, 503, "not-read")
+    assert answer.headers["Retry-After"] == "5"
+
+
+@pytest.mark.parametrize("path", [f"/messages/{'x' * 3_000}", f"/tokens/{'x' * 3_000}"])
+def test_what_is_longer_than_any_key_is_not_looked_up(relay: Environment, path: str) -> None:
+    """DynamoDB refuses to look for a key of more than 2,048 bytes: that is no failure."""
+    relay.get("/messages/any")  # from now on it is known whose the key is
+    relay.client("dynamodb").delete_table(TableName=relay.table)
+    assert_problem(relay.get(path), 404, "not-found")
+
+
+def test_what_cannot_be_queued_is_stored_and_handed_over_later(
+    relay: Environment, simulator: Simulator
+) -> None:
+    with relay.queue_away():
+        answer = relay.post(MESSAGE, headers=ASYNC | KEY)
+        assert (answer.status, answer.body["status"]) == (202, "queued")
+        assert relay.waiting() == 0
+    again = relay.post(MESSAGE, headers=KEY)
+    assert (again.status, again.body["status"]) == (202, "queued")
+    assert relay.waiting() == 1, "the repetition has handed it over"
+    assert relay.work() == []
+    assert len(simulator.sent()) == 1
+
+
+def test_a_lease_that_ran_out_is_handed_over_by_a_repetition_too(
+    relay: Environment, simulator: Simulator
+) -> None:
+    body = MESSAGE | {"onUnknown": "resend"}
+    relay.post(body, headers=ASYNC | KEY)
+    relay.client("sqs").purge_queue(QueueUrl=relay.queue_url)
+    relay.begin_elsewhere(lease=-1.0)
+    assert relay.post(body, headers=KEY).body["status"] == "queued"
+    assert relay.work() == []
+    assert len(simulator.sent()) == 1
+
+
+def test_an_error_that_nobody_foresaw_leaves_no_send_hanging(
+    relay: Environment, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(call_outcome, "of_response", fail)
+    answer = relay.post(MESSAGE)
+    assert_problem(answer, 504, "delivery-unknown")
+    assert answer.body["sends"][0]["reason"] == "internal-error"
+    assert len(simulator.sent()) == 1
+
+
+class Lines(logging.Handler):
+    """What is logged, as message and all that stands beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(f"{record.levelname} {record.getMessage()} {record.__dict__}")
+
+
+def test_a_token_that_cannot_be_stored_stands_in_the_log_twice(
+    relay: Environment, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the write, for who dies in it; and after it failed, so that it can be put back."""
+
+    def fail(*_: object) -> bool:
+        raise NothingStoredError
+
+    monkeypatch.setattr(DynamoDbLedger, "settle", fail)
+    lines = Lines()
+    logger = logging.getLogger("smsrelay.services.sender")
+    logger.addHandler(lines)
+    try:
+        answer = relay.post(MESSAGE)
+    finally:
+        logger.removeHandler(lines)
+    [sent] = simulator.sent()
+    assert answer.body["sends"][0]["tokenId"] == sent["tokenId"], "it was accepted all the same"
+    accepted, put_back = [line for line in lines.lines if sent["tokenId"] in line]
+    assert accepted.startswith("INFO send accepted")
+    assert put_back.startswith("ERROR result not stored, put it back")
+    assert f"{answer.body['id']}/1" in put_back
+
+
+def test_a_token_that_looks_odd_is_found(relay: Environment) -> None:
+    relay.post(MESSAGE)
+    relay.change(tokenId="abc==")
+    assert relay.get("/tokens/abc==").status == 200
+    assert relay.get("/tokens/abc%3D%3D").body["tokenId"] == "abc=="
+
+
+def test_without_time_left_nothing_is_begun(relay: Environment, simulator: Simulator) -> None:
+    answer = relay.post(MESSAGE, remaining=13.9)
+    assert (answer.status, answer.body["status"]) == (202, "queued")
+    assert answer.body["sends"][0]["reason"] == "out-of-time"
+    assert simulator.calls() == []
+    numbers = [f"4477009{n:05d}" for n in range(500)]
+    answer = relay.post(MESSAGE | {"to": numbers}, remaining=13.9)
+    assert (answer.status, answer.body["status"]) == (202, "queued")
+    assert simulator.calls() == []
+    assert relay.waiting() == 3
+
+
+def test_no_body_of_an_answer_repeats_a_number_or_a_text(
+    relay: Environment, simulator: Simulator
+) -> None:
+    secret = "A text that nobody else may read"
+    for then in ("ok", "403", "500", "429-50100"):
+        simulator.fail("send", then)
+        answer = relay.post(MESSAGE | {"text": secret})
+        stored = relay.get(f"/messages/{answer.body['id']}")
+        for told in (answer.body, stored.body):
+            assert secret not in json.dumps(told)
+            assert "12125550100" not in json.dumps(told)
+
+
+@pytest.mark.parametrize("path", ["/docs", "/openapi.json"])
+def test_the_documentation_costs_a_start_nothing(relay: Environment, path: str) -> None:
+    """It is no part of the module, and is read by who asks for it only."""
+    kept = [name for name, value in vars(relay.api).items() if len(repr(value)) > 20_000]
+    assert kept == []
+    read = Path.read_text
+    with patch.object(Path, "read_text", autospec=True, side_effect=read) as reading:
+        assert len(relay.raw("GET", path, headers={})["body"]) > 20_000
+    read_from = [call.args[0].parent.name for call in reading.call_args_list]
+    assert read_from == ["events", "api"], "the sample of a request, and the page"

@@ -1,0 +1,293 @@
+"""The status function: what became of accepted sends, asked of the simulator."""
+
+import hashlib
+import hmac
+import json
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from unittest.mock import patch
+
+import httpx
+import pytest
+
+from smsrelay.adapters.mobileconnect import MobileConnect
+from smsrelay.wiring import delivery_poller
+from tests.support.emf import metrics
+from tests.support.environment import RECIPIENT_KEY, Environment, running
+from tests.support.template import properties
+from tools.mobileconnect_simulator import Simulator
+
+Json = dict[str, Any]
+MESSAGE: Json = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
+UNDELIVERABLE, UNSUBSCRIBED, EXPIRED = "+1 945 555 0100", "+1 999 555 0100", "+1 945 555 0101"
+FINISHED = 4
+"""Looks until the simulator says Finished."""
+
+
+@pytest.fixture
+def relay(aws: None, simulator: Simulator) -> Iterator[Environment]:
+    _ = aws
+    with running(simulator.url, DELIVERY_CALLS_PER_MINUTE="100") as relay:
+        yield relay
+
+
+def look(relay: Environment, times: int = FINISHED) -> Json:
+    """Let the function look so often, each time when something is due; what it heard last."""
+    heard: Json = {}
+    for _ in range(times):
+        relay.make_due()
+        heard = relay.follow()
+    return heard
+
+
+def ask(relay: Environment, posted: Json) -> Json:
+    return relay.get(f"/messages/{posted['id']}").body
+
+
+def calls(simulator: Simulator) -> int:
+    return sum(call["route"] == "deliveries" for call in simulator.calls())
+
+
+def test_an_accepted_send_becomes_a_delivered_one(
+    relay: Environment, simulator: Simulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    posted = relay.post(MESSAGE | {"to": ["+1 212 555 0100", "+1 212 555 0101"]}).body
+    assert "delivery" not in ask(relay, posted)["sends"][0]
+    assert look(relay, 2) == {"accepted": 1}
+    underway = ask(relay, posted)
+    assert underway["status"] == "accepted"
+    assert underway["sends"][0]["delivery"]["pending"] == 2
+    capsys.readouterr()
+    assert look(relay, 2) == {"delivered": 1}
+    done = ask(relay, posted)
+    [send] = done["sends"]
+    assert (done["status"], send["status"]) == ("delivered", "delivered")
+    delivery = send["delivery"]
+    assert delivery.pop("checkedAt")
+    assert delivery == {"delivered": 2, "undelivered": {}, "pending": 0, "unsubscribed": 0}
+    counted = metrics(capsys.readouterr().out)
+    assert counted["SendsDelivered"] == [1]
+    assert counted["RecipientsDelivered"] == [2]
+    asked = calls(simulator)
+    assert look(relay) == {}
+    assert calls(simulator) == asked, "what has ended is not asked for again"
+    [item] = relay.items()
+    assert "unfinished" not in item
+
+
+def test_what_was_not_delivered_is_told_by_its_code(relay: Environment) -> None:
+    posted = relay.post(MESSAGE | {"to": ["+1 212 555 0100", UNDELIVERABLE, EXPIRED]}).body
+    look(relay)
+    [send] = ask(relay, posted)["sends"]
+    assert send["status"] == "partly"
+    assert send["delivery"]["undelivered"] == {"4500": 1, "4501": 1}
+    nobody = relay.post(MESSAGE | {"to": [EXPIRED]}).body
+    look(relay)
+    [send] = ask(relay, nobody)["sends"]
+    assert (send["status"], send["reason"]) == ("undelivered", "not-delivered")
+
+
+def test_a_202_that_sent_nothing_is_found_out(
+    relay: Environment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The failure that everyone else misses: count 0, since nobody has subscribed."""
+    posted = relay.post(MESSAGE | {"to": [UNSUBSCRIBED]})
+    assert (posted.status, posted.body["status"]) == (202, "accepted")
+    look(relay, 3)
+    capsys.readouterr()
+    look(relay, 1)
+    counted = metrics(capsys.readouterr().out)
+    assert counted["SendsToNobody"] == [1]
+    assert counted["SendsUndelivered"] == [1]
+    [send] = ask(relay, posted.body)["sends"]
+    assert (send["status"], send["reason"]) == ("undelivered", "no-subscribed-recipient")
+    assert send["delivery"]["unsubscribed"] == 1
+
+
+def test_a_repeated_post_is_answered_as_the_first_time(relay: Environment) -> None:
+    for to in (["+1 212 555 0100"], [UNSUBSCRIBED]):
+        key = {"Idempotency-Key": f"k{to}"}
+        first = relay.post(MESSAGE | {"to": to}, headers=key)
+        look(relay)
+        again = relay.post(MESSAGE | {"to": to}, headers=key)
+        assert (again.status, again.body) == (first.status, first.body)
+        assert again.headers["Idempotent-Replayed"] == "true"
+
+
+def test_it_is_first_asked_for_after_a_minute(relay: Environment, simulator: Simulator) -> None:
+    relay.post(MESSAGE)
+    assert relay.follow() == {}
+    assert calls(simulator) == 0
+    [item] = relay.items()
+    wait = float(item["dueAt"]["N"]) - float(item["updatedAt"]["N"])
+    assert wait == pytest.approx(60)
+
+
+def test_what_is_sent_later_is_asked_for_later(relay: Environment) -> None:
+    at = datetime.now(UTC) + timedelta(days=5)
+    relay.post(MESSAGE | {"sendAt": at.isoformat()})
+    [item] = relay.items()
+    assert float(item["dueAt"]["N"]) == pytest.approx(at.timestamp() + 60, abs=1)
+
+
+def test_the_oldest_come_first_and_no_more_than_the_budget(aws: None, simulator: Simulator) -> None:
+    _ = aws
+    with running(simulator.url, DELIVERY_CALLS_PER_MINUTE="3") as relay:
+        posted = [relay.post(MESSAGE).body["id"] for _ in range(5)]
+        for age, message_id in enumerate(posted):
+            relay.client("dynamodb").update_item(
+                TableName=relay.table,
+                Key={"pk": {"S": f"MSG#{message_id}"}, "sk": {"S": "SEND#001"}},
+                UpdateExpression="SET dueAt = :age",
+                ExpressionAttributeValues={":age": {"N": str(age + 1)}},
+            )
+        assert relay.follow() == {"accepted": 3}
+        looked = {item["pk"]["S"] for item in relay.items() if "delivery" in item}
+        assert looked == {f"MSG#{message_id}" for message_id in posted[:3]}
+        assert relay.follow() == {"accepted": 2}
+
+
+def test_a_run_is_a_minute_and_no_two_meet() -> None:
+    """So that the budget of a run is that of a minute."""
+    function = properties("DeliveryPollerFunction")
+    schedule = function["Events"]["EveryMinute"]["Properties"]
+    assert schedule["ScheduleExpression"] == "rate(1 minute)"
+    assert function["Timeout"] < 60
+    assert schedule["RetryPolicy"] == {"MaximumRetryAttempts": 0}
+
+
+def test_without_a_budget_nobody_asks(aws: None, simulator: Simulator) -> None:
+    _ = aws
+    with running(simulator.url) as relay:
+        relay.post(MESSAGE)
+        assert "unfinished" not in relay.items()[0]
+        assert look(relay) == {}
+        assert calls(simulator) == 0
+
+
+@pytest.mark.parametrize("then", ["429-50100", "429-50200", "503-50300", "403"])
+def test_an_upstream_that_does_not_want_to_be_asked_is_not(
+    relay: Environment, simulator: Simulator, then: str
+) -> None:
+    for _ in range(4):
+        relay.post(MESSAGE)
+    simulator.fail("deliveries", then)
+    relay.make_due()
+    heard = relay.follow()
+    assert sum(heard.values()) == 4
+    assert calls(simulator) == 1, "one call, not one for each send"
+    assert relay.follow() == {"paused": 1}
+    assert calls(simulator) == 1
+    relay.status_anew()
+    assert relay.follow() == {"accepted": 4}, "none was lost by it"
+
+
+def test_a_refused_token_is_asked_with_once(relay: Environment, simulator: Simulator) -> None:
+    relay.post(MESSAGE)
+    relay.make_due()
+    simulator.fail("deliveries", "401", times=-1)
+    assert relay.follow() == {"unauthorised": 1}
+    assert calls(simulator) == 1
+
+
+def test_a_renewed_token_is_taken(relay: Environment, simulator: Simulator) -> None:
+    relay.post(MESSAGE)
+    assert look(relay, 1) == {"accepted": 1}, "with the first token, which is kept"
+    issued = httpx.post(
+        f"{simulator.url}/v2/token",
+        json={"grant_type": "client_credentials", "client_id": "i", "client_secret": "s"},
+        trust_env=False,
+    ).json()
+    fields = {"access_token": issued["access_token"], "rest_instance_url": simulator.url}
+    relay.put_secret(json.dumps(fields))
+    simulator.fail("deliveries", "401")
+    assert look(relay, 1) == {"accepted": 1}
+    assert calls(simulator) == 3
+
+
+@pytest.mark.parametrize("then", ["404", "500", "502-html", "reset-before-read", "502-empty"])
+def test_one_report_that_can_not_be_had_does_not_stop_the_others(
+    relay: Environment, simulator: Simulator, then: str
+) -> None:
+    for _ in range(3):
+        relay.post(MESSAGE)
+    simulator.fail("deliveries", then)
+    relay.make_due()
+    assert relay.follow() == {"no-report": 1, "accepted": 2}
+    assert look(relay, 1) == {"accepted": 3}
+
+
+def test_two_at_once_end_a_send_once(
+    relay: Environment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    posted = relay.post(MESSAGE).body
+    look(relay, 3)
+    relay.make_due()
+    capsys.readouterr()
+    other = delivery_poller.build(os.environ)
+    report, heard = MobileConnect.report, []
+
+    def meanwhile(reports: MobileConnect, template: str, token_id: str, timeout: float) -> Any:
+        """The other one reads the same send, is told the same, and writes first."""
+        answer = report(reports, template, token_id, timeout)
+        with patch.object(MobileConnect, "report", report):
+            heard.append(other.follower.run(lambda: 55.0))
+        other.counter.flush()
+        return answer
+
+    with patch.object(MobileConnect, "report", meanwhile):
+        assert relay.follow() == {"delivered": 1}
+    other.close()
+    assert heard == [{"delivered": 1}]
+    assert metrics(capsys.readouterr().out)["SendsDelivered"] == [1]
+    assert ask(relay, posted)["sends"][0]["status"] == "delivered"
+
+
+def test_a_ledger_out_of_reach_loses_nothing(relay: Environment) -> None:
+    relay.post(MESSAGE)
+    relay.make_due()
+    with relay.ledger_refuses_writes():
+        assert relay.follow() == {"not-stored": 1}
+    assert look(relay, 3) == {"delivered": 1}
+
+
+def test_rows_of_recipients_are_kept_only_if_a_parameter_asks_for_them(
+    aws: None, simulator: Simulator
+) -> None:
+    _ = aws
+    to = ["+1 212 555 0100", UNDELIVERABLE]
+    for rows in ("off", "on"):
+        settings = {"DELIVERY_CALLS_PER_MINUTE": "100", "RECIPIENT_ROWS": rows}
+        with running(simulator.url, **settings) as relay:
+            posted = relay.post(MESSAGE | {"to": to}).body
+            look(relay)
+            [send] = ask(relay, posted)["sends"]
+            stored = json.dumps(relay.items())
+            assert "12125550100" not in stored
+            if rows == "off":
+                assert "recipients" not in send["delivery"]
+                continue
+            told = {row["hash"]: row["code"] for row in send["delivery"]["recipients"]}
+            assert told == {_hash("12125550100"): 4000, _hash("19455550100"): 4500}
+
+
+def _hash(number: str) -> str:
+    """As docs/runbook.md tells it."""
+    return hmac.new(RECIPIENT_KEY.encode(), number.encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def test_sends_of_the_queue_are_followed_too(relay: Environment) -> None:
+    relay.enqueue(MESSAGE | {"to": ["+1 212 555 0100", {"mobile": "12125550101", "key": "k"}]})
+    relay.work()
+    relay.show_all()
+    relay.work()
+    assert look(relay) == {"delivered": 2}
+
+
+def test_no_time_no_calls(relay: Environment, simulator: Simulator) -> None:
+    relay.post(MESSAGE)
+    relay.make_due()
+    assert relay.follow(remaining=10) == {"left": 1}
+    assert calls(simulator) == 0

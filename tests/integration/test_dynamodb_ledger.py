@@ -1,0 +1,320 @@
+"""The ledger on DynamoDB: claims, lost answers, late results."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ReadTimeoutError
+
+from smsrelay.adapters.dynamodb_ledger import SHARDS, DynamoDbLedger, partition_of
+from smsrelay.errors import NothingStoredError
+from smsrelay.sends.ids import message_id, new_message_id
+from smsrelay.sends.send import OnUnknown, Send, SendKey, Status
+from tests.support.aws_calls import intercepted
+from tests.support.environment import REGION, Environment, running
+from tools.mobileconnect_simulator import Simulator
+
+NOW = 1_790_000_000.0
+MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
+
+
+def send(n: int = 1, **fields: Any) -> Send:
+    given: dict[str, Any] = {
+        "key": SendKey("01K", n),
+        "client": "shop",
+        "template": "MzA6Nzg6MA",
+        "recipients": 2,
+        "status": Status.QUEUED,
+        "on_unknown": OnUnknown.HOLD,
+        "fingerprint": "f",
+        "created_at": NOW,
+        "updated_at": NOW,
+        "due_at": NOW,
+        "owner": "me",
+        "body": "{}",
+        "reference": "order-8812",
+    }
+    return Send(**(given | fields))
+
+
+@pytest.fixture
+def ledger(relay: Environment) -> DynamoDbLedger:
+    return DynamoDbLedger(relay.client("dynamodb"), relay.table, retention_days=90)
+
+
+class LosesAnswers:
+    """A DynamoDB client whose next write happens, and whose answer is lost on the way."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.exceptions = client.exceptions
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def write_twice(**arguments: Any) -> Any:
+            method(**arguments)
+            return method(**arguments)  # what botocore does when an answer does not come
+
+        return write_twice if name in {"put_item", "update_item"} else method
+
+
+class LosesCreation:
+    """A DynamoDB client whose writes happen, and whose answers never come."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.exceptions = client.exceptions
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def silent(**arguments: Any) -> Any:
+            method(**arguments)
+            raise ReadTimeoutError(endpoint_url=name)
+
+        return silent if name in {"put_item", "transact_write_items"} else method
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_creation_whose_answer_is_lost_is_found(relay: Environment, count: int) -> None:
+    client: Any = LosesCreation(relay.client("dynamodb"))
+    ledger = DynamoDbLedger(client, relay.table, retention_days=90)
+    assert ledger.create([send(n) for n in range(1, count + 1)]).created
+    assert not ledger.create([send(n, owner="other") for n in range(1, count + 1)]).created
+
+
+def claim(ledger: DynamoDbLedger, owner: str = "me", now: float = NOW) -> Any:
+    return ledger.claim(SendKey("01K", 1), owner=owner, now=now, lease_until=now + 60)
+
+
+@pytest.mark.parametrize(
+    "sends",
+    [
+        [send()],
+        [send(n) for n in range(1, 101)],
+        [send(attempts=9, attempts_before=2, attempts_put_off=6, resent_at=NOW + 1, in_doubt=True)],
+    ],
+    ids=["1", "100", "resent"],
+)
+def test_what_is_stored_is_read(ledger: DynamoDbLedger, sends: Sequence[Send]) -> None:
+    assert ledger.create(sends) == (True, sends)
+    assert ledger.read("01K") == list(sends)
+    assert ledger.read("01") == []
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_message_is_created_once(ledger: DynamoDbLedger, count: int) -> None:
+    mine = [send(n) for n in range(1, count + 1)]
+    others = [replace(entry, owner="other", fingerprint="g") for entry in mine]
+    assert ledger.create(mine).created
+    creation = ledger.create(others)
+    assert not creation.created
+    assert creation.sends[0] == mine[0]
+    assert ledger.read("01K") == mine
+
+
+def test_a_repeated_write_finds_itself(relay: Environment) -> None:
+    client: Any = LosesAnswers(relay.client("dynamodb"))
+    ledger = DynamoDbLedger(client, relay.table, retention_days=90)
+    assert ledger.create([send()]).created
+    won = claim(ledger)
+    assert won.won
+    assert won.send.attempts == 1
+    # Stored to the millisecond, a time comes back as another one.
+    later = NOW + 1.123_456_7
+    after = replace(
+        won.send, status=Status.ACCEPTED, token_id="t", body=None, updated_at=later, due_at=later
+    )
+    assert ledger.settle(won.send, after)
+
+
+def test_a_claim_takes_a_queued_send_that_is_due_and_nothing_else(ledger: DynamoDbLedger) -> None:
+    assert claim(ledger) is None, "there is no such send"
+    ledger.create([send(reason="throttled", errors=("words",))])
+    assert not claim(ledger, now=NOW - 1).won, "not due yet"
+    won = claim(ledger)
+    assert won.won
+    assert won.send == send(status=Status.SENDING, attempts=1, due_at=NOW + 60)
+    lost = claim(ledger, owner="other")
+    assert not lost.won
+    assert lost.send == won.send
+
+
+def test_a_late_result_beats_unknown_but_not_another_attempt(ledger: DynamoDbLedger) -> None:
+    ledger.create([send()])
+    begun = claim(ledger).send
+    unknown = replace(begun, status=Status.UNKNOWN)
+    assert ledger.settle(begun, unknown)
+    accepted = replace(begun, status=Status.ACCEPTED, token_id="t", body=None)
+    assert ledger.settle(begun, accepted)
+    assert ledger.read("01K") == [accepted]
+    assert not ledger.settle(begun, unknown), "an end is an end"
+    assert ledger.find_token("t") == SendKey("01K", 1)
+
+    other = send(key=SendKey("02K", 1), attempts=2, status=Status.SENDING)
+    ledger.create([other])
+    assert not ledger.settle(replace(other, attempts=1), replace(other, status=Status.ACCEPTED))
+
+
+@pytest.mark.parametrize(
+    ("status", "group"),
+    [
+        (Status.QUEUED, "open"),
+        (Status.SENDING, "open"),
+        (Status.UNKNOWN, "unknown"),
+        (Status.FAILED, "failed"),
+        (Status.ACCEPTED, None),
+        (Status.REJECTED, None),
+    ],
+)
+def test_only_what_is_unfinished_is_in_the_sparse_index(
+    relay: Environment, ledger: DynamoDbLedger, status: Status, group: str | None
+) -> None:
+    ledger.create([send(status=status)])
+    [item] = relay.items()
+    assert item.get("unfinished", {"S": "#"})["S"].partition("#")[0] == (group or "")
+
+
+def test_errors_of_the_store_are_one_error(relay: Environment) -> None:
+    class Silent:
+        def __getattr__(self, name: str) -> Any:
+            def never(*_: Any, **__: Any) -> Any:
+                raise ReadTimeoutError(endpoint_url=name)
+
+            return never
+
+    client: Any = Silent()
+    ledger = DynamoDbLedger(client, relay.table, retention_days=90)
+    for ask in (
+        lambda: ledger.create([send()]),
+        lambda: claim(ledger),
+        lambda: ledger.settle(send(), send()),
+        lambda: ledger.find_token("t"),
+        lambda: ledger.record_refusal("01K", "c", [], NOW),
+    ):
+        with pytest.raises(NothingStoredError):
+            ask()
+
+
+def key_of(group: str, shard: int) -> SendKey:
+    """A key that lies in this shard of the group."""
+    for number in range(100_000):
+        key = SendKey(message_id(group, str(number)), 1)
+        if shard_of(group, key) == shard:
+            return key
+    raise AssertionError("no key lies there")
+
+
+def shard_of(group: str, key: SendKey) -> int:
+    status = {"open": Status.QUEUED, "unknown": Status.UNKNOWN, "failed": Status.FAILED}
+    place = partition_of(
+        send(key=key, status=status.get(group, Status.ACCEPTED), followed=group == "followed")
+    )
+    assert place is not None
+    assert place.startswith(f"{group}#")
+    return int(place.partition("#")[2])
+
+
+@pytest.mark.parametrize("ids", ["derived", "new", "of one message"])
+@pytest.mark.parametrize("group", SHARDS)
+def test_sends_are_spread_evenly_over_the_shards(group: str, ids: str) -> None:
+    """No shard has more than its share of the writes (docs/capacity.md)."""
+    count = 100_000
+    keys: dict[str, Callable[[int], SendKey]] = {
+        "derived": lambda n: SendKey(message_id("shop", f"order-{n}"), 1),
+        "new": lambda _: SendKey(new_message_id(), 1),
+        "of one message": lambda n: SendKey(f"01K{n // 100:023}", n % 100 + 1),
+    }
+    spread = Counter(shard_of(group, keys[ids](n)) for n in range(count))
+    assert set(spread) == set(range(SHARDS[group]))
+    # Five standard deviations of a fair spread.
+    mean = count / SHARDS[group]
+    assert max(spread.values()) < mean + 5 * mean**0.5
+
+
+def test_no_shard_has_to_take_what_a_partition_can_not() -> None:
+    """The arithmetic of docs/capacity.md: 10,000 sends a second, by the writes that each costs."""
+    writes = {"open": 4, "followed": 1, "unknown": 1, "failed": 1}
+    assert SHARDS.keys() == writes.keys()
+    for group, each in writes.items():
+        assert 10_000 * each / SHARDS[group] <= 1_000 / 1.5, f"{group} has no reserve"
+
+
+def test_readers_find_the_sends_of_every_shard_the_oldest_first(ledger: DynamoDbLedger) -> None:
+    statuses = {"open": Status.QUEUED, "unknown": Status.UNKNOWN, "failed": Status.FAILED}
+    for group, shards in SHARDS.items():
+        # So that the order is not that of the shards.
+        order = sorted(range(shards), key=lambda shard: shard * 37 % shards)
+        keys = [key_of(group, shard) for shard in order]
+        for age, key in enumerate(keys):
+            stored = send(
+                key=key,
+                status=statuses.get(group, Status.ACCEPTED),
+                followed=group == "followed",
+                due_at=NOW + age,
+            )
+            ledger.create([stored])
+        assert list(ledger.unfinished(group)) == keys
+        assert list(ledger.unfinished(group, due_by=NOW + 2)) == keys[:3]
+        assert ledger.count_unfinished(group) == (shards, NOW)
+        later = NOW + shards
+        if group == "open":
+            assert ledger.overdue(later, 1_000) == keys
+            assert ledger.overdue(later, 5) == keys[:5]
+        if group == "followed":
+            assert [found.key for found in ledger.due_deliveries(later, 300)] == keys
+            assert [found.key for found in ledger.due_deliveries(later, 5)] == keys[:5]
+        if group == "unknown":
+            assert ledger.count_unknown(100) == shards
+
+
+class Counts:
+    """A DynamoDB client that counts what it is asked."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.queries = 0
+        client.meta.events.register("before-call.dynamodb.Query", self._count)
+
+    def _count(self, **_: object) -> None:
+        self.queries += 1
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+
+def test_a_look_at_nothing_costs_one_query_for_each_shard(relay: Environment) -> None:
+    client: Any = Counts(boto3.client("dynamodb", region_name=REGION))
+    ledger = DynamoDbLedger(client, relay.table, retention_days=90)
+    assert (ledger.overdue(NOW, 800), ledger.count_unknown(100)) == ([], 0)
+    assert client.queries == SHARDS["open"] + SHARDS["unknown"], "the sweeper's, each minute"
+    client.queries = 0
+    assert ledger.due_deliveries(NOW, 300) == []
+    assert client.queries == SHARDS["followed"], "the status function's, each minute"
+
+
+@pytest.mark.parametrize("way", ["api", "worker"])
+def test_a_message_with_one_send_costs_two_writes_and_no_read(
+    aws: None, simulator: Simulator, way: str
+) -> None:
+    """The index is as sparse as it is wide: what is split costs its readers, never a request."""
+    _ = aws, simulator
+    operations: list[str] = []
+
+    def note(client: Any, operation: str, _: Any, call: Callable[[], Any]) -> Any:
+        if client.meta.service_model.service_name in {"dynamodb", "secretsmanager"}:
+            operations.append(operation)
+        return call()
+
+    with running(simulator.url, DELIVERY_CALLS_PER_MINUTE="300") as relay:
+        relay.post(MESSAGE)  # reads the token
+        if way == "worker":
+            relay.enqueue(MESSAGE)
+        with intercepted(note):
+            assert relay.post(MESSAGE).status == 202 if way == "api" else relay.work() == []
+    assert operations == ["PutItem", "PutItem"]
+    assert len(simulator.sent()) == 2

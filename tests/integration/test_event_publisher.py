@@ -1,0 +1,393 @@
+"""Events and callbacks: the ledger's stream in, the bus and clients' addresses out."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import IO, Any
+from unittest.mock import patch
+
+import httpx
+import jsonschema_rs
+import pytest
+from botocore.exceptions import BotoCoreError, ClientError
+from moto.events.models import Rule
+from standardwebhooks import Webhook
+
+from smsrelay.adapters.eventbridge import EventBridgeBus
+from smsrelay.adapters.sqs import LONGEST_VISIBILITY, SqsRetryQueue
+from smsrelay.adapters.ssm_message_catalogue import StoredCatalogue
+from smsrelay.errors import NotToldError, UnforeseenError
+from smsrelay.messages.message_catalogue import Catalogue
+from smsrelay.services.event_publisher import WAITS
+from tests.support.emf import metrics
+from tests.support.environment import (
+    CLIENT,
+    Environment,
+    client_of,
+    new_webhook_secret,
+    running,
+    signed_headers,
+)
+from tests.support.hostile import HostileServer
+from tests.support.template import ROOT, properties, template
+from tools.mobileconnect_simulator import Simulator
+
+Json = dict[str, Any]
+MESSAGE: Json = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
+PAGE = (ROOT / "docs/events.md").read_text()
+[PATTERN] = re.findall(r"```json\n(\{\"source\".*?)```", PAGE, re.DOTALL)
+SCHEMA = jsonschema_rs.validator_for(json.loads((ROOT / "docs/event.schema.json").read_text()))
+
+
+TELLING = {
+    "EventPublisherFunction": "TellsChanges",
+    "EventPublisherLogs": "TellsChanges",
+    "EventPublisherRole": "TellsChanges",
+    "CallbackSenderFunction": "CallsBack",
+    "CallbackSenderLogs": "CallsBack",
+    "CallbackSenderRole": "CallsBack",
+    "CallbackQueue": "CallsBack",
+    "CallbackDeadLetterQueue": "TellsChanges",
+}
+
+
+@dataclass
+class Onlooker:
+    """A relay with a bus and callbacks, and what comes out of both."""
+
+    relay: Environment
+    server: HostileServer
+    taken: list[Json]
+    callback_queue: str
+    secret: str
+    wanted: dict[str, str]
+    """Where each client is called back."""
+
+    def events(self) -> list[Json]:
+        """What the bus has taken since the last time."""
+        taken, self.taken[:] = list(self.taken), []
+        return taken
+
+    def statuses(self) -> list[str]:
+        return [event["data"]["status"] for event in self.events()]
+
+    def follow(self, times: int = 4) -> None:
+        for _ in range(times):
+            self.relay.make_due()
+            self.relay.follow()
+
+
+@pytest.fixture
+def onlooker(
+    aws: None, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Onlooker]:
+    _ = aws
+    name = f"bus-{uuid.uuid4()}"
+    events, sqs = client_of("events"), client_of("sqs")
+    events.create_event_bus(Name=name)
+    callbacks = sqs.create_queue(QueueName=f"{name}-callbacks")["QueueUrl"]
+    taken: list[Json] = []
+    put = EventBridgeBus.put
+
+    def noted(bus: EventBridgeBus, told: Sequence[Json]) -> None:
+        put(bus, told)
+        taken.extend(told)
+
+    monkeypatch.setattr(EventBridgeBus, "put", noted)
+    with HostileServer() as server:
+        # The catalogue takes no address of this machine.
+        catalogue = Catalogue.model_construct(messages={}, clients={})
+        wanted = {CLIENT: f"{server.url}/sms-results"}
+        monkeypatch.setattr(Catalogue, "callback_of", lambda _, client: wanted.get(client))
+        monkeypatch.setattr(StoredCatalogue, "current", lambda _: catalogue)
+        settings = {
+            "EVENT_BUS": name,
+            "CALLBACK_QUEUE_URL": callbacks,
+            "CATALOGUE_PARAMETER": f"/{name}/catalogue",
+            "DELIVERY_CALLS_PER_MINUTE": "100",
+        }
+        with running(simulator.url, **settings) as relay:
+            secret = new_webhook_secret()
+            relay.client("secretsmanager").create_secret(
+                Name=f"{relay.table}/callbacks/{CLIENT}",
+                SecretString=json.dumps({"current": secret}),
+            )
+            yield Onlooker(relay, server, taken, callbacks, secret, wanted)
+
+
+def answering(status: int) -> bytes:
+    return f"HTTP/1.1 {status} What\r\nContent-Length: 0\r\n\r\n".encode()
+
+
+def test_every_change_of_a_status_is_an_event(onlooker: Onlooker) -> None:
+    posted = onlooker.relay.post(MESSAGE | {"reference": "order-8812"}).body
+    onlooker.follow()
+    onlooker.relay.tell()
+    events = onlooker.events()
+    assert [event["type"] for event in events] == [
+        "smsrelay.send.sending",
+        "smsrelay.send.accepted",
+        "smsrelay.send.delivered",
+    ]
+    for event in events:
+        SCHEMA.validate(event)
+    last = events[-1]["data"]
+    assert last["id"] == posted["id"]
+    assert last["tokenId"] == posted["sends"][0]["tokenId"]
+    assert (last["previousStatus"], last["final"]) == ("accepted", True)
+    assert last["reference"] == "order-8812"
+    assert last["delivery"]["delivered"] == 1
+    assert "2125550100" not in json.dumps(events)
+    assert "Hello" not in json.dumps(events)
+
+
+def test_a_rule_on_the_bus_finds_them_by_their_type(
+    onlooker: Onlooker, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the pattern that docs/events.md shows."""
+    bus = os.environ["EVENT_BUS"]
+    client_of("events").put_rule(Name=bus, EventBusName=bus, EventPattern=PATTERN)
+    found: list[Json] = []
+
+    def matched(rule: Rule, event: Any) -> None:
+        """Moto takes no targets without a package of its own."""
+        if rule.name == bus and rule.event_pattern.matches_event(event):
+            found.append(event)
+
+    monkeypatch.setattr(Rule, "send_to_targets", matched)
+    simulator.fail("send", "reset-after-accept")
+    posted = onlooker.relay.post(MESSAGE).body
+    onlooker.relay.post(MESSAGE)
+    onlooker.relay.tell()
+    [event] = found
+    assert (event["source"], event["detail-type"]) == ("smsrelay", "smsrelay.send.unknown")
+    assert event["detail"]["id"] == posted["id"]
+    at = datetime.fromtimestamp(event["time"], UTC)
+    assert abs((datetime.now(UTC) - at).total_seconds()) < 60
+    told = {"type": event["detail-type"], "timestamp": at.isoformat(), "data": event["detail"]}
+    SCHEMA.validate(told)
+
+
+def test_what_changes_no_status_is_no_event(onlooker: Onlooker) -> None:
+    onlooker.relay.post(MESSAGE)
+    onlooker.follow(2)
+    onlooker.relay.tell()
+    assert onlooker.statuses() == ["sending", "accepted"]
+
+
+def test_failures_are_events_too(onlooker: Onlooker, simulator: Simulator) -> None:
+    simulator.fail("send", "reset-after-accept")
+    onlooker.relay.post(MESSAGE)
+    onlooker.relay.tell()
+    assert onlooker.statuses() == ["sending", "unknown"]
+
+
+def test_other_records_of_the_stream_are_passed_over(onlooker: Onlooker) -> None:
+    onlooker.relay.enqueue({"message": "m", "to": []})
+    onlooker.relay.work()
+    onlooker.relay.post(MESSAGE)
+    [item] = [item for item in onlooker.relay.items() if item["sk"]["S"].startswith("SEND")]
+    onlooker.relay.client("dynamodb").delete_item(
+        TableName=onlooker.relay.table, Key={"pk": item["pk"], "sk": item["sk"]}
+    )
+    onlooker.relay.tell()
+    assert onlooker.statuses() == ["sending", "accepted"]
+
+
+def test_a_bus_that_refuses_lets_all_of_them_come_again(
+    onlooker: Onlooker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onlooker.relay.post(MESSAGE)
+    put = EventBridgeBus.put
+
+    def refused(bus: EventBridgeBus, events: Sequence[Mapping[str, Any]]) -> None:
+        put(bus, events[:1])
+        raise NotToldError("the bus refused 1 events")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(EventBridgeBus, "put", refused)
+        with pytest.raises(UnforeseenError, match="NotToldError"):
+            onlooker.relay.tell()
+    onlooker.relay.tell()
+    assert onlooker.statuses() == ["sending", "sending", "accepted"], "once at least"
+
+
+@pytest.mark.parametrize(
+    "answer", [{"FailedEntryCount": 1}, {}, BotoCoreError(), ClientError({}, "PutEvents")]
+)
+def test_a_bus_is_believed_only_if_it_has_taken_all(answer: Any) -> None:
+    class Client:
+        def put_events(self, **_: object) -> Any:
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+    client: Any = Client()
+    event = {"type": "smsrelay.send.accepted", "timestamp": "2027-01-15T08:00:00Z", "data": {}}
+    with pytest.raises(NotToldError):
+        EventBridgeBus(client, "bus").put([event])
+
+
+def test_a_final_result_is_posted_and_signed(
+    onlooker: Onlooker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    posted = onlooker.relay.post(MESSAGE).body
+    onlooker.follow()
+    onlooker.relay.tell()
+    onlooker.server.replies(lambda _: answering(204))
+    assert onlooker.relay.call_back() == []
+    [request] = onlooker.server.requests
+    assert request.target == "/sms-results"
+    told = Webhook(onlooker.secret).verify(request.body, dict(request.headers))
+    SCHEMA.validate(told)
+    assert told["type"] == "smsrelay.send.delivered"
+    assert told["data"]["id"] == posted["id"]
+    at = datetime.fromtimestamp(int(request.headers["webhook-timestamp"]), UTC)
+    assert abs((datetime.now(UTC) - at).total_seconds()) < 60
+    assert metrics(capsys.readouterr().out)["CallbacksDone"] == [1]
+
+
+def test_told_twice_it_has_the_same_name(onlooker: Onlooker) -> None:
+    onlooker.relay.post(MESSAGE)
+    onlooker.follow()
+    onlooker.relay.tell()
+    onlooker.relay.tell()
+    onlooker.server.replies(lambda _: answering(200))
+    onlooker.relay.call_back()
+    names = [request.headers["webhook-id"] for request in onlooker.server.requests]
+    assert len(names) == 2
+    assert len(set(names)) == 1
+
+
+def test_only_who_wants_it_is_called(onlooker: Onlooker) -> None:
+    onlooker.relay.post(MESSAGE, client="somebody-else")
+    onlooker.follow()
+    onlooker.relay.tell()
+    assert onlooker.relay.call_back() == []
+    assert onlooker.server.requests == []
+
+
+@pytest.mark.parametrize("status", [301, 307, 400, 404, 429, 500, 503])
+def test_a_callback_that_is_not_taken_is_tried_again(onlooker: Onlooker, status: int) -> None:
+    onlooker.relay.post(MESSAGE)
+    onlooker.follow()
+    onlooker.relay.tell()
+    onlooker.server.replies(lambda _: answering(status))
+    assert len(onlooker.relay.call_back()) == 1
+    assert len(onlooker.server.requests) == 1, "and no redirect is followed"
+    onlooker.server.replies(lambda _: answering(200))
+    onlooker.relay.show_all(onlooker.callback_queue)
+    assert onlooker.relay.call_back() == []
+    assert len({request.headers["webhook-id"] for request in onlooker.server.requests}) == 1
+
+
+def test_who_is_gone_is_called_no_more(onlooker: Onlooker) -> None:
+    onlooker.relay.post(MESSAGE)
+    onlooker.follow()
+    onlooker.relay.tell()
+    onlooker.server.replies(lambda _: answering(410))
+    assert onlooker.relay.call_back() == []
+
+
+RECEIVERS = dict(re.findall(r"<!-- runs: callback -->\n```(\w+)\n(.*?)```", PAGE, re.DOTALL))
+COMMANDS = {
+    "python": [sys.executable, "-c"],
+    "js": ["node", "--input-type=module", "-e"],
+}
+
+
+@contextmanager
+def receiver(language: str, secret: str) -> Iterator[tuple[str, IO[str]]]:
+    """A receiver of docs/events.md as it stands there: its address, and what it says."""
+    given = {"PATH": os.environ["PATH"], "PORT": "0", "CALLBACK_SECRET": secret}
+    command = [*COMMANDS[language], RECEIVERS[language]]
+    with subprocess.Popen(  # noqa: S603 - our own page
+        command, env=given, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            assert process.stdout
+            port = process.stdout.readline().removeprefix("listening on ").strip()
+            yield f"http://127.0.0.1:{port}/sms-results", process.stdout
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("language", COMMANDS)
+def test_the_receivers_of_the_page_take_what_is_signed_and_nothing_else(
+    onlooker: Onlooker, language: str
+) -> None:
+    if not shutil.which(COMMANDS[language][0]):
+        pytest.skip(f"{language} is not installed")
+    posted = onlooker.relay.post(MESSAGE).body
+    onlooker.follow()
+    onlooker.relay.tell()
+    with receiver(language, onlooker.secret) as (url, said):
+        onlooker.wanted[CLIENT] = url
+        assert onlooker.relay.call_back() == []
+        assert said.readline().split()[1:] == [posted["id"], "delivered"]
+        forged = signed_headers(new_webhook_secret(), "{}", "evt_1")
+        old = signed_headers(onlooker.secret, "{}", "evt_1", at=time.time() - 600)
+        for headers in ({}, forged, old):
+            answer = httpx.post(url, content="{}", headers=headers, trust_env=False)
+            assert answer.status_code == 401
+
+
+def test_without_a_secret_nothing_is_posted_unsigned(
+    onlooker: Onlooker, caplog: pytest.LogCaptureFixture
+) -> None:
+    onlooker.relay.client("secretsmanager").put_secret_value(
+        SecretId=f"{onlooker.relay.table}/callbacks/{CLIENT}", SecretString="{}"
+    )
+    onlooker.relay.post(MESSAGE)
+    onlooker.follow()
+    onlooker.relay.tell()
+    assert len(onlooker.relay.call_back()) == 1
+    assert onlooker.server.requests == []
+    assert "has no secret" in caplog.text
+
+
+def test_the_waits_are_those_of_the_specification() -> None:
+    assert WAITS[:3] == (5, 300, 1_800)
+    assert 27 * 3_600 < sum(WAITS) < 30 * 3_600
+    assert max(WAITS) <= LONGEST_VISIBILITY, "else SQS would show it sooner"
+
+
+def test_who_does_not_take_it_after_all_tries_rings_an_alarm() -> None:
+    redrive = properties("CallbackQueue")["RedrivePolicy"]
+    assert redrive["maxReceiveCount"] == len(WAITS) + 1
+    watched = properties("UntoldAlarm")["Dimensions"][0]["Value"]["Fn::GetAtt"][0]
+    assert redrive["deadLetterTargetArn"] == {"Fn::GetAtt": [watched, "Arn"]}
+    stream = properties("EventPublisherFunction")["Events"]["Ledger"]["Properties"]
+    lost = stream["DestinationConfig"]["OnFailure"]["Destination"]
+    assert lost == redrive["deadLetterTargetArn"]
+
+
+def test_each_wait_is_asked_of_the_queue(onlooker: Onlooker) -> None:
+    onlooker.relay.post(MESSAGE)
+    onlooker.follow()
+    onlooker.relay.tell()
+    onlooker.server.replies(lambda _: answering(503))
+    asked: list[float] = []
+    with patch.object(
+        SqsRetryQueue, "show_again", lambda _queue, _handle, wait: asked.append(wait)
+    ):
+        for _ in range(len(WAITS) + 1):
+            assert len(onlooker.relay.call_back()) == 1
+            onlooker.relay.show_all(onlooker.callback_queue)
+    assert asked == [*WAITS, WAITS[-1]]
+
+
+def test_nobody_is_told_unless_a_parameter_asks_for_it() -> None:
+    parameters = template()["Parameters"]
+    assert (parameters["EventBus"]["Default"], parameters["Callbacks"]["Default"]) == ("", "off")
+    conditions = {name: template()["Resources"][name].get("Condition") for name in TELLING}
+    assert conditions == TELLING

@@ -1,0 +1,129 @@
+"""One request can be found in all log lines, whichever function wrote them; and times are told."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from smsrelay.sends.correlation import correlation_id
+from smsrelay.wiring import sending
+from tests.support.emf import metrics
+from tests.support.environment import Environment, running
+from tests.support.variables import STACK_NAME
+from tools.mobileconnect_simulator import Simulator
+
+ROOT = "1-67891233-abcdef012345678912345678"
+TRACE = f"Root={ROOT};Parent=53995c3f42cd8ad8;Sampled=1"
+MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
+
+
+@pytest.fixture
+def relay(aws: None, simulator: Simulator) -> Iterator[Environment]:
+    _ = aws
+    settings = {"DELIVERY_CALLS_PER_MINUTE": "9", "UPSTREAM_TIMEOUT_SECONDS": "5"}
+    with running(simulator.url, **settings) as relay:
+        yield relay
+
+
+def about(caplog: pytest.LogCaptureFixture, message: str) -> Any:
+    [record] = [record for record in caplog.records if record.getMessage() == message]
+    return record
+
+
+def test_a_request_is_found_from_its_post_to_its_delivery(
+    relay: Environment, simulator: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    simulator.fail("send", "503-50300", retry_after=0)
+    posted = relay.post(MESSAGE, headers={"X-Amzn-Trace-Id": TRACE}).body
+    relay.make_due()
+    relay.work()
+    for _ in range(4):
+        relay.make_due()
+        relay.follow()
+    for line in ("send queued", "send accepted", "delivery delivered"):
+        told = about(caplog, line)
+        assert told.correlation_id == ROOT
+        assert told.message_id == posted["id"]
+        assert told.send == f"{posted['id']}/1"
+        assert told.client == "web-shop"
+
+
+def test_a_line_is_json_with_all_that_finds_it(
+    relay: Environment, caplog: pytest.LogCaptureFixture
+) -> None:
+    posted = relay.post(MESSAGE, headers={"X-Amzn-Trace-Id": TRACE}).body
+    record = about(caplog, "send accepted")
+    line = json.loads(sending.parts().logger.registered_formatter.format(record))
+    told = {
+        "level": "INFO",
+        "message": "send accepted",
+        "service": STACK_NAME,
+        "message_id": posted["id"],
+        "send": f"{posted['id']}/1",
+        "client": "web-shop",
+        "correlation_id": ROOT,
+        "token_id": posted["sends"][0]["tokenId"],
+    }
+    assert told.items() <= line.items()
+    assert line["request_id"]
+
+
+def test_a_message_of_the_queue_has_what_its_sender_gave_it(
+    relay: Environment, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = {
+        "messageId": "m-1",
+        "receiptHandle": "h",
+        "body": json.dumps(MESSAGE),
+        "attributes": {"AWSTraceHeader": TRACE},
+        "messageAttributes": {},
+    }
+    relay.hand_worker([record])
+    assert about(caplog, "send accepted").correlation_id == ROOT
+
+
+def test_without_a_trace_the_messages_own_id_ties_its_lines_together(
+    relay: Environment, caplog: pytest.LogCaptureFixture
+) -> None:
+    posted = relay.post(MESSAGE).body
+    assert about(caplog, "send accepted").correlation_id == posted["id"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        None,
+        "",
+        "Root=",
+        "+12125550100",
+        "Root=1-67891233-12125550100",
+        "Root=1-67891233-ABCDEF012345678912345678",
+        f"XRoot={ROOT}",
+        f"Root={ROOT}Kim",
+        f"Self=1;Root={ROOT} ;x",
+    ],
+)
+def test_what_is_no_trace_gets_nowhere(given: str | None) -> None:
+    assert correlation_id(given) is None
+
+
+def test_the_upstreams_time_and_our_own_are_told_apart(
+    relay: Environment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    relay.post(MESSAGE)
+    capsys.readouterr()
+    relay.post(MESSAGE | {"message": "OTIwMjA0Ojc4OjE"})  # answers after 2 s, less than its limit
+    told = metrics(capsys.readouterr().out)
+    [upstream], [overhead] = told["UpstreamTime"], told["OverheadTime"]
+    assert upstream > 1_900
+    assert 0 <= overhead < upstream
+
+
+def test_several_sends_have_no_time_of_our_own(
+    relay: Environment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    relay.post(MESSAGE | {"to": ["+1 212 555 0100", {"mobile": "12125550101", "key": "k"}]})
+    told = metrics(capsys.readouterr().out)
+    assert len(told["UpstreamTime"]) == 2
+    assert "OverheadTime" not in told

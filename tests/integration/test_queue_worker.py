@@ -1,0 +1,400 @@
+"""The second way in, through the handler: envelopes, retries, dead letters."""
+
+import base64
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from botocore.client import BaseClient
+from botocore.exceptions import EndpointConnectionError
+
+from smsrelay.ports import Deadline
+from smsrelay.sends.ids import message_id
+from smsrelay.sends.queue_envelopes import Delivery
+from smsrelay.wiring import sending
+from tests.support.aws_calls import intercepted
+from tests.support.environment import CLIENT, Context, Environment
+from tests.support.records import record
+from tests.support.template import ROOT
+from tools.mobileconnect_simulator import Simulator
+
+MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
+OURS = {"client": CLIENT, "Idempotency-Key": "order-8812"}
+
+
+def test_a_bare_message_is_sent_and_deleted(relay: Environment, simulator: Simulator) -> None:
+    sqs_id = relay.enqueue(MESSAGE)
+    assert relay.work() == []
+    [sent] = simulator.sent()
+    [item] = relay.items()
+    assert item["tokenId"] == {"S": sent["tokenId"]}
+    assert item["client"] == {"S": "internal"}
+    assert item["pk"] == {"S": f"MSG#{message_id('internal', sqs_id)}"}
+    assert relay.waiting() == 0
+
+
+@pytest.mark.parametrize("name", ["sns-notification", "eventbridge-event"])
+def test_envelopes(relay: Environment, simulator: Simulator, name: str) -> None:
+    relay.enqueue((ROOT / f"events/envelopes/{name}.json").read_text())
+    assert relay.work() == []
+    assert len(simulator.sent()) == 1
+
+
+def test_one_key_counts_across_both_ways_in(relay: Environment, simulator: Simulator) -> None:
+    posted = relay.post(MESSAGE, headers={"Idempotency-Key": "order-8812"})
+    relay.enqueue(MESSAGE, OURS)
+    assert relay.work() == []
+    assert len(simulator.sent()) == 1
+    assert relay.get(f"/messages/{posted.body['id']}").body["status"] == "accepted"
+
+
+def test_the_same_sns_notification_twice_is_one_sms(
+    relay: Environment, simulator: Simulator
+) -> None:
+    body = (ROOT / "events/envelopes/sns-notification.json").read_text()
+    for _ in range(2):
+        relay.enqueue(body)
+        assert relay.work() == []
+    assert len(simulator.sent()) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "reason", "errors"),
+    [
+        ("this is not JSON", "not-json", "not-json"),
+        ("[" * 50_000, "not-json", "not-json"),
+        (json.dumps({"message": "m"}), "refused", "/to missing"),
+        (json.dumps(MESSAGE | {"keyword": "K"}), "refused", "/keyword keyword-not-needed"),
+        (json.dumps(MESSAGE | {"idempotencyKey": "ü"}), "refused", "invalid-idempotency-key"),
+        (json.dumps(MESSAGE | {"text": "x" * 400_000}), "refused", "too-large"),
+        ('{"send":{"id":"01ARZ3NDEKTSV4RRFFQ69G5FAV","n":1}}', "no-such-send", "/send not-found"),
+    ],
+)
+def test_what_can_never_work_is_recorded_and_put_aside(
+    relay: Environment, simulator: Simulator, body: str, reason: str, errors: str
+) -> None:
+    relay.enqueue(body, OURS)
+    assert relay.work() == []
+
+    assert simulator.calls() == []
+    assert relay.waiting() == 0
+    [letter] = relay.dead_letters()
+    assert letter["body"] == body
+    assert letter["reason"] == reason
+    assert errors in letter["errors"]
+    assert letter["client"] == CLIENT
+    assert letter["Idempotency-Key"] == "order-8812", "so that it can be put back as it was"
+    recorded = relay.get(f"/messages/{letter['messageId']}")
+    assert recorded.status == 200
+    assert recorded.body["status"] == "rejected"
+    assert recorded.body["errors"]
+    assert relay.get(f"/messages/{letter['messageId']}", client="other").status == 404
+
+
+@pytest.mark.parametrize(
+    "client", ["Shop", "shop-", "x" * 64, "arn:aws:iam::123456789012:role/Shop"]
+)
+def test_a_client_that_breaks_the_rule_for_names_is_put_aside(
+    relay: Environment, simulator: Simulator, client: str
+) -> None:
+    relay.enqueue(MESSAGE, {"client": client, "Idempotency-Key": "order-8812"})
+    assert relay.work() == []
+
+    assert simulator.calls() == []
+    assert relay.waiting() == 0
+    [letter] = relay.dead_letters()
+    assert (letter["reason"], letter["errors"]) == ("refused", " invalid-client")
+    assert json.loads(letter["body"]) == MESSAGE
+    [recorded] = relay.items()
+    assert (recorded["sk"]["S"], recorded["client"]["S"]) == ("REFUSED", "internal")
+
+
+def test_another_body_under_the_same_key_is_put_aside(
+    relay: Environment, simulator: Simulator
+) -> None:
+    relay.enqueue(MESSAGE, OURS)
+    assert relay.work() == []
+    relay.enqueue(MESSAGE | {"text": "Something else"}, OURS)
+    assert relay.work() == []
+    assert [letter["reason"] for letter in relay.dead_letters()] == ["idempotency-key-reused"]
+    assert len(simulator.sent()) == 1
+
+
+def test_a_corrected_message_may_use_the_key_again(
+    relay: Environment, simulator: Simulator
+) -> None:
+    relay.enqueue(MESSAGE | {"text": " "}, OURS)
+    assert relay.work() == []
+    relay.enqueue(MESSAGE, OURS)
+    assert relay.work() == []
+    assert len(simulator.sent()) == 1
+    stored = relay.get(f"/messages/{message_id(CLIENT, 'order-8812')}").body
+    assert stored["status"] == "accepted"
+
+
+def test_a_bad_message_does_not_hold_up_its_batch(relay: Environment, simulator: Simulator) -> None:
+    simulator.fail("send", "429-50100")
+    ids = {text: relay.enqueue(MESSAGE | {"to": ["12125550100"], "text": text}) for text in "abcd"}
+    relay.enqueue("this is not JSON")
+    failed = relay.work()
+    assert len(failed) == 1
+    assert failed[0] in ids.values()
+    assert len(simulator.sent()) == 3
+    assert len(relay.dead_letters()) == 1
+    assert relay.waiting() == 1
+
+
+def test_each_message_of_a_batch_meets_its_own_end(
+    relay: Environment, simulator: Simulator
+) -> None:
+    """By text: what the upstream does with it, and how its send stands afterwards."""
+    magic = {
+        "942901": "queued",
+        "950301": "queued",
+        "940101": "queued",
+        "940006": "rejected",
+        "940301": "rejected",
+        "950001": "unknown",
+        "950201": "unknown",
+        "900002": "unknown",
+        "920201": "accepted",
+    }
+    for part in magic:
+        template = base64.b64encode(f"{part}:78:0".encode()).decode().rstrip("=")
+        relay.enqueue(MESSAGE | {"message": template, "reference": part})
+    unstored = relay.enqueue(MESSAGE | {"reference": "unstored"})
+
+    def fail_one(_: BaseClient, operation: str, parameters: Any, call: Callable[[], Any]) -> Any:
+        if operation == "PutItem" and parameters["Item"].get("reference") == {"S": "unstored"}:
+            raise EndpointConnectionError(endpoint_url="https://dynamodb.invalid")
+        return call()
+
+    with intercepted(fail_one):
+        failed = relay.work()
+
+    ends = {item["reference"]["S"]: item["status"]["S"] for item in relay.items()}
+    assert ends == magic
+    assert unstored in failed
+    assert len(failed) == 1 + sum(end == "queued" for end in magic.values())
+    # What came back is tried again, and nothing else.
+    before = len(simulator.sent())
+    relay.make_due()
+    relay.work()
+    assert len(simulator.sent()) == before + 1
+    assert {item["reference"]["S"] for item in relay.items()} == {*magic, "unstored"}
+
+
+def test_a_message_that_is_delivered_twice_at_once_is_sent_once(
+    relay: Environment, simulator: Simulator
+) -> None:
+    simulator.fail("send", "ok", delay_ms=300)
+    relay.enqueue(MESSAGE)
+    [message] = relay.client("sqs").receive_message(QueueUrl=relay.queue_url)["Messages"]
+    event = {"Records": [record(message)]}
+    sending.parts()  # built once: eight environments would build their own
+
+    def deliver(_: int) -> Any:
+        return relay.worker.handler(event, Context(60.0))
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(deliver, range(8)))
+
+    assert len(simulator.sent()) == 1
+    assert sum(not answer["batchItemFailures"] for answer in answers) >= 1
+    assert [item["status"]["S"] for item in relay.items()] == ["accepted"]
+
+
+def test_a_throttled_send_comes_back_after_the_wait_and_is_sent_once(
+    relay: Environment, simulator: Simulator
+) -> None:
+    simulator.fail("send", "429-50100", retry_after=0)
+    sqs_id = relay.enqueue(MESSAGE)
+    assert relay.work() == [sqs_id]
+    [item] = relay.items()
+    assert item["status"] == {"S": "queued"}
+    assert float(item["dueAt"]["N"]) > float(item["updatedAt"]["N"])
+
+    relay.make_due()
+    assert relay.work() == []
+    assert len(simulator.sent()) == 1
+    [item] = relay.items()
+    assert (item["status"], item["attempts"]) == ({"S": "accepted"}, {"N": "2"})
+
+
+def test_before_its_time_a_send_is_not_tried(relay: Environment, simulator: Simulator) -> None:
+    simulator.fail("send", "429-50100", retry_after=600)
+    sqs_id = relay.enqueue(MESSAGE)
+    assert relay.work() == [sqs_id]
+    relay.show_all()
+    assert relay.work() == [sqs_id]
+    assert len(simulator.calls()) == 1
+
+
+def test_after_a_refusal_for_want_of_room_no_other_message_asks_at_once(
+    relay: Environment, simulator: Simulator
+) -> None:
+    relay.enqueue(MESSAGE)
+    simulator.fail("send", "429-50100", retry_after=7)
+    assert len(relay.work()) == 1
+    assert relay.slept == []
+    for _ in range(3):
+        relay.enqueue(MESSAGE)
+    assert relay.work() == []
+    assert relay.slept == pytest.approx([7.0] * 3, abs=2.0)
+    assert len(simulator.calls()) == 4
+
+
+def test_without_the_time_to_hold_back_a_message_returns_as_it_is(
+    relay: Environment, simulator: Simulator
+) -> None:
+    relay.enqueue(MESSAGE)
+    simulator.fail("send", "429-50100", retry_after=7)
+    relay.work()
+    late = relay.enqueue(MESSAGE)
+    assert relay.work(remaining=20.0) == [late]
+    assert (relay.slept, len(simulator.calls())) == ([], 1)
+    [item] = relay.items()
+    assert item["attempts"] == {"N": "1"}, "nothing was stored for the second one"
+
+
+def test_a_throttled_send_is_not_given_up_for_that(
+    relay: Environment, simulator: Simulator
+) -> None:
+    simulator.fail("send", "429-50100", times=6)
+    relay.enqueue(MESSAGE)
+    for _ in range(6):  # more than MAX_ATTEMPTS
+        assert len(relay.work()) == 1
+        relay.make_due()
+    assert relay.work() == []
+    [item] = relay.items()
+    assert (item["status"], item["attempts"]) == ({"S": "accepted"}, {"N": "7"})
+    assert item["attemptsPutOff"] == {"N": "6"}
+
+
+def test_attempts_end_and_the_last_word_is_kept(relay: Environment, simulator: Simulator) -> None:
+    simulator.fail("send", "503-50300", times=-1)
+    relay.enqueue(MESSAGE, OURS)
+    for _ in range(3):
+        assert len(relay.work()) == 1
+        relay.make_due()
+    assert relay.work() == []
+
+    assert len(simulator.calls()) == 4
+    [letter] = relay.dead_letters()
+    assert letter["reason"] == "attempts-used-up"
+    assert letter["errors"] == "unavailable"
+    stored = relay.get(f"/messages/{letter['messageId']}").body
+    assert (stored["status"], stored["sends"][0]["attempts"]) == ("failed", 4)
+    assert relay.waiting() == 0
+
+
+def test_a_send_that_another_process_has_begun_is_left_alone_until_its_lease_ends(
+    relay: Environment, simulator: Simulator
+) -> None:
+    relay.post(MESSAGE, headers={"Idempotency-Key": "order-8812", "Prefer": "respond-async"})
+    relay.begin_elsewhere(lease=60.0)
+    assert len(relay.work()) == 1
+    assert simulator.calls() == []
+    assert relay.waiting() == 1
+
+
+@pytest.mark.parametrize(("choice", "status"), [("hold", "unknown"), ("resend", "accepted")])
+def test_a_process_that_died_while_sending_leaves_it_unknown(
+    relay: Environment, simulator: Simulator, choice: str, status: str
+) -> None:
+    key = {"Idempotency-Key": "order-8812"}
+    posted = relay.post(MESSAGE | {"onUnknown": choice}, headers=key | {"Prefer": "respond-async"})
+    relay.begin_elsewhere(lease=-1.0)
+    while relay.work():
+        relay.show_all()
+    stored = relay.get(f"/messages/{posted.body['id']}").body
+    assert stored["status"] == status
+    assert len(simulator.sent()) == (1 if choice == "resend" else 0)
+    replayed = relay.post(MESSAGE | {"onUnknown": choice}, headers=key)
+    assert replayed.status == (202 if choice == "resend" else 504)
+
+
+@pytest.mark.parametrize("refusal", ["403", "404"])
+def test_a_refusal_does_not_undo_what_may_have_gone_out_before(
+    relay: Environment, simulator: Simulator, refusal: str
+) -> None:
+    simulator.fail("send", "reset-after-accept")
+    simulator.fail("send", refusal)
+    sqs_id = relay.enqueue(MESSAGE | {"onUnknown": "resend"}, OURS)
+    assert relay.work() == [sqs_id]
+    relay.make_due()
+    assert relay.work() == []
+    assert len(simulator.sent()) == 1
+    [item] = relay.items()
+    assert (item["status"], "body" in item) == ({"S": "unknown"}, True)
+
+
+def test_a_redelivered_message_is_not_sent_again(relay: Environment, simulator: Simulator) -> None:
+    relay.enqueue(MESSAGE, OURS)
+    assert relay.work() == []
+    relay.enqueue(MESSAGE, OURS)
+    relay.enqueue(MESSAGE, OURS)
+    assert relay.work() == []
+    assert len(simulator.sent()) == 1
+
+
+def test_many_recipients_spread_over_the_queue(relay: Environment, simulator: Simulator) -> None:
+    relay.enqueue(MESSAGE | {"to": [f"4477009{n:05d}" for n in range(600)]})
+    assert relay.work() == []
+    assert relay.waiting() == 3
+    assert relay.work() == []
+    bodies: list[Any] = [sent["body"] for sent in simulator.sent()]
+    assert sorted(len(body["mobileNumbers"]) for body in bodies) == [100, 250, 250]
+    assert relay.waiting() == 0
+
+
+def test_when_the_ledger_is_away_the_message_stays(
+    relay: Environment, simulator: Simulator
+) -> None:
+    relay.client("dynamodb").delete_table(TableName=relay.table)
+    sqs_id = relay.enqueue(MESSAGE)
+    assert relay.work() == [sqs_id]
+    sqs_id = relay.enqueue("this is not JSON")
+    assert relay.work() == [sqs_id]
+    assert simulator.calls() == []
+    assert relay.waiting() == 2
+
+
+def test_without_time_left_messages_come_back_untouched(
+    relay: Environment, simulator: Simulator
+) -> None:
+    sqs_id = relay.enqueue(MESSAGE)
+    assert relay.work(remaining=13.9) == [sqs_id]
+    assert relay.items() == []
+    assert simulator.calls() == []
+
+
+def test_a_batch_runs_side_by_side(relay: Environment, simulator: Simulator) -> None:
+    simulator.fail("send", "hang-after-accept", times=10)
+    for n in range(10):
+        relay.enqueue(MESSAGE | {"text": str(n)})
+    started = time.monotonic()
+    assert relay.work() == []
+    assert len(simulator.sent()) == 10
+    assert time.monotonic() - started < 10, "ten time-outs of 2 s, at the same time"
+
+
+def test_an_unforeseen_error_stays_with_its_message(
+    relay: Environment, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay.enqueue(MESSAGE)
+    broken = relay.enqueue(MESSAGE | {"text": "break"})
+    intake = sending.parts().intake
+    receive = intake.receive
+
+    def fail(delivery: Delivery, deadline: Deadline) -> float | None:
+        if "break" in delivery.body:
+            raise ZeroDivisionError
+        return receive(delivery, deadline)
+
+    monkeypatch.setattr(intake, "receive", fail)
+    assert relay.work() == [broken]
+    assert len(simulator.sent()) == 1

@@ -1,0 +1,287 @@
+"""The message catalogue, through every way in: names, defaults, and what happens without it."""
+
+import json
+import logging
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from botocore.client import BaseClient
+from botocore.exceptions import EndpointConnectionError
+
+from smsrelay.adapters.ssm_message_catalogue import StoredCatalogue
+from smsrelay.errors import NothingStoredError
+from smsrelay.wiring import sending
+from tests.support import permissions
+from tests.support.aws_calls import intercepted
+from tests.support.environment import Environment, running
+from tools.mobileconnect_simulator import Simulator
+
+ID = "MzA6Nzg6MA"
+MESSAGE: dict[str, Any] = {"message": "welcome", "to": ["+1 212 555 0100"], "text": "Hello"}
+QUIET = {"start": "21:00", "end": "08:00", "utcOffset": "-05:00"}
+WELCOME = {"id": ID, "keyword": "JOINSMS", "quietHours": QUIET, "onUnknown": "resend"}
+CATALOGUE: dict[str, Any] = {
+    "messages": {"welcome": WELCOME, "payroll": {"id": ID, "allowedClients": ["hr"]}}
+}
+KEY = {"Idempotency-Key": "order-8812"}
+
+
+@pytest.fixture
+def named(aws: None, simulator: Simulator) -> Iterator[Environment]:
+    """A relay with a catalogue."""
+    _ = aws
+    with running(simulator.url, CATALOGUE_PARAMETER=f"/{uuid.uuid4()}/catalogue") as relay:
+        relay.put_catalogue(CATALOGUE)
+        yield relay
+
+
+@contextmanager
+def ssm_away() -> Iterator[None]:
+    def failing(_: BaseClient, operation: str, _parameters: Any, call: Callable[[], Any]) -> Any:
+        if operation == "GetParameter":
+            raise EndpointConnectionError(endpoint_url="https://ssm.example")
+        return call()
+
+    with intercepted(failing):
+        yield
+
+
+def forget() -> None:
+    """Let the environment's catalogue be as old as a minute."""
+    catalogue: Any = sending.parts().http_api._reader._catalogue  # noqa: SLF001
+    catalogue._read_again_at = 0.0  # noqa: SLF001
+
+
+def only(answer: Any) -> dict[str, str]:
+    """The only reason for which a request was refused."""
+    assert (answer.status, answer.body["code"]) == (422, "invalid-request")
+    [refusal] = answer.body["errors"]
+    assert isinstance(refusal, dict)
+    return refusal
+
+
+def test_a_name_stands_for_an_id_and_brings_its_defaults(
+    named: Environment, simulator: Simulator
+) -> None:
+    assert named.post(MESSAGE | {"subscribe": True}).status == 202
+    [sent] = simulator.sent()
+    assert sent["id"] == ID
+    assert sent["body"]["keyword"] == "JOINSMS"
+    assert sent["body"]["blackoutWindow"] == {
+        "UtcOffset": "-0500",
+        "WindowStart": "2100",
+        "WindowEnd": "0800",
+    }
+    [item] = named.items()
+    assert (item["template"]["S"], item["onUnknown"]["S"]) == (ID, "resend")
+
+
+def test_what_a_request_says_comes_first(named: Environment, simulator: Simulator) -> None:
+    assert named.post(MESSAGE | {"onUnknown": "hold"}).status == 202
+    assert "keyword" not in simulator.sent()[0]["body"]
+    [item] = named.items()
+    assert item["onUnknown"]["S"] == "hold"
+
+
+def test_a_message_of_the_queue_and_a_webhook_have_names_too(
+    named: Environment, simulator: Simulator
+) -> None:
+    named.enqueue(MESSAGE | {"resubscribe": True})
+    assert named.work() == []
+    secret = named.put_webhook_secret("shop")
+    assert named.post_webhook("shop", secret, MESSAGE | {"subscribe": True}).status == 202
+    sent = simulator.sent()
+    assert {it["id"] for it in sent} == {ID}
+    assert [it["body"]["keyword"] for it in sent] == ["JOINSMS"] * 2
+
+
+def test_a_name_that_is_none_is_refused_with_those_that_are_near(
+    named: Environment, simulator: Simulator
+) -> None:
+    refusal = only(named.post(MESSAGE | {"message": "welcom"}))
+    assert (refusal["pointer"], refusal["code"]) == ("/message", "unknown-message")
+    assert refusal["detail"].endswith("Near: welcome.")
+    number = only(named.post(MESSAGE | {"message": "12125550100"}))
+    assert "12125550100" not in number["detail"]
+    assert "payroll" not in only(named.post(MESSAGE | {"message": "payrol"}))["detail"]
+    assert only(named.post(MESSAGE | {"message": "payroll"}))["code"] == "message-not-allowed"
+    assert named.post(MESSAGE | {"message": "payroll"}, client="hr").status == 202
+    assert len(simulator.sent()) == 1
+
+
+def test_a_refused_name_of_the_queue_is_a_dead_letter(named: Environment) -> None:
+    for name in ("welcom", "payroll"):
+        named.enqueue(MESSAGE | {"message": name}, {"client": "shop"})
+    assert named.work() == []
+    letters = named.dead_letters()
+    assert {letter["reason"] for letter in letters} == {"refused"}
+    codes = {
+        error["code"]
+        for letter in letters
+        for error in named.get(f"/messages/{letter['messageId']}", client="shop").body["errors"]
+    }
+    assert codes == {"unknown-message", "message-not-allowed"}
+
+
+def test_a_name_that_is_taken_out_while_its_send_waits_costs_a_letter_and_no_sms(
+    named: Environment, simulator: Simulator
+) -> None:
+    simulator.fail("send", "503-50300")
+    named.enqueue(MESSAGE)
+    assert len(named.work()) == 1
+    named.put_catalogue({})
+    forget()
+    named.make_due()
+    assert named.work() == []
+    assert [letter["reason"] for letter in named.dead_letters()] == ["refused"]
+    assert named.sweep() == {"queued": 1}
+    named.show_all()
+    assert named.work() == []
+    assert [sent["id"] for sent in simulator.sent()] == [ID]
+
+
+def test_an_id_needs_no_catalogue(named: Environment) -> None:
+    with ssm_away(), permissions.noting() as calls:
+        for message in (ID, f"{ID}=="):
+            assert named.post(MESSAGE | {"message": message}).status == 202
+        assert only(named.post(MESSAGE | {"message": "../x"}))["code"] == "invalid-message-id"
+    assert not [call for call in calls["ApiFunction"] if call.service == "ssm"]
+
+
+def test_without_a_catalogue_names_are_nothing(relay: Environment, simulator: Simulator) -> None:
+    with ssm_away():
+        assert relay.post(MESSAGE).status == 202
+    assert [sent["id"] for sent in simulator.sent()] == ["welcome"]
+
+
+@pytest.mark.parametrize("way", ["http", "webhook", "queue"])
+def test_a_repetition_after_a_change_of_the_catalogue_is_the_same_request(
+    named: Environment, simulator: Simulator, way: str
+) -> None:
+    secret = named.put_webhook_secret("shop")
+    body = MESSAGE | {"subscribe": True}
+
+    def post() -> str | None:
+        if way == "queue":
+            named.enqueue(body, KEY | {"client": "shop"})
+            assert named.work() == []
+            assert named.dead_letters() == []
+            return None
+        answer = (
+            named.post(body, headers=KEY)
+            if way == "http"
+            else named.post_webhook("shop", secret, body, webhook_id="msg_1")
+        )
+        assert answer.status == 202
+        return answer.headers.get("Idempotent-Replayed")
+
+    assert post() is None
+    changed = WELCOME | {"keyword": "OTHER", "onUnknown": "hold", "id": "MzE6Nzg6MA"}
+    named.put_catalogue({"messages": {"welcome": changed}})
+    forget()
+    assert post() == (None if way == "queue" else "true")
+    assert [sent["body"]["keyword"] for sent in simulator.sent()] == ["JOINSMS"]
+    # It was the new catalogue that the repetition met.
+    assert named.post(body).status == 202
+    assert simulator.sent()[-1]["body"]["keyword"] == "OTHER"
+
+
+def test_without_any_catalogue_to_be_had_nothing_is_stored_and_messages_come_back(
+    named: Environment, simulator: Simulator
+) -> None:
+    with ssm_away():
+        answer = named.post(MESSAGE)
+        assert (answer.status, answer.body["code"]) == (503, "not-stored")
+        assert answer.headers["Retry-After"]
+        named.enqueue(MESSAGE)
+        assert len(named.work()) == 1
+        named.show_all()
+        assert len(named.work()) == 1
+    assert (named.items(), simulator.sent(), named.dead_letters()) == ([], [], [])
+    forget()
+    named.show_all()
+    assert named.work() == []
+    assert len(simulator.sent()) == 1
+
+
+def test_rubbish_is_said_and_counted_and_never_quoted(
+    named: Environment,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    named.put_catalogue(json.dumps({"messages": {"welcome": "a secret/of mine"}}))
+    assert named.post(MESSAGE).status == 503
+    assert '"CatalogueUnusable":[1.0]' in capsys.readouterr().out
+    assert [it.levelname for it in caplog.records] == ["ERROR"]
+    assert "secret" not in caplog.text
+    named.put_catalogue(CATALOGUE)
+    forget()
+    assert named.post(MESSAGE).status == 202
+    named.put_catalogue("no JSON")
+    forget()
+    assert named.post(MESSAGE).status == 202, "the last good one goes on"
+    assert '"CatalogueUnusable":[1.0]' in capsys.readouterr().out
+
+
+def test_no_parameter_is_a_catalogue_without_names(named: Environment) -> None:
+    named.client("ssm").delete_parameters(Names=[os.environ["CATALOGUE_PARAMETER"]])
+    refusal = only(named.post(MESSAGE))
+    assert refusal["code"] == "unknown-message"
+    assert "Near" not in refusal["detail"]
+
+
+class Counted:
+    """The `Counter` port, with its names."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def count(self, name: str, value: int = 1) -> None:
+        self.names += [name] * value
+
+    def time(self, name: str, seconds: float) -> None:
+        raise AssertionError(f"{name} takes {seconds} s?")
+
+
+def test_a_catalogue_lasts_for_a_minute_and_longer_while_no_other_can_be_had(
+    named: Environment, caplog: pytest.LogCaptureFixture
+) -> None:
+    now, counter = 1_000.0, Counted()
+    parameter = os.environ["CATALOGUE_PARAMETER"]
+    stored = StoredCatalogue(lambda: named.client("ssm"), parameter, counter, lambda: now)
+    first = stored.current()
+    assert set(first.messages) == {"welcome", "payroll"}
+    named.put_catalogue({"messages": {"shipped": ID}})
+    now += 59
+    assert stored.current() is first
+    now += 1
+    second = stored.current()
+    assert set(second.messages) == {"shipped"}
+    with ssm_away(), caplog.at_level(logging.WARNING):
+        for _ in range(120):
+            now += 1
+            assert stored.current() is second
+    warnings = [it for it in caplog.records if it.name == "smsrelay.adapters.ssm_message_catalogue"]
+    assert [it.levelname for it in warnings] == ["WARNING"] * 2
+    now += 60
+    assert set(stored.current().messages) == {"shipped"}
+    assert counter.names == []
+
+
+def test_a_failure_stands_for_a_moment_where_there_was_never_a_catalogue(
+    named: Environment,
+) -> None:
+    now = 1_000.0
+    parameter = os.environ["CATALOGUE_PARAMETER"]
+    stored = StoredCatalogue(lambda: named.client("ssm"), parameter, Counted(), lambda: now)
+    with ssm_away(), pytest.raises(NothingStoredError):
+        stored.current()
+    now += 4
+    with pytest.raises(NothingStoredError):
+        stored.current()
+    now += 1
+    assert stored.current().messages

@@ -1,0 +1,360 @@
+"""Webhooks in process: the real function, secrets and ledger by moto."""
+
+import base64
+import json
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from botocore.exceptions import ClientError
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from smsrelay.adapters import webhook_secrets
+from smsrelay.wiring import sending, webhook
+from tests.support.environment import (
+    Context,
+    Environment,
+    HttpAnswer,
+    new_webhook_secret,
+    running,
+    signed_headers,
+)
+from tools.mobileconnect_simulator import Simulator
+
+MESSAGE = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Grüße 👋"}
+OTHER = MESSAGE | {"text": "Something else"}
+
+
+def code(answer: HttpAnswer) -> tuple[int, str]:
+    return int(answer.status), answer.body["code"]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
+
+
+@pytest.fixture
+def reads(relay: Environment) -> Iterator[list[str]]:
+    """The secrets that are read from Secrets Manager, by client."""
+    read: list[str] = []
+    stored = webhook.webhooks()._secrets  # noqa: SLF001 - what is counted is its calls
+    assert isinstance(stored, webhook_secrets.StoredWebhookSecrets)
+    fetch = stored._client.get_secret_value  # noqa: SLF001 - same
+
+    def noted(**parameters: Any) -> Any:
+        read.append(parameters["SecretId"].rpartition("/")[2])
+        return fetch(**parameters)
+
+    assert relay.table
+    with patch.object(stored._client, "get_secret_value", noted):  # noqa: SLF001 - same
+        yield read
+
+
+@pytest.fixture
+def clock(relay: Environment) -> Iterator[Clock]:
+    clock = Clock()
+    assert relay.table
+    stored: Any = webhook.webhooks()._secrets  # noqa: SLF001 - time passes for the cache alone
+    with patch.object(stored, "_clock", clock):
+        yield clock
+
+
+def test_a_signed_webhook_is_sent_and_is_its_clients(
+    relay: Environment, simulator: Simulator
+) -> None:
+    secret = relay.put_webhook_secret("shop")
+    answer = relay.post_webhook("shop", secret, MESSAGE)
+    assert answer.status == 202
+    [sent] = simulator.sent()
+    assert sent["body"]["messageText"] == MESSAGE["text"]
+    [item] = relay.items()
+    assert item["client"]["S"] == "shop"
+
+
+def test_its_client_sees_it_by_other_ways_too_and_nobody_else(relay: Environment) -> None:
+    secret = relay.put_webhook_secret("shop")
+    posted = relay.post_webhook("shop", secret, MESSAGE).body
+    relay.allow("shop", "arn:aws:iam::123456789012:role/Shop")
+    relay.allow("spy", "arn:aws:iam::123456789012:role/Spy")
+    session = "arn:aws:sts::123456789012:assumed-role/Shop/s1"
+    token = posted["sends"][0]["tokenId"]
+    for path in (f"/messages/{posted['id']}", f"/tokens/{token}"):
+        assert relay.get(path, client="shop").status == 200
+        assert relay.get(f"/iam{path}", client=session).status == 200
+        assert relay.get(path, client="other").status == 404
+        assert relay.get(f"/iam{path}", client=session.replace("Shop", "Spy")).status == 404
+
+
+def test_a_principal_that_belongs_to_no_client_does_not_get_in(
+    relay: Environment, simulator: Simulator
+) -> None:
+    caller = "arn:aws:iam::123456789012:user/bob"
+
+    def post() -> tuple[int, str | None]:
+        answer = relay.raw(
+            "POST",
+            "/iam/messages",
+            headers={"Content-Type": "application/json"},
+            body=json.dumps(MESSAGE),
+            client=caller,
+        )
+        return answer["statusCode"], json.loads(answer["body"]).get("code")
+
+    assert post() == (403, "client-not-registered")
+    assert code(relay.get("/iam/messages/any", client=caller)) == (403, "client-not-registered")
+    assert simulator.calls() == relay.items() == []
+    relay.allow("shop", caller)
+    assert post() == (202, None), "at once"
+
+
+def test_a_copy_is_answered_again_and_not_sent_again(
+    relay: Environment, simulator: Simulator
+) -> None:
+    secret = relay.put_webhook_secret("shop")
+    first, second = (
+        relay.post_webhook("shop", secret, MESSAGE, webhook_id="msg_1") for _ in range(2)
+    )
+    assert (second.status, second.body) == (first.status, first.body)
+    assert second.headers["Idempotent-Replayed"] == "true"
+    assert len(simulator.sent()) == 1
+
+
+def test_an_id_with_another_body_is_refused(relay: Environment, simulator: Simulator) -> None:
+    secret = relay.put_webhook_secret("shop")
+    relay.post_webhook("shop", secret, MESSAGE, webhook_id="msg_1")
+    answer = relay.post_webhook("shop", secret, OTHER, webhook_id="msg_1")
+    assert code(answer) == (422, "idempotency-key-reused")
+    assert len(simulator.sent()) == 1
+
+
+def test_no_unsigned_key_takes_the_ids_place(relay: Environment, simulator: Simulator) -> None:
+    secret = relay.put_webhook_secret("shop")
+    for key in ("one", "two"):
+        relay.post_webhook(
+            "shop", secret, MESSAGE, webhook_id="msg_1", headers={"Idempotency-Key": key}
+        )
+    assert len(simulator.sent()) == 1
+
+
+def test_whatever_is_missing_the_answer_is_the_same(
+    relay: Environment, simulator: Simulator
+) -> None:
+    secret = relay.put_webhook_secret("shop")
+    relay.put_webhook_secret("broken", current="no secret")
+    wrong = new_webhook_secret()
+    good = signed_headers(secret, json.dumps(MESSAGE), "msg_1")
+    old = signed_headers(secret, json.dumps(MESSAGE), "msg_1", time.time() - 400)
+    answers = [
+        relay.post_webhook("shop", wrong, MESSAGE),
+        relay.post_webhook("nobody", secret, MESSAGE),
+        relay.post_webhook("Not a name%2F..", secret, MESSAGE),
+        relay.post_webhook("broken", secret, MESSAGE),
+        relay.post_webhook("shop", secret, MESSAGE, headers=old),
+        relay.post_webhook("shop", secret, OTHER, headers=good),
+        relay.post_webhook("shop", secret, MESSAGE, headers={"webhook-signature": "rubbish"}),
+    ]
+    assert {code(answer) for answer in answers} == {(401, "not-signed")}
+    assert len({json.dumps(answer.body) for answer in answers}) == 1
+    assert simulator.calls() == []
+    assert relay.items() == []
+
+
+def test_one_clients_secret_does_not_sign_for_another(relay: Environment) -> None:
+    secret = relay.put_webhook_secret("shop")
+    relay.put_webhook_secret("other")
+    assert relay.post_webhook("other", secret, MESSAGE).status == 401
+
+
+def test_a_new_secret_counts_at_once_and_the_old_one_beside_it(
+    relay: Environment, clock: Clock, reads: list[str]
+) -> None:
+    old = relay.put_webhook_secret("shop")
+    assert relay.post_webhook("shop", old, MESSAGE).status == 202
+    clock.ahead += webhook_secrets.AT_MOST_EVERY
+    new = new_webhook_secret()
+    relay.put_webhook_secret("shop", current=new, previous=old)
+    assert relay.post_webhook("shop", new, MESSAGE).status == 202
+    assert relay.post_webhook("shop", old, MESSAGE).status == 202
+    assert reads == ["shop", "shop"]
+
+
+def test_what_was_replaced_twice_is_out_within_minutes(relay: Environment, clock: Clock) -> None:
+    old = relay.put_webhook_secret("shop")
+    assert relay.post_webhook("shop", old, MESSAGE).status == 202
+    relay.put_webhook_secret("shop")
+    clock.ahead += webhook_secrets.KEPT
+    assert relay.post_webhook("shop", old, MESSAGE).status == 401
+
+
+@pytest.mark.parametrize("client", ["shop", "nobody"])
+def test_a_flood_of_bad_signatures_costs_few_reads(
+    relay: Environment, clock: Clock, reads: list[str], client: str
+) -> None:
+    relay.put_webhook_secret("shop")
+    for _ in range(20):
+        assert relay.post_webhook(client, new_webhook_secret(), MESSAGE).status == 401
+    assert reads == [client]
+    clock.ahead += webhook_secrets.AT_MOST_EVERY
+    for _ in range(20):
+        relay.post_webhook(client, new_webhook_secret(), MESSAGE)
+    assert reads == [client, client]
+
+
+def test_names_without_end_are_forgotten(relay: Environment) -> None:
+    with patch.object(webhook_secrets, "MOST", 3):
+        for n in range(5):
+            relay.post_webhook(f"nobody-{n}", new_webhook_secret(), MESSAGE)
+    stored: Any = webhook.webhooks()._secrets  # noqa: SLF001 - what is kept is nobody else's
+    assert list(stored._kept) == ["nobody-2", "nobody-3", "nobody-4"]  # noqa: SLF001 - same
+
+
+def test_while_secrets_are_away_known_ones_count_and_others_come_back(
+    relay: Environment, clock: Clock, reads: list[str]
+) -> None:
+    secret = relay.put_webhook_secret("shop")
+    relay.put_webhook_secret("other")
+    assert relay.post_webhook("shop", secret, MESSAGE).status == 202
+    clock.ahead += webhook_secrets.KEPT
+    stored: Any = webhook.webhooks()._secrets  # noqa: SLF001 - it, not the test, loses its store
+    error = ClientError(
+        {"Error": {"Code": "InternalServiceError", "Message": ""}}, "GetSecretValue"
+    )
+    with patch.object(stored._client, "get_secret_value", side_effect=error):  # noqa: SLF001 - same
+        assert relay.post_webhook("shop", secret, MESSAGE).status == 202
+        assert relay.post_webhook("shop", new_webhook_secret(), MESSAGE).status == 401
+        assert code(relay.post_webhook("other", secret, MESSAGE)) == (503, "not-stored")
+    assert reads == ["shop"]
+
+
+def test_the_signature_is_over_the_bytes_even_if_the_gateway_encodes_them(
+    relay: Environment, simulator: Simulator
+) -> None:
+    secret = relay.put_webhook_secret("shop")
+    text = json.dumps(MESSAGE, ensure_ascii=False, indent=3)
+    event: dict[str, Any] = {
+        "headers": {
+            "content-type": "application/json",
+            **{
+                given.title(): value
+                for given, value in signed_headers(secret, text, "msg_1").items()
+            },
+        },
+        "pathParameters": {"client": "shop"},
+        "body": base64.b64encode(text.encode()).decode(),
+        "isBase64Encoded": True,
+    }
+    assert relay.webhook.handler(event, Context())["statusCode"] == 202
+    assert len(simulator.sent()) == 1
+    for body in ("!", "AAAA", base64.b64encode(text.encode()).decode()[:-4]):
+        assert relay.webhook.handler(event | {"body": body}, Context())["statusCode"] == 401
+    assert relay.webhook.handler(event | {"isBase64Encoded": False}, Context())["statusCode"] == 401
+
+
+def test_what_breaks_the_rules_is_refused_as_everywhere(relay: Environment) -> None:
+    secret = relay.put_webhook_secret("shop")
+    assert code(relay.post_webhook("shop", secret, "{")) == (400, "not-json")
+    assert code(relay.post_webhook("shop", secret, {"to": []})) == (422, "invalid-request")
+    answer = relay.post_webhook("shop", secret, MESSAGE, headers={"Content-Type": "text/plain"})
+    assert code(answer) == (415, "wrong-content-type")
+
+
+def test_each_client_has_its_own_limit_and_only_what_is_signed_counts(
+    aws: None, simulator: Simulator
+) -> None:
+    _ = aws
+    with (
+        running(simulator.url, CLIENT_PER_MINUTE="2") as relay,
+        patch.object(sending.parts().callers, "_clock", lambda: 1_791_230_460.0),
+    ):
+        secret, other = relay.put_webhook_secret("shop"), relay.put_webhook_secret("other")
+        for _ in range(5):
+            relay.post_webhook("shop", new_webhook_secret(), MESSAGE)
+        assert [relay.post_webhook("shop", secret, MESSAGE).status for _ in range(2)] == [202, 202]
+        answer = relay.post_webhook("shop", secret, MESSAGE)
+        assert code(answer) == (429, "over-limit")
+        assert answer.headers["Retry-After"] == "60"
+        assert relay.post_webhook("other", other, MESSAGE).status == 202
+        assert len(simulator.sent()) == 3
+
+
+def test_a_principal_has_the_same_limit_and_a_key_has_its_usage_plan(
+    aws: None, simulator: Simulator
+) -> None:
+    _ = aws
+    with (
+        running(simulator.url, CLIENT_PER_MINUTE="1") as relay,
+        patch.object(sending.parts().callers, "_clock", lambda: 1_791_230_460.0),
+    ):
+        relay.allow("shop", "arn:aws:iam::123456789012:role/Shop")
+        given: dict[str, Any] = {
+            "headers": {"Content-Type": "application/json"},
+            "body": json.dumps(MESSAGE),
+            "client": "arn:aws:sts::123456789012:assumed-role/Shop/s",
+        }
+        answers = [relay.raw("POST", "/iam/messages", **given) for _ in range(2)]
+        assert [answer["statusCode"] for answer in answers] == [202, 429]
+        assert [relay.post(MESSAGE).status for _ in range(2)] == [202, 202]
+        sends = [item for item in relay.items() if item["pk"]["S"].startswith("MSG#")]
+        clients = [item["client"]["S"] for item in sends]
+        assert clients.count("shop") == 1
+
+
+def test_a_key_keeps_its_clients_messages_when_it_is_rotated(
+    relay: Environment, simulator: Simulator
+) -> None:
+    relay.allow("shop", "key-1")
+    relay.allow("shop", "key-2")
+    headers = {"Idempotency-Key": "order-8812"}
+    first = relay.post(MESSAGE, headers=headers, key_id="key-1")
+    again = relay.post(MESSAGE, headers=headers, key_id="key-2")
+    assert again.body == first.body
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert len(simulator.sent()) == 1
+    assert relay.get(f"/messages/{first.body['id']}", key_id="key-2").status == 200
+
+
+def test_while_nobody_can_say_whose_a_key_is_nothing_is_sent(
+    relay: Environment, simulator: Simulator
+) -> None:
+    relay.client("dynamodb").delete_table(TableName=relay.table)
+    assert code(relay.post(MESSAGE)) == (503, "not-stored")
+    assert code(relay.get("/messages/any")) == (503, "not-read")
+    assert simulator.calls() == []
+
+
+@pytest.fixture(scope="module")
+def fuzzed(aws: None, session_simulator: Simulator) -> Iterator[Environment]:
+    _ = aws
+    session_simulator.reset()
+    with running(session_simulator.url) as environment:
+        yield environment
+
+
+@given(
+    headers=st.dictionaries(
+        st.sampled_from(["webhook-id", "Webhook-Timestamp", "webhook-signature", "x"]), st.text()
+    ),
+    body=st.none() | st.text(),
+    client=st.text(),
+    encoded=st.booleans(),
+)
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+def test_no_request_is_an_exception_or_gets_in(
+    fuzzed: Environment, headers: dict[str, str], body: str | None, client: str, encoded: bool
+) -> None:
+    event = {
+        "headers": headers,
+        "pathParameters": {"client": client},
+        "body": body,
+        "isBase64Encoded": encoded,
+    }
+    assert os.environ["WEBHOOK_SECRETS"]
+    assert fuzzed.webhook.handler(event, Context())["statusCode"] == 401

@@ -1,0 +1,146 @@
+"""Ways to strike at each step of a scenario. The steps are found by running it."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from math import isqrt
+
+from tests.promise.faults import DIE, MEANWHILE, Step, Strike, faults_of
+
+SKEWS = (0.0, 600.0, -600.0)
+"""Seconds by which the clock of the process that runs meanwhile goes ahead."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What happens to the processes of one play."""
+
+    strikes: tuple[Strike, ...] = ()
+    recovery: tuple[Strike, ...] | None = None
+    """What strikes the process that comes after the first; None: its steps are not looked at."""
+    skew: float = 0.0
+
+    def __str__(self) -> str:
+        parts = [str(strike) for strike in (*self.strikes, *(self.recovery or ()))]
+        if self.skew:
+            parts.append(f"with a clock {self.skew:+g} s away")
+        return ", then ".join(parts) or "nothing"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One play, and how it broke the promise."""
+
+    plan: Plan
+    points: Sequence[str]
+    """Those that the first process passed."""
+    recovery_points: Sequence[str]
+    violations: Sequence[str]
+
+    @property
+    def steps(self) -> list[Step]:
+        return _steps(self.points)
+
+    @property
+    def recovery_steps(self) -> list[Step]:
+        return _steps(self.recovery_points)
+
+
+@dataclass
+class Sample:
+    """Keeps one of so many, evenly."""
+
+    every: int
+    _seen: int = field(default=0, init=False)
+
+    def __call__[T](self, items: Iterable[T]) -> Iterator[T]:
+        for item in items:
+            self._seen += 1
+            if self._seen % self.every == 0:
+                yield item
+
+    def split(self) -> tuple["Sample", "Sample"]:
+        """Two that keep as few together, for steps within steps."""
+        root = isqrt(self.every)
+        return Sample(root), Sample(root)
+
+
+Play = Callable[[Iterable[Plan]], Iterator[Run]]
+"""Plays plans side by side, and gives their runs in order."""
+Campaign = Callable[[Play, Sample], Iterator[Run]]
+
+
+def deaths(play: Play, sample: Sample) -> Iterator[Run]:
+    """First none, then one at each step."""
+    calm = _calm(play)
+    yield calm
+    yield from play(Plan((Strike(step, DIE),)) for step in sample(calm.steps))
+
+
+def faults(play: Play, sample: Sample) -> Iterator[Run]:
+    """Each fault at each call that knows it, once and lasting."""
+    calm = _calm(play)
+    strikes = sample(_single_faults(calm.steps, (False, True)))
+    yield from play(Plan((strike,)) for strike in strikes)
+
+
+def meanwhiles(play: Play, sample: Sample) -> Iterator[Run]:
+    """Another process runs at each step: with the same message, the same key, or the sweeper."""
+    calm = _calm(play)
+    yield from play(
+        Plan((Strike(step, MEANWHILE),), skew=skew)
+        for step, skew in sample(product(calm.steps, SKEWS))
+    )
+
+
+def second_deaths(play: Play, sample: Sample) -> Iterator[Run]:
+    """A death at each step, and another one at each step of the recovery from it."""
+    calm = _calm(play)
+    outer, inner = sample.split()
+    firsts = [(Strike(step, DIE),) for step in outer(calm.steps)]
+    for once in play(Plan(first, recovery=()) for first in firsts):
+        yield from play(
+            Plan(once.plan.strikes, recovery=(Strike(second, DIE),))
+            for second in inner(once.recovery_steps)
+        )
+
+
+def pairs(play: Play, sample: Sample) -> Iterator[Run]:
+    """Each fault at each call, and after it each fault, and a death, at each later step."""
+    calm = _calm(play)
+    outer, inner = sample.split()
+    firsts = outer(_single_faults(calm.steps, (False,)))
+    for once in play(Plan((first,)) for first in firsts):
+        [first] = once.plan.strikes
+        later = once.steps[once.steps.index(first.step) + 1 :]
+        seconds = (*_single_faults(later, (False,)), *(Strike(step, DIE) for step in later))
+        yield from play(Plan((first, second)) for second in inner(seconds))
+
+
+CAMPAIGNS: dict[str, Campaign] = {
+    campaign.__name__: campaign for campaign in (deaths, faults, meanwhiles, second_deaths, pairs)
+}
+
+
+def _calm(play: Play) -> Run:
+    """The run in which nothing happens: it tells the steps."""
+    [calm] = play([Plan()])
+    assert calm.steps, f"there is nothing to strike: {calm.violations}"
+    return calm
+
+
+def _single_faults(steps: Iterable[Step], lasting: Sequence[bool]) -> Iterator[Strike]:
+    for step in steps:
+        for fault in faults_of(step):
+            for lasts in lasting:
+                yield Strike(step, fault, lasting=lasts)
+
+
+def _steps(points: Iterable[str]) -> list[Step]:
+    passed: Counter[str] = Counter()
+    steps = []
+    for name in points:
+        passed[name] += 1
+        steps.append(Step(name, passed[name]))
+    return steps

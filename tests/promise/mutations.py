@@ -1,0 +1,189 @@
+"""Relays that break the promise, each in one way: the test must notice every one of them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+from unittest.mock import MagicMock, patch
+
+from botocore.exceptions import ClientError
+
+from smsrelay.adapters import dynamodb_ledger
+from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
+from smsrelay.adapters.mobileconnect import MobileConnect
+from smsrelay.ports import Creation
+from smsrelay.sends import call_outcome, transitions
+from smsrelay.sends.call_outcome import Failure, Outcome
+from smsrelay.sends.send import Send, SendKey, Status
+from smsrelay.services.queue_worker import Intake
+from smsrelay.services.sender import Relay
+
+
+def apply(name: str) -> None:
+    """Patch this process for good; it lives for one run."""
+    MUTATIONS[name]()
+
+
+def send_before_claim() -> None:
+    """The first write comes after the call."""
+    waiting: list[Callable[[], object]] = []
+    create, call = DynamoDbLedger.create, MobileConnect.send
+
+    def create_later(ledger: DynamoDbLedger, sends: Sequence[Send]) -> Creation:
+        if ledger.read_one(sends[0].key):
+            return create(ledger, sends)
+        waiting.append(lambda: create(ledger, sends))
+        return Creation(created=True, sends=sends)
+
+    def call_first(upstream: MobileConnect, template: str, body: str, timeout: float) -> Outcome:
+        result = call(upstream, template, body, timeout)
+        while waiting:
+            waiting.pop()()
+        return result
+
+    patch.object(DynamoDbLedger, "create", create_later).start()
+    patch.object(MobileConnect, "send", call_first).start()
+
+
+def broken_answer_is_not_sent() -> None:
+    """An answer that breaks off is taken for a call that never was."""
+    certain = set(Failure) - {Failure.READ_TIMEOUT}
+    patch.object(call_outcome, "_BEFORE_THE_REQUEST", certain).start()
+
+
+def lapsed_is_queued() -> None:
+    """A lease that ran out is tried again, whatever the caller wants."""
+
+    def lapsed(send: Send, *, now: float, max_attempts: int) -> Send:
+        _ = max_attempts
+        return replace(send, status=Status.QUEUED, updated_at=now, due_at=now)
+
+    patch.object(transitions, "lapsed", lapsed).start()
+
+
+def accepted_before_call() -> None:
+    """The result is written before the call, as if it could not fail."""
+    ask = Relay._ask_upstream  # noqa: SLF001 - a mutation is inside
+
+    def write_first(relay: Any, send: Send, deadline: Callable[[], float]) -> Outcome:
+        done = replace(send, status=Status.ACCEPTED, body=None)
+        relay._ledger.settle(send, done)  # noqa: SLF001 - the same
+        return ask(relay, send, deadline)
+
+    patch.object(Relay, "_ask_upstream", write_first).start()
+
+
+def forgotten_token() -> None:
+    """The receipt is neither stored nor logged."""
+    call = MobileConnect.send
+
+    def forget(upstream: MobileConnect, template: str, body: str, timeout: float) -> Outcome:
+        return call(upstream, template, body, timeout)._replace(token_id=None)
+
+    patch.object(MobileConnect, "send", forget).start()
+
+
+def deleted_unread() -> None:
+    """A message is deleted before anything of it is stored."""
+    patch.object(Intake, "_receive", lambda *_: None).start()
+
+
+def nothing_lapses() -> None:
+    """A lease never ends: who dies keeps its sends for ever."""
+    patch.object(transitions, "has_lapsed", lambda *_: False).start()
+
+
+def lost_queued() -> None:
+    """The sweeper looks for leases only: a queued send whose message vanished is nobody's."""
+    recover = Relay.recover
+
+    def recover_lapsed(relay: Relay, key: SendKey) -> Send | None:
+        send = relay._ledger.read_one(key)  # noqa: SLF001 - a mutation is inside
+        return recover(relay, key) if send and send.status is Status.SENDING else None
+
+    patch.object(Relay, "recover", recover_lapsed).start()
+
+
+def failed_silently() -> None:
+    """What has failed is in no dead-letter queue."""
+    patch.object(Relay, "give_up", lambda *_: None).start()
+
+
+def unconditional_claim() -> None:
+    """Whoever comes claims a send, whatever state it is in."""
+    claim = DynamoDbLedger._claim  # noqa: SLF001 - a mutation is inside
+
+    def claim_anyway(ledger: Any, *arguments: Any) -> Send | None:
+        update, client = ledger._client.update_item, MagicMock()  # noqa: SLF001 - the same
+
+        def update_anyway(**call: Any) -> Any:
+            # As much of a condition as keeps its values in use, which DynamoDB insists on.
+            return update(**call | {"ConditionExpression": "#status <> :queued OR dueAt <> :now"})
+
+        client.update_item = update_anyway
+        with patch.object(ledger, "_client", client):
+            return claim(ledger, *arguments)
+
+    patch.object(DynamoDbLedger, "_claim", claim_anyway).start()
+
+
+def stranger_to_itself() -> None:
+    """A write that was repeated after a lost answer takes itself for somebody else's."""
+    existing = dynamodb_ledger._existing  # noqa: SLF001 - a mutation is inside
+
+    def strange(error: ClientError) -> Send | None:
+        send = existing(error)
+        return send and replace(send, owner="a stranger")
+
+    patch.object(dynamodb_ledger, "_existing", strange).start()
+
+
+def believed_anybody() -> None:
+    """Any answer with a good status is taken for DynamoDB's word."""
+    patch.object(dynamodb_ledger, "_check", lambda _: None).start()
+
+
+def overwritten_result() -> None:
+    """A result is written over whatever stands there by now."""
+
+    def settle(ledger: Any, before: Send, after: Send) -> bool:
+        _ = before
+        return ledger._put(after, "attribute_exists(pk)", {}) is None  # noqa: SLF001 - a mutation is inside
+
+    patch.object(DynamoDbLedger, "settle", settle).start()
+
+
+def kept_body() -> None:
+    """Text and numbers stay in the ledger when the send has ended."""
+    ended = transitions.ended
+
+    def keep(send: Send, outcome: Outcome, **rest: Any) -> Send:
+        return replace(ended(send, outcome, **rest), body=send.body)
+
+    patch.object(transitions, "ended", keep).start()
+
+
+def abandoned_refusal() -> None:
+    """What is refused from the queue is deleted, and nobody ever hears of it."""
+    patch.object(Relay, "bury", lambda *_, **__: None).start()
+
+
+MUTATIONS: dict[str, Callable[[], None]] = {
+    mutation.__name__: mutation
+    for mutation in (
+        send_before_claim,
+        broken_answer_is_not_sent,
+        lapsed_is_queued,
+        accepted_before_call,
+        forgotten_token,
+        deleted_unread,
+        nothing_lapses,
+        lost_queued,
+        failed_silently,
+        unconditional_claim,
+        stranger_to_itself,
+        believed_anybody,
+        overwritten_result,
+        kept_body,
+        abandoned_refusal,
+    )
+}

@@ -1,0 +1,100 @@
+"""What was struck, and what broke: the lines at the end of a test run."""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+import pytest
+
+from tests.promise.campaigns import CAMPAIGNS, Run
+
+SAY_EVERY: Final = 15.0
+"""Seconds between two words about a campaign that goes on."""
+
+
+@dataclass
+class Report:
+    """All that was played whole."""
+
+    say: Callable[[str], object] = lambda _: None
+    """Takes each line of progress."""
+    _runs: dict[tuple[str, str], Counter[str]] = field(
+        default_factory=lambda: defaultdict(Counter), init=False
+    )
+    _violations: Counter[tuple[str, str]] = field(default_factory=Counter, init=False)
+    mutations: dict[str, list[str | None]] = field(default_factory=dict, init=False)
+    """For each mutation of the relay the violations that gave it away."""
+
+    def watch(
+        self, scenario: str, choice: str, campaign: str, runs: Iterable[Run]
+    ) -> Iterator[str]:
+        """Count the runs in which something struck, as they come; each violation in them."""
+        play, name = (scenario, choice), f"{campaign.replace('_', ' ')} of {scenario} ({choice})"
+        began = said = time.monotonic()
+        steps = violations = 0
+        for run in runs:
+            steps += bool(run.plan.strikes)
+            violations += len(run.violations)
+            yield from run.violations
+            if time.monotonic() - said > SAY_EVERY:
+                said = time.monotonic()
+                self.say(f"{name}: {steps} steps so far …")
+        self._runs[play][campaign] += steps
+        self._violations[play] += violations
+        took = time.monotonic() - began
+        self.say(f"{name}: {steps} steps, {violations} violations, {took:.0f} s")
+
+    def add_mutation(self, name: str, caught: str | None) -> None:
+        """Note how a mutation of the relay was found out; None: it was not."""
+        self.mutations.setdefault(name, []).append(caught)
+        self.say(f"{name}: {caught or 'NOT CAUGHT'}")
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything was played."""
+        return bool(self._runs or self.mutations)
+
+    @property
+    def violations(self) -> int:
+        return self._violations.total()
+
+    def lines(self) -> Iterator[str]:
+        """All that is to be said, the sums last."""
+        if self.mutations:
+            yield from self._mutation_table()
+            yield self.mutation_total()
+        if self._runs:
+            yield from self._table()
+            yield self.total()
+
+    def total(self) -> str:
+        """The line that sums up the strikes."""
+        steps = sum(runs.total() for runs in self._runs.values())
+        return f"faults: {steps} steps, {len(self._runs)} scenarios, {self.violations} violations"
+
+    def mutation_total(self) -> str:
+        """The line that sums up the mutations."""
+        caught = sum(all(found) for found in self.mutations.values())
+        return f"mutations: {caught} of {len(self.mutations)} caught"
+
+    def _table(self) -> Iterator[str]:
+        """A line for each scenario and choice: how many steps each campaign struck."""
+        names = list(CAMPAIGNS)
+        heads = [f"{name.replace('_', ' '):>14}" for name in names]
+        yield f"{'scenario':<20} {'choice':<6} {''.join(heads)} {'violations':>11}"
+        for (scenario, choice), runs in sorted(self._runs.items()):
+            counts = "".join(f"{runs[name] or '':>14}" for name in names)
+            broken = self._violations[scenario, choice]
+            yield f"{scenario:<20} {choice:<6} {counts} {broken:>11}"
+
+    def _mutation_table(self) -> Iterator[str]:
+        """A line for each mutation: what gave it away."""
+        for name, found in sorted(self.mutations.items()):
+            for caught in found:
+                yield f"{name:<26} {caught or 'NOT CAUGHT'}"
+
+
+REPORT = pytest.StashKey[Report]()
+"""Where a test run keeps its report."""

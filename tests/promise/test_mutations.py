@@ -1,0 +1,50 @@
+"""Relays that break the promise are found out: else test_promise.py would prove nothing."""
+
+from functools import partial
+
+import pytest
+
+from tests.promise.campaigns import CAMPAIGNS, Sample
+from tests.promise.harness import World
+from tests.promise.mutations import MUTATIONS
+from tests.promise.report import Report
+from tests.promise.scenarios import SCENARIOS
+
+CASES = [
+    ("send_before_claim", "deaths", "worker", "hold", "got 2 SMS"),
+    ("send_before_claim", "deaths", "api-key-repeated", "hold", "got 2 SMS"),
+    ("broken_answer_is_not_sent", "deaths", "worker-answer-lost", "hold", "got 2 SMS"),
+    ("lapsed_is_queued", "deaths", "worker", "hold", "got 2 SMS"),
+    ("accepted_before_call", "deaths", "worker", "resend", "got no SMS"),
+    ("forgotten_token", "deaths", "api", "hold", "is lost"),
+    ("deleted_unread", "deaths", "worker", "hold", "in the ledger"),
+    ("nothing_lapses", "deaths", "api", "hold", "stays sending"),
+    ("lost_queued", "deaths", "sweeper-queued", "hold", "stays queued"),
+    ("failed_silently", "deaths", "worker-given-up", "hold", "without a dead letter"),
+    ("unconditional_claim", "meanwhiles", "worker-two-sends", "hold", "got 2 SMS"),
+    ("stranger_to_itself", "faults", "api", "hold", "got no SMS"),
+    ("believed_anybody", "faults", "worker-throttled", "hold", "got 2 SMS"),
+    ("overwritten_result", "meanwhiles", "api", "resend", "is lost"),
+    ("kept_body", "deaths", "api", "hold", "keeps its body"),
+    ("abandoned_refusal", "deaths", "worker-refused", "hold", "neither recorded nor"),
+]
+
+
+@pytest.mark.parametrize(("mutation", "campaign", "name", "choice", "words"), CASES)
+def test_a_relay_that_breaks_the_promise_is_found_out(
+    world: World, report: Report, mutation: str, campaign: str, name: str, choice: str, words: str
+) -> None:
+    play = partial(world.play, SCENARIOS[name].with_choice(choice), mutation=mutation)
+    found = (
+        violation
+        for run in CAMPAIGNS[campaign](play, Sample(1))
+        for violation in run.violations
+        if words in violation
+    )
+    caught = next(found, None)
+    report.add_mutation(mutation, caught)
+    assert caught is not None
+
+
+def test_every_mutation_is_tried() -> None:
+    assert {mutation for mutation, *_ in CASES} == set(MUTATIONS)

@@ -1,0 +1,91 @@
+"""What `pip install` makes of the repository: the client library, with what it says it needs."""
+
+import importlib.metadata
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.support.template import ROOT
+
+SOURCES = ROOT / "layers/smsrelay/smsrelay"
+# With the dependencies' own.
+NEEDED = (
+    *("pydantic", "pydantic_core", "annotated_types", "typing_extensions", "typing_inspection"),
+    "tzdata",
+)
+
+USE = """
+import json, sys, sysconfig
+folders = sys.argv[1:]
+stdlib = sysconfig.get_path("stdlib")
+sys.path = [*folders, stdlib, f"{stdlib}/lib-dynload"]
+from smsrelay.client import MessageRequest, body_of
+print(body_of(MessageRequest(message="MzA6Nzg6MA", to=["+1 212 555 0100"], on_unknown="resend")))
+loaded = {name.partition(".")[0] for name in sys.modules}
+assert not {"boto3", "botocore", "aws_lambda_powertools", "httpx"} & loaded, loaded
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy, which setuptools writes into, and without the network."""
+    copy = tmp_path_factory.mktemp("repository")
+    for name in ("pyproject.toml", "LICENSE"):
+        shutil.copy(ROOT / name, copy)
+    shutil.copytree(SOURCES, copy / "layers/smsrelay/smsrelay")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"]
+    options = ["--no-build-isolation", "--no-deps", "--no-index", "--wheel-dir", str(copy / "dist")]
+    subprocess.run([*command, *options, "."], cwd=copy, check=True, timeout=120)  # noqa: S603 - our own pip
+    [made] = (copy / "dist").glob("*.whl")
+    return made
+
+
+def test_the_wheel_has_the_client_and_the_rules_of_messages_only(wheel: Path) -> None:
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    rules = {f"smsrelay/messages/{path.name}" for path in (SOURCES / "messages").glob("*.py")}
+    top = {"__init__.py", "client.py", "errors.py", "py.typed"}
+    assert names == rules | {f"smsrelay/{name}" for name in top}
+
+
+def test_it_runs_with_what_it_asks_for_and_nothing_else(wheel: Path, tmp_path: Path) -> None:
+    unpacked, needed = tmp_path / "wheel", tmp_path / "needed"
+    zipfile.ZipFile(wheel).extractall(unpacked)
+    needed.mkdir()
+    for name in NEEDED:
+        spec = importlib.util.find_spec(name)
+        assert spec is not None
+        assert spec.origin is not None
+        origin = Path(spec.origin)
+        source = origin.parent if origin.name == "__init__.py" else origin
+        (needed / source.name).symlink_to(source)
+    ended = subprocess.run(  # noqa: S603 - this very Python
+        [sys.executable, "-B", "-I", "-S", "-c", USE, str(unpacked), str(needed)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout) == {
+        "message": "MzA6Nzg6MA",
+        "to": ["12125550100"],
+        "onUnknown": "resend",
+    }
+    [metadata] = unpacked.glob("*.dist-info/METADATA")
+    asked = importlib.metadata.PathDistribution(metadata.parent).requires or []
+    names = {requirement.partition("<")[0].partition(">")[0] for requirement in asked}
+    assert names == {"pydantic", "tzdata"}
+
+
+def test_it_has_the_relays_version() -> None:
+    text = (SOURCES / "__init__.py").read_text()
+    assert (
+        f"version = {text.partition('__version__ = ')[2].strip()}"
+        in (ROOT / "pyproject.toml").read_text()
+    )

@@ -1,0 +1,482 @@
+"""Dashboard, alarms and saved queries: what they look at exists, and each alarm can ring."""
+
+import ast
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from smsrelay.errors import UnforeseenError
+from smsrelay.sends.send import Status
+from smsrelay.wiring import sending
+from tests.support.emf import documents, metrics
+from tests.support.environment import Environment, running
+from tests.support.metric_math import solved
+from tests.support.template import ROOT, template
+from tests.support.variables import STACK_NAME
+from tools.mobileconnect_simulator import Simulator
+
+NAMESPACE = "smsrelay"
+MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
+PAGE = (ROOT / "docs/runbook.md").read_text()
+
+
+def resources(kind: str) -> dict[str, Any]:
+    return {
+        name: resource["Properties"]
+        for name, resource in template()["Resources"].items()
+        if resource["Type"] == kind
+    }
+
+
+ALARMS = resources("AWS::CloudWatch::Alarm")
+[DASHBOARD] = resources("AWS::CloudWatch::Dashboard").values()
+QUERIES = resources("AWS::Logs::QueryDefinition")
+OURS = {name: it for name, it in ALARMS.items() if it.get("Namespace") == NAMESPACE}
+
+
+def emitted() -> set[str]:
+    """The metrics that the code counts or times, by reading it."""
+    found: set[str] = set()
+    for path in (ROOT / "layers/smsrelay/smsrelay").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            owner = ast.unparse(node.func.value)
+            if node.func.attr in {"count", "time"} and owner.endswith("_counter"):
+                found |= _names(node.args[0])
+    return found
+
+
+def _names(name: ast.expr) -> set[str]:
+    match name:
+        case ast.Constant(str(value)):
+            return {value}
+        case ast.JoinedStr([ast.Constant(str(start)), ast.FormattedValue()]):
+            return {f"{start}{status.value.capitalize()}" for status in Status}
+    assert ast.unparse(name) == "name", "the recipients' three, in a loop"
+    return {"RecipientsDelivered", "RecipientsUndelivered", "RecipientsUnsubscribed"}
+
+
+def body() -> dict[str, Any]:
+    text, _ = DASHBOARD["DashboardBody"]["Fn::Sub"]
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def shown() -> list[list[Any]]:
+    return [metric for widget in body()["widgets"] for metric in widget["properties"]["metrics"]]
+
+
+def in_metric_math(alarm: Mapping[str, Any]) -> list[Any]:
+    found = [entry.get("Fn::If", [None, entry])[1] for entry in alarm.get("Metrics", [])]
+    return [entry["MetricStat"]["Metric"] for entry in found if "MetricStat" in entry]
+
+
+def test_the_dashboard_shows_what_the_code_emits() -> None:
+    ours = {metric[1] for metric in shown() if metric[0] == NAMESPACE}
+    assert sorted(ours - emitted()) == []
+
+
+def service_dimensions(node: Any) -> Iterator[Any]:
+    """The value of each dimension `service` in a part of the template."""
+    if isinstance(node, dict):
+        if node.get("Name") == "service":
+            yield node["Value"]
+        node = list(node.values())
+    if isinstance(node, list):
+        for entry in node:
+            yield from service_dimensions(entry)
+
+
+def test_each_stack_has_metrics_of_its_own() -> None:
+    stack_name = {"Ref": "AWS::StackName"}
+    common = template()["Globals"]["Function"]["Environment"]["Variables"]
+    assert common["POWERTOOLS_SERVICE_NAME"] == stack_name
+    assert common["POWERTOOLS_METRICS_NAMESPACE"] == NAMESPACE
+    for function in resources("AWS::Serverless::Function").values():
+        own = function.get("Environment", {}).get("Variables", {})
+        assert not {name for name in own if name.startswith("POWERTOOLS_")}
+
+    watched = list(service_dimensions(template()))
+    in_math = [m for it in ALARMS.values() for m in in_metric_math(it)]
+    ours = [it for it in [*OURS.values(), *in_math] if it["Namespace"] == NAMESPACE]
+    assert watched == [stack_name] * len(ours)
+    on_dashboard = [metric[2:4] for metric in shown() if metric[0] == NAMESPACE]
+    assert on_dashboard == [["service", "${AWS::StackName}"]] * len(on_dashboard)
+
+
+ON_THE_DASHBOARD = {
+    "requests": {"Count", "NumberOfMessagesSent", "4XXError", "5XXError"},
+    "sends by outcome": {
+        "SendsAccepted", "SendsQueued", "SendsRejected", "SendsUnknown", "SendsFailed",
+        "SendsDelivered", "SendsPartly", "SendsUndelivered", "SendsToNobody",
+    },
+    "queue age": {"ApproximateAgeOfOldestMessage"},
+    "unknown": {"UnknownWaiting", "ResultsNotStored"},
+    "tokens": {"TokenGood", "TokensRenewed", "TokenRenewalsFailed"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("wanted", ON_THE_DASHBOARD.values(), ids=ON_THE_DASHBOARD)
+def test_the_dashboard_leaves_nothing_out(wanted: set[str]) -> None:
+    assert wanted <= {metric[1] for metric in shown() if isinstance(metric[0], str)}
+
+
+@pytest.mark.parametrize("name", ["UpstreamTime", "OverheadTime"])
+def test_times_are_shown_as_percentiles(name: str) -> None:
+    assert {metric[-1]["stat"] for metric in shown() if name in metric} == {"p50", "p95", "p99"}
+
+
+def test_widgets_do_not_lie_on_each_other() -> None:
+    places = [
+        (widget["x"] + x, widget["y"] + y)
+        for widget in body()["widgets"]
+        for x in range(widget["width"])
+        for y in range(widget["height"])
+    ]
+    assert len(places) == len(set(places))
+    assert max(x for x, _ in places) < 24
+
+
+def cost(**metrics: float) -> float | None:
+    [widget] = [it for it in body()["widgets"] if "Cost" in it["properties"]["title"]]
+    expressions = {
+        it["id"]: it["expression"]
+        for [it] in (line for line in widget["properties"]["metrics"] if len(line) == 1)
+    }
+    ids = {line[-1]["id"] for line in widget["properties"]["metrics"]}
+    assert metrics.keys() <= ids
+    return solved(expressions, "cost", metrics)
+
+
+def test_the_cost_of_a_thousand_sends_is_that_of_the_price_list() -> None:
+    # An hour of 1,000 requests that were sent at once, 30 ms each, two writes and 1 KB of log each.
+    found = cost(http=1_000, i0=1_000, d0=30_000, writes=2_000, l0=1_000_000, sends=1_000)
+    gateway, starts, work, writes, logs = 0.0035, 0.0002, 30 * 0.0000066667, 0.00125, 0.0005
+    assert found == pytest.approx(gateway + starts + work + writes + logs)
+    # The same by the queue, which sends, receives and deletes, and asks no gateway.
+    found = cost(queued=1_000, i3=100, d3=30_000, writes=2_000, l1=1_000_000, sends=1_000)
+    assert found == pytest.approx(0.0012 + 0.00002 + work + writes + logs)
+    assert cost(http=1_000, i0=1_000, d0=30_000) is None, "nothing was sent"
+
+
+def test_the_cost_is_that_of_all_functions() -> None:
+    assert template()["Globals"]["Function"]["MemorySize"] == 512, "a second is half a GB-second"
+    for metric in ("Invocations", "Duration"):
+        counted = {line[3].strip("${}") for line in shown() if line[:2] == ["AWS/Lambda", metric]}
+        named = {name.removesuffix("Name") for name in counted}
+        assert named == set(resources("AWS::Serverless::Function"))
+        _, names = DASHBOARD["DashboardBody"]["Fn::Sub"]
+        for name in counted & names.keys():
+            ours = {"Ref": name.removesuffix("Name")}
+            assert names[name]["Fn::If"][1:] == [ours, "-"]
+
+
+def test_whatever_the_code_emits_is_documented_and_nothing_else() -> None:
+    table = PAGE.partition("## Metrics")[2].partition("## Logs")[0]
+    cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| ")]
+    documented = {name.strip() for cell in cells for name in cell.split(",")} - {"metric", "---"}
+    # No send is counted while it is sent.
+    assert documented == emitted() - {"SendsSending"}
+
+
+def test_the_alarms_watch_what_the_code_emits() -> None:
+    watched = {alarm["MetricName"] for alarm in OURS.values()}
+    watched |= {
+        metric["MetricName"]
+        for alarm in ALARMS.values()
+        for metric in in_metric_math(alarm)
+        if metric["Namespace"] == NAMESPACE
+    }
+    assert sorted(watched - emitted()) == []
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_each_alarm_has_a_runbook_and_tells_the_topic(name: str) -> None:
+    alarm = ALARMS[name]
+    assert f"\n### {name}\n" in PAGE
+    told = {"Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]}
+    assert alarm["AlarmActions"] == alarm["OKActions"] == told
+    assert alarm["TreatMissingData"] in {"breaching", "notBreaching"}
+
+
+def test_each_runbook_has_an_alarm() -> None:
+    runbooks = PAGE.partition("## When an alarm rings")[2].partition("\n## ")[0]
+    assert sorted(re.findall(r"^### (\w+)$", runbooks, re.MULTILINE)) == sorted(ALARMS)
+
+
+@pytest.mark.parametrize("name", ["FunctionErrorsAlarm", "ThrottlesAlarm"])
+def test_no_function_is_forgotten(name: str) -> None:
+    watched = {metric["Dimensions"][0]["Value"]["Ref"] for metric in in_metric_math(ALARMS[name])}
+    assert watched == set(resources("AWS::Serverless::Function"))
+
+
+def test_queues_and_functions_of_alarms_and_dashboard_are_those_of_the_template() -> None:
+    known = set(template()["Resources"])
+    for alarm in ALARMS.values():
+        for dimension in alarm.get("Dimensions", []):
+            value = dimension["Value"]
+            if dimension["Name"] == "QueueName":
+                queue, attribute = value["Fn::GetAtt"]
+                assert (queue in known, attribute) == (True, "QueueName")
+    text, names = DASHBOARD["DashboardBody"]["Fn::Sub"]
+    for variable in re.findall(r"\$\{([\w:]+)\}", text):
+        assert variable in known | set(names) | {"AWS::Region", "AWS::StackName", "Stage"}
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_saved_queries_ask_for_fields_that_are_logged(name: str) -> None:
+    logged = {
+        "@timestamp", "@log", "message", "send", "client", "attempt", "reason", "upstream_status",
+        "token_id", "correlation_id", "message_id", "status", "level", "exception_name",
+        "request_id",
+    }  # fmt: skip
+    text = QUERIES[name]["QueryString"]
+    fields = re.search(r"^fields (.*)$", text, re.MULTILINE)
+    asked = {field.strip() for field in fields[1].split(",")} if fields else set()
+    asked |= set(re.findall(r"(?:filter|by) (\w+)", text)) - {"bin"}
+    assert asked <= logged | {"sends"}
+
+
+def test_saved_queries_find_what_they_are_for(
+    relay: Environment, simulator: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    simulator.fail("send", "reset-after-accept")
+    relay.post(MESSAGE)
+    with relay.ledger_refuses_writes():
+        relay.post(MESSAGE)
+    relay.client("dynamodb").delete_table(TableName=relay.table)
+    with pytest.raises(UnforeseenError):
+        relay.sweep()
+    lines = [
+        json.loads(sending.parts().logger.registered_formatter.format(record))
+        for record in caplog.records
+    ]
+
+    def found(query: str, wanted: Callable[[Mapping[str, Any]], object]) -> list[Any]:
+        assert FILTERS[query] in QUERIES[query]["QueryString"]
+        return [line for line in lines if wanted(line)]
+
+    [unknown] = found("UnknownQuery", lambda line: line["message"] == "send unknown")
+    assert {"reason", "client"} <= unknown.keys()
+    lost = found("PutBackQuery", lambda line: "put it back" in line["message"])
+    assert {"send", "status", "token_id"} <= lost[0].keys()
+    outcomes = found("OutcomesQuery", lambda line: line["message"].startswith("send "))
+    assert {"client", "message", "reason"} <= outcomes[0].keys()
+    failed = found("UnforeseenQuery", lambda line: line["level"] == "ERROR")
+    assert {"exception_name", "request_id"} <= failed[-1].keys()
+
+
+FILTERS = {
+    "UnknownQuery": "filter message = 'send unknown'",
+    "PutBackQuery": "filter message like 'put it back'",
+    "OutcomesQuery": "filter message like /^send /",
+    "UnforeseenQuery": "filter level = 'ERROR'",
+}
+
+
+WANTED = {
+    "API 5xx": ("AWS/ApiGateway", "5XXError"),
+    "dead letters": ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
+    "queue age": ("AWS/SQS", "ApproximateAgeOfOldestMessage"),
+    "unknown": (NAMESPACE, "UnknownWaiting"),
+    "token renewal fails": (NAMESPACE, "TokenRenewalsFailed"),
+    "upstream blocks": (NAMESPACE, "UpstreamBlocked"),
+    "function errors": ("AWS/Lambda", "Errors"),
+    "throttles": ("AWS/Lambda", "Throttles"),
+}
+
+
+@pytest.mark.parametrize("wanted", WANTED.values(), ids=WANTED)
+def test_no_alarm_is_missing(wanted: tuple[str, str]) -> None:
+    watched = {
+        (metric["Namespace"], metric["MetricName"])
+        for alarm in ALARMS.values()
+        for metric in (in_metric_math(alarm) or [alarm])
+    }
+    assert wanted in watched
+
+
+# Each alarm is made to ring, by what it is for.
+
+
+def rings(alarm: Mapping[str, Any], values: list[float]) -> bool:
+    """What CloudWatch makes of one period's values."""
+    assert alarm["EvaluationPeriods"] == 1
+    if not values:
+        return bool(alarm["TreatMissingData"] == "breaching")
+    # Of metric math there is one kind: the sum of all functions.
+    adds = alarm.get("Statistic", "Sum") == "Sum"
+    value = sum(values) if adds else max(values)
+    threshold = float(alarm["Threshold"])
+    if alarm["ComparisonOperator"] == "LessThanThreshold":
+        return value < threshold
+    assert alarm["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
+    return value >= threshold
+
+
+def unknown(relay: Environment, simulator: Simulator) -> None:
+    simulator.fail("send", "reset-after-accept")
+    assert relay.post(MESSAGE).status == 504
+    relay.sweep()
+
+
+def not_stored(relay: Environment, _: Simulator) -> None:
+    with relay.ledger_refuses_writes():
+        relay.post(MESSAGE)
+
+
+def blocked(relay: Environment, simulator: Simulator) -> None:
+    simulator.fail("send", "429-50200")
+    relay.post(MESSAGE)
+
+
+def not_renewed(relay: Environment, simulator: Simulator) -> None:
+    relay.put_credentials(client_id="i", client_secret="s", auth_base_url=simulator.url)
+    simulator.fail("token", "401")
+    relay.put_secret("{}")
+    relay.renew()
+
+
+def unusable(relay: Environment, _: Simulator) -> None:
+    relay.put_catalogue("no JSON")
+    relay.post(MESSAGE | {"message": "welcome"})
+
+
+def deliveries_refused(relay: Environment, simulator: Simulator) -> None:
+    relay.post(MESSAGE)
+    simulator.fail("deliveries", "403", times=-1)
+    for _ in range(15):  # minutes
+        relay.status_anew()
+        relay.make_due()
+        relay.follow()
+
+
+PROVOKED: Mapping[str, Callable[[Environment, Simulator], None]] = {
+    "UnknownAlarm": unknown,
+    "ResultsNotStoredAlarm": not_stored,
+    "UpstreamBlockedAlarm": blocked,
+    "TokenNotRenewedAlarm": not_renewed,
+    "NoGoodTokenAlarm": not_renewed,
+    "CatalogueUnusableAlarm": unusable,
+    "DeliveriesRefusedAlarm": deliveries_refused,
+}
+
+
+def usual(relay: Environment, simulator: Simulator) -> None:
+    relay.put_credentials(client_id="i", client_secret="s", auth_base_url=simulator.url)
+    relay.renew()
+    assert relay.post(MESSAGE).status == 202
+    relay.sweep()
+
+
+def values(
+    relay: Environment,
+    simulator: Simulator,
+    capsys: pytest.CaptureFixture[str],
+    play: Callable[[Environment, Simulator], None],
+) -> Mapping[str, list[float]]:
+    capsys.readouterr()
+    play(relay, simulator)
+    output = capsys.readouterr().out
+    for document in documents(output):
+        [directive] = document["_aws"]["CloudWatchMetrics"]
+        assert (directive["Namespace"], directive["Dimensions"]) == (NAMESPACE, [["service"]])
+        assert document["service"] == STACK_NAME
+    return metrics(output)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_each_alarm_rings_when_it_should_and_only_then(
+    aws: None, simulator: Simulator, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    _ = aws
+    alarm = OURS[name]
+    settings = {
+        "DELIVERY_CALLS_PER_MINUTE": "9",
+        "CATALOGUE_PARAMETER": f"/{name}/catalogue",
+    }
+    with running(simulator.url, **settings) as relay:
+        well = values(relay, simulator, capsys, usual)
+        assert not rings(alarm, well.get(alarm["MetricName"], []))
+        badly = values(relay, simulator, capsys, PROVOKED[name])
+        assert rings(alarm, badly.get(alarm["MetricName"], []))
+
+
+# Those on metrics of AWS: by what AWS counts.
+
+
+def server_errors(relay: Environment) -> list[float]:
+    """Of five posts, answers with 5xx, which the gateway counts."""
+    return [1.0 for _ in range(5) if relay.post(MESSAGE).status >= 500]
+
+
+def failures(relay: Environment) -> list[float]:
+    """Invocations that end with an exception, which Lambda counts."""
+    try:
+        relay.sweep()
+    except UnforeseenError:
+        return [1.0]
+    return []
+
+
+def dead_letters(relay: Environment) -> list[float]:
+    relay.work()
+    return [1.0 for _ in relay.dead_letters()]
+
+
+def ages(relay: Environment) -> list[float]:
+    """Of what the worker has not done; SQS lets it grow by itself."""
+    relay.work()
+    return [1_800.0] if relay.waiting() else []
+
+
+def no_ledger(relay: Environment, _: Simulator) -> None:
+    relay.client("dynamodb").delete_table(TableName=relay.table)
+
+
+def a_refused_message(relay: Environment, _: Simulator) -> None:
+    relay.enqueue(MESSAGE | {"to": []})
+
+
+def a_throttling_upstream(relay: Environment, simulator: Simulator) -> None:
+    relay.enqueue(MESSAGE)
+    simulator.fail("send", "429-50100", times=-1)
+
+
+type Trouble = Callable[[Environment, Simulator], None]
+
+SEEN_BY_AWS: Mapping[str, tuple[Callable[[Environment], list[float]], Trouble]] = {
+    "ApiErrorsAlarm": (server_errors, no_ledger),
+    "FunctionErrorsAlarm": (failures, no_ledger),
+    "DeadLettersAlarm": (dead_letters, a_refused_message),
+    "QueueAgeAlarm": (ages, a_throttling_upstream),
+}
+PROVEN_ELSEWHERE = {
+    "ThrottlesAlarm",  # below: it is FunctionErrorsAlarm on another metric
+    "UntoldAlarm",  # tests/integration/test_event_publisher.py covers its queue
+}
+
+
+@pytest.mark.parametrize("name", SEEN_BY_AWS)
+def test_an_alarm_on_a_metric_of_aws_rings_when_it_should_and_only_then(
+    relay: Environment, simulator: Simulator, name: str
+) -> None:
+    seen, trouble = SEEN_BY_AWS[name]
+    relay.enqueue(MESSAGE)
+    assert not rings(ALARMS[name], seen(relay))
+    trouble(relay, simulator)
+    assert rings(ALARMS[name], seen(relay))
+
+
+def test_every_alarm_is_made_to_ring() -> None:
+    assert sorted([*OURS, *SEEN_BY_AWS, *PROVEN_ELSEWHERE]) == sorted(ALARMS)
+
+
+def test_throttles_are_watched_as_errors_are() -> None:
+    described = {name: ALARMS[name] | {"AlarmDescription": ""} for name in ALARMS}
+    text = json.dumps(described["FunctionErrorsAlarm"]).replace("Errors", "Throttles")
+    assert json.loads(text) == described["ThrottlesAlarm"]

@@ -1,0 +1,165 @@
+"""What became of a call: the whole table."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smsrelay.sends.call_outcome import Failure, Kind, Outcome, of_failure, of_response
+
+NOW = 1_790_000_000.0
+PLATFORM = {"documentation": "https://…", "errorcode": 0, "message": "Not Authorized"}
+
+
+def of(status: int, body: object = b"", **headers: str) -> Outcome:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return of_response(status, named, raw, NOW)
+
+
+@pytest.mark.parametrize(
+    ("body", "token_id", "reason"),
+    [
+        (b'{"tokenId": "c21NCNSDN2sMMWM2miosdjEHH"}', "c21NCNSDN2sMMWM2miosdjEHH", "accepted"),
+        (b'{"tokenId": "abc",}', "abc", "accepted"),  # the reference's own example
+        (b'{\n  "tokenId" : "abc",\n}', "abc", "accepted"),
+        (b"{}", None, "accepted-without-token"),
+        (b"", None, "accepted-without-token"),
+        (b'{"tokenId": ""}', None, "accepted-without-token"),
+        (b'{"tokenId": null}', None, "accepted-without-token"),
+        (b'{"tokenId": 7}', "7", "accepted"),
+        (b'{"tokenId": true}', None, "accepted-without-token"),
+        (b'{"tokenId": "a\\ud800"}', "a?", "accepted"),
+        (b'{"tokenId": " "}', None, "accepted-without-token"),
+        (b'{"tokenId": "' + b"x" * 1_025 + b'"}', None, "accepted-without-token"),
+        (b"<html>accepted</html>", None, "accepted-without-token"),
+        (b"\xff\xfe", None, "accepted-without-token"),
+        (b"[" * 5_000, None, "accepted-without-token"),
+    ],
+)
+@pytest.mark.parametrize("status", [200, 201, 202, 204])
+def test_success_is_never_sent_again(
+    status: int, body: bytes, token_id: str | None, reason: str
+) -> None:
+    assert of(status, body) == Outcome(Kind.ACCEPTED, reason, status, token_id)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "reason"),
+    [
+        (100, Kind.UNKNOWN, "unexpected-status"),
+        (301, Kind.UNKNOWN, "unexpected-status"),
+        (302, Kind.UNKNOWN, "unexpected-status"),
+        (307, Kind.UNKNOWN, "unexpected-status"),
+        (400, Kind.REJECTED, "refused"),
+        (401, Kind.NOT_SENT, "unauthorised"),
+        (403, Kind.REJECTED, "forbidden"),
+        (404, Kind.REJECTED, "refused"),
+        (405, Kind.REJECTED, "refused"),
+        (408, Kind.UNKNOWN, "unexpected-status"),
+        (409, Kind.REJECTED, "refused"),
+        (413, Kind.REJECTED, "refused"),
+        (415, Kind.REJECTED, "refused"),
+        (422, Kind.REJECTED, "refused"),
+        (429, Kind.NOT_SENT, "throttled"),
+        (500, Kind.UNKNOWN, "server-error"),
+        (501, Kind.UNKNOWN, "server-error"),
+        (502, Kind.UNKNOWN, "server-error"),
+        (503, Kind.NOT_SENT, "unavailable"),
+        (504, Kind.UNKNOWN, "server-error"),
+        (599, Kind.UNKNOWN, "server-error"),
+    ],
+)
+def test_each_status(status: int, kind: Kind, reason: str) -> None:
+    result = of(status)
+    assert (result.kind, result.reason, result.status) == (kind, reason, status)
+    assert result.token_id is None
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind"),
+    [
+        (Failure.NO_TOKEN, Kind.NOT_SENT),
+        (Failure.NO_CONNECTION, Kind.NOT_SENT),
+        (Failure.CONNECT_TIMEOUT, Kind.NOT_SENT),
+        (Failure.WRITE_FAILED, Kind.UNKNOWN),
+        (Failure.READ_FAILED, Kind.UNKNOWN),
+        (Failure.READ_TIMEOUT, Kind.UNKNOWN),
+        (Failure.PROTOCOL_ERROR, Kind.UNKNOWN),
+    ],
+)
+def test_each_failure(failure: Failure, kind: Kind) -> None:
+    assert of_failure(failure) == Outcome(kind, failure.value)
+
+
+def test_no_failure_is_missing_in_the_table() -> None:
+    assert len(Failure) == 7
+
+
+@pytest.mark.parametrize(
+    ("body", "errors"),
+    [
+        ({"errors": ["one", "two"]}, ("one", "two")),
+        ({"errors": [{"code": 5}]}, ('{"code": 5}',)),
+        (PLATFORM, ("Not Authorized",)),
+        (
+            {"error": "invalid_client", "error_description": "Invalid client ID."},
+            ("invalid_client: Invalid client ID.",),
+        ),
+        ({"errors": [], "message": "why"}, ("why",)),
+        ({"message": ["not", "a", "string"]}, ("The upstream answered 400 and gave no reason.",)),
+        ({}, ("The upstream answered 400 and gave no reason.",)),
+        ([], ("The upstream answered 400 and gave no reason.",)),
+        (b"<html>Bad Request</html>", ("The upstream answered 400 and gave no reason.",)),
+        (b"", ("The upstream answered 400 and gave no reason.",)),
+        ({"errors": ["half \ud800"]}, ("half ?",)),
+        ({"errors": [{"for": "Zoë"}]}, ('{"for": "Zoë"}',)),
+        ({"errors": ["e"] * 30}, ("e",) * 20),
+    ],
+)
+def test_the_reason_is_read_in_every_shape(body: object, errors: tuple[str, ...]) -> None:
+    assert of(400, body).errors == errors
+
+
+@pytest.mark.parametrize(
+    ("header", "body", "seconds"),
+    [
+        ("5", {}, 5.0),
+        ("5", {"retryAfter": 9}, 5.0),
+        (None, {"retryAfter": 9}, 9.0),
+        (None, {"retryAfter": "7"}, 7.0),
+        ("soon", {"retryAfter": 9}, 9.0),
+        ("-3", {}, 0.0),
+        ("0.5", {}, 0.5),
+        ("Mon, 21 Sep 2026 14:13:25 GMT", {}, 5.0),
+        ("Mon, 21 Sep 2020 14:13:25 GMT", {}, 0.0),
+        ("", {}, None),
+        (None, {}, None),
+        (None, {"retryAfter": None}, None),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_the_wait_that_is_asked_for(
+    status: int, header: str | None, body: dict[str, object], seconds: float | None
+) -> None:
+    headers = {} if header is None else {"retry_after": header}
+    assert of(status, body, **headers).retry_after == seconds
+
+
+def test_a_blocked_tenant_is_told_from_a_throttled_one() -> None:
+    assert of(429, {"errorcode": 50200}).reason == "blocked"
+    assert of(429, {"errorcode": "50200"}).reason == "blocked"
+    assert of(429, {"errorcode": 50100}).reason == "throttled"
+    odds: tuple[object, ...] = ("²", "9" * 5_000, "", None, [], 1.5)
+    for odd in odds:
+        assert of(429, {"errorcode": odd}).reason == "throttled"
+    assert of(429, {"errorcode": True}).reason == "throttled"
+
+
+@given(st.integers(100, 599), st.binary(max_size=200), st.text(max_size=20))
+def test_every_answer_has_an_outcome(status: int, body: bytes, retry_after: str) -> None:
+    result = of_response(status, {"retry-after": retry_after}, body, NOW)
+    assert (result.kind is Kind.ACCEPTED) == (200 <= status < 300)
+    if result.kind is Kind.NOT_SENT:
+        assert status in {401, 429, 503}

@@ -1,0 +1,265 @@
+"""The message catalogue: what is one, what a name means, and the schema that says the same."""
+
+import base64
+import json
+from typing import Any
+
+import jsonschema_rs
+import pytest
+
+from smsrelay.messages.message_catalogue import Catalogue, read
+from smsrelay.messages.refusals import Refusal, RequestRefusedError
+from smsrelay.messages.request import Meaning, MessageRequest, QuietHours, is_encoded_id, parse
+from smsrelay.messages.strict_json import decode
+from tests.support.requests import MINIMAL
+from tests.support.template import ROOT
+from tools.openapi import catalogue_schema as contract
+
+ID = "MzA6Nzg6MA"
+ARN = "arn:aws:iam::123456789012:role/Shop"
+QUIET = {"start": "21:00", "end": "08:00", "timezone": "America/Chicago"}
+WHOLE: dict[str, Any] = {
+    "messages": {
+        "welcome": {
+            "id": ID,
+            "keyword": "JOINSMS",
+            "quietHours": QUIET,
+            "allowedClients": ["shop"],
+            "onUnknown": "resend",
+        },
+        "shipped": "MzE6Nzg6MA==",
+    },
+    "clients": {"shop": {"callback": "https://shop.example.com/sms?a=b"}},
+}
+
+
+def catalogue(document: object) -> Catalogue:
+    return read(decode(json.dumps(document)))
+
+
+def faults(text: str) -> dict[str, str]:
+    """The refusals of a document by their places."""
+    with pytest.raises(RequestRefusedError) as caught:
+        read(decode(text))
+    return {refusal.pointer: refusal.detail for refusal in caught.value.refusals}
+
+
+def of_welcome(**fields: object) -> object:
+    return {"messages": {"welcome": {"id": ID} | fields}}
+
+
+def test_a_whole_catalogue_is_one_and_so_is_none_at_all() -> None:
+    found = catalogue(WHOLE)
+    quiet = QuietHours(start="21:00", end="08:00", timezone="America/Chicago")
+    assert found.meaning_of("welcome", "shop") == Meaning(ID, "JOINSMS", quiet, "resend")
+    assert found.meaning_of("shipped", "anybody") == Meaning("MzE6Nzg6MA==")
+    assert found.callback_of("shop") == "https://shop.example.com/sms?a=b"
+    assert found.callback_of("other") is None
+    assert catalogue({}) == Catalogue()
+    assert contract_accepts(WHOLE)
+    assert contract_accepts({})
+
+
+WRONG: list[tuple[str, object]] = [
+    ("", []),
+    ("", "welcome"),
+    ("/message", {"message": {}}),
+    ("/messages", {"messages": None}),
+    ("/messages/a b", {"messages": {"a b": ID}}),
+    ("/messages/welcome", {"messages": {"welcome": 7}}),
+    ("/messages/welcome", {"messages": {"welcome": "a/b"}}),
+    ("/messages/welcome/id", {"messages": {"welcome": {}}}),
+    ("/messages/welcome/name", of_welcome(name="x")),
+    ("/messages/welcome/on_unknown", of_welcome(on_unknown="hold")),
+    ("/messages/welcome/keyword", of_welcome(keyword=None)),
+    ("/messages/welcome/keyword", of_welcome(keyword="x" * 101)),
+    ("/messages/welcome/onUnknown", of_welcome(onUnknown="maybe")),
+    ("/messages/welcome/allowedClients", of_welcome(allowedClients=[])),
+    ("/messages/welcome/allowedClients", of_welcome(allowedClients="shop")),
+    ("/messages/welcome/allowedClients/1", of_welcome(allowedClients=["shop", "Shop"])),
+    ("/messages/welcome/allowedClients/0", of_welcome(allowedClients=["x" * 64])),
+    ("/messages/welcome/allowedClients/0", of_welcome(allowedClients=[ARN])),
+    ("/messages/welcome/quietHours/start", of_welcome(quietHours=QUIET | {"start": "9 pm"})),
+    ("/messages/welcome/quietHours", of_welcome(quietHours=QUIET | {"utcOffset": "+01:00"})),
+    ("/clients/shop/callback", {"clients": {"shop": {"callback": "http://shop.example.com"}}}),
+    ("/clients/a b", {"clients": {"a b": {}}}),
+    ("/clients/shop-", {"clients": {"shop-": {}}}),
+]
+BEYOND_SCHEMA: list[tuple[str, object]] = [
+    ("/messages/MzA6Nzg6MA", {"messages": {ID: ID}}),
+    ("/messages/welcome", {"messages": {"welcome": "bm8gaWQ"}}),
+    ("/messages/welcome/id", of_welcome(id="shipped")),
+    ("/messages/welcome/keyword", of_welcome(keyword=" ")),
+    ("/messages/welcome/quietHours/end", of_welcome(quietHours=QUIET | {"end": "21:00"})),
+    (
+        "/messages/welcome/quietHours/timezone",
+        of_welcome(quietHours={"start": "21:00", "end": "08:00", "timezone": "Mars/Olympus"}),
+    ),
+]
+
+
+@pytest.mark.parametrize(("place", "document"), WRONG + BEYOND_SCHEMA)
+def test_a_fault_is_found_at_its_place(place: str, document: object) -> None:
+    assert list(faults(json.dumps(document))) == [place]
+
+
+def test_all_faults_are_told_at_once() -> None:
+    text = '{"messages": {"a b": ["x"], "welcome": {"id": "a/b"}, "w": 1, "w": 2}, "more": 1}'
+    with pytest.raises(RequestRefusedError) as caught:
+        read(decode(text))
+    assert sorted(it.pointer for it in caught.value.refusals) == [
+        "/messages/a b",  # neither a name
+        "/messages/a b",  # nor a message
+        "/messages/w",  # there twice
+        "/messages/w",  # and no message
+        "/messages/welcome/id",
+        "/more",
+    ]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "shop.example.com",
+        "https://shop",
+        "https://localhost/x",
+        "https://a.localhost",
+        "https://A.LOCALHOST:443/x",
+        "https://127.0.0.1/x",
+        "https://127.1",
+        "https://0x7f.0x1/",
+        "https://2130706433/",
+        "https://[::1]/x",
+        "https://user@shop.example.com",
+        "https://user:pass@shop.example.com",
+        "https://shop.example.com#x",
+        "https://shop.example.com/a#x",
+        "https://shop.example.com\\@evil.example",
+        "https://shop.example.com:0/",
+        "https://shop.example.com:65536/",
+        "https://shop.example.com./",
+        "https://shop.example.com/a b",
+        "https://shöp.example.com/",
+        " https://shop.example.com/",
+        "https://" + "a." * 1_100 + "example.com",
+    ],
+)
+def test_a_callback_is_a_named_host_of_others_over_https(url: str) -> None:
+    document = {"clients": {"shop": {"callback": url}}}
+    assert list(faults(json.dumps(document))) == ["/clients/shop/callback"]
+
+
+@pytest.mark.parametrize(
+    "url", ["https://Shop.Example.com", "HTTPS://a.bc:8443", "https://a.bc/x%20y/?q=1&r=@"]
+)
+def test_other_callbacks_are_good(url: str) -> None:
+    assert catalogue({"clients": {"shop": {"callback": url}}}).callback_of("shop") == url
+
+
+@pytest.mark.parametrize("padding", ["", "="])
+@pytest.mark.parametrize("message", ["30:78:0", "9404291:78:10"])
+def test_an_encoded_id_is_three_numbers(message: str, padding: str) -> None:
+    assert is_encoded_id(base64.urlsafe_b64encode(message.encode()).decode().rstrip("=") + padding)
+
+
+@pytest.mark.parametrize("message", ["welcome", "", "=", "m", "bm8gaWQ", "MzA6Nzg", "MzA6Nzg6YQ"])
+def test_other_words_are_none(message: str) -> None:
+    assert not is_encoded_id(message)
+
+
+NEAR = catalogue(
+    {
+        "messages": {
+            **dict.fromkeys(("welcome", "welcome-2", "welcome-3", "welcome-4"), ID),
+            "payroll": {"id": ID, "allowedClients": ["hr"]},
+        }
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "client", "near"),
+    [
+        ("welcom", "shop", ["welcome", "welcome-3", "welcome-4"]),
+        ("WELCOME", "shop", ["welcome", "welcome-3", "welcome-4"]),
+        ("payrol", "hr", ["payroll"]),
+        ("payrol", "shop", []),
+        ("12125550100", "shop", []),
+    ],
+)
+def test_a_name_that_is_none_is_told_what_is_near(name: str, client: str, near: list[str]) -> None:
+    found = NEAR.meaning_of(name, client)
+    assert isinstance(found, Refusal)
+    assert (found.pointer, found.code) == ("/message", "unknown-message")
+    told = found.detail.partition("Near: ")[2].removesuffix(".")
+    assert sorted(told.split(", ") if told else []) == sorted(near)
+    assert f" {name} " not in found.detail
+
+
+def test_a_name_of_others_is_refused_without_naming_any() -> None:
+    found = NEAR.meaning_of("payroll", "shop")
+    assert isinstance(found, Refusal)
+    assert (found.pointer, found.code) == ("/message", "message-not-allowed")
+    assert "payroll" not in found.detail
+    assert "hr" not in found.detail.split()
+
+
+def request(meaning: Meaning | Refusal, **fields: object) -> MessageRequest:
+    return parse(decode(json.dumps(MINIMAL | fields)), meaning)
+
+
+QUIET_HOURS = QuietHours(start="21:00", end="08:00", utc_offset="+01:00")
+DEFAULTS = Meaning(ID, "JOINSMS", QUIET_HOURS, "resend")
+
+
+def test_defaults_count_where_a_request_is_silent() -> None:
+    completed = request(DEFAULTS, subscribe=True)
+    assert completed.keyword == "JOINSMS"
+    assert completed.quiet_hours == QUIET_HOURS
+    assert completed.on_unknown == "resend"
+    assert request(DEFAULTS).keyword is None
+    assert request(DEFAULTS, subscribe=False, resubscribe=False).keyword is None
+
+
+def test_what_a_request_says_comes_first() -> None:
+    own = {"keyword": "OWN", "resubscribe": True, "onUnknown": "hold", "quietHours": QUIET}
+    said = request(DEFAULTS, **own)
+    assert (said.keyword, said.on_unknown) == ("OWN", "hold")
+    assert said.quiet_hours is not None
+    assert said.quiet_hours.timezone == "America/Chicago"
+
+
+def test_defaults_are_no_part_of_the_fingerprint() -> None:
+    bare = request(Meaning(), onUnknown="hold")
+    for meaning in (DEFAULTS, Meaning(ID, on_unknown="resend"), Meaning("other")):
+        assert request(meaning).fingerprint() == bare.fingerprint()
+    written = request(Meaning(), subscribe=True, keyword="JOINSMS").fingerprint()
+    assert request(DEFAULTS, subscribe=True).fingerprint() != written
+
+
+def test_a_refused_message_is_told_with_everything_else() -> None:
+    refusal = Refusal("/message", "unknown-message", "There is none.")
+    with pytest.raises(RequestRefusedError) as caught:
+        request(refusal, subscribe=True, text=" ")
+    # Nobody knows what keyword the right name would have brought along.
+    assert {it.pointer for it in caught.value.refusals} == {"/message", "/text"}
+    with pytest.raises(RequestRefusedError, match="keyword-missing"):
+        request(Meaning(ID), subscribe=True)
+    with pytest.raises(RequestRefusedError, match="keyword-not-needed"):
+        request(DEFAULTS, keyword="JOINSMS")
+
+
+# The schema for editors says the same, as far as a schema can.
+
+
+def contract_accepts(document: object) -> bool:
+    return jsonschema_rs.validator_for(contract.schema()).is_valid(document)
+
+
+def test_the_schema_is_up_to_date() -> None:
+    assert (ROOT / "docs/message-catalogue.schema.json").read_text() == contract.text()
+
+
+def test_the_schema_refuses_what_is_refused_as_far_as_it_can() -> None:
+    assert [document for _, document in WRONG if contract_accepts(document)] == []
+    assert all(contract_accepts(document) for _, document in BEYOND_SCHEMA)

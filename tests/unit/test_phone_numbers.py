@@ -1,0 +1,72 @@
+import pytest
+from pydantic_core import PydanticCustomError
+
+from smsrelay.messages._numbering_plan import NATIONAL_LENGTHS
+from smsrelay.messages.phone_numbers import digits_of
+from tools.requirements import numbering_plan
+
+
+@pytest.mark.parametrize(
+    ("written", "digits"),
+    [
+        ("+1 212 555 0100", "12125550100"),
+        ("12125550100", "12125550100"),
+        ("+1 (212) 555-0100", "12125550100"),
+        ("1.212.555.0100", "12125550100"),
+        ("15555554410", "15555554410"),  # the reference's own, of an area that does not exist
+        ("+44 7700 900123", "447700900123"),
+        ("+49 171 3920012", "491713920012"),
+        ("+61 491 570 006", "61491570006"),
+        ("+290 2000", None),  # St. Helena: possible there, too short for us
+        ("+870 000 000 000", "870000000000"),  # satellite: a code of no country
+    ],
+)
+def test_numbers(written: str, digits: str | None) -> None:
+    if digits is None:
+        with pytest.raises(PydanticCustomError):
+            digits_of(written)
+    else:
+        assert digits_of(written) == digits
+
+
+@pytest.mark.parametrize(
+    ("written", "reason"),
+    [
+        ("212-555-CALL", "not a numeric string"),
+        ("", "not a numeric string"),
+        ("+", "not a numeric string"),
+        ("++12125550100", "not a numeric string"),
+        ("12125550100+", "not a numeric string"),
+        ("1\u200b2125550100", "not a numeric string"),
+        ("\u0661\u0662\u0663\u0664\u0665\u0666\u0667\u0668", "not a numeric string"),
+        ("12125550100\n", "not a numeric string"),
+        ("555-0100", "fewer than 8 digits"),
+        ("()-.", "fewer than 8 digits"),
+        ("1212555010012345", "more than 15 digits"),
+        ("1212555010", "this length"),  # North America has 10 digits after the 1
+        ("121255501000", "this length"),
+        ("+44 (0)7700 900123", "this length"),  # the 0 is dialled inside the country only
+        ("00447700900123", "this length"),  # no country code begins with 0
+        ("21012345678", "this length"),  # 210 is nobody's
+    ],
+)
+def test_what_can_be_no_number(written: str, reason: str) -> None:
+    with pytest.raises(PydanticCustomError, match=reason) as caught:
+        digits_of(written)
+    assert caught.value.type == "invalid-number"
+
+
+def test_lengths_are_those_that_libphonenumber_knows() -> None:
+    assert numbering_plan.lengths() == NATIONAL_LENGTHS, (
+        "python -m tools.requirements calling-codes"
+    )
+
+
+def test_no_calling_code_is_the_beginning_of_another_one() -> None:
+    codes = [str(code) for code in NATIONAL_LENGTHS]
+    assert not [
+        (code, other)
+        for code in codes
+        for other in codes
+        if code != other and other.startswith(code)
+    ]

@@ -1,0 +1,126 @@
+import json
+from typing import Any
+
+import pytest
+
+from smsrelay.errors import NotJsonError
+from smsrelay.messages.refusals import RequestRefusedError
+from smsrelay.messages.strict_json import decode
+from smsrelay.sends.queue_envelopes import Delivery, Letter, open_envelope, sender_of
+from smsrelay.sends.send import SendKey, reference_body
+from tests.support.requests import MINIMAL
+
+
+def opened(body: object, attributes: dict[str, str] | None = None) -> Letter | SendKey:
+    text = body if isinstance(body, str) else json.dumps(body)
+    return open_envelope(Delivery(text, "sqs-id", attributes or {}), "internal")
+
+
+def letter(body: object, attributes: dict[str, str] | None = None) -> Letter:
+    found = opened(body, attributes)
+    assert isinstance(found, Letter)
+    return found
+
+
+def sns(message: object, **more: object) -> dict[str, Any]:
+    return {"Type": "Notification", "MessageId": "sns-id", "Message": json.dumps(message), **more}
+
+
+def event(detail: object) -> dict[str, Any]:
+    return {"version": "0", "id": "event-id", "detail-type": "x", "source": "y", "detail": detail}
+
+
+STATED = MINIMAL | {"idempotencyKey": "stated"}
+ATTRIBUTES = {"Idempotency-Key": "attribute", "client": "shop"}
+SNS_ATTRIBUTES = {
+    "Idempotency-Key": {"Type": "String", "Value": "topic"},
+    "client": {"Type": "String", "Value": "topic-client"},
+    "count": {"Type": "Binary"},
+}
+
+
+@pytest.mark.parametrize(
+    ("body", "attributes", "client", "key"),
+    [
+        (MINIMAL, {}, "internal", "sqs-id"),
+        (STATED, {}, "internal", "stated"),
+        (STATED, ATTRIBUTES, "shop", "attribute"),
+        (sns(MINIMAL), {}, "internal", "sns-id"),
+        (sns(STATED), {}, "internal", "stated"),
+        (sns(STATED, MessageAttributes=SNS_ATTRIBUTES), {}, "topic-client", "topic"),
+        (sns(MINIMAL, MessageAttributes="?"), ATTRIBUTES, "shop", "attribute"),
+        (event(MINIMAL), {}, "internal", "event-id"),
+        (event(STATED), {}, "internal", "stated"),
+        (event(STATED), ATTRIBUTES, "shop", "attribute"),
+    ],
+)
+def test_three_envelopes_and_whose_they_are(
+    body: object, attributes: dict[str, str], client: str, key: str
+) -> None:
+    found = letter(body, attributes)
+    assert (found.client, found.key) == (client, key)
+    assert found.document.value["to"] == ["12125550100"]
+    assert found.document.refusals == ()
+
+
+def test_a_reference_to_a_send() -> None:
+    key = SendKey("01ARZ3NDEKTSV4RRFFQ69G5FAV", 7)
+    assert opened(reference_body(key)) == key
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"send": 1}, {"send": {"id": "x"}}, {"send": {"id": "", "n": 1}}, {"send": {}, "to": []}],
+)
+def test_what_only_looks_like_a_reference(body: object) -> None:
+    assert letter(body).document.value == body
+
+
+def test_an_sns_message_that_is_no_json_is_no_json() -> None:
+    with pytest.raises(NotJsonError):
+        opened({"Type": "Notification", "MessageId": "x", "Message": "hello"})
+
+
+@pytest.mark.parametrize(
+    ("message_id", "n"),
+    [
+        ("\ud800" * 26, 1),
+        ("x" * 3_000, 1),
+        ("+1 212 555 0100", 1),
+        ("01ARZ3NDEKTSV4RRFFQ69G5FAV", 0),
+        ("01ARZ3NDEKTSV4RRFFQ69G5FAV", 101),
+        ("01ARZ3NDEKTSV4RRFFQ69G5FAV", 10**4_000),
+    ],
+)
+def test_what_no_send_can_be_called_is_no_reference(message_id: str, n: int) -> None:
+    """DynamoDB would refuse it as a key, so the message would come back a hundred times."""
+    assert isinstance(opened({"send": {"id": message_id, "n": n}}), Letter)
+
+
+def test_refusals_inside_an_event_point_into_its_detail() -> None:
+    body = '{"detail-type":"x","detail":{"text":"a","text":"b"},"id":"1","x":1,"x":2}'
+    assert [refusal.pointer for refusal in letter(body).document.refusals] == ["/text"]
+
+
+@pytest.mark.parametrize("key", ["ü", "x" * 256, " "])
+def test_a_key_that_can_be_none(key: str) -> None:
+    with pytest.raises(RequestRefusedError):
+        opened(MINIMAL, {"Idempotency-Key": key})
+
+
+def test_what_stands_twice_in_an_envelope_is_refused() -> None:
+    body = '{"detail-type":"x","detail":{"to":[]},"detail":{},"id":"1"}'
+    assert [refusal.code for refusal in letter(body).document.refusals] == ["duplicate-field"]
+
+
+@pytest.mark.parametrize("client", ["a b", "\ud800", "ü", "Shop", "shop-", "x" * 64, ""])
+def test_a_client_that_can_be_none(client: str) -> None:
+    by_topic = sns(MINIMAL, MessageAttributes={"client": {"Type": "String", "Value": client}})
+    for body, attributes in ((MINIMAL, {"client": client}), (by_topic, {})):
+        with pytest.raises(RequestRefusedError, match="invalid-client"):
+            opened(body, attributes)
+    assert sender_of(Delivery("", "id", {"client": client}), "internal").client == "internal"
+
+
+def test_the_document_is_what_decode_gives() -> None:
+    assert letter(MINIMAL).document == decode(json.dumps(MINIMAL))

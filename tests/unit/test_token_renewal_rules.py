@@ -1,0 +1,318 @@
+"""When a token is renewed, what is asked of the token endpoint, and what its answers say."""
+
+import json
+from typing import Any
+
+import pytest
+
+from smsrelay.errors import CredentialsUnusableError
+from smsrelay.security.allowed_hosts import AllowedHosts
+from smsrelay.services.token_renewer import Ask, ask_of
+from smsrelay.tokens.renewal_timing import (
+    Need,
+    StoredToken,
+    fingerprint,
+    margin,
+    may_replace_refused,
+    need_of,
+)
+from smsrelay.tokens.token_response import (
+    ClientCredentials,
+    Grant,
+    NotGranted,
+    credentials_of,
+    grant_of,
+)
+
+NOW = 1_790_000_000.0
+HOSTS = AllowedHosts.parse("*.marketingcloudapis.com")
+AUTH, REST = "https://x.auth.marketingcloudapis.com", "https://x.rest.marketingcloudapis.com"
+CLIENT_ID, SECRET = "k3v9x1q7z5w8j2m6p4t0r7yh", "Zx7Qk2Wp9Lm4Vb8Nc3Rt6Yh1"
+CREDENTIALS = ClientCredentials(CLIENT_ID, SECRET, AUTH)
+
+
+def token(life: float | None, age: float) -> StoredToken:
+    since = NOW - age
+    return StoredToken("t", None if life is None else since + life, since)
+
+
+@pytest.mark.parametrize(
+    ("life", "age", "refused", "need"),
+    [
+        (1080, 0, False, None),
+        (1080, 899, False, None),
+        (1080, 900, False, Need.EXPIRING),
+        (1080, 901, False, Need.EXPIRING),
+        (1080, 1080, False, Need.EXPIRING),
+        (1080, 5000, False, Need.EXPIRING),
+        (1080, 5000, True, Need.EXPIRING),
+        (1080, 0, True, Need.REFUSED),
+        (1080, 899, True, Need.REFUSED),
+        (1200, 1019, False, None),
+        (1200, 1020, False, Need.EXPIRING),
+        (86_400, 86_219, False, None),
+        (86_400, 86_220, False, Need.EXPIRING),
+        (60, 0, False, None),
+        (60, 39, False, None),
+        (60, 40, False, Need.EXPIRING),
+        (0, 0, False, Need.EXPIRING),
+        (-5, 0, False, Need.EXPIRING),
+        (None, 0, False, Need.UNDATED),
+        (None, 0, True, Need.UNDATED),
+    ],
+)
+def test_when_a_token_is_renewed(
+    life: float | None, age: float, refused: bool, need: Need | None
+) -> None:
+    assert need_of(token(life, age), NOW, refused=refused) is need
+
+
+def test_no_token_is_the_first_reason() -> None:
+    assert need_of(None, NOW, refused=False) is Need.MISSING
+
+
+def test_a_run_every_minute_leaves_no_gap_and_fetches_once_in_fifteen() -> None:
+    """Nothing is taken off the life that the upstream tells: others took all of it."""
+    fetches, expires_at, since = 0, 0.0, 0.0
+    for now in range(0, 24 * 3600, 60):
+        if need_of(StoredToken("t", expires_at, since), now, refused=False):
+            answer = json.dumps({"access_token": "t", "expires_in": 1080}).encode()
+            grant = grant_of(200, answer, asked_at=now, credentials=CREDENTIALS, hosts=HOSTS)
+            assert isinstance(grant, Grant)
+            fetches, expires_at, since = fetches + 1, grant.expires_at, now
+        assert expires_at - now >= 60 + margin(StoredToken("t", expires_at, since))
+    assert fetches == 24 * 4
+    assert fetches < 100, "versions of a secret that Secrets Manager keeps for a day"
+
+
+@pytest.mark.parametrize(
+    ("life", "before", "may"),
+    [
+        (1080, None, True),
+        (1080, 1200, True),
+        (1080, 1199, False),
+        (1080, 0, False),
+        (60, 120, True),
+        (60, 119, False),
+        (None, 1200, True),
+        (None, 1199, False),
+    ],
+)
+def test_refusals_bring_no_third_token_at_once(
+    life: float | None, before: float | None, may: bool
+) -> None:
+    predecessor = None if before is None else token(1080, before)
+    assert may_replace_refused(token(life, 0), predecessor, NOW) is may
+
+
+@pytest.mark.parametrize(("life", "seconds"), [(1080, 60), (240, 60), (60, 15), (8, 2), (None, 60)])
+def test_senders_look_for_the_next_one_a_little_before_the_end(
+    life: float | None, seconds: float
+) -> None:
+    assert margin(token(life, 0)) == seconds
+
+
+def test_a_fingerprint_names_a_token_and_tells_nothing_of_it() -> None:
+    assert fingerprint("a-token") == fingerprint("a-token") != fingerprint("b-token")
+    assert len(fingerprint("a" * 512)) == 16
+
+
+@pytest.mark.parametrize(
+    ("event", "ask"),
+    [
+        ({}, None),
+        ({"version": "0", "source": "aws.scheduler", "detail": "{}"}, None),
+        ({"need": "refused", "token": "ab12"}, Ask("refused", "ab12")),
+        ({"need": "missing"}, Ask("missing", "None")),
+        ({"need": None}, Ask("None", "None")),
+    ],
+)
+def test_who_asks(event: dict[str, Any], ask: Ask | None) -> None:
+    assert ask_of(event) == ask
+
+
+def stored(**fields: object) -> str:
+    return json.dumps(
+        {"client_id": CLIENT_ID, "client_secret": SECRET, "auth_base_url": AUTH} | fields
+    )
+
+
+BASIC = {
+    "grant_type": "client_credentials",
+    "client_id": CLIENT_ID,
+    "client_secret": SECRET,
+}
+
+
+@pytest.mark.parametrize(
+    ("fields", "request_body"),
+    [
+        ({}, BASIC),
+        ({"account_id": None, "scope": None}, BASIC),
+        ({"account_id": "", "scope": ""}, BASIC),
+        ({"account_id": " ", "scope": " "}, BASIC),
+        ({"account_id": True, "scope": []}, BASIC),
+        ({"account_id": 7320001}, BASIC | {"account_id": "7320001"}),
+        ({"account_id": "7320001"}, BASIC | {"account_id": "7320001"}),
+        ({"scope": "sms_send sms_read"}, BASIC | {"scope": "sms_send sms_read"}),
+        ({"note": "rotated in May"}, BASIC),
+    ],
+)
+def test_what_is_asked(fields: dict[str, object], request_body: dict[str, str]) -> None:
+    credentials = credentials_of(stored(**fields), HOSTS)
+    assert credentials.request() == request_body
+    assert credentials.auth_base_url == AUTH
+
+
+@pytest.mark.parametrize(
+    ("secret", "says"),
+    [
+        ("", "client_id"),
+        ("{", "client_id"),
+        ("[]", "client_id"),
+        ('"the-client-secret"', "client_id"),
+        (stored(client_id=""), "client_id"),
+        (stored(client_id=7), "client_id"),
+        (stored(client_secret=None), "client_secret"),
+        (stored(client_secret=" "), "client_secret"),
+        (stored(auth_base_url=""), "auth_base_url"),
+        (stored(auth_base_url=f"{AUTH}/v2/token"), "not a base URL"),
+        (stored(auth_base_url="https://evil.example"), "UpstreamHosts"),
+        (stored(auth_base_url="http://x.auth.marketingcloudapis.com"), "UpstreamHosts"),
+    ],
+)
+def test_credentials_that_cannot_be_used(secret: str, says: str) -> None:
+    with pytest.raises(CredentialsUnusableError, match=says) as caught:
+        credentials_of(secret, HOSTS)
+    assert SECRET not in str(caught.value)
+
+
+def test_credentials_do_not_show_in_a_traceback() -> None:
+    assert SECRET not in repr(CREDENTIALS)
+    assert CLIENT_ID not in repr(CREDENTIALS)
+
+
+def answered(status: int, body: bytes) -> Grant | NotGranted:
+    return grant_of(status, body, asked_at=NOW, credentials=CREDENTIALS, hosts=HOSTS)
+
+
+def good(**fields: object) -> bytes:
+    return json.dumps(
+        {
+            "access_token": "t" * 512,
+            "token_type": "Bearer",
+            "expires_in": 1079,
+            "scope": "sms_read sms_send",
+            "rest_instance_url": f"{REST}/",
+            "soap_instance_url": "https://x.soap.marketingcloudapis.com/",
+        }
+        | fields
+    ).encode()
+
+
+GRANT = Grant("t" * 512, NOW + 1079, REST, "sms_read sms_send")
+
+
+@pytest.mark.parametrize(
+    ("fields", "grant"),
+    [
+        ({}, GRANT),
+        ({"rest_instance_url": "x.rest.marketingcloudapis.com"}, GRANT),
+        ({"rest_instance_url": None}, GRANT._replace(rest_instance_url="")),
+        ({"scope": None}, GRANT._replace(scope="")),
+        ({"expires_in": "1079"}, GRANT),
+        ({"expires_in": 0.5}, GRANT._replace(expires_at=NOW + 0.5)),
+        ({"expires_in": 10**12}, GRANT._replace(expires_at=NOW + 86_400)),
+        ({"new_field": {}}, GRANT),
+    ],
+)
+def test_a_token_in_the_answer(fields: dict[str, object], grant: Grant) -> None:
+    assert answered(200, good(**fields)) == grant
+    assert answered(201, good(**fields)) == grant
+
+
+def test_without_expiry_the_documented_one_counts() -> None:
+    assert answered(200, b'{"access_token": "t"}') == Grant("t", NOW + 1080, "", "")
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "no-token-in-answer"),
+        (b"{}", "no-token-in-answer"),
+        (b"[]", "no-token-in-answer"),
+        (b"null", "no-token-in-answer"),
+        (b"<html>Welcome</html>", "no-token-in-answer"),
+        (b"\xff\xfe\x00", "no-token-in-answer"),
+        (b"[" * 100_000, "no-token-in-answer"),
+        (good()[:-20], "no-token-in-answer"),
+        (good(access_token=""), "no-token-in-answer"),
+        (good(access_token=7), "no-token-in-answer"),
+        (good(access_token="a\r\nX-Evil: 1"), "no-token-in-answer"),
+        (good(access_token="t" * 5_000), "no-token-in-answer"),
+        (good(expires_in=0), "absurd-expiry"),
+        (good(expires_in=-1), "absurd-expiry"),
+        (good(expires_in=None), "absurd-expiry"),
+        (good(expires_in=True), "absurd-expiry"),
+        (good(expires_in="soon"), "absurd-expiry"),
+        (good(expires_in=[1080]), "absurd-expiry"),
+        (good(expires_in=float("nan")), "absurd-expiry"),
+        (good(expires_in=float("inf")), "absurd-expiry"),
+        (good(expires_in=10**400), "absurd-expiry"),
+        (good(rest_instance_url="https://evil.example"), "rest-url-not-allowed"),
+        (good(rest_instance_url="http://169.254.169.254"), "rest-url-not-allowed"),
+        (good(rest_instance_url=["x"]), "rest-url-not-allowed"),
+    ],
+)
+def test_a_good_status_with_nothing_to_use(body: bytes, reason: str) -> None:
+    """Nothing of such a body is repeated: there may be a token in it."""
+    assert answered(200, body) == NotGranted(reason, 200)
+
+
+def oauth(error: str, description: str) -> bytes:
+    return json.dumps({"error": error, "error_description": description, "error_uri": "u"}).encode()
+
+
+def platform(message: str) -> bytes:
+    return json.dumps({"documentation": "d", "errorcode": 0, "message": message}).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason", "errors"),
+    [
+        (
+            401,
+            oauth("invalid_client", "Invalid client ID. Use the client ID in Marketing Cloud."),
+            "credentials-refused",
+            ("invalid_client: Invalid client ID. Use the client ID in Marketing Cloud.",),
+        ),
+        (
+            401,
+            oauth("invalid_client", f"{CLIENT_ID} with {SECRET}"),
+            "credentials-refused",
+            ("invalid_client: … with …",),
+        ),
+        (
+            400,
+            oauth("invalid_scope", "no such scope"),
+            "request-refused",
+            ("invalid_scope: no such scope",),
+        ),
+        (400, b'{"errors": ["wrong"]}', "request-refused", ("wrong",)),
+        (403, platform("Insufficient Privileges"), "request-refused", ("Insufficient Privileges",)),
+        (404, b"", "request-refused", ()),
+        (429, platform("Rate limit exceeded"), "throttled", ("Rate limit exceeded",)),
+        (500, platform("Internal Server Error"), "server-error", ("Internal Server Error",)),
+        (502, b"<html>Bad Gateway</html>", "server-error", ()),
+        (503, b"", "server-error", ()),
+        (302, b"", "unexpected-status", ()),
+        (304, good(), "unexpected-status", ()),
+        (401, b"{", "credentials-refused", ()),
+        (401, platform("call +1 212 555 0100"), "credentials-refused", ("call …",)),
+        (401, platform("x" * 9_000), "credentials-refused", ("x" * 500,)),
+    ],
+)
+def test_refusals_of_the_token_endpoint(
+    status: int, body: bytes, reason: str, errors: tuple[str, ...]
+) -> None:
+    assert answered(status, body) == NotGranted(reason, status, errors)

@@ -1,0 +1,152 @@
+"""Who may say that a webhook is signed: only who has the secret, whatever the headers hold."""
+
+import base64
+import hashlib
+import hmac
+import re
+import time
+from typing import Any
+
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from smsrelay.security.webhook_signature import is_signed, secrets_of
+from tests.support.environment import new_webhook_secret, signed_headers
+
+SECRET, OTHER = new_webhook_secret(), new_webhook_secret()
+BODY = '{"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Grüße 👋"}'
+NAMES = ("webhook-id", "webhook-timestamp", "webhook-signature")
+
+# The same examples in every run, on every machine.
+bounded = settings(derandomize=True, database=None, deadline=None)
+
+texts = st.text(max_size=60) | st.text(alphabet="v1,= whsec_AB+/.0", max_size=60)
+base64s = st.binary(max_size=40).map(lambda value: base64.b64encode(value).decode())
+signatures = texts | st.lists(
+    st.tuples(st.sampled_from(["v1", "v1a", "v2", ""]), base64s | texts).map(",".join), max_size=4
+).map(" ".join)
+moments = texts | st.integers(-(10**12), 10**14).map(str) | st.just(str(int(time.time())))
+
+
+def test_what_is_signed_is_taken() -> None:
+    headers = signed_headers(SECRET, BODY, "msg_1")
+    assert is_signed(headers, BODY.encode(), [SECRET])
+    assert is_signed(headers, BODY.encode(), [OTHER, SECRET]), "two count at a time"
+
+
+def test_the_signature_is_that_of_the_specification() -> None:
+    """By hand, so that it is not only the library that agrees with itself."""
+    now = str(int(time.time()))
+    key = base64.b64decode(SECRET.removeprefix("whsec_"))
+    digest = hmac.digest(key, f"msg_1.{now}.{BODY}".encode(), hashlib.sha256)
+    headers = {
+        "webhook-id": "msg_1",
+        "webhook-timestamp": now,
+        "webhook-signature": f"v1,AAAA v1a,BBBB v1,{base64.b64encode(digest).decode()}",
+    }
+    assert is_signed(headers, BODY.encode(), [SECRET])
+
+
+@pytest.mark.parametrize("age", [-310, 310])
+def test_what_was_signed_long_ago_or_in_the_future_is_not(age: float) -> None:
+    headers = signed_headers(SECRET, BODY, "msg_1", time.time() - age)
+    assert not is_signed(headers, BODY.encode(), [SECRET])
+
+
+@pytest.mark.parametrize("age", [-290, 290])
+def test_five_minutes_are_allowed(age: float) -> None:
+    headers = signed_headers(SECRET, BODY, "msg_1", time.time() - age)
+    assert is_signed(headers, BODY.encode(), [SECRET])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_header_is_needed(name: str) -> None:
+    headers = signed_headers(SECRET, BODY, "msg_1")
+    del headers[name]
+    assert not is_signed(headers, BODY.encode(), [SECRET])
+
+
+@pytest.mark.parametrize("secrets", [[], [OTHER], [OTHER, new_webhook_secret()]])
+def test_nobody_elses_secret_will_do(secrets: list[str]) -> None:
+    assert not is_signed(signed_headers(SECRET, BODY, "msg_1"), BODY.encode(), secrets)
+
+
+def test_what_stands_in_for_a_missing_secret_signs_nothing() -> None:
+    nobodys = "whsec_" + "A" * 44
+    headers = signed_headers(nobodys, BODY, "msg_1")
+    for secrets in ([], [SECRET]):
+        assert not is_signed(headers, BODY.encode(), secrets)
+
+
+def test_nothing_can_be_cut_elsewhere() -> None:
+    """`id.time.body` is one string: a part of the body must not become the time."""
+    now = int(time.time())
+    inner = f'1.{now}.{{"message": "M", "to": ["12125550100"]}}'
+    headers = signed_headers(SECRET, inner, "msg", now)
+    cut = headers | {"webhook-id": f"msg.{now}.1"}
+    body = inner.removeprefix(f"1.{now}.")
+    assert is_signed(headers, inner.encode(), [SECRET])
+    assert not is_signed(cut, body.encode(), [SECRET])
+
+
+@bounded
+@given(
+    st.fixed_dictionaries({}, optional=dict(zip(NAMES, (texts, moments, signatures), strict=True)))
+)
+def test_no_headers_are_an_exception_or_a_key(headers: dict[str, str]) -> None:
+    assert not is_signed(headers, BODY.encode(), [SECRET, OTHER])
+
+
+@bounded
+@given(st.sampled_from(NAMES), texts | signatures | moments)
+@example("webhook-timestamp", "²")
+def test_no_header_but_its_own_will_do(name: str, value: str) -> None:
+    good = signed_headers(SECRET, BODY, "msg_1")
+    if name == "webhook-timestamp" and re.fullmatch("[0-9]+", value):
+        assume(int(value) != int(good[name]))  # zeros in front do not change the time
+    changed = good | {name: value}
+    assert is_signed(changed, BODY.encode(), [SECRET]) == (value == good[name])
+
+
+def test_a_time_in_other_digits_is_not_signed() -> None:
+    """Python reads them as the same number."""
+    good = signed_headers(SECRET, BODY, "msg_1")
+    arabic = good["webhook-timestamp"].translate({ord("0") + n: 0x0660 + n for n in range(10)})
+    assert int(arabic) == int(good["webhook-timestamp"])
+    assert not is_signed(good | {"webhook-timestamp": arabic}, BODY.encode(), [SECRET])
+
+
+@bounded
+@given(st.binary(max_size=80))
+def test_no_other_body_will_do(body: bytes) -> None:
+    assert not is_signed(signed_headers(SECRET, BODY, "msg_1"), body, [SECRET])
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (f'{{"current": "{SECRET}", "previous": "{OTHER}"}}', (SECRET, OTHER)),
+        (f'{{"current": "{SECRET}"}}', (SECRET,)),
+        (f'{{"current": "{SECRET}", "previous": null}}', (SECRET,)),
+        (f'{{"previous": "{OTHER}"}}', (OTHER,)),
+        (SECRET, (SECRET,)),
+        (f"{SECRET}\n", (SECRET,)),
+        ("", ()),
+        ("[]", ()),
+        ("{}", ()),
+        ('{"current": 1}', ()),
+        ('{"current": "secret"}', ()),
+        ('{"current": "whsec_"}', ()),
+        ('{"current": "whsec_c2hvcnQ="}', ()),
+        ('{"current": "whsec_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_"}', ()),
+    ],
+)
+def test_what_counts_as_a_secret(value: str, expected: Any) -> None:
+    assert tuple(secrets_of(value)) == expected
+
+
+@bounded
+@given(st.text(max_size=80))
+def test_no_secret_is_an_exception(value: str) -> None:
+    assert not is_signed(signed_headers(SECRET, BODY, "m"), BODY.encode(), secrets_of(value))

@@ -1,0 +1,1 @@
+"""Development tools: local stack, simulator, soak test, generators. Never shipped."""

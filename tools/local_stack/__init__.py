@@ -1,0 +1,6 @@
+"""The local stack: the same template.yaml, on this machine, without Docker or an AWS account."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The root of the repository."""

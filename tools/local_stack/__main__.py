@@ -1,0 +1,97 @@
+"""The local stack: `python -m tools.local_stack up|down|status|demo|soak|tokens|build`."""
+
+import argparse
+import os
+import signal
+import sys
+from types import FrameType
+
+from tools.local_stack import ROOT, build, persistent_stack
+from tools.local_stack.stack import TOKEN_SECONDS, StartError
+from tools.soak import token_soak
+
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+"""As a shell reports a program that SIGPIPE ended."""
+SHORT_LIFE = 60
+
+
+def main() -> int:
+    """Run the command, and return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tools.local_stack", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    up = commands.add_parser("up", help="start the local stack, and leave it running")
+    _add_token_seconds(up, TOKEN_SECONDS)
+    commands.add_parser("down", help="stop it")
+    commands.add_parser("status", help="say whether it runs, and where")
+    commands.add_parser("demo", help="post every sample to a stack of its own, and check the ends")
+    soak = commands.add_parser("soak", help="post while everything fails and workers are killed")
+    soak.add_argument("--seed", type=int, help="of all that is drawn; the same one is drawn again")
+    soak.add_argument("--requests", type=int, help="how many to post")
+    tokens = commands.add_parser("tokens", help="post while one access token after another ends")
+    tokens.add_argument("--minutes", type=float, default=10, help="for how long; 10")
+    _add_token_seconds(tokens, SHORT_LIFE)
+    commands.add_parser("build", help="build what the stack is deployed from")
+    options = parser.parse_args()
+
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # progress, in a pipe too
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return _run(options)
+    except (StartError, build.BuildError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted: everything that was started is stopped", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of the output has ended, as `| head` does
+        nowhere = os.open(os.devnull, os.O_WRONLY)  # else Python fails again when it exits
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, sys.stderr.fileno())
+        return BROKEN_PIPE
+
+
+def _run(options: argparse.Namespace) -> int:
+    match options.command:
+        case "up":
+            persistent_stack.up(options.token_seconds)
+        case "down":
+            persistent_stack.down()
+        case "status":
+            return 0 if persistent_stack.status() else 1
+        case "build":
+            build.artefacts(print)
+            print(f"The build is up to date ({build.RESULT.relative_to(ROOT)}).")
+        case "demo":
+            # The demo asks the package itself for ids of messages.
+            sys.path.append(str(ROOT / "layers" / "smsrelay"))
+            from tools.local_stack import demo  # noqa: PLC0415 - possible only now
+
+            return demo.run()
+        case "soak":
+            sys.path.append(str(ROOT / "layers" / "smsrelay"))  # as for the demo
+            from tools.soak import command  # noqa: PLC0415 - possible only now
+
+            given = {"seed": options.seed, "count": options.requests}
+            return command.run(**{name: n for name, n in given.items() if n is not None})
+        case "tokens":
+            return token_soak.run(options.minutes, options.token_seconds)
+    return 0
+
+
+def _add_token_seconds(parser: argparse.ArgumentParser, default: int) -> None:
+    parser.add_argument(
+        "--token-seconds",
+        type=int,
+        default=default,
+        metavar="N",
+        help=f"life of the access tokens that the simulator gives out; {default}",
+    )
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

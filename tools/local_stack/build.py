@@ -1,0 +1,186 @@
+"""What a stack is deployed from: built by sam, packaged, and transformed as CloudFormation would.
+
+The result lies in .aws-sam/local/packages/, and is made again only when something that goes into
+it has changed. Two commands that need it at once build it once.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.metadata
+import io
+import json
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import yaml
+
+from tools.local_stack import ROOT
+from tools.local_stack.aws import REGION
+from tools.local_stack.processes import last_lines
+
+TEMPLATE = ROOT / "template.yaml"
+SOURCES = (ROOT / "functions", ROOT / "layers" / "smsrelay")
+SAM_FOLDER = ROOT / ".aws-sam"
+SAM_OUTPUT = SAM_FOLDER / "local" / "build"
+"""Not sam's own folder: what is built for this machine must not end in a `sam deploy`."""
+RESULT = SAM_FOLDER / "local" / "packages"
+SAM_SETTINGS = SAM_FOLDER / "settings"
+LOG = ROOT / ".local" / "build.log"
+
+BUCKET = "smsrelay-artefacts"
+"""The bucket that the transformed template finds the packages in."""
+
+ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
+CODE_PROPERTIES = ("CodeUri", "ContentUri")
+
+Template = dict[str, Any]
+
+
+class BuildError(Exception):
+    """The build failed; the message says why, for people."""
+
+
+@dataclass(frozen=True)
+class Artefacts:
+    """A template that CloudFormation takes, and the packages that it refers to, by S3 key."""
+
+    template: Template
+    packages: dict[str, bytes]
+
+
+def architecture() -> str:
+    """The processor of this machine, as Lambda calls it."""
+    return ARCHITECTURES[platform.machine()]
+
+
+def artefacts(say: Callable[[str], None]) -> Artefacts:
+    """The artefacts of the sources as they are now, built if they are not up to date.
+
+    Raises:
+        BuildError: sam could not build them.
+    """
+    with _locked():
+        inputs = _fingerprint()
+        stamp = RESULT / "inputs.sha256"
+        if not stamp.exists() or stamp.read_text() != inputs:
+            say("building with sam …")
+            began = time.monotonic()
+            _build()
+            stamp.write_text(inputs)
+            say(f"built in {time.monotonic() - began:.1f} s")
+        return Artefacts(
+            template=json.loads((RESULT / "template.json").read_bytes()),
+            packages={path.name: path.read_bytes() for path in RESULT.glob("*.zip")},
+        )
+
+
+@contextlib.contextmanager
+def _locked() -> Iterator[None]:
+    SAM_FOLDER.mkdir(exist_ok=True)
+    with (SAM_FOLDER / "local.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _fingerprint() -> str:
+    """A hash over all that the artefacts follow from."""
+    digest = hashlib.sha256()
+    for part in (
+        architecture(),
+        platform.python_version(),
+        importlib.metadata.version("aws-sam-cli"),
+        importlib.metadata.version("aws-sam-translator"),
+    ):
+        digest.update(f"{part}\n".encode())
+    files = (path for folder in SOURCES for path in folder.rglob("*") if path.is_file())
+    for path in (TEMPLATE, Path(__file__), *sorted(files)):
+        if "__pycache__" not in path.parts:
+            content = path.read_bytes()
+            digest.update(f"{path.relative_to(ROOT)} {len(content)}\n".encode())
+            digest.update(content)
+    return digest.hexdigest()
+
+
+def _build() -> None:
+    _sam_build()
+    shutil.rmtree(RESULT, ignore_errors=True)
+    RESULT.mkdir()
+    template: Template = yaml.safe_load((SAM_OUTPUT / "template.yaml").read_text())
+    for name, resource in template["Resources"].items():
+        properties = resource.get("Properties", {})
+        for code in CODE_PROPERTIES:
+            if isinstance(location := properties.get(code), str):
+                key = f"{name}.zip"
+                (RESULT / key).write_bytes(_package(SAM_OUTPUT / location))
+                properties[code] = f"s3://{BUCKET}/{key}"
+    (RESULT / "template.json").write_text(json.dumps(transform(template)))
+
+
+def _sam_build() -> None:
+    """Run `sam build`; its output goes to the log.
+
+    Nothing is cached by sam, which does not look at all that a Makefile reads; the dependencies
+    of the layer stay in .aws-sam/dependencies while its own package changes.
+    """
+    LOG.parent.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "samcli", "build", "--no-cached"]
+    command += ["--build-dir", str(SAM_OUTPUT)]
+    command += ["--parameter-overrides", f"Architecture={architecture()}"]
+    with LOG.open("w") as log:
+        result = subprocess.run(  # noqa: S603 - the command is fixed
+            command, cwd=ROOT, env=_sam_environment(), stdout=log, stderr=log, check=False
+        )
+    if result.returncode:
+        raise BuildError(
+            f"sam build failed ({LOG.relative_to(ROOT)}):\n{last_lines(LOG)}\n"
+            "It needs the network once, for the layer's dependencies."
+        )
+
+
+def _sam_environment() -> dict[str, str]:
+    """No telemetry, no look for newer versions, and this very Python first on the path."""
+    SAM_SETTINGS.mkdir(exist_ok=True)
+    (SAM_SETTINGS / "metadata.json").write_text(
+        json.dumps({"telemetryEnabled": False, "lastVersionCheck": time.time()})
+    )
+    return os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        "SAM_CLI_TELEMETRY": "0",
+        "__SAM_CLI_APP_DIR": str(SAM_SETTINGS),
+    }
+
+
+def _package(folder: Path) -> bytes:
+    """A zip of `folder`; not compressed, for the way is short."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as package:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                package.write(path, path.relative_to(folder))
+    return content.getvalue()
+
+
+def transform(template: Template) -> Template:
+    """What CloudFormation's AWS::Serverless transform makes of `template`."""
+    # Imported here: it takes 0.4 s, and is needed only after a change.
+    from samtranslator.parser.parser import Parser  # noqa: PLC0415
+    from samtranslator.translator.translator import Translator  # noqa: PLC0415
+
+    logging.getLogger("samtranslator").setLevel(logging.ERROR)
+    translator = Translator({}, Parser(), boto_session=boto3.Session(region_name=REGION))
+    transformed: Template = translator.translate(
+        template, parameter_values={"Architecture": architecture()}
+    )
+    return transformed

@@ -1,0 +1,251 @@
+"""MiniStack, with what it lacks of the AWS behaviour that this project relies on.
+
+`python -m tools.local_stack.ministack_patches` starts it; its settings are MiniStack's environment
+variables.
+Each addition says what AWS does; tests/e2e/test_local_stack.py holds them, and shows when a new
+version of MiniStack makes one of them superfluous.
+"""
+
+# ruff: noqa: SLF001 - MiniStack has no hooks for this
+
+import functools
+import io
+import json
+import os
+import tempfile
+import threading
+import zipfile
+from typing import Any
+
+from ministack import app  # type: ignore[import-untyped]  # ministack has no type marker
+from ministack.core import lambda_runtime  # type: ignore[import-untyped]  # same
+from ministack.services import apigateway_v1, lambda_svc  # type: ignore[import-untyped]  # same
+from ministack.services.cloudformation import provisioners  # type: ignore[import-untyped]  # same
+
+from tools.local_stack.polling import wait_for
+
+LARGEST_EVENT = 6 * 1024 * 1024
+"""Bytes that Lambda takes in a synchronous call; the gateway answers 413 above it."""
+LONGEST_TURN = 60.0
+"""Seconds that a call waits for one of a function's reserved executions."""
+
+
+def tell_the_api_key() -> None:
+    """AWS names the caller's API key in `requestContext.identity`."""
+    build_event = apigateway_v1._build_lambda_event_v1
+
+    def with_key(*args: Any, **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - passed through
+        event: dict[str, Any] = build_event(*args, **kwargs)
+        value = event["headers"].get("x-api-key")
+        if key := apigateway_v1._resolve_api_key(value):
+            event["requestContext"]["identity"] |= {"apiKey": value, "apiKeyId": key["id"]}
+        return event
+
+    apigateway_v1._build_lambda_event_v1 = with_key
+
+
+def import_gateway_responses() -> None:
+    """AWS takes the gateway responses out of the API's OpenAPI document."""
+    import_api = apigateway_v1._import_rest_api
+
+    def with_responses(spec: dict[str, Any], base_data: dict[str, Any] | None = None) -> str:
+        api_id: str = import_api(spec, base_data)
+        responses = spec.get("x-amazon-apigateway-gateway-responses") or {}
+        for response_type, response in responses.items():
+            apigateway_v1._put_gateway_response(api_id, response_type, response)
+        return api_id
+
+    apigateway_v1._import_rest_api = with_responses
+
+
+def import_request_models() -> None:
+    """AWS takes models and validators out of the API's OpenAPI document.
+
+    It validates what has a model for its content type, and passes everything else on.
+    """
+    import_api = apigateway_v1._import_rest_api
+    check = apigateway_v1._check_request_validation
+
+    def with_models(spec: dict[str, Any], base_data: dict[str, Any] | None = None) -> str:
+        api_id: str = import_api(spec, base_data)
+        for name, schema in spec.get("components", {}).get("schemas", {}).items():
+            apigateway_v1._create_model(api_id, {"name": name, "schema": json.dumps(schema)})
+        validators = {}
+        for name, what in spec.get("x-amazon-apigateway-request-validators", {}).items():
+            _, _, body = apigateway_v1._create_request_validator(api_id, {"name": name} | what)
+            validators[name] = json.loads(body)["id"]
+        for resource in apigateway_v1._resources[api_id].values():
+            for verb, method in resource["resourceMethods"].items():
+                operation = spec["paths"][resource["path"]][verb.lower()]
+                if name := operation.get("x-amazon-apigateway-request-validator"):
+                    method["requestValidatorId"] = validators[name]
+                    method["requestModels"] = {
+                        content_type: content["schema"]["$ref"].rpartition("/")[2]
+                        for content_type, content in operation["requestBody"]["content"].items()
+                    }
+        return api_id
+
+    def checked(method: dict[str, Any], *args: Any) -> Any:  # noqa: ANN401 - passed through
+        headers: dict[str, str] = args[2]
+        given = apigateway_v1._header_ci(headers, "content-type") or "application/json"
+        has_model = given.partition(";")[0].strip() in method.get("requestModels", {})
+        return check(method, *args) if has_model else None
+
+    apigateway_v1._import_rest_api = with_models
+    apigateway_v1._check_request_validation = checked
+
+
+def refuse_large_requests() -> None:
+    """AWS answers 413 to what is too large for a function."""
+    invoke = apigateway_v1._invoke_lambda_proxy_v1
+
+    async def limited(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - passed through
+        body = args[8]
+        if body and len(body) > LARGEST_EVENT:
+            return apigateway_v1._gw_error("REQUEST_TOO_LARGE", "Request Too Long")
+        return await invoke(*args, **kwargs)
+
+    apigateway_v1._invoke_lambda_proxy_v1 = limited
+
+
+def convert_concurrency() -> None:
+    """CloudFormation converts a parameter (always text) to the type of the property.
+
+    Left as text, MaximumConcurrency stops MiniStack's polling of every queue.
+    """
+    concurrency = lambda_svc._sqs_esm_concurrency
+
+    def converted(esm: dict[str, Any], *args: Any) -> int:  # noqa: ANN401 - passed through
+        scaling = esm.get("ScalingConfig") or {}
+        if "MaximumConcurrency" in scaling:
+            scaling["MaximumConcurrency"] = int(scaling["MaximumConcurrency"])
+        limit: int = concurrency(esm, *args)
+        return limit
+
+    lambda_svc._sqs_esm_concurrency = converted
+
+
+def convert_variables() -> None:
+    """CloudFormation makes text of every environment variable, numbers of a mapping included."""
+    handlers = provisioners._RESOURCE_HANDLERS["AWS::Lambda::Function"]
+    create, update = handlers["create"], handlers["update"]
+
+    def converted(props: dict[str, Any]) -> dict[str, Any]:
+        variables = props.get("Environment", {}).get("Variables", {})
+        environment = {"Variables": {name: str(value) for name, value in variables.items()}}
+        return props | {"Environment": environment}
+
+    def created(logical_id: str, props: dict[str, Any], stack_name: str) -> Any:  # noqa: ANN401 - passed through
+        return create(logical_id, converted(props), stack_name)
+
+    def updated(
+        physical_id: str,
+        before: dict[str, Any],
+        after: dict[str, Any],
+        stack_name: str,
+        logical_id: str | None = None,
+    ) -> Any:  # noqa: ANN401 - passed through
+        return update(physical_id, converted(before), converted(after), stack_name, logical_id)
+
+    handlers |= {"create": created, "update": updated}
+
+
+def unpack_layers_once() -> None:
+    """AWS has a layer unpacked before a function starts; MiniStack does it for each process.
+
+    That costs each cold start seconds, for thousands of files. Here all processes share one
+    copy, and the bytecode that the first of them writes.
+    """
+    spawn = lambda_runtime.Worker._spawn
+    unpacking = threading.Lock()
+
+    @functools.cache
+    def unpacked(layer_arn: str) -> str:
+        folder = tempfile.mkdtemp(prefix="layer-")
+        content = lambda_svc._resolve_layer_zip(layer_arn)
+        zipfile.ZipFile(io.BytesIO(content)).extractall(folder)
+        return folder
+
+    def spawn_with_shared_layers(worker: Any) -> None:  # noqa: ANN401 - an untyped class
+        config = worker.config
+        with unpacking:
+            folders = [unpacked(layer["Arn"]) for layer in config.get("Layers", [])]
+        variables = config.get("Environment", {}).get("Variables", {})
+        path = {"_LAMBDA_LAYERS_DIRS": os.pathsep.join(folders)}  # as MiniStack calls it
+        worker.config = config | {"Layers": [], "Environment": {"Variables": variables | path}}
+        try:
+            spawn(worker)
+        finally:
+            worker.config = config
+
+    lambda_runtime.Worker._spawn = spawn_with_shared_layers
+
+
+def let_starts_fail_alone() -> None:
+    """A process that dies in its start costs AWS its one invocation.
+
+    MiniStack ends every other process of the function as well, whatever it is doing.
+    """
+    invoke = lambda_runtime.Worker.invoke
+
+    def alone(worker: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - an untyped class
+        try:
+            answer: dict[str, Any] = invoke(worker, *args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - whatever it is, MiniStack would end the others
+            return {"status": "error", "error": str(error), "log": ""}
+        return answer
+
+    lambda_runtime.Worker.invoke = alone
+
+
+def go_on_after_a_failed_batch() -> None:
+    """A batch that fails stays hidden for a while; AWS goes on with the next one meanwhile.
+
+    MiniStack takes nothing from the queue for a second, so that one death a second stops it.
+    """
+    lambda_svc._ESM_BACKOFF_SECONDS = 0.0
+
+
+def reserve_concurrency() -> None:
+    """AWS keeps to ReservedConcurrentExecutions; asynchronous events wait for their turn.
+
+    MiniStack leaves it out of a template, and drops events that are one too many. Here synchronous
+    calls wait as well, which AWS would refuse.
+    """
+    handlers = provisioners._RESOURCE_HANDLERS["AWS::Lambda::Function"]
+    create = handlers["create"]
+    acquire = lambda_svc._acquire_execution_slot
+
+    def with_reservation(logical_id: str, props: dict[str, Any], stack_name: str) -> Any:  # noqa: ANN401 - passed through
+        name, attributes = create(logical_id, props, stack_name)
+        if "ReservedConcurrentExecutions" in props:
+            reserved = int(props["ReservedConcurrentExecutions"])
+            lambda_svc._functions[name]["concurrency"] = reserved
+        return name, attributes
+
+    def in_turn(func: dict[str, Any], config: dict[str, Any]) -> tuple[str | None, str | None]:
+        def attempt() -> tuple[str | None, str | None] | None:
+            slot, limit = acquire(func, config)
+            return None if limit == "function" else (slot, limit)
+
+        try:
+            return wait_for(attempt, what="its turn", seconds=LONGEST_TURN)
+        except TimeoutError:
+            return None, "function"
+
+    handlers["create"] = with_reservation
+    lambda_svc._acquire_execution_slot = in_turn
+
+
+if __name__ == "__main__":
+    tell_the_api_key()
+    import_gateway_responses()
+    import_request_models()
+    refuse_large_requests()
+    convert_concurrency()
+    convert_variables()
+    reserve_concurrency()
+    let_starts_fail_alone()
+    go_on_after_a_failed_batch()
+    unpack_layers_once()
+    app.main()

@@ -1,0 +1,146 @@
+"""The two servers of a stack: how each is started, and when it is ready."""
+
+import json
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from tools.local_stack import processes
+from tools.local_stack.polling import wait_for
+
+READY_SECONDS = 30
+PORT_ATTEMPTS = 5
+
+# Not through a proxy, whatever the environment says: all of it is on this machine.
+_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class ServerEndedError(Exception):
+    """A server ended before it was ready."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that was started, with a URL once it is ready."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+
+
+@dataclass(frozen=True)
+class Client:
+    """The one client that the simulator gives tokens to, and how many seconds they are good."""
+
+    id: str
+    secret: str = field(repr=False)
+    token_seconds: int
+
+
+def launch_simulator(
+    folder: Path, data: Path, marker: str, client: Client
+) -> subprocess.Popen[bytes]:
+    """Start the simulator of MobileConnect on a free port."""
+    command = [sys.executable, "-m", "tools.mobileconnect_simulator", "--port", "0"]
+    command += ["--ready-file", str(_ready_file(data)), "--client-id", client.id]
+    command += ["--client-secret", client.secret, "--token-seconds", str(client.token_seconds)]
+    return processes.start(
+        command, marker=marker, log=simulator_log(folder), environment={"PYTHONUNBUFFERED": "1"}
+    )
+
+
+def simulator_url(data: Path, process: subprocess.Popen[bytes]) -> str:
+    """The URL that the simulator tells when it is ready."""
+
+    def told() -> str | None:
+        _must_live(process, "the simulator")
+        ready = _ready_file(data)
+        return ready.read_text().strip() if ready.exists() else None
+
+    return wait_for(told, what="the start of the simulator", seconds=READY_SECONDS)
+
+
+def start_emulator(folder: Path, data: Path, marker: str) -> Server:
+    """Start MiniStack on a free port.
+
+    It has to be told a port, and another program may take that port meanwhile: then it is
+    started again on another one.
+    """
+    for _ in range(PORT_ATTEMPTS):
+        port = free_port()
+        process = processes.start(
+            [sys.executable, "-m", "tools.local_stack.ministack_patches"],
+            marker=marker,
+            log=emulator_log(folder),
+            environment=emulator_settings(port, data, marker),
+        )
+        url = f"http://127.0.0.1:{port}"
+        try:
+            wait_for(
+                partial(_answers, url, process, marker),
+                what="the start of MiniStack",
+                seconds=READY_SECONDS,
+            )
+        except ServerEndedError:
+            if "in use" not in emulator_log(folder).read_text(errors="replace"):
+                raise
+        else:
+            return Server(url, process)
+    raise ServerEndedError(f"MiniStack found no free port in {PORT_ATTEMPTS} attempts")
+
+
+def simulator_log(folder: Path) -> Path:
+    return folder / "simulator.log"
+
+
+def emulator_log(folder: Path) -> Path:
+    return folder / "ministack.log"
+
+
+def _ready_file(data: Path) -> Path:
+    return data / "simulator.url"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def emulator_settings(port: int, data: Path, marker: str) -> dict[str, str]:
+    """One listener, on loopback; all files under `data`; no Docker, even where there is one."""
+    return {
+        "GATEWAY_PORT": str(port),
+        "BIND_HOST": "127.0.0.1",
+        "MINISTACK_HOST": "127.0.0.1",
+        "MINISTACK_EDITION": marker,  # comes back in the health answer: it is ours that answers
+        "IOT_MTLS_ENABLED": "0",
+        "SFTP_ENABLED": "0",
+        "LAMBDA_EXECUTOR": "local",
+        "DOCKER_HOST": f"unix://{data}/no-docker.sock",
+        "HOME": str(data),
+        "TMPDIR": str(data),
+        "S3_DATA_DIR": str(data / "s3"),
+        "STATE_DIR": str(data / "state"),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _answers(url: str, process: subprocess.Popen[bytes], marker: str) -> bool:
+    _must_live(process, "MiniStack")
+    try:
+        with _opener.open(f"{url}/_ministack/health", timeout=5) as response:
+            health = json.load(response)
+    except (OSError, ValueError):
+        return False  # not yet, or another program's port
+    return bool(health.get("edition") == marker)
+
+
+def _must_live(process: subprocess.Popen[bytes], name: str) -> None:
+    if (code := process.poll()) is not None:
+        raise ServerEndedError(f"{name} ended with code {code}")

@@ -1,0 +1,303 @@
+"""The local stack: MobileConnect simulator and MiniStack with template.yaml deployed to it."""
+
+import atexit
+import json
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+from tools.local_stack import ROOT, build, deployment, processes, servers
+from tools.local_stack.aws import REGION, Clients
+from tools.local_stack.simulator_client import SimulatorControl
+
+STATE = ROOT / ".local"
+STAGE = "local"
+DEFAULT_CLIENT = "internal"
+TOKEN_SECONDS = 1080
+"""Life of an access token, as the upstream has it."""
+SENDS_AT_ONCE = "20"
+"""By two workers, the least there can be: each starts a process of its own."""
+FIRST_CLIENT_LIMITS = ("--rate", "1000", "--burst", "2000")
+"""What is tried here comes in bursts; requests a second, and at once."""
+NOT_PUBLISHED = ("state", "functions", "credentials_secret")
+
+
+class StartError(Exception):
+    """The stack did not start; the message says why, and what to do, for people."""
+
+
+class NoTokenError(Exception):
+    """The token function did not do its work."""
+
+
+class NoClientError(Exception):
+    """The command made no first client; the message holds what it said."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Where a running stack is."""
+
+    api_url: str
+    api_key: str = field(repr=False)
+    """Of the default client."""
+    queue_url: str
+    dead_letter_queue_url: str
+    table: str
+    token_secret: str
+    simulator_url: str
+    aws_endpoint_url: str
+    region: str
+    marker: str
+    """What tells this stack's processes from all others."""
+    pids: dict[str, int]
+    """The two servers; the processes of the functions come and go."""
+    data: Path
+    """The folder with MiniStack's files, which goes when the stack ends."""
+    state: Path
+    """The folder with the logs."""
+    functions: dict[str, str]
+    """Names of the functions by their names in the template."""
+    credentials_secret: str
+    webhook_secrets: str
+    """What the names of the webhooks' secrets begin with."""
+    catalogue_parameter: str
+    """The SSM parameter with the message catalogue; it is there once one is put."""
+    default_client: str
+    """The client of a queue message that names none."""
+
+    @cached_property
+    def clients(self) -> Clients:
+        """boto3 clients of the MiniStack."""
+        return Clients(self.aws_endpoint_url, self.region)
+
+    @property
+    def phone_url(self) -> str:
+        """The simulator's page: what would arrive, as on a phone."""
+        return f"{self.simulator_url}/"
+
+    @property
+    def docs_url(self) -> str:
+        """The API's documentation, as a page."""
+        return f"{self.api_url}/docs"
+
+    def published(self) -> dict[str, Any]:
+        """What stack.json holds: the addresses, and what `make down` needs."""
+        return {
+            name: str(value) if isinstance(value, Path) else value
+            for name, value in asdict(self).items()
+            if name not in NOT_PUBLISHED
+        } | {"phone_url": self.phone_url, "docs_url": self.docs_url}
+
+
+class LocalStack:
+    """A stack of its own; any number of them run side by side.
+
+    As a context manager it ends with the block, with Ctrl-C and with SIGTERM. `start()` alone
+    leaves it running.
+    """
+
+    def __init__(
+        self,
+        state: Path = STATE,
+        *,
+        parameters: Mapping[str, str] | None = None,
+        token_seconds: int = TOKEN_SECONDS,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Prepare a stack; nothing runs yet.
+
+        Args:
+            state: the folder for its logs.
+            parameters: parameters of template.yaml that are to differ from their defaults.
+            token_seconds: life of the access tokens that the simulator gives out.
+            say: takes each line of progress.
+        """
+        self._state = state
+        self._parameters = dict(parameters or {})
+        self._client = servers.Client("local-stack", secrets.token_hex(24), token_seconds)
+        self._say = say
+        self._marker = processes.new_marker()
+        self._data = Path(tempfile.gettempdir()) / f"smsrelay-{self._marker}"
+        self._children: list[subprocess.Popen[bytes]] = []
+        self._signal_taken = False
+
+    def __enter__(self) -> Stack:
+        self._take_signal()
+        atexit.register(self.stop)
+        try:
+            return self.start()
+        except BaseException:
+            self._release()
+            raise
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+        self._release()
+
+    def start(self) -> Stack:
+        """Start everything, and return when it is deployed.
+
+        Raises:
+            StartError: something did not start; nothing is left running.
+            BrokenPipeError: the reader of the progress has ended; nothing is left running.
+        """
+        try:
+            return self._start()
+        except BaseException as error:
+            self.stop()
+            if isinstance(error, Exception) and not isinstance(error, BrokenPipeError):
+                raise StartError(self._explained(error)) from error
+            raise
+
+    def stop(self) -> int:
+        """End all processes of this stack, and remove its data. Its logs stay.
+
+        Returns:
+            the number of processes that were ended.
+        """
+        ended = processes.stop(self._marker, self._children)
+        self._children.clear()
+        shutil.rmtree(self._data, ignore_errors=True)
+        return ended
+
+    def _start(self) -> Stack:
+        artefacts = build.artefacts(self._say)
+        self._state.mkdir(parents=True, exist_ok=True)
+        self._data.mkdir(mode=0o700)
+        for log in (servers.simulator_log(self._state), servers.emulator_log(self._state)):
+            log.write_bytes(b"")
+
+        began = time.monotonic()
+        self._say("starting the MobileConnect simulator and MiniStack …")
+        simulator = servers.launch_simulator(self._state, self._data, self._marker, self._client)
+        self._children.append(simulator)
+        emulator = servers.start_emulator(self._state, self._data, self._marker)
+        self._children.append(emulator.process)
+        simulator_url = servers.simulator_url(self._data, simulator)
+        self._say(f"started in {time.monotonic() - began:.1f} s")
+
+        began = time.monotonic()
+        self._say("deploying template.yaml …")
+        clients = Clients(emulator.url)
+        parameters = {
+            "Stage": STAGE,
+            "Architecture": build.architecture(),
+            "UpstreamHosts": "http://127.0.0.1",
+            "DefaultClient": DEFAULT_CLIENT,
+            "IamAccess": "on",
+            "Webhooks": "on",
+            "Catalogue": "on",
+            "SendsAtOnce": SENDS_AT_ONCE,
+            **self._parameters,
+        }
+        outputs = deployment.deploy(clients, artefacts, parameters)
+        functions = deployment.function_names(clients)
+        self._say(f"deployed in {time.monotonic() - began:.1f} s")
+        if credentials_secret := outputs.get("CredentialsSecretArn"):
+            self._fetch_token(clients, credentials_secret, simulator_url, functions)
+        stack = Stack(
+            api_url=f"{emulator.url}/_aws/execute-api/{outputs['RestApiId']}/{STAGE}",
+            api_key="",
+            queue_url=outputs["QueueUrl"],
+            dead_letter_queue_url=outputs["DeadLetterQueueUrl"],
+            table=outputs["TableName"],
+            token_secret=outputs["TokenSecretArn"],
+            simulator_url=simulator_url,
+            aws_endpoint_url=emulator.url,
+            region=REGION,
+            marker=self._marker,
+            pids={"simulator": simulator.pid, "ministack": emulator.process.pid},
+            data=self._data,
+            state=self._state,
+            functions=functions,
+            credentials_secret=credentials_secret or "",
+            webhook_secrets=outputs["WebhookSecrets"],
+            catalogue_parameter=outputs.get("CatalogueParameter", ""),
+            default_client=parameters["DefaultClient"],
+        )
+        stack = replace(stack, api_key=self._add_first_client(stack))
+        with SimulatorControl(simulator_url) as simulator_control:
+            simulator_control.introduce_relay(stack.api_url, stack.api_key)
+        return stack
+
+    def _fetch_token(
+        self, clients: Clients, secret: str, simulator_url: str, functions: Mapping[str, str]
+    ) -> None:
+        """Do what a deployment asks of people, and what its schedule would do minutes later."""
+        began = time.monotonic()
+        credentials = {
+            "client_id": self._client.id,
+            "client_secret": self._client.secret,
+            "auth_base_url": simulator_url,
+        }
+        clients.secretsmanager.put_secret_value(
+            SecretId=secret, SecretString=json.dumps(credentials)
+        )
+        answer = clients.lambda_.invoke(
+            FunctionName=functions["TokenRenewerFunction"], Payload="{}"
+        )
+        result = json.load(answer["Payload"])
+        if result.get("did") != "renewed":
+            raise NoTokenError(f"the token function fetched no access token: {result}")
+        self._say(f"fetched an access token in {time.monotonic() - began:.1f} s")
+
+    def _add_first_client(self, stack: Stack) -> str:
+        """Do what the guide asks of people after a deployment; the key of the default client."""
+        began = time.monotonic()
+        file = self._data / "stack.json"
+        file.write_text(json.dumps(stack.published()))
+        command = [str(ROOT / "cli/smsrelay"), "--stack-file", str(file), "--json"]
+        command += ["client", "add", stack.default_client, "--default", "--show"]
+        ended = subprocess.run(  # noqa: S603 - this project's own command
+            [*command, *FIRST_CLIENT_LIMITS], capture_output=True, text=True, check=False
+        )
+        if ended.returncode:
+            raise NoClientError(ended.stderr)
+        self._say(f"added the client {stack.default_client} in {time.monotonic() - began:.1f} s")
+        key: str = json.loads(ended.stdout)["key"]
+        return key
+
+    def _take_signal(self) -> None:
+        """Let SIGTERM unwind the program like Ctrl-C does, where nothing else is set for it."""
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        if in_main_thread and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, _interrupt)
+            self._signal_taken = True
+
+    def _release(self) -> None:
+        atexit.unregister(self.stop)
+        if self._signal_taken:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            self._signal_taken = False
+
+    def _explained(self, error: Exception) -> str:
+        if isinstance(error, build.BuildError):
+            return str(error)
+        simulator = servers.simulator_log(self._state)
+        emulator = servers.emulator_log(self._state)
+        return (
+            f"The local stack did not start: {error}\n"
+            f"--- {simulator}\n{processes.last_lines(simulator)}\n"
+            f"--- {emulator}\n{processes.last_lines(emulator)}\n"
+            "---\nNothing is left running. If the logs do not say why: `make clean`, then again."
+        )
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,165 @@
+"""The phone page: what would arrive, live, with buttons for faults and a form to post with."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from tools.local_stack import ROOT
+from tools.mobileconnect_simulator.forward_to_relay import LOOPBACK_HOSTS, BadOrderError, Relay
+from tools.mobileconnect_simulator.routes import MobileConnect
+from tools.mobileconnect_simulator.validation import NotJsonError, read_json
+
+FOLDER: Final = Path(__file__).parent / "page"
+SAMPLES: Final = ROOT / "events" / "messages"
+_FILES: Final = {
+    "/": ("phone.html", "text/html"),
+    "/_phone/phone.css": ("phone.css", "text/css"),
+    "/_phone/phone.js": ("phone.js", "text/javascript"),
+}
+# Images: the media of messages, from wherever it is. Trusted types: no text ever becomes HTML.
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data: https: http:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'; require-trusted-types-for 'script'"
+)
+_HEADERS: Final = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+_RECONNECT_MS: Final = 500
+
+type Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class PhonePage:
+    """The routes that only the page needs; all methods run on the server's loop."""
+
+    def __init__(self, service: MobileConnect) -> None:
+        self._service = service
+        self._relay = Relay(service)
+        self._open: set[asyncio.Event] = set()
+        self._stopped = False
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            *(web.get(path, _file(name, kind)) for path, (name, kind) in _FILES.items()),
+            web.get("/_phone/samples", _samples),
+            web.get("/_control/events", self._events, allow_head=False),
+            web.get("/_control/relay", self._show_relay),
+            web.put("/_control/relay", self._introduce_relay),
+            web.post("/_control/post", self._post),
+            web.post("/_control/posts/{n:[0-9]{1,9}}/ask", self._ask),
+        ]
+
+    async def stop(self) -> None:
+        """End the streams of open pages, and posts that are under way."""
+        self._stopped = True
+        for changed in self._open:
+            changed.set()
+        await self._relay.close()
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        """Tell of every change that something changed; the page asks for what it shows."""
+        response = web.StreamResponse(headers={"Cache-Control": "no-store"})
+        response.content_type = "text/event-stream"
+        await response.prepare(request)
+        loop = asyncio.get_running_loop()
+        changed = asyncio.Event()
+        self._open.add(changed)
+        try:
+            with (
+                contextlib.suppress(ConnectionResetError),
+                self._service.watched(lambda: loop.call_soon_threadsafe(changed.set)),
+            ):
+                await response.write(f"retry: {_RECONNECT_MS}\n\n".encode())
+                while not self._stopped:
+                    changed.clear()
+                    clock = json.dumps(self._service.clock())
+                    await response.write(f"data: {clock}\n\n".encode())
+                    await changed.wait()
+        finally:
+            self._open.discard(changed)
+        return response
+
+    async def _show_relay(self, _: web.Request) -> web.StreamResponse:
+        return web.json_response(self._relay.shown())
+
+    async def _introduce_relay(self, request: web.Request) -> web.StreamResponse:
+        try:
+            self._relay.introduce(await control_body(request))
+        except BadOrderError as error:
+            return refused(error)
+        for changed in self._open:
+            changed.set()
+        return web.json_response(self._relay.shown())
+
+    async def _post(self, request: web.Request) -> web.StreamResponse:
+        try:
+            return web.json_response(await self._relay.post(await control_body(request)))
+        except BadOrderError as error:
+            return refused(error)
+
+    async def _ask(self, request: web.Request) -> web.StreamResponse:
+        try:
+            return web.json_response(await self._relay.ask(int(request.match_info["n"])))
+        except BadOrderError as error:
+            return refused(error)
+
+
+def own_pages_only(handler: Handler) -> Handler:
+    """Refuse what another site's page in the same browser asks for.
+
+    A name that leads to this machine (DNS rebinding) shows in Host, another site in Origin.
+    """
+
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        origin = request.headers.get("Origin")
+        if _host_name(request.host) not in LOOPBACK_HOSTS:
+            return refused(ValueError("Only for this machine: the Host is not a loopback."), 403)
+        if origin is not None and origin != f"http://{request.host}":
+            return refused(ValueError("Not for other sites' pages: the Origin is another."), 403)
+        return await handler(request)
+
+    return guarded
+
+
+async def control_body(request: web.Request) -> object:
+    try:
+        return read_json(await request.read())
+    except NotJsonError as error:
+        text = json.dumps({"errors": [f"The body is not valid JSON: {error}."]})
+        raise web.HTTPBadRequest(text=text, content_type="application/json") from error
+
+
+def refused(error: ValueError, status: int = 400) -> web.Response:
+    return web.json_response({"errors": [str(error)]}, status=status)
+
+
+def _host_name(host: str) -> str | None:
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
+
+
+def _file(name: str, kind: str) -> Handler:
+    # Read anew each time: who works on the page reloads it, and sees it.
+    async def handler(_: web.Request) -> web.StreamResponse:
+        text = (FOLDER / name).read_text(encoding="utf-8")
+        return web.Response(text=text, content_type=kind, charset="utf-8", headers=_HEADERS)
+
+    return handler
+
+
+async def _samples(_: web.Request) -> web.StreamResponse:
+    """The sample messages as they stand in their files, by name."""
+    samples = {path.stem: path.read_text(encoding="utf-8") for path in SAMPLES.glob("*.json")}
+    return web.json_response(dict(sorted(samples.items())), headers=_HEADERS)

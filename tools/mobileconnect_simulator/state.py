@@ -1,0 +1,182 @@
+"""The simulator inside a test: a thread with its own loop, and the control routes as methods."""
+
+import asyncio
+import threading
+from collections.abc import Iterable
+from datetime import timedelta
+from types import TracebackType
+from typing import Literal, Self
+
+from tools.mobileconnect_simulator.call_log import CallEntry, PhoneMessage, SentEntry, TokenCounts
+from tools.mobileconnect_simulator.clock import TimeSource, utc_now
+from tools.mobileconnect_simulator.faults import BadFaultsError, FaultEntry, read_faults
+from tools.mobileconnect_simulator.http_server import Server
+from tools.mobileconnect_simulator.routes import MobileConnect, Settings
+from tools.mobileconnect_simulator.tokens import DEFAULT_SECONDS, SCOPES
+
+__all__ = [
+    "BadFaultsError",
+    "CallEntry",
+    "FaultEntry",
+    "PhoneMessage",
+    "SentEntry",
+    "Simulator",
+    "TokenCounts",
+]
+
+type RouteName = Literal["send", "token", "deliveries"]
+
+
+class Simulator:
+    """A MobileConnect on a free loopback port while the `with` block lasts.
+
+    `time_source` replaces the machine's time; `polls_per_status` is how many deliveries calls see
+    one status, 0 for Finished at once.
+    """
+
+    def __init__(  # noqa: PLR0913  each is an independent setting with a default
+        self,
+        *,
+        port: int = 0,
+        access_tokens: Iterable[str] = (),
+        client_id: str | None = None,
+        client_secret: str | None = None,
+        token_seconds: int = DEFAULT_SECONDS,
+        polls_per_status: int = 1,
+        time_source: TimeSource = utc_now,
+    ) -> None:
+        settings = Settings(
+            access_tokens=tuple(access_tokens),
+            client_id=client_id,
+            client_secret=client_secret,
+            token_seconds=token_seconds,
+            polls_per_status=polls_per_status,
+        )
+        self._service = MobileConnect(settings, time_source)
+        self._port = port
+        self._started = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._failure: Exception | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Listen, and return once calls are answered.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        self._failure = None
+        self._started.clear()
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._serve()), name="simulator", daemon=True
+        )
+        self._thread.start()
+        self._started.wait()
+        if self._failure is not None:
+            self._thread.join()
+            raise self._failure
+
+    def stop(self) -> None:
+        """Close all connections, hanging ones too, and wait for the thread's end."""
+        if self._thread is None or self._loop is None or self._stop is None:
+            return
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+        self._thread = self._loop = self._stop = None
+
+    async def _serve(self) -> None:
+        server = Server(self._service, self._port)
+        try:
+            await server.start()
+        except Exception as error:  # noqa: BLE001  handed to the thread that waits in start()
+            self._failure = error
+            self._started.set()
+            return
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        self._started.set()
+        await self._stop.wait()
+        await server.stop()
+
+    @property
+    def url(self) -> str:
+        """`http://127.0.0.1:port`, without a slash at the end."""
+        return self._service.url
+
+    def sent(self) -> list[SentEntry]:
+        """Each send that was accepted, oldest first, also where the caller never heard of it."""
+        return self._service.sent()
+
+    def wait_for_sent(self, count: int, timeout: float = 5) -> list[SentEntry]:
+        """The accepted sends, as soon as there are `count`; `timeout` in seconds.
+
+        Raises:
+            TimeoutError: there are fewer by then.
+        """
+        if not self._service.wait_for_sent(count, timeout):
+            raise TimeoutError(f"fewer than {count} sends were accepted within {timeout} s")
+        return self.sent()
+
+    def calls(self) -> list[CallEntry]:
+        """Each call to the upstream's routes, refused ones too, and what was answered."""
+        return self._service.calls()
+
+    def phones(self) -> dict[str, list[PhoneMessage]]:
+        """What each number was sent, oldest first."""
+        return self._service.phones()
+
+    def token_counts(self) -> TokenCounts:
+        """How many tokens were fetched, and how many calls asked for one."""
+        return self._service.token_counts()
+
+    def fail(
+        self,
+        route: RouteName,
+        then: str,
+        *,
+        times: int = 1,
+        delay_ms: int = 0,
+        retry_after: int | None = None,
+    ) -> None:
+        """Let the route's next calls fail; `times` -1 is until reset.
+
+        Raises:
+            BadFaultsError: an unknown `then`, or a number out of range.
+        """
+        entry = FaultEntry(route=route, then=then, times=times, delayMs=delay_ms)
+        if retry_after is not None:
+            entry["retryAfter"] = retry_after
+        self._service.add_faults(read_faults([entry]))
+
+    def faults(self) -> list[FaultEntry]:
+        """The faults that are still to strike."""
+        return self._service.faults_left()
+
+    def reset(self) -> None:
+        """Forget all that happened, all faults and the clock's advance; tokens stay good."""
+        self._service.reset()
+
+    def issue_token(self, scopes: Iterable[str] = SCOPES, seconds: int | None = None) -> str:
+        """A good access token, without a call; not counted as a fetch."""
+        return self._service.issue_token(scopes, seconds)
+
+    def expire_tokens(self) -> None:
+        """End every token issued so far; those given at start go on."""
+        self._service.expire_tokens()
+
+    def advance(self, by: timedelta) -> None:
+        """Put the simulator's clock forward."""
+        self._service.advance(by)

@@ -1,0 +1,101 @@
+"""The JSON schema of the message catalogue, for an editor: docs/message-catalogue.schema.json."""
+
+import json
+from collections.abc import Mapping
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from smsrelay.messages import client_names, message_catalogue
+from smsrelay.messages.request import MESSAGE_ID
+from tools.openapi import Json, request_schema
+from tools.openapi.request_schema import GivenOrLeftOut, whole
+
+_REF = "#/$defs/{model}"
+_CLIENT: Json = {"type": "string", "pattern": whole(client_names.PATTERN)}
+_ENTRY = {"$ref": _REF.format(model="Entry")}
+_ID: Json = {
+    "type": "string",
+    "description": "The encoded message id of MobileConnect.",
+    "pattern": whole(MESSAGE_ID.pattern),
+    "maxLength": 512,
+    "examples": ["MzA6Nzg6MA"],
+}
+
+FIELDS: Mapping[type[BaseModel], Mapping[str, Json]] = {
+    message_catalogue.Catalogue: {
+        "messages": {
+            "type": "object",
+            "description": "Messages by their names. A bare string is the id of a message that "
+            "has no more. A name must not look like an encoded message id.",
+            "propertyNames": {"pattern": whole(message_catalogue.NAME.pattern)},
+            "additionalProperties": {"oneOf": [_ID, _ENTRY]},
+        },
+        "clients": {
+            "type": "object",
+            "description": "What is known of clients, by their names.",
+            "propertyNames": _CLIENT,
+            "additionalProperties": {"$ref": _REF.format(model="ClientEntry")},
+        },
+    },
+    message_catalogue.Entry: {
+        "id": _ID,
+        "keyword": {
+            "description": "Counts where a request has `subscribe` or `resubscribe`, and no "
+            "keyword of its own.",
+            "examples": ["JOINSMS"],
+        },
+        "quietHours": {
+            "$ref": _REF.format(model="QuietHours"),
+            "description": "Count where a request has none.",
+        },
+        "allowedClients": {
+            "description": "The only clients that may use the name; left out: all may.",
+            "minItems": 1,
+            "items": _CLIENT,
+            "examples": [["shop"]],
+        },
+        "onUnknown": {
+            "description": "Counts where a request has none. `resend` is for one-time passwords.",
+            "examples": ["resend"],
+        },
+    },
+    message_catalogue.ClientEntry: {
+        "callback": {
+            "description": "Where the client is called back: an https URL with the name of a host.",
+            "format": "uri",
+            "pattern": "^https://",
+            "examples": ["https://shop.example.com/sms"],
+        },
+    },
+}
+
+
+def schema() -> Json:
+    """The document that a catalogue has to fit; `smsrelay catalogue check` knows a little more."""
+    _, found = models_json_schema(
+        [(message_catalogue.Catalogue, "validation")],
+        ref_template=_REF,
+        schema_generator=GivenOrLeftOut,
+    )
+    kept: Json = {"QuietHours": request_schema.schemas()["QuietHours"]}
+    for model, fields in FIELDS.items():
+        described = found["$defs"][model.__name__]
+        if described["properties"].keys() != fields.keys():
+            raise LookupError(f"{model.__name__}: describe exactly its fields in FIELDS")
+        for name, more in fields.items():
+            known = {} if "$ref" in more else described["properties"][name]
+            described["properties"][name] = known | more
+        kept[model.__name__] = described
+    whole_one = kept.pop("Catalogue")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **whole_one,
+        "title": "The message catalogue of smsrelay",
+        "$defs": kept,
+    }
+
+
+def text() -> str:
+    """As it is written into the file."""
+    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"

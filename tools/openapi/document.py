@@ -1,0 +1,407 @@
+"""The OpenAPI document."""
+
+import json
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+
+from smsrelay import __version__
+from smsrelay.messages import client_names
+from smsrelay.messages.request import MAX_RECIPIENTS, MAX_SENDS
+from smsrelay.services.responses import Answer
+from tools.openapi import ROOT, Json, problem_examples, request_schema, response_schemas
+from tools.openapi.error_codes import CODES, example
+from tools.openapi.problem_examples import Problem
+from tools.openapi.request_schema import KEY, REF
+
+SAMPLES = ROOT / "events/messages"
+LARGEST_SAMPLE = 2_000
+"""Bytes; a sample with 500 numbers explains nothing more."""
+
+PROBLEMS = problem_examples.all_problems()
+
+_EVERYWHERE = ("not-allowed", "throttled", "server-error", "no-answer")
+_WITH_KEY = ("api-key-required", "client-not-registered", "quota-exceeded")
+_POSTING = (
+    "not-json",
+    "invalid-header",
+    "still-running",
+    "too-large",
+    "wrong-content-type",
+    "invalid-request",
+    "over-limit",
+    "idempotency-key-reused",
+    "upstream-refused",
+    "not-sent",
+    "not-stored",
+    "delivery-unknown",
+)
+_ASKING = ("not-found", "not-read")
+_SIGNED = ("not-signed", "not-found")
+
+_INTRODUCTION = """\
+Post one small JSON, and every recipient gets the SMS once through Salesforce Marketing Cloud \
+MobileConnect, or somebody is told why not.
+
+An `Idempotency-Key` makes every repetition safe: the same key with the same body is answered \
+again and not sent again. Whatever the answer is, and also if there is none, repeat the request \
+with the same key.
+
+A deployment can take messages from others than holders of an API key, too: the same routes \
+below `/iam` for requests signed by IAM principals (AWS Signature Version 4; each has a limit of \
+its own: 429 `over-limit`), and `POST /webhooks/{client}`. Where it does not, they are not found.
+
+Problems follow RFC 9457. Their `code` is stable and made for programs; `detail` is for people, \
+and never repeats a number or a text. New members and codes may be added: ignore what you don't \
+know.
+
+Paths are relative to the API's base URL, which ends with its stage."""
+
+_HEADERS: Mapping[str, Json] = {
+    "Location": {
+        "description": "The message, relative to the API's base URL.",
+        "schema": {"type": "string", "examples": [f"/messages/{response_schemas.MESSAGE_ID}"]},
+    },
+    "Idempotent-Replayed": {
+        "description": "`true` if the key was known: nothing was sent by this request.",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
+    "Preference-Applied": {
+        "description": "There if `Prefer: respond-async` was sent.",
+        "schema": {"type": "string", "enum": ["respond-async"]},
+    },
+    "Retry-After": {
+        "description": "Seconds after which to repeat the request.",
+        "schema": {"type": "string", "pattern": "^[0-9]+$", "examples": ["5"]},
+    },
+    "Link": {
+        "description": "The message, as the relation `item`.",
+        "schema": {
+            "type": "string",
+            "examples": [f'</messages/{response_schemas.MESSAGE_ID}>; rel="item"'],
+        },
+    },
+    "Cache-Control": {"schema": {"type": "string", "examples": ["public, max-age=300"]}},
+}
+_OF_POSTED = ("Idempotent-Replayed", "Preference-Applied")
+
+_ID_PARAMETER: Json = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "description": "The id of a message of the same client (API key).",
+    "schema": {"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$"},
+    "example": response_schemas.MESSAGE_ID,
+}
+_TOKEN_PARAMETER: Json = {
+    "name": "tokenId",
+    "in": "path",
+    "required": True,
+    "description": "A tokenId of MobileConnect, percent-encoded where it needs to be.",
+    "schema": {"type": "string", "minLength": 1},
+    "example": response_schemas.TOKEN_ID,
+}
+_BARE_KEY = r'[!#-~](?:[ -~]{0,253}[!-~])?|"(?:[ -~]{0,253}[!#-~])?'
+_QUOTED_KEY = r'"[!-~](?:[ -~]{0,253}[!-~])?"'
+_KEY_PARAMETER: Json = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": f"{KEY} Bare, or as a string in double quotes, as the IETF draft has it.",
+    "schema": {"type": "string", "pattern": request_schema.whole(_BARE_KEY + "|" + _QUOTED_KEY)},
+    "example": "order-8812-shipped",
+}
+_PREFER_PARAMETER: Json = {
+    "name": "Prefer",
+    "in": "header",
+    "description": "`respond-async` (RFC 7240): store it, queue it, and answer at once. "
+    "Everything else is ignored.",
+    "schema": {"type": "string"},
+    "example": "respond-async",
+}
+_WEBHOOK_PARAMETERS: list[Json] = [
+    {
+        "name": "client",
+        "in": "path",
+        "required": True,
+        "description": "Who sends it: the client whose secret it is signed with.",
+        "schema": {"type": "string", "pattern": request_schema.whole(client_names.PATTERN)},
+        "example": "shop",
+    },
+    {
+        "name": "webhook-id",
+        "in": "header",
+        "required": True,
+        "description": "The webhook's id, and so the idempotency key: the same in each copy.",
+        "schema": {"type": "string", "pattern": r"^[!-\-/-~]{1,255}$"},
+        "example": "msg_2KWPBgLlAfxdpx2AI54pPJ85f4W",
+    },
+    {
+        "name": "webhook-timestamp",
+        "in": "header",
+        "required": True,
+        "description": "When it was sent: seconds since the epoch, not five minutes away from now.",
+        "schema": {"type": "string", "pattern": "^[0-9]{1,12}$"},
+        "example": "1800000000",
+    },
+]
+
+
+def document() -> Json:
+    """The OpenAPI 3.1 document of the HTTP API."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "smsrelay",
+            "version": __version__,
+            "summary": "Send SMS through Marketing Cloud MobileConnect by posting one small JSON.",
+            "description": _INTRODUCTION,
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": ".", "description": "Where this document was read"}],
+        "security": [{"apiKey": []}],
+        "tags": [
+            {"name": "messages", "description": "Send, and see what became of it."},
+            {"name": "documentation", "description": "This document. It needs no API key."},
+        ],
+        "paths": {
+            "/messages": {"post": _post_message()},
+            "/messages/{id}": {"get": _get_message()},
+            "/tokens/{tokenId}": {"get": _get_token()},
+            "/webhooks/{client}": {"post": _post_webhook()},
+            "/openapi.json": {
+                "get": _documentation(
+                    "getDocument", "This document", "application/json", {"type": "object"}
+                )
+            },
+            "/docs": {
+                "get": _documentation(
+                    "getDocs", "This document, for people", "text/html", {"type": "string"}
+                )
+            },
+        },
+        "components": {
+            "securitySchemes": {
+                "apiKey": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "x-api-key",
+                    "description": "A client is known by its key, and sees only its own messages. "
+                    "A key that belongs to no registered client is refused.",
+                },
+                "webhookSignature": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "webhook-signature",
+                    "description": "`v1,` and the HMAC-SHA256, in Base64, of webhook-id, "
+                    "webhook-timestamp and the body, with dots in between; or several of them, "
+                    "with spaces in between.",
+                },
+            },
+            "schemas": _schemas(),
+        },
+        "x-refusal-codes": {
+            code: {"meaning": entry.meaning} | ({"example": found} if found else {})
+            for code, entry in CODES.items()
+            for found in [example(code)]
+        },
+    }
+
+
+def text() -> str:
+    """The document as it is committed and served."""
+    return json.dumps(document(), indent=1, ensure_ascii=False) + "\n"
+
+
+def samples() -> Mapping[str, Json]:
+    """The good sample messages, by name."""
+    return {
+        path.stem: json.loads(path.read_text())
+        for path in sorted(SAMPLES.glob("*.json"))
+        if not path.stem.startswith("refused-") and path.stat().st_size <= LARGEST_SAMPLE
+    }
+
+
+def _schemas() -> Json:
+    every = request_schema.schemas() | response_schemas.schemas()
+    every |= {problem.component: problem.schema() for problem in PROBLEMS.values()}
+    return every
+
+
+def _post_message() -> Json:
+    return {
+        "operationId": "postMessage",
+        "tags": ["messages"],
+        "summary": "Send a message",
+        "description": "One request is one message: one or more sends, each of them one call of "
+        f"MobileConnect. It has at most {MAX_RECIPIENTS} recipients, {MAX_SENDS} sends and 1 MiB. "
+        "What MobileConnect did certainly not take is tried again by the relay: it is no error, "
+        "the answer is 202 with the status `queued`. Without an Idempotency-Key every request is a "
+        "new message.",
+        "parameters": [_KEY_PARAMETER, _PREFER_PARAMETER],
+        "requestBody": _body(),
+        "responses": _posted((*_POSTING, *_WITH_KEY, *_EVERYWHERE)),
+    }
+
+
+def _post_webhook() -> Json:
+    return {
+        "operationId": "postWebhook",
+        "tags": ["messages"],
+        "summary": "Send a message by webhook",
+        "description": "For senders that sign as Standard Webhooks are signed, with a secret for "
+        "each client. The webhook's id is the idempotency key: a copy of a webhook is answered "
+        "again, and not sent again. A deployment takes webhooks only if it is set up to.",
+        "security": [{"webhookSignature": []}],
+        "parameters": [*_WEBHOOK_PARAMETERS, _PREFER_PARAMETER],
+        "requestBody": _body(),
+        "responses": _posted((*_POSTING, *_SIGNED, *_EVERYWHERE)),
+    }
+
+
+def _body() -> Json:
+    return {
+        "required": True,
+        "description": "Unknown fields, `null`, and names that stand twice in an object are "
+        "refused. NUL characters and halves of surrogate pairs are, too.",
+        "content": {
+            "application/json": {
+                "schema": {"$ref": REF.format(model="MessageRequest")},
+                "examples": {
+                    name: {"summary": name.replace("-", " ").capitalize(), "value": value}
+                    for name, value in samples().items()
+                },
+            }
+        },
+    }
+
+
+def _posted(problems_of_it: Iterable[str]) -> Json:
+    taken = _success(
+        "The message was taken: sent, or stored to be sent.",
+        "AcceptedMessage",
+        response_schemas.POSTED,
+        required=("Location",),
+        optional=_OF_POSTED,
+    )
+    return {"202": taken | {"links": _LINKS}, **_failures(problems_of_it)}
+
+
+_LINKS: Json = {
+    "message": {
+        "operationId": "getMessage",
+        "parameters": {"id": "$response.body#/id"},
+        "description": "How the message stands.",
+    },
+    "token": {
+        "operationId": "getToken",
+        "parameters": {"tokenId": "$response.body#/sends/0/tokenId"},
+        "description": "The way back, from a tokenId to the message.",
+    },
+}
+
+
+def _get_message() -> Json:
+    return {
+        "operationId": "getMessage",
+        "tags": ["messages"],
+        "summary": "See how a message stands",
+        "description": "Messages are kept for 90 days, unless the deployment says otherwise.",
+        "parameters": [_ID_PARAMETER],
+        "responses": {
+            "200": _success("The message.", "StoredMessage", response_schemas.STORED),
+            **_failures((*_ASKING, *_WITH_KEY, *_EVERYWHERE)),
+        },
+    }
+
+
+def _get_token() -> Json:
+    return {
+        "operationId": "getToken",
+        "tags": ["messages"],
+        "summary": "Find the message of a tokenId",
+        "parameters": [_TOKEN_PARAMETER],
+        "responses": {
+            "200": _success(
+                "The message and its send.",
+                "TokenOwner",
+                response_schemas.FOUND,
+                required=("Link",),
+            ),
+            **_failures((*_ASKING, *_WITH_KEY, *_EVERYWHERE)),
+        },
+    }
+
+
+def _documentation(operation: str, summary: str, media_type: str, schema: Json) -> Json:
+    return {
+        "operationId": operation,
+        "tags": ["documentation"],
+        "summary": summary,
+        "security": [],
+        "responses": {
+            "200": {
+                "description": summary + ".",
+                "headers": {"Cache-Control": {"required": True} | _HEADERS["Cache-Control"]},
+                "content": {media_type: {"schema": schema}},
+            },
+            **_failures(_EVERYWHERE),
+        },
+    }
+
+
+def _success(
+    description: str,
+    model: str,
+    examples: Mapping[str, Answer],
+    *,
+    required: Iterable[str] = (),
+    optional: Iterable[str] = (),
+) -> Json:
+    headers = {name: {"required": True} | _HEADERS[name] for name in required}
+    headers |= {name: _HEADERS[name] for name in optional}
+    return {
+        "description": description,
+        **({"headers": headers} if headers else {}),
+        "content": {
+            "application/json": {
+                "schema": {"$ref": REF.format(model=model)},
+                "examples": {
+                    name: {"summary": name.replace("-", " ").capitalize(), "value": answer.body}
+                    for name, answer in examples.items()
+                },
+            }
+        },
+    }
+
+
+def _failures(codes: Iterable[str]) -> Json:
+    """The responses with these problems, one for each status."""
+    chosen = sorted((PROBLEMS[code] for code in codes), key=lambda problem: problem.status)
+    return {
+        str(status): _failure(list(same))
+        for status, same in groupby(chosen, key=lambda problem: problem.status)
+    }
+
+
+def _failure(same: list[Problem]) -> Json:
+    references = [{"$ref": REF.format(model=problem.component)} for problem in same]
+    names = {name for problem in same for name in problem.headers}
+    headers: Json = {
+        name: ({"required": True} if all(name in problem.headers for problem in same) else {})
+        | _HEADERS[name]
+        for name in sorted(names)
+    }
+    if any("sends" in problem.members for problem in same):
+        headers |= {name: _HEADERS[name] for name in _OF_POSTED}
+    return {
+        "description": " · ".join(f"`{problem.code}`" for problem in same),
+        **({"headers": headers} if headers else {}),
+        "content": {
+            problem_examples.TYPE: {
+                "schema": references[0] if len(same) == 1 else {"oneOf": references},
+                "examples": {
+                    problem.code: {"summary": problem.when, "value": dict(problem.body)}
+                    for problem in same
+                },
+            }
+        },
+    }

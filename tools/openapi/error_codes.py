@@ -1,0 +1,136 @@
+"""Every code that a field can be refused with, and a request that is."""
+
+import json
+from typing import NamedTuple
+
+from smsrelay.messages.client_names import RULE
+from smsrelay.messages.message_catalogue import Catalogue, Entry
+from smsrelay.messages.refusals import Refusal, RequestRefusedError
+from smsrelay.messages.request import MAX_RECIPIENTS, Meaning, parse
+from smsrelay.messages.strict_json import decode
+from tools.openapi import Json
+
+_TO = ["12125550100"]
+_QUIET = {"start": "21:00", "end": "08:00"}
+_TWICE = [{"mobile": "12125550101", "key": "a"}, {"mobile": "12125550101", "key": "b"}]
+
+
+class Code(NamedTuple):
+    """`example` is a whole request as text, None if only a message of the queue has the code."""
+
+    meaning: str
+    example: str | None = None
+    is_of_catalogue: bool = False
+    """Whether only a relay with a message catalogue refuses it."""
+
+
+def _with(**fields: object) -> str:
+    return json.dumps({"message": "MzA6Nzg6MA", "to": _TO} | fields)
+
+
+def _quiet(**fields: object) -> str:
+    return _with(quietHours=_QUIET | fields)
+
+
+CODES: dict[str, Code] = {
+    "missing": Code("A field that is required is not there.", '{"to": ["12125550100"]}'),
+    "unknown-field": Code("There is no such field.", _with(txt="a typing error")),
+    "duplicate-field": Code(
+        "A name stands in an object more than once.",
+        '{"message": "MzA6Nzg6MA", "to": ["12125550100"], "text": "a", "text": "b"}',
+    ),
+    "wrong-type": Code("The value has another type, or is null.", _with(text=None)),
+    "number-out-of-range": Code(
+        "An attribute's number has too large or too small an exponent.",
+        _with(to=[{"mobile": "12125550101", "key": "a", "attributes": {"Points": 1e99}}]),
+    ),
+    "invalid-character": Code("A NUL character, or half a surrogate pair.", _with(text="a\0b")),
+    "blank": Code("The value, or an attribute's name, is blank.", _with(reference=" ")),
+    "too-long": Code("The value has too many characters.", _with(reference="x" * 257)),
+    "invalid-value": Code("The value is none of those that are known.", _with(onUnknown="maybe")),
+    "invalid-message-id": Code(
+        "`message` is neither a message id nor a name.", _with(message="../admin")
+    ),
+    "unknown-message": Code(
+        "With a message catalogue: `message` is neither a name of it nor an encoded message id. "
+        "Names that are near, and that the client may use, are named.",
+        _with(message="welcom"),
+        is_of_catalogue=True,
+    ),
+    "message-not-allowed": Code(
+        "With a message catalogue: it lets other clients use this name.",
+        _with(message="payroll"),
+        is_of_catalogue=True,
+    ),
+    "no-recipients": Code("`to` is empty.", _with(to=[])),
+    "too-many-recipients": Code(
+        f"More than 100 sends, or {MAX_RECIPIENTS} entries in `to`.",
+        _with(to=_TO * (MAX_RECIPIENTS + 1)),
+    ),
+    "invalid-number": Code("No mobile number.", _with(to=["212-555-CALL"])),
+    "incomplete-subscriber": Code(
+        "A subscriber without `mobile` or `key`.", _with(to=[{"mobile": "12125550101"}])
+    ),
+    "conflicting-recipients": Code(
+        "One number stands there with two keys, or with other attributes.", _with(to=_TWICE)
+    ),
+    "blank-text": Code("`text` shows nothing.", _with(text=" ")),
+    "keyword-missing": Code(
+        "`subscribe` or `resubscribe` is true, and `keyword` is missing or blank.",
+        _with(subscribe=True),
+    ),
+    "keyword-not-needed": Code(
+        "`keyword`, although neither `subscribe` nor `resubscribe` is true.", _with(keyword="JOIN")
+    ),
+    "invalid-time": Code(
+        "`sendAt` is no date and time, or not in the years 2000 to 2100.", _with(sendAt="tomorrow")
+    ),
+    "time-without-offset": Code(
+        "`sendAt` has no offset from UTC.", _with(sendAt="2027-01-15T16:01:00")
+    ),
+    "invalid-time-of-day": Code("No `HH:MM`.", _quiet(start="9 pm", timezone="UTC")),
+    "zone-missing": Code("Neither `timezone` nor `utcOffset`.", _quiet()),
+    "zone-ambiguous": Code(
+        "Both `timezone` and `utcOffset`.", _quiet(timezone="UTC", utcOffset="+00:00")
+    ),
+    "empty-window": Code("`end` is `start`.", _quiet(end="21:00", timezone="UTC")),
+    "unknown-timezone": Code("No time zone has this name.", _quiet(timezone="Mars/Olympus")),
+    "invalid-offset": Code("No offset between -12:00 and +14:00.", _quiet(utcOffset="5")),
+    "invalid-url": Code("No http or https URL.", _with(mediaUrl="ftp://images.example.com/x.jpg")),
+    "invalid-idempotency-key": Code(
+        "Not 1 to 255 printable ASCII characters.", _with(idempotencyKey=" ")
+    ),
+    "too-large": Code("A call of the upstream would be larger than the ledger takes (413)."),
+    "not-json": Code("A message of the queue is not JSON."),
+    "invalid-client": Code(
+        f"The message attribute `client` of a message of the queue is not {RULE}."
+    ),
+    "key-reused": Code("The key of a message of the queue belongs to another one."),
+    "not-found": Code("A message of the queue names a send that does not exist."),
+}
+
+
+_CATALOGUE = Catalogue(
+    messages={
+        "welcome": Entry(id="MzA6Nzg6MA"),
+        "payroll": Entry(id="MzE6Nzg6MA", allowed_clients=("hr",)),
+    }
+)
+
+
+def refusals(text: str, meaning: Meaning | Refusal = Meaning()) -> list[Refusal]:  # noqa: B008 - immutable
+    """What the relay says of a request; nothing if it is a good one."""
+    try:
+        parse(decode(text), meaning)
+    except RequestRefusedError as refused:
+        return list(refused.refusals)
+    return []
+
+
+def example(code: str) -> Json:
+    """The refusal with this code, as the relay writes it; empty if there is no example."""
+    text = CODES[code].example or "{}"
+    found = refusals(text)
+    if CODES[code].is_of_catalogue:
+        found = refusals(text, _CATALOGUE.meaning_of(json.loads(text)["message"], "shop"))
+    return next((refusal._asdict() for refusal in found if refusal.code == code), {})

@@ -1,0 +1,47 @@
+"""The document's examples as requests that an editor can send (.http)."""
+
+import json
+from collections.abc import Iterator
+
+from tools.openapi import Json
+
+_HEAD = """\
+# Requests to smsrelay, for editors that send .http files. Written by `make openapi`.
+# After `make up`, api_url and api_key stand in .local/stack.json.
+@apiUrl = http://localhost
+@apiKey = the-value-of-an-api-key
+"""
+
+
+def requests(document: Json) -> str:
+    """The .http file: every example of every operation."""
+    return "\n\n".join([_HEAD, *_requests(document)]) + "\n"
+
+
+def _requests(document: Json) -> Iterator[str]:
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            security = operation.get("security", [{"apiKey": []}])
+            if {"webhookSignature": []} in security:
+                continue  # an editor signs nothing
+            key = ["x-api-key: {{apiKey}}"] if security else []
+            url = "{{apiUrl}}" + path
+            headers = list(key)
+            for parameter in operation.get("parameters", ()):
+                if parameter["in"] == "path":
+                    url = url.replace(f"{{{parameter['name']}}}", parameter["example"])
+            line = f"{method.upper()} {url}"
+            title = operation["summary"]
+            body = operation.get("requestBody")
+            if body is None:
+                yield "\n".join((f"### {title}", line, *headers))
+                continue
+            [(media_type, content)] = body["content"].items()
+            headers.append(f"Content-Type: {media_type}")
+            for name, example in content["examples"].items():
+                text = json.dumps(example["value"], indent=2, ensure_ascii=False)
+                yield "\n".join((f"### {title}: {name}", line, *headers, "", text))
+            for parameter in operation["parameters"]:
+                header = f"{parameter['name']}: {parameter['example']}"
+                heading = f"### {title}: with {parameter['name']}"
+                yield "\n".join((heading, line, *headers, header, "", text))

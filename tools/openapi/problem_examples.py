@@ -1,0 +1,230 @@
+"""Every problem that can be answered: its schema, and an example in the words of who gives it."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from samtranslator.yaml_helper import yaml_parse
+
+from smsrelay import errors
+from smsrelay.messages import strict_json
+from smsrelay.messages.refusals import MAX_REFUSALS, RequestRefusedError
+from smsrelay.messages.strict_json import MAX_BYTES
+from smsrelay.sends.send import Status
+from smsrelay.services import responses
+from tools.openapi import ROOT, Json
+from tools.openapi.error_codes import example, refusals
+from tools.openapi.request_schema import REF
+from tools.openapi.response_schemas import MESSAGE_ID, of_message, send
+
+TYPE = "application/problem+json"
+
+_ID: Json = {
+    "type": "string",
+    "description": "The id of the message; `GET /messages/{id}` says how it stands.",
+    "examples": [MESSAGE_ID],
+}
+_SENDS: Json = {"type": "array", "items": {"$ref": REF.format(model="SendSummary")}}
+_REFUSALS: Json = {
+    "type": "array",
+    "minItems": 1,
+    "maxItems": MAX_REFUSALS,
+    "items": {"$ref": REF.format(model="Refusal")},
+    "description": "Every reason at once.",
+}
+_WORDS: Json = {
+    "type": "array",
+    "items": {"type": "string"},
+    "description": "What Marketing Cloud said, in its own words.",
+    "examples": [["Keyword PLAY is invalid for the code on the message"]],
+}
+_OMITTED: Json = {
+    "type": "integer",
+    "minimum": 1,
+    "description": "How many more there are; left out if there are none.",
+    "examples": [12],
+}
+
+
+class Problem(NamedTuple):
+    """One problem: when it is answered, an example, and the members that it adds."""
+
+    when: str
+    body: Mapping[str, Any]
+    headers: Mapping[str, str] = {}
+    members: Mapping[str, Json] = {}
+    optional: Mapping[str, Json] = {}
+
+    @property
+    def code(self) -> str:
+        return str(self.body["code"])
+
+    @property
+    def status(self) -> int:
+        return int(self.body["status"])
+
+    @property
+    def component(self) -> str:
+        """Its name among the schemas: `NotJsonProblem`."""
+        return "".join(word.capitalize() for word in self.code.split("-")) + "Problem"
+
+    def schema(self) -> Json:
+        """A problem document (RFC 9457) whose constant members tell it from all others."""
+        constants = {name: {"const": self.body[name]} for name in ("type", "title", "status")}
+        properties: Json = {
+            **constants,
+            "code": {"const": self.code, "description": "Stable, and made for programs."},
+            "detail": {
+                "type": "string",
+                "description": "For people. It never repeats a number or a text.",
+                "examples": [self.body["detail"]],
+            },
+            **self.members,
+            **self.optional,
+        }
+        required = [name for name in properties if name not in self.optional]
+        return {
+            "type": "object",
+            "description": self.when,
+            "required": required,
+            "properties": properties,
+        }
+
+
+def _of_error(when: str, error: errors.RelayError, **more: Mapping[str, Json]) -> Problem:
+    answer = responses.of_error(error)
+    return Problem(when, answer.body, answer.headers, **more)
+
+
+def _of_send(when: str, status: Status, reason: str, *words: str, **members: Json) -> Problem:
+    answer = of_message(send(status=status, reason=reason, errors=words))
+    return Problem(when, answer.body, answer.headers, {"id": _ID, "sends": _SENDS, **members})
+
+
+_KEY_REFUSED = example("invalid-idempotency-key")["detail"]
+
+
+def _not_json() -> errors.RelayError:
+    try:
+        strict_json.decode('{"message": ')
+    except errors.NotJsonError as error:
+        return error
+    raise AssertionError
+
+
+_INVALID = RequestRefusedError(
+    refusals('{"message": "MzA6Nzg6MA", "to": ["123"], "subscribe": true, "txt": 1}')
+)
+
+
+def _relays() -> Iterator[Problem]:
+    """What the relay itself answers."""
+    yield _of_error("The body is not JSON. Nothing was sent.", _not_json())
+    yield _of_error(
+        "A header can't be used. Nothing was sent.",
+        errors.InvalidHeaderError(f"Idempotency-Key: {_KEY_REFUSED}"),
+    )
+    yield _of_error(
+        "Below `/iam`, and for webhooks: the client has posted too many messages in this minute. "
+        "Nothing was sent.",
+        errors.OverLimitError(17),
+    )
+    yield _of_error(
+        "The API key, or the IAM principal below `/iam`, belongs to no registered client. Nothing "
+        "was sent.",
+        errors.ClientNotRegisteredError(),
+    )
+    yield _of_error(
+        "There is no such client, or no signature of it that is at most five minutes old. "
+        "Nothing was sent.",
+        errors.NotSignedError(),
+    )
+    yield _of_error(
+        "There is no such message, tokenId or route, or it is another client's.",
+        errors.NotFoundError(),
+    )
+    yield _of_error(
+        "The first request with this Idempotency-Key is still running. Repeat it a little later.",
+        errors.StillRunningError(MESSAGE_ID),
+        members={"id": _ID},
+    )
+    yield _of_error(
+        "The body is larger than 1 MiB, or its calls of the upstream are larger than the ledger "
+        "takes. Nothing was sent.",
+        errors.TooLargeError(MAX_BYTES),
+        optional={"errors": _REFUSALS},
+    )
+    yield _of_error(
+        "The body is not `application/json`, or compressed. Nothing was sent.",
+        errors.WrongContentError("Send the header Content-Type: application/json."),
+    )
+    yield _of_error(
+        "Fields are refused. Nothing was sent, and the Idempotency-Key is not used up.",
+        _INVALID,
+        members={"errors": _REFUSALS},
+        optional={"errorsOmitted": _OMITTED},
+    )
+    yield _of_error(
+        "The Idempotency-Key belongs to a request with another body. Nothing was sent.",
+        errors.KeyReusedError(MESSAGE_ID),
+        members={"id": _ID},
+    )
+    yield _of_send(
+        "Marketing Cloud refused the message for good. Nothing was sent.",
+        Status.REJECTED,
+        "refused",
+        "Keyword PLAY is invalid for the code on the message",
+        errors=_WORDS,
+    )
+    yield _of_error(
+        "The relay failed. Repeating the request with the same Idempotency-Key never sends twice.",
+        errors.RelayError(),
+    )
+    yield _of_send(
+        "All attempts are used up. It was certainly not sent.", Status.FAILED, "throttled"
+    )
+    yield _of_error(
+        "Nothing could be stored, so nothing was sent. Repeat it with the same Idempotency-Key.",
+        errors.NothingStoredError(),
+    )
+    not_read = responses.not_read()
+    yield Problem("It could not be looked up. Ask again.", not_read.body, not_read.headers)
+    yield _of_send(
+        "Nobody can know whether it went out. It is not sent again by itself; repeating the "
+        "request with the same Idempotency-Key never sends twice.",
+        Status.UNKNOWN,
+        "read-timeout",
+    )
+
+
+_WHEN = {
+    "api-key-required": "There is no valid API key in the header `x-api-key`.",
+    "not-allowed": "The caller may not call the relay: by its address, or by its signature below "
+    "`/iam`. Nothing was sent.",
+    "throttled": "Too many requests a second. Nothing was sent.",
+    "quota-exceeded": "The daily quota of the API key is used up. Nothing was sent.",
+    "no-answer": "The relay did not answer within 29 seconds. Repeating the request with the same "
+    "Idempotency-Key never sends twice.",
+}
+
+
+def _gateways() -> Iterator[Problem]:
+    """What the gateway answers by itself: the words are template.yaml's."""
+    template = yaml_parse((ROOT / "template.yaml").read_text())
+    for response in template["Resources"]["Api"]["Properties"]["GatewayResponses"].values():
+        body = json.loads(response["ResponseTemplates"]["application/json"])
+        headers = dict(response["ResponseParameters"]["Headers"])
+        del headers["Content-Type"]
+        yield Problem(
+            _WHEN.get(body["code"], body["detail"]),
+            body,
+            {name: value.strip("'") for name, value in headers.items()},
+        )
+
+
+def all_problems() -> Mapping[str, Problem]:
+    """By code, in the order of their statuses. The relay's own come before the gateway's."""
+    found = {problem.code: problem for problem in _relays()}
+    for problem in _gateways():
+        found.setdefault(problem.code, problem)
+    return dict(sorted(found.items(), key=lambda entry: entry[1].status))

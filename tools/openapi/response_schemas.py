@@ -1,0 +1,113 @@
+"""The schemas of the answers, and examples of them that the relay itself has written.
+
+The relay answers with plain dicts, which cost it nothing; a test holds every answer to the models
+that clients are given (smsrelay.client).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pydantic.json_schema import models_json_schema
+
+from smsrelay import client
+from smsrelay.client import AcceptedMessage, StoredMessage, TokenOwner
+from smsrelay.messages import refusals as reasons
+from smsrelay.ports import RecipientRow, RefusedMessage
+from smsrelay.sends import transitions
+from smsrelay.sends.delivery_report import Report
+from smsrelay.sends.send import OnUnknown, Send, SendKey, Status
+from smsrelay.services import responses
+from smsrelay.services.responses import Answer
+from smsrelay.services.sender import Message
+from tools.openapi import Json
+from tools.openapi.error_codes import CODES
+from tools.openapi.request_schema import REF, GivenOrLeftOut
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+MESSAGE_ID, TOKEN_ID = client.EXAMPLE_ID, client.EXAMPLE_TOKEN_ID
+_CREATED = 1_800_000_000.25
+
+
+def schemas() -> Json:
+    """The components that answers other than problems are made of."""
+    models: Sequence[type[BaseModel]] = (AcceptedMessage, StoredMessage, TokenOwner)
+    _, found = models_json_schema(
+        [(model, "validation") for model in models],
+        ref_template=REF,
+        schema_generator=GivenOrLeftOut,
+    )
+    components: Json = found["$defs"]
+    components["Refusal"]["properties"]["code"]["enum"] = sorted(CODES)
+    return components
+
+
+def send(n: int = 1, status: Status = Status.ACCEPTED, **more: object) -> Send:
+    """A send to make examples of."""
+    fields = {
+        "key": SendKey(MESSAGE_ID, n),
+        "client": "shop",
+        "template": "MzA6Nzg6MA",
+        "recipients": 1,
+        "status": status,
+        "on_unknown": OnUnknown.HOLD,
+        "fingerprint": "",
+        "created_at": _CREATED,
+        "updated_at": _CREATED + 0.5,
+        "due_at": _CREATED,
+        "owner": "",
+        "attempts": 1,
+        "token_id": TOKEN_ID if status is Status.ACCEPTED else None,
+    }
+    return Send(**(fields | more))  # type: ignore[arg-type] # of many types, like its fields
+
+
+def of_message(*sends: Send) -> Answer:
+    """The relay's answer to a posted message with these sends."""
+    return responses.of_message(Message(MESSAGE_ID, sends), deferred=False)
+
+
+def _ended(accepted: Send, codes: Mapping[str, int]) -> Send:
+    """A send after MobileConnect has told that these numbers, and no others, got it or not."""
+    report = Report("Finished", len(codes), codes)
+    return transitions.reported(accepted, report, now=_CREATED + 60, owner="")
+
+
+def _posted() -> Mapping[str, Answer]:
+    throttled = send(2, Status.QUEUED, reason="throttled", recipients=250)
+    return {
+        "accepted": of_message(send()),
+        "queued": of_message(send(status=Status.QUEUED, reason="throttled")),
+        "partial": of_message(send(recipients=250), throttled),
+    }
+
+
+def _stored() -> Mapping[str, Answer]:
+    refusal = reasons.Refusal("/keyword", "keyword-not-needed", reasons.KEYWORD_NOT_NEEDED)
+    return {
+        "accepted": responses.of_stored(
+            Message(MESSAGE_ID, [send(reference="order-8812")]), MESSAGE_ID
+        ),
+        "delivered": responses.of_stored(
+            Message(MESSAGE_ID, [_ended(send(), {"1": 4000})]), MESSAGE_ID
+        ),
+        "nobody-had-subscribed": responses.of_stored(
+            Message(MESSAGE_ID, [_ended(send(), {})]), MESSAGE_ID
+        ),
+        "partly": responses.of_stored(
+            Message(MESSAGE_ID, [_ended(send(recipients=3), {"1": 4000, "2": 4500})]),
+            MESSAGE_ID,
+            {1: [RecipientRow("3c1a7b5f9d2e4680a1b2c3d4e5f60718", 4000)]},
+        ),
+        "unknown": responses.of_stored(
+            Message(MESSAGE_ID, [send(status=Status.UNKNOWN, reason="read-timeout")]), MESSAGE_ID
+        ),
+        "refused-in-the-queue": responses.of_stored(
+            RefusedMessage("shop", (refusal,), _CREATED), MESSAGE_ID
+        ),
+    }
+
+
+POSTED, STORED = _posted(), _stored()
+FOUND = {"found": responses.of_token(TOKEN_ID, SendKey(MESSAGE_ID, 1))}

@@ -1,0 +1,44 @@
+"""The lengths of the world's numbers, as the relay keeps them: libphonenumber's, in one table."""
+
+from typing import Final
+
+from phonenumbers import (
+    COUNTRY_CODE_TO_REGION_CODE,
+    PhoneMetadata,
+    region_code_for_country_code,
+)
+
+from tools.requirements import ROOT
+
+FILE: Final = ROOT / "layers/smsrelay/smsrelay/messages/_numbering_plan.py"
+
+_HEAD = '''\
+"""How long national numbers can be: `make lock` writes it from libphonenumber's metadata.
+
+The metadata are Apache-2.0 (licences/libphonenumber.txt). To import them takes longer than all else
+that is done about a number.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+NATIONAL_LENGTHS: Final[Mapping[int, tuple[int, ...]]] = {
+'''
+
+
+def lengths() -> dict[int, tuple[int, ...]]:
+    """By calling code; without those of which nothing is known."""
+    found = {}
+    for code in sorted(COUNTRY_CODE_TO_REGION_CODE):
+        metadata = PhoneMetadata.metadata_for_region_or_calling_code(
+            code, region_code_for_country_code(code)
+        )
+        described = metadata and metadata.general_desc
+        if described and described.possible_length:
+            found[code] = tuple(described.possible_length)
+    return found
+
+
+def text() -> str:
+    """The module."""
+    return _HEAD + "".join(f"    {code}: {it},\n" for code, it in lengths().items()) + "}\n"

@@ -1,0 +1,149 @@
+"""Posts requests as the documentation tells callers to."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from http import HTTPStatus
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import httpx
+from botocore.exceptions import BotoCoreError
+
+from tools.local_stack.samples import Way
+from tools.local_stack.stack import Stack
+from tools.soak.scenario import Request
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
+
+ANSWER_SECONDS: Final = 30
+"""The gateway's own limit is 29."""
+CALLS_AT_ONCE: Final = 8
+"""Each makes MiniStack start one more process of the function."""
+BATCH: Final = 10
+FIRST_WAIT, LONGEST_WAIT = 0.5, 5.0
+FINAL_CODES: Final = {"delivery-unknown", "not-sent"}
+"""Problems with a status that would be worth another try, but their answer stays the same."""
+NO_ANSWER: Final = "no answer"
+
+
+class Poster:
+    """Posts requests; each over HTTP is repeated with its key until it has an answer."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.answers: Counter[str] = Counter()
+        """Every answer over HTTP, by its status."""
+        self.ends: dict[str, str] = {}
+        """The last answer to each request over HTTP, by its marker."""
+        self.taken: set[str] = set()
+        """Markers of the requests that were answered 2xx, or that the queue took."""
+        self.repetitions = 0
+        self._stack = stack
+        self._http = httpx.AsyncClient(
+            base_url=stack.api_url,
+            headers={"x-api-key": stack.api_key, "Content-Type": "application/json"},
+            trust_env=False,
+            timeout=ANSWER_SECONDS,
+        )
+        self._free = asyncio.Semaphore(CALLS_AT_ONCE)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        await self._http.aclose()
+
+    async def call(self, request: Request) -> None:
+        """Post a request over HTTP until it has a final answer."""
+        wait = FIRST_WAIT
+        while True:
+            status, code, retry_after = await self._call_once(request)
+            self.answers[f"{status} {code}".rstrip()] += 1
+            self.ends[request.marker] = f"{status} {code}".rstrip()
+            if status.startswith("2"):
+                self.taken.add(request.marker)
+            if not _is_worth_another_try(status, code):
+                return
+            self.repetitions += 1
+            await asyncio.sleep(wait if retry_after is None else min(retry_after, LONGEST_WAIT))
+            wait = min(LONGEST_WAIT, wait * 2)
+
+    async def enqueue(self, requests: Sequence[Request]) -> None:
+        """Send a batch of requests to the queue."""
+        waiting = list(requests)
+        while waiting:
+            entries = [self._entry(str(n), request) for n, request in enumerate(waiting)]
+            try:
+                answer = await asyncio.to_thread(
+                    self._stack.clients.sqs.send_message_batch,
+                    QueueUrl=self._stack.queue_url,
+                    Entries=entries,
+                )
+            except BotoCoreError:  # no answer: taken or not, it may come again with its keys
+                self.repetitions += len(waiting)
+                await asyncio.sleep(FIRST_WAIT)
+                continue
+            sent = {int(entry["Id"]) for entry in answer.get("Successful", [])}
+            self.taken |= {request.marker for n, request in enumerate(waiting) if n in sent}
+            waiting = [request for n, request in enumerate(waiting) if n not in sent]
+
+    async def repeat(self, request: Request) -> None:
+        """Post a request that was posted before, by the other way."""
+        self.repetitions += 1
+        if request.way is Way.API:
+            await self.enqueue([request])
+        else:
+            await self.call(request)
+
+    async def _call_once(self, request: Request) -> tuple[str, str, float | None]:
+        """Status, code of the problem, and the seconds that the answer asks to wait."""
+        headers = {"Idempotency-Key": request.key}
+        if request.deferred:
+            headers["Prefer"] = "respond-async"
+        async with self._free:
+            try:
+                answer = await self._http.post("/messages", content=request.body, headers=headers)
+            except httpx.HTTPError as error:
+                return NO_ANSWER, type(error).__name__, None
+        retry_after = answer.headers.get("retry-after")
+        return (
+            str(answer.status_code),
+            _code(answer),
+            None if retry_after is None else float(retry_after),
+        )
+
+    def _entry(self, name: str, request: Request) -> "SendMessageBatchRequestEntryTypeDef":
+        attributes = {"client": self._stack.default_client, "Idempotency-Key": request.key}
+        return {
+            "Id": name,
+            "MessageBody": request.body,
+            "MessageAttributes": {
+                attribute: {"DataType": "String", "StringValue": value}
+                for attribute, value in attributes.items()
+            },
+        }
+
+
+def _is_worth_another_try(status: str, code: str) -> bool:
+    if status == NO_ANSWER:
+        return True
+    if code in FINAL_CODES:
+        return False
+    return status.startswith("5") or int(status) in {
+        HTTPStatus.CONFLICT,
+        HTTPStatus.TOO_MANY_REQUESTS,
+    }
+
+
+def _code(answer: httpx.Response) -> str:
+    try:
+        body: Any = answer.json()
+    except ValueError:
+        return ""
+    return str(body.get("code", "")) if isinstance(body, dict) else ""

@@ -1,0 +1,299 @@
+"""The storm: posts, kills, sweeps, and then waits until nothing moves any more."""
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final
+
+import httpx
+from botocore.exceptions import BotoCoreError
+
+from tools.local_stack.samples import Way
+from tools.local_stack.simulator_client import SimulatorControl
+from tools.local_stack.stack import Stack
+from tools.soak.aws_faults import FaultyAws
+from tools.soak.checks import UNFINISHED
+from tools.soak.clients import BATCH, Poster
+from tools.soak.findings import Scene
+from tools.soak.scenario import SHARE_OF_FAULTS, Request, upstream_faults
+from tools.soak.worker_killer import Killer
+
+POSTING_SECONDS: Final = 100
+PER_SECOND: Final = 20
+"""Requests at most; half of them call the API."""
+STORM_SECONDS: Final = 120
+"""The longest that workers are killed for: what dies last is over a lease (90 s) later."""
+KILL_EVERY: Final = 1.0
+API_KILL_EVERY: Final = 5.0
+SPARED_WORKERS: Final = 0
+SPARED_APIS: Final = 1
+SWEEP_EVERY: Final = 5.0
+LOOK_EVERY: Final = 2.0
+SAY_EVERY: Final = 10.0
+PATIENCE: Final = 0.2
+VISIBILITY: Final = 20
+"""Seconds, instead of the template's 360: as long as that a killed worker's messages are away."""
+MESSAGE_LATE: Final = 45.0
+"""Seconds after which a queued send's message does not come any more: over twice VISIBILITY."""
+OVERDUE: Final = 300.0
+"""What the sweeper waits before it thinks so (smsrelay.relay.OVERDUE)."""
+UNHURRIED: Final = 2
+"""Calls of the upstream for which faults are laid out: so many times the sends."""
+
+NO_ANSWER: Final = (BotoCoreError, httpx.HTTPError)
+"""What a look at a machine under too much load may meet: the next one counts."""
+
+
+@dataclass
+class Played:
+    """What was done in a soak."""
+
+    poster: Poster
+    aws: FaultyAws
+    workers: Killer
+    apis: Killer
+    ordered: Counter[str]
+    """Faults that were laid out for the upstream, by kind."""
+    missed_kills: int = 0
+    """Seconds in which every worker was still starting, so that none was killed."""
+    put_forward: int = 0
+    """Queued sends without a message, for which the sweeper's five minutes were put forward."""
+    sweeps: int = 0
+    failed_sweeps: int = 0
+    posted_after: float = 0.0
+    stormed_for: float = 0.0
+    calmed_after: float = 0.0
+    left_in_queue: int = 0
+    unfinished: int = 0
+    """Sends that were queued or being sent when the ledger was last looked at, at the end."""
+    unanswered: int = 0
+    """Requests over HTTP that have no final answer."""
+
+
+@dataclass
+class Storm:
+    """One soak of one stack."""
+
+    stack: Stack
+    seed: int
+    requests: Sequence[Request]
+    ends_by: float
+    """When waiting has to end, by time.monotonic()."""
+    say: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        self._scene = Scene(self.stack, self.requests)
+        self._posts: list[asyncio.Task[None]] = []
+        self._posted = 0
+
+    async def play(self) -> Played:
+        """Do it all, and return when nothing moves any more, or time is up."""
+        async with (
+            FaultyAws(
+                self.stack.aws_endpoint_url, share=SHARE_OF_FAULTS, dice=self._dice("aws")
+            ) as aws,
+            Poster(self.stack) as poster,
+        ):
+            played = Played(
+                poster=poster,
+                aws=aws,
+                workers=self._killer("QueueWorkerFunction", spared=SPARED_WORKERS),
+                apis=self._killer("ApiFunction", spared=SPARED_APIS),
+                ordered=await asyncio.to_thread(self._prepare, aws.url),
+            )
+            try:
+                await self._storm(played)
+            finally:
+                await self._end_posts()
+        return played
+
+    async def _storm(self, played: Played) -> None:
+        began = time.monotonic()
+        async with _meanwhile(self._sweep(played)), _meanwhile(self._report(played)):
+            async with _meanwhile(self._kill(played)):
+                await self._post(played)
+                played.posted_after = time.monotonic() - began
+                await self._until(self._worked_off, began + STORM_SECONDS)
+            played.stormed_for = time.monotonic() - began
+            self.say("no more kills; waiting for leases to run out …")
+            await self._calm(played)
+            played.calmed_after = time.monotonic() - began
+        played.unanswered = sum(not post.done() for post in self._posts)
+
+    def _dice(self, purpose: str) -> Random:
+        return Random(f"{purpose} {self.seed}")  # noqa: S311 - to be repeated, not to be secret
+
+    def _killer(self, function: str, spared: int) -> Killer:
+        name = self.stack.functions[function]
+        return Killer(self.stack.marker, name, spared=spared, dice=self._dice(function))
+
+    def _prepare(self, aws_url: str) -> Counter[str]:
+        """Send the functions' AWS calls to the proxy, and order the upstream's faults."""
+        clients = self.stack.clients
+        for function in self.stack.functions.values():
+            known = clients.lambda_.get_function_configuration(FunctionName=function)
+            variables = known["Environment"]["Variables"] | {"AWS_ENDPOINT_URL": aws_url}
+            clients.lambda_.update_function_configuration(
+                FunctionName=function, Environment={"Variables": variables}
+            )
+        clients.sqs.set_queue_attributes(
+            QueueUrl=self.stack.queue_url, Attributes={"VisibilityTimeout": str(VISIBILITY)}
+        )
+        # The first start of all unpacks and compiles the layer: not a part of what is tried.
+        clients.lambda_.invoke(FunctionName=self.stack.functions["SweeperFunction"])
+        sends = sum(len(request.parts) for request in self.requests)
+        faults = upstream_faults(self.seed, sends * UNHURRIED)
+        with SimulatorControl(self.stack.simulator_url) as control:
+            control.fail(faults)
+        return Counter(str(fault["then"]) for fault in faults if fault["then"] != "ok")
+
+    async def _post(self, played: Played) -> None:
+        """Post all requests, evenly over time."""
+        pause = min(1 / PER_SECOND, POSTING_SECONDS / len(self.requests))
+        batch: list[Request] = []
+        began = time.monotonic()
+        for n, request in enumerate(self.requests):
+            await asyncio.sleep(began + n * pause - time.monotonic())
+            if request.way is Way.API:
+                self._begin(self._call(played.poster, request))
+            else:
+                batch.append(request)
+            if len(batch) == BATCH:
+                self._begin(self._enqueue(played.poster, batch))
+                batch = []
+            self._posted = n + 1
+        if batch:
+            self._begin(self._enqueue(played.poster, batch))
+
+    def _begin(self, post: Coroutine[Any, Any, None]) -> None:
+        self._posts.append(asyncio.create_task(post))
+
+    async def _end_posts(self) -> None:
+        """End what is still being posted; what went wrong in posting is an error of the soak."""
+        for post in self._posts:
+            post.cancel()
+        for result in await asyncio.gather(*self._posts, return_exceptions=True):
+            if isinstance(result, Exception):
+                raise result
+
+    @staticmethod
+    async def _call(poster: Poster, request: Request) -> None:
+        await poster.call(request)
+        if request.repeated:
+            await poster.repeat(request)
+
+    @staticmethod
+    async def _enqueue(poster: Poster, requests: Sequence[Request]) -> None:
+        await poster.enqueue(requests)
+        for request in requests:
+            if request.repeated:
+                await poster.repeat(request)
+
+    async def _kill(self, played: Played) -> None:
+        """Every second kill a worker, and every fifth one of the API's processes as well."""
+        began = time.monotonic()
+        kills, api_kills_due = 0, API_KILL_EVERY
+        while True:
+            kills += 1
+            await asyncio.sleep(began + kills * KILL_EVERY - time.monotonic())
+            until = began + (kills + 1) * KILL_EVERY - PATIENCE
+            while not played.workers.strike():
+                await asyncio.sleep(PATIENCE)
+                if time.monotonic() >= until:
+                    played.missed_kills += 1
+                    break
+            if kills * KILL_EVERY >= api_kills_due:
+                api_kills_due += API_KILL_EVERY
+                played.apis.strike()
+
+    async def _sweep(self, played: Played) -> None:
+        """Sweep more often than the schedule's every minute."""
+        function = self.stack.functions["SweeperFunction"]
+        invoke = self.stack.clients.lambda_.invoke
+        while True:
+            await asyncio.sleep(SWEEP_EVERY)
+            played.sweeps += 1
+            try:
+                answer = await asyncio.to_thread(invoke, FunctionName=function)
+            except BotoCoreError:
+                played.failed_sweeps += 1
+            else:
+                played.failed_sweeps += "FunctionError" in answer
+
+    async def _report(self, played: Played) -> None:
+        began = time.monotonic()
+        while True:
+            await asyncio.sleep(SAY_EVERY)
+            try:
+                arrived = await asyncio.to_thread(self._scene.arrivals)
+                waiting = await asyncio.to_thread(self._scene.waiting)
+            except NO_ANSWER:
+                continue
+            struck = sum(played.aws.struck.values())
+            open_sends = f", {played.unfinished} sends unfinished" if played.unfinished else ""
+            self.say(
+                f"{time.monotonic() - began:4.0f} s: {self._posted} requests posted, "
+                f"{arrived} sends arrived, {waiting} messages in the queue, "
+                f"{played.workers.kills} workers killed, {struck} AWS calls spoiled{open_sends}"
+            )
+
+    async def _worked_off(self) -> bool:
+        """Whether all that was posted has been begun with."""
+        return await asyncio.to_thread(self._scene.waiting, visible_only=True) == 0
+
+    async def _calm(self, played: Played) -> None:
+        """Wait until nothing is queued or being sent."""
+
+        async def ended() -> bool:
+            return await asyncio.to_thread(self._look, played) and all(
+                post.done() for post in self._posts
+            )
+
+        async def empty() -> bool:
+            played.left_in_queue = await asyncio.to_thread(self._scene.waiting)
+            return not played.left_in_queue
+
+        await self._until(ended, self.ends_by)
+        # What is still there was delivered again while its send was being sent, and has to come
+        # back at the lease's end: it should find nothing to do. Some of it is waited for.
+        await self._until(empty, min(self.ends_by, time.monotonic() + VISIBILITY))
+
+    def _look(self, played: Played) -> bool:
+        """Whether nothing is queued or being sent; what only waits for time is put forward."""
+        backlog = self._scene.waiting(visible_only=True)
+        items = self._scene.items()
+        for item in items:
+            if item.stored.status == "queued" and not backlog and _is_forlorn(item.due_at):
+                played.put_forward += self._scene.put_forward(item, OVERDUE)
+        played.unfinished = sum(item.stored.status in UNFINISHED for item in items)
+        return not (played.unfinished or backlog or self._scene.missing(played.poster.taken, items))
+
+    @staticmethod
+    async def _until(condition: Callable[[], Awaitable[bool]], end: float) -> None:
+        while time.monotonic() < end:
+            with contextlib.suppress(*NO_ANSWER):
+                if await condition():
+                    return
+            await asyncio.sleep(LOOK_EVERY)
+
+
+def _is_forlorn(due_at: float) -> bool:
+    """Whether a queued send's message must be lost, and the sweeper does not think so yet."""
+    return MESSAGE_LATE < time.time() - due_at < OVERDUE
+
+
+@contextlib.asynccontextmanager
+async def _meanwhile(activity: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run an activity while the block lasts; if it fails, the soak has failed."""
+    task = asyncio.create_task(activity)
+    try:
+        yield
+    finally:
+        if not task.done():
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
