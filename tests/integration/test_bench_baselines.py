@@ -111,10 +111,11 @@ class Contestants:
         return self._functions[name, kind]
 
     def _start(self, name: str, kind: str) -> subprocess.Popen[bytes]:
-        parent = ROOT / "functions" if name == "smsrelay" else RIVALS / name
+        ours = {"api": "functions/api", "worker": "functions/queue_worker"}
+        folder = ROOT / ours[kind] if name == "smsrelay" else RIVALS / name / kind
         return self._stack.enter_context(
             subprocess.Popen(  # noqa: S603 - a module of these tests
-                [sys.executable, "-m", "tests.support.rival_process", parent / kind / "app.py"],
+                [sys.executable, "-m", "tests.support.rival_process", folder / "app.py"],
                 cwd=ROOT,
                 env=self._environment(LAYERS[name]),
                 stdin=subprocess.PIPE,

@@ -518,7 +518,7 @@ def play(aws: None, simulator: Simulator) -> Play:
     def run(examples: int, *, shrink: bool = True) -> Counter[str]:
         seen: Counter[str] = Counter()
         run_state_machine_as_test(
-            # Not a lambda: Hypothesis would make its choices anew after each change of its source.
+            # Not a lambda: Hypothesis's choices would depend on its source.
             partial(PromiseMachine, simulator, aws_client, seen),  # type: ignore[arg-type] # typed as a class
             settings=settings(
                 max_examples=examples,

@@ -500,7 +500,10 @@ class Operator:
             "WebhookSecrets": os.environ["WEBHOOK_SECRETS"],
         }
         stack: Any = {
-            "Parameters": [{"ParameterKey": "RetentionDays", "ParameterValue": "90"}],
+            "Parameters": [
+                {"ParameterKey": "RetentionDays", "ParameterValue": "90"},
+                {"ParameterKey": "DefaultClient", "ParameterValue": "internal"},
+            ],
             "Outputs": [{"OutputKey": key, "OutputValue": value} for key, value in outputs.items()],
         }
         dead_letters.POLL_SECONDS = 0
