@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from smsrelay.errors import NotJsonError, TooLargeError
-from smsrelay.messages.message_catalogue import MAX_BYTES, read
+from smsrelay.messages.message_catalogue import MAX_CATALOGUE_BYTES, parse_catalogue
 from smsrelay.messages.refusals import Refusal, RequestRefusedError
 from smsrelay.messages.strict_json import decode
-from smsrelay_cli.deployed_stack import Target
-from smsrelay_cli.exit_codes import DONE, REFUSED, CommandError
+from smsrelay_cli.deployed_stack import DeployedStack
+from smsrelay_cli.exit_codes import DONE, FAILED, CommandError
 from smsrelay_cli.terminal import (
     confirm,
     counted,
@@ -44,22 +44,22 @@ class Change(NamedTuple):
 
 def check(_: object, options: Any, _now: float) -> int:
     """Every fault of a file; it needs neither a relay nor AWS."""
-    return _tell_faults(_checked(_text(options.file)), options)
+    return _print_faults(_checked(_text(options.file)), options)
 
 
-def put(target: Target, options: Any, _now: float) -> int:
+def put(target: DeployedStack, options: Any, _now: float) -> int:
     """A file's catalogue in the place of the stored one, if it has no fault."""
     ssm, parameter = _store(target)
     new = _checked(_text(options.file))
     if new.refusals:
-        return _tell_faults(new, options)
+        return _print_faults(new, options)
     before = _stored(ssm, parameter)
-    known = before.value if before and isinstance(before.value, dict) else {}
-    changes = list(_changes(known, new.value))
+    current = before.value if before and isinstance(before.value, dict) else {}
+    changes = list(_changes(current, new.value))
     if before and before.refusals:
         print_notice("what is stored now can't be used: the relay goes on with what it had before")
-    elif before and known == new.value:
-        return _tell_changes([], options)
+    elif before and current == new.value:
+        return _print_result([], options)
     if not options.json:
         _print_changes(changes)
     confirm(f"store {_described(new.value)} in {parameter}?", yes=options.yes)
@@ -70,24 +70,24 @@ def put(target: Target, options: Any, _now: float) -> int:
         Tier="Intelligent-Tiering",  # over 4 KB it is an advanced one
         Overwrite=True,
     )
-    return _tell_changes(changes, options)
+    return _print_result(changes, options)
 
 
-def show(target: Target, options: Any, _now: float) -> int:
+def show(target: DeployedStack, options: Any, _now: float) -> int:
     """What is stored, or why it can't be used."""
     ssm, parameter = _store(target)
     stored = _stored(ssm, parameter)
     if stored is None:
         raise CommandError("there is no catalogue yet: `catalogue put` stores one")
     if stored.refusals:
-        return _tell_faults(stored, options)
+        return _print_faults(stored, options)
     if options.json:
         print_json(stored.value)
         return DONE
-    print_table(_COLUMNS, [_row(name, it) for name, it in _section(stored.value, "messages")])
+    print_table(_COLUMNS, [_row(name, entry) for name, entry in _section(stored.value, "messages")])
     callbacks = [
-        {"client": name, "callback": it.get("callback")}
-        for name, it in _section(stored.value, "clients")
+        {"client": name, "callback": entry.get("callback")}
+        for name, entry in _section(stored.value, "clients")
     ]
     if callbacks:
         print_line("")
@@ -95,7 +95,7 @@ def show(target: Target, options: Any, _now: float) -> int:
     return DONE
 
 
-def _store(target: Target) -> tuple["SSMClient", str]:
+def _store(target: DeployedStack) -> tuple["SSMClient", str]:
     if not target.catalogue_parameter:
         raise CommandError("this relay has no catalogue: deploy it with Catalogue=on")
     return target.client("ssm"), target.catalogue_parameter
@@ -124,20 +124,22 @@ def _checked(text: str) -> Checked:
         return Checked(None, text, (_too_large(len(text.encode())),))
     refusals: tuple[Refusal, ...] = ()
     try:
-        read(document)
+        parse_catalogue(document)
     except RequestRefusedError as refused:
         refusals = refused.refusals
     if refusals:
         return Checked(document.value, text, refusals)
     compact = json.dumps(document.value, ensure_ascii=False, separators=(",", ":"))
     size = len(compact.encode())
-    if size > MAX_BYTES:
+    if size > MAX_CATALOGUE_BYTES:
         refusals = (_too_large(size),)
     return Checked(document.value, compact, refusals)
 
 
 def _too_large(size: int) -> Refusal:
-    detail = f"It has {size} bytes; the Parameter Store takes {MAX_BYTES}, without spaces."
+    detail = (
+        f"It has {size} bytes; the Parameter Store takes {MAX_CATALOGUE_BYTES}, without spaces."
+    )
     return Refusal("", "too-large", detail)
 
 
@@ -162,12 +164,12 @@ def _section(document: Mapping[str, Any], section: str) -> Iterator[tuple[str, d
 
 def _row(name: str, entry: Mapping[str, Any]) -> dict[str, object]:
     window = entry.get("quietHours")
-    told = {
+    cells = {
         "quietHours": window
         and f"{window['start']}-{window['end']} {window.get('timezone', window.get('utcOffset'))}",
         "allowedClients": " ".join(entry.get("allowedClients", [])),
     }
-    return {"name": name} | dict(entry) | told
+    return {"name": name} | dict(entry) | cells
 
 
 def _described(document: Mapping[str, Any]) -> str:
@@ -177,9 +179,11 @@ def _described(document: Mapping[str, Any]) -> str:
     return " and ".join(parts)
 
 
-def _tell_faults(checked: Checked, options: Any) -> int:
+def _print_faults(checked: Checked, options: Any) -> int:
     """Every fault at its place, or that there is none."""
-    faults = [{"pointer": it.pointer, "detail": it.detail} for it in checked.refusals]
+    faults = [
+        {"pointer": refusal.pointer, "detail": refusal.detail} for refusal in checked.refusals
+    ]
     if options.json:
         print_json(faults)
     elif faults:
@@ -187,10 +191,10 @@ def _tell_faults(checked: Checked, options: Any) -> int:
             print_line(f"{fault['pointer'] or '(the whole document)'}: {fault['detail']}")
     else:
         print_line(f"{_described(checked.value)}, {len(checked.text.encode())} bytes: no fault")
-    return REFUSED if faults else DONE
+    return FAILED if faults else DONE
 
 
-def _tell_changes(changes: list[Change], options: Any) -> int:
+def _print_result(changes: list[Change], options: Any) -> int:
     if options.json:
         print_json([change._asdict() for change in changes])
     elif changes:

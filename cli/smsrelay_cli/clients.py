@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from smsrelay.adapters.dynamodb_api_clients import DynamoDbClients
+from smsrelay.adapters.dynamodb_api_clients import DynamoDbApiClients
 from smsrelay.messages.client_names import RULE, is_client_name
-from smsrelay.security.webhook_signature import secrets_of
+from smsrelay.security.webhook_signature import parse_secrets
 from smsrelay.services.api_clients import principal
-from smsrelay_cli.deployed_stack import Target
+from smsrelay_cli.deployed_stack import DeployedStack
 from smsrelay_cli.exit_codes import DONE, CommandError, UsageError
 from smsrelay_cli.terminal import confirm, print_json, print_line, print_table
 
@@ -25,7 +25,7 @@ _COLUMNS = ["client", "rate", "burst", "quota", "keys"]
 class Clients:
     """The clients of one relay: a usage plan for each, its keys, and its webhook secret."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: DeployedStack) -> None:
         """Nothing is asked for yet."""
         self._target = target
         # Not two clients' in one table: plans are the account's, and other APIs have some, too.
@@ -36,8 +36,8 @@ class Clients:
         return self._target.client("apigateway")
 
     @cached_property
-    def names(self) -> DynamoDbClients:
-        return DynamoDbClients(self._target.client("dynamodb"), self._target.table)
+    def names(self) -> DynamoDbApiClients:
+        return DynamoDbApiClients(self._target.client("dynamodb"), self._target.table)
 
     def plans(self) -> Iterator[tuple[str, "UsagePlanTypeDef"]]:
         """Each client's plan, by the client's name."""
@@ -75,18 +75,18 @@ class Clients:
         name = f"{prefix}{client}"
         value = "whsec_" + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
         try:
-            known = secrets_of(store.get_secret_value(SecretId=name)["SecretString"])
+            existing = parse_secrets(store.get_secret_value(SecretId=name)["SecretString"])
         except store.exceptions.ResourceNotFoundException:
             # Without the stack's own key it is encrypted with the one that AWS manages.
             key = {"KmsKeyId": self._target.key_arn} if self._target.key_arn else {}
             store.create_secret(Name=name, SecretString=json.dumps({"current": value}), **key)
         else:
-            both = {"current": value} | ({"previous": known[0]} if known else {})
+            both = {"current": value} | ({"previous": existing[0]} if existing else {})
             store.put_secret_value(SecretId=name, SecretString=json.dumps(both))
         return name, value
 
 
-def list_clients(target: Target, options: Any, _now: float) -> int:
+def list_clients(target: DeployedStack, options: Any, _now: float) -> int:
     """The clients with API keys."""
     clients = Clients(target)
     rows: list[dict[str, Any]] = [
@@ -108,22 +108,22 @@ def list_clients(target: Target, options: Any, _now: float) -> int:
     return DONE
 
 
-def add(target: Target, options: Any, _now: float) -> int:
+def add(target: DeployedStack, options: Any, _now: float) -> int:
     """A usage plan with a first key."""
     clients = Clients(target)
     if clients.plan(_meant(target, options)):
         raise CommandError(f"{options.client} is there already: `client rotate` gives it a new key")
     plan = clients.new_plan(options.client, options.rate, options.burst, options.quota)
-    return _tell_key(options, clients.new_key(options.client, plan["id"]))
+    return _print_key(options, clients.new_key(options.client, plan["id"]))
 
 
-def rotate(target: Target, options: Any, _now: float) -> int:
+def rotate(target: DeployedStack, options: Any, _now: float) -> int:
     """One more key in the same plan."""
     clients = Clients(target)
-    return _tell_key(options, clients.new_key(options.client, _plan_of(clients, options)["id"]))
+    return _print_key(options, clients.new_key(options.client, _plan_of(clients, options)["id"]))
 
 
-def drop(target: Target, options: Any, _now: float) -> int:
+def drop(target: DeployedStack, options: Any, _now: float) -> int:
     """A key's end. Its name stays: the gateway may know the key for some seconds more."""
     clients = Clients(target)
     plan_id = _plan_of(clients, options)["id"]
@@ -132,34 +132,34 @@ def drop(target: Target, options: Any, _now: float) -> int:
     confirm(f"delete the key {options.key_id} of {options.client}?", yes=options.yes)
     clients.gateway.delete_usage_plan_key(usagePlanId=plan_id, keyId=options.key_id)
     clients.gateway.delete_api_key(apiKey=options.key_id)
-    return _tell(options, {"client": options.client, "deleted": options.key_id})
+    return _print_fields(options, {"client": options.client, "deleted": options.key_id})
 
 
-def allow(target: Target, options: Any, _now: float) -> int:
+def allow(target: DeployedStack, options: Any, _now: float) -> int:
     """A client's name for an IAM principal, or for a key that was made otherwise."""
     credential = principal(options.credential)
     Clients(target).names.put(credential, _meant(target, options))
-    return _tell(options, {"client": options.client, "credential": credential})
+    return _print_fields(options, {"client": options.client, "credential": credential})
 
 
-def webhook(target: Target, options: Any, _now: float) -> int:
+def webhook(target: DeployedStack, options: Any, _now: float) -> int:
     """A new webhook secret; the one before it counts, too, until the next."""
-    if not target.webhook_secrets:
+    if not target.webhook_secret_prefix:
         raise CommandError("this relay takes no webhooks: deploy it with Webhooks=on")
-    return _tell_secret(target, target.webhook_secrets, _checked(options.client), options)
+    return _create_secret(target, target.webhook_secret_prefix, _checked(options.client), options)
 
 
-def callback(target: Target, options: Any, _now: float) -> int:
+def callback(target: DeployedStack, options: Any, _now: float) -> int:
     """A new secret for callbacks; they are signed with the one before it, too, until the next."""
-    if not target.callback_secrets:
+    if not target.callback_secret_prefix:
         raise CommandError("this relay calls nobody back: deploy it with Callbacks=on")
-    return _tell_secret(target, target.callback_secrets, _checked(options.client), options)
+    return _create_secret(target, target.callback_secret_prefix, _checked(options.client), options)
 
 
-def _tell_secret(target: Target, prefix: str, client: str, options: Any) -> int:
+def _create_secret(target: DeployedStack, prefix: str, client: str, options: Any) -> int:
     place, value = Clients(target).new_secret(prefix, client)
-    told = {"client": client, "secretName": place}
-    return _tell(options, told | ({"secret": value} if options.show else {}))
+    fields = {"client": client, "secretName": place}
+    return _print_fields(options, fields | ({"secret": value} if options.show else {}))
 
 
 def _plan_of(clients: Clients, options: Any) -> Any:
@@ -175,7 +175,7 @@ def _checked(client: str) -> str:
     return client
 
 
-def _meant(target: Target, options: Any) -> str:
+def _meant(target: DeployedStack, options: Any) -> str:
     """The client's name; the default client's only if the option says so.
 
     Raises:
@@ -192,15 +192,15 @@ def _meant(target: Target, options: Any) -> str:
     return client
 
 
-def _tell_key(options: Any, key: Any) -> int:
-    told = {"client": options.client, "keyId": key["id"]}
-    return _tell(options, told | ({"key": key["value"]} if options.show else {}))
+def _print_key(options: Any, key: Any) -> int:
+    fields = {"client": options.client, "keyId": key["id"]}
+    return _print_fields(options, fields | ({"key": key["value"]} if options.show else {}))
 
 
-def _tell(options: Any, told: dict[str, str]) -> int:
+def _print_fields(options: Any, fields: dict[str, str]) -> int:
     if options.json:
-        print_json(told)
+        print_json(fields)
     else:
-        for name, value in told.items():
+        for name, value in fields.items():
             print_line(f"{name:<12}{value}")
     return DONE

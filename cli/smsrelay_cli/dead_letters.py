@@ -16,12 +16,12 @@ from smsrelay.sends.queue_envelopes import (
     CLIENT_ATTRIBUTE,
     INVALID_CLIENT,
     KEY_ATTRIBUTE,
-    Delivery,
+    QueueMessage,
     open_envelope,
 )
-from smsrelay.sends.send import TAKEN, Send, SendKey, Status
-from smsrelay_cli.deployed_stack import Target
-from smsrelay_cli.exit_codes import DONE, REFUSED, AbortedError
+from smsrelay.sends.send import ACCEPTED_STATUSES, Send, SendKey, Status
+from smsrelay_cli.deployed_stack import DeployedStack
+from smsrelay_cli.exit_codes import DONE, FAILED, AbortedError
 from smsrelay_cli.terminal import (
     confirm,
     counted,
@@ -56,13 +56,13 @@ class Action(StrEnum):
     KEEP = "keep"
     QUEUED = "queued"
     REMOVED = "removed"
-    KEPT = "kept"
+    UNCHANGED = "kept"
 
 
-_DONE = {Action.QUEUE: Action.QUEUED, Action.REMOVE: Action.REMOVED, Action.KEEP: Action.KEPT}
+_DONE = {Action.QUEUE: Action.QUEUED, Action.REMOVE: Action.REMOVED, Action.KEEP: Action.UNCHANGED}
 
 
-class Letter(NamedTuple):
+class DeadLetter(NamedTuple):
     """A dead letter as SQS delivers it."""
 
     id: str
@@ -89,7 +89,7 @@ class Letter(NamedTuple):
 class Plan(NamedTuple):
     """What a letter needs: a send of the ledger to be queued, or its body under a key."""
 
-    letter: Letter
+    letter: DeadLetter
     action: Action
     detail: str | None = None
     key: SendKey | None = None
@@ -97,11 +97,11 @@ class Plan(NamedTuple):
     new_key: str | None = None
 
 
-def redrive(target: Target, options: Any, now: float) -> int:
+def redrive(target: DeployedStack, options: Any, now: float) -> int:
     """Look at dead letters, ask, and put those back that can work; the others stay visible."""
     began = monotonic()
     plans: list[Plan] = []
-    others: list[Letter] = []
+    others: list[DeadLetter] = []
     handled: set[str] = set()
     try:
         _collect(target, options, plans, others)
@@ -118,20 +118,22 @@ def redrive(target: Target, options: Any, now: float) -> int:
             plan.letter.id for plan in results if plan.action in {Action.QUEUED, Action.REMOVED}
         }
         _print_plans(results, len(others), options)
-        return DONE if len(handled) == len(to_do) else REFUSED
+        return DONE if len(handled) == len(to_do) else FAILED
     finally:
         letters = [*others, *(plan.letter for plan in plans)]
         _release(target, [letter for letter in letters if letter.id not in handled])
 
 
-def _collect(target: Target, options: Any, plans: list[Plan], others: list[Letter]) -> None:
+def _collect(
+    target: DeployedStack, options: Any, plans: list[Plan], others: list[DeadLetter]
+) -> None:
     """Receive letters until enough of them can be put back, or there is none left."""
-    seen: set[str] = set()
-    while len(seen) < MOST_READ:
-        letters = [letter for letter in _receive(target) if letter.id not in seen]
+    received_ids: set[str] = set()
+    while len(received_ids) < MOST_READ:
+        letters = [letter for letter in _receive(target) if letter.id not in received_ids]
         if not letters:
             return
-        seen |= {letter.id for letter in letters}
+        received_ids |= {letter.id for letter in letters}
         for n, letter in enumerate(letters):
             if not _matches(letter, options):
                 others.append(letter)
@@ -146,7 +148,7 @@ def _collect(target: Target, options: Any, plans: list[Plan], others: list[Lette
                 return
 
 
-def _receive(target: Target) -> list[Letter]:
+def _receive(target: DeployedStack) -> list[DeadLetter]:
     answer = target.sqs.receive_message(
         QueueUrl=target.dead_letter_queue_url,
         MaxNumberOfMessages=BATCH,
@@ -155,7 +157,7 @@ def _receive(target: Target) -> list[Letter]:
         WaitTimeSeconds=POLL_SECONDS,
     )
     return [
-        Letter(
+        DeadLetter(
             message["MessageId"],
             message["ReceiptHandle"],
             message["Body"],
@@ -165,13 +167,13 @@ def _receive(target: Target) -> list[Letter]:
     ]
 
 
-def _matches(letter: Letter, options: Any) -> bool:
+def _matches(letter: DeadLetter, options: Any) -> bool:
     return (options.reason is None or letter.reason == options.reason) and (
         options.client is None or letter.text(CLIENT_ATTRIBUTE) == options.client
     )
 
 
-def _plan(target: Target, letter: Letter) -> Plan:  # noqa: PLR0911 - one for each kind of letter
+def _plan(target: DeployedStack, letter: DeadLetter) -> Plan:  # noqa: PLR0911 - one for each kind of letter
     """What can be done with a letter; changes nothing."""
     if f" {INVALID_CLIENT.code}" in letter.errors:
         # The letter holds the default client instead, whose message it must not become.
@@ -180,7 +182,7 @@ def _plan(target: Target, letter: Letter) -> Plan:  # noqa: PLR0911 - one for ea
     texts = {name: letter.text(name) for name in letter.attributes}
     attributes = {name: text for name, text in texts.items() if text is not None}
     try:
-        content = open_envelope(Delivery(letter.body, none, attributes), UNSAID)
+        content = open_envelope(QueueMessage(letter.body, none, attributes), UNSAID)
     except (NotJsonError, TooLargeError, RequestRefusedError):
         return Plan(letter, Action.KEEP, "its body can't be read: it would die again")
     if isinstance(content, SendKey):
@@ -191,21 +193,21 @@ def _plan(target: Target, letter: Letter) -> Plan:  # noqa: PLR0911 - one for ea
         return Plan(letter, Action.QUEUE, new_key=letter.id if content.key == none else None)
     if message_id(content.client, content.key) == before:
         return Plan(letter, Action.QUEUE)
-    if target.ledger.read(before):
+    if target.ledger.load(before):
         return Plan(letter, Action.KEEP, f"its key was used again, by {before}: post it anew")
     # The key was an attribute or the id of the SQS message, which the letter does not hold; one
     # that follows from its message sends it once, however often it is put back.
     return Plan(letter, Action.QUEUE, "under a new key", new_key=f"dead-letter-{before}")
 
 
-def _plan_of_send(target: Target, letter: Letter, key: SendKey) -> Plan:
+def _plan_of_send(target: DeployedStack, letter: DeadLetter, key: SendKey) -> Plan:
     """What can be done with a letter that names a send of the ledger."""
-    send = next(iter(target.ledger.read_sends([key])), None)
+    send = next(iter(target.ledger.load_sends([key])), None)
     if send is None:
         return Plan(letter, Action.KEEP, "there is no such send in the ledger", key)
     if send.status is Status.FAILED and send.body is not None:
         return Plan(letter, Action.QUEUE, key=key, failed=send)
-    if send.status in TAKEN:
+    if send.status in ACCEPTED_STATUSES:
         return Plan(letter, Action.REMOVE, f"the send is {send.status}", key)
     action, detail = {
         Status.REJECTED: (Action.REMOVE, "the send is rejected"),
@@ -225,35 +227,37 @@ def _question(to_do: Sequence[Plan]) -> str:
     return f"Put {letters} back into the queue{also}? No SMS goes out twice by it."
 
 
-def _carried_out(target: Target, plan: Plan, now: float) -> Plan:
+def _carried_out(target: DeployedStack, plan: Plan, now: float) -> Plan:
     """Queue first, then remove: whatever dies in between leaves the letter, never nothing."""
     if plan.action is Action.KEEP:
-        return plan._replace(action=Action.KEPT)
+        return plan._replace(action=Action.UNCHANGED)
     try:
         if plan.action is Action.QUEUE:
             if plan.failed and not _revived(target, plan.failed, now):
-                return plan._replace(action=Action.KEPT, detail="the send has changed meanwhile")
+                return plan._replace(
+                    action=Action.UNCHANGED, detail="the send has changed meanwhile"
+                )
             _enqueue(target, plan)
     except (RelayError, BotoCoreError, ClientError) as error:
-        return plan._replace(action=Action.KEPT, detail=f"not queued: {_name(error)}")
+        return plan._replace(action=Action.UNCHANGED, detail=f"not queued: {_name(error)}")
     try:
         target.sqs.delete_message(
             QueueUrl=target.dead_letter_queue_url, ReceiptHandle=plan.letter.receipt
         )
     except (BotoCoreError, ClientError) as error:
         return plan._replace(
-            action=Action.KEPT,
+            action=Action.UNCHANGED,
             detail=f"queued, but not removed ({_name(error)}); doing it again sends nothing twice",
         )
     return plan._replace(action=_DONE[plan.action])
 
 
-def _revived(target: Target, failed: Send, now: float) -> bool:
-    after = transitions.resent(failed, now=round(now, 3), owner=new_message_id())
-    return target.ledger.settle(failed, after)
+def _revived(target: DeployedStack, failed: Send, now: float) -> bool:
+    after = transitions.requeue_by_operator(failed, now=round(now, 3), written_by=new_message_id())
+    return target.ledger.replace_if_unchanged(failed, after)
 
 
-def _enqueue(target: Target, plan: Plan) -> None:
+def _enqueue(target: DeployedStack, plan: Plan) -> None:
     if plan.key:
         target.queue.put({plan.key: 0.0})
         return
@@ -268,7 +272,7 @@ def _enqueue(target: Target, plan: Plan) -> None:
     )
 
 
-def _release(target: Target, letters: Iterable[Letter]) -> None:
+def _release(target: DeployedStack, letters: Iterable[DeadLetter]) -> None:
     """Let others see letters again at once; what can't be done is done by time."""
     for batch in batched(letters, BATCH, strict=False):
         try:
@@ -292,7 +296,7 @@ def _print_plans(plans: Sequence[Plan], others: int, options: Any) -> None:
         {
             "message": plan.letter.id,
             "id": plan.key.message_id if plan.key else plan.letter.text("messageId"),
-            "n": plan.key.n if plan.key else None,
+            "n": plan.key.number if plan.key else None,
             "client": plan.letter.text(CLIENT_ATTRIBUTE),
             "reason": plan.letter.reason,
             "action": plan.action,

@@ -31,7 +31,7 @@ _AWS = Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard"})
 
 
 @dataclass(frozen=True)
-class Target:
+class DeployedStack:
     """One relay."""
 
     ledger: DynamoDbLedger
@@ -44,11 +44,11 @@ class Target:
     """The client of a queue message that names none."""
     api_id: str = ""
     stage: str = ""
-    webhook_secrets: str = ""
+    webhook_secret_prefix: str = ""
     """What the names of the webhooks' secrets begin with; empty: it takes none."""
     catalogue_parameter: str = ""
     """The SSM parameter with the message catalogue; empty: there is none."""
-    callback_secrets: str = ""
+    callback_secret_prefix: str = ""
     """The same of callbacks; empty: nobody is called back."""
     key_arn: str = ""
     """The KMS key of the stack's own; empty: it has none."""
@@ -61,7 +61,7 @@ class Target:
         return factory(service, config=_AWS, endpoint_url=self.endpoint_url)
 
 
-def target_of(options: Any, environment: Mapping[str, str] = os.environ) -> Target:
+def find_stack(options: Any, environment: Mapping[str, str] = os.environ) -> DeployedStack:
     """The relay that the options mean, else the one of `SMSRELAY_STACK`.
 
     Raises:
@@ -79,7 +79,7 @@ def target_of(options: Any, environment: Mapping[str, str] = os.environ) -> Targ
     return _deployed(name, boto3.Session(profile_name=options.profile, region_name=options.region))
 
 
-def _local(file: Path) -> Target:
+def _local(file: Path) -> DeployedStack:
     try:
         stack = json.loads(file.read_text())
     except FileNotFoundError:
@@ -110,7 +110,7 @@ def _local(file: Path) -> Target:
             "DeadLetterQueueUrl": stack["dead_letter_queue_url"],
             "RestApiId": api_id,
             "StageName": stage,
-            "WebhookSecrets": stack.get("webhook_secrets", ""),
+            "WebhookSecretPrefix": stack.get("webhook_secret_prefix", ""),
             "CatalogueParameter": stack.get("catalogue_parameter", ""),
         },
         {"RetentionDays": str(LOCAL_RETENTION_DAYS), "DefaultClient": stack["default_client"]},
@@ -124,7 +124,7 @@ def describe_stack(session: boto3.Session, name: str) -> "StackTypeDef":
     return cloudformation.describe_stacks(StackName=name)["Stacks"][0]
 
 
-def _deployed(name: str, session: boto3.Session) -> Target:
+def _deployed(name: str, session: boto3.Session) -> DeployedStack:
     stack = describe_stack(session, name)
     outputs = {entry["OutputKey"]: entry["OutputValue"] for entry in stack.get("Outputs", [])}
     parameters = {
@@ -144,11 +144,11 @@ def _target(
     outputs: Mapping[str, str],
     parameters: Mapping[str, str],
     endpoint_url: str | None = None,
-) -> Target:
+) -> DeployedStack:
     sqs = session.client("sqs", config=_AWS, endpoint_url=endpoint_url)
     dynamodb = session.client("dynamodb", config=_AWS, endpoint_url=endpoint_url)
     retention_days = int(parameters["RetentionDays"])
-    return Target(
+    return DeployedStack(
         ledger=DynamoDbLedger(dynamodb, outputs["TableName"], retention_days),
         queue=SqsRetryQueue(sqs, outputs["QueueUrl"]),
         sqs=sqs,
@@ -158,8 +158,8 @@ def _target(
         default_client=parameters["DefaultClient"],
         api_id=outputs.get("RestApiId", ""),
         stage=outputs.get("StageName", ""),
-        webhook_secrets=outputs.get("WebhookSecrets", ""),
-        callback_secrets=outputs.get("CallbackSecrets", ""),
+        webhook_secret_prefix=outputs.get("WebhookSecretPrefix", ""),
+        callback_secret_prefix=outputs.get("CallbackSecretPrefix", ""),
         catalogue_parameter=outputs.get("CatalogueParameter", ""),
         key_arn=outputs.get("KeyArn", ""),
         session=session,

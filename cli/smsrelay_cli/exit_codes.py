@@ -1,6 +1,6 @@
 """Why a command ends without having done what it was asked for, and with which exit code."""
 
-DONE, REFUSED, USAGE, ABORTED = 0, 1, 2, 3
+DONE, FAILED, USAGE, ABORTED = 0, 1, 2, 3
 BROKEN_PIPE = 141
 """As a shell reports a program that SIGPIPE ended."""
 
@@ -8,7 +8,7 @@ BROKEN_PIPE = 141
 class CommandError(Exception):
     """One line for the operator; `code` is the exit code."""
 
-    code = REFUSED
+    code = FAILED
 
 
 class UsageError(CommandError):

@@ -13,8 +13,8 @@ from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 from smsrelay.adapters.logger import described
 from smsrelay.errors import RelayError
 from smsrelay_cli import catalogue, clients, dead_letters, sends, stats
-from smsrelay_cli.deployed_stack import STACK_VARIABLE, target_of
-from smsrelay_cli.exit_codes import ABORTED, BROKEN_PIPE, REFUSED, CommandError
+from smsrelay_cli.deployed_stack import STACK_VARIABLE, find_stack
+from smsrelay_cli.exit_codes import ABORTED, BROKEN_PIPE, FAILED, CommandError
 from smsrelay_cli.terminal import print_notice
 
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -49,7 +49,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         return error.code
     except (RelayError, BotoCoreError, ClientError) as error:
         print_notice(f"smsrelay: {_in_one_line(error)}")
-        return REFUSED
+        return FAILED
     except KeyboardInterrupt:
         print_notice("\nsmsrelay: interrupted")
         return ABORTED
@@ -59,18 +59,18 @@ def _run(arguments: Sequence[str] | None) -> int:
         print_notice("smsrelay: it failed in an unforeseen way:")
         for line in described(error):
             print_notice(line)
-        return REFUSED
+        return FAILED
     return code
 
 
 def _in_one_line(error: Exception) -> str:
     """What went wrong, with AWS's own words if they are the cause and can't hold a message."""
     cause = error.__cause__ if isinstance(error, RelayError) else None
-    said = " ".join(_said(cause or error).split())
-    return f"{error}: {said}" if cause else said
+    text = " ".join(_safe_text(cause or error).split())
+    return f"{error}: {text}" if cause else text
 
 
-def _said(error: BaseException) -> str:
+def _safe_text(error: BaseException) -> str:
     if isinstance(error, ClientError):
         is_harmless = error.operation_name not in _CARRYING
     else:
@@ -111,7 +111,7 @@ def _defaults() -> argparse.Namespace:
         region=None,
         profile=None,
         json=False,
-        find=target_of,
+        find=find_stack,
     )
 
 

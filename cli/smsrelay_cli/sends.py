@@ -10,11 +10,11 @@ from smsrelay.errors import QueueUnavailableError
 from smsrelay.ports import RefusedMessage
 from smsrelay.security.redaction import redact
 from smsrelay.sends import transitions
-from smsrelay.sends.backoff import LONGEST_DELAY
+from smsrelay.sends.backoff import MAX_SQS_DELAY
 from smsrelay.sends.ids import new_message_id
-from smsrelay.sends.send import TAKEN, Send, Status, message_status
-from smsrelay_cli.deployed_stack import Target
-from smsrelay_cli.exit_codes import DONE, REFUSED, CommandError, UsageError
+from smsrelay.sends.send import ACCEPTED_STATUSES, Send, Status, message_status
+from smsrelay_cli.deployed_stack import DeployedStack
+from smsrelay_cli.exit_codes import DONE, FAILED, CommandError, UsageError
 from smsrelay_cli.terminal import (
     Row,
     confirm,
@@ -50,12 +50,12 @@ class Change(NamedTuple):
     detail: str | None = None
 
 
-def list_sends(target: Target, options: Any, now: float) -> int:
+def list_sends(target: DeployedStack, options: Any, now: float) -> int:
     """Sends of one status; never a scan."""
     status = Status(options.status)
     youngest = None if options.older_than is None else now - options.older_than
     # A send is due by as much after its last change as it has to wait, or as its lease lasts.
-    latest = LONGEST_DELAY if GROUPS[status] == "open" else 0.0
+    latest = MAX_SQS_DELAY if GROUPS[status] == "open" else 0.0
     due_by = None if youngest is None else youngest + latest
     keys = target.ledger.unfinished(GROUPS[status], due_by=due_by)
     found: list[Send] = []
@@ -64,7 +64,7 @@ def list_sends(target: Target, options: Any, now: float) -> int:
         read += len(batch)
         found += [
             send
-            for send in target.ledger.read_sends(batch)
+            for send in target.ledger.load_sends(batch)
             if send.status is status and (youngest is None or send.updated_at <= youngest)
         ]
         if len(found) > options.limit:
@@ -86,40 +86,40 @@ def list_sends(target: Target, options: Any, now: float) -> int:
     return DONE
 
 
-def show(target: Target, options: Any, now: float) -> int:
+def show(target: DeployedStack, options: Any, now: float) -> int:
     """A message with all its sends, or why it was refused."""
-    sends = target.ledger.read(options.id)
+    sends = target.ledger.load(options.id)
     if sends:
         _show_sends(sends, sends, options, now)
         return DONE
-    refused = target.ledger.read_refusal(options.id)
+    refused = target.ledger.load_refusal(options.id)
     if refused is None:
         raise CommandError(f"there is no message {options.id}")
     _show_refused(refused, options)
     return DONE
 
 
-def token(target: Target, options: Any, now: float) -> int:
+def token(target: DeployedStack, options: Any, now: float) -> int:
     """The message of a tokenId, with the one send that it belongs to."""
-    key = target.ledger.find_token(options.token_id)
+    key = target.ledger.find_by_token_id(options.token_id)
     if key is None:
         raise CommandError(f"no send has the tokenId {options.token_id}")
-    sends = target.ledger.read(key.message_id)
+    sends = target.ledger.load(key.message_id)
     _show_sends(sends, [send for send in sends if send.key == key], options, now)
     return DONE
 
 
-def resend(target: Target, options: Any, now: float) -> int:
+def resend(target: DeployedStack, options: Any, now: float) -> int:
     """Ledger first, then queue: what dies in between is found by the sweeper."""
 
-    def refusal(send: Send) -> str | None:
+    def objection(send: Send) -> str | None:
         if send.status is Status.QUEUED:
             return None if options.queued else "it is queued, and will be sent by itself"
         if send.status is Status.FAILED or _is_undecided(send, now):
             return None if send.body is not None else "its body is gone: it has to be posted anew"
         return _standing(send)
 
-    chosen = _chosen(target, options, refusal)
+    chosen = _chosen(target, options, objection)
     undecided = [send for send in chosen if _is_undecided(send, now)]
     if undecided:
         recipients = sum(send.recipients for send in undecided)
@@ -134,7 +134,7 @@ def resend(target: Target, options: Any, now: float) -> int:
         if send.status is Status.QUEUED:
             changes.append(Change(send, send, is_done=True))
         else:
-            after = transitions.resent(send, now=moment, owner=new_message_id())
+            after = transitions.requeue_by_operator(send, now=moment, written_by=new_message_id())
             changes.append(_settled(target, send, after))
     waits = {
         change.after.key: max(0.0, change.after.due_at - moment)
@@ -148,23 +148,23 @@ def resend(target: Target, options: Any, now: float) -> int:
             "the ledger says queued, but the queue did not take it. It is not lost: the sweeper "
             f"queues it within minutes, or repeat with: smsrelay resend {options.id} --queued"
         )
-    return DONE if all(change.is_done for change in changes) else REFUSED
+    return DONE if all(change.is_done for change in changes) else FAILED
 
 
-def resolve(target: Target, options: Any, now: float) -> int:
+def resolve(target: DeployedStack, options: Any, now: float) -> int:
     """The operator knows better than the relay what became of a call."""
     status = Status(options.status)
     if options.token_id is not None and status is not Status.ACCEPTED:
         raise UsageError("--token-id goes with --as accepted")
 
-    def refusal(send: Send) -> str | None:
+    def objection(send: Send) -> str | None:
         return None if _is_undecided(send, now) else _standing(send)
 
-    chosen = _chosen(target, options, refusal)
+    chosen = _chosen(target, options, objection)
     if options.token_id is not None:
         if len(chosen) > 1:
             raise CommandError("a tokenId belongs to one send: say which with --send N")
-        owner = target.ledger.find_token(options.token_id)
+        owner = target.ledger.find_by_token_id(options.token_id)
         if owner is not None:
             raise CommandError(f"this tokenId belongs to {owner}")
     recipients = sum(send.recipients for send in chosen)
@@ -178,45 +178,47 @@ def resolve(target: Target, options: Any, now: float) -> int:
         _settled(
             target,
             send,
-            transitions.resolved(
+            transitions.resolve_by_operator(
                 send,
                 status,
                 token_id=options.token_id,
                 note=_note(options.reason, send),
                 now=moment,
-                owner=new_message_id(),
+                written_by=new_message_id(),
             ),
         )
         for send in chosen
     ]
     _print_changes(changes, options)
-    return DONE if all(change.is_done for change in changes) else REFUSED
+    return DONE if all(change.is_done for change in changes) else FAILED
 
 
-def _chosen(target: Target, options: Any, refusal: Callable[[Send], str | None]) -> Sequence[Send]:
+def _chosen(
+    target: DeployedStack, options: Any, objection: Callable[[Send], str | None]
+) -> Sequence[Send]:
     """The sends that are meant: the one of `--send`, else all that can be.
 
     Raises:
         CommandError: there is none, or it is refused.
     """
-    sends = target.ledger.read(options.id)
+    sends = target.ledger.load(options.id)
     if not sends:
         what = "its body is in the dead-letter queue (smsrelay redrive)"
-        refused = target.ledger.read_refusal(options.id)
+        refused = target.ledger.load_refusal(options.id)
         raise CommandError(
             f"{options.id} was refused and has no sends; {what}"
             if refused
             else f"there is no message {options.id}"
         )
     if options.send is not None:
-        sends = [send for send in sends if send.key.n == options.send]
+        sends = [send for send in sends if send.key.number == options.send]
         if not sends:
             raise CommandError(f"message {options.id} has no send {options.send}")
-    chosen = [send for send in sends if refusal(send) is None]
+    chosen = [send for send in sends if objection(send) is None]
     if not chosen:
-        whys = "; ".join(f"send {send.key.n}: {refusal(send)}" for send in sends[:3])
-        more = f"; and {len(sends) - 3} more" if len(sends) > 3 else ""  # noqa: PLR2004 - as above
-        raise CommandError(f"refused: {whys}{more}")
+        whys = "; ".join(f"send {send.key.number}: {objection(send)}" for send in sends[:3])
+        omitted = f"; and {len(sends) - 3} more" if len(sends) > 3 else ""  # noqa: PLR2004 - as above
+        raise CommandError(f"refused: {whys}{omitted}")
     return chosen
 
 
@@ -232,7 +234,7 @@ def _moment() -> float:
 
 def _standing(send: Send) -> str:
     """Why nothing is to be decided about a send."""
-    if send.status in TAKEN:
+    if send.status in ACCEPTED_STATUSES:
         return f"it is {send.status}: it went out"
     return {
         Status.REJECTED: "it is rejected: it would be again; post a corrected message",
@@ -243,16 +245,16 @@ def _standing(send: Send) -> str:
     }[send.status]
 
 
-def _settled(target: Target, before: Send, after: Send) -> Change:
+def _settled(target: DeployedStack, before: Send, after: Send) -> Change:
     """Write an operator's decision, unless somebody knows better by now."""
-    if target.ledger.settle(before, after):
+    if target.ledger.replace_if_unchanged(before, after):
         return Change(before, after, is_done=True)
-    now = target.ledger.read_sends([before.key])
+    now = target.ledger.load_sends([before.key])
     became = now[0].status if now else "gone"
     return Change(before, before, is_done=False, detail=f"it has become {became} meanwhile")
 
 
-def _enqueue(target: Target, waits: dict[Any, float]) -> bool:
+def _enqueue(target: DeployedStack, waits: dict[Any, float]) -> bool:
     try:
         if waits:
             target.queue.put(waits)
@@ -261,11 +263,11 @@ def _enqueue(target: Target, waits: dict[Any, float]) -> bool:
     return True
 
 
-def _note(given: str | None, send: Send) -> str | None:
+def _note(text: str | None, send: Send) -> str | None:
     """The operator's words, redacted, since everybody who asks for the message sees them."""
-    if given is None:
+    if text is None:
         return None
-    [word] = redact([printable(given.strip())[:LONGEST_NOTE]], send.body or "")
+    [word] = redact([printable(text.strip())[:LONGEST_NOTE]], send.body or "")
     return word or None
 
 
@@ -273,7 +275,7 @@ def _print_changes(changes: Sequence[Change], options: Any) -> None:
     rows = [
         {
             "id": change.before.key.message_id,
-            "n": change.before.key.n,
+            "n": change.before.key.number,
             "was": change.before.status,
             "is": change.after.status if change.is_done else None,
             "recipients": change.before.recipients,
@@ -293,13 +295,13 @@ def _print_changes(changes: Sequence[Change], options: Any) -> None:
 def _listed(send: Send, now: float) -> dict[str, object]:
     return {
         "id": send.key.message_id,
-        "n": send.key.n,
+        "n": send.key.number,
         "status": send.status,
         "client": send.client,
         "ageSeconds": max(0, int(now - send.updated_at)),
         "attempts": send.attempts,
         "recipients": send.recipients,
-        "reason": "lease-expired" if transitions.has_lapsed(send, now) else send.reason,
+        "reason": "lease-expired" if transitions.lease_expired(send, now) else send.reason,
     }
 
 
@@ -317,7 +319,7 @@ def _show_sends(sends: Sequence[Send], shown: Sequence[Send], options: Any, now:
         "id": first.key.message_id,
         "status": message_status([send.status for send in sends]),
         "client": first.client,
-        "message": first.template,
+        "message": first.upstream_message_id,
         "onUnknown": first.on_unknown,
         "createdAt": _time(first.created_at),
         "reference": reference,
@@ -332,7 +334,7 @@ def _show_sends(sends: Sequence[Send], shown: Sequence[Send], options: Any, now:
     )
     for send in shown:
         for word in send.errors:
-            print_line(f"send {send.key.n}: {word}")
+            print_line(f"send {send.key.number}: {word}")
 
 
 def _shown(send: Send, now: float) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from smsrelay_cli.deployed_stack import Target
+from smsrelay_cli.deployed_stack import DeployedStack
 from smsrelay_cli.exit_codes import DONE
 from smsrelay_cli.terminal import print_json, print_line, print_table, shown_age
 
@@ -14,7 +14,7 @@ _DEPTHS = {
 }
 
 
-def stats(target: Target, options: Any, now: float) -> int:
+def stats(target: DeployedStack, options: Any, now: float) -> int:
     """Counts by group of the sparse index, and the depths of both queues."""
     groups = {}
     for group in _GROUPS:
@@ -52,7 +52,7 @@ def stats(target: Target, options: Any, now: float) -> int:
     return DONE
 
 
-def _depth(target: Target, url: str) -> dict[str, int]:
+def _depth(target: DeployedStack, url: str) -> dict[str, int]:
     attributes = target.sqs.get_queue_attributes(
         QueueUrl=url,
         AttributeNames=[

@@ -12,10 +12,10 @@ from urllib.parse import unquote
 
 from pydantic_core import to_json
 
-from smsrelay.errors import NotFoundError, NothingStoredError, RelayError, UnforeseenError
+from smsrelay.errors import LedgerUnavailableError, NotFoundError, RelayError, UnexpectedError
 from smsrelay.services import responses
 from smsrelay.services.api import Post
-from smsrelay.services.responses import Answer
+from smsrelay.services.responses import Response
 from smsrelay.wiring import sending
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Request(NamedTuple):
     def client(self) -> str:
         """The caller, by its API key or its IAM principal."""
         api_key_id = self.event["requestContext"]["identity"].get("apiKeyId")
-        return sending.parts().callers.client_of(api_key_id, self.user_arn)
+        return sending.parts().client_registry.client_of(api_key_id, self.user_arn)
 
     def seconds_left(self) -> float:
         return self.context.get_remaining_time_in_millis() / 1000
@@ -69,17 +69,17 @@ class Request(NamedTuple):
 def post_message(request: Request) -> dict[str, Any]:
     parts, client = sending.parts(), request.client()
     if request.user_arn:  # a usage plan has counted everybody else
-        parts.callers.admit(client)
+        parts.client_registry.check_rate_limit(client)
     post = Post(request.headers, request.body, client)
-    return _response(parts.http_api.post_message(post, request.seconds_left))
+    return _response(parts.api.post_message(post, request.seconds_left))
 
 
 def get_message(request: Request) -> dict[str, Any]:
-    return _response(sending.parts().http_api.get_message(request.named, request.client()))
+    return _response(sending.parts().api.get_message(request.named, request.client()))
 
 
 def get_token(request: Request) -> dict[str, Any]:
-    return _response(sending.parts().http_api.get_token(request.named, request.client()))
+    return _response(sending.parts().api.get_token(request.named, request.client()))
 
 
 def get_document(_: Request) -> dict[str, Any]:
@@ -111,13 +111,13 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         return _answered(event, context)
     except RelayError as error:  # the caller is over its limit, or no registered client
         asks = event["httpMethod"] == "GET"
-        unread = asks and isinstance(error, NothingStoredError)
+        unread = asks and isinstance(error, LedgerUnavailableError)
         return _response(responses.not_read() if unread else responses.of_error(error))
     except Exception:
         parts.logger.exception("request failed in an unforeseen way")
-        return _response(responses.of_error(UnforeseenError()))
+        return _response(responses.of_error(UnexpectedError()))
     finally:
-        parts.counter.flush()
+        parts.metrics.flush()
 
 
 def _answered(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
@@ -129,18 +129,18 @@ def _answered(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]
     return _response(responses.of_error(NotFoundError()))
 
 
-def _response(answer: Answer) -> dict[str, Any]:
-    headers = {"Content-Type": answer.content_type, **answer.headers}
-    return _given(int(answer.status), headers, to_json(answer.body).decode())
+def _response(response: Response) -> dict[str, Any]:
+    headers = {"Content-Type": response.content_type, **response.headers}
+    return _gateway_response(int(response.status), headers, to_json(response.body).decode())
 
 
 def _file(name: str, content_type: str) -> dict[str, Any]:
     """What `make openapi` has written beside this module: read only when asked for."""
     body = Path(__file__).with_name(name).read_text(encoding="utf-8")
-    return _given(200, {"Content-Type": content_type, **_DOCUMENTATION}, body)
+    return _gateway_response(200, {"Content-Type": content_type, **_DOCUMENTATION}, body)
 
 
-def _given(status: int, headers: Mapping[str, str], body: str) -> dict[str, Any]:
+def _gateway_response(status: int, headers: Mapping[str, str], body: str) -> dict[str, Any]:
     return {
         "statusCode": status,
         "multiValueHeaders": {name: [value] for name, value in headers.items()},
@@ -149,4 +149,4 @@ def _given(status: int, headers: Mapping[str, str], body: str) -> dict[str, Any]
     }
 
 
-lambda_init.ends(lambda: sending.parts().http_api, lambda: sending.parts().callers)
+lambda_init.end_init(lambda: sending.parts().api, lambda: sending.parts().client_registry)

@@ -22,7 +22,7 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         with ThreadPoolExecutor(len(records)) as pool:
             done = list(pool.map(lambda record: _call(parts, record), records))
     finally:
-        parts.counter.flush()
+        parts.metrics.flush()
     return {
         "batchItemFailures": [
             {"itemIdentifier": record["messageId"]}
@@ -36,7 +36,7 @@ def _call(parts: callback_sender.Parts, record: dict[str, Any]) -> bool:
     """Whether the callback is done and may be deleted."""
     try:
         tries = int(record["attributes"]["ApproximateReceiveCount"])
-        wait = parts.caller.call(record["body"], tries)
+        wait = parts.callback_sender.send(record["body"], tries)
         if wait is not None:
             parts.queue.show_again(record["receiptHandle"], wait)
     except QueueUnavailableError:
@@ -47,4 +47,4 @@ def _call(parts: callback_sender.Parts, record: dict[str, Any]) -> bool:
     return wait is None
 
 
-lambda_init.ends(callback_sender.parts)
+lambda_init.end_init(callback_sender.parts)

@@ -17,10 +17,10 @@ def handler(_event: dict[str, Any], context: "LambdaContext") -> dict[str, int]:
     parts = delivery_poller.parts()
     parts.logger.append_keys(request_id=context.aws_request_id)
     try:
-        with error_boundary.reported():
-            return parts.follower.run(lambda: context.get_remaining_time_in_millis() / 1000)
+        with error_boundary.log_unexpected():
+            return parts.delivery_poller.run(lambda: context.get_remaining_time_in_millis() / 1000)
     finally:
-        parts.counter.flush()
+        parts.metrics.flush()
 
 
-lambda_init.ends(delivery_poller.parts)
+lambda_init.end_init(delivery_poller.parts)

@@ -17,11 +17,11 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> None:
     parts = event_publisher.parts()
     parts.logger.append_keys(request_id=context.aws_request_id)
     try:
-        with error_boundary.reported():
+        with error_boundary.log_unexpected():
             changes = map(parts.change_of, event["Records"])
-            parts.teller.tell([change for change in changes if change is not None])
+            parts.event_publisher.publish([change for change in changes if change is not None])
     finally:
-        parts.counter.flush()
+        parts.metrics.flush()
 
 
-lambda_init.ends(event_publisher.parts)
+lambda_init.end_init(event_publisher.parts)

@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from smsrelay.errors import QueueUnavailableError
-from smsrelay.sends.queue_envelopes import Delivery
+from smsrelay.sends.queue_envelopes import QueueMessage
 from smsrelay.wiring import sending
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
-    from smsrelay.services.queue_worker import Intake
+    from smsrelay.services.queue_worker import QueueWorker
 
 
 def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
@@ -21,12 +21,14 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     parts = sending.parts()
     parts.logger.append_keys(request_id=context.aws_request_id)
     records = event["Records"]
-    intake = parts.intake  # here, not in the threads: each might build its own
+    queue_worker = parts.queue_worker  # here, not in the threads: each might build its own
     try:
         with ThreadPoolExecutor(parts.settings.concurrent_sends) as pool:
-            done = list(pool.map(lambda record: _work(parts, intake, record, context), records))
+            done = list(
+                pool.map(lambda record: _work(parts, queue_worker, record, context), records)
+            )
     finally:
-        parts.counter.flush()
+        parts.metrics.flush()
     return {
         "batchItemFailures": [
             {"itemIdentifier": record["messageId"]}
@@ -37,12 +39,15 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
 
 
 def _work(
-    parts: sending.Parts, intake: "Intake", record: dict[str, Any], context: "LambdaContext"
+    parts: sending.Parts,
+    queue_worker: "QueueWorker",
+    record: dict[str, Any],
+    context: "LambdaContext",
 ) -> bool:
     """Whether the message is done and may be deleted."""
     try:
-        wait = intake.receive(
-            _delivery(record), lambda: context.get_remaining_time_in_millis() / 1000
+        wait = queue_worker.process(
+            _queue_message(record), lambda: context.get_remaining_time_in_millis() / 1000
         )
         if wait is not None:
             parts.queue.show_again(record["receiptHandle"], wait)
@@ -55,14 +60,14 @@ def _work(
     return wait is None
 
 
-def _delivery(record: dict[str, Any]) -> Delivery:
+def _queue_message(record: dict[str, Any]) -> QueueMessage:
     attributes = {
         name: value["stringValue"]
         for name, value in record.get("messageAttributes", {}).items()
         if value.get("stringValue")
     }
     trace = record.get("attributes", {}).get("AWSTraceHeader")
-    return Delivery(record["body"], record["messageId"], attributes, trace)
+    return QueueMessage(record["body"], record["messageId"], attributes, trace)
 
 
-lambda_init.ends(lambda: sending.parts().intake)
+lambda_init.end_init(lambda: sending.parts().queue_worker)

@@ -17,10 +17,10 @@ def handler(_event: dict[str, Any], context: "LambdaContext") -> dict[str, int]:
     parts = sending.parts()
     parts.logger.append_keys(request_id=context.aws_request_id)
     try:
-        with error_boundary.reported():
+        with error_boundary.log_unexpected():
             return parts.sweeper.sweep(lambda: context.get_remaining_time_in_millis() / 1000)
     finally:
-        parts.counter.flush()
+        parts.metrics.flush()
 
 
-lambda_init.ends(lambda: sending.parts().sweeper)
+lambda_init.end_init(lambda: sending.parts().sweeper)

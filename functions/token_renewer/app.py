@@ -6,7 +6,7 @@ from smsrelay.runtime import lambda_init
 from typing import TYPE_CHECKING, Any
 
 from smsrelay.runtime import error_boundary
-from smsrelay.services.token_renewer import ask_of
+from smsrelay.services.token_renewer import parse_renewal_request
 from smsrelay.wiring import token_renewer
 
 if TYPE_CHECKING:
@@ -18,10 +18,10 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, str]:
     parts = token_renewer.parts()
     parts.logger.append_keys(request_id=context.aws_request_id)
     try:
-        with error_boundary.reported():
-            return parts.renewer.run(ask_of(event))
+        with error_boundary.log_unexpected():
+            return parts.token_renewer.run(parse_renewal_request(event))
     finally:
-        parts.counter.flush()
+        parts.metrics.flush()
 
 
-lambda_init.ends(token_renewer.parts)
+lambda_init.end_init(token_renewer.parts)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
-from smsrelay.errors import UnforeseenError
+from smsrelay.errors import UnexpectedError
 from smsrelay.services import responses
-from smsrelay.services.responses import Answer
+from smsrelay.services.responses import Response
 from smsrelay.services.webhook import Webhook
 from smsrelay.wiring import sending, webhook
 
@@ -24,15 +24,15 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     parts = sending.parts()
     parts.logger.append_keys(request_id=context.aws_request_id)
     try:
-        answer = webhook.webhooks().post(
+        response = webhook.webhooks().post(
             _webhook(event), lambda: context.get_remaining_time_in_millis() / 1000
         )
     except Exception:
         parts.logger.exception("request failed in an unforeseen way")
-        answer = responses.of_error(UnforeseenError())
+        response = responses.of_error(UnexpectedError())
     finally:
-        parts.counter.flush()
-    return _response(answer)
+        parts.metrics.flush()
+    return _response(response)
 
 
 def _webhook(event: dict[str, Any]) -> Webhook:
@@ -54,13 +54,13 @@ def _bytes(body: str, *, encoded: bool) -> bytes:
         return b""
 
 
-def _response(answer: Answer) -> dict[str, Any]:
-    headers = {"Content-Type": answer.content_type, **answer.headers}
+def _response(response: Response) -> dict[str, Any]:
+    headers = {"Content-Type": response.content_type, **response.headers}
     return {
-        "statusCode": int(answer.status),
+        "statusCode": int(response.status),
         "multiValueHeaders": {name: [value] for name, value in headers.items()},
-        "body": to_json(answer.body).decode(),
+        "body": to_json(response.body).decode(),
     }
 
 
-lambda_init.ends(webhook.webhooks)
+lambda_init.end_init(webhook.webhooks)

@@ -100,9 +100,9 @@ AWS_DATA_USED: Final = (
 """Patterns of the files of botocore's data that are shipped. The rest describes other services."""
 
 
-def build(target: Path, architecture: str, kept: Path) -> None:
+def build(target: Path, architecture: str, cache: Path) -> None:
     """Make `target` the layer's `python` folder."""
-    dependencies = kept / _fingerprint(architecture)
+    dependencies = cache / _fingerprint(architecture)
     if not dependencies.exists():
         _keep(dependencies, architecture)
     shutil.copytree(dependencies, target, dirs_exist_ok=True)
@@ -205,10 +205,10 @@ def main() -> None:
     parser.add_argument("target", type=Path)
     parser.add_argument("--architecture", choices=sorted(WHEELS), required=True)
     parser.add_argument("--kept", type=Path, required=True, help="where dependencies are kept")
-    given = parser.parse_args()
+    options = parser.parse_args()
     if sys.version_info[:2] != TARGET:
         raise SystemExit("python3.13 is needed: its bytecode is what the functions run")
-    build(given.target, given.architecture, given.kept)
+    build(options.target, options.architecture, options.kept)
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ class Operator:
         return ended
 
     def sends(self, message_id: str) -> list[Send]:
-        return list(self.ledger.read(message_id))
+        return list(self.ledger.load(message_id))
 
     def post(self, then: str | None = None, **fields: Any) -> str:
         """Post a message whose call meets a fault; its id."""

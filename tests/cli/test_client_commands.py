@@ -23,12 +23,12 @@ def gateway(
 ) -> Gateway:
     """The gateway, with an API that the operator's stack names."""
     gateway, api = Gateway(), "api1"
-    other = deployed_stack.Target.client
+    other = deployed_stack.DeployedStack.client
 
-    def client_of(relay: deployed_stack.Target, service: str) -> Any:
+    def client_of(relay: deployed_stack.DeployedStack, service: str) -> Any:
         return gateway if service == "apigateway" else other(relay, service)
 
-    monkeypatch.setattr(deployed_stack.Target, "client", client_of)
+    monkeypatch.setattr(deployed_stack.DeployedStack, "client", client_of)
     describe = deployed_stack.describe_stack
 
     def described(session: Any, name: str) -> Any:
@@ -36,7 +36,7 @@ def gateway(
         more = {
             "RestApiId": api,
             "StageName": "prod",
-            "WebhookSecrets": f"{operator.relay.table}/webhooks/",
+            "WebhookSecretPrefix": f"{operator.relay.table}/webhooks/",
             **more_outputs,
         }
         added = [{"OutputKey": key, "OutputValue": value} for key, value in more.items()]
@@ -173,7 +173,7 @@ def test_a_client_gets_a_secret_to_check_callbacks_with(
     operator: Operator, more_outputs: dict[str, str]
 ) -> None:
     assert "Callbacks=on" in client(operator, "callback", "shop", code=1)
-    more_outputs["CallbackSecrets"] = f"{operator.relay.table}/callbacks/"
+    more_outputs["CallbackSecretPrefix"] = f"{operator.relay.table}/callbacks/"
     assert "name is 1 to 63" in client(operator, "callback", "Shop", code=2)
     told = client(operator, "callback", "shop")
     assert told == {"client": "shop", "secretName": f"{operator.relay.table}/callbacks/shop"}

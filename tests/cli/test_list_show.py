@@ -30,7 +30,7 @@ def test_each_status_is_listed_apart(operator: Operator, relay: Environment) -> 
     }
     operator.post()
     [queued] = operator.sends(ids["sending"])
-    operator.ledger.claim(queued.key, owner="o", now=time.time(), lease_until=time.time() + 60)
+    operator.ledger.claim(queued.key, written_by="o", now=time.time(), lease_until=time.time() + 60)
     for status, message_id in ids.items():
         [listed] = operator.run("list", "--status", status, "--json").json["sends"]
         assert (listed["id"], listed["status"]) == (message_id, status)

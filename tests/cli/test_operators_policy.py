@@ -18,8 +18,8 @@ NAMES = {
     "arn:aws:dynamodb:REGION:ACCOUNT:table/TABLE": "Ledger",
     "arn:aws:sqs:REGION:ACCOUNT:QUEUE": "Queue",
     "arn:aws:sqs:REGION:ACCOUNT:DEAD_LETTER_QUEUE": "DeadLetterQueue",
-    "arn:aws:secretsmanager:REGION:ACCOUNT:secret:STACK/webhooks/*": "WebhookSecrets",
-    "arn:aws:secretsmanager:REGION:ACCOUNT:secret:STACK/callbacks/*": "CallbackSecrets",
+    "arn:aws:secretsmanager:REGION:ACCOUNT:secret:STACK/webhooks/*": "WebhookSecretPrefix",
+    "arn:aws:secretsmanager:REGION:ACCOUNT:secret:STACK/callbacks/*": "CallbackSecretPrefix",
     "arn:aws:ssm:REGION:ACCOUNT:parameter/STACK/catalogue": "Catalogue",
 }
 # The test's own relay stands for the stack that CloudFormation describes.
@@ -92,7 +92,7 @@ def test_who_manages_clients_may_what_the_commands_call_and_nothing_else() -> No
                 place = re.sub(r"\{.*?\}", "*", http["requestUri"])
                 needed.add(Permission(f"apigateway:{http['method']}", place))
             else:
-                kinds = ("WebhookSecrets", "CallbackSecrets")
+                kinds = ("WebhookSecretPrefix", "CallbackSecretPrefix")
                 needed |= {Permission(f"secretsmanager:{operation}", kind) for kind in kinds}
     policy = allowed(policies()[1])
     assert sorted(policy - needed) == [], "superfluous"

@@ -216,7 +216,7 @@ def test_a_limit_leaves_the_rest(operator: Operator, relay: Environment) -> None
     [
         (Status.ACCEPTED, "removed", 0),
         (Status.DELIVERED, "removed", 0),
-        (Status.PARTLY, "removed", 0),
+        (Status.PARTIALLY_DELIVERED, "removed", 0),
         (Status.UNDELIVERED, "removed", 0),
         (Status.REJECTED, "removed", 0),
         (Status.QUEUED, "queued", 0),
@@ -229,7 +229,7 @@ def test_what_the_send_has_become_decides(
 ) -> None:
     failed = operator.failed()
     [send] = operator.sends(failed)
-    operator.ledger.settle(send, replace(send, status=status))
+    operator.ledger.replace_if_unchanged(send, replace(send, status=status))
     before = relay.items()
     ended = operator.run("redrive", "--yes", "--json")
     assert ended.code == 0
@@ -259,16 +259,16 @@ def test_what_would_die_again_stays(
 
 def test_a_failed_send_without_its_body_stays(operator: Operator, relay: Environment) -> None:
     [send] = operator.sends(operator.failed())
-    operator.ledger.settle(send, replace(send, body=None))
+    operator.ledger.replace_if_unchanged(send, replace(send, body=None))
     assert "post it anew" in operator.run("redrive", "--yes").out
     assert len(relay.dead_letters()) == 1
 
 
 def test_who_was_quicker_than_the_operator_wins(operator: Operator, relay: Environment) -> None:
     [send] = operator.sends(operator.failed())
-    other = replace(send, status=Status.QUEUED, attempts_before=send.attempts, owner="other")
+    other = replace(send, status=Status.QUEUED, attempts_before=send.attempts, written_by="other")
     ended = operator.run(
-        "redrive", answer="y\n", before=lambda: operator.ledger.settle(send, other)
+        "redrive", answer="y\n", before=lambda: operator.ledger.replace_if_unchanged(send, other)
     )
     assert ended.code == 1
     assert "changed meanwhile" in ended.out

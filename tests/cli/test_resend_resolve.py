@@ -15,7 +15,7 @@ from tests.support.environment import Environment
 def accepted_late(operator: Operator, attempt: Send) -> bool:
     """What a worker writes that was slow, but hears an answer at last."""
     result = replace(attempt, status=Status.ACCEPTED, token_id="late-token", body=None)
-    return operator.ledger.settle(replace(attempt, status=Status.SENDING), result)
+    return operator.ledger.replace_if_unchanged(replace(attempt, status=Status.SENDING), result)
 
 
 def test_an_unknown_send_goes_out_again_after_a_yes(operator: Operator) -> None:
@@ -102,13 +102,13 @@ def test_what_an_earlier_attempt_hears_late_never_touches_the_new_life(
     assert not accepted_late(operator, attempt), "queued"
     [queued] = operator.sends(message_id)
     claim = operator.ledger.claim(
-        queued.key, owner="o", now=time.time() + 1, lease_until=time.time() + 60
+        queued.key, written_by="o", now=time.time() + 1, lease_until=time.time() + 60
     )
     assert claim
     assert claim.won
     assert not accepted_late(operator, attempt), "sending"
     unknown = replace(claim.send, status=Status.UNKNOWN)
-    assert operator.ledger.settle(claim.send, unknown)
+    assert operator.ledger.replace_if_unchanged(claim.send, unknown)
     assert not accepted_late(operator, attempt), "unknown again"
     assert accepted_late(operator, claim.send), "but the new attempt's own result counts"
 
@@ -118,8 +118,10 @@ def test_two_operators_at_once_are_one(operator: Operator, relay: Environment) -
 
     def other() -> None:
         [send] = operator.sends(message_id)
-        after = replace(send, status=Status.QUEUED, attempts_before=send.attempts, owner="other")
-        assert operator.ledger.settle(send, after)
+        after = replace(
+            send, status=Status.QUEUED, attempts_before=send.attempts, written_by="other"
+        )
+        assert operator.ledger.replace_if_unchanged(send, after)
 
     ended = operator.run("resend", message_id, answer="y\n", before=other)
     assert ended.code == 1
@@ -132,7 +134,9 @@ def test_sends_without_sense_are_refused(operator: Operator, relay: Environment)
     queued = operator.post("429-50100")
     sending = relay.post(MESSAGE, headers={"Prefer": "respond-async"}).body["id"]
     [send] = operator.sends(sending)
-    operator.ledger.claim(send.key, owner="o", now=time.time() + 1, lease_until=time.time() + 60)
+    operator.ledger.claim(
+        send.key, written_by="o", now=time.time() + 1, lease_until=time.time() + 60
+    )
     before = relay.items()
     for message_id, why in (
         (accepted, "accepted"),
@@ -147,7 +151,7 @@ def test_sends_without_sense_are_refused(operator: Operator, relay: Environment)
     assert relay.items() == before
 
 
-@pytest.mark.parametrize("reported", ["delivered", "partly", "undelivered"])
+@pytest.mark.parametrize("reported", ["delivered", "partially_delivered", "undelivered"])
 @pytest.mark.parametrize("command", [["resend"], ["resolve", "--as", "rejected"]])
 def test_what_the_upstream_has_told_of_is_not_decided_again(
     operator: Operator, relay: Environment, reported: str, command: list[str]
@@ -190,7 +194,7 @@ def test_one_send_of_many_can_be_meant(operator: Operator) -> None:
 def test_a_send_without_its_body_is_not_sent_empty(operator: Operator) -> None:
     message_id = operator.failed()
     [send] = operator.sends(message_id)
-    operator.ledger.settle(send, replace(send, body=None))
+    operator.ledger.replace_if_unchanged(send, replace(send, body=None))
     ended = operator.run("resend", message_id)
     assert ended.code == 1
     assert "posted anew" in ended.err
@@ -324,5 +328,5 @@ def test_errors_of_aws_are_one_line(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(type(operator.ledger), "read", interrupted)
+    monkeypatch.setattr(type(operator.ledger), "load", interrupted)
     assert operator.run("show", "01K").code == 3

@@ -34,7 +34,7 @@ PUBLISHED = {
     "docs_url",
     "aws_endpoint_url",
     "region",
-    "webhook_secrets",
+    "webhook_secret_prefix",
     "catalogue_parameter",
     "default_client",
 }

@@ -9,7 +9,7 @@ from unittest.mock import patch
 import pytest
 
 from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
-from smsrelay.errors import NothingStoredError
+from smsrelay.errors import LedgerUnavailableError
 from smsrelay.sends import call_outcome
 from smsrelay.sends.ids import message_id
 from tests.support.environment import CLIENT, Environment, HttpAnswer
@@ -483,9 +483,9 @@ def test_a_token_that_cannot_be_stored_stands_in_the_log_twice(
     """Before the write, for who dies in it; and after it failed, so that it can be put back."""
 
     def fail(*_: object) -> bool:
-        raise NothingStoredError
+        raise LedgerUnavailableError
 
-    monkeypatch.setattr(DynamoDbLedger, "settle", fail)
+    monkeypatch.setattr(DynamoDbLedger, "replace_if_unchanged", fail)
     lines = Lines()
     logger = logging.getLogger("smsrelay.services.sender")
     logger.addHandler(lines)

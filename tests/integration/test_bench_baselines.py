@@ -149,7 +149,7 @@ class Contestants:
             "UPSTREAM_TIMEOUT_SECONDS": "20",
             "CONCURRENT_SENDS": "10",
             "DELIVERY_CALLS_PER_MINUTE": "0",
-            "RECIPIENT_ROWS": "off",
+            "RECIPIENT_RESULTS": "off",
             "UPSTREAM_HOSTS": "http://127.0.0.1",
         }
         return {

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from smsrelay.adapters.cached_token import SecretTokenSource, token_of
+from smsrelay.adapters.cached_token import CachedTokenSource, parse_stored_token
 from smsrelay.adapters.lambda_token_renewal import LambdaTokenRenewal
 from smsrelay.errors import TokenUnavailableError
 from smsrelay.ports import Credentials
 from smsrelay.security.allowed_hosts import AllowedHosts
-from smsrelay.tokens.renewal_timing import Need, fingerprint
+from smsrelay.tokens.renewal_timing import RenewalReason, fingerprint
 from tests.support.environment import ACCESS_TOKEN, Environment, running
 from tools.mobileconnect_simulator import Simulator
 
@@ -55,8 +55,8 @@ class FakeRenewal:
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
 
-    def ask(self, need: Need, token: str) -> None:
-        self.asked.append((need.value, token))
+    def ask(self, reason: RenewalReason, token: str) -> None:
+        self.asked.append((reason.value, token))
 
 
 HOSTS = AllowedHosts.parse("x.example, http://127.0.0.1")
@@ -64,16 +64,16 @@ HOSTS = AllowedHosts.parse("x.example, http://127.0.0.1")
 
 def source_and_renewal(
     value: str | None, base_url: str = ""
-) -> tuple[SecretTokenSource, FakeSecrets, FakeClock, FakeRenewal]:
+) -> tuple[CachedTokenSource, FakeSecrets, FakeClock, FakeRenewal]:
     secrets, clock, renewal = FakeSecrets(value), FakeClock(), FakeRenewal()
     client: Any = secrets
-    tokens = SecretTokenSource(client, "arn", base_url, HOSTS, renewal, clock)
+    tokens = CachedTokenSource(client, "arn", base_url, HOSTS, renewal, clock)
     return tokens, secrets, clock, renewal
 
 
 def source(
     value: str | None, base_url: str = ""
-) -> tuple[SecretTokenSource, FakeSecrets, FakeClock]:
+) -> tuple[CachedTokenSource, FakeSecrets, FakeClock]:
     return source_and_renewal(value, base_url)[:3]
 
 
@@ -102,7 +102,7 @@ def secret(**fields: object) -> str:
 def test_what_the_secret_may_hold(
     value: str, token: str, expires_at: float | None, url: str
 ) -> None:
-    assert token_of(value) == (token, expires_at, url)
+    assert parse_stored_token(value) == (token, expires_at, url)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_what_the_secret_may_hold(
 )
 def test_what_is_no_token(value: str) -> None:
     with pytest.raises(TokenUnavailableError) as caught:
-        token_of(value)
+        parse_stored_token(value)
     assert "two words" not in str(caught.value)
 
 
@@ -175,7 +175,7 @@ def test_a_batch_waits_for_a_failing_secret_once() -> None:
 
 
 @pytest.mark.parametrize("ask", [lambda t: t.current(), lambda t: t.renewed(Credentials("", ""))])
-def test_a_secret_that_cannot_be_read(ask: Callable[[SecretTokenSource], Credentials]) -> None:
+def test_a_secret_that_cannot_be_read(ask: Callable[[CachedTokenSource], Credentials]) -> None:
     with pytest.raises(TokenUnavailableError):
         ask(source(None)[0])
 
@@ -282,7 +282,7 @@ def ask(function: str, client: Any) -> int:
         return client
 
     renewal = LambdaTokenRenewal(make, function)
-    renewal.ask(Need.REFUSED, "ab12")
+    renewal.ask(RenewalReason.REFUSED, "ab12")
     return made
 
 

@@ -81,7 +81,7 @@ def test_what_was_not_delivered_is_told_by_its_code(relay: Environment) -> None:
     posted = relay.post(MESSAGE | {"to": ["+1 212 555 0100", UNDELIVERABLE, EXPIRED]}).body
     look(relay)
     [send] = ask(relay, posted)["sends"]
-    assert send["status"] == "partly"
+    assert send["status"] == "partially_delivered"
     assert send["delivery"]["undelivered"] == {"4500": 1, "4501": 1}
     nobody = relay.post(MESSAGE | {"to": [EXPIRED]}).body
     look(relay)
@@ -99,7 +99,7 @@ def test_a_202_that_sent_nothing_is_found_out(
     capsys.readouterr()
     look(relay, 1)
     counted = metrics(capsys.readouterr().out)
-    assert counted["SendsToNobody"] == [1]
+    assert counted["SendsWithoutSubscribers"] == [1]
     assert counted["SendsUndelivered"] == [1]
     [send] = ask(relay, posted.body)["sends"]
     assert (send["status"], send["reason"]) == ("undelivered", "no-subscribed-recipient")
@@ -233,8 +233,8 @@ def test_two_at_once_end_a_send_once(
         """The other one reads the same send, is told the same, and writes first."""
         answer = report(reports, template, token_id, timeout)
         with patch.object(MobileConnect, "report", report):
-            heard.append(other.follower.run(lambda: 55.0))
-        other.counter.flush()
+            heard.append(other.delivery_poller.run(lambda: 55.0))
+        other.metrics.flush()
         return answer
 
     with patch.object(MobileConnect, "report", meanwhile):
@@ -259,7 +259,7 @@ def test_rows_of_recipients_are_kept_only_if_a_parameter_asks_for_them(
     _ = aws
     to = ["+1 212 555 0100", UNDELIVERABLE]
     for rows in ("off", "on"):
-        settings = {"DELIVERY_CALLS_PER_MINUTE": "100", "RECIPIENT_ROWS": rows}
+        settings = {"DELIVERY_CALLS_PER_MINUTE": "100", "RECIPIENT_RESULTS": rows}
         with running(simulator.url, **settings) as relay:
             posted = relay.post(MESSAGE | {"to": to}).body
             look(relay)

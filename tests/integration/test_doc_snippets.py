@@ -19,7 +19,7 @@ DETAILS = ("Invalid phone number: it has fewer than 8 digits.", "The field is bl
 WORDS = "Keyword PLAY is invalid for the code on the message"
 
 
-def _sent_by_relay(answer: responses.Answer) -> Answer:
+def _sent_by_relay(answer: responses.Response) -> Answer:
     return Answer(answer.status, dict(answer.body), {"Content-Type": answer.content_type})
 
 

@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from smsrelay.adapters.dynamodb_ledger import SHARDS, DynamoDbLedger, partition_of
-from smsrelay.errors import NothingStoredError
+from smsrelay.errors import LedgerUnavailableError
 from smsrelay.sends.ids import message_id, new_message_id
 from smsrelay.sends.send import OnUnknown, Send, SendKey, Status
 from tests.support.aws_calls import intercepted
@@ -25,7 +25,7 @@ def send(n: int = 1, **fields: Any) -> Send:
     given: dict[str, Any] = {
         "key": SendKey("01K", n),
         "client": "shop",
-        "template": "MzA6Nzg6MA",
+        "upstream_message_id": "MzA6Nzg6MA",
         "recipients": 2,
         "status": Status.QUEUED,
         "on_unknown": OnUnknown.HOLD,
@@ -33,7 +33,7 @@ def send(n: int = 1, **fields: Any) -> Send:
         "created_at": NOW,
         "updated_at": NOW,
         "due_at": NOW,
-        "owner": "me",
+        "written_by": "me",
         "body": "{}",
         "reference": "order-8812",
     }
@@ -84,11 +84,11 @@ def test_a_creation_whose_answer_is_lost_is_found(relay: Environment, count: int
     client: Any = LosesCreation(relay.client("dynamodb"))
     ledger = DynamoDbLedger(client, relay.table, retention_days=90)
     assert ledger.create([send(n) for n in range(1, count + 1)]).created
-    assert not ledger.create([send(n, owner="other") for n in range(1, count + 1)]).created
+    assert not ledger.create([send(n, written_by="other") for n in range(1, count + 1)]).created
 
 
 def claim(ledger: DynamoDbLedger, owner: str = "me", now: float = NOW) -> Any:
-    return ledger.claim(SendKey("01K", 1), owner=owner, now=now, lease_until=now + 60)
+    return ledger.claim(SendKey("01K", 1), written_by=owner, now=now, lease_until=now + 60)
 
 
 @pytest.mark.parametrize(
@@ -96,25 +96,33 @@ def claim(ledger: DynamoDbLedger, owner: str = "me", now: float = NOW) -> Any:
     [
         [send()],
         [send(n) for n in range(1, 101)],
-        [send(attempts=9, attempts_before=2, attempts_put_off=6, resent_at=NOW + 1, in_doubt=True)],
+        [
+            send(
+                attempts=9,
+                attempts_before=2,
+                attempts_put_off=6,
+                resent_at=NOW + 1,
+                may_have_been_sent=True,
+            )
+        ],
     ],
     ids=["1", "100", "resent"],
 )
 def test_what_is_stored_is_read(ledger: DynamoDbLedger, sends: Sequence[Send]) -> None:
     assert ledger.create(sends) == (True, sends)
-    assert ledger.read("01K") == list(sends)
-    assert ledger.read("01") == []
+    assert ledger.load("01K") == list(sends)
+    assert ledger.load("01") == []
 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_message_is_created_once(ledger: DynamoDbLedger, count: int) -> None:
     mine = [send(n) for n in range(1, count + 1)]
-    others = [replace(entry, owner="other", fingerprint="g") for entry in mine]
+    others = [replace(entry, written_by="other", fingerprint="g") for entry in mine]
     assert ledger.create(mine).created
     creation = ledger.create(others)
     assert not creation.created
     assert creation.sends[0] == mine[0]
-    assert ledger.read("01K") == mine
+    assert ledger.load("01K") == mine
 
 
 def test_a_repeated_write_finds_itself(relay: Environment) -> None:
@@ -129,7 +137,7 @@ def test_a_repeated_write_finds_itself(relay: Environment) -> None:
     after = replace(
         won.send, status=Status.ACCEPTED, token_id="t", body=None, updated_at=later, due_at=later
     )
-    assert ledger.settle(won.send, after)
+    assert ledger.replace_if_unchanged(won.send, after)
 
 
 def test_a_claim_takes_a_queued_send_that_is_due_and_nothing_else(ledger: DynamoDbLedger) -> None:
@@ -148,16 +156,18 @@ def test_a_late_result_beats_unknown_but_not_another_attempt(ledger: DynamoDbLed
     ledger.create([send()])
     begun = claim(ledger).send
     unknown = replace(begun, status=Status.UNKNOWN)
-    assert ledger.settle(begun, unknown)
+    assert ledger.replace_if_unchanged(begun, unknown)
     accepted = replace(begun, status=Status.ACCEPTED, token_id="t", body=None)
-    assert ledger.settle(begun, accepted)
-    assert ledger.read("01K") == [accepted]
-    assert not ledger.settle(begun, unknown), "an end is an end"
-    assert ledger.find_token("t") == SendKey("01K", 1)
+    assert ledger.replace_if_unchanged(begun, accepted)
+    assert ledger.load("01K") == [accepted]
+    assert not ledger.replace_if_unchanged(begun, unknown), "an end is an end"
+    assert ledger.find_by_token_id("t") == SendKey("01K", 1)
 
     other = send(key=SendKey("02K", 1), attempts=2, status=Status.SENDING)
     ledger.create([other])
-    assert not ledger.settle(replace(other, attempts=1), replace(other, status=Status.ACCEPTED))
+    assert not ledger.replace_if_unchanged(
+        replace(other, attempts=1), replace(other, status=Status.ACCEPTED)
+    )
 
 
 @pytest.mark.parametrize(
@@ -192,11 +202,11 @@ def test_errors_of_the_store_are_one_error(relay: Environment) -> None:
     for ask in (
         lambda: ledger.create([send()]),
         lambda: claim(ledger),
-        lambda: ledger.settle(send(), send()),
-        lambda: ledger.find_token("t"),
+        lambda: ledger.replace_if_unchanged(send(), send()),
+        lambda: ledger.find_by_token_id("t"),
         lambda: ledger.record_refusal("01K", "c", [], NOW),
     ):
-        with pytest.raises(NothingStoredError):
+        with pytest.raises(LedgerUnavailableError):
             ask()
 
 
@@ -212,7 +222,7 @@ def key_of(group: str, shard: int) -> SendKey:
 def shard_of(group: str, key: SendKey) -> int:
     status = {"open": Status.QUEUED, "unknown": Status.UNKNOWN, "failed": Status.FAILED}
     place = partition_of(
-        send(key=key, status=status.get(group, Status.ACCEPTED), followed=group == "followed")
+        send(key=key, status=status.get(group, Status.ACCEPTED), awaits_report=group == "followed")
     )
     assert place is not None
     assert place.startswith(f"{group}#")
@@ -254,7 +264,7 @@ def test_readers_find_the_sends_of_every_shard_the_oldest_first(ledger: DynamoDb
             stored = send(
                 key=key,
                 status=statuses.get(group, Status.ACCEPTED),
-                followed=group == "followed",
+                awaits_report=group == "followed",
                 due_at=NOW + age,
             )
             ledger.create([stored])
@@ -263,11 +273,11 @@ def test_readers_find_the_sends_of_every_shard_the_oldest_first(ledger: DynamoDb
         assert ledger.count_unfinished(group) == (shards, NOW)
         later = NOW + shards
         if group == "open":
-            assert ledger.overdue(later, 1_000) == keys
-            assert ledger.overdue(later, 5) == keys[:5]
+            assert ledger.stalled(later, 1_000) == keys
+            assert ledger.stalled(later, 5) == keys[:5]
         if group == "followed":
-            assert [found.key for found in ledger.due_deliveries(later, 300)] == keys
-            assert [found.key for found in ledger.due_deliveries(later, 5)] == keys[:5]
+            assert [found.key for found in ledger.due_polls(later, 300)] == keys
+            assert [found.key for found in ledger.due_polls(later, 5)] == keys[:5]
         if group == "unknown":
             assert ledger.count_unknown(100) == shards
 
@@ -290,10 +300,10 @@ class Counts:
 def test_a_look_at_nothing_costs_one_query_for_each_shard(relay: Environment) -> None:
     client: Any = Counts(boto3.client("dynamodb", region_name=REGION))
     ledger = DynamoDbLedger(client, relay.table, retention_days=90)
-    assert (ledger.overdue(NOW, 800), ledger.count_unknown(100)) == ([], 0)
+    assert (ledger.stalled(NOW, 800), ledger.count_unknown(100)) == ([], 0)
     assert client.queries == SHARDS["open"] + SHARDS["unknown"], "the sweeper's, each minute"
     client.queries = 0
-    assert ledger.due_deliveries(NOW, 300) == []
+    assert ledger.due_polls(NOW, 300) == []
     assert client.queries == SHARDS["followed"], "the status function's, each minute"
 
 

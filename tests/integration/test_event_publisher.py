@@ -24,10 +24,10 @@ from standardwebhooks import Webhook
 
 from smsrelay.adapters.eventbridge import EventBridgeBus
 from smsrelay.adapters.sqs import LONGEST_VISIBILITY, SqsRetryQueue
-from smsrelay.adapters.ssm_message_catalogue import StoredCatalogue
-from smsrelay.errors import NotToldError, UnforeseenError
+from smsrelay.adapters.ssm_message_catalogue import SsmMessageCatalogue
+from smsrelay.errors import PublishError, UnexpectedError
 from smsrelay.messages.message_catalogue import Catalogue
-from smsrelay.services.event_publisher import WAITS
+from smsrelay.services.event_publisher import RETRY_SCHEDULE
 from tests.support.emf import metrics
 from tests.support.environment import (
     CLIENT,
@@ -49,14 +49,14 @@ SCHEMA = jsonschema_rs.validator_for(json.loads((ROOT / "docs/event.schema.json"
 
 
 TELLING = {
-    "EventPublisherFunction": "TellsChanges",
-    "EventPublisherLogs": "TellsChanges",
-    "EventPublisherRole": "TellsChanges",
-    "CallbackSenderFunction": "CallsBack",
-    "CallbackSenderLogs": "CallsBack",
-    "CallbackSenderRole": "CallsBack",
-    "CallbackQueue": "CallsBack",
-    "CallbackDeadLetterQueue": "TellsChanges",
+    "EventPublisherFunction": "IsEventPublisherOn",
+    "EventPublisherLogs": "IsEventPublisherOn",
+    "EventPublisherRole": "IsEventPublisherOn",
+    "CallbackSenderFunction": "AreCallbacksOn",
+    "CallbackSenderLogs": "AreCallbacksOn",
+    "CallbackSenderRole": "AreCallbacksOn",
+    "CallbackQueue": "AreCallbacksOn",
+    "CallbackDeadLetterQueue": "IsEventPublisherOn",
 }
 
 
@@ -108,7 +108,7 @@ def onlooker(
         catalogue = Catalogue.model_construct(messages={}, clients={})
         wanted = {CLIENT: f"{server.url}/sms-results"}
         monkeypatch.setattr(Catalogue, "callback_of", lambda _, client: wanted.get(client))
-        monkeypatch.setattr(StoredCatalogue, "current", lambda _: catalogue)
+        monkeypatch.setattr(SsmMessageCatalogue, "current", lambda _: catalogue)
         settings = {
             "EVENT_BUS": name,
             "CALLBACK_QUEUE_URL": callbacks,
@@ -211,11 +211,11 @@ def test_a_bus_that_refuses_lets_all_of_them_come_again(
 
     def refused(bus: EventBridgeBus, events: Sequence[Mapping[str, Any]]) -> None:
         put(bus, events[:1])
-        raise NotToldError("the bus refused 1 events")
+        raise PublishError("the bus refused 1 events")
 
     with monkeypatch.context() as broken:
         broken.setattr(EventBridgeBus, "put", refused)
-        with pytest.raises(UnforeseenError, match="NotToldError"):
+        with pytest.raises(UnexpectedError, match="PublishError"):
             onlooker.relay.tell()
     onlooker.relay.tell()
     assert onlooker.statuses() == ["sending", "sending", "accepted"], "once at least"
@@ -233,7 +233,7 @@ def test_a_bus_is_believed_only_if_it_has_taken_all(answer: Any) -> None:
 
     client: Any = Client()
     event = {"type": "smsrelay.send.accepted", "timestamp": "2027-01-15T08:00:00Z", "data": {}}
-    with pytest.raises(NotToldError):
+    with pytest.raises(PublishError):
         EventBridgeBus(client, "bus").put([event])
 
 
@@ -356,15 +356,15 @@ def test_without_a_secret_nothing_is_posted_unsigned(
 
 
 def test_the_waits_are_those_of_the_specification() -> None:
-    assert WAITS[:3] == (5, 300, 1_800)
-    assert 27 * 3_600 < sum(WAITS) < 30 * 3_600
-    assert max(WAITS) <= LONGEST_VISIBILITY, "else SQS would show it sooner"
+    assert RETRY_SCHEDULE[:3] == (5, 300, 1_800)
+    assert 27 * 3_600 < sum(RETRY_SCHEDULE) < 30 * 3_600
+    assert max(RETRY_SCHEDULE) <= LONGEST_VISIBILITY, "else SQS would show it sooner"
 
 
 def test_who_does_not_take_it_after_all_tries_rings_an_alarm() -> None:
     redrive = properties("CallbackQueue")["RedrivePolicy"]
-    assert redrive["maxReceiveCount"] == len(WAITS) + 1
-    watched = properties("UntoldAlarm")["Dimensions"][0]["Value"]["Fn::GetAtt"][0]
+    assert redrive["maxReceiveCount"] == len(RETRY_SCHEDULE) + 1
+    watched = properties("CallbackDeadLettersAlarm")["Dimensions"][0]["Value"]["Fn::GetAtt"][0]
     assert redrive["deadLetterTargetArn"] == {"Fn::GetAtt": [watched, "Arn"]}
     stream = properties("EventPublisherFunction")["Events"]["Ledger"]["Properties"]
     lost = stream["DestinationConfig"]["OnFailure"]["Destination"]
@@ -380,10 +380,10 @@ def test_each_wait_is_asked_of_the_queue(onlooker: Onlooker) -> None:
     with patch.object(
         SqsRetryQueue, "show_again", lambda _queue, _handle, wait: asked.append(wait)
     ):
-        for _ in range(len(WAITS) + 1):
+        for _ in range(len(RETRY_SCHEDULE) + 1):
             assert len(onlooker.relay.call_back()) == 1
             onlooker.relay.show_all(onlooker.callback_queue)
-    assert asked == [*WAITS, WAITS[-1]]
+    assert asked == [*RETRY_SCHEDULE, RETRY_SCHEDULE[-1]]
 
 
 def test_nobody_is_told_unless_a_parameter_asks_for_it() -> None:

@@ -84,7 +84,7 @@ def undelivered(recorder: Recorder) -> None:
     poll_to_the_end(recorder)
 
 
-def partly(recorder: Recorder) -> None:
+def partially_delivered(recorder: Recorder) -> None:
     to = ["+1 212 555 0100", UNDELIVERABLE, UNSUBSCRIBED]
     recorder.post(MESSAGE | {"to": to}, Idempotency_Key="k")
     poll_to_the_end(recorder)
@@ -238,7 +238,7 @@ OUTCOMES: Mapping[str, Callable[[Recorder], None]] = {
         named_message,
         never_reported,
         partial,
-        partly,
+        partially_delivered,
         refused_from_the_queue,
         refused_requests,
         rejected,

@@ -14,9 +14,9 @@ import pytest
 
 from smsrelay.adapters import mobileconnect
 from smsrelay.adapters.http_transport import KeepAliveTransport
-from smsrelay.adapters.mobileconnect import MAX_ANSWER, MobileConnect
+from smsrelay.adapters.mobileconnect import MAX_RESPONSE_BYTES, MobileConnect
 from smsrelay.ports import Credentials
-from smsrelay.sends.call_outcome import Kind, Outcome
+from smsrelay.sends.call_outcome import Outcome, OutcomeKind
 from tests.support.environment import Environment, running
 from tests.support.hostile import HostileServer, Manner, drip
 
@@ -28,14 +28,14 @@ SLACK = 0.8
 """Seconds by which a call may be late on a busy machine."""
 LITTLE = 4_000_000
 """Bytes that an answer of any size may cost."""
-ALWAYS_UNKNOWN = (Kind.UNKNOWN, "protocol-error")
+ALWAYS_UNKNOWN = (OutcomeKind.UNKNOWN, "protocol-error")
 
-NO_TOKEN = (Kind.ACCEPTED, "accepted-without-token")
-ACCEPTED = (Kind.ACCEPTED, "accepted")
-REFUSED = (Kind.REJECTED, "refused")
-UNEXPECTED = (Kind.UNKNOWN, "unexpected-status")
-BROKEN = (Kind.UNKNOWN, "server-error")
-THROTTLED = (Kind.NOT_SENT, "throttled")
+NO_TOKEN = (OutcomeKind.ACCEPTED, "accepted-without-token")
+ACCEPTED = (OutcomeKind.ACCEPTED, "accepted")
+REFUSED = (OutcomeKind.REJECTED, "refused")
+UNEXPECTED = (OutcomeKind.UNKNOWN, "unexpected-status")
+BROKEN = (OutcomeKind.UNKNOWN, "server-error")
+THROTTLED = (OutcomeKind.NOT_SENT, "throttled")
 
 
 class FixedToken:
@@ -74,7 +74,7 @@ def chunked(status: str, body: bytes) -> bytes:
 
 GOOD = b'{"tokenId":"c21NCNSDN2sMMWM2miosdjEHH"}'
 
-ANSWERS: dict[str, tuple[bytes, tuple[Kind, str]]] = {
+ANSWERS: dict[str, tuple[bytes, tuple[OutcomeKind, str]]] = {
     # What a body may be encoded in.
     "gzip although identity was asked for": (
         answer("202 Accepted", gzip.compress(GOOD), "Content-Encoding: gzip"),
@@ -226,7 +226,7 @@ ANSWERS: dict[str, tuple[bytes, tuple[Kind, str]]] = {
     },
     "two Retry-After": (
         answer("503 Service Unavailable", b"", "Retry-After: 5", "Retry-After: 7"),
-        (Kind.NOT_SENT, "unavailable"),
+        (OutcomeKind.NOT_SENT, "unavailable"),
     ),
 }
 
@@ -245,10 +245,10 @@ def test_each_answer_has_a_documented_status(aws: None) -> None:
     """The same answers, through the handler: what the caller is told, and the ledger's word."""
     _ = aws
     documented = {
-        Kind.ACCEPTED: (202, "accepted"),
-        Kind.REJECTED: (422, "rejected"),
-        Kind.NOT_SENT: (202, "queued"),
-        Kind.UNKNOWN: (504, "unknown"),
+        OutcomeKind.ACCEPTED: (202, "accepted"),
+        OutcomeKind.REJECTED: (422, "rejected"),
+        OutcomeKind.NOT_SENT: (202, "queued"),
+        OutcomeKind.UNKNOWN: (504, "unknown"),
     }
     with HostileServer() as server, running(server.url) as relay:
         for name, (raw, (kind, reason)) in ANSWERS.items():
@@ -259,7 +259,7 @@ def test_each_answer_has_a_documented_status(aws: None) -> None:
             assert (told.status, send["status"]) == documented[kind], name
             stored = relay.get(f"/messages/{told.body['id']}").body["sends"][0]
             assert stored["status"] == send["status"], name
-            assert kind is Kind.ACCEPTED or stored["reason"] == reason, name
+            assert kind is OutcomeKind.ACCEPTED or stored["reason"] == reason, name
         assert len(server.requests) == len(ANSWERS), "one call each, whatever came back"
 
 
@@ -276,9 +276,14 @@ def test_an_answer_that_is_cut_anywhere(status: str) -> None:
         for cut in range(len(whole) + 1):
             server.answers(whole[:cut])
             ends.append(send())
-    assert {outcome.kind for outcome in ends[:head]} == {Kind.UNKNOWN}
+    assert {outcome.kind for outcome in ends[:head]} == {OutcomeKind.UNKNOWN}
     [kind] = {outcome.kind for outcome in ends[head:]}
-    assert kind is {"2": Kind.ACCEPTED, "4": Kind.REJECTED, "5": Kind.NOT_SENT}[status[0]]
+    assert (
+        kind
+        is {"2": OutcomeKind.ACCEPTED, "4": OutcomeKind.REJECTED, "5": OutcomeKind.NOT_SENT}[
+            status[0]
+        ]
+    )
     assert ends[-1].token_id == (GOOD[12:-2].decode() if status[0] == "2" else None)
     assert len(server.requests) == len(whole) + 1
 
@@ -292,7 +297,7 @@ def _forever(head: bytes, piece: bytes) -> Manner:
     return manner
 
 
-ENDLESS: dict[str, tuple[Manner, tuple[Kind, str]]] = {
+ENDLESS: dict[str, tuple[Manner, tuple[OutcomeKind, str]]] = {
     "a body of a petabyte": (
         _forever(answer("202 Accepted", length=10**15), b"x" * 1_000_000),
         NO_TOKEN,
@@ -348,17 +353,17 @@ def test_informational_answers_without_an_end_end_with_the_time() -> None:
     flood = _forever(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1_000)
     began = time.monotonic()
     outcome = call(flood, SHORT)
-    assert (outcome.kind, outcome.reason) == (Kind.UNKNOWN, "read-timeout")
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.UNKNOWN, "read-timeout")
     assert time.monotonic() - began < SHORT + SLACK
 
 
 SLOW = {
-    "the status line": (b"HTTP/1.1 202 " + b"A" * 1_000, (Kind.UNKNOWN, "read-timeout")),
+    "the status line": (b"HTTP/1.1 202 " + b"A" * 1_000, (OutcomeKind.UNKNOWN, "read-timeout")),
     "the headers": (
         b"HTTP/1.1 202 Accepted\r\nX: " + b"y" * 1_000,
-        (Kind.UNKNOWN, "read-timeout"),
+        (OutcomeKind.UNKNOWN, "read-timeout"),
     ),
-    "informational answers": (b"HTTP/1.1 100\r\n\r\n" * 100, (Kind.UNKNOWN, "read-timeout")),
+    "informational answers": (b"HTTP/1.1 100\r\n\r\n" * 100, (OutcomeKind.UNKNOWN, "read-timeout")),
     "the body": (b" " * 1_000, NO_TOKEN),
     "a chunk's size": (b"0" * 1_000, NO_TOKEN),
 }
@@ -398,7 +403,7 @@ def test_a_request_that_is_not_read_ends_with_the_time(monkeypatch: pytest.Monke
         outcome = send(body="x" * 20_000_000, timeout=SHORT)
         took = time.monotonic() - began
         over.set()
-    assert (outcome.kind, outcome.reason) == (Kind.UNKNOWN, "write-failed")
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.UNKNOWN, "write-failed")
     assert took < SHORT + SLACK
 
 
@@ -425,7 +430,7 @@ def test_the_token_goes_nowhere_else(status: int, host: str) -> None:
         )
         with calling(server.url) as send:
             kinds = {send().kind for _ in range(2)}
-        assert Kind.ACCEPTED not in kinds
+        assert OutcomeKind.ACCEPTED not in kinds
         assert elsewhere.connections == 0
         assert len(server.requests) == 2
         assert "cookie" not in server.requests[1].headers
@@ -444,7 +449,7 @@ def test_no_proxy_of_the_environment_gets_the_token(
     ):
         monkeypatch.setenv(variable, proxy.url)
         with calling(server.url) as send:
-            assert send().kind is Kind.ACCEPTED
+            assert send().kind is OutcomeKind.ACCEPTED
         assert (proxy.connections, server.connections) == (0, 1)
 
 
@@ -454,8 +459,8 @@ def test_words_after_an_answer_are_not_the_next_one() -> None:
     with HostileServer(first + second, stays=True) as server, calling(server.url) as send:
         assert send().token_id == "first"
         server.answers(answer("400 Bad Request", b'{"errors":["no"]}'))
-        assert send() == Outcome(Kind.UNKNOWN, "protocol-error")
-        assert send().kind is Kind.REJECTED
+        assert send() == Outcome(OutcomeKind.UNKNOWN, "protocol-error")
+        assert send().kind is OutcomeKind.REJECTED
     assert (len(server.requests), server.connections) == (3, 2)
 
 
@@ -471,7 +476,7 @@ def test_a_call_after_each_answer_meets_no_leftovers() -> None:
 
 def test_the_cap_is_above_every_documented_answer() -> None:
     errors = json.dumps({"errors": ["The Message must be in Active status in order to send."] * 20})
-    assert len(errors) < MAX_ANSWER / 10
+    assert len(errors) < MAX_RESPONSE_BYTES / 10
 
 
 def test_a_relay_with_a_hostile_upstream_still_answers_in_time(aws: None) -> None:

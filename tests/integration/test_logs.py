@@ -115,7 +115,7 @@ def test_the_upstreams_time_and_our_own_are_told_apart(
     capsys.readouterr()
     relay.post(MESSAGE | {"message": "OTIwMjA0Ojc4OjE"})  # answers after 2 s, less than its limit
     told = metrics(capsys.readouterr().out)
-    [upstream], [overhead] = told["UpstreamTime"], told["OverheadTime"]
+    [upstream], [overhead] = told["UpstreamTime"], told["OverheadLatency"]
     assert upstream > 1_900
     assert 0 <= overhead < upstream
 
@@ -126,4 +126,4 @@ def test_several_sends_have_no_time_of_our_own(
     relay.post(MESSAGE | {"to": ["+1 212 555 0100", {"mobile": "12125550101", "key": "k"}]})
     told = metrics(capsys.readouterr().out)
     assert len(told["UpstreamTime"]) == 2
-    assert "OverheadTime" not in told
+    assert "OverheadLatency" not in told

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from smsrelay.adapters.mobileconnect import MAX_ANSWER, MobileConnect, failure_of
+from smsrelay.adapters.mobileconnect import MAX_RESPONSE_BYTES, MobileConnect, failure_of
 from smsrelay.errors import TokenUnavailableError
 from smsrelay.ports import Credentials
-from smsrelay.sends.call_outcome import Failure, Kind, Outcome
+from smsrelay.sends.call_outcome import Failure, Outcome, OutcomeKind
 from tests.support.environment import ACCESS_TOKEN
 from tools.mobileconnect_simulator import Simulator
 
@@ -60,7 +60,7 @@ def server(answer: Callable[[socket.socket], None]) -> Iterator[str]:
 def test_what_goes_over_the_wire(simulator: Simulator) -> None:
     outcome = send(simulator.url)
     [sent] = simulator.sent()
-    assert outcome == Outcome(Kind.ACCEPTED, "accepted", 202, sent["tokenId"])
+    assert outcome == Outcome(OutcomeKind.ACCEPTED, "accepted", 202, sent["tokenId"])
     assert sent["raw"] == BODY
     assert sent["headers"]["content-type"] == "application/json"
     # The cap on an answer counts its bytes, and a compressed one could not be read.
@@ -72,23 +72,23 @@ def test_what_goes_over_the_wire(simulator: Simulator) -> None:
 @pytest.mark.parametrize(
     ("then", "kind", "reason"),
     [
-        ("401", Kind.NOT_SENT, "unauthorised"),
-        ("403", Kind.REJECTED, "forbidden"),
-        ("429-50100", Kind.NOT_SENT, "throttled"),
-        ("429-50200", Kind.NOT_SENT, "blocked"),
-        ("500", Kind.UNKNOWN, "server-error"),
-        ("502-html", Kind.UNKNOWN, "server-error"),
-        ("503-50300", Kind.NOT_SENT, "unavailable"),
-        ("reset-before-read", Kind.UNKNOWN, "read-failed"),
-        ("reset-after-accept", Kind.UNKNOWN, "read-failed"),
-        ("hang-after-accept", Kind.UNKNOWN, "read-timeout"),
-        ("202-no-token", Kind.ACCEPTED, "accepted-without-token"),
-        ("202-trailing-comma", Kind.ACCEPTED, "accepted"),
-        ("202-empty", Kind.ACCEPTED, "accepted-without-token"),
+        ("401", OutcomeKind.NOT_SENT, "unauthorised"),
+        ("403", OutcomeKind.REJECTED, "forbidden"),
+        ("429-50100", OutcomeKind.NOT_SENT, "throttled"),
+        ("429-50200", OutcomeKind.NOT_SENT, "blocked"),
+        ("500", OutcomeKind.UNKNOWN, "server-error"),
+        ("502-html", OutcomeKind.UNKNOWN, "server-error"),
+        ("503-50300", OutcomeKind.NOT_SENT, "unavailable"),
+        ("reset-before-read", OutcomeKind.UNKNOWN, "read-failed"),
+        ("reset-after-accept", OutcomeKind.UNKNOWN, "read-failed"),
+        ("hang-after-accept", OutcomeKind.UNKNOWN, "read-timeout"),
+        ("202-no-token", OutcomeKind.ACCEPTED, "accepted-without-token"),
+        ("202-trailing-comma", OutcomeKind.ACCEPTED, "accepted"),
+        ("202-empty", OutcomeKind.ACCEPTED, "accepted-without-token"),
     ],
 )
 def test_each_fault_of_the_simulator(
-    simulator: Simulator, then: str, kind: Kind, reason: str
+    simulator: Simulator, then: str, kind: OutcomeKind, reason: str
 ) -> None:
     simulator.fail("send", then)
     outcome = send(simulator.url, timeout=0.8 if then.startswith("hang") else 5.0)
@@ -106,33 +106,35 @@ def test_the_waits_of_a_throttled_tenant(simulator: Simulator) -> None:
 def test_a_refused_connection_was_not_sent() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    assert send(f"http://127.0.0.1:{port}") == Outcome(Kind.NOT_SENT, "no-connection")
+    assert send(f"http://127.0.0.1:{port}") == Outcome(OutcomeKind.NOT_SENT, "no-connection")
 
 
 @pytest.mark.parametrize(
     "url", ["http://does-not-exist.invalid", "gopher://127.0.0.1", "http://127.0.0.1:99999999"]
 )
 def test_what_cannot_be_reached_was_not_sent(url: str) -> None:
-    assert send(url).kind is Kind.NOT_SENT
+    assert send(url).kind is OutcomeKind.NOT_SENT
 
 
 def test_a_failed_tls_handshake_was_not_sent(simulator: Simulator) -> None:
-    assert send(simulator.url.replace("http:", "https:")) == Outcome(Kind.NOT_SENT, "no-connection")
+    assert send(simulator.url.replace("http:", "https:")) == Outcome(
+        OutcomeKind.NOT_SENT, "no-connection"
+    )
 
 
 def test_an_answer_that_breaks_off_after_its_status_keeps_its_status() -> None:
     with server(lambda peer: peer.sendall(ACCEPTED[:-8])) as url:
-        assert send(url) == Outcome(Kind.ACCEPTED, "accepted-without-token", 202)
+        assert send(url) == Outcome(OutcomeKind.ACCEPTED, "accepted-without-token", 202)
 
 
 def test_a_connection_that_ends_without_an_answer_is_unknown() -> None:
     with server(lambda peer: peer.shutdown(socket.SHUT_RDWR)) as url:
-        assert send(url).kind is Kind.UNKNOWN
+        assert send(url).kind is OutcomeKind.UNKNOWN
 
 
 def test_something_that_is_not_http_is_unknown() -> None:
     with server(lambda peer: peer.sendall(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")) as url:
-        assert send(url) == Outcome(Kind.UNKNOWN, "protocol-error")
+        assert send(url) == Outcome(OutcomeKind.UNKNOWN, "protocol-error")
 
 
 def test_a_huge_answer_is_not_read_to_its_end() -> None:
@@ -140,12 +142,12 @@ def test_a_huge_answer_is_not_read_to_its_end() -> None:
         peer.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 100000000\r\n\r\n")
         try:
             for _ in range(1_000):
-                peer.sendall(b"x" * MAX_ANSWER)
+                peer.sendall(b"x" * MAX_RESPONSE_BYTES)
         except OSError:
             peer.close()  # the caller has hung up, as it should
 
     with server(endless) as url:
-        assert send(url).kind is Kind.REJECTED
+        assert send(url).kind is OutcomeKind.REJECTED
 
 
 def test_an_answer_that_drips_ends_with_the_time() -> None:
@@ -162,7 +164,7 @@ def test_an_answer_that_drips_ends_with_the_time() -> None:
     with server(drip) as url:
         outcome = send(url, timeout=0.8)
         hung_up.set()
-    assert outcome.kind is Kind.ACCEPTED
+    assert outcome.kind is OutcomeKind.ACCEPTED
 
 
 def test_no_redirect_is_followed_with_the_token(simulator: Simulator) -> None:
@@ -171,7 +173,7 @@ def test_no_redirect_is_followed_with_the_token(simulator: Simulator) -> None:
         "MzA6Nzg6MA/send\r\nContent-Length: 0\r\n\r\n"
     )
     with server(lambda peer: peer.sendall(redirect.encode())) as url:
-        assert send(url).kind is Kind.UNKNOWN
+        assert send(url).kind is OutcomeKind.UNKNOWN
     assert simulator.calls() == []
 
 
@@ -196,7 +198,7 @@ def test_when_the_token_took_all_the_time_nothing_is_called(simulator: Simulator
     with httpx.HTTPTransport(trust_env=False) as transport:
         upstream = MobileConnect(transport, FixedToken(simulator.url), lambda: 0.0)
         outcome = upstream.send("MzA6Nzg6MA", BODY, timeout=0.1)
-    assert outcome == Outcome(Kind.NOT_SENT, "out-of-time")
+    assert outcome == Outcome(OutcomeKind.NOT_SENT, "out-of-time")
     assert simulator.calls() == []
 
 
@@ -207,7 +209,7 @@ def test_without_a_token_nothing_is_called() -> None:
 
     with httpx.HTTPTransport(trust_env=False) as transport:
         outcome = MobileConnect(transport, NoToken(""), lambda: 0.0).send("m", BODY, 1.0)
-    assert outcome == Outcome(Kind.NOT_SENT, "no-token")
+    assert outcome == Outcome(OutcomeKind.NOT_SENT, "no-token")
 
 
 def _all_exceptions() -> list[type[Exception]]:

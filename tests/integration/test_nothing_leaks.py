@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pytest
 
 from smsrelay.messages.request import MessageRequest
-from smsrelay.messages.upstream_calls import calls_of
+from smsrelay.messages.upstream_calls import build_calls
 from smsrelay.security.redaction import MAX_LENGTH, redact, without
 from tests.support import leaks
 from tests.support.canaries import (
@@ -172,7 +172,7 @@ def test_the_log_still_says_what_happened(played: dict[str, Future[Played]]) -> 
         "ClientError: ValidationException (SendMessageBatch)",
         "adapters/dynamodb_ledger.py:",
         "failed in an unforeseen way",
-        "[ERROR] UnforeseenError: ",
+        "[ERROR] UnexpectedError: ",
     ):
         assert told in log, told
 
@@ -199,15 +199,15 @@ def test_every_port_is_made_to_fail() -> None:
         "DynamoDbLedger.claim",
         "MobileConnect.send",
         "SqsRetryQueue.put",
-        "SqsDeadLetters.put",
-        "SecretTokenSource.current",
-        "MetricsCounter.count",
+        "SqsDeadLetterQueue.put",
+        "CachedTokenSource.current",
+        "PowertoolsMetrics.count",
     } <= methods
 
 
 BODIES = {
-    "numbers": calls_of(request(**NUMBERED), NOW)[0].body,
-    "a subscriber": calls_of(request(**LONE), NOW)[0].body,
+    "numbers": build_calls(request(**NUMBERED), NOW)[0].body,
+    "a subscriber": build_calls(request(**LONE), NOW)[0].body,
 }
 
 

@@ -13,7 +13,7 @@ from botocore.exceptions import EndpointConnectionError
 
 from smsrelay.ports import Deadline
 from smsrelay.sends.ids import message_id
-from smsrelay.sends.queue_envelopes import Delivery
+from smsrelay.sends.queue_envelopes import QueueMessage
 from smsrelay.wiring import sending
 from tests.support.aws_calls import intercepted
 from tests.support.environment import CLIENT, Context, Environment
@@ -387,14 +387,14 @@ def test_an_unforeseen_error_stays_with_its_message(
 ) -> None:
     relay.enqueue(MESSAGE)
     broken = relay.enqueue(MESSAGE | {"text": "break"})
-    intake = sending.parts().intake
-    receive = intake.receive
+    intake = sending.parts().queue_worker
+    receive = intake.process
 
-    def fail(delivery: Delivery, deadline: Deadline) -> float | None:
+    def fail(delivery: QueueMessage, deadline: Deadline) -> float | None:
         if "break" in delivery.body:
             raise ZeroDivisionError
         return receive(delivery, deadline)
 
-    monkeypatch.setattr(intake, "receive", fail)
+    monkeypatch.setattr(intake, "process", fail)
     assert relay.work() == [broken]
     assert len(simulator.sent()) == 1

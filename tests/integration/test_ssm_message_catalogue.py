@@ -12,8 +12,8 @@ import pytest
 from botocore.client import BaseClient
 from botocore.exceptions import EndpointConnectionError
 
-from smsrelay.adapters.ssm_message_catalogue import StoredCatalogue
-from smsrelay.errors import NothingStoredError
+from smsrelay.adapters.ssm_message_catalogue import SsmMessageCatalogue
+from smsrelay.errors import LedgerUnavailableError
 from smsrelay.wiring import sending
 from tests.support import permissions
 from tests.support.aws_calls import intercepted
@@ -52,7 +52,7 @@ def ssm_away() -> Iterator[None]:
 
 def forget() -> None:
     """Let the environment's catalogue be as old as a minute."""
-    catalogue: Any = sending.parts().http_api._reader._catalogue  # noqa: SLF001
+    catalogue: Any = sending.parts().api._reader._catalogue  # noqa: SLF001
     catalogue._read_again_at = 0.0  # noqa: SLF001
 
 
@@ -252,7 +252,7 @@ def test_a_catalogue_lasts_for_a_minute_and_longer_while_no_other_can_be_had(
 ) -> None:
     now, counter = 1_000.0, Counted()
     parameter = os.environ["CATALOGUE_PARAMETER"]
-    stored = StoredCatalogue(lambda: named.client("ssm"), parameter, counter, lambda: now)
+    stored = SsmMessageCatalogue(lambda: named.client("ssm"), parameter, counter, lambda: now)
     first = stored.current()
     assert set(first.messages) == {"welcome", "payroll"}
     named.put_catalogue({"messages": {"shipped": ID}})
@@ -277,11 +277,11 @@ def test_a_failure_stands_for_a_moment_where_there_was_never_a_catalogue(
 ) -> None:
     now = 1_000.0
     parameter = os.environ["CATALOGUE_PARAMETER"]
-    stored = StoredCatalogue(lambda: named.client("ssm"), parameter, Counted(), lambda: now)
-    with ssm_away(), pytest.raises(NothingStoredError):
+    stored = SsmMessageCatalogue(lambda: named.client("ssm"), parameter, Counted(), lambda: now)
+    with ssm_away(), pytest.raises(LedgerUnavailableError):
         stored.current()
     now += 4
-    with pytest.raises(NothingStoredError):
+    with pytest.raises(LedgerUnavailableError):
         stored.current()
     now += 1
     assert stored.current().messages

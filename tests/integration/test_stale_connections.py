@@ -25,7 +25,7 @@ from smsrelay.adapters import http_transport
 from smsrelay.adapters.http_transport import KEEP_ALIVE, KeepAliveTransport
 from smsrelay.adapters.mobileconnect import MobileConnect
 from smsrelay.ports import Credentials
-from smsrelay.sends.call_outcome import Kind, Outcome
+from smsrelay.sends.call_outcome import Outcome, OutcomeKind
 from smsrelay.wiring import sending
 from tests.support.ending import EndingServer
 from tests.support.environment import running
@@ -33,7 +33,7 @@ from tools.local_stack import ROOT, processes
 
 HOUR = 3_600.0
 BATCH = 10
-ACCEPTED = Outcome(Kind.ACCEPTED, "accepted", 202, "abc")
+ACCEPTED = Outcome(OutcomeKind.ACCEPTED, "accepted", 202, "abc")
 MESSAGE = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
 
 
@@ -277,7 +277,7 @@ def test_what_ends_unseen_while_it_is_fresh_stays_unknown_and_is_not_repeated(
 ) -> None:
     assert caller.send() == ACCEPTED
     end(server)
-    assert caller.send() == Outcome(Kind.UNKNOWN, reason)
+    assert caller.send() == Outcome(OutcomeKind.UNKNOWN, reason)
     assert (server.accepted, server.answered, server.swallowed) == (1, 1, 1)
     assert caller.send() == ACCEPTED, "the next one begins anew"
 

@@ -239,7 +239,7 @@ def test_a_failure_is_told_counted_and_not_repeated_before_the_schedule(
     status: int | None,
     words: list[str],
 ) -> None:
-    monkeypatch.setattr(oauth_endpoint, "PATIENCE", 0.3)
+    monkeypatch.setattr(oauth_endpoint, "TOTAL_TIMEOUT", 0.3)
     simulator.fail("token", then, times=2)
     before = {"access_token": "the-old-token", "expires_at": time.time() - 1}
     empty.put_secret(json.dumps(before))
@@ -368,7 +368,7 @@ def test_a_store_that_is_away(
     operation: str,
     error: Exception,
 ) -> None:
-    client = token_renewer.parts().renewer._store._client  # type: ignore[attr-defined] # noqa: SLF001 - its own client
+    client = token_renewer.parts().token_renewer._store._client  # type: ignore[attr-defined] # noqa: SLF001 - its own client
     with patch.object(client, operation, side_effect=error):
         assert empty.renew() == {"did": "failed", "reason": "secret-unavailable"}
         assert empty.renew({"need": "missing", "token": ""})["reason"] == "failed-before"
@@ -436,7 +436,7 @@ def test_an_answer_without_end_is_cut_off(empty: Environment) -> None:
 def test_an_answer_in_drops_takes_no_longer_than_any_other(
     empty: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(oauth_endpoint, "PATIENCE", 0.2)
+    monkeypatch.setattr(oauth_endpoint, "TOTAL_TIMEOUT", 0.2)
     hold = threading.Event()
     with endpoint(HEAD + b"Content-Length: 100\r\n\r\n{", hold=hold) as url:
         assert answered_by(empty, url) == "timeout"

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from smsrelay.adapters import webhook_secrets
+from smsrelay.adapters import signing_secrets
 from smsrelay.wiring import sending, webhook
 from tests.support.environment import (
     Context,
@@ -46,7 +46,7 @@ def reads(relay: Environment) -> Iterator[list[str]]:
     """The secrets that are read from Secrets Manager, by client."""
     read: list[str] = []
     stored = webhook.webhooks()._secrets  # noqa: SLF001 - what is counted is its calls
-    assert isinstance(stored, webhook_secrets.StoredWebhookSecrets)
+    assert isinstance(stored, signing_secrets.StoredSigningSecrets)
     fetch = stored._client.get_secret_value  # noqa: SLF001 - same
 
     def noted(**parameters: Any) -> Any:
@@ -178,7 +178,7 @@ def test_a_new_secret_counts_at_once_and_the_old_one_beside_it(
 ) -> None:
     old = relay.put_webhook_secret("shop")
     assert relay.post_webhook("shop", old, MESSAGE).status == 202
-    clock.ahead += webhook_secrets.AT_MOST_EVERY
+    clock.ahead += signing_secrets.MIN_REFRESH_INTERVAL
     new = new_webhook_secret()
     relay.put_webhook_secret("shop", current=new, previous=old)
     assert relay.post_webhook("shop", new, MESSAGE).status == 202
@@ -190,7 +190,7 @@ def test_what_was_replaced_twice_is_out_within_minutes(relay: Environment, clock
     old = relay.put_webhook_secret("shop")
     assert relay.post_webhook("shop", old, MESSAGE).status == 202
     relay.put_webhook_secret("shop")
-    clock.ahead += webhook_secrets.KEPT
+    clock.ahead += signing_secrets.CACHE_SECONDS
     assert relay.post_webhook("shop", old, MESSAGE).status == 401
 
 
@@ -202,18 +202,18 @@ def test_a_flood_of_bad_signatures_costs_few_reads(
     for _ in range(20):
         assert relay.post_webhook(client, new_webhook_secret(), MESSAGE).status == 401
     assert reads == [client]
-    clock.ahead += webhook_secrets.AT_MOST_EVERY
+    clock.ahead += signing_secrets.MIN_REFRESH_INTERVAL
     for _ in range(20):
         relay.post_webhook(client, new_webhook_secret(), MESSAGE)
     assert reads == [client, client]
 
 
 def test_names_without_end_are_forgotten(relay: Environment) -> None:
-    with patch.object(webhook_secrets, "MOST", 3):
+    with patch.object(signing_secrets, "CACHE_SIZE", 3):
         for n in range(5):
             relay.post_webhook(f"nobody-{n}", new_webhook_secret(), MESSAGE)
     stored: Any = webhook.webhooks()._secrets  # noqa: SLF001 - what is kept is nobody else's
-    assert list(stored._kept) == ["nobody-2", "nobody-3", "nobody-4"]  # noqa: SLF001 - same
+    assert list(stored._cache) == ["nobody-2", "nobody-3", "nobody-4"]  # noqa: SLF001 - same
 
 
 def test_while_secrets_are_away_known_ones_count_and_others_come_back(
@@ -222,7 +222,7 @@ def test_while_secrets_are_away_known_ones_count_and_others_come_back(
     secret = relay.put_webhook_secret("shop")
     relay.put_webhook_secret("other")
     assert relay.post_webhook("shop", secret, MESSAGE).status == 202
-    clock.ahead += webhook_secrets.KEPT
+    clock.ahead += signing_secrets.CACHE_SECONDS
     stored: Any = webhook.webhooks()._secrets  # noqa: SLF001 - it, not the test, loses its store
     error = ClientError(
         {"Error": {"Code": "InternalServiceError", "Message": ""}}, "GetSecretValue"
@@ -272,7 +272,7 @@ def test_each_client_has_its_own_limit_and_only_what_is_signed_counts(
     _ = aws
     with (
         running(simulator.url, CLIENT_PER_MINUTE="2") as relay,
-        patch.object(sending.parts().callers, "_clock", lambda: 1_791_230_460.0),
+        patch.object(sending.parts().client_registry, "_clock", lambda: 1_791_230_460.0),
     ):
         secret, other = relay.put_webhook_secret("shop"), relay.put_webhook_secret("other")
         for _ in range(5):
@@ -291,7 +291,7 @@ def test_a_principal_has_the_same_limit_and_a_key_has_its_usage_plan(
     _ = aws
     with (
         running(simulator.url, CLIENT_PER_MINUTE="1") as relay,
-        patch.object(sending.parts().callers, "_clock", lambda: 1_791_230_460.0),
+        patch.object(sending.parts().client_registry, "_clock", lambda: 1_791_230_460.0),
     ):
         relay.allow("shop", "arn:aws:iam::123456789012:role/Shop")
         given: dict[str, Any] = {
@@ -356,5 +356,5 @@ def test_no_request_is_an_exception_or_gets_in(
         "body": body,
         "isBase64Encoded": encoded,
     }
-    assert os.environ["WEBHOOK_SECRETS"]
+    assert os.environ["WEBHOOK_SECRET_PREFIX"]
     assert fuzzed.webhook.handler(event, Context())["statusCode"] == 401

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.promise.report import REPORT, Report
+from tests.promise.report import SUMMARY, Summary
 
 FOLDER = Path(__file__).parent
 
@@ -16,11 +16,11 @@ class Watcher:
     """Tells how far a test run has come, and keeps its report beyond its end."""
 
     def __init__(self) -> None:
-        self.report = Report(say=self._say)
+        self.report = Summary(say=self._say)
         self._plays = self._begun = 0
 
     def pytest_configure(self, config: pytest.Config) -> None:
-        config.stash[REPORT] = self.report
+        config.stash[SUMMARY] = self.report
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._plays = len(session.items)

@@ -12,7 +12,7 @@ from tests.promise.faults import DIE, MEANWHILE, Step, Strike, faults_of
 Tell = Callable[[str, object], None]
 
 
-class Points:
+class Checkpoints:
     """Counts the points that this process passes, and says what strikes it there.
 
     SIGKILL is what Lambda does to a function that runs out of time or memory: no `finally`, no

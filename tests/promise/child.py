@@ -10,8 +10,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from smsrelay.errors import NothingStoredError, UnforeseenError
-from tests.promise.checkpoints import Points
+from smsrelay.errors import LedgerUnavailableError, UnexpectedError
+from tests.promise.checkpoints import Checkpoints
 from tests.promise.clock import ShiftedTime
 from tests.support.records import record
 from tools.local_stack import ROOT
@@ -48,7 +48,7 @@ class Functions:
         self.api, self.worker, self.sweeper = map(_load, ("api", "queue_worker", "sweeper"))
 
 
-class Player:
+class Child:
     """Plays a script: a list of actions, each a JSON object with the name of a method in `do`."""
 
     def __init__(
@@ -56,7 +56,7 @@ class Player:
         functions: Functions,
         clients: Clients,
         job: Json,
-        points: Points,
+        points: Checkpoints,
         clock: ShiftedTime,
         tell: Callable[[str, object], None],
     ) -> None:
@@ -119,8 +119,8 @@ class Player:
         """EventBridge Scheduler calls the sweeper."""
         try:
             self._invoke(self._functions.sweeper, {}, 55.0)
-        except UnforeseenError as error:
-            if str(error) != NothingStoredError.__name__:
+        except UnexpectedError as error:
+            if str(error) != LedgerUnavailableError.__name__:
                 raise
             # A failed invocation is allowed to it: the next minute is its retry.
             self._points.deadline = None

@@ -2,25 +2,25 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.promise.harness import World, running
-from tests.promise.report import REPORT, Report
+from tests.promise.harness import Harness, running
+from tests.promise.report import SUMMARY, Summary
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
     with running(tmp_path_factory.mktemp("faults")) as world:
         yield world
 
 
 @pytest.fixture(scope="session")
-def report(pytestconfig: pytest.Config) -> Report:
-    return pytestconfig.stash.setdefault(REPORT, Report())
+def report(pytestconfig: pytest.Config) -> Summary:
+    return pytestconfig.stash.setdefault(SUMMARY, Summary())
 
 
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    report = config.stash.get(REPORT, None)
+    report = config.stash.get(SUMMARY, None)
     if report is None:
         return
     terminalreporter.section("the promise under faults")

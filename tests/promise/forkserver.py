@@ -19,11 +19,11 @@ import httpcore
 from botocore.config import Config
 
 from smsrelay.adapters import dynamodb_ledger, mobileconnect
-from smsrelay.adapters.boto_clients import Aws
+from smsrelay.adapters.boto_clients import BotoClients
 from smsrelay.wiring import sending, timeouts
 from tests.promise import mutations
-from tests.promise.checkpoints import Points
-from tests.promise.child import Functions, Json, Player
+from tests.promise.checkpoints import Checkpoints
+from tests.promise.child import Child, Functions, Json
 from tests.promise.clock import ShiftedTime
 from tests.promise.faults import Strike
 from tests.promise.injection import AwsInjection, UpstreamInjection
@@ -38,7 +38,7 @@ class ReadyAws:
     """The relay's own AWS clients, made before the fork: making them takes longer than a run."""
 
     def __init__(self) -> None:
-        make: Any = Aws().client  # its types want the service's name as a literal
+        make: Any = BotoClients().client  # its types want the service's name as a literal
         self._clients = {service: make(service, config=_config(service)) for service in SERVICES}
 
     def client(self, service: str, *, config: Config) -> Any:
@@ -53,7 +53,7 @@ class ReadyAws:
 
 def _config(service: str) -> Config:
     """As the relay makes them."""
-    return timeouts.ASKING if service == "lambda" else timeouts.STORING
+    return timeouts.INVOKE_CONFIG if service == "lambda" else timeouts.AWS_CONFIG
 
 
 def main() -> None:
@@ -142,7 +142,7 @@ def _play(job: Json, functions: Functions, clients: Clients, aws: ReadyAws, pipe
 
     os.environ.update(job["environment"])
     clock = ShiftedTime(job.get("offset", 0.0))
-    points = Points(
+    points = Checkpoints(
         [Strike.of_json(strike) for strike in job.get("strikes", [])],
         armed=job["armed"],
         clock=clock,
@@ -153,7 +153,7 @@ def _play(job: Json, functions: Functions, clients: Clients, aws: ReadyAws, pipe
     UpstreamInjection(points, clock, renew_token).watch()
     for events in aws.events:
         events.register("before-parameter-build.sqs.SendMessageBatch", _without_delay)
-    patch.object(sending, "Aws", lambda: aws).start()
+    patch.object(sending, "BotoClients", lambda: aws).start()
     for module in (sending, mobileconnect, botocore.endpoint):
         patch.object(module, "time", clock).start()
     # Reading all certificates takes longer than the rest of a run, and none is used here.
@@ -163,7 +163,7 @@ def _play(job: Json, functions: Functions, clients: Clients, aws: ReadyAws, pipe
     if job.get("mutation"):
         mutations.apply(job["mutation"])
     try:
-        Player(functions, clients, job, points, clock, tell).play(job["script"])
+        Child(functions, clients, job, points, clock, tell).play(job["script"])
     except BaseException:
         tell("error", traceback.format_exc()[-3_000:])
         raise

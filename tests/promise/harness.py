@@ -16,7 +16,7 @@ from queue import Queue
 from signal import SIGKILL
 from typing import Any
 
-from smsrelay.adapters.dynamodb_api_clients import DynamoDbClients
+from smsrelay.adapters.dynamodb_api_clients import DynamoDbApiClients
 from tests.promise.campaigns import Plan, Run
 from tests.promise.faults import DIE, HANGS, WITHHELD, Leaves, Step, Strike, hides_a_claim, leaves
 from tests.promise.invariants import Aftermath, violations
@@ -60,7 +60,7 @@ class Told:
         return [handle for handle in self.in_flight.values() if handle]
 
 
-class World:
+class Harness:
     """One for a session: stages on which plays run side by side."""
 
     def __init__(self, stages: Sequence["Stage"]) -> None:
@@ -201,7 +201,7 @@ class Stage:
             clients.sqs.create_queue(QueueName=queue_name)["QueueUrl"]
             for queue_name in (name, f"{name}-letters")
         )
-        DynamoDbClients(clients.dynamodb, name).put("example-key-id", "shop")  # the sample's key
+        DynamoDbApiClients(clients.dynamodb, name).put("example-key-id", "shop")  # the sample's key
         catalogue = f"/{name}/catalogue"
         if scenario.message["message"] in CATALOGUE["messages"]:
             clients.ssm.put_parameter(Name=catalogue, Value=json.dumps(CATALOGUE), Type="String")
@@ -295,7 +295,7 @@ def _wait_asked(then: str) -> int | None:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[World]:
+def running(folder: Path) -> Iterator[Harness]:
     """MiniStack, and for each stage a simulator and a process that forks."""
     marker = processes.new_marker()
     data = folder / "data"
@@ -303,7 +303,7 @@ def running(folder: Path) -> Iterator[World]:
     emulator = start_emulator(folder, data, marker)
     try:
         with ExitStack() as stack:
-            yield World([_stage(stack, emulator.url, folder) for _ in range(STAGES)])
+            yield Harness([_stage(stack, emulator.url, folder) for _ in range(STAGES)])
     finally:
         processes.stop(marker, [emulator.process])
 

@@ -18,7 +18,7 @@ from botocore.exceptions import (
 )
 from botocore.httpsession import URLLib3Session
 
-from tests.promise.checkpoints import Points
+from tests.promise.checkpoints import Checkpoints
 from tests.promise.clock import ShiftedTime
 from tests.promise.faults import SIMULATED
 
@@ -42,7 +42,7 @@ _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 class AwsInjection:
     """Hooks into the relay's AWS clients by their event emitters."""
 
-    def __init__(self, points: Points, clock: ShiftedTime) -> None:
+    def __init__(self, points: Checkpoints, clock: ShiftedTime) -> None:
         self._points = points
         self._clock = clock
         self._http = URLLib3Session()
@@ -117,7 +117,7 @@ class UpstreamInjection:
     """Hooks into httpx's transport."""
 
     def __init__(
-        self, points: Points, clock: ShiftedTime, on_unauthorised: Callable[[], None]
+        self, points: Checkpoints, clock: ShiftedTime, on_unauthorised: Callable[[], None]
     ) -> None:
         """`on_unauthorised` is called when the upstream has answered 401."""
         self._points = points

@@ -10,12 +10,12 @@ from botocore.exceptions import ClientError
 from smsrelay.adapters import dynamodb_ledger
 from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
 from smsrelay.adapters.mobileconnect import MobileConnect
-from smsrelay.ports import Creation
+from smsrelay.ports import CreateResult
 from smsrelay.sends import call_outcome, transitions
 from smsrelay.sends.call_outcome import Failure, Outcome
 from smsrelay.sends.send import Send, SendKey, Status
-from smsrelay.services.queue_worker import Intake
-from smsrelay.services.sender import Relay
+from smsrelay.services.queue_worker import QueueWorker
+from smsrelay.services.sender import Sender
 
 
 def apply(name: str) -> None:
@@ -28,11 +28,11 @@ def send_before_claim() -> None:
     waiting: list[Callable[[], object]] = []
     create, call = DynamoDbLedger.create, MobileConnect.send
 
-    def create_later(ledger: DynamoDbLedger, sends: Sequence[Send]) -> Creation:
-        if ledger.read_one(sends[0].key):
+    def create_later(ledger: DynamoDbLedger, sends: Sequence[Send]) -> CreateResult:
+        if ledger.load_one(sends[0].key):
             return create(ledger, sends)
         waiting.append(lambda: create(ledger, sends))
-        return Creation(created=True, sends=sends)
+        return CreateResult(created=True, sends=sends)
 
     def call_first(upstream: MobileConnect, template: str, body: str, timeout: float) -> Outcome:
         result = call(upstream, template, body, timeout)
@@ -57,19 +57,19 @@ def lapsed_is_queued() -> None:
         _ = max_attempts
         return replace(send, status=Status.QUEUED, updated_at=now, due_at=now)
 
-    patch.object(transitions, "lapsed", lapsed).start()
+    patch.object(transitions, "expire_lease", lapsed).start()
 
 
 def accepted_before_call() -> None:
     """The result is written before the call, as if it could not fail."""
-    ask = Relay._ask_upstream  # noqa: SLF001 - a mutation is inside
+    ask = Sender._ask_upstream  # noqa: SLF001 - a mutation is inside
 
     def write_first(relay: Any, send: Send, deadline: Callable[[], float]) -> Outcome:
         done = replace(send, status=Status.ACCEPTED, body=None)
-        relay._ledger.settle(send, done)  # noqa: SLF001 - the same
+        relay._ledger.replace_if_unchanged(send, done)  # noqa: SLF001 - the same
         return ask(relay, send, deadline)
 
-    patch.object(Relay, "_ask_upstream", write_first).start()
+    patch.object(Sender, "_ask_upstream", write_first).start()
 
 
 def forgotten_token() -> None:
@@ -84,28 +84,28 @@ def forgotten_token() -> None:
 
 def deleted_unread() -> None:
     """A message is deleted before anything of it is stored."""
-    patch.object(Intake, "_receive", lambda *_: None).start()
+    patch.object(QueueWorker, "_process", lambda *_: None).start()
 
 
 def nothing_lapses() -> None:
     """A lease never ends: who dies keeps its sends for ever."""
-    patch.object(transitions, "has_lapsed", lambda *_: False).start()
+    patch.object(transitions, "lease_expired", lambda *_: False).start()
 
 
 def lost_queued() -> None:
     """The sweeper looks for leases only: a queued send whose message vanished is nobody's."""
-    recover = Relay.recover
+    recover = Sender.recover_stalled
 
-    def recover_lapsed(relay: Relay, key: SendKey) -> Send | None:
-        send = relay._ledger.read_one(key)  # noqa: SLF001 - a mutation is inside
+    def recover_lapsed(relay: Sender, key: SendKey) -> Send | None:
+        send = relay._ledger.load_one(key)  # noqa: SLF001 - a mutation is inside
         return recover(relay, key) if send and send.status is Status.SENDING else None
 
-    patch.object(Relay, "recover", recover_lapsed).start()
+    patch.object(Sender, "recover_stalled", recover_lapsed).start()
 
 
 def failed_silently() -> None:
     """What has failed is in no dead-letter queue."""
-    patch.object(Relay, "give_up", lambda *_: None).start()
+    patch.object(Sender, "dead_letter", lambda *_: None).start()
 
 
 def unconditional_claim() -> None:
@@ -132,7 +132,7 @@ def stranger_to_itself() -> None:
 
     def strange(error: ClientError) -> Send | None:
         send = existing(error)
-        return send and replace(send, owner="a stranger")
+        return send and replace(send, written_by="a stranger")
 
     patch.object(dynamodb_ledger, "_existing", strange).start()
 
@@ -149,22 +149,22 @@ def overwritten_result() -> None:
         _ = before
         return ledger._put(after, "attribute_exists(pk)", {}) is None  # noqa: SLF001 - a mutation is inside
 
-    patch.object(DynamoDbLedger, "settle", settle).start()
+    patch.object(DynamoDbLedger, "replace_if_unchanged", settle).start()
 
 
 def kept_body() -> None:
     """Text and numbers stay in the ledger when the send has ended."""
-    ended = transitions.ended
+    ended = transitions.finish_attempt
 
     def keep(send: Send, outcome: Outcome, **rest: Any) -> Send:
         return replace(ended(send, outcome, **rest), body=send.body)
 
-    patch.object(transitions, "ended", keep).start()
+    patch.object(transitions, "finish_attempt", keep).start()
 
 
 def abandoned_refusal() -> None:
     """What is refused from the queue is deleted, and nobody ever hears of it."""
-    patch.object(Relay, "bury", lambda *_, **__: None).start()
+    patch.object(Sender, "reject", lambda *_, **__: None).start()
 
 
 MUTATIONS: dict[str, Callable[[], None]] = {

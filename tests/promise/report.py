@@ -15,7 +15,7 @@ SAY_EVERY: Final = 15.0
 
 
 @dataclass
-class Report:
+class Summary:
     """All that was played whole."""
 
     say: Callable[[str], object] = lambda _: None
@@ -96,5 +96,5 @@ class Report:
                 yield f"{name:<26} {caught or 'NOT CAUGHT'}"
 
 
-REPORT = pytest.StashKey[Report]()
+SUMMARY = pytest.StashKey[Summary]()
 """Where a test run keeps its report."""

@@ -5,9 +5,9 @@ from functools import partial
 import pytest
 
 from tests.promise.campaigns import CAMPAIGNS, Sample
-from tests.promise.harness import World
+from tests.promise.harness import Harness
 from tests.promise.mutations import MUTATIONS
-from tests.promise.report import Report
+from tests.promise.report import Summary
 from tests.promise.scenarios import SCENARIOS
 
 CASES = [
@@ -32,7 +32,13 @@ CASES = [
 
 @pytest.mark.parametrize(("mutation", "campaign", "name", "choice", "words"), CASES)
 def test_a_relay_that_breaks_the_promise_is_found_out(
-    world: World, report: Report, mutation: str, campaign: str, name: str, choice: str, words: str
+    world: Harness,
+    report: Summary,
+    mutation: str,
+    campaign: str,
+    name: str,
+    choice: str,
+    words: str,
 ) -> None:
     play = partial(world.play, SCENARIOS[name].with_choice(choice), mutation=mutation)
     found = (

@@ -11,8 +11,8 @@ from functools import partial
 import pytest
 
 from tests.promise.campaigns import CAMPAIGNS, Plan, Sample
-from tests.promise.harness import World
-from tests.promise.report import Report
+from tests.promise.harness import Harness
+from tests.promise.report import Summary
 from tests.promise.scenarios import SCENARIOS
 
 # The others never come into doubt in a way of their own.
@@ -41,7 +41,7 @@ SAMPLED = {"deaths": 5, "faults": 70, "meanwhiles": 30, "second_deaths": 64, "pa
 
 @pytest.mark.parametrize(("campaign", "name", "choice"), PLAYED)
 def test_no_strike_breaks_the_promise(
-    world: World, report: Report, campaign: str, name: str, choice: str
+    world: Harness, report: Summary, campaign: str, name: str, choice: str
 ) -> None:
     thorough = os.environ.get("SMSRELAY_THOROUGH") == "1"
     sample = Sample(1 if thorough else SAMPLED[campaign])
@@ -62,7 +62,7 @@ def test_no_strike_breaks_the_promise(
         ("api-token-refused", "lambda"),
     ],
 )
-def test_there_is_something_to_strike(world: World, name: str, service: str) -> None:
+def test_there_is_something_to_strike(world: Harness, name: str, service: str) -> None:
     """Else the test above would prove nothing."""
     [run] = world.play(SCENARIOS[name].with_choice("hold"), [Plan()])
     assert service in {step.service for step in run.steps}

@@ -25,13 +25,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from smsrelay.adapters.boto_clients import Aws
+from smsrelay.adapters.boto_clients import BotoClients
 from smsrelay.adapters.mobileconnect import MobileConnect
 from smsrelay.sends import call_outcome, ids
 from smsrelay.sends.call_outcome import Failure, Outcome
 from smsrelay.sends.send import reference_body
-from smsrelay.services.queue_worker import Intake
-from smsrelay.services.sender import OVERDUE
+from smsrelay.services.queue_worker import QueueWorker
+from smsrelay.services.sender import STALLED_AFTER
 from tests.support.environment import CLIENT, HttpAnswer
 from tests.support.trouble import NO_CONNECTION, RETENTION, START, AwsFault, Order, Row, Trouble
 from tools.mobileconnect_simulator import Simulator
@@ -189,7 +189,9 @@ class PromiseMachine(RuleBasedStateMachine):
         self._hand_in(first if is_same else self._message(False, "hold", first.key), way)
 
     @rule(
-        seconds=st.sampled_from([0.0, 10.0, 40.0, 120.0, OVERDUE + 1, 1_000.0, 20_000.0, DAY + 1]),
+        seconds=st.sampled_from(
+            [0.0, 10.0, 40.0, 120.0, STALLED_AFTER + 1, 1_000.0, 20_000.0, DAY + 1]
+        ),
         what=st.sampled_from(["work", "sweep", "sweep and work", "redeliver"]),
         pick=picks,
         mishap=mishaps,
@@ -384,7 +386,7 @@ class PromiseMachine(RuleBasedStateMachine):
             row = undecided[pick % len(undecided)]
             token = self._lost_token(row) if "accepted" in options else None
             if token:
-                options = (*options, "--send", str(row.key.n), "--token-id", token)
+                options = (*options, "--send", str(row.key.number), "--token-id", token)
             self._run_command(command, row.key.message_id, *options, "--yes")
 
     def _lost_token(self, row: Row) -> str | None:
@@ -498,7 +500,7 @@ class PromiseMachine(RuleBasedStateMachine):
 def _own(message: Message, rows: list[Row]) -> list[Row]:
     """The sends of a message, by number."""
     own = [row for row in rows if row.item["reference"] == message.name]
-    return sorted(own, key=lambda row: row.key.n)
+    return sorted(own, key=lambda row: row.key.number)
 
 
 def _names_a_send(answer: HttpAnswer) -> bool:
@@ -513,7 +515,7 @@ type Play = Callable[..., Counter[str]]
 def play(aws: None, simulator: Simulator) -> Play:
     """Let Hypothesis play so many lives of a relay; what it has come across."""
     _ = aws
-    aws_client: Any = cache(Aws().client)
+    aws_client: Any = cache(BotoClients().client)
 
     def run(examples: int, *, shrink: bool = True) -> Counter[str]:
         seen: Counter[str] = Counter()
@@ -549,7 +551,7 @@ def _takes_a_broken_answer_for_not_sent() -> Any:
 
 
 def _deletes_what_it_has_not_read() -> Any:
-    return patch.object(Intake, "_receive", lambda *_: None)
+    return patch.object(QueueWorker, "_process", lambda *_: None)
 
 
 def _forgets_the_token() -> Any:

@@ -27,9 +27,9 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.sqs.models import sqs_backends
 from standardwebhooks import Webhook
 
-from smsrelay.adapters.dynamodb_api_clients import DynamoDbClients
+from smsrelay.adapters.dynamodb_api_clients import DynamoDbApiClients
 from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
-from smsrelay.errors import NothingStoredError
+from smsrelay.errors import LedgerUnavailableError
 from smsrelay.wiring import (
     callback_sender,
     delivery_poller,
@@ -106,7 +106,7 @@ class Environment:
         """The id of a client's API key, which is registered when it is first asked for."""
         key_id = f"key-of-{client}"
         if client not in self.with_key:
-            DynamoDbClients(self.client("dynamodb"), self.table).put(key_id, client)
+            DynamoDbApiClients(self.client("dynamodb"), self.table).put(key_id, client)
             self.with_key.add(client)
         return key_id
 
@@ -232,7 +232,7 @@ class Environment:
     def put_webhook_secret(self, client: str, **fields: str) -> str:
         """Give a client a webhook secret, or both of them by name; the current one."""
         fields = fields or {"current": new_webhook_secret()}
-        name, value = f"{os.environ['WEBHOOK_SECRETS']}{client}", json.dumps(fields)
+        name, value = f"{os.environ['WEBHOOK_SECRET_PREFIX']}{client}", json.dumps(fields)
         store = self.client("secretsmanager")
         try:
             store.create_secret(Name=name, SecretString=value)
@@ -286,8 +286,8 @@ class Environment:
     @contextmanager
     def ledger_refuses_writes(self) -> Iterator[None]:
         """Nothing can be stored for a while; it can be read."""
-        refused = NothingStoredError("refused by a test")
-        with patch.object(DynamoDbLedger, "settle", side_effect=refused):
+        refused = LedgerUnavailableError("refused by a test")
+        with patch.object(DynamoDbLedger, "replace_if_unchanged", side_effect=refused):
             yield
 
     def stream(self) -> list[Json]:
@@ -512,8 +512,8 @@ def running(simulator_url: str, **overrides: str) -> Iterator[Environment]:
     parts = {
         "CREDENTIALS_SECRET_ARN": credentials,
         "RECIPIENT_KEY_SECRET": key,
-        "WEBHOOK_SECRETS": f"{name}/webhooks/",
-        "CALLBACK_SECRETS": f"{name}/callbacks/",
+        "WEBHOOK_SECRET_PREFIX": f"{name}/webhooks/",
+        "CALLBACK_SECRET_PREFIX": f"{name}/callbacks/",
     }
     settings = variables(
         table=name,

@@ -73,7 +73,7 @@ Json = dict[str, Any]
 FOLLOWING = {
     "UPSTREAM_TIMEOUT_SECONDS": "0.6",
     "DELIVERY_CALLS_PER_MINUTE": "9",
-    "RECIPIENT_ROWS": "on",
+    "RECIPIENT_RESULTS": "on",
 }
 TOKEN = planted("access token").token
 OWNER = planted("client").word
@@ -186,7 +186,7 @@ class Stage:
 
     def follow(self) -> None:
         self.relay.make_due()
-        delivery_poller.parts().follower._paused_until = 0.0  # noqa: SLF001 - a minute has passed
+        delivery_poller.parts().delivery_poller._paused_until = 0.0  # noqa: SLF001 - a minute has passed
         self.relay.follow()
 
     def _waiting(self, url: str) -> list[Json]:
@@ -497,7 +497,7 @@ class Operator:
             "DeadLetterQueueUrl": relay.dead_letter_queue_url,
             "RestApiId": "api",
             "StageName": "prod",
-            "WebhookSecrets": os.environ["WEBHOOK_SECRETS"],
+            "WebhookSecretPrefix": os.environ["WEBHOOK_SECRET_PREFIX"],
         }
         stack: Any = {
             "Parameters": [
@@ -509,13 +509,13 @@ class Operator:
         dead_letters.POLL_SECONDS = 0
         with patch.object(cli_target, "describe_stack", lambda *_: stack):
             target = cli_target._deployed("stack", boto3.Session())  # noqa: SLF001 - made once
-        gateway, other = Gateway(), cli_target.Target.client
+        gateway, other = Gateway(), cli_target.DeployedStack.client
 
-        def client_of(target: cli_target.Target, service: str) -> Any:
+        def client_of(target: cli_target.DeployedStack, service: str) -> Any:
             return gateway if service == "apigateway" else other(target, service)
 
-        setattr(cli_target.Target, "client", client_of)  # noqa: B010 - for mypy it is no variable
-        setattr(smsrelay_cli.main, "target_of", lambda _: target)  # noqa: B010 - it is imported there
+        setattr(cli_target.DeployedStack, "client", client_of)  # noqa: B010 - for mypy it is no variable
+        setattr(smsrelay_cli.main, "find_stack", lambda _: target)  # noqa: B010 - it is imported there
 
     def run(self, *arguments: str) -> None:
         out = io.StringIO()
@@ -664,7 +664,7 @@ def _operate(stage: Stage, server: HostileServer, extent: Extent) -> None:
                 continue  # an operator has to see the URL, which is AWS's
             with failing_aws(operation, make):
                 operator.decide(chosen)
-    for name in ("read", "unfinished", "settle", "find_token"):
+    for name in ("load", "unfinished", "replace_if_unchanged", "find_by_token_id"):
         with failing_port(DynamoDbLedger, name, _chained):
             operator.look(chosen[:1])
             operator.decide(chosen[:1])

@@ -47,18 +47,21 @@ _VARIABLES = {
     "CALLBACK_QUEUE_URL": "CallbackQueue",
     "EVENT_BUS": "EventBus",
 }
-WEBHOOK_SECRETS: Final = "WebhookSecrets"
+WEBHOOK_SECRET_PREFIX: Final = "WebhookSecretPrefix"
 """All of them: made client by client after the stack, they are no resources of the template."""
-CALLBACK_SECRETS: Final = "CallbackSecrets"
+CALLBACK_SECRET_PREFIX: Final = "CallbackSecretPrefix"
 """The same, of those that callbacks are signed with."""
 # What the command or somebody else makes, by how its ARN ends.
 _NO_RESOURCES = {
-    ":secret:${AWS::StackName}/webhooks/*": WEBHOOK_SECRETS,
-    ":secret:${AWS::StackName}/callbacks/*": CALLBACK_SECRETS,
+    ":secret:${AWS::StackName}/webhooks/*": WEBHOOK_SECRET_PREFIX,
+    ":secret:${AWS::StackName}/callbacks/*": CALLBACK_SECRET_PREFIX,
     ":parameter/${AWS::StackName}/catalogue": "Catalogue",
     ":event-bus/${EventBus}": "EventBus",
 }
-_MADE_LATER = {"WEBHOOK_SECRETS": WEBHOOK_SECRETS, "CALLBACK_SECRETS": CALLBACK_SECRETS}
+_MADE_LATER = {
+    "WEBHOOK_SECRET_PREFIX": WEBHOOK_SECRET_PREFIX,
+    "CALLBACK_SECRET_PREFIX": CALLBACK_SECRET_PREFIX,
+}
 _KMS = {  # what a call needs of the key that its resource is encrypted with
     "dynamodb": {"Decrypt"},
     "secretsmanager:GetSecretValue": {"Decrypt"},

@@ -281,7 +281,7 @@ def recording(*, polls_per_status: int = 1) -> Iterator[Recorder]:
             "CALLBACK_QUEUE_URL": callbacks,
             "CATALOGUE_PARAMETER": "/recorded/catalogue",
             "DELIVERY_CALLS_PER_MINUTE": "100",
-            "RECIPIENT_ROWS": "on",
+            "RECIPIENT_RESULTS": "on",
         }
         relay = stack.enter_context(running(simulator.url, **settings))
         relay.put_catalogue(CATALOGUE)

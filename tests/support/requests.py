@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from smsrelay.messages.refusals import RequestRefusedError
-from smsrelay.messages.request import MessageRequest, parse
+from smsrelay.messages.request import MessageRequest, parse_request
 from smsrelay.messages.strict_json import decode
-from smsrelay.messages.upstream_calls import calls_of
+from smsrelay.messages.upstream_calls import build_calls
 
 NOW = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
 MINIMAL = {"message": "MzA6Nzg6MA", "to": ["12125550100"]}
@@ -15,24 +15,24 @@ MINIMAL = {"message": "MzA6Nzg6MA", "to": ["12125550100"]}
 
 def request(**fields: object) -> MessageRequest:
     """The minimal request with fields added or replaced."""
-    return parse(decode(json.dumps(MINIMAL | fields)))
+    return parse_request(decode(json.dumps(MINIMAL | fields)))
 
 
 def body(**fields: object) -> dict[str, Any]:
     """The only upstream body that a request becomes."""
-    [call] = calls_of(request(**fields), NOW)
+    [call] = build_calls(request(**fields), NOW)
     parsed: dict[str, Any] = json.loads(call.body)
     return parsed
 
 
 def bodies(**fields: object) -> list[dict[str, Any]]:
-    return [json.loads(call.body) for call in calls_of(request(**fields), NOW)]
+    return [json.loads(call.body) for call in build_calls(request(**fields), NOW)]
 
 
 def refusals(text: str) -> set[tuple[str, str]]:
     """Pointer and code of each refusal of a body; empty if it is a good one."""
     try:
-        parse(decode(text))
+        parse_request(decode(text))
     except RequestRefusedError as refused:
         return {(refusal.pointer, refusal.code) for refusal in refused.refusals}
     return set()

@@ -42,7 +42,7 @@ from smsrelay.sends.send import SendKey
 from smsrelay.services import sender
 from smsrelay.wiring import sending, timeouts
 from smsrelay_cli import dead_letters, sends
-from smsrelay_cli.deployed_stack import Target
+from smsrelay_cli.deployed_stack import DeployedStack
 from tests.support import permissions
 from tests.support.environment import REGION, Context, Environment, HttpAnswer, running
 from tests.support.records import record
@@ -296,10 +296,11 @@ class Trouble:
             self._second = self._functions(SKEW, _twin)
             stack.callback(self._end, self._second)
             dynamodb, sqs = (
-                self.aws_client(service, config=timeouts.STORING) for service in ("dynamodb", "sqs")
+                self.aws_client(service, config=timeouts.AWS_CONFIG)
+                for service in ("dynamodb", "sqs")
             )
             environment = self.environment
-            self._target = Target(
+            self._target = DeployedStack(
                 ledger=DynamoDbLedger(dynamodb, environment.table, retention_days=90),
                 queue=SqsRetryQueue(sqs, environment.queue_url),
                 sqs=sqs,
@@ -313,7 +314,7 @@ class Trouble:
         """The parts of a new process, by its own clock."""
         with (
             patch.object(sending, "time", SimpleNamespace(time=clock)),
-            patch.object(sending, "Aws", lambda: SimpleNamespace(client=self.aws_client)),
+            patch.object(sending, "BotoClients", lambda: SimpleNamespace(client=self.aws_client)),
             # Reading all certificates takes longer than the rest, and none is used here.
             patch.object(
                 ssl, "create_default_context", lambda **_: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -486,7 +487,7 @@ class Trouble:
         yield patch.object(sender, "ThreadPoolExecutor", InTurn)
         yield patch.object(ids, "new_message_id", self._new_id)
         yield patch.object(smsrelay_cli.main, "time", operators)
-        yield patch.object(smsrelay_cli.main, "target_of", lambda _: self._target)
+        yield patch.object(smsrelay_cli.main, "find_stack", lambda _: self._target)
         yield patch.object(sends, "time", operators.time)
         yield patch.object(dead_letters, "POLL_SECONDS", 0)
         yield patch.object(moto.sqs.models, "unix_time", lambda: self.now)

@@ -23,7 +23,7 @@ def variables(
         "UPSTREAM_TIMEOUT_SECONDS": "2",
         "CONCURRENT_SENDS": "10",
         "DELIVERY_CALLS_PER_MINUTE": "0",
-        "RECIPIENT_ROWS": "off",
+        "RECIPIENT_RESULTS": "off",
         "UPSTREAM_HOSTS": "http://127.0.0.1",
         "POWERTOOLS_SERVICE_NAME": STACK_NAME,
         "POWERTOOLS_METRICS_NAMESPACE": "smsrelay",

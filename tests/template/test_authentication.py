@@ -9,8 +9,8 @@ from tests.support.template import ROOT, properties, template
 from tools.local_stack import build
 
 WAYS = {
-    "IamAccess": ("TakesIam", {"IamFunction"}),
-    "Webhooks": ("TakesWebhooks", {"WebhookFunction", "WebhookRole"}),
+    "IamAccess": ("IsIamAccessOn", {"IamFunction"}),
+    "Webhooks": ("AreWebhooksOn", {"WebhookFunction", "WebhookRole"}),
 }
 
 
@@ -57,10 +57,10 @@ def test_only_the_command_makes_api_keys_and_usage_plans(resources: Any) -> None
         ("/messages", "post", None, [{"api_key": []}]),
         ("/messages/{id}", "get", None, [{"api_key": []}]),
         ("/tokens/{tokenId}", "get", None, [{"api_key": []}]),
-        ("/iam/messages", "post", "TakesIam", [{"AWS_IAM": []}]),
-        ("/iam/messages/{id}", "get", "TakesIam", [{"AWS_IAM": []}]),
-        ("/iam/tokens/{tokenId}", "get", "TakesIam", [{"AWS_IAM": []}]),
-        ("/webhooks/{client}", "post", "TakesWebhooks", []),
+        ("/iam/messages", "post", "IsIamAccessOn", [{"AWS_IAM": []}]),
+        ("/iam/messages/{id}", "get", "IsIamAccessOn", [{"AWS_IAM": []}]),
+        ("/iam/tokens/{tokenId}", "get", "IsIamAccessOn", [{"AWS_IAM": []}]),
+        ("/webhooks/{client}", "post", "AreWebhooksOn", []),
     ],
 )
 def test_the_gateway_asks_for_what_the_way_is_named_for(
@@ -105,7 +105,7 @@ def test_who_has_no_usage_plan_is_limited_elsewhere() -> None:
     throttled = [
         entry["Fn::If"][1]
         for entry in properties("Api")["MethodSettings"]
-        if entry.get("Fn::If", [None])[0] == "TakesWebhooks"
+        if entry.get("Fn::If", [None])[0] == "AreWebhooksOn"
     ]
     assert throttled == [
         {
@@ -144,5 +144,5 @@ def test_only_the_function_for_webhooks_reads_their_secrets() -> None:
         if resource["Type"] == "AWS::IAM::Role" and "/webhooks/" in str(resource)
     }
     assert readers == {"WebhookRole"}
-    prefix = properties("WebhookFunction")["Environment"]["Variables"]["WEBHOOK_SECRETS"]
+    prefix = properties("WebhookFunction")["Environment"]["Variables"]["WEBHOOK_SECRET_PREFIX"]
     assert prefix == {"Fn::Sub": "${AWS::StackName}/webhooks/"}

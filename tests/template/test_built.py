@@ -63,8 +63,8 @@ import json, os, sys, sysconfig
 paths, calls, paginators, regions = map(json.loads, sys.argv[1:])
 stdlib = sysconfig.get_path("stdlib")
 sys.path = [*paths, stdlib, f"{stdlib}/lib-dynload"]
-from smsrelay.adapters.boto_clients import Aws
-from smsrelay.wiring.timeouts import STORING
+from smsrelay.adapters.boto_clients import BotoClients
+from smsrelay.wiring.timeouts import AWS_CONFIG
 
 class Sent(BaseException):
     pass
@@ -78,16 +78,16 @@ requests = []
 for region in regions:
     for fips in ("false", "true"):
         os.environ |= {"AWS_DEFAULT_REGION": region, "AWS_USE_FIPS_ENDPOINT": fips}
-        aws = Aws()
+        aws = BotoClients()
         for service, (operation, arguments) in calls.items():
-            client = aws.client(service, config=STORING)
+            client = aws.client(service, config=AWS_CONFIG)
             client.meta.events.register("before-send", stop)
             try:
                 getattr(client, operation)(**arguments)
             except Sent as sent:
                 requests.append([region, fips, *sent.args])
 for paginator in paginators:
-    aws.client("dynamodb", config=STORING).get_paginator(paginator)
+    aws.client("dynamodb", config=AWS_CONFIG).get_paginator(paginator)
 print(json.dumps(requests))
 """
 

@@ -98,7 +98,7 @@ ONLY: Mapping[str, tuple[set[str], str]] = {
         {"WebhookFunction", "EventPublisherFunction", "CallbackSenderFunction"},
         "to sign",
     ),
-    "smsrelay.adapters.webhook_secrets": (
+    "smsrelay.adapters.signing_secrets": (
         {"WebhookFunction", "CallbackSenderFunction"},
         "the same",
     ),
@@ -152,7 +152,7 @@ def _loaded(function: str, built: Path) -> frozenset[str]:
 
 def _environment(function: str) -> Iterator[tuple[str, str]]:
     """What Lambda and the template give a function."""
-    yield lambda_init.INITIALIZATION, "on-demand"
+    yield lambda_init.INITIALIZATION_TYPE, "on-demand"
     yield "AWS_LAMBDA_FUNCTION_NAME", function
     yield "AWS_EXECUTION_ENV", "AWS_Lambda_python3.13"
     yield "AWS_REGION", REGION

@@ -111,7 +111,7 @@ def test_a_queue_takes_no_call_without_tls(queue: str) -> None:
     [policy] = [
         it for it in resources("AWS::SQS::QueuePolicy").values() if it["Queues"] == [{"Ref": queue}]
     ]
-    denied = of_sid(policy["PolicyDocument"])["NotInTheClear"]
+    denied = of_sid(policy["PolicyDocument"])["DenyInsecureTransport"]
     assert (denied["Effect"], denied["Principal"], denied["Action"]) == ("Deny", "*", "sqs:*")
     assert denied["Resource"] == {"Fn::GetAtt": [queue, "Arn"]}
     assert denied["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
@@ -135,7 +135,7 @@ def test_the_api_takes_tls_1_2_at_least() -> None:
 
 def test_the_access_log_holds_nothing_personal() -> None:
     condition, given, nothing = properties("Api")["AccessLogSetting"]["Fn::If"]
-    assert (condition, nothing) == ("LogsAccess", NOTHING)
+    assert (condition, nothing) == ("IsAccessLogOn", NOTHING)
     assert set(re.findall(r"\$context\.([\w.]+)", given["Format"])) == LOGGED
     line = json.loads(re.sub(r"\$context\.[\w.]+", "x", given["Format"]))
     assert set(line.values()) == {"x"}, "one line of JSON, and nothing but these"
@@ -145,7 +145,7 @@ def test_the_access_log_holds_nothing_personal() -> None:
 def test_other_sources_are_denied_on_every_route_and_at_the_next_deployment() -> None:
     api = properties("Api")
     condition, policy, nothing = api["Policy"]["Fn::If"]
-    assert (condition, nothing) == ("LimitsSources", NOTHING)
+    assert (condition, nothing) == ("AreSourcesLimited", NOTHING)
     denied = of_sid(policy)["NoOtherSources"]
     assert (denied["Effect"], denied["Resource"]) == ("Deny", "execute-api:/*")
     ranges = {"Fn::Split": [",", {"Ref": "AllowedSourceRanges"}]}

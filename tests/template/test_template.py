@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from smsrelay.errors import RelayError
-from smsrelay.messages.request import parse
+from smsrelay.messages.request import parse_request
 from smsrelay.messages.strict_json import decode
 from smsrelay.security.allowed_hosts import AllowedHosts
-from smsrelay.sends.backoff import LONGEST_DELAY
-from smsrelay.sends.queue_envelopes import Delivery, Letter, open_envelope
+from smsrelay.sends.backoff import MAX_SQS_DELAY
+from smsrelay.sends.queue_envelopes import QueueMessage, QueueRequest, open_envelope
 from smsrelay.services import token_renewer
-from smsrelay.services.sender import RESERVE
+from smsrelay.services.sender import RESERVED_SECONDS
 from smsrelay.settings import Settings
-from smsrelay.tokens.renewal_timing import LEAST_LEFT, MARGIN
+from smsrelay.tokens.renewal_timing import REFRESH_AHEAD, RENEW_BELOW
 from tests.support import permissions
 from tests.support.template import ROOT, properties, template
 
@@ -65,17 +65,17 @@ def test_every_setting_is_read_from_its_variable() -> None:
         upstream_timeout_seconds=7.0,
         concurrent_sends=7,
         delivery_calls_per_minute=7,
-        recipient_rows="7",
+        recipient_results="7",
         upstream_hosts="7",
         token_function="7",
         credentials_secret_arn="7",
-        webhook_secrets="7",
+        webhook_secret_prefix="7",
         client_per_minute=7,
         catalogue_parameter="7",
         recipient_key_secret="7",
         event_bus="7",
         callback_queue_url="7",
-        callback_secrets="7",
+        callback_secret_prefix="7",
     )
     sparse = {field.name.upper() for field in fields(Settings) if field.default is not MISSING}
     for name in environment.keys() - sparse:
@@ -140,7 +140,7 @@ def test_the_api_answers_before_the_gateway_gives_up() -> None:
 
 def test_the_worker_has_time_to_store_what_the_upstream_answered() -> None:
     longest = template()["Parameters"]["UpstreamTimeoutSeconds"]["MaxValue"]
-    assert longest + RESERVE <= functions()["QueueWorkerFunction"]["Timeout"]
+    assert longest + RESERVED_SECONDS <= functions()["QueueWorkerFunction"]["Timeout"]
 
 
 def test_the_queue_outlasts_the_relays_own_attempts() -> None:
@@ -163,7 +163,7 @@ def test_a_queue_keeps_what_it_has_for_as_long_as_sqs_can(name: str) -> None:
 
 def test_what_is_queued_is_given_up_before_the_queue_forgets_it() -> None:
     oldest = template()["Parameters"]["MaxAgeHours"]["MaxValue"] * 3_600
-    assert oldest + LONGEST_DELAY < properties("Queue")["MessageRetentionPeriod"]
+    assert oldest + MAX_SQS_DELAY < properties("Queue")["MessageRetentionPeriod"]
 
 
 def test_an_attempt_over_http_is_never_the_last() -> None:
@@ -244,13 +244,15 @@ def test_only_who_calls_the_upstream_may_ask_for_a_token_and_only_the_token_func
     assert askers == dict.fromkeys(senders, its_arn)
     for name in askers:
         asked = functions()[name]["Environment"]["Variables"]["TOKEN_FUNCTION"]
-        assert asked == {"Fn::If": ["RenewsToken", {"Ref": "TokenRenewerFunction"}, ""]}
+        assert asked == {"Fn::If": ["IsTokenRenewalOn", {"Ref": "TokenRenewerFunction"}, ""]}
 
 
 def test_without_renewal_nothing_of_it_is_there() -> None:
     resources = template()["Resources"]
     conditional = {
-        name for name, resource in resources.items() if resource.get("Condition") == "RenewsToken"
+        name
+        for name, resource in resources.items()
+        if resource.get("Condition") == "IsTokenRenewalOn"
     }
     assert conditional == {
         "TokenRenewerFunction",
@@ -258,10 +260,10 @@ def test_without_renewal_nothing_of_it_is_there() -> None:
         "TokenRenewerLogs",
         "CredentialsSecret",
         "TokenNotRenewedAlarm",
-        "NoGoodTokenAlarm",
+        "AccessTokenMissingAlarm",
     }
     for name, resource in (template()["Resources"] | template()["Outputs"]).items():
-        if resource.get("Condition") != "RenewsToken":
+        if resource.get("Condition") != "IsTokenRenewalOn":
             outside = json.dumps(without_conditions(resource))
             assert not [other for other in conditional if f'"{other}"' in outside], name
 
@@ -274,7 +276,7 @@ def without_conditions(node: Any) -> Any:
 
 def test_the_token_function_runs_one_at_a_time_and_is_not_repeated() -> None:
     function = properties("TokenRenewerFunction")
-    one_at_a_time = ["ReservesTokenConcurrency", 1, {"Ref": "AWS::NoValue"}]
+    one_at_a_time = ["IsTokenConcurrencyReserved", 1, {"Ref": "AWS::NoValue"}]
     assert function["ReservedConcurrentExecutions"] == {"Fn::If": one_at_a_time}
     assert function["EventInvokeConfig"]["MaximumRetryAttempts"] == 0
     schedule = function["Events"]["EveryMinute"]["Properties"]
@@ -285,20 +287,20 @@ def test_the_token_is_checked_every_minute_without_gap_or_overlap() -> None:
     function = properties("TokenRenewerFunction")
     schedule = function["Events"]["EveryMinute"]["Properties"]
     assert schedule["ScheduleExpression"] == "rate(1 minute)"
-    assert LEAST_LEFT >= 60 + MARGIN
+    assert RENEW_BELOW >= 60 + REFRESH_AHEAD
     assert function["Timeout"] < 60
     assert function["EventInvokeConfig"]["MaximumEventAgeInSeconds"] <= 60
 
 
 def test_the_alarms_look_at_what_the_token_function_counts() -> None:
     counted = set(re.findall(r'count\("(\w+)"\)', inspect.getsource(token_renewer)))
-    for name in ("TokenNotRenewedAlarm", "NoGoodTokenAlarm"):
+    for name in ("TokenNotRenewedAlarm", "AccessTokenMissingAlarm"):
         alarm = properties(name)
         assert alarm["MetricName"] in counted
         assert alarm["Namespace"] == variables()["POWERTOOLS_METRICS_NAMESPACE"]
         [dimension] = alarm["Dimensions"]
         assert dimension == {"Name": "service", "Value": variables()["POWERTOOLS_SERVICE_NAME"]}
-    assert properties("NoGoodTokenAlarm")["TreatMissingData"] == "breaching"
+    assert properties("AccessTokenMissingAlarm")["TreatMissingData"] == "breaching"
 
 
 def test_the_default_hosts_are_the_upstreams() -> None:
@@ -325,21 +327,21 @@ def test_samples_are_good_or_refused_as_their_names_say(path: Any) -> None:
     document = decode(path.read_text())
     if path.stem.startswith("refused-"):
         with pytest.raises(RelayError):
-            parse(document)
+            parse_request(document)
     else:
-        parse(document)
+        parse_request(document)
 
 
 @pytest.mark.parametrize("path", ENVELOPES, ids=lambda path: path.stem)
 def test_sample_envelopes_hold_good_messages(path: Any) -> None:
-    letter = open_envelope(Delivery(path.read_text(), "id", {}), "internal")
-    assert isinstance(letter, Letter)
-    parse(letter.document)
+    letter = open_envelope(QueueMessage(path.read_text(), "id", {}), "internal")
+    assert isinstance(letter, QueueRequest)
+    parse_request(letter.document)
 
 
 def test_the_sample_events_hold_what_their_services_send() -> None:
     event = json.loads((ROOT / "events/api-post-message.json").read_text())
-    parse(decode(event["body"]))
+    parse_request(decode(event["body"]))
     batch = json.loads((ROOT / "events/sqs-batch.json").read_text())
     assert len({record["messageId"] for record in batch["Records"]}) == len(batch["Records"])
 
@@ -350,8 +352,8 @@ def test_the_env_file_names_every_variable() -> None:
 
 
 def test_sends_at_once_is_what_all_workers_make_together() -> None:
-    parameter, mapping = template()["Parameters"]["SendsAtOnce"], template()["Mappings"]
-    chosen = mapping["SendsAtOnce"]
+    parameter, mapping = template()["Parameters"]["MaxConcurrentSends"], template()["Mappings"]
+    chosen = mapping["MaxConcurrentSends"]
     assert [str(value) for value in parameter["AllowedValues"]] == list(chosen)
     assert parameter["Default"] in parameter["AllowedValues"]
     for together, parts in chosen.items():
@@ -361,7 +363,7 @@ def test_sends_at_once_is_what_all_workers_make_together() -> None:
     event = functions()["QueueWorkerFunction"]["Events"]["Queue"]["Properties"]
 
     def found(name: str) -> dict[str, Any]:
-        return {"Fn::FindInMap": ["SendsAtOnce", {"Ref": "SendsAtOnce"}, name]}
+        return {"Fn::FindInMap": ["MaxConcurrentSends", {"Ref": "MaxConcurrentSends"}, name]}
 
     assert event["ScalingConfig"] == {"MaximumConcurrency": found("Workers")}
     assert event["BatchSize"] == variables()["CONCURRENT_SENDS"] == found("Each")

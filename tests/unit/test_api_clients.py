@@ -2,8 +2,8 @@
 
 import pytest
 
-from smsrelay.errors import ClientNotRegisteredError, NothingStoredError, OverLimitError
-from smsrelay.services.api_clients import REMEMBERED, Callers, principal
+from smsrelay.errors import ClientNotRegisteredError, LedgerUnavailableError, RateLimitedError
+from smsrelay.services.api_clients import CACHE_SECONDS, ClientRegistry, principal
 
 ACCOUNT = "arn:aws:iam::123456789012"
 
@@ -18,7 +18,7 @@ class Clients:
     def name_of(self, credential: str) -> str | None:
         self.asked += 1
         if self.away:
-            raise NothingStoredError
+            raise LedgerUnavailableError
         return self.names.get(credential)
 
     def count(self, client: str, begins: int) -> int:
@@ -39,8 +39,8 @@ def clock() -> Clock:
     return Clock()
 
 
-def callers(clients: Clients, clock: Clock, per_minute: int = 0) -> Callers:
-    return Callers(clients, clients, default="internal", per_minute=per_minute, clock=clock)
+def callers(clients: Clients, clock: Clock, per_minute: int = 0) -> ClientRegistry:
+    return ClientRegistry(clients, clients, default="internal", per_minute=per_minute, clock=clock)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_name_is_asked_for_once_in_a_while(clock: Clock) -> None:
     for _ in range(3):
         known.client_of("k1", None)
     assert clients.asked == 1
-    clock.now += REMEMBERED
+    clock.now += CACHE_SECONDS
     known.client_of("k1", None)
     assert clients.asked == 2
 
@@ -113,7 +113,7 @@ def test_nobody_is_called_something_else_while_the_table_is_away(clock: Clock) -
     clients = Clients(k1="shop")
     known = callers(clients, clock)
     clients.away = True
-    with pytest.raises(NothingStoredError):
+    with pytest.raises(LedgerUnavailableError):
         known.client_of("k1", None)
     clients.away = False
     assert known.client_of("k1", None) == "shop"
@@ -122,15 +122,15 @@ def test_nobody_is_called_something_else_while_the_table_is_away(clock: Clock) -
 def test_each_client_has_its_own_limit_in_each_minute(clock: Clock) -> None:
     known = callers(Clients(), clock, per_minute=2)
     for _ in range(2):
-        known.admit("shop")
-    with pytest.raises(OverLimitError) as refused:
-        known.admit("shop")
-    known.admit("other")
-    clock.now += refused.value.seconds
-    known.admit("shop")
+        known.check_rate_limit("shop")
+    with pytest.raises(RateLimitedError) as refused:
+        known.check_rate_limit("shop")
+    known.check_rate_limit("other")
+    clock.now += refused.value.retry_after
+    known.check_rate_limit("shop")
 
 
 def test_without_a_limit_nothing_is_counted(clock: Clock) -> None:
     clients = Clients()
-    callers(clients, clock).admit("shop")
+    callers(clients, clock).check_rate_limit("shop")
     assert clients.counts == {}

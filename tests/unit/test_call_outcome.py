@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smsrelay.sends.call_outcome import Failure, Kind, Outcome, of_failure, of_response
+from smsrelay.sends.call_outcome import Failure, Outcome, OutcomeKind, of_failure, of_response
 
 NOW = 1_790_000_000.0
 PLATFORM = {"documentation": "https://…", "errorcode": 0, "message": "Not Authorized"}
@@ -42,36 +42,36 @@ def of(status: int, body: object = b"", **headers: str) -> Outcome:
 def test_success_is_never_sent_again(
     status: int, body: bytes, token_id: str | None, reason: str
 ) -> None:
-    assert of(status, body) == Outcome(Kind.ACCEPTED, reason, status, token_id)
+    assert of(status, body) == Outcome(OutcomeKind.ACCEPTED, reason, status, token_id)
 
 
 @pytest.mark.parametrize(
     ("status", "kind", "reason"),
     [
-        (100, Kind.UNKNOWN, "unexpected-status"),
-        (301, Kind.UNKNOWN, "unexpected-status"),
-        (302, Kind.UNKNOWN, "unexpected-status"),
-        (307, Kind.UNKNOWN, "unexpected-status"),
-        (400, Kind.REJECTED, "refused"),
-        (401, Kind.NOT_SENT, "unauthorised"),
-        (403, Kind.REJECTED, "forbidden"),
-        (404, Kind.REJECTED, "refused"),
-        (405, Kind.REJECTED, "refused"),
-        (408, Kind.UNKNOWN, "unexpected-status"),
-        (409, Kind.REJECTED, "refused"),
-        (413, Kind.REJECTED, "refused"),
-        (415, Kind.REJECTED, "refused"),
-        (422, Kind.REJECTED, "refused"),
-        (429, Kind.NOT_SENT, "throttled"),
-        (500, Kind.UNKNOWN, "server-error"),
-        (501, Kind.UNKNOWN, "server-error"),
-        (502, Kind.UNKNOWN, "server-error"),
-        (503, Kind.NOT_SENT, "unavailable"),
-        (504, Kind.UNKNOWN, "server-error"),
-        (599, Kind.UNKNOWN, "server-error"),
+        (100, OutcomeKind.UNKNOWN, "unexpected-status"),
+        (301, OutcomeKind.UNKNOWN, "unexpected-status"),
+        (302, OutcomeKind.UNKNOWN, "unexpected-status"),
+        (307, OutcomeKind.UNKNOWN, "unexpected-status"),
+        (400, OutcomeKind.REJECTED, "refused"),
+        (401, OutcomeKind.NOT_SENT, "unauthorised"),
+        (403, OutcomeKind.REJECTED, "forbidden"),
+        (404, OutcomeKind.REJECTED, "refused"),
+        (405, OutcomeKind.REJECTED, "refused"),
+        (408, OutcomeKind.UNKNOWN, "unexpected-status"),
+        (409, OutcomeKind.REJECTED, "refused"),
+        (413, OutcomeKind.REJECTED, "refused"),
+        (415, OutcomeKind.REJECTED, "refused"),
+        (422, OutcomeKind.REJECTED, "refused"),
+        (429, OutcomeKind.NOT_SENT, "throttled"),
+        (500, OutcomeKind.UNKNOWN, "server-error"),
+        (501, OutcomeKind.UNKNOWN, "server-error"),
+        (502, OutcomeKind.UNKNOWN, "server-error"),
+        (503, OutcomeKind.NOT_SENT, "unavailable"),
+        (504, OutcomeKind.UNKNOWN, "server-error"),
+        (599, OutcomeKind.UNKNOWN, "server-error"),
     ],
 )
-def test_each_status(status: int, kind: Kind, reason: str) -> None:
+def test_each_status(status: int, kind: OutcomeKind, reason: str) -> None:
     result = of(status)
     assert (result.kind, result.reason, result.status) == (kind, reason, status)
     assert result.token_id is None
@@ -80,16 +80,16 @@ def test_each_status(status: int, kind: Kind, reason: str) -> None:
 @pytest.mark.parametrize(
     ("failure", "kind"),
     [
-        (Failure.NO_TOKEN, Kind.NOT_SENT),
-        (Failure.NO_CONNECTION, Kind.NOT_SENT),
-        (Failure.CONNECT_TIMEOUT, Kind.NOT_SENT),
-        (Failure.WRITE_FAILED, Kind.UNKNOWN),
-        (Failure.READ_FAILED, Kind.UNKNOWN),
-        (Failure.READ_TIMEOUT, Kind.UNKNOWN),
-        (Failure.PROTOCOL_ERROR, Kind.UNKNOWN),
+        (Failure.NO_TOKEN, OutcomeKind.NOT_SENT),
+        (Failure.NO_CONNECTION, OutcomeKind.NOT_SENT),
+        (Failure.CONNECT_TIMEOUT, OutcomeKind.NOT_SENT),
+        (Failure.WRITE_FAILED, OutcomeKind.UNKNOWN),
+        (Failure.READ_FAILED, OutcomeKind.UNKNOWN),
+        (Failure.READ_TIMEOUT, OutcomeKind.UNKNOWN),
+        (Failure.PROTOCOL_ERROR, OutcomeKind.UNKNOWN),
     ],
 )
-def test_each_failure(failure: Failure, kind: Kind) -> None:
+def test_each_failure(failure: Failure, kind: OutcomeKind) -> None:
     assert of_failure(failure) == Outcome(kind, failure.value)
 
 
@@ -160,6 +160,6 @@ def test_a_blocked_tenant_is_told_from_a_throttled_one() -> None:
 @given(st.integers(100, 599), st.binary(max_size=200), st.text(max_size=20))
 def test_every_answer_has_an_outcome(status: int, body: bytes, retry_after: str) -> None:
     result = of_response(status, {"retry-after": retry_after}, body, NOW)
-    assert (result.kind is Kind.ACCEPTED) == (200 <= status < 300)
-    if result.kind is Kind.NOT_SENT:
+    assert (result.kind is OutcomeKind.ACCEPTED) == (200 <= status < 300)
+    if result.kind is OutcomeKind.NOT_SENT:
         assert status in {401, 429, 503}

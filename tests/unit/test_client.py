@@ -22,7 +22,7 @@ from smsrelay.client import (
     answer_of,
     body_of,
 )
-from smsrelay.messages.request import parse
+from smsrelay.messages.request import parse_request
 from smsrelay.messages.strict_json import decode
 from tests.support import contract
 from tests.support.template import ROOT
@@ -58,15 +58,15 @@ def test_it_is_imported_without_aws_and_without_http() -> None:
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
 def test_what_is_written_is_the_same_request(path: Path) -> None:
-    request = parse(decode(path.read_text()))
-    again = parse(decode(body_of(request)))
+    request = parse_request(decode(path.read_text()))
+    again = parse_request(decode(body_of(request)))
     assert again == request
     assert again.fingerprint() == request.fingerprint()
     for text in (
         request.model_dump_json(by_alias=True, exclude_none=True),
         request.model_dump_json(by_alias=True, exclude_defaults=True),
     ):
-        assert parse(decode(text)).fingerprint() == request.fingerprint()
+        assert parse_request(decode(text)).fingerprint() == request.fingerprint()
 
 
 def test_a_request_is_built_by_the_names_of_python() -> None:
@@ -134,7 +134,7 @@ def test_the_rules_between_fields_are_checked_before_it_is_posted() -> None:
 def test_the_names_of_python_are_none_in_json() -> None:
     text = '{"message": "m", "to": ["12125550100"], "media_url": "https://a.example/b.jpg"}'
     with pytest.raises(RequestRefusedError, match="unknown-field"):
-        parse(decode(text))
+        parse_request(decode(text))
 
 
 # The answers of the document, as the models read them.

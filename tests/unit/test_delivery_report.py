@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from smsrelay.sends import delivery_report, transitions
-from smsrelay.sends.delivery_report import Delivery, Report, next_gap, report_of, tally
+from smsrelay.sends.delivery_report import (
+    DeliveryCounts,
+    DeliveryReport,
+    count_recipients,
+    next_poll_delay,
+    parse_report,
+)
 from smsrelay.sends.send import OnUnknown, Send, SendKey, Status, message_status
 
 NOW = 1_800_000_000.0
@@ -26,7 +32,7 @@ def accepted(recipients: int = 1, **more: Any) -> Send:
     send = Send(
         key=SendKey("01", 1),
         client="shop",
-        template="MzA6Nzg6MA",
+        upstream_message_id="MzA6Nzg6MA",
         recipients=recipients,
         status=Status.ACCEPTED,
         on_unknown=OnUnknown.HOLD,
@@ -34,18 +40,18 @@ def accepted(recipients: int = 1, **more: Any) -> Send:
         created_at=NOW - MINUTE,
         updated_at=NOW - MINUTE,
         due_at=NOW,
-        owner="o",
+        written_by="o",
         token_id="token",
-        followed=True,
-        deliver_at=NOW - MINUTE,
+        awaits_report=True,
+        scheduled_for=NOW - MINUTE,
     )
     return replace(send, **more)
 
 
 def test_the_highest_code_of_a_number_is_its_state_whatever_the_order_and_the_type() -> None:
     rows = [row("1", "4000"), row("1", 1000), row("2", 2000), row("2", "3001"), row("2", 1000)]
-    report = report_of(body(count=2, tracking=rows))
-    assert report == Report("Finished", 2, {"1": 4000, "2": 3001})
+    report = parse_report(body(count=2, tracking=rows))
+    assert report == DeliveryReport("Finished", 2, {"1": 4000, "2": 3001})
 
 
 @pytest.mark.parametrize(
@@ -53,22 +59,22 @@ def test_the_highest_code_of_a_number_is_its_state_whatever_the_order_and_the_ty
     [b"", b"<html>", b"[]", b"{}", b"null", b"[" * 100_000, body(status=1), body(status=None)],
 )
 def test_what_is_no_report_is_none(answer: bytes) -> None:
-    assert report_of(answer) is None
+    assert parse_report(answer) is None
 
 
 @pytest.mark.parametrize("count", [None, -1, True, "1", 1.5, [], 10**30])
 def test_a_count_that_is_none_does_not_stop_the_rest(count: object) -> None:
-    report = report_of(body(count=count, tracking=[row("1", 4000), "?", None, {"x": 1}]))
+    report = parse_report(body(count=count, tracking=[row("1", 4000), "?", None, {"x": 1}]))
     assert report is not None
-    known = tally(report, 1, NOW)
+    known = count_recipients(report, 1, NOW)
     assert (known.delivered, known.unsubscribed) == (1, 0)
 
 
 @pytest.mark.parametrize("code", [None, "", "40000", 40000, "4e3", [], "\uff14\uff10\uff10\uff10"])
 def test_a_code_that_is_none_is_pending(code: object) -> None:
-    report = report_of(body(tracking=[row("1", code)]))
+    report = parse_report(body(tracking=[row("1", code)]))
     assert report is not None
-    assert tally(report, 1, NOW).pending == 1
+    assert count_recipients(report, 1, NOW).pending == 1
 
 
 @pytest.mark.parametrize(
@@ -81,7 +87,7 @@ def test_a_code_that_is_none_is_pending(code: object) -> None:
     ],
 )
 def test_each_documented_code_has_its_meaning(code: int, state: str) -> None:
-    known = tally(Report("Finished", 1, {"1": code}), 1, NOW)
+    known = count_recipients(DeliveryReport("Finished", 1, {"1": code}), 1, NOW)
     told = {
         "pending": known.pending,
         "undelivered": known.undelivered.get(str(code), 0),
@@ -93,74 +99,83 @@ def test_each_documented_code_has_its_meaning(code: int, state: str) -> None:
 @pytest.mark.parametrize(
     ("report", "recipients", "status", "reason"),
     [
-        (Report("Finished", 2, {"1": 4000, "2": 4000}), 2, Status.DELIVERED, None),
-        (Report("Finished", 2, {"1": 4000, "2": 4500}), 2, Status.PARTLY, None),
-        (Report("Finished", 1, {"1": 4000}), 2, Status.PARTLY, None),
-        (Report("Finished", 1, {"1": 4501}), 1, Status.UNDELIVERED, "not-delivered"),
-        (Report("Finished", 0, {}), 3, Status.UNDELIVERED, "no-subscribed-recipient"),
-        (Report("Finished", 1, {"1": 4501}), 2, Status.UNDELIVERED, "not-delivered"),
-        (Report("Error", 1, {}), 1, Status.UNDELIVERED, "not-delivered"),
-        (Report("Error", 2, {"1": 4000}), 2, Status.ACCEPTED, None),
+        (DeliveryReport("Finished", 2, {"1": 4000, "2": 4000}), 2, Status.DELIVERED, None),
+        (
+            DeliveryReport("Finished", 2, {"1": 4000, "2": 4500}),
+            2,
+            Status.PARTIALLY_DELIVERED,
+            None,
+        ),
+        (DeliveryReport("Finished", 1, {"1": 4000}), 2, Status.PARTIALLY_DELIVERED, None),
+        (DeliveryReport("Finished", 1, {"1": 4501}), 1, Status.UNDELIVERED, "not-delivered"),
+        (DeliveryReport("Finished", 0, {}), 3, Status.UNDELIVERED, "no-subscribed-recipient"),
+        (DeliveryReport("Finished", 1, {"1": 4501}), 2, Status.UNDELIVERED, "not-delivered"),
+        (DeliveryReport("Error", 1, {}), 1, Status.UNDELIVERED, "not-delivered"),
+        (DeliveryReport("Error", 2, {"1": 4000}), 2, Status.ACCEPTED, None),
     ],
 )
 def test_how_a_send_ends(
-    report: Report, recipients: int, status: Status, reason: str | None
+    report: DeliveryReport, recipients: int, status: Status, reason: str | None
 ) -> None:
-    after = transitions.reported(accepted(recipients), report, now=NOW, owner="p")
+    after = transitions.apply_report(accepted(recipients), report, now=NOW, written_by="p")
     assert (after.status, after.reason) == (status, reason)
-    assert after.followed == (status is Status.ACCEPTED)
+    assert after.awaits_report == (status is Status.ACCEPTED)
 
 
 @pytest.mark.parametrize("status", ["New", "Queuing", "Started", "Whatever", "finished"])
 def test_a_count_of_none_means_nothing_before_the_end(status: str) -> None:
-    after = transitions.reported(accepted(3), Report(status, 0, {}), now=NOW, owner="p")
+    after = transitions.apply_report(
+        accepted(3), DeliveryReport(status, 0, {}), now=NOW, written_by="p"
+    )
     assert after.status is Status.ACCEPTED
-    assert after.followed
+    assert after.awaits_report
     assert after.delivery
     assert after.delivery.unsubscribed == 0
 
 
 def test_a_send_is_asked_for_ever_more_rarely_and_at_last_not_at_all() -> None:
-    send, now, asked = accepted(deliver_at=NOW, due_at=NOW + MINUTE), NOW, []
-    while send.followed:
+    send, now, asked = accepted(scheduled_for=NOW, due_at=NOW + MINUTE), NOW, []
+    while send.awaits_report:
         now = send.due_at
         asked.append(now - NOW)
-        send = transitions.reported(send, Report("Started", 1, {}), now=now, owner="p")
+        send = transitions.apply_report(
+            send, DeliveryReport("Started", 1, {}), now=now, written_by="p"
+        )
     minutes = [int(age / MINUTE) for age in asked]
     assert minutes[:6] == [1, 3, 9, 27, 81, 243]
-    assert asked[-1] >= delivery_report.LONGEST_FOLLOWED > asked[-2]
-    assert asked[-1] <= delivery_report.LONGEST_FOLLOWED + delivery_report.LONGEST_GAP
+    assert asked[-1] >= delivery_report.POLLING_PERIOD > asked[-2]
+    assert asked[-1] <= delivery_report.POLLING_PERIOD + delivery_report.MAX_POLL_INTERVAL
     assert len(asked) < 25
     assert send.status is Status.ACCEPTED, "nobody knows"
 
 
 def test_after_72_hours_it_ends_as_it_is_known() -> None:
-    old = accepted(2, deliver_at=NOW - 73 * HOUR)
-    half = transitions.reported(
-        old, Report("Finished", 2, {"1": 4000, "2": 3002}), now=NOW, owner="p"
+    old = accepted(2, scheduled_for=NOW - 73 * HOUR)
+    half = transitions.apply_report(
+        old, DeliveryReport("Finished", 2, {"1": 4000, "2": 3002}), now=NOW, written_by="p"
     )
-    assert (half.status, half.followed) == (Status.PARTLY, False)
-    unheard = transitions.unreported(old, now=NOW, owner="p")
-    assert (unheard.status, unheard.followed) == (Status.ACCEPTED, False)
+    assert (half.status, half.awaits_report) == (Status.PARTIALLY_DELIVERED, False)
+    unheard = transitions.schedule_next_poll(old, now=NOW, written_by="p")
+    assert (unheard.status, unheard.awaits_report) == (Status.ACCEPTED, False)
 
 
 def test_gaps_grow_with_age_between_a_minute_and_six_hours() -> None:
-    assert [next_gap(age) for age in (0, 29, 61, HOUR, 4 * HOUR, 1e9)] == [
+    assert [next_poll_delay(age) for age in (0, 29, 61, HOUR, 4 * HOUR, 1e9)] == [
         60, 60, 122, 2 * HOUR, 6 * HOUR, 6 * HOUR
     ]  # fmt: skip
 
 
 def test_what_is_stored_is_read_again() -> None:
-    known = Delivery(1, {"4500": 2}, 3, 4, NOW)
-    assert delivery_report.read(delivery_report.written(known)) == known
+    known = DeliveryCounts(1, {"4500": 2}, 3, 4, NOW)
+    assert delivery_report.from_json(delivery_report.to_json(known)) == known
 
 
 @pytest.mark.parametrize(
     ("statuses", "together"),
     [
         ({Status.DELIVERED}, "delivered"),
-        ({Status.DELIVERED, Status.UNDELIVERED}, "partly"),
-        ({Status.DELIVERED, Status.PARTLY}, "partly"),
+        ({Status.DELIVERED, Status.UNDELIVERED}, "partially_delivered"),
+        ({Status.DELIVERED, Status.PARTIALLY_DELIVERED}, "partially_delivered"),
         ({Status.DELIVERED, Status.ACCEPTED}, "accepted"),
         ({Status.DELIVERED, Status.REJECTED}, "partial"),
         ({Status.DELIVERED, Status.UNKNOWN}, "unknown"),

@@ -9,14 +9,14 @@ import string
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from smsrelay.adapters.cached_token import token_of
+from smsrelay.adapters.cached_token import parse_stored_token
 from smsrelay.errors import RelayError, TokenUnavailableError
 from smsrelay.messages.refusals import MAX_REFUSALS, RequestRefusedError
-from smsrelay.messages.request import parse
+from smsrelay.messages.request import parse_request
 from smsrelay.messages.strict_json import decode
 from smsrelay.security.redaction import DOCUMENTED_WORDS, MAX_LENGTH, redact, without
-from smsrelay.sends.backoff import LONGEST_DELAY, wait_seconds
-from smsrelay.sends.call_outcome import Kind, Outcome, of_response
+from smsrelay.sends.backoff import MAX_SQS_DELAY, retry_delay
+from smsrelay.sends.call_outcome import Outcome, OutcomeKind, of_response
 from smsrelay.tokens.renewal_timing import TOKEN
 
 THOROUGH = os.environ.get("SMSRELAY_THOROUGH") == "1"
@@ -72,14 +72,19 @@ ANSWERS = st.one_of(
         ),
     ).map(lambda value: json.dumps(value).encode("utf-8", "surrogatepass")),
 )
-KINDS = {401: Kind.NOT_SENT, 408: Kind.UNKNOWN, 429: Kind.NOT_SENT, 503: Kind.NOT_SENT}
+KINDS = {
+    401: OutcomeKind.NOT_SENT,
+    408: OutcomeKind.UNKNOWN,
+    429: OutcomeKind.NOT_SENT,
+    503: OutcomeKind.NOT_SENT,
+}
 
 
-def kind_of(status: int) -> Kind:
+def kind_of(status: int) -> OutcomeKind:
     """As docs/delivery-guarantees.md has it."""
     if 200 <= status < 300:
-        return Kind.ACCEPTED
-    return KINDS.get(status, Kind.REJECTED if 400 <= status < 500 else Kind.UNKNOWN)
+        return OutcomeKind.ACCEPTED
+    return KINDS.get(status, OutcomeKind.REJECTED if 400 <= status < 500 else OutcomeKind.UNKNOWN)
 
 
 @bounded
@@ -101,11 +106,11 @@ def test_every_answer_has_the_documented_outcome(
     assert len(outcome.errors) <= 20
     for word in (*outcome.errors, outcome.token_id or ""):
         word.encode()  # it can be stored
-    assert outcome.token_id is None or outcome.kind is Kind.ACCEPTED
-    assert outcome.kind is not Kind.REJECTED or outcome.errors, "a refusal has a reason"
+    assert outcome.token_id is None or outcome.kind is OutcomeKind.ACCEPTED
+    assert outcome.kind is not OutcomeKind.REJECTED or outcome.errors, "a refusal has a reason"
     for attempt in (1, 12, 1_000):
-        wait = wait_seconds(outcome, attempt, lambda: 0.5)
-        assert 1.0 <= wait <= LONGEST_DELAY
+        wait = retry_delay(outcome, attempt, lambda: 0.5)
+        assert 1.0 <= wait <= MAX_SQS_DELAY
         assert math.isfinite(wait)
 
 
@@ -177,7 +182,7 @@ def test_a_number_is_known_however_it_is_written(number: str, data: st.DataObjec
 @example('{"access_token": "t", "expires_at": NaN}')
 def test_every_secret_holds_a_token_or_none(secret: str) -> None:
     try:
-        token = token_of(secret)
+        token = parse_stored_token(secret)
     except TokenUnavailableError as error:
         assert str(error) == "the token secret holds no usable access_token"
     else:
@@ -190,7 +195,7 @@ def test_every_secret_holds_a_token_or_none(secret: str) -> None:
 @given(st.one_of(TEXTS, JSON.map(json.dumps), st.text('[]{}",:\\u0d8e1-.tfn', max_size=200)))
 def test_every_text_is_a_request_or_refused(text: str) -> None:
     try:
-        parse(decode(text))
+        parse_request(decode(text))
     except RequestRefusedError as refused:
         assert 0 < len(refused.refusals) <= MAX_REFUSALS
         for refusal in refused.refusals:
@@ -200,4 +205,4 @@ def test_every_text_is_a_request_or_refused(text: str) -> None:
 
 
 def test_an_outcome_without_an_answer_waits_too() -> None:
-    assert wait_seconds(Outcome(Kind.NOT_SENT, "no-connection"), 1, lambda: 0.0) == 1.0
+    assert retry_delay(Outcome(OutcomeKind.NOT_SENT, "no-connection"), 1, lambda: 0.0) == 1.0

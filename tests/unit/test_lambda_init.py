@@ -15,26 +15,26 @@ import os
 from smsrelay.runtime import lambda_init
 assert not gc.isenabled()
 made = []
-lambda_init.ends(lambda: made.append(1))
+lambda_init.end_init(lambda: made.append(1))
 assert made == [1] and gc.isenabled() and gc.get_freeze_count()
 """
 
 
 def test_nothing_is_collected_until_the_phase_ends() -> None:
-    environment = {lambda_init.INITIALIZATION: "on-demand", "PYTHONPATH": ":".join(sys.path)}
+    environment = {lambda_init.INITIALIZATION_TYPE: "on-demand", "PYTHONPATH": ":".join(sys.path)}
     subprocess.run([sys.executable, "-c", BEFORE], env=environment, check=True)  # noqa: S603 - this very Python
 
 
 def test_programs_without_such_a_phase_build_what_they_need(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.delenv(lambda_init.INITIALIZATION, raising=False)
-    lambda_init.ends(lambda: pytest.fail("built"))
+    monkeypatch.delenv(lambda_init.INITIALIZATION_TYPE, raising=False)
+    lambda_init.end_init(lambda: pytest.fail("built"))
 
 
 def test_what_cannot_be_built_is_told_at_the_first_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(lambda_init.INITIALIZATION, "on-demand")
+    monkeypatch.setenv(lambda_init.INITIALIZATION_TYPE, "on-demand")
     monkeypatch.setattr(gc, "freeze", lambda: None)  # not in the tests' own process
     built: list[int] = []
-    lambda_init.ends(lambda: built.append(1), lambda: os.environ["NOT_THERE"])
+    lambda_init.end_init(lambda: built.append(1), lambda: os.environ["NOT_THERE"])
     assert built == [1]

@@ -7,9 +7,15 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from smsrelay.messages.message_catalogue import Catalogue, read
+from smsrelay.messages.message_catalogue import Catalogue, parse_catalogue
 from smsrelay.messages.refusals import Refusal, RequestRefusedError
-from smsrelay.messages.request import Meaning, MessageRequest, QuietHours, is_encoded_id, parse
+from smsrelay.messages.request import (
+    CatalogueDefaults,
+    MessageRequest,
+    QuietHours,
+    is_encoded_id,
+    parse_request,
+)
 from smsrelay.messages.strict_json import decode
 from tests.support.requests import MINIMAL
 from tests.support.template import ROOT
@@ -34,13 +40,13 @@ WHOLE: dict[str, Any] = {
 
 
 def catalogue(document: object) -> Catalogue:
-    return read(decode(json.dumps(document)))
+    return parse_catalogue(decode(json.dumps(document)))
 
 
 def faults(text: str) -> dict[str, str]:
     """The refusals of a document by their places."""
     with pytest.raises(RequestRefusedError) as caught:
-        read(decode(text))
+        parse_catalogue(decode(text))
     return {refusal.pointer: refusal.detail for refusal in caught.value.refusals}
 
 
@@ -51,8 +57,8 @@ def of_welcome(**fields: object) -> object:
 def test_a_whole_catalogue_is_one_and_so_is_none_at_all() -> None:
     found = catalogue(WHOLE)
     quiet = QuietHours(start="21:00", end="08:00", timezone="America/Chicago")
-    assert found.meaning_of("welcome", "shop") == Meaning(ID, "JOINSMS", quiet, "resend")
-    assert found.meaning_of("shipped", "anybody") == Meaning("MzE6Nzg6MA==")
+    assert found.resolve("welcome", "shop") == CatalogueDefaults(ID, "JOINSMS", quiet, "resend")
+    assert found.resolve("shipped", "anybody") == CatalogueDefaults("MzE6Nzg6MA==")
     assert found.callback_of("shop") == "https://shop.example.com/sms?a=b"
     assert found.callback_of("other") is None
     assert catalogue({}) == Catalogue()
@@ -106,7 +112,7 @@ def test_a_fault_is_found_at_its_place(place: str, document: object) -> None:
 def test_all_faults_are_told_at_once() -> None:
     text = '{"messages": {"a b": ["x"], "welcome": {"id": "a/b"}, "w": 1, "w": 2}, "more": 1}'
     with pytest.raises(RequestRefusedError) as caught:
-        read(decode(text))
+        parse_catalogue(decode(text))
     assert sorted(it.pointer for it in caught.value.refusals) == [
         "/messages/a b",  # neither a name
         "/messages/a b",  # nor a message
@@ -188,7 +194,7 @@ NEAR = catalogue(
     ],
 )
 def test_a_name_that_is_none_is_told_what_is_near(name: str, client: str, near: list[str]) -> None:
-    found = NEAR.meaning_of(name, client)
+    found = NEAR.resolve(name, client)
     assert isinstance(found, Refusal)
     assert (found.pointer, found.code) == ("/message", "unknown-message")
     told = found.detail.partition("Near: ")[2].removesuffix(".")
@@ -197,19 +203,19 @@ def test_a_name_that_is_none_is_told_what_is_near(name: str, client: str, near: 
 
 
 def test_a_name_of_others_is_refused_without_naming_any() -> None:
-    found = NEAR.meaning_of("payroll", "shop")
+    found = NEAR.resolve("payroll", "shop")
     assert isinstance(found, Refusal)
     assert (found.pointer, found.code) == ("/message", "message-not-allowed")
     assert "payroll" not in found.detail
     assert "hr" not in found.detail.split()
 
 
-def request(meaning: Meaning | Refusal, **fields: object) -> MessageRequest:
-    return parse(decode(json.dumps(MINIMAL | fields)), meaning)
+def request(meaning: CatalogueDefaults | Refusal, **fields: object) -> MessageRequest:
+    return parse_request(decode(json.dumps(MINIMAL | fields)), meaning)
 
 
 QUIET_HOURS = QuietHours(start="21:00", end="08:00", utc_offset="+01:00")
-DEFAULTS = Meaning(ID, "JOINSMS", QUIET_HOURS, "resend")
+DEFAULTS = CatalogueDefaults(ID, "JOINSMS", QUIET_HOURS, "resend")
 
 
 def test_defaults_count_where_a_request_is_silent() -> None:
@@ -230,10 +236,14 @@ def test_what_a_request_says_comes_first() -> None:
 
 
 def test_defaults_are_no_part_of_the_fingerprint() -> None:
-    bare = request(Meaning(), onUnknown="hold")
-    for meaning in (DEFAULTS, Meaning(ID, on_unknown="resend"), Meaning("other")):
+    bare = request(CatalogueDefaults(), onUnknown="hold")
+    for meaning in (
+        DEFAULTS,
+        CatalogueDefaults(ID, on_unknown="resend"),
+        CatalogueDefaults("other"),
+    ):
         assert request(meaning).fingerprint() == bare.fingerprint()
-    written = request(Meaning(), subscribe=True, keyword="JOINSMS").fingerprint()
+    written = request(CatalogueDefaults(), subscribe=True, keyword="JOINSMS").fingerprint()
     assert request(DEFAULTS, subscribe=True).fingerprint() != written
 
 
@@ -244,7 +254,7 @@ def test_a_refused_message_is_told_with_everything_else() -> None:
     # Nobody knows what keyword the right name would have brought along.
     assert {it.pointer for it in caught.value.refusals} == {"/message", "/text"}
     with pytest.raises(RequestRefusedError, match="keyword-missing"):
-        request(Meaning(ID), subscribe=True)
+        request(CatalogueDefaults(ID), subscribe=True)
     with pytest.raises(RequestRefusedError, match="keyword-not-needed"):
         request(DEFAULTS, keyword="JOINSMS")
 

@@ -2,7 +2,7 @@ import pytest
 from pydantic_core import PydanticCustomError
 
 from smsrelay.messages._numbering_plan import NATIONAL_LENGTHS
-from smsrelay.messages.phone_numbers import digits_of
+from smsrelay.messages.phone_numbers import normalize
 from tools.requirements import numbering_plan
 
 
@@ -24,9 +24,9 @@ from tools.requirements import numbering_plan
 def test_numbers(written: str, digits: str | None) -> None:
     if digits is None:
         with pytest.raises(PydanticCustomError):
-            digits_of(written)
+            normalize(written)
     else:
-        assert digits_of(written) == digits
+        assert normalize(written) == digits
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_numbers(written: str, digits: str | None) -> None:
 )
 def test_what_can_be_no_number(written: str, reason: str) -> None:
     with pytest.raises(PydanticCustomError, match=reason) as caught:
-        digits_of(written)
+        normalize(written)
     assert caught.value.type == "invalid-number"
 
 

@@ -6,19 +6,19 @@ import pytest
 from smsrelay.errors import NotJsonError
 from smsrelay.messages.refusals import RequestRefusedError
 from smsrelay.messages.strict_json import decode
-from smsrelay.sends.queue_envelopes import Delivery, Letter, open_envelope, sender_of
+from smsrelay.sends.queue_envelopes import QueueMessage, QueueRequest, open_envelope, origin_of
 from smsrelay.sends.send import SendKey, reference_body
 from tests.support.requests import MINIMAL
 
 
-def opened(body: object, attributes: dict[str, str] | None = None) -> Letter | SendKey:
+def opened(body: object, attributes: dict[str, str] | None = None) -> QueueRequest | SendKey:
     text = body if isinstance(body, str) else json.dumps(body)
-    return open_envelope(Delivery(text, "sqs-id", attributes or {}), "internal")
+    return open_envelope(QueueMessage(text, "sqs-id", attributes or {}), "internal")
 
 
-def letter(body: object, attributes: dict[str, str] | None = None) -> Letter:
+def letter(body: object, attributes: dict[str, str] | None = None) -> QueueRequest:
     found = opened(body, attributes)
-    assert isinstance(found, Letter)
+    assert isinstance(found, QueueRequest)
     return found
 
 
@@ -94,7 +94,7 @@ def test_an_sns_message_that_is_no_json_is_no_json() -> None:
 )
 def test_what_no_send_can_be_called_is_no_reference(message_id: str, n: int) -> None:
     """DynamoDB would refuse it as a key, so the message would come back a hundred times."""
-    assert isinstance(opened({"send": {"id": message_id, "n": n}}), Letter)
+    assert isinstance(opened({"send": {"id": message_id, "n": n}}), QueueRequest)
 
 
 def test_refusals_inside_an_event_point_into_its_detail() -> None:
@@ -119,7 +119,7 @@ def test_a_client_that_can_be_none(client: str) -> None:
     for body, attributes in ((MINIMAL, {"client": client}), (by_topic, {})):
         with pytest.raises(RequestRefusedError, match="invalid-client"):
             opened(body, attributes)
-    assert sender_of(Delivery("", "id", {"client": client}), "internal").client == "internal"
+    assert origin_of(QueueMessage("", "id", {"client": client}), "internal").client == "internal"
 
 
 def test_the_document_is_what_decode_gives() -> None:

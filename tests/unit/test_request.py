@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from smsrelay.errors import RelayError
 from smsrelay.messages.refusals import RequestRefusedError, pointer
-from smsrelay.messages.request import parse
+from smsrelay.messages.request import parse_request
 from smsrelay.messages.strict_json import decode
 from tests.support.requests import MINIMAL, refusals, refused, request
 
@@ -258,8 +258,8 @@ def test_a_refusal_repeats_no_value() -> None:
 
 
 def test_the_fingerprint_tells_meanings_apart_and_ignores_spelling() -> None:
-    one = parse(decode(json.dumps(MINIMAL | {"onUnknown": "hold", "idempotencyKey": "a"})))
-    same = parse(decode('{ "to" : ["+1 (212) 555-0100"], "message":"MzA6Nzg6MA"}'))
+    one = parse_request(decode(json.dumps(MINIMAL | {"onUnknown": "hold", "idempotencyKey": "a"})))
+    same = parse_request(decode('{ "to" : ["+1 (212) 555-0100"], "message":"MzA6Nzg6MA"}'))
     assert one.fingerprint() == same.fingerprint()
     assert request(text="a").fingerprint() != request(text="b").fingerprint()
     assert request(subscribe=False).fingerprint() != request().fingerprint()
@@ -282,7 +282,7 @@ def test_a_hostile_request_costs_little(text: str) -> None:
     """A function has a gigabyte and half a minute; these took six gigabytes, and longer."""
     began = time.process_time()
     with pytest.raises(RequestRefusedError) as caught:
-        parse(decode(text))
+        parse_request(decode(text))
     assert time.process_time() - began < 10
     assert len(caught.value.refusals) <= 1_000
     assert sum(len(refusal.pointer) for refusal in caught.value.refusals) < 400_000
@@ -305,6 +305,6 @@ _fields = st.sampled_from(
 @given(st.dictionaries(_fields, _json) | _json)
 def test_whatever_is_posted_is_accepted_or_refused_and_nothing_else(value: object) -> None:
     try:
-        parse(decode(json.dumps(value)))
+        parse_request(decode(json.dumps(value)))
     except RelayError as error:
         assert str(error)

@@ -7,9 +7,9 @@ import pytest
 from tools.bench.scale import (
     FITTED,
     OVERSIZED,
-    Naive,
     Relay,
     Scenario,
+    Typical,
     numbers_of,
     overload_of,
     simulate,
@@ -45,7 +45,7 @@ def test_nor_with_far_more_sends_at_once_than_the_upstream_takes() -> None:
 
 
 def test_a_naive_client_makes_one() -> None:
-    seen = simulate(SMALL, Naive)
+    seen = simulate(SMALL, Typical)
     assert mean(overload_of(seen, SMALL)) > 20
     assert seen.failed > seen.arrived / 2
 

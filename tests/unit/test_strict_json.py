@@ -3,7 +3,7 @@ from decimal import Decimal
 import pytest
 
 from smsrelay.errors import NotJsonError, TooLargeError
-from smsrelay.messages.strict_json import MAX_BYTES, decode
+from smsrelay.messages.strict_json import MAX_REQUEST_BYTES, decode
 
 
 @pytest.mark.parametrize(
@@ -40,11 +40,11 @@ def test_the_reason_names_the_place() -> None:
 
 
 def test_size_counts_in_bytes() -> None:
-    assert decode('"' + "a" * (MAX_BYTES - 2) + '"').value
-    with pytest.raises(TooLargeError, match=str(MAX_BYTES)):
-        decode('"' + "a" * (MAX_BYTES - 1) + '"')
+    assert decode('"' + "a" * (MAX_REQUEST_BYTES - 2) + '"').value
+    with pytest.raises(TooLargeError, match=str(MAX_REQUEST_BYTES)):
+        decode('"' + "a" * (MAX_REQUEST_BYTES - 1) + '"')
     with pytest.raises(TooLargeError):
-        decode('"' + "ä" * (MAX_BYTES // 2) + '"')
+        decode('"' + "ä" * (MAX_REQUEST_BYTES // 2) + '"')
 
 
 def test_a_price_keeps_its_last_zero() -> None:

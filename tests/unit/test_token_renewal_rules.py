@@ -7,21 +7,21 @@ import pytest
 
 from smsrelay.errors import CredentialsUnusableError
 from smsrelay.security.allowed_hosts import AllowedHosts
-from smsrelay.services.token_renewer import Ask, ask_of
+from smsrelay.services.token_renewer import RenewalRequest, parse_renewal_request
 from smsrelay.tokens.renewal_timing import (
-    Need,
+    RenewalReason,
     StoredToken,
     fingerprint,
-    margin,
     may_replace_refused,
-    need_of,
+    refresh_ahead,
+    renewal_reason,
 )
 from smsrelay.tokens.token_response import (
+    AccessToken,
     ClientCredentials,
-    Grant,
-    NotGranted,
-    credentials_of,
-    grant_of,
+    TokenError,
+    parse_credentials,
+    parse_token_response,
 )
 
 NOW = 1_790_000_000.0
@@ -41,46 +41,48 @@ def token(life: float | None, age: float) -> StoredToken:
     [
         (1080, 0, False, None),
         (1080, 899, False, None),
-        (1080, 900, False, Need.EXPIRING),
-        (1080, 901, False, Need.EXPIRING),
-        (1080, 1080, False, Need.EXPIRING),
-        (1080, 5000, False, Need.EXPIRING),
-        (1080, 5000, True, Need.EXPIRING),
-        (1080, 0, True, Need.REFUSED),
-        (1080, 899, True, Need.REFUSED),
+        (1080, 900, False, RenewalReason.EXPIRING),
+        (1080, 901, False, RenewalReason.EXPIRING),
+        (1080, 1080, False, RenewalReason.EXPIRING),
+        (1080, 5000, False, RenewalReason.EXPIRING),
+        (1080, 5000, True, RenewalReason.EXPIRING),
+        (1080, 0, True, RenewalReason.REFUSED),
+        (1080, 899, True, RenewalReason.REFUSED),
         (1200, 1019, False, None),
-        (1200, 1020, False, Need.EXPIRING),
+        (1200, 1020, False, RenewalReason.EXPIRING),
         (86_400, 86_219, False, None),
-        (86_400, 86_220, False, Need.EXPIRING),
+        (86_400, 86_220, False, RenewalReason.EXPIRING),
         (60, 0, False, None),
         (60, 39, False, None),
-        (60, 40, False, Need.EXPIRING),
-        (0, 0, False, Need.EXPIRING),
-        (-5, 0, False, Need.EXPIRING),
-        (None, 0, False, Need.UNDATED),
-        (None, 0, True, Need.UNDATED),
+        (60, 40, False, RenewalReason.EXPIRING),
+        (0, 0, False, RenewalReason.EXPIRING),
+        (-5, 0, False, RenewalReason.EXPIRING),
+        (None, 0, False, RenewalReason.UNDATED),
+        (None, 0, True, RenewalReason.UNDATED),
     ],
 )
 def test_when_a_token_is_renewed(
-    life: float | None, age: float, refused: bool, need: Need | None
+    life: float | None, age: float, refused: bool, need: RenewalReason | None
 ) -> None:
-    assert need_of(token(life, age), NOW, refused=refused) is need
+    assert renewal_reason(token(life, age), NOW, refused=refused) is need
 
 
 def test_no_token_is_the_first_reason() -> None:
-    assert need_of(None, NOW, refused=False) is Need.MISSING
+    assert renewal_reason(None, NOW, refused=False) is RenewalReason.MISSING
 
 
 def test_a_run_every_minute_leaves_no_gap_and_fetches_once_in_fifteen() -> None:
     """Nothing is taken off the life that the upstream tells: others took all of it."""
     fetches, expires_at, since = 0, 0.0, 0.0
     for now in range(0, 24 * 3600, 60):
-        if need_of(StoredToken("t", expires_at, since), now, refused=False):
+        if renewal_reason(StoredToken("t", expires_at, since), now, refused=False):
             answer = json.dumps({"access_token": "t", "expires_in": 1080}).encode()
-            grant = grant_of(200, answer, asked_at=now, credentials=CREDENTIALS, hosts=HOSTS)
-            assert isinstance(grant, Grant)
+            grant = parse_token_response(
+                200, answer, asked_at=now, credentials=CREDENTIALS, hosts=HOSTS
+            )
+            assert isinstance(grant, AccessToken)
             fetches, expires_at, since = fetches + 1, grant.expires_at, now
-        assert expires_at - now >= 60 + margin(StoredToken("t", expires_at, since))
+        assert expires_at - now >= 60 + refresh_ahead(StoredToken("t", expires_at, since))
     assert fetches == 24 * 4
     assert fetches < 100, "versions of a secret that Secrets Manager keeps for a day"
 
@@ -109,7 +111,7 @@ def test_refusals_bring_no_third_token_at_once(
 def test_senders_look_for_the_next_one_a_little_before_the_end(
     life: float | None, seconds: float
 ) -> None:
-    assert margin(token(life, 0)) == seconds
+    assert refresh_ahead(token(life, 0)) == seconds
 
 
 def test_a_fingerprint_names_a_token_and_tells_nothing_of_it() -> None:
@@ -122,13 +124,13 @@ def test_a_fingerprint_names_a_token_and_tells_nothing_of_it() -> None:
     [
         ({}, None),
         ({"version": "0", "source": "aws.scheduler", "detail": "{}"}, None),
-        ({"need": "refused", "token": "ab12"}, Ask("refused", "ab12")),
-        ({"need": "missing"}, Ask("missing", "None")),
-        ({"need": None}, Ask("None", "None")),
+        ({"need": "refused", "token": "ab12"}, RenewalRequest("refused", "ab12")),
+        ({"need": "missing"}, RenewalRequest("missing", "None")),
+        ({"need": None}, RenewalRequest("None", "None")),
     ],
 )
-def test_who_asks(event: dict[str, Any], ask: Ask | None) -> None:
-    assert ask_of(event) == ask
+def test_who_asks(event: dict[str, Any], ask: RenewalRequest | None) -> None:
+    assert parse_renewal_request(event) == ask
 
 
 def stored(**fields: object) -> str:
@@ -159,7 +161,7 @@ BASIC = {
     ],
 )
 def test_what_is_asked(fields: dict[str, object], request_body: dict[str, str]) -> None:
-    credentials = credentials_of(stored(**fields), HOSTS)
+    credentials = parse_credentials(stored(**fields), HOSTS)
     assert credentials.request() == request_body
     assert credentials.auth_base_url == AUTH
 
@@ -183,7 +185,7 @@ def test_what_is_asked(fields: dict[str, object], request_body: dict[str, str]) 
 )
 def test_credentials_that_cannot_be_used(secret: str, says: str) -> None:
     with pytest.raises(CredentialsUnusableError, match=says) as caught:
-        credentials_of(secret, HOSTS)
+        parse_credentials(secret, HOSTS)
     assert SECRET not in str(caught.value)
 
 
@@ -192,8 +194,8 @@ def test_credentials_do_not_show_in_a_traceback() -> None:
     assert CLIENT_ID not in repr(CREDENTIALS)
 
 
-def answered(status: int, body: bytes) -> Grant | NotGranted:
-    return grant_of(status, body, asked_at=NOW, credentials=CREDENTIALS, hosts=HOSTS)
+def answered(status: int, body: bytes) -> AccessToken | TokenError:
+    return parse_token_response(status, body, asked_at=NOW, credentials=CREDENTIALS, hosts=HOSTS)
 
 
 def good(**fields: object) -> bytes:
@@ -210,7 +212,7 @@ def good(**fields: object) -> bytes:
     ).encode()
 
 
-GRANT = Grant("t" * 512, NOW + 1079, REST, "sms_read sms_send")
+GRANT = AccessToken("t" * 512, NOW + 1079, REST, "sms_read sms_send")
 
 
 @pytest.mark.parametrize(
@@ -226,13 +228,13 @@ GRANT = Grant("t" * 512, NOW + 1079, REST, "sms_read sms_send")
         ({"new_field": {}}, GRANT),
     ],
 )
-def test_a_token_in_the_answer(fields: dict[str, object], grant: Grant) -> None:
+def test_a_token_in_the_answer(fields: dict[str, object], grant: AccessToken) -> None:
     assert answered(200, good(**fields)) == grant
     assert answered(201, good(**fields)) == grant
 
 
 def test_without_expiry_the_documented_one_counts() -> None:
-    assert answered(200, b'{"access_token": "t"}') == Grant("t", NOW + 1080, "", "")
+    assert answered(200, b'{"access_token": "t"}') == AccessToken("t", NOW + 1080, "", "")
 
 
 @pytest.mark.parametrize(
@@ -266,7 +268,7 @@ def test_without_expiry_the_documented_one_counts() -> None:
 )
 def test_a_good_status_with_nothing_to_use(body: bytes, reason: str) -> None:
     """Nothing of such a body is repeated: there may be a token in it."""
-    assert answered(200, body) == NotGranted(reason, 200)
+    assert answered(200, body) == TokenError(reason, 200)
 
 
 def oauth(error: str, description: str) -> bytes:
@@ -315,4 +317,4 @@ def platform(message: str) -> bytes:
 def test_refusals_of_the_token_endpoint(
     status: int, body: bytes, reason: str, errors: tuple[str, ...]
 ) -> None:
-    assert answered(status, body) == NotGranted(reason, status, errors)
+    assert answered(status, body) == TokenError(reason, status, errors)

@@ -5,17 +5,17 @@ from dataclasses import replace
 import pytest
 
 from smsrelay.sends import transitions
-from smsrelay.sends.backoff import LONGEST_HOLD, hold_seconds, wait_seconds
-from smsrelay.sends.call_outcome import Kind, Outcome
+from smsrelay.sends.backoff import MAX_PAUSE, pause_after, retry_delay
+from smsrelay.sends.call_outcome import Outcome, OutcomeKind
 from smsrelay.sends.ids import message_id, new_message_id
 from smsrelay.sends.send import OnUnknown, Send, SendKey, Status, message_status
-from smsrelay.services.upstream_pause import Brake
+from smsrelay.services.upstream_pause import UpstreamPause
 
 NOW = 1_790_000_000.0
 SENDING = Send(
     key=SendKey("01K", 1),
     client="c",
-    template="m",
+    upstream_message_id="m",
     recipients=1,
     status=Status.SENDING,
     on_unknown=OnUnknown.HOLD,
@@ -23,11 +23,11 @@ SENDING = Send(
     created_at=NOW,
     updated_at=NOW,
     due_at=NOW + 60,
-    owner="o",
+    written_by="o",
     attempts=1,
     body="{}",
 )
-THROTTLED = Outcome(Kind.NOT_SENT, "throttled", 429)
+THROTTLED = Outcome(OutcomeKind.NOT_SENT, "throttled", 429)
 
 
 @pytest.mark.parametrize(
@@ -42,12 +42,12 @@ THROTTLED = Outcome(Kind.NOT_SENT, "throttled", 429)
         (THROTTLED._replace(retry_after=0.0), 1, 1.0, 2.0),
         (THROTTLED._replace(retry_after=10_000.0), 1, 900.0, 900.0),
         (THROTTLED._replace(reason="blocked"), 1, 300.0, 302.0),
-        (Outcome(Kind.NOT_SENT, "no-connection"), 1, 1.0, 2.0),
+        (Outcome(OutcomeKind.NOT_SENT, "no-connection"), 1, 1.0, 2.0),
     ],
 )
 def test_waits(outcome: Outcome, attempt: int, least: float, most: float) -> None:
-    assert wait_seconds(outcome, attempt, lambda: 0.0) == least
-    assert wait_seconds(outcome, attempt, lambda: 1.0) == most
+    assert retry_delay(outcome, attempt, lambda: 0.0) == least
+    assert retry_delay(outcome, attempt, lambda: 1.0) == most
 
 
 @pytest.mark.parametrize(
@@ -55,45 +55,45 @@ def test_waits(outcome: Outcome, attempt: int, least: float, most: float) -> Non
     [
         (THROTTLED, 1, 0.0, 2.0),
         (THROTTLED, 3, 0.0, 8.0),
-        (THROTTLED, 50, 0.0, LONGEST_HOLD),
+        (THROTTLED, 50, 0.0, MAX_PAUSE),
         (THROTTLED._replace(retry_after=5.0), 3, 5.0, 5.0),
-        (THROTTLED._replace(retry_after=900.0), 1, LONGEST_HOLD, LONGEST_HOLD),
+        (THROTTLED._replace(retry_after=900.0), 1, MAX_PAUSE, MAX_PAUSE),
         (THROTTLED._replace(reason="blocked"), 2, 0.0, 4.0),
-        (Outcome(Kind.NOT_SENT, "unavailable", 503, retry_after=3.0), 1, 3.0, 3.0),
+        (Outcome(OutcomeKind.NOT_SENT, "unavailable", 503, retry_after=3.0), 1, 3.0, 3.0),
         # These say nothing of the next call.
-        (Outcome(Kind.NOT_SENT, "no-connection"), 1, 0.0, 0.0),
-        (Outcome(Kind.UNKNOWN, "server-error", 500), 1, 0.0, 0.0),
-        (Outcome(Kind.REJECTED, "refused", 400), 1, 0.0, 0.0),
-        (Outcome(Kind.ACCEPTED, "accepted", 202), 1, 0.0, 0.0),
+        (Outcome(OutcomeKind.NOT_SENT, "no-connection"), 1, 0.0, 0.0),
+        (Outcome(OutcomeKind.UNKNOWN, "server-error", 500), 1, 0.0, 0.0),
+        (Outcome(OutcomeKind.REJECTED, "refused", 400), 1, 0.0, 0.0),
+        (Outcome(OutcomeKind.ACCEPTED, "accepted", 202), 1, 0.0, 0.0),
     ],
 )
 def test_how_long_a_worker_holds_back(
     outcome: Outcome, refusals: int, least: float, most: float
 ) -> None:
-    assert hold_seconds(outcome, refusals, lambda: 0.0) == least
-    assert hold_seconds(outcome, refusals, lambda: 1.0) == most
+    assert pause_after(outcome, refusals, lambda: 0.0) == least
+    assert pause_after(outcome, refusals, lambda: 1.0) == most
 
 
 def test_a_worker_holds_back_until_its_time_and_longer_each_time() -> None:
     now = [NOW]
-    brake = Brake(lambda: now[0], lambda: 1.0)
-    accepted = Outcome(Kind.ACCEPTED, "accepted", 202)
-    brake.heard(accepted)
-    assert brake.seconds() == 0
+    brake = UpstreamPause(lambda: now[0], lambda: 1.0)
+    accepted = Outcome(OutcomeKind.ACCEPTED, "accepted", 202)
+    brake.record(accepted)
+    assert brake.remaining() == 0
     for hold in (2.0, 4.0, 8.0):
         for _ in range(10):  # calls that ran side by side count once
-            brake.heard(THROTTLED)
-        assert brake.seconds() == hold
-        brake.heard(accepted._replace(kind=Kind.UNKNOWN))
+            brake.record(THROTTLED)
+        assert brake.remaining() == hold
+        brake.record(accepted._replace(kind=OutcomeKind.UNKNOWN))
         now[0] += hold / 2
-        assert brake.seconds() == hold / 2, "what else is heard changes nothing"
+        assert brake.remaining() == hold / 2, "what else is heard changes nothing"
         now[0] += hold / 2
-        assert brake.seconds() == 0
-    brake.heard(accepted)
-    brake.heard(THROTTLED)
-    assert brake.seconds() == 2.0, "it begins anew after one that was taken"
+        assert brake.remaining() == 0
+    brake.record(accepted)
+    brake.record(THROTTLED)
+    assert brake.remaining() == 2.0, "it begins anew after one that was taken"
     now[0] -= 3_600
-    assert brake.seconds() == LONGEST_HOLD, "a clock that is put back holds nobody for an hour"
+    assert brake.remaining() == MAX_PAUSE, "a clock that is put back holds nobody for an hour"
 
 
 HOLD, RESEND = OnUnknown.HOLD, OnUnknown.RESEND
@@ -102,24 +102,26 @@ HOLD, RESEND = OnUnknown.HOLD, OnUnknown.RESEND
 @pytest.mark.parametrize(
     ("kind", "on_unknown", "attempt", "status", "keeps_body"),
     [
-        (Kind.ACCEPTED, HOLD, 1, Status.ACCEPTED, False),
-        (Kind.ACCEPTED, RESEND, 4, Status.ACCEPTED, False),
-        (Kind.REJECTED, HOLD, 1, Status.REJECTED, False),
-        (Kind.NOT_SENT, HOLD, 1, Status.QUEUED, True),
-        (Kind.NOT_SENT, HOLD, 3, Status.QUEUED, True),
-        (Kind.NOT_SENT, HOLD, 4, Status.FAILED, True),
-        (Kind.UNKNOWN, HOLD, 1, Status.UNKNOWN, True),
-        (Kind.UNKNOWN, HOLD, 4, Status.UNKNOWN, True),
-        (Kind.UNKNOWN, RESEND, 1, Status.QUEUED, True),
-        (Kind.UNKNOWN, RESEND, 4, Status.UNKNOWN, True),
+        (OutcomeKind.ACCEPTED, HOLD, 1, Status.ACCEPTED, False),
+        (OutcomeKind.ACCEPTED, RESEND, 4, Status.ACCEPTED, False),
+        (OutcomeKind.REJECTED, HOLD, 1, Status.REJECTED, False),
+        (OutcomeKind.NOT_SENT, HOLD, 1, Status.QUEUED, True),
+        (OutcomeKind.NOT_SENT, HOLD, 3, Status.QUEUED, True),
+        (OutcomeKind.NOT_SENT, HOLD, 4, Status.FAILED, True),
+        (OutcomeKind.UNKNOWN, HOLD, 1, Status.UNKNOWN, True),
+        (OutcomeKind.UNKNOWN, HOLD, 4, Status.UNKNOWN, True),
+        (OutcomeKind.UNKNOWN, RESEND, 1, Status.QUEUED, True),
+        (OutcomeKind.UNKNOWN, RESEND, 4, Status.UNKNOWN, True),
     ],
 )
 def test_a_send_after_a_call(
-    kind: Kind, on_unknown: OnUnknown, attempt: int, status: Status, keeps_body: bool
+    kind: OutcomeKind, on_unknown: OnUnknown, attempt: int, status: Status, keeps_body: bool
 ) -> None:
     send = replace(SENDING, on_unknown=on_unknown, attempts=attempt)
-    outcome = Outcome(kind, "why", 400, "token" if kind is Kind.ACCEPTED else None, ("words",))
-    after = transitions.ended(send, outcome, now=NOW + 1, wait=7.0, max_attempts=4)
+    outcome = Outcome(
+        kind, "why", 400, "token" if kind is OutcomeKind.ACCEPTED else None, ("words",)
+    )
+    after = transitions.finish_attempt(send, outcome, now=NOW + 1, wait=7.0, max_attempts=4)
     assert after.status is status
     assert (after.body is not None) == keeps_body
     assert after.token_id == ("token" if status is Status.ACCEPTED else None)
@@ -127,33 +129,43 @@ def test_a_send_after_a_call(
     assert after.due_at == (NOW + 8 if status is Status.QUEUED else NOW + 1)
 
 
-@pytest.mark.parametrize(("kind", "attempt"), [(Kind.REJECTED, 2), (Kind.NOT_SENT, 4)])
+@pytest.mark.parametrize(
+    ("kind", "attempt"), [(OutcomeKind.REJECTED, 2), (OutcomeKind.NOT_SENT, 4)]
+)
 def test_what_may_have_gone_out_is_never_called_rejected_or_failed(
-    kind: Kind, attempt: int
+    kind: OutcomeKind, attempt: int
 ) -> None:
     def tried(send: Send, outcome: Outcome, attempt: int) -> Send:
-        begun = replace(transitions.started(send, NOW, NOW + 60), attempts=attempt)
-        return transitions.ended(begun, outcome, now=NOW + 1, wait=7.0, max_attempts=4)
+        begun = replace(transitions.begin_attempt(send, NOW, NOW + 60), attempts=attempt)
+        return transitions.finish_attempt(begun, outcome, now=NOW + 1, wait=7.0, max_attempts=4)
 
-    unheard = tried(replace(SENDING, on_unknown=RESEND), Outcome(Kind.UNKNOWN, "read-timeout"), 1)
+    unheard = tried(
+        replace(SENDING, on_unknown=RESEND), Outcome(OutcomeKind.UNKNOWN, "read-timeout"), 1
+    )
     assert unheard.status is Status.QUEUED
     after = tried(unheard, Outcome(kind, "why"), attempt)
     assert (after.status, after.reason, after.body) == (Status.UNKNOWN, "why", "{}")
     # The same when it was an operator who had it sent again.
-    held = transitions.resent(replace(SENDING, status=Status.UNKNOWN), now=NOW, owner="o")
+    held = transitions.requeue_by_operator(
+        replace(SENDING, status=Status.UNKNOWN), now=NOW, written_by="o"
+    )
     assert tried(held, Outcome(kind, "why"), attempt + 1).status is Status.UNKNOWN
-    certain = transitions.resent(replace(SENDING, status=Status.FAILED), now=NOW, owner="o")
+    certain = transitions.requeue_by_operator(
+        replace(SENDING, status=Status.FAILED), now=NOW, written_by="o"
+    )
     ended = tried(certain, Outcome(kind, "why"), attempt + 1)
     assert ended.status in {Status.REJECTED, Status.FAILED}
 
 
 def test_a_lease_that_ran_out_means_unknown_and_never_again() -> None:
-    assert not transitions.has_lapsed(SENDING, NOW + 59)
-    assert transitions.has_lapsed(SENDING, NOW + 60)
-    assert not transitions.has_lapsed(replace(SENDING, status=Status.QUEUED), NOW + 60)
-    after = transitions.lapsed(SENDING, now=NOW + 60, max_attempts=4)
+    assert not transitions.lease_expired(SENDING, NOW + 59)
+    assert transitions.lease_expired(SENDING, NOW + 60)
+    assert not transitions.lease_expired(replace(SENDING, status=Status.QUEUED), NOW + 60)
+    after = transitions.expire_lease(SENDING, now=NOW + 60, max_attempts=4)
     assert (after.status, after.reason) == (Status.UNKNOWN, "lease-expired")
-    again = transitions.lapsed(replace(SENDING, on_unknown=RESEND), now=NOW + 60, max_attempts=4)
+    again = transitions.expire_lease(
+        replace(SENDING, on_unknown=RESEND), now=NOW + 60, max_attempts=4
+    )
     assert (again.status, again.due_at) == (Status.QUEUED, NOW + 60)
 
 
@@ -161,22 +173,29 @@ def test_an_operators_resend_counts_attempts_and_age_anew_and_numbers_them_on() 
     spent = replace(
         SENDING, status=Status.FAILED, attempts=4, reason="throttled", errors=("words",)
     )
-    again = transitions.resent(spent, now=NOW + 100, owner="operator")
-    assert (again.status, again.due_at, again.owner) == (Status.QUEUED, NOW + 100, "operator")
-    assert (again.attempts, transitions.counted(again), transitions.age(again, NOW + 107)) == (
+    again = transitions.requeue_by_operator(spent, now=NOW + 100, written_by="operator")
+    assert (again.status, again.due_at, again.written_by) == (Status.QUEUED, NOW + 100, "operator")
+    assert (
+        again.attempts,
+        transitions.counted_attempts(again),
+        transitions.age(again, NOW + 107),
+    ) == (
         4,
         0,
         7,
     )
     assert (again.body, again.errors, transitions.age(spent, NOW + 107)) == ("{}", (), 107)
-    begun = transitions.started(again, NOW + 101, NOW + 160)
-    away = Outcome(Kind.NOT_SENT, "no-connection")
+    begun = transitions.begin_attempt(again, NOW + 101, NOW + 160)
+    away = Outcome(OutcomeKind.NOT_SENT, "no-connection")
     for attempt, status in ((5, Status.QUEUED), (7, Status.QUEUED), (8, Status.FAILED)):
         tried = replace(begun, attempts=attempt)
-        after = transitions.ended(tried, away, now=NOW + 102, wait=1.0, max_attempts=4)
+        after = transitions.finish_attempt(tried, away, now=NOW + 102, wait=1.0, max_attempts=4)
         assert after.status is status
     assert (
-        transitions.counted(transitions.resent(replace(begun, attempts=8), now=NOW, owner="o")) == 0
+        transitions.counted_attempts(
+            transitions.requeue_by_operator(replace(begun, attempts=8), now=NOW, written_by="o")
+        )
+        == 0
     )
 
 
@@ -185,20 +204,32 @@ def test_what_the_upstream_puts_off_is_not_given_up_for_it(reason: str) -> None:
     """However often: what counts is why it could not be made, apart from how much was sent."""
     send = replace(SENDING, status=Status.QUEUED, attempts=0)
     for _ in range(30):
-        begun = transitions.started(send, NOW, NOW + 60)
-        send = transitions.ended(
+        begun = transitions.begin_attempt(send, NOW, NOW + 60)
+        send = transitions.finish_attempt(
             begun, THROTTLED._replace(reason=reason), now=NOW + 1, wait=7.0, max_attempts=2
         )
         assert (send.status, send.due_at) == (Status.QUEUED, NOW + 8)
-    assert (send.attempts, transitions.tried(send), transitions.counted(send)) == (30, 30, 0)
-    away = Outcome(Kind.NOT_SENT, "no-connection")
+    assert (
+        send.attempts,
+        transitions.attempts_since_resend(send),
+        transitions.counted_attempts(send),
+    ) == (30, 30, 0)
+    away = Outcome(OutcomeKind.NOT_SENT, "no-connection")
     for status in (Status.QUEUED, Status.FAILED):
-        send = transitions.ended(
-            transitions.started(send, NOW, NOW + 60), away, now=NOW + 1, wait=7.0, max_attempts=2
+        send = transitions.finish_attempt(
+            transitions.begin_attempt(send, NOW, NOW + 60),
+            away,
+            now=NOW + 1,
+            wait=7.0,
+            max_attempts=2,
         )
         assert send.status is status
-    again = transitions.resent(send, now=NOW, owner="operator")
-    assert (again.attempts, transitions.tried(again), transitions.counted(again)) == (32, 0, 0)
+    again = transitions.requeue_by_operator(send, now=NOW, written_by="operator")
+    assert (
+        again.attempts,
+        transitions.attempts_since_resend(again),
+        transitions.counted_attempts(again),
+    ) == (32, 0, 0)
 
 
 @pytest.mark.parametrize("status", [Status.ACCEPTED, Status.REJECTED])
@@ -207,12 +238,14 @@ def test_an_operator_ends_what_is_undecided(status: Status) -> None:
     assert not transitions.is_undecided(SENDING, NOW + 59)
     unknown = replace(SENDING, status=Status.UNKNOWN, errors=("words",))
     assert transitions.is_undecided(unknown, NOW)
-    ended = transitions.resolved(
-        unknown, status, token_id="t", note="it rang", now=NOW + 5, owner="operator"
+    ended = transitions.resolve_by_operator(
+        unknown, status, token_id="t", note="it rang", now=NOW + 5, written_by="operator"
     )
     assert (ended.status, ended.token_id, ended.body) == (status, "t", None)
     assert (ended.reason, ended.errors) == ("resolved-by-operator: it rang", ())
-    silent = transitions.resolved(unknown, status, token_id=None, note=None, now=NOW, owner="o")
+    silent = transitions.resolve_by_operator(
+        unknown, status, token_id=None, note=None, now=NOW, written_by="o"
+    )
     assert silent.reason == "resolved-by-operator"
 
 

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from smsrelay.messages.refusals import RequestRefusedError
-from smsrelay.messages.request import parse
+from smsrelay.messages.request import parse_request
 from smsrelay.messages.strict_json import decode
-from smsrelay.messages.upstream_calls import MAX_BODY_BYTES, calls_of
+from smsrelay.messages.upstream_calls import MAX_BODY_BYTES, build_calls
 from tests.support.requests import NOW, bodies, body, request
 
 NUMBERS = {"mobileNumbers": ["12125550100"]}
@@ -34,7 +34,7 @@ def test_each_field(fields: dict[str, object], expected: dict[str, object]) -> N
 
 
 def test_flags_are_booleans_and_nothing_is_null() -> None:
-    [call] = calls_of(request(text="Hi", subscribe=True, keyword="K"), NOW)
+    [call] = build_calls(request(text="Hi", subscribe=True, keyword="K"), NOW)
     assert '"Override":true' in call.body
     assert '"Subscribe":true' in call.body
     assert "null" not in call.body
@@ -72,7 +72,7 @@ def attribute(written: str) -> str:
         + written
         + "}}]}"
     )
-    return calls_of(parse(decode(text)), NOW)[0].body
+    return build_calls(parse_request(decode(text)), NOW)[0].body
 
 
 def test_a_number_that_nobody_could_read_is_refused() -> None:
@@ -122,7 +122,7 @@ def test_numbers_and_subscribers_make_separate_calls() -> None:
 def test_identical_entries_become_one() -> None:
     subscriber = {"mobile": "12125550101", "key": "a", "attributes": {"n": 1}}
     same = {"attributes": {"n": "1"}, "key": "a", "mobile": "+1 212-555-0101"}
-    calls = calls_of(request(to=["12125550100", subscriber, "+1 (212) 555-0100", same]), NOW)
+    calls = build_calls(request(to=["12125550100", subscriber, "+1 (212) 555-0100", same]), NOW)
     assert [call.recipients for call in calls] == [1, 1]
 
 
@@ -131,7 +131,7 @@ def test_identical_entries_become_one() -> None:
 )
 def test_more_than_250_are_split(numbers: int, sizes: list[int]) -> None:
     written = [f"4477009{n:05d}" for n in range(numbers)]
-    calls = calls_of(request(to=written), NOW)
+    calls = build_calls(request(to=written), NOW)
     assert [call.recipients for call in calls] == sizes
     sent = [number for call in calls for number in json.loads(call.body)["mobileNumbers"]]
     assert sent == written
@@ -139,11 +139,11 @@ def test_more_than_250_are_split(numbers: int, sizes: list[int]) -> None:
 
 def test_what_does_not_fit_the_store_is_refused() -> None:
     with pytest.raises(RequestRefusedError) as caught:
-        calls_of(request(text="x" * MAX_BODY_BYTES), NOW)
+        build_calls(request(text="x" * MAX_BODY_BYTES), NOW)
     assert [refusal.code for refusal in caught.value.refusals] == ["too-large"]
     many = [f"4477009{n:05d}" for n in range(5_000)]
     with pytest.raises(RequestRefusedError):
-        calls_of(request(to=many, text="x" * 300_000), NOW)
+        build_calls(request(to=many, text="x" * 300_000), NOW)
 
 
 def test_the_bodies_of_the_reference() -> None:

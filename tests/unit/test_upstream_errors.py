@@ -7,7 +7,7 @@ import pytest
 from smsrelay.messages import refusals
 from smsrelay.security.redaction import redact
 from smsrelay.sends import call_outcome
-from smsrelay.sends.call_outcome import Kind
+from smsrelay.sends.call_outcome import OutcomeKind
 from tests.support.requests import NOW, bodies, refused
 from tests.support.requests import request as make
 
@@ -105,7 +105,7 @@ PASSED_ON = [
 def test_passed_on_in_the_upstreams_own_words(upstream: str) -> None:
     body = json.dumps({"errors": [upstream]}).encode()
     result = call_outcome.of_response(400, {}, body, NOW.timestamp())
-    assert result.kind is Kind.REJECTED
+    assert result.kind is OutcomeKind.REJECTED
     assert redact(result.errors, "{}") == (upstream,)
 
 

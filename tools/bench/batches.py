@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
-from tools.bench.compared_programs import BOUND, BYTECODE, OURS, Program
+from tools.bench.compared_programs import BYTECODE, LEAN, OURS, Program
 from tools.bench.runner import Bench, batch
 from tools.bench.timings import Spread
 
@@ -17,7 +17,7 @@ def batch_of_ten(bench: Bench, programs: Sequence[Program], runs: int) -> dict[s
     try:
         told = {}
         for program in programs:
-            if program.function != "worker" or program.name not in (OURS, BYTECODE, BOUND):
+            if program.function != "worker" or program.name not in (OURS, BYTECODE, LEAN):
                 continue
             taken = bench.run(program, batch(MESSAGES), 2 + runs)
             told[program.name] = {

@@ -20,19 +20,19 @@ import build_layer
 from tools.local_stack import ROOT, build
 
 FOLDER: Final = ROOT / ".local/bench"
-RIVALS: Final = ROOT / "tools/bench/baselines"
+BASELINES: Final = ROOT / "tools/bench/baselines"
 AS_BUILT: Final = "naive as built"
 BYTECODE: Final = "naive bytecode"
 OURS: Final = "smsrelay"
-BOUND: Final = "bound"
+LEAN: Final = "bound"
 FLOOR: Final = "floor"
 LENT: Final = "naive, runtime's boto3"
 """The naive program as built, but with the runtime's boto3 instead of one of its own."""
 
 RUNTIME: Final = ("boto3",)
 """What Lambda's runtime brings, with all that it requires; it has bytecode there."""
-NAIVE: Final = ("boto3", "aws-lambda-powertools", "aws-xray-sdk", "httpx", "pydantic")
-LEAN: Final = ("aws-lambda-powertools", "httpx", "pydantic")
+TYPICAL_PACKAGES: Final = ("boto3", "aws-lambda-powertools", "aws-xray-sdk", "httpx", "pydantic")
+LEAN_PACKAGES: Final = ("aws-lambda-powertools", "httpx", "pydantic")
 FUNCTIONS: Final = {"api": "ApiFunction", "worker": "QueueWorkerFunction"}
 
 
@@ -50,22 +50,22 @@ def programs() -> Sequence[Program]:
     build.artefacts(print)
     shutil.rmtree(FOLDER, ignore_errors=True)
     runtime = _packages("runtime", RUNTIME, compiled=True)
-    naive_bare = _packages("naive-as-built", NAIVE, compiled=False)
-    naive_lean = _packages("naive-lent", sorted({*NAIVE} - {*RUNTIME}), compiled=False)
-    naive_compiled = _packages("naive-bytecode", NAIVE, compiled=True)
-    lean = _packages("bound", LEAN, compiled=True)
+    typical_bare = _packages("naive-as-built", TYPICAL_PACKAGES, compiled=False)
+    typical_lent = _packages("naive-lent", sorted({*TYPICAL_PACKAGES} - {*RUNTIME}), compiled=False)
+    typical_compiled = _packages("naive-bytecode", TYPICAL_PACKAGES, compiled=True)
+    lean_packages = _packages("bound", LEAN_PACKAGES, compiled=True)
     layer = build.SAM_OUTPUT / "Layer/python"
     found = []
     for function, logical_id in FUNCTIONS.items():
         bare = list(_code("naive", function, compiled=False))
         compiled = list(_code("naive", function, compiled=True))
-        bound = list(_code("bound", function, compiled=True))
+        lean = list(_code("bound", function, compiled=True))
         found += [
             Program(OURS, function, [build.SAM_OUTPUT / logical_id, layer]),
-            Program(AS_BUILT, function, [*bare, naive_bare]),
-            Program(LENT, function, [*bare, naive_lean, runtime]),
-            Program(BYTECODE, function, [*compiled, naive_compiled]),
-            Program(BOUND, function, [*bound, lean]),
+            Program(AS_BUILT, function, [*bare, typical_bare]),
+            Program(LENT, function, [*bare, typical_lent, runtime]),
+            Program(BYTECODE, function, [*compiled, typical_compiled]),
+            Program(LEAN, function, [*lean, lean_packages]),
         ]
     found.append(Program(FLOOR, "api", [*_code("floor", "api", compiled=True)]))
     return found
@@ -74,7 +74,7 @@ def programs() -> Sequence[Program]:
 def _code(rival: str, function: str, *, compiled: bool) -> Iterator[Path]:
     """A rival's own code: the function's folder, then the layer of all its functions."""
     for part in (function, "layer"):
-        source = RIVALS / rival / part
+        source = BASELINES / rival / part
         if not source.is_dir():
             continue
         target = FOLDER / f"{rival}-{function}-{part}-{'bytecode' if compiled else 'bare'}"

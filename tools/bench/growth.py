@@ -45,11 +45,11 @@ def growth(many: int) -> dict[str, Any]:
 def _questions(ledger: DynamoDbLedger) -> Mapping[str, Callable[[], object]]:
     """What the functions ask, by who asks."""
     return {
-        "sweeper: what is overdue": lambda: ledger.overdue(NOW, 100),
+        "sweeper: what is overdue": lambda: ledger.stalled(NOW, 100),
         "sweeper: unknown sends": lambda: ledger.count_unknown(1_000),
-        "status: what is due": lambda: ledger.due_deliveries(NOW, 300),
-        "api: a message": lambda: ledger.read(message_id("shop", "order-7")),
-        "api: a tokenId": lambda: ledger.find_token("token-7"),
+        "status: what is due": lambda: ledger.due_polls(NOW, 300),
+        "api: a message": lambda: ledger.load(message_id("shop", "order-7")),
+        "api: a tokenId": lambda: ledger.find_by_token_id("token-7"),
         "api: a new message": lambda: ledger.create(
             [replace(next(_ended(0, 1)), key=SendKey(message_id("shop", "order-7"), 1))]
         ),
@@ -77,7 +77,7 @@ def _ended(start: int, end: int) -> Iterator[Send]:
         yield Send(
             key=SendKey(message_id("shop", f"order-{number}"), 1),
             client="shop",
-            template="MzA6Nzg6MA",
+            upstream_message_id="MzA6Nzg6MA",
             recipients=1,
             status=Status.DELIVERED,
             on_unknown=OnUnknown.HOLD,
@@ -85,7 +85,7 @@ def _ended(start: int, end: int) -> Iterator[Send]:
             created_at=NOW - 60,
             updated_at=NOW,
             due_at=NOW,
-            owner=f"owner-{number}",
+            written_by=f"owner-{number}",
             attempts=1,
             token_id=f"token-{number}",
         )

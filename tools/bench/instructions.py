@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tools.bench.compared_programs import AS_BUILT, BOUND, BYTECODE, OURS, Program
+from tools.bench.compared_programs import AS_BUILT, BYTECODE, LEAN, OURS, Program
 from tools.bench.runner import Bench, Event
 
 CALLS = (0, 1, 11, 31)
@@ -23,7 +23,7 @@ def counted(bench: Bench, programs: Sequence[Program], event: Event) -> dict[str
     if shutil.which("valgrind") is None:
         return None
     told = {}
-    wanted = (OURS, BOUND, BYTECODE, AS_BUILT)
+    wanted = (OURS, LEAN, BYTECODE, AS_BUILT)
     for program in programs:
         if program.function != "api" or program.name not in wanted:
             continue

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Final, NamedTuple
 
-from tools.bench.compared_programs import AS_BUILT, BOUND, BYTECODE, FLOOR, LENT, OURS
+from tools.bench.compared_programs import AS_BUILT, BYTECODE, FLOOR, LEAN, LENT, OURS
 
-ORDER: Final = (AS_BUILT, LENT, BYTECODE, OURS, BOUND, FLOOR)
+ORDER: Final = (AS_BUILT, LENT, BYTECODE, OURS, LEAN, FLOOR)
 WIDTH, LABEL, VALUE, BAR, GAP, HEAD = 760, 170, 90, 16, 6, 34
 STYLE: Final = """
 text { font: 13px system-ui, sans-serif; fill: #24292f }

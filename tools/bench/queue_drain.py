@@ -28,7 +28,7 @@ def drain(bench: Bench, messages: int, sends_at_once: int = MANY) -> dict[str, A
     parameters = {
         "TokenRenewal": "off",
         "DeliveryCallsPerMinute": "0",
-        "SendsAtOnce": str(sends_at_once),
+        "MaxConcurrentSends": str(sends_at_once),
     }
     with LocalStack(ROOT / ".local/bench/stack", parameters=parameters) as stack:
         secret = {"access_token": "bench", "rest_instance_url": bench.stub.url}

@@ -90,7 +90,7 @@ class Bench:
             "UPSTREAM_TIMEOUT_SECONDS": "45",
             "CONCURRENT_SENDS": "10",
             "DELIVERY_CALLS_PER_MINUTE": "300",
-            "RECIPIENT_ROWS": "off",
+            "RECIPIENT_RESULTS": "off",
             "POWERTOOLS_SERVICE_NAME": "smsrelay",
             "POWERTOOLS_METRICS_NAMESPACE": "smsrelay",
             "POWERTOOLS_LOG_LEVEL": "INFO",

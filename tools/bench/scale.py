@@ -2,10 +2,10 @@
 
 Discrete events (SimPy), the same for the same seed. What decides is the relay's own code: what an
 answer means (`outcome`), how a send goes on (`life`), how long it waits (`retry`), how long a
-worker holds back (`brake`), when a queued send counts as forgotten (`relay.OVERDUE`). The world
+worker holds back (`brake`), when a queued send counts as forgotten (`STALLED_AFTER`). The world
 around it is a model: an upstream that takes so many calls a second and answers the others 429 with
-`Retry-After`, SQS with its visibility waits, the workers of the template's `SendsAtOnce`. Beside it
-stands a naive client with the same arrivals.
+`Retry-After`, SQS with its visibility time-outs, and the workers of the template's
+`MaxConcurrentSends`. A naive client with the same arrivals is compared with it.
 """
 
 import argparse
@@ -22,11 +22,11 @@ from typing import Any, Final, Protocol
 import simpy
 
 from smsrelay.sends import transitions
-from smsrelay.sends.backoff import LONGEST_DELAY, wait_seconds
-from smsrelay.sends.call_outcome import Kind, Outcome, of_response
+from smsrelay.sends.backoff import MAX_SQS_DELAY, retry_delay
+from smsrelay.sends.call_outcome import Outcome, OutcomeKind, of_response
 from smsrelay.sends.send import OnUnknown, Send, SendKey, Status
-from smsrelay.services.sender import OVERDUE
-from smsrelay.services.upstream_pause import Brake
+from smsrelay.services.sender import STALLED_AFTER
+from smsrelay.services.upstream_pause import UpstreamPause
 from tools.bench.scale_picture import Line, Panel, picture
 
 Process = Generator[simpy.Event, Any]
@@ -38,9 +38,9 @@ MINUTE: Final = 60.0
 POLL: Final = 0.5
 """Seconds after which an idle worker looks again."""
 LEASE: Final = 90.0
-NAIVE_AT_ONCE: Final = 4
+TYPICAL_AT_ONCE: Final = 4
 """A call, and three repetitions of it at once; then a pause."""
-NAIVE_PAUSE: Final = 1.0
+TYPICAL_PAUSE: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Scenario:
     """The share of arrivals that come through the API: called at once, by no worker."""
     workers: int = 2
     each: int = 1
-    """Workers, and sends of each side by side: the template's mapping `SendsAtOnce`."""
+    """Workers, and sends of each side by side: the template's mapping `MaxConcurrentSends`."""
     latency: float = 0.3
     refusal: float = 0.05
     """How long the upstream takes to accept a call, and to refuse one."""
@@ -74,7 +74,7 @@ class Scenario:
 FITTED: Final = Scenario()
 """As many at once as make 1.7 times the calls that the upstream takes: 50, if it took 100/s."""
 OVERSIZED: Final = replace(FITTED, workers=5, each=10)
-"""SendsAtOnce at its default of 50, with an upstream that takes four calls a second."""
+"""MaxConcurrentSends at its default of 50, with an upstream that takes four calls a second."""
 
 
 @dataclass
@@ -184,23 +184,23 @@ class Relay:
         send = _send(n, self._env.now)
         if by_api:  # called at once, and handed over with the wait as its delay if it was refused
             _, after, ends = self._attempt(send)
-            self._end(n, after, ends, longest=LONGEST_DELAY)
+            self._end(n, after, ends, longest=MAX_SQS_DELAY)
         else:
             self._keep(n, send)
             self._queue.put(n, self._env.now)
 
     def _worker(self) -> Process:
-        brake = Brake(lambda: self._env.now, self._random.random)
+        brake = UpstreamPause(lambda: self._env.now, self._random.random)
         while True:
             batch = self._queue.receive(self._scenario.each, self._env.now)
-            if batch and (held := brake.seconds()):
+            if batch and (held := brake.remaining()):
                 yield self._env.timeout(held)
             now = self._env.now
             ends = max([self._receive(n, brake) for n in batch], default=0.0)
             ends = ends if batch else self._queue.next_look(now)
             yield self._env.timeout(max(0.01, ends - now))
 
-    def _receive(self, n: int, brake: Brake) -> float:
+    def _receive(self, n: int, brake: UpstreamPause) -> float:
         """When the worker is done with a message."""
         now = self._env.now
         self._seen.receives[n] += 1
@@ -211,24 +211,26 @@ class Relay:
             self._queue.put(n, now + max(1.0, send.due_at - now))
             return now
         outcome, after, ends = self._attempt(send)
-        brake.heard(outcome)
+        brake.record(outcome)
         self._end(n, after, ends, longest=float("inf"))
         return ends
 
     def _attempt(self, send: Send) -> tuple[Outcome, Send, float]:
         """A call, the send after it, and when that is."""
         scenario, now = self._scenario, self._env.now
-        begun = transitions.started(send, now, now + LEASE)
+        begun = transitions.begin_attempt(send, now, now + LEASE)
         too_old = transitions.age(begun, now) > scenario.max_age
-        outcome = Outcome(Kind.NOT_SENT, "too-old") if too_old else self._upstream.call()
-        taken = outcome.kind is Kind.ACCEPTED
+        outcome = Outcome(OutcomeKind.NOT_SENT, "too-old") if too_old else self._upstream.call()
+        taken = outcome.kind is OutcomeKind.ACCEPTED
         ends = now + (scenario.latency if taken else scenario.refusal)
-        after = transitions.ended(
+        after = transitions.finish_attempt(
             begun,
             outcome,
             now=ends,
-            wait=wait_seconds(outcome, transitions.tried(begun), self._random.random),
-            max_attempts=transitions.counted(begun) if too_old else scenario.max_attempts,
+            wait=retry_delay(
+                outcome, transitions.attempts_since_resend(begun), self._random.random
+            ),
+            max_attempts=transitions.counted_attempts(begun) if too_old else scenario.max_attempts,
         )
         return outcome, after, ends
 
@@ -248,7 +250,7 @@ class Relay:
         while True:
             yield self._env.timeout(MINUTE)
             now, left = self._env.now, self._scenario.per_sweep
-            while left and self._index and self._index[0][0] + OVERDUE <= now:
+            while left and self._index and self._index[0][0] + STALLED_AFTER <= now:
                 due_at, n = heapq.heappop(self._index)
                 send = self._sends.get(n)
                 if send is not None and send.due_at == due_at:
@@ -262,7 +264,7 @@ class Relay:
         heapq.heappush(self._index, (send.due_at, n))
 
 
-class Naive:
+class Typical:
     """A loop around a call: thrice again at once, then after a second; as often as the relay."""
 
     def __init__(self, env: simpy.Environment, scenario: Scenario, seen: Seen) -> None:
@@ -278,16 +280,16 @@ class Naive:
     def _try(self) -> Process:
         began = self._env.now
         for attempt in range(1, self._scenario.max_attempts + 1):
-            if self._upstream.call().kind is Kind.ACCEPTED:
+            if self._upstream.call().kind is OutcomeKind.ACCEPTED:
                 self._seen.attempts[attempt] += 1
                 self._seen.delays.append(self._env.now + self._scenario.latency - began)
                 return
-            pause = 0.0 if attempt % NAIVE_AT_ONCE else NAIVE_PAUSE
+            pause = 0.0 if attempt % TYPICAL_AT_ONCE else TYPICAL_PAUSE
             yield self._env.timeout(self._scenario.refusal + pause)
         self._seen.failed += 1
 
 
-def simulate(scenario: Scenario, client: type[Relay | Naive]) -> Seen:
+def simulate(scenario: Scenario, client: type[Relay | Typical]) -> Seen:
     """Let a client have the arrivals, until next to nothing of the overload is left."""
     env = simpy.Environment()
     seen = Seen()
@@ -316,7 +318,7 @@ def _send(n: int, now: float) -> Send:
     return Send(
         key=SendKey(str(n), 1),
         client="client",
-        template="template",
+        upstream_message_id="template",
         recipients=1,
         status=Status.QUEUED,
         on_unknown=OnUnknown.HOLD,
@@ -324,7 +326,7 @@ def _send(n: int, now: float) -> Send:
         created_at=now,
         updated_at=now,
         due_at=now,
-        owner="",
+        written_by="",
         body="",
     )
 
@@ -379,8 +381,8 @@ def _at[T](ordered: Sequence[T], share: float) -> T:
 def _panels(scenario: Scenario, runs: Mapping[str, Seen]) -> list[Panel]:
     names = {
         "naive": "naive client: thrice again at once, then after a second, 12 calls in all",
-        "oversized": f"smsrelay, {OVERSIZED.workers * OVERSIZED.each} SendsAtOnce: far too many",
-        "fitted": f"smsrelay, {FITTED.workers * FITTED.each} SendsAtOnce: what the upstream takes",
+        "oversized": f"smsrelay, {OVERSIZED.workers * OVERSIZED.each} MaxConcurrentSends: too many",
+        "fitted": f"smsrelay, {FITTED.workers * FITTED.each} MaxConcurrentSends: a good fit",
     }
     hours = [minute / 60 for minute in range(max(len(seen.waiting) for seen in runs.values()))]
     calls = {
@@ -417,8 +419,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=FITTED.seed)
     seed = parser.parse_args(arguments).seed
     began = time.monotonic()
-    cases: Mapping[str, tuple[Scenario, type[Relay | Naive]]] = {
-        "naive": (FITTED, Naive),
+    cases: Mapping[str, tuple[Scenario, type[Relay | Typical]]] = {
+        "naive": (FITTED, Typical),
         "oversized": (OVERSIZED, Relay),
         "fitted": (FITTED, Relay),
         "api_only": (replace(FITTED, by_api=1.0), Relay),

@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from statistics import median, quantiles
 from typing import Any, Final, NamedTuple
 
-from tools.bench.compared_programs import AS_BUILT, BOUND, BYTECODE, FLOOR, LENT, OURS, Program
+from tools.bench.compared_programs import AS_BUILT, BYTECODE, FLOOR, LEAN, LENT, OURS, Program
 from tools.bench.runner import Bench, Event, Taken, batch, post
 
-RIVALS: Final = {
+BASELINES: Final = {
     "vs_naive_as_built": AS_BUILT,
     "vs_naive_bytecode": BYTECODE,
     "vs_naive_lent": LENT,
-    "vs_bound": BOUND,
+    "vs_bound": LEAN,
     "vs_floor": FLOOR,
 }
 WARMING: Final = 20
@@ -107,6 +107,6 @@ def seen(bench: Bench, programs: Sequence[Program], runs: int, calls: int) -> di
 def _ratios(middle: Mapping[str, float]) -> dict[str, float]:
     return {
         name: round(middle[OURS] / middle[rival], 3)
-        for name, rival in RIVALS.items()
+        for name, rival in BASELINES.items()
         if rival in middle
     }

@@ -69,7 +69,7 @@ class Stack:
     functions: dict[str, str]
     """Names of the functions by their names in the template."""
     credentials_secret: str
-    webhook_secrets: str
+    webhook_secret_prefix: str
     """What the names of the webhooks' secrets begin with."""
     catalogue_parameter: str
     """The SSM parameter with the message catalogue; it is there once one is put."""
@@ -203,7 +203,7 @@ class LocalStack:
             "IamAccess": "on",
             "Webhooks": "on",
             "Catalogue": "on",
-            "SendsAtOnce": SENDS_AT_ONCE,
+            "MaxConcurrentSends": SENDS_AT_ONCE,
             **self._parameters,
         }
         outputs = deployment.deploy(clients, artefacts, parameters)
@@ -227,7 +227,7 @@ class LocalStack:
             state=self._state,
             functions=functions,
             credentials_secret=credentials_secret or "",
-            webhook_secrets=outputs["WebhookSecrets"],
+            webhook_secret_prefix=outputs["WebhookSecretPrefix"],
             catalogue_parameter=outputs.get("CatalogueParameter", ""),
             default_client=parameters["DefaultClient"],
         )

@@ -53,7 +53,7 @@ DESCRIPTIONS: Mapping[int, str] = {
 
 
 @dataclass(slots=True)
-class Delivery:
+class SimulatedDelivery:
     """An accepted send on its way."""
 
     token_id: str
@@ -69,7 +69,7 @@ class Delivery:
     completed_at: datetime | None = None
 
 
-def poll(delivery: Delivery, now: datetime, polls_per_status: int) -> dict[str, object]:
+def poll(delivery: SimulatedDelivery, now: datetime, polls_per_status: int) -> dict[str, object]:
     """The answer to one deliveries call; the next one sees the next status."""
     step = _step(delivery, now, polls_per_status)
     if step == _FINISHED and delivery.completed_at is None:
@@ -88,25 +88,25 @@ def poll(delivery: Delivery, now: datetime, polls_per_status: int) -> dict[str, 
     }
 
 
-def code_of(delivery: Delivery, number: str) -> int:
+def code_of(delivery: SimulatedDelivery, number: str) -> int:
     """The code that this number's row ends with."""
     return _FAILED_AT_QUEUE if delivery.ending is Ending.ERROR else magic_numbers.final_code(number)
 
 
-def state(delivery: Delivery, recipient: Recipient, now: datetime) -> str:
+def state(delivery: SimulatedDelivery, recipient: Recipient, now: datetime) -> str:
     """How the message stands with its phone: arrived, waiting or undelivered."""
     if code_of(delivery, recipient.number) not in ARRIVED:
         return "undelivered"
     return "waiting" if now < delivery.due else "arrived"
 
 
-def personalised(delivery: Delivery, recipient: Recipient) -> str:
+def personalised(delivery: SimulatedDelivery, recipient: Recipient) -> str:
     """The text with its `%%Name%%` filled from the subscriber's attributes."""
     text = OWN_TEXT if delivery.text is None else delivery.text
     return _PERSONALISATION.sub(lambda match: recipient.attributes.get(match[1], match[0]), text)
 
 
-def _step(delivery: Delivery, now: datetime, polls_per_status: int) -> int:
+def _step(delivery: SimulatedDelivery, now: datetime, polls_per_status: int) -> int:
     last = _STARTED if delivery.ending is Ending.NEVER else _FINISHED
     step = delivery.polls // polls_per_status if polls_per_status else last
     if now < delivery.due:
@@ -114,7 +114,7 @@ def _step(delivery: Delivery, now: datetime, polls_per_status: int) -> int:
     return min(step, last)
 
 
-def _tracking(delivery: Delivery, step: int) -> list[dict[str, object]]:
+def _tracking(delivery: SimulatedDelivery, step: int) -> list[dict[str, object]]:
     rows = [
         (recipient.number, code)
         for recipient in delivery.recipients

@@ -33,7 +33,7 @@ from tools.mobileconnect_simulator.call_log import (
 )
 from tools.mobileconnect_simulator.clock import Clock, TimeSource, stamp, utc_now
 from tools.mobileconnect_simulator.credentials import TokenRequest, read_token_request
-from tools.mobileconnect_simulator.deliveries import Delivery
+from tools.mobileconnect_simulator.deliveries import SimulatedDelivery
 from tools.mobileconnect_simulator.faults import Fault, FaultEntry, FaultQueue, Route, Then
 from tools.mobileconnect_simulator.magic_numbers import Magic, MagicClient
 from tools.mobileconnect_simulator.responses import Reply
@@ -94,7 +94,7 @@ class Cleared:
 class Accepted:
     """A send that went out."""
 
-    delivery: Delivery
+    delivery: SimulatedDelivery
     send: Send
     headers: dict[str, str]
     raw: str
@@ -363,7 +363,7 @@ class MobileConnect:
     def _accept(self, call: Call, encoded: str, message: MessageId, send: Send) -> Reply:
         now = self._clock.now()
         leaving = departure(now, send.send_time, send.blackout)
-        delivery = Delivery(
+        delivery = SimulatedDelivery(
             token_id=_new_token_id(message),
             message_id=encoded,
             recipients=tuple(

@@ -13,7 +13,7 @@ from tools.openapi.request_schema import GivenOrLeftOut, whole
 
 _REF = "#/$defs/{model}"
 _CLIENT: Json = {"type": "string", "pattern": whole(client_names.PATTERN)}
-_ENTRY = {"$ref": _REF.format(model="Entry")}
+_ENTRY = {"$ref": _REF.format(model="CatalogueMessage")}
 _ID: Json = {
     "type": "string",
     "description": "The encoded message id of MobileConnect.",
@@ -35,10 +35,10 @@ FIELDS: Mapping[type[BaseModel], Mapping[str, Json]] = {
             "type": "object",
             "description": "What is known of clients, by their names.",
             "propertyNames": _CLIENT,
-            "additionalProperties": {"$ref": _REF.format(model="ClientEntry")},
+            "additionalProperties": {"$ref": _REF.format(model="CatalogueClient")},
         },
     },
-    message_catalogue.Entry: {
+    message_catalogue.CatalogueMessage: {
         "id": _ID,
         "keyword": {
             "description": "Counts where a request has `subscribe` or `resubscribe`, and no "
@@ -60,7 +60,7 @@ FIELDS: Mapping[type[BaseModel], Mapping[str, Json]] = {
             "examples": ["resend"],
         },
     },
-    message_catalogue.ClientEntry: {
+    message_catalogue.CatalogueClient: {
         "callback": {
             "description": "Where the client is called back: an https URL with the name of a host.",
             "format": "uri",

@@ -7,7 +7,7 @@ from itertools import groupby
 from smsrelay import __version__
 from smsrelay.messages import client_names
 from smsrelay.messages.request import MAX_RECIPIENTS, MAX_SENDS
-from smsrelay.services.responses import Answer
+from smsrelay.services.responses import Response
 from tools.openapi import ROOT, Json, problem_examples, request_schema, response_schemas
 from tools.openapi.error_codes import CODES, example
 from tools.openapi.problem_examples import Problem
@@ -351,7 +351,7 @@ def _documentation(operation: str, summary: str, media_type: str, schema: Json) 
 def _success(
     description: str,
     model: str,
-    examples: Mapping[str, Answer],
+    examples: Mapping[str, Response],
     *,
     required: Iterable[str] = (),
     optional: Iterable[str] = (),

@@ -4,9 +4,9 @@ import json
 from typing import NamedTuple
 
 from smsrelay.messages.client_names import RULE
-from smsrelay.messages.message_catalogue import Catalogue, Entry
+from smsrelay.messages.message_catalogue import Catalogue, CatalogueMessage
 from smsrelay.messages.refusals import Refusal, RequestRefusedError
-from smsrelay.messages.request import MAX_RECIPIENTS, Meaning, parse
+from smsrelay.messages.request import MAX_RECIPIENTS, CatalogueDefaults, parse_request
 from smsrelay.messages.strict_json import decode
 from tools.openapi import Json
 
@@ -112,16 +112,19 @@ CODES: dict[str, Code] = {
 
 _CATALOGUE = Catalogue(
     messages={
-        "welcome": Entry(id="MzA6Nzg6MA"),
-        "payroll": Entry(id="MzE6Nzg6MA", allowed_clients=("hr",)),
+        "welcome": CatalogueMessage(id="MzA6Nzg6MA"),
+        "payroll": CatalogueMessage(id="MzE6Nzg6MA", allowed_clients=("hr",)),
     }
 )
 
 
-def refusals(text: str, meaning: Meaning | Refusal = Meaning()) -> list[Refusal]:  # noqa: B008 - immutable
+def refusals(
+    text: str,
+    meaning: CatalogueDefaults | Refusal = CatalogueDefaults(),  # noqa: B008 - immutable
+) -> list[Refusal]:
     """What the relay says of a request; nothing if it is a good one."""
     try:
-        parse(decode(text), meaning)
+        parse_request(decode(text), meaning)
     except RequestRefusedError as refused:
         return list(refused.refusals)
     return []
@@ -132,5 +135,5 @@ def example(code: str) -> Json:
     text = CODES[code].example or "{}"
     found = refusals(text)
     if CODES[code].is_of_catalogue:
-        found = refusals(text, _CATALOGUE.meaning_of(json.loads(text)["message"], "shop"))
+        found = refusals(text, _CATALOGUE.resolve(json.loads(text)["message"], "shop"))
     return next((refusal._asdict() for refusal in found if refusal.code == code), {})

@@ -9,7 +9,7 @@ from samtranslator.yaml_helper import yaml_parse
 from smsrelay import errors
 from smsrelay.messages import strict_json
 from smsrelay.messages.refusals import MAX_REFUSALS, RequestRefusedError
-from smsrelay.messages.strict_json import MAX_BYTES
+from smsrelay.messages.strict_json import MAX_REQUEST_BYTES
 from smsrelay.sends.send import Status
 from smsrelay.services import responses
 from tools.openapi import ROOT, Json
@@ -127,7 +127,7 @@ def _relays() -> Iterator[Problem]:
     yield _of_error(
         "Below `/iam`, and for webhooks: the client has posted too many messages in this minute. "
         "Nothing was sent.",
-        errors.OverLimitError(17),
+        errors.RateLimitedError(17),
     )
     yield _of_error(
         "The API key, or the IAM principal below `/iam`, belongs to no registered client. Nothing "
@@ -137,7 +137,7 @@ def _relays() -> Iterator[Problem]:
     yield _of_error(
         "There is no such client, or no signature of it that is at most five minutes old. "
         "Nothing was sent.",
-        errors.NotSignedError(),
+        errors.InvalidSignatureError(),
     )
     yield _of_error(
         "There is no such message, tokenId or route, or it is another client's.",
@@ -145,18 +145,18 @@ def _relays() -> Iterator[Problem]:
     )
     yield _of_error(
         "The first request with this Idempotency-Key is still running. Repeat it a little later.",
-        errors.StillRunningError(MESSAGE_ID),
+        errors.RequestInProgressError(MESSAGE_ID),
         members={"id": _ID},
     )
     yield _of_error(
         "The body is larger than 1 MiB, or its calls of the upstream are larger than the ledger "
         "takes. Nothing was sent.",
-        errors.TooLargeError(MAX_BYTES),
+        errors.TooLargeError(MAX_REQUEST_BYTES),
         optional={"errors": _REFUSALS},
     )
     yield _of_error(
         "The body is not `application/json`, or compressed. Nothing was sent.",
-        errors.WrongContentError("Send the header Content-Type: application/json."),
+        errors.UnsupportedMediaTypeError("Send the header Content-Type: application/json."),
     )
     yield _of_error(
         "Fields are refused. Nothing was sent, and the Idempotency-Key is not used up.",
@@ -166,7 +166,7 @@ def _relays() -> Iterator[Problem]:
     )
     yield _of_error(
         "The Idempotency-Key belongs to a request with another body. Nothing was sent.",
-        errors.KeyReusedError(MESSAGE_ID),
+        errors.IdempotencyKeyReusedError(MESSAGE_ID),
         members={"id": _ID},
     )
     yield _of_send(
@@ -185,7 +185,7 @@ def _relays() -> Iterator[Problem]:
     )
     yield _of_error(
         "Nothing could be stored, so nothing was sent. Repeat it with the same Idempotency-Key.",
-        errors.NothingStoredError(),
+        errors.LedgerUnavailableError(),
     )
     not_read = responses.not_read()
     yield Problem("It could not be looked up. Ask again.", not_read.body, not_read.headers)

@@ -12,13 +12,13 @@ from pydantic.json_schema import models_json_schema
 from smsrelay import client
 from smsrelay.client import AcceptedMessage, StoredMessage, TokenOwner
 from smsrelay.messages import refusals as reasons
-from smsrelay.ports import RecipientRow, RefusedMessage
+from smsrelay.ports import RecipientResult, RefusedMessage
 from smsrelay.sends import transitions
-from smsrelay.sends.delivery_report import Report
+from smsrelay.sends.delivery_report import DeliveryReport
 from smsrelay.sends.send import OnUnknown, Send, SendKey, Status
 from smsrelay.services import responses
-from smsrelay.services.responses import Answer
-from smsrelay.services.sender import Message
+from smsrelay.services.responses import Response
+from smsrelay.services.sender import MessageState
 from tools.openapi import Json
 from tools.openapi.error_codes import CODES
 from tools.openapi.request_schema import REF, GivenOrLeftOut
@@ -48,7 +48,7 @@ def send(n: int = 1, status: Status = Status.ACCEPTED, **more: object) -> Send:
     fields = {
         "key": SendKey(MESSAGE_ID, n),
         "client": "shop",
-        "template": "MzA6Nzg6MA",
+        "upstream_message_id": "MzA6Nzg6MA",
         "recipients": 1,
         "status": status,
         "on_unknown": OnUnknown.HOLD,
@@ -56,25 +56,25 @@ def send(n: int = 1, status: Status = Status.ACCEPTED, **more: object) -> Send:
         "created_at": _CREATED,
         "updated_at": _CREATED + 0.5,
         "due_at": _CREATED,
-        "owner": "",
+        "written_by": "",
         "attempts": 1,
         "token_id": TOKEN_ID if status is Status.ACCEPTED else None,
     }
     return Send(**(fields | more))  # type: ignore[arg-type] # of many types, like its fields
 
 
-def of_message(*sends: Send) -> Answer:
+def of_message(*sends: Send) -> Response:
     """The relay's answer to a posted message with these sends."""
-    return responses.of_message(Message(MESSAGE_ID, sends), deferred=False)
+    return responses.of_message(MessageState(MESSAGE_ID, sends), deferred=False)
 
 
 def _ended(accepted: Send, codes: Mapping[str, int]) -> Send:
     """A send after MobileConnect has told that these numbers, and no others, got it or not."""
-    report = Report("Finished", len(codes), codes)
-    return transitions.reported(accepted, report, now=_CREATED + 60, owner="")
+    report = DeliveryReport("Finished", len(codes), codes)
+    return transitions.apply_report(accepted, report, now=_CREATED + 60, written_by="")
 
 
-def _posted() -> Mapping[str, Answer]:
+def _posted() -> Mapping[str, Response]:
     throttled = send(2, Status.QUEUED, reason="throttled", recipients=250)
     return {
         "accepted": of_message(send()),
@@ -83,25 +83,26 @@ def _posted() -> Mapping[str, Answer]:
     }
 
 
-def _stored() -> Mapping[str, Answer]:
+def _stored() -> Mapping[str, Response]:
     refusal = reasons.Refusal("/keyword", "keyword-not-needed", reasons.KEYWORD_NOT_NEEDED)
     return {
         "accepted": responses.of_stored(
-            Message(MESSAGE_ID, [send(reference="order-8812")]), MESSAGE_ID
+            MessageState(MESSAGE_ID, [send(reference="order-8812")]), MESSAGE_ID
         ),
         "delivered": responses.of_stored(
-            Message(MESSAGE_ID, [_ended(send(), {"1": 4000})]), MESSAGE_ID
+            MessageState(MESSAGE_ID, [_ended(send(), {"1": 4000})]), MESSAGE_ID
         ),
         "nobody-had-subscribed": responses.of_stored(
-            Message(MESSAGE_ID, [_ended(send(), {})]), MESSAGE_ID
+            MessageState(MESSAGE_ID, [_ended(send(), {})]), MESSAGE_ID
         ),
-        "partly": responses.of_stored(
-            Message(MESSAGE_ID, [_ended(send(recipients=3), {"1": 4000, "2": 4500})]),
+        "partially_delivered": responses.of_stored(
+            MessageState(MESSAGE_ID, [_ended(send(recipients=3), {"1": 4000, "2": 4500})]),
             MESSAGE_ID,
-            {1: [RecipientRow("3c1a7b5f9d2e4680a1b2c3d4e5f60718", 4000)]},
+            {1: [RecipientResult("3c1a7b5f9d2e4680a1b2c3d4e5f60718", 4000)]},
         ),
         "unknown": responses.of_stored(
-            Message(MESSAGE_ID, [send(status=Status.UNKNOWN, reason="read-timeout")]), MESSAGE_ID
+            MessageState(MESSAGE_ID, [send(status=Status.UNKNOWN, reason="read-timeout")]),
+            MESSAGE_ID,
         ),
         "refused-in-the-queue": responses.of_stored(
             RefusedMessage("shop", (refusal,), _CREATED), MESSAGE_ID

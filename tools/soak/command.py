@@ -13,7 +13,7 @@ from tools.local_stack.stack import STATE, LocalStack, Stack
 from tools.soak import report
 from tools.soak.checks import totals, violations
 from tools.soak.findings import Scene
-from tools.soak.run import SWEEP_EVERY, VISIBILITY, Played, Storm
+from tools.soak.run import SWEEP_EVERY, VISIBILITY, Played, Run
 from tools.soak.scenario import requests
 
 DEFAULT_SEED: Final = 1
@@ -44,7 +44,7 @@ def run(seed: int = DEFAULT_SEED, count: int = DEFAULT_REQUESTS) -> int:
     folder = Path(tempfile.mkdtemp(dir=STATE / "soak"))
     parameters = {
         "UpstreamTimeoutSeconds": str(UPSTREAM_TIMEOUT),
-        "SendsAtOnce": str(SENDS_AT_ONCE),
+        "MaxConcurrentSends": str(SENDS_AT_ONCE),
     }
     with LocalStack(folder, parameters=parameters, say=print) as stack:
         return _soak(stack, seed, count, began)
@@ -52,7 +52,7 @@ def run(seed: int = DEFAULT_SEED, count: int = DEFAULT_REQUESTS) -> int:
 
 def _soak(stack: Stack, seed: int, count: int, began: float) -> int:
     to_post = requests(seed, count)
-    storm = Storm(stack, seed, to_post, began + LIMIT_SECONDS - LOOKING_SECONDS, print)
+    storm = Run(stack, seed, to_post, began + LIMIT_SECONDS - LOOKING_SECONDS, print)
     played = asyncio.run(storm.play())
     scene = Scene(stack, to_post)
     seen = scene.seen(played.poster.taken)

@@ -20,7 +20,7 @@ from tools.soak.checks import UNFINISHED
 from tools.soak.clients import BATCH, Poster
 from tools.soak.findings import Scene
 from tools.soak.scenario import SHARE_OF_FAULTS, Request, upstream_faults
-from tools.soak.worker_killer import Killer
+from tools.soak.worker_killer import WorkerKiller
 
 POSTING_SECONDS: Final = 100
 PER_SECOND: Final = 20
@@ -34,13 +34,13 @@ SPARED_APIS: Final = 1
 SWEEP_EVERY: Final = 5.0
 LOOK_EVERY: Final = 2.0
 SAY_EVERY: Final = 10.0
-PATIENCE: Final = 0.2
+RETRY_SECONDS: Final = 0.2
 VISIBILITY: Final = 20
 """Seconds, instead of the template's 360: as long as that a killed worker's messages are away."""
 MESSAGE_LATE: Final = 45.0
 """Seconds after which a queued send's message does not come any more: over twice VISIBILITY."""
-OVERDUE: Final = 300.0
-"""What the sweeper waits before it thinks so (smsrelay.relay.OVERDUE)."""
+STALLED_AFTER: Final = 300.0
+"""What the sweeper waits before it thinks so (smsrelay.relay.STALLED_AFTER)."""
 UNHURRIED: Final = 2
 """Calls of the upstream for which faults are laid out: so many times the sends."""
 
@@ -54,8 +54,8 @@ class Played:
 
     poster: Poster
     aws: FaultyAws
-    workers: Killer
-    apis: Killer
+    workers: WorkerKiller
+    apis: WorkerKiller
     ordered: Counter[str]
     """Faults that were laid out for the upstream, by kind."""
     missed_kills: int = 0
@@ -75,7 +75,7 @@ class Played:
 
 
 @dataclass
-class Storm:
+class Run:
     """One soak of one stack."""
 
     stack: Stack
@@ -127,9 +127,9 @@ class Storm:
     def _dice(self, purpose: str) -> Random:
         return Random(f"{purpose} {self.seed}")  # noqa: S311 - to be repeated, not to be secret
 
-    def _killer(self, function: str, spared: int) -> Killer:
+    def _killer(self, function: str, spared: int) -> WorkerKiller:
         name = self.stack.functions[function]
-        return Killer(self.stack.marker, name, spared=spared, dice=self._dice(function))
+        return WorkerKiller(self.stack.marker, name, spared=spared, dice=self._dice(function))
 
     def _prepare(self, aws_url: str) -> Counter[str]:
         """Send the functions' AWS calls to the proxy, and order the upstream's faults."""
@@ -200,9 +200,9 @@ class Storm:
         while True:
             kills += 1
             await asyncio.sleep(began + kills * KILL_EVERY - time.monotonic())
-            until = began + (kills + 1) * KILL_EVERY - PATIENCE
+            until = began + (kills + 1) * KILL_EVERY - RETRY_SECONDS
             while not played.workers.strike():
-                await asyncio.sleep(PATIENCE)
+                await asyncio.sleep(RETRY_SECONDS)
                 if time.monotonic() >= until:
                     played.missed_kills += 1
                     break
@@ -268,7 +268,7 @@ class Storm:
         items = self._scene.items()
         for item in items:
             if item.stored.status == "queued" and not backlog and _is_forlorn(item.due_at):
-                played.put_forward += self._scene.put_forward(item, OVERDUE)
+                played.put_forward += self._scene.put_forward(item, STALLED_AFTER)
         played.unfinished = sum(item.stored.status in UNFINISHED for item in items)
         return not (played.unfinished or backlog or self._scene.missing(played.poster.taken, items))
 
@@ -283,7 +283,7 @@ class Storm:
 
 def _is_forlorn(due_at: float) -> bool:
     """Whether a queued send's message must be lost, and the sweeper does not think so yet."""
-    return MESSAGE_LATE < time.time() - due_at < OVERDUE
+    return MESSAGE_LATE < time.time() - due_at < STALLED_AFTER
 
 
 @contextlib.asynccontextmanager

@@ -11,7 +11,7 @@ from tools.local_stack import processes
 FUNCTION_VARIABLE = "AWS_LAMBDA_FUNCTION_NAME"
 
 
-class Killer:
+class WorkerKiller:
     """Kills one process of a function at a time.
 
     Best of all one that has worked since the last strike: it may be in the middle of something.

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from smsrelay.messages.refusals import RequestRefusedError
-from smsrelay.messages.request import MessageRequest, QuietHours, Subscriber, parse
+from smsrelay.messages.request import MessageRequest, QuietHours, Subscriber, parse_request
 from smsrelay.messages.strict_json import decode
 
 __all__ = [
@@ -61,7 +61,7 @@ _Statuses = Literal[
     "failed",
     "delivered",
     "undelivered",
-    "partly",
+    "partially_delivered",
 ]
 SendStatus = Annotated[
     _Statuses,
@@ -70,7 +70,8 @@ SendStatus = Annotated[
         "made. `accepted`: MobileConnect took it. `rejected`: MobileConnect refused it for good. "
         "`unknown`: nobody can know whether it went out; an operator decides. `failed`: "
         "MobileConnect did not take it, and all attempts are used up. `delivered`, `undelivered`, "
-        "`partly`: it was accepted, and all, none or some of its recipients were reached.",
+        "`partially_delivered`: it was accepted, and all, none or some of its recipients were "
+        "reached.",
         examples=["accepted"],
     ),
 ]
@@ -142,7 +143,9 @@ class Delivery(_Model):
     checked_at: Annotated[_Time, Field(description="When MobileConnect was asked last.")]
     recipients: Annotated[
         list[RecipientState] | None,
-        Field(description="One by one, if the relay keeps that (`RecipientRows`).", min_length=1),
+        Field(
+            description="One by one, if the relay keeps that (`RecipientResults`).", min_length=1
+        ),
     ] = None
 
 
@@ -197,7 +200,7 @@ class Event(_Model):
 
     type: Annotated[
         str,
-        Field(pattern=r"^smsrelay\.send\.[a-z]+$", examples=["smsrelay.send.delivered"]),
+        Field(pattern=r"^smsrelay\.send\.[a-z_]+$", examples=["smsrelay.send.delivered"]),
     ]
     timestamp: Annotated[_Time, Field(description="When it was written.")]
     data: SendChange
@@ -235,7 +238,7 @@ class StoredMessage(_Model):
         Literal[_Statuses, "partial"],
         Field(
             description="What all sends have in common, else `partial`; `unknown` as soon as one "
-            "is; `partly` if all that differs is whom they reached.",
+            "is; `partially_delivered` if all that differs is whom they reached.",
             examples=["accepted"],
         ),
     ]
@@ -311,7 +314,7 @@ def body_of(request: MessageRequest) -> str:
         RequestRefusedError: with every reason at once.
     """
     body = request.model_dump_json(by_alias=True, exclude_unset=True)
-    parse(decode(body))
+    parse_request(decode(body))
     return body
 
 

@@ -12,12 +12,12 @@ class NotJsonError(RelayError):
 class TooLargeError(RelayError):
     """The body is larger than a request may be."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, max_bytes: int) -> None:
         """Name the most bytes that a request may have."""
-        super().__init__(f"a request holds at most {most} bytes")
+        super().__init__(f"a request holds at most {max_bytes} bytes")
 
 
-class WrongContentError(RelayError):
+class UnsupportedMediaTypeError(RelayError):
     """The body comes in a form that is not read; the text says in which one it should."""
 
 
@@ -25,11 +25,11 @@ class InvalidHeaderError(RelayError):
     """A header's value can't be used; the text says which and why."""
 
 
-class NothingStoredError(RelayError):
+class LedgerUnavailableError(RelayError):
     """The ledger can't be written or read: nothing was sent, the caller should repeat."""
 
 
-class KeyReusedError(RelayError):
+class IdempotencyKeyReusedError(RelayError):
     """The idempotency key belongs to another body: the caller should use a new key."""
 
     def __init__(self, message_id: str) -> None:
@@ -38,7 +38,7 @@ class KeyReusedError(RelayError):
         self.message_id = message_id
 
 
-class StillRunningError(RelayError):
+class RequestInProgressError(RelayError):
     """The first request with this key has not ended: the caller should repeat a little later."""
 
     def __init__(self, message_id: str) -> None:
@@ -55,17 +55,17 @@ class ClientNotRegisteredError(RelayError):
     """The caller's API key or IAM principal belongs to no registered client."""
 
 
-class NotSignedError(RelayError):
+class InvalidSignatureError(RelayError):
     """A webhook is not signed by the client that it names, if there is such a client."""
 
 
-class OverLimitError(RelayError):
+class RateLimitedError(RelayError):
     """The client has made more requests than it may: it should repeat this one later."""
 
-    def __init__(self, seconds: int) -> None:
+    def __init__(self, retry_after: int) -> None:
         """Say after how many seconds."""
-        super().__init__(f"the client may go on in {seconds} s")
-        self.seconds = seconds
+        super().__init__(f"the client may go on in {retry_after} s")
+        self.retry_after = retry_after
 
 
 class TokenUnavailableError(RelayError):
@@ -88,9 +88,9 @@ class QueueUnavailableError(RelayError):
     """The queue did not take a message."""
 
 
-class NotToldError(RelayError):
+class PublishError(RelayError):
     """Somebody who wants to know of changes could not be told: all of them have to be repeated."""
 
 
-class UnforeseenError(RelayError):
+class UnexpectedError(RelayError):
     """Something failed that nobody has foreseen; the text is the name of its type alone."""

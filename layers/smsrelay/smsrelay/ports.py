@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from smsrelay.messages.refusals import Refusal
 from smsrelay.sends.call_outcome import Outcome
-from smsrelay.sends.delivery_report import Report
+from smsrelay.sends.delivery_report import DeliveryReport
 from smsrelay.sends.send import Send, SendKey
-from smsrelay.tokens.renewal_timing import Need, StoredToken
+from smsrelay.tokens.renewal_timing import RenewalReason, StoredToken
 
 if TYPE_CHECKING:  # whoever takes these has them; the others need not import them
     from smsrelay.messages.message_catalogue import Catalogue
-    from smsrelay.tokens.token_response import ClientCredentials, Grant, NotGranted
+    from smsrelay.tokens.token_response import AccessToken, ClientCredentials, TokenError
 
 Clock = Callable[[], float]
 """Seconds since the epoch."""
@@ -19,14 +19,14 @@ Deadline = Callable[[], float]
 """Seconds that are left of this invocation."""
 
 
-class Claim(NamedTuple):
+class ClaimResult(NamedTuple):
     """Whether a send is ours to send now, and how it stands in the ledger."""
 
     won: bool
     send: Send
 
 
-class Creation(NamedTuple):
+class CreateResult(NamedTuple):
     """Whether the sends of a message were stored, or another request stored them before."""
 
     created: bool
@@ -34,24 +34,26 @@ class Creation(NamedTuple):
 
 
 class Ledger(Protocol):
-    """One item per send. All methods raise `NothingStoredError` if the store is out of reach."""
+    """One item per send. All methods raise `LedgerUnavailableError` if the store is down."""
 
-    def create(self, sends: Sequence[Send]) -> Creation:
+    def create(self, sends: Sequence[Send]) -> CreateResult:
         """Store the sends of a new message, all or none; the first one's item is the lock."""
 
-    def claim(self, key: SendKey, *, owner: str, now: float, lease_until: float) -> Claim | None:
+    def claim(
+        self, key: SendKey, *, written_by: str, now: float, lease_until: float
+    ) -> ClaimResult | None:
         """Turn a queued send that is due into a sending one, if nobody else has; None: no such."""
 
-    def settle(self, before: Send, after: Send) -> bool:
+    def replace_if_unchanged(self, before: Send, after: Send) -> bool:
         """Write what became of a send, if it still is as it was before; False: it is not."""
 
-    def read(self, message_id: str) -> Sequence[Send]:
+    def load(self, message_id: str) -> Sequence[Send]:
         """The sends of a message, by number; none if there is no such message."""
 
-    def read_one(self, key: SendKey) -> Send | None:
+    def load_one(self, key: SendKey) -> Send | None:
         """One send, consistently; None: no such."""
 
-    def overdue(self, before: float, limit: int) -> Sequence[SendKey]:
+    def stalled(self, before: float, limit: int) -> Sequence[SendKey]:
         """At most `limit` queued sends that were due, and sending ones whose lease ended.
 
         Oldest first.
@@ -60,10 +62,10 @@ class Ledger(Protocol):
     def count_unknown(self, limit: int) -> int:
         """How many sends are unknown; it stops counting at `limit` in each partition."""
 
-    def due_deliveries(self, now: float, limit: int) -> Sequence[Send]:
+    def due_polls(self, now: float, limit: int) -> Sequence[Send]:
         """At most `limit` accepted sends whose delivery is to be asked for, oldest first."""
 
-    def find_token(self, token_id: str) -> SendKey | None:
+    def find_by_token_id(self, token_id: str) -> SendKey | None:
         """The send that was accepted with this tokenId."""
 
     def record_refusal(
@@ -71,7 +73,7 @@ class Ledger(Protocol):
     ) -> None:
         """Store that a message can never work, and why."""
 
-    def read_refusal(self, message_id: str) -> "RefusedMessage | None":
+    def load_refusal(self, message_id: str) -> "RefusedMessage | None":
         """What `record_refusal` stored."""
 
 
@@ -111,7 +113,7 @@ class TokenSource(Protocol):
 class TokenRenewal(Protocol):
     """Who renews the access token."""
 
-    def ask(self, need: Need, token: str) -> None:
+    def ask(self, reason: RenewalReason, token: str) -> None:
         """Ask for a new token, and do not wait; `token` is the fingerprint of the old one.
 
         Raises nothing: whoever asks goes on without.
@@ -121,21 +123,21 @@ class TokenRenewal(Protocol):
 class TokenStore(Protocol):
     """Where the token function keeps the access token."""
 
-    def read(self) -> StoredToken | None:
+    def load(self) -> StoredToken | None:
         """The token as it is stored now; None: there is none that could be used.
 
         Raises:
             SecretUnavailableError: nobody knows.
         """
 
-    def before(self) -> StoredToken | None:
+    def load_previous(self) -> StoredToken | None:
         """The token before this one; None: there was none.
 
         Raises:
             SecretUnavailableError: nobody knows.
         """
 
-    def write(self, grant: "Grant") -> None:
+    def write(self, token: "AccessToken") -> None:
         """Put a new token in the place of the old one, which can be read until then.
 
         Raises:
@@ -146,7 +148,7 @@ class TokenStore(Protocol):
 class CredentialsSource(Protocol):
     """Where the client credentials come from."""
 
-    def read(self) -> "ClientCredentials":
+    def load(self) -> "ClientCredentials":
         """The credentials as they are now.
 
         Raises:
@@ -157,14 +159,14 @@ class CredentialsSource(Protocol):
 class TokenIssuer(Protocol):
     """The upstream's token endpoint."""
 
-    def fetch(self, credentials: "ClientCredentials") -> "Grant | NotGranted":
+    def fetch(self, credentials: "ClientCredentials") -> "AccessToken | TokenError":
         """Ask once for a new token. Raises nothing."""
 
 
 class Upstream(Protocol):
     """MobileConnect."""
 
-    def send(self, template: str, body: str, timeout: float) -> Outcome:
+    def send(self, upstream_message_id: str, body: str, timeout: float) -> Outcome:
         """Make one call within `timeout` seconds, and say what became of it.
 
         Raises nothing, and repeats no call that the upstream may have taken.
@@ -174,11 +176,13 @@ class Upstream(Protocol):
 class DeliveryReports(Protocol):
     """MobileConnect, asked what became of what it accepted."""
 
-    def report(self, template: str, token_id: str, timeout: float) -> Report | Outcome:
+    def report(
+        self, upstream_message_id: str, token_id: str, timeout: float
+    ) -> DeliveryReport | Outcome:
         """The report of one send; an outcome: why there is none. Raises nothing."""
 
 
-class RecipientRow(NamedTuple):
+class RecipientResult(NamedTuple):
     """How it ended for one recipient."""
 
     hash: str
@@ -187,21 +191,21 @@ class RecipientRow(NamedTuple):
     """The upstream's standard status code."""
 
 
-class RecipientRows(Protocol):
+class RecipientResults(Protocol):
     """How it ended for each recipient, where that is to be kept."""
 
     def record(self, send: Send, codes: Mapping[str, int]) -> None:
         """Keep the state of each number, by a keyed hash of it.
 
         Raises:
-            NothingStoredError: it has to be tried again.
+            LedgerUnavailableError: it has to be tried again.
         """
 
-    def read(self, message_id: str) -> Mapping[int, Sequence[RecipientRow]]:
+    def load(self, message_id: str) -> Mapping[int, Sequence[RecipientResult]]:
         """What was kept of a message's recipients, by the numbers of its sends.
 
         Raises:
-            NothingStoredError: it can't be asked.
+            LedgerUnavailableError: it can't be asked.
         """
 
 
@@ -216,7 +220,7 @@ class RetryQueue(Protocol):
         """
 
 
-class DeadLetters(Protocol):
+class DeadLetterQueue(Protocol):
     """Where a person looks for what nobody tries again."""
 
     def put(self, body: str, attributes: Mapping[str, str]) -> None:
@@ -227,7 +231,7 @@ class DeadLetters(Protocol):
         """
 
 
-class Counter(Protocol):
+class Metrics(Protocol):
     """Metrics."""
 
     def count(self, name: str, value: int = 1) -> None:
@@ -244,18 +248,18 @@ class ClientNames(Protocol):
         """The client's name; None: it was never given one.
 
         Raises:
-            NothingStoredError: nobody knows.
+            LedgerUnavailableError: nobody knows.
         """
 
 
-class Visits(Protocol):
+class RequestCounter(Protocol):
     """How many requests a client has made."""
 
     def count(self, client: str, begins: int) -> int:
         """Count one more in the minute that begins then (seconds since the epoch); how many now.
 
         Raises:
-            NothingStoredError: they can't be counted.
+            LedgerUnavailableError: they can't be counted.
         """
 
 
@@ -266,11 +270,11 @@ class CatalogueSource(Protocol):
         """The catalogue, from the cache while it lasts, and for longer while no other can be had.
 
         Raises:
-            NothingStoredError: there never was one that could be used.
+            LedgerUnavailableError: there never was one that could be used.
         """
 
 
-class WebhookSecrets(Protocol):
+class SigningSecrets(Protocol):
     """The secrets that a client's webhooks are signed with, at most two at a time."""
 
     def current(self, client: str) -> Sequence[str]:
@@ -280,7 +284,7 @@ class WebhookSecrets(Protocol):
             SecretUnavailableError: nobody knows.
         """
 
-    def newer(self, client: str) -> Sequence[str]:
+    def refresh(self, client: str) -> Sequence[str]:
         """The secrets as they are stored, if it is time to look again. Raises nothing."""
 
 
@@ -291,7 +295,7 @@ class EventBus(Protocol):
         """Put events on the bus, in this order.
 
         Raises:
-            NotToldError: some were not taken.
+            PublishError: some were not taken.
         """
 
 
@@ -302,11 +306,11 @@ class Callbacks(Protocol):
         """Keep callbacks until they are posted.
 
         Raises:
-            NotToldError: some were not taken.
+            PublishError: some were not taken.
         """
 
 
-class Poster(Protocol):
+class CallbackClient(Protocol):
     """The way out to clients."""
 
     def post(self, url: str, body: str, headers: Mapping[str, str]) -> int | None:

@@ -23,7 +23,7 @@ class Settings:
     concurrent_sends: int
     delivery_calls_per_minute: int
     """How often a minute the upstream is asked what became of accepted sends; 0: never."""
-    recipient_rows: str
+    recipient_results: str
     """on: how it ended is kept for each recipient, by a hash of the number."""
     upstream_hosts: str
     """The hosts that may be called, with commas: `smsrelay.security.allowed_hosts`."""
@@ -31,7 +31,7 @@ class Settings:
     """The function that renews the token, for those who may ask it; empty: nobody does."""
     credentials_secret_arn: str = ""
     """The client credentials, for that function alone."""
-    webhook_secrets: str = ""
+    webhook_secret_prefix: str = ""
     """What the names of the webhooks' secrets begin with, for the function that takes them."""
     recipient_key_secret: str = ""
     """The key of that hash, for the functions that need it."""
@@ -39,7 +39,7 @@ class Settings:
     """The bus that every change is told to; empty: none."""
     callback_queue_url: str = ""
     """The queue of callbacks, for the functions that fill and empty it; empty: there are none."""
-    callback_secrets: str = ""
+    callback_secret_prefix: str = ""
     """What the names of the secrets begin with that callbacks are signed with."""
     client_per_minute: int = 0
     """Requests a minute of a client that has no usage plan, where there are such; 0: no limit."""

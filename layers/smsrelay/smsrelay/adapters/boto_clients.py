@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from botocore.config import Config
 
 
-class Aws:
+class BotoClients:
     """Makes clients. Region and credentials come from the environment.
 
     boto3 makes the same clients from such a session. It is not used because it imports 58 more

@@ -12,21 +12,27 @@ from botocore.exceptions import BotoCoreError, ClientError
 from smsrelay.errors import TokenUnavailableError
 from smsrelay.ports import Clock, Credentials, TokenRenewal
 from smsrelay.security.allowed_hosts import AllowedHosts
-from smsrelay.tokens.renewal_timing import TOKEN, Need, StoredToken, fingerprint, margin
+from smsrelay.tokens.renewal_timing import (
+    TOKEN,
+    RenewalReason,
+    StoredToken,
+    fingerprint,
+    refresh_ahead,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_secretsmanager.type_defs import GetSecretValueResponseTypeDef
 
-UNDATED_LIFE: Final = 300.0
+UNDATED_CACHE_SECONDS: Final = 300.0
 """Seconds that a token without `expires_at` is kept."""
-LEAST_LIFE: Final = 5.0
+MIN_CACHE_SECONDS: Final = 5.0
 """Seconds that any token is kept: a stale secret must not cost a read per send."""
 ASK_AGAIN: Final = 300.0
 """Seconds until a renewal is asked for again for the same reason: the schedule is as quick."""
 
 
-class SecretTokenSource:
+class CachedTokenSource:
     """The `TokenSource` port: the secret's value, cached until shortly before it expires."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - one argument for each thing that it needs
@@ -49,14 +55,14 @@ class SecretTokenSource:
         self._credentials: Credentials | None = None
         self._read_again_at = 0.0
         self._failed: TokenUnavailableError | None = None
-        self._asked: dict[tuple[Need, str], float] = {}
+        self._asked: dict[tuple[RenewalReason, str], float] = {}
 
     def current(self) -> Credentials:
         """The credentials, from the cache while they last."""
         with self._lock:  # a batch of sends that all need the token reads it once
             if self._credentials is None or self._clock() >= self._read_again_at:
                 self._read()
-            return self._known()
+            return self._require_credentials()
 
     def renewed(self, refused: Credentials) -> Credentials:
         """The credentials after one more read, unless another thread has read new ones already.
@@ -68,10 +74,10 @@ class SecretTokenSource:
             if self._credentials is None or self._credentials == refused:
                 self._read()
                 if self._credentials == refused:
-                    self._ask(Need.REFUSED, fingerprint(refused.access_token))
-            return self._known()
+                    self._ask(RenewalReason.REFUSED, fingerprint(refused.access_token))
+            return self._require_credentials()
 
-    def _known(self) -> Credentials:
+    def _require_credentials(self) -> Credentials:
         if self._credentials is None:
             raise TokenUnavailableError("the secret was never read")
         return self._credentials
@@ -85,21 +91,21 @@ class SecretTokenSource:
             self._failed = None
         except TokenUnavailableError as error:
             self._failed = error
-            self._read_again_at = self._clock() + LEAST_LIFE
+            self._read_again_at = self._clock() + MIN_CACHE_SECONDS
             raise
 
     def _fetch(self) -> None:
         try:
             response = self._client.get_secret_value(SecretId=self._secret)
-            token = token_of(response["SecretString"])
+            token = parse_stored_token(response["SecretString"])
         except (BotoCoreError, ClientError, KeyError) as error:
             if has_no_value(error):
-                self._ask(Need.MISSING, "")
+                self._ask(RenewalReason.MISSING, "")
             raise TokenUnavailableError(
                 f"the token secret can't be read: {type(error).__name__}"
             ) from error
         except TokenUnavailableError:
-            self._ask(Need.MISSING, "")
+            self._ask(RenewalReason.MISSING, "")
             raise
         try:
             base_url = self._hosts.base_url(self._base_url or token.base_url)
@@ -108,42 +114,44 @@ class SecretTokenSource:
                 f"RestBaseUrl, else the token secret's rest_instance_url, is {error}"
             ) from None
         self._credentials = Credentials(token.access_token, base_url)
-        self._read_again_at = max(self._good_until(token, response), self._clock() + LEAST_LIFE)
+        self._read_again_at = max(
+            self._good_until(token, response), self._clock() + MIN_CACHE_SECONDS
+        )
 
     def _good_until(self, token: "Token", response: "GetSecretValueResponseTypeDef") -> float:
         """When to read again; near the end of a token this asks for the next one."""
         now = self._clock()
         if token.expires_at is None:
-            return now + UNDATED_LIFE
-        stored = StoredToken(token.access_token, token.expires_at, since(response))
-        good_until = token.expires_at - margin(stored)
+            return now + UNDATED_CACHE_SECONDS
+        stored = StoredToken(token.access_token, token.expires_at, stored_at(response))
+        good_until = token.expires_at - refresh_ahead(stored)
         if good_until <= now:
-            self._ask(Need.EXPIRING, fingerprint(token.access_token))
+            self._ask(RenewalReason.EXPIRING, fingerprint(token.access_token))
         return good_until
 
-    def _ask(self, need: Need, token: str) -> None:
+    def _ask(self, reason: RenewalReason, token: str) -> None:
         """Ask for a new token, once for each reason: not with every send."""
         now = self._clock()
-        if now < self._asked.get((need, token), now):
+        if now < self._asked.get((reason, token), now):
             return
         self._asked = {key: until for key, until in self._asked.items() if now < until}
-        self._asked[need, token] = now + ASK_AGAIN
-        self._renewal.ask(need, token)
+        self._asked[reason, token] = now + ASK_AGAIN
+        self._renewal.ask(reason, token)
 
 
 def has_no_value(error: Exception) -> bool:
     """Whether nothing was ever put into the secret; the same if there is no such secret."""
-    return isinstance(error, ClientError) and name_of(error) == "ResourceNotFoundException"
+    return isinstance(error, ClientError) and error_name(error) == "ResourceNotFoundException"
 
 
-def name_of(error: Exception) -> str:
+def error_name(error: Exception) -> str:
     """What can be said of an error: its code, else its type."""
     if isinstance(error, ClientError):
         return error.response["Error"]["Code"]
     return type(error).__name__
 
 
-def since(response: "GetSecretValueResponseTypeDef") -> float:
+def stored_at(response: "GetSecretValueResponseTypeDef") -> float:
     """When a version was stored, in seconds since the epoch."""
     return response["CreatedDate"].timestamp()
 
@@ -156,7 +164,7 @@ class Token(NamedTuple):
     base_url: str
 
 
-def token_of(secret: str) -> Token:
+def parse_stored_token(secret: str) -> Token:
     """The token in a secret's value.
 
     The value is `{"access_token", "expires_at", "rest_instance_url"}`, or the bare token.
@@ -185,16 +193,16 @@ def _fields(secret: str) -> Mapping[str, Any]:
     return fields if isinstance(fields, dict) else {"access_token": fields}
 
 
-def _expiry(given: object) -> float | None:
-    if isinstance(given, bool) or given is None:
+def _expiry(value: object) -> float | None:
+    if isinstance(value, bool) or value is None:
         return None
     try:
-        seconds = float(given)  # type: ignore[arg-type] # whatever it is, float says if it can't
+        seconds = float(value)  # type: ignore[arg-type] # whatever it is, float says if it can't
     except (TypeError, ValueError, OverflowError):
         pass
     else:
         return seconds if math.isfinite(seconds) else None
     try:
-        return datetime.fromisoformat(str(given)).timestamp()
+        return datetime.fromisoformat(str(value)).timestamp()
     except ValueError:
         return None

@@ -8,7 +8,7 @@ import httpx
 TIMEOUT: Final = httpx.Timeout(10.0, connect=3.0)
 
 
-class HttpPoster:
+class HttpCallbackClient:
     """The `Poster` port."""
 
     def __init__(self, client: httpx.Client) -> None:

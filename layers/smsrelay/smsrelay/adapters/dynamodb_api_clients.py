@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from smsrelay.errors import NothingStoredError
+from smsrelay.errors import LedgerUnavailableError
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -14,7 +14,7 @@ COUNTED_FOR: Final = 3_600
 """Seconds after which a minute's count may go."""
 
 
-class DynamoDbClients:
+class DynamoDbApiClients:
     """The `ClientNames` and `Visits` ports: `pk = CLIENT#{credential}`, `pk = LIMIT#{client}`."""
 
     def __init__(self, client: "DynamoDBClient", table: str) -> None:
@@ -65,5 +65,5 @@ class DynamoDbClients:
             raise _out_of_reach(error) from error
 
 
-def _out_of_reach(error: Exception) -> NothingStoredError:
-    return NothingStoredError(f"the ledger is out of reach: {type(error).__name__}")
+def _out_of_reach(error: Exception) -> LedgerUnavailableError:
+    return LedgerUnavailableError(f"the ledger is out of reach: {type(error).__name__}")

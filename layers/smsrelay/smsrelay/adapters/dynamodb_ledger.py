@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from smsrelay.errors import NothingStoredError
+from smsrelay.errors import LedgerUnavailableError
 from smsrelay.messages.refusals import Refusal
-from smsrelay.ports import Claim, Creation, RefusedMessage
+from smsrelay.ports import ClaimResult, CreateResult, RefusedMessage
 from smsrelay.sends import delivery_report
 from smsrelay.sends.send import OnUnknown, Send, SendKey, Status
-from smsrelay.sends.status_events import Change
+from smsrelay.sends.status_events import StatusChange
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -33,7 +33,7 @@ At 10,000 sends a second each takes 625 of the 1,000 writes that a partition tak
 KEYS_AT_ONCE: Final = 100
 """The most that one batch of reads takes."""
 SECONDS_PER_DAY: Final = 86_400
-FOLLOWED: Final = "followed"
+AWAITS_REPORT: Final = "followed"
 """The group of accepted sends whose delivery is asked for."""
 
 _GROUPS = {
@@ -53,7 +53,7 @@ class DynamoDbLedger:
         self._table = table
         self._retention = retention_days * SECONDS_PER_DAY
 
-    def create(self, sends: Sequence[Send]) -> Creation:
+    def create(self, sends: Sequence[Send]) -> CreateResult:
         """Store all sends or none; a lone one with a plain put, which costs half a transaction."""
         first = sends[0]
         try:
@@ -62,30 +62,32 @@ class DynamoDbLedger:
                     existing = self._put(first, "attribute_not_exists(pk)", {})
                 else:
                     existing = self._put_all(sends)
-        except NothingStoredError:
+        except LedgerUnavailableError:
             # Only the answer may be lost: one look before the caller is told that nothing is here.
-            existing = self.read_one(first.key)
+            existing = self.load_one(first.key)
             if existing is None:
                 raise
-        if existing is None or existing.owner == first.owner:
-            return Creation(created=True, sends=sends)
-        return Creation(created=False, sends=[existing])
+        if existing is None or existing.written_by == first.written_by:
+            return CreateResult(created=True, sends=sends)
+        return CreateResult(created=False, sends=[existing])
 
-    def claim(self, key: SendKey, *, owner: str, now: float, lease_until: float) -> Claim | None:
+    def claim(
+        self, key: SendKey, *, written_by: str, now: float, lease_until: float
+    ) -> ClaimResult | None:
         """One conditional update, which gives back the body to send."""
         try:
-            existing = self._claim(key, owner, now, lease_until)
-        except NothingStoredError:
+            existing = self._claim(key, written_by, now, lease_until)
+        except LedgerUnavailableError:
             # Only the answer may be lost: a claim that nobody knows of would end as unknown.
-            existing = self.read_one(key)
-            if existing is None or existing.owner != owner:
+            existing = self.load_one(key)
+            if existing is None or existing.written_by != written_by:
                 raise
         if existing is None:
             return None
-        won = existing.owner == owner and existing.status is Status.SENDING
-        return Claim(won=won, send=existing)
+        won = existing.written_by == written_by and existing.status is Status.SENDING
+        return ClaimResult(won=won, send=existing)
 
-    def settle(self, before: Send, after: Send) -> bool:
+    def replace_if_unchanged(self, before: Send, after: Send) -> bool:
         """Replace the item, unless another attempt has begun or the send has ended meanwhile.
 
         A send that somebody called unknown meanwhile still takes what its owner knows better.
@@ -102,16 +104,16 @@ class DynamoDbLedger:
             )
         return existing is None or _is_repeated(existing, after)
 
-    def read(self, message_id: str) -> Sequence[Send]:
+    def load(self, message_id: str) -> Sequence[Send]:
         """The sends of a message, consistently."""
         return [_send(item) for item in self._query(message_id, "SEND#")]
 
-    def read_one(self, key: SendKey) -> Send | None:
+    def load_one(self, key: SendKey) -> Send | None:
         """One send, consistently."""
         items = self._query(key.message_id, _key(key)["sk"]["S"])
         return next((_send(item) for item in items), None)
 
-    def overdue(self, before: float, limit: int) -> Sequence[SendKey]:
+    def stalled(self, before: float, limit: int) -> Sequence[SendKey]:
         """What the sweeper looks at: one merged, bounded query of the sparse index."""
         return list(islice(self.unfinished("open", due_by=before), limit))
 
@@ -124,13 +126,13 @@ class DynamoDbLedger:
                 count += self._client.query(**question, Select="COUNT", Limit=limit)["Count"]
         return count
 
-    def due_deliveries(self, now: float, limit: int) -> Sequence[Send]:
+    def due_polls(self, now: float, limit: int) -> Sequence[Send]:
         """One merged, bounded query of the sparse index, and the items that it names."""
-        keys = list(islice(self.unfinished(FOLLOWED, due_by=now), limit))
+        keys = list(islice(self.unfinished(AWAITS_REPORT, due_by=now), limit))
         # The index follows the table within a moment.
-        return [send for send in self.read_sends(keys) if send.followed and send.due_at <= now]
+        return [send for send in self.load_sends(keys) if send.awaits_report and send.due_at <= now]
 
-    def find_token(self, token_id: str) -> SendKey | None:
+    def find_by_token_id(self, token_id: str) -> SendKey | None:
         """The send of a tokenId; the index follows the table within a moment."""
         with _storage_errors():
             answer = self._client.query(
@@ -160,26 +162,26 @@ class DynamoDbLedger:
             )
             _check(answer)
 
-    def read_refusal(self, message_id: str) -> RefusedMessage | None:
+    def load_refusal(self, message_id: str) -> RefusedMessage | None:
         """The refusal of a message, if it was one."""
         for item in self._query(message_id, REFUSED):
             refusals = [Refusal(*entry) for entry in json.loads(item["refusals"]["S"])]
             return RefusedMessage(item["client"]["S"], refusals, float(item["createdAt"]["N"]))
         return None
 
-    def read_sends(self, keys: Sequence[SendKey]) -> Sequence[Send]:
+    def load_sends(self, keys: Sequence[SendKey]) -> Sequence[Send]:
         """Sends by their keys and in this order, consistently; without those that are gone."""
         found: dict[SendKey, Send] = {}
         with _storage_errors():
             for start in range(0, len(keys), KEYS_AT_ONCE):
-                wanted: Any = [_key(key) for key in keys[start : start + KEYS_AT_ONCE]]
-                while wanted:
+                remaining_keys: Any = [_key(key) for key in keys[start : start + KEYS_AT_ONCE]]
+                while remaining_keys:
                     answer: Any = self._client.batch_get_item(
-                        RequestItems={self._table: {"Keys": wanted, "ConsistentRead": True}}
+                        RequestItems={self._table: {"Keys": remaining_keys, "ConsistentRead": True}}
                     )
                     sends = [_send(item) for item in answer["Responses"].get(self._table, [])]
                     found |= {send.key: send for send in sends}
-                    wanted = answer["UnprocessedKeys"].get(self._table, {}).get("Keys")
+                    remaining_keys = answer["UnprocessedKeys"].get(self._table, {}).get("Keys")
         return [found[key] for key in keys if key in found]
 
     def unfinished(self, group: str, *, due_by: float | None = None) -> Iterator[SendKey]:
@@ -228,7 +230,7 @@ class DynamoDbLedger:
             "ExpressionAttributeValues": values,
         }
 
-    def _claim(self, key: SendKey, owner: str, now: float, lease_until: float) -> Send | None:
+    def _claim(self, key: SendKey, written_by: str, now: float, lease_until: float) -> Send | None:
         """The send as it is after the update, whoever owns it; None: no such."""
         with _storage_errors():
             try:
@@ -247,7 +249,7 @@ class DynamoDbLedger:
                         ":one": {"N": "1"},
                         ":now": _number(now),
                         ":lease": _number(lease_until),
-                        ":owner": {"S": owner},
+                        ":owner": {"S": written_by},
                     },
                     ReturnValues="ALL_NEW",
                     ReturnValuesOnConditionCheckFailure="ALL_OLD",
@@ -258,17 +260,17 @@ class DynamoDbLedger:
 
     def _put(self, send: Send, condition: str, values: dict[str, Any]) -> Send | None:
         """Put an item on a condition; what stands there instead, if the condition fails."""
-        more: dict[str, Any] = {}
+        expression_values: dict[str, Any] = {}
         if values:
-            more["ExpressionAttributeValues"] = values
-            more["ExpressionAttributeNames"] = {"#status": "status"}
+            expression_values["ExpressionAttributeValues"] = values
+            expression_values["ExpressionAttributeNames"] = {"#status": "status"}
         try:
             answer = self._client.put_item(
                 TableName=self._table,
                 Item=self._item(send),
                 ConditionExpression=condition,
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
-                **more,
+                **expression_values,
             )
         except ClientError as error:
             return _existing(error)
@@ -286,7 +288,7 @@ class DynamoDbLedger:
             _check(self._client.transact_write_items(TransactItems=puts))
         except self._client.exceptions.TransactionCanceledException:
             # The condition, or another request with the same key at the same moment.
-            existing = self.read(sends[0].key.message_id)
+            existing = self.load(sends[0].key.message_id)
             if not existing:
                 raise
             return existing[0]
@@ -310,7 +312,7 @@ class DynamoDbLedger:
         item: dict[str, Any] = {
             **_key(send.key),
             "client": {"S": send.client},
-            "template": {"S": send.template},
+            "template": {"S": send.upstream_message_id},
             "recipients": {"N": str(send.recipients)},
             "status": {"S": send.status},
             "onUnknown": {"S": send.on_unknown},
@@ -318,12 +320,12 @@ class DynamoDbLedger:
             "createdAt": _number(send.created_at),
             "updatedAt": _number(send.updated_at),
             "dueAt": _number(send.due_at),
-            "owner": {"S": send.owner},
+            "owner": {"S": send.written_by},
             "attempts": {"N": str(send.attempts)},
             "expiresAt": {"N": str(int(send.created_at) + self._retention)},
         }
-        if send.deliver_at is not None:
-            item["deliverAt"] = _number(send.deliver_at)
+        if send.scheduled_for is not None:
+            item["deliverAt"] = _number(send.scheduled_for)
         optional = {
             "body": send.body,
             "tokenId": send.token_id,
@@ -331,7 +333,7 @@ class DynamoDbLedger:
             "errors": json.dumps(send.errors) if send.errors else None,
             "reference": send.reference,
             "correlationId": send.correlation_id,
-            "delivery": delivery_report.written(send.delivery) if send.delivery else None,
+            "delivery": delivery_report.to_json(send.delivery) if send.delivery else None,
             "unfinished": partition_of(send),
         }
         item |= {name: {"S": value} for name, value in optional.items() if value is not None}
@@ -341,14 +343,14 @@ class DynamoDbLedger:
             item["attemptsPutOff"] = {"N": str(send.attempts_put_off)}
         if send.resent_at is not None:
             item["resentAt"] = _number(send.resent_at)
-        if send.in_doubt:
+        if send.may_have_been_sent:
             item["inDoubt"] = {"BOOL": True}
         return item
 
 
 def partition_of(send: Send) -> str | None:
     """The partition of the sparse index that a send belongs to while somebody must look at it."""
-    group = FOLLOWED if send.followed else _GROUPS.get(send.status)
+    group = AWAITS_REPORT if send.awaits_report else _GROUPS.get(send.status)
     if group is None:
         return None
     # By the send, not by its message: the hundred of a large one are a hundred writes, too.
@@ -366,7 +368,7 @@ def _send(item: Item) -> Send:
     return Send(
         key=_send_key(item),
         client=item["client"]["S"],
-        template=item["template"]["S"],
+        upstream_message_id=item["template"]["S"],
         recipients=int(item["recipients"]["N"]),
         status=Status(item["status"]["S"]),
         on_unknown=OnUnknown(item["onUnknown"]["S"]),
@@ -374,36 +376,36 @@ def _send(item: Item) -> Send:
         created_at=float(item["createdAt"]["N"]),
         updated_at=float(item["updatedAt"]["N"]),
         due_at=float(item["dueAt"]["N"]),
-        owner=item["owner"]["S"],
+        written_by=item["owner"]["S"],
         attempts=int(item["attempts"]["N"]),
         attempts_before=int(item.get("attemptsBefore", {"N": "0"})["N"]),
         attempts_put_off=int(item.get("attemptsPutOff", {"N": "0"})["N"]),
         resent_at=float(item["resentAt"]["N"]) if "resentAt" in item else None,
-        in_doubt="inDoubt" in item,
+        may_have_been_sent="inDoubt" in item,
         body=text("body"),
         token_id=text("tokenId"),
         reason=text("reason"),
         errors=tuple(json.loads(text("errors") or "[]")),
         reference=text("reference"),
         correlation_id=text("correlationId"),
-        deliver_at=float(item["deliverAt"]["N"]) if "deliverAt" in item else None,
-        followed=(text("unfinished") or "").startswith(f"{FOLLOWED}#"),
-        delivery=delivery_report.read(item["delivery"]["S"]) if "delivery" in item else None,
+        scheduled_for=float(item["deliverAt"]["N"]) if "deliverAt" in item else None,
+        awaits_report=(text("unfinished") or "").startswith(f"{AWAITS_REPORT}#"),
+        delivery=delivery_report.from_json(item["delivery"]["S"]) if "delivery" in item else None,
     )
 
 
-def change_of(record: Mapping[str, Any]) -> Change | None:
+def change_of(record: Mapping[str, Any]) -> StatusChange | None:
     """The change that a record of the table's stream tells of; None: of no send, or of its end."""
     images = record["dynamodb"]
     after = images.get("NewImage")
     if after is None or not after["sk"]["S"].startswith("SEND#"):
         return None
     before = images.get("OldImage")
-    return Change(before and _send(before), _send(after))
+    return StatusChange(before and _send(before), _send(after))
 
 
 def _key(key: SendKey) -> dict[str, Any]:
-    return {"pk": {"S": f"MSG#{key.message_id}"}, "sk": {"S": f"SEND#{key.n:03d}"}}
+    return {"pk": {"S": f"MSG#{key.message_id}"}, "sk": {"S": f"SEND#{key.number:03d}"}}
 
 
 def _send_key(item: Item) -> SendKey:
@@ -416,8 +418,8 @@ def _number(seconds: float) -> dict[str, str]:
 
 def _is_repeated(existing: Send, written: Send) -> bool:
     """Whether what stands there is what was written: botocore repeats a write without answer."""
-    return (existing.owner, existing.attempts, existing.status, existing.token_id) == (
-        written.owner,
+    return (existing.written_by, existing.attempts, existing.status, existing.token_id) == (
+        written.written_by,
         written.attempts,
         written.status,
         written.token_id,
@@ -450,4 +452,6 @@ def _storage_errors() -> Iterator[None]:
         yield
     except (BotoCoreError, ClientError, KeyError) as error:
         # A KeyError is an answer without what it must hold: botocore takes any for good.
-        raise NothingStoredError(f"the ledger is out of reach: {type(error).__name__}") from error
+        raise LedgerUnavailableError(
+            f"the ledger is out of reach: {type(error).__name__}"
+        ) from error

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from smsrelay.errors import NothingStoredError
-from smsrelay.ports import RecipientRow
+from smsrelay.errors import LedgerUnavailableError
+from smsrelay.ports import RecipientResult
 from smsrelay.sends.send import Send
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ HASH_LENGTH: Final = 32
 """Hexadecimal digits: 128 bits, so that no two of all the world's numbers meet."""
 
 
-class StoredRecipients:
-    """The `RecipientRows` port: one item for each send, `sk = RECIPIENTS#{n}`."""
+class DynamoDbRecipientResults:
+    """The `RecipientResults` port: one item for each send, `sk = RECIPIENTS#{n}`."""
 
     def __init__(
         self,
@@ -49,18 +49,18 @@ class StoredRecipients:
                 TableName=self._table,
                 Item={
                     "pk": {"S": f"MSG#{send.key.message_id}"},
-                    "sk": {"S": f"{_PREFIX}{send.key.n:03d}"},
+                    "sk": {"S": f"{_PREFIX}{send.key.number:03d}"},
                     "rows": {"S": json.dumps(rows, separators=(",", ":"))},
                     "expiresAt": {"N": str(int(send.created_at) + self._retention)},
                 },
             )
             answer["ResponseMetadata"]["RequestId"]
         except (BotoCoreError, ClientError, KeyError) as error:
-            raise NothingStoredError(
+            raise LedgerUnavailableError(
                 f"the recipients can't be stored: {type(error).__name__}"
             ) from error
 
-    def read(self, message_id: str) -> Mapping[int, Sequence[RecipientRow]]:
+    def load(self, message_id: str) -> Mapping[int, Sequence[RecipientResult]]:
         """The rows of a message's sends, by the send's number."""
         try:
             pages = self._client.get_paginator("query").paginate(
@@ -73,12 +73,12 @@ class StoredRecipients:
             )
             items: list[Any] = [item for page in pages for item in page["Items"]]
         except (BotoCoreError, ClientError, KeyError) as error:
-            raise NothingStoredError(
+            raise LedgerUnavailableError(
                 f"the recipients can't be read: {type(error).__name__}"
             ) from error
         return {
             int(item["sk"]["S"].removeprefix(_PREFIX)): [
-                RecipientRow(*row) for row in json.loads(item["rows"]["S"])
+                RecipientResult(*row) for row in json.loads(item["rows"]["S"])
             ]
             for item in items
         }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from smsrelay.errors import NotToldError
+from smsrelay.errors import PublishError
 from smsrelay.sends.status_events import SOURCE
 
 if TYPE_CHECKING:
@@ -43,6 +43,6 @@ class EventBridgeBus:
                 )
                 refused = answer["FailedEntryCount"]
             except (BotoCoreError, ClientError, KeyError) as error:
-                raise NotToldError(f"the bus is out of reach: {type(error).__name__}") from error
+                raise PublishError(f"the bus is out of reach: {type(error).__name__}") from error
             if refused:
-                raise NotToldError(f"the bus refused {refused} events")
+                raise PublishError(f"the bus refused {refused} events")

@@ -39,7 +39,7 @@ class KeepAliveTransport(httpx.HTTPTransport):
         """Make a call; an answer that was there before its request belongs to another one."""
         response = super().handle_request(request)
         stream = response.extensions["network_stream"]
-        if isinstance(stream, _Stream) and not stream.has_been_read:
+        if isinstance(stream, _Stream) and not stream.has_response:
             response.close()
             raise httpx.RemoteProtocolError("more than one answer to a request", request=request)
         return response
@@ -75,7 +75,7 @@ class _Stream(httpcore.NetworkStream):
         """When the last of a request was written."""
 
     @property
-    def has_been_read(self) -> bool:
+    def has_response(self) -> bool:
         """Whether anything was read since the last of a request was written."""
         return self._read_at is not None
 

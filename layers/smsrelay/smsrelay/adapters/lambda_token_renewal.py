@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from smsrelay.tokens.renewal_timing import Need
+from smsrelay.tokens.renewal_timing import RenewalReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,16 +24,16 @@ class LambdaTokenRenewal:
         self._client = client
         self._function = function
 
-    def ask(self, need: Need, token: str) -> None:
+    def ask(self, reason: RenewalReason, token: str) -> None:
         """Send the event, and wait for nothing."""
         if not self._function:
             return
-        extra = {"reason": need.value, "token": token}
+        extra = {"reason": reason.value, "token": token}
         try:
             self._client().invoke(
                 FunctionName=self._function,
                 InvocationType="Event",
-                Payload=json.dumps({"need": need.value, "token": token}),
+                Payload=json.dumps({"need": reason.value, "token": token}),
             )
         except (BotoCoreError, ClientError) as error:
             # The schedule comes in any case.

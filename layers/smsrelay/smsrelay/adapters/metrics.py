@@ -6,7 +6,7 @@ from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 
-class MetricsCounter:
+class PowertoolsMetrics:
     """The `Counter` port."""
 
     def __init__(self, metrics: Metrics) -> None:

@@ -13,15 +13,15 @@ from smsrelay.errors import TokenUnavailableError
 from smsrelay.ports import Clock, Credentials, TokenSource
 from smsrelay.security.redaction import without
 from smsrelay.sends import call_outcome
-from smsrelay.sends.call_outcome import Failure, Kind, Outcome
-from smsrelay.sends.delivery_report import Report, report_of
+from smsrelay.sends.call_outcome import Failure, Outcome, OutcomeKind
+from smsrelay.sends.delivery_report import DeliveryReport, parse_report
 
 POOL_TIMEOUT, CONNECT_TIMEOUT, WRITE_TIMEOUT = 1.0, 2.0, 2.0
 SHORTEST_CALL: Final = 0.5
 """Seconds below which no call is begun: it could only end as unknown."""
-MAX_ANSWER: Final = 65_536
+MAX_RESPONSE_BYTES: Final = 65_536
 """Bytes of an answer that are read: every documented one is far smaller."""
-MAX_REPORT: Final = 2_000_000
+MAX_REPORT_BYTES: Final = 2_000_000
 """The same of a report: 250 numbers with a dozen rows of 200 bytes each are 600 KB."""
 
 # From the most special to the most general; what stands here by its base class only is as
@@ -49,7 +49,7 @@ class _Request(NamedTuple):
     most: int
 
 
-class _Answer(NamedTuple):
+class _Response(NamedTuple):
     """What came back, with as much of its body as could be read."""
 
     status: int
@@ -76,23 +76,25 @@ class MobileConnect:
         self._tokens = tokens
         self._clock = clock
 
-    def send(self, template: str, body: str, timeout: float) -> Outcome:
+    def send(self, upstream_message_id: str, body: str, timeout: float) -> Outcome:
         """Call `POST /sms/v1/messageContact/{id}/send`."""
-        path = f"{_path(template)}/send"
-        answer = self._ask(_Request("POST", path, body, MAX_ANSWER), timeout)
+        path = f"{_path(upstream_message_id)}/send"
+        answer = self._ask(_Request("POST", path, body, MAX_RESPONSE_BYTES), timeout)
         return answer if isinstance(answer, Outcome) else answer.outcome(self._clock())
 
-    def report(self, template: str, token_id: str, timeout: float) -> Report | Outcome:
+    def report(
+        self, upstream_message_id: str, token_id: str, timeout: float
+    ) -> DeliveryReport | Outcome:
         """Call `GET /sms/v1/messageContact/{id}/deliveries/{tokenId}`."""
-        path = f"{_path(template)}/deliveries/{quote(token_id, safe='')}"
-        answer = self._ask(_Request("GET", path, None, MAX_REPORT), timeout)
+        path = f"{_path(upstream_message_id)}/deliveries/{quote(token_id, safe='')}"
+        answer = self._ask(_Request("GET", path, None, MAX_REPORT_BYTES), timeout)
         if isinstance(answer, Outcome):
             return answer
         if answer.status != HTTPStatus.OK:
             return answer.outcome(self._clock())
-        return report_of(answer.body) or Outcome(Kind.UNKNOWN, "no-report", answer.status)
+        return parse_report(answer.body) or Outcome(OutcomeKind.UNKNOWN, "no-report", answer.status)
 
-    def _ask(self, request: _Request, timeout: float) -> _Answer | Outcome:
+    def _ask(self, request: _Request, timeout: float) -> _Response | Outcome:
         """The answer; an outcome: why there is none.
 
         A 401 is answered by one more call, if the store has another token by now: the first one
@@ -102,7 +104,7 @@ class MobileConnect:
         try:
             credentials = self._tokens.current()
             answer = self._exchange(credentials, request, give_up_at)
-            if isinstance(answer, _Answer) and answer.status == HTTPStatus.UNAUTHORIZED:
+            if isinstance(answer, _Response) and answer.status == HTTPStatus.UNAUTHORIZED:
                 renewed = self._tokens.renewed(credentials)
                 if renewed != credentials:
                     answer = self._exchange(renewed, request, give_up_at)
@@ -112,10 +114,10 @@ class MobileConnect:
 
     def _exchange(
         self, credentials: Credentials, request: _Request, give_up_at: float
-    ) -> _Answer | Outcome:
+    ) -> _Response | Outcome:
         time_left = give_up_at - time.monotonic()  # getting the token may have taken it all
         if time_left < SHORTEST_CALL:
-            return Outcome(Kind.NOT_SENT, "out-of-time")
+            return Outcome(OutcomeKind.NOT_SENT, "out-of-time")
         headers = {
             "Authorization": f"Bearer {credentials.access_token}",
             "Accept": "application/json",
@@ -143,7 +145,7 @@ class MobileConnect:
                 body = _read(response, request.most, give_up_at)
             finally:
                 response.close()
-            return _Answer(response.status_code, response.headers, body, credentials.access_token)
+            return _Response(response.status_code, response.headers, body, credentials.access_token)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return call_outcome.of_failure(failure_of(error))
 
@@ -153,8 +155,8 @@ def _url(base_url: str, path: str) -> httpx.URL:
     return httpx.URL(f"{base_url}{path}")
 
 
-def _path(template: str) -> str:
-    return f"/sms/v1/messageContact/{quote(template, safe='')}"
+def _path(upstream_message_id: str) -> str:
+    return f"/sms/v1/messageContact/{quote(upstream_message_id, safe='')}"
 
 
 def failure_of(error: httpx.HTTPError | httpx.InvalidURL) -> Failure:

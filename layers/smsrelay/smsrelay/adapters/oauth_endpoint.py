@@ -7,12 +7,17 @@ import httpx
 
 from smsrelay.ports import Clock
 from smsrelay.security.allowed_hosts import AllowedHosts
-from smsrelay.tokens.token_response import ClientCredentials, Grant, NotGranted, grant_of
+from smsrelay.tokens.token_response import (
+    AccessToken,
+    ClientCredentials,
+    TokenError,
+    parse_token_response,
+)
 
-PATIENCE: Final = 10.0
+TOTAL_TIMEOUT: Final = 10.0
 """Seconds for the whole answer; nobody waits for it, and the next run tries again."""
 CONNECT_TIMEOUT: Final = 3.0
-MAX_ANSWER: Final = 65_536
+MAX_RESPONSE_BYTES: Final = 65_536
 """Bytes of an answer that are read: a token has 512, and some words around it."""
 
 
@@ -25,33 +30,35 @@ class OAuthEndpoint:
         self._hosts = hosts
         self._clock = clock
 
-    def fetch(self, credentials: ClientCredentials) -> Grant | NotGranted:
+    def fetch(self, credentials: ClientCredentials) -> AccessToken | TokenError:
         """Call `POST /v2/token` once."""
         asked_at = self._clock()
         try:
             status, body = self._post(credentials)
         except httpx.TimeoutException:
-            return NotGranted("timeout")
+            return TokenError("timeout")
         except httpx.HTTPError as error:
             # Its name only: its text may repeat what was sent.
-            return NotGranted("no-answer", None, (type(error).__name__,))
-        return grant_of(status, body, asked_at=asked_at, credentials=credentials, hosts=self._hosts)
+            return TokenError("no-answer", None, (type(error).__name__,))
+        return parse_token_response(
+            status, body, asked_at=asked_at, credentials=credentials, hosts=self._hosts
+        )
 
     def _post(self, credentials: ClientCredentials) -> tuple[int, bytes]:
-        give_up_at = time.monotonic() + PATIENCE
+        give_up_at = time.monotonic() + TOTAL_TIMEOUT
         with self._client.stream(
             "POST",
             f"{credentials.auth_base_url}/v2/token",
             json=credentials.request(),
             # Not compressed, so that the cap on the answer is a cap.
             headers={"Accept": "application/json", "Accept-Encoding": "identity"},
-            timeout=httpx.Timeout(PATIENCE, connect=CONNECT_TIMEOUT),
+            timeout=httpx.Timeout(TOTAL_TIMEOUT, connect=CONNECT_TIMEOUT),
         ) as response:
             body = bytearray()
             for chunk in response.iter_raw():
                 body += chunk
-                if len(body) > MAX_ANSWER:
+                if len(body) > MAX_RESPONSE_BYTES:
                     break
                 if time.monotonic() > give_up_at:
                     raise httpx.ReadTimeout("an answer in drops")
-            return response.status_code, bytes(body[:MAX_ANSWER])
+            return response.status_code, bytes(body[:MAX_RESPONSE_BYTES])

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from smsrelay.errors import NotToldError, QueueUnavailableError
-from smsrelay.messages.strict_json import MAX_BYTES
-from smsrelay.sends.backoff import LONGEST_DELAY
+from smsrelay.errors import PublishError, QueueUnavailableError
+from smsrelay.messages.strict_json import MAX_REQUEST_BYTES
+from smsrelay.sends.backoff import MAX_SQS_DELAY
 from smsrelay.sends.send import SendKey, reference_body
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class SqsRetryQueue:
             {
                 "Id": str(n),
                 "MessageBody": reference_body(key),
-                "DelaySeconds": math.ceil(min(wait, LONGEST_DELAY)),
+                "DelaySeconds": math.ceil(min(wait, MAX_SQS_DELAY)),
             }
             for n, (key, wait) in enumerate(sends.items())
         ]
@@ -58,8 +58,8 @@ class SqsRetryQueue:
         return _send(self._client, self._url, entries)
 
 
-class SqsDeadLetters:
-    """The `DeadLetters` port."""
+class SqsDeadLetterQueue:
+    """The `DeadLetterQueue` port."""
 
     def __init__(self, client: "SQSClient", url: str) -> None:
         """`url` is the dead-letter queue's."""
@@ -68,20 +68,20 @@ class SqsDeadLetters:
 
     def put(self, body: str, attributes: Mapping[str, str]) -> None:
         """Keep a body; a little of the largest ones is cut off to make room for the reason."""
-        given = {
+        values = {
             name: _printable(value)[:LONGEST_ATTRIBUTE]
             for name, value in attributes.items()
             if value
         }
-        room = MAX_BYTES - len(json.dumps(given).encode()) - len(given) * len("String")
-        kept = body.encode("utf-8", "replace")[:room].decode("utf-8", "ignore")
+        room = MAX_REQUEST_BYTES - len(json.dumps(values).encode()) - len(values) * len("String")
+        truncated = body.encode("utf-8", "replace")[:room].decode("utf-8", "ignore")
         with _queue_errors():
             answer = self._client.send_message(
                 QueueUrl=self._url,
-                MessageBody=kept or " ",
+                MessageBody=truncated or " ",
                 MessageAttributes={
                     name: {"DataType": "String", "StringValue": value}
-                    for name, value in given.items()
+                    for name, value in values.items()
                 },
             )
             answer["MessageId"]
@@ -101,9 +101,9 @@ class SqsCallbacks:
         try:
             refused = _send(self._client, self._url, entries)
         except QueueUnavailableError as error:
-            raise NotToldError(str(error)) from error
+            raise PublishError(str(error)) from error
         if refused:
-            raise NotToldError(f"the queue refused {len(refused)} callbacks")
+            raise PublishError(f"the queue refused {len(refused)} callbacks")
 
 
 def _send(client: "SQSClient", url: str, entries: Sequence[Any]) -> list[Any]:

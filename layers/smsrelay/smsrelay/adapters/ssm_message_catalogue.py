@@ -8,14 +8,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from smsrelay.errors import (
     CatalogueUnusableError,
-    NothingStoredError,
+    LedgerUnavailableError,
     NotJsonError,
     TooLargeError,
 )
-from smsrelay.messages.message_catalogue import Catalogue, read
+from smsrelay.messages.message_catalogue import Catalogue, parse_catalogue
 from smsrelay.messages.refusals import RequestRefusedError
 from smsrelay.messages.strict_json import decode
-from smsrelay.ports import Clock, Counter
+from smsrelay.ports import Clock, Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,26 +24,26 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-KEPT: Final = 60.0
+CACHE_SECONDS: Final = 60.0
 """Seconds that a catalogue is kept, and an old one while no newer one can be had."""
-FAILED_FOR: Final = 5.0
+FAILURE_CACHE_SECONDS: Final = 5.0
 """Seconds that a failure stands where there never was a catalogue: a batch waits for it once."""
 
 
-class StoredCatalogue:
+class SsmMessageCatalogue:
     """The `CatalogueSource` port."""
 
     def __init__(
-        self, client: "Callable[[], SSMClient]", parameter: str, counter: Counter, clock: Clock
+        self, client: "Callable[[], SSMClient]", parameter: str, metrics: Metrics, clock: Clock
     ) -> None:
         """`client` makes one at the first need: who posts ids has none."""
         self._client = client
         self._parameter = parameter
-        self._counter = counter
+        self._metrics = metrics
         self._clock = clock
         self._lock = threading.Lock()
-        self._kept: Catalogue | None = None
-        self._failed: NothingStoredError | None = None
+        self._cached: Catalogue | None = None
+        self._failed: LedgerUnavailableError | None = None
         self._read_again_at = 0.0
 
     def current(self) -> Catalogue:
@@ -51,24 +51,24 @@ class StoredCatalogue:
         with self._lock:  # a batch of messages reads it once
             if self._clock() >= self._read_again_at:
                 self._read()
-            if self._kept is None:
-                raise self._failed or NothingStoredError("the catalogue was never read")
-            return self._kept
+            if self._cached is None:
+                raise self._failed or LedgerUnavailableError("the catalogue was never read")
+            return self._cached
 
     def _read(self) -> None:
         try:
-            self._kept, self._failed = _catalogue_of(self._value()), None
+            self._cached, self._failed = _catalogue_of(self._value()), None
         except CatalogueUnusableError as error:
-            self._counter.count("CatalogueUnusable")
-            logger.exception("catalogue can't be used", extra={"kept": self._kept is not None})
-            self._failed = NothingStoredError(str(error))
+            self._metrics.count("CatalogueUnusable")
+            logger.exception("catalogue can't be used", extra={"kept": self._cached is not None})
+            self._failed = LedgerUnavailableError(str(error))
         except (BotoCoreError, ClientError, KeyError) as error:
             logger.warning(
                 "catalogue out of reach",
-                extra={"kept": self._kept is not None, "cause": type(error).__name__},
+                extra={"kept": self._cached is not None, "cause": type(error).__name__},
             )
-            self._failed = NothingStoredError(f"no catalogue: {type(error).__name__}")
-        lasts = FAILED_FOR if self._kept is None else KEPT
+            self._failed = LedgerUnavailableError(f"no catalogue: {type(error).__name__}")
+        lasts = FAILURE_CACHE_SECONDS if self._cached is None else CACHE_SECONDS
         self._read_again_at = self._clock() + lasts
 
     def _value(self) -> str | None:
@@ -90,14 +90,14 @@ def _catalogue_of(text: str | None) -> Catalogue:
     if text is None:
         return Catalogue()
     try:
-        return read(decode(text))
+        return parse_catalogue(decode(text))
     except NotJsonError as error:
         raise CatalogueUnusableError(f"the catalogue is not JSON: {error}") from None
     except TooLargeError as error:
         raise CatalogueUnusableError(str(error)) from None
     except RequestRefusedError as refused:
-        first, *more = refused.refusals
-        others = f" ({len(more)} more)" if more else ""
+        first, *rest = refused.refusals
+        others = f" ({len(rest)} more)" if rest else ""
         # Not where, since a place is made of what somebody has put there: the command shows it.
         raise CatalogueUnusableError(
             f"the catalogue breaks the rules: {first.detail}{others}"

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from smsrelay.adapters.cached_token import has_no_value, name_of, since, token_of
+from smsrelay.adapters.cached_token import error_name, has_no_value, parse_stored_token, stored_at
 from smsrelay.errors import SecretUnavailableError, TokenUnavailableError
 from smsrelay.security.allowed_hosts import AllowedHosts
 from smsrelay.tokens.renewal_timing import StoredToken
-from smsrelay.tokens.token_response import ClientCredentials, Grant, credentials_of
+from smsrelay.tokens.token_response import AccessToken, ClientCredentials, parse_credentials
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
@@ -24,27 +24,27 @@ class SecretTokenStore:
         self._client = client
         self._secret = secret
 
-    def read(self) -> StoredToken | None:
+    def load(self) -> StoredToken | None:
         """The current version; what is no token counts as none."""
         return self._version("AWSCURRENT")
 
-    def before(self) -> StoredToken | None:
+    def load_previous(self) -> StoredToken | None:
         """The previous version, the same way."""
         return self._version("AWSPREVIOUS")
 
-    def write(self, grant: Grant) -> None:
+    def write(self, token: AccessToken) -> None:
         """Store a new version; in the same step it becomes the current one."""
         value = {
-            "access_token": grant.access_token,
-            "expires_at": int(grant.expires_at),
-            "rest_instance_url": grant.rest_instance_url,
-            "scope": grant.scope,
+            "access_token": token.access_token,
+            "expires_at": int(token.expires_at),
+            "rest_instance_url": token.rest_instance_url,
+            "scope": token.scope,
         }
         try:
             self._client.put_secret_value(SecretId=self._secret, SecretString=json.dumps(value))
         except (BotoCoreError, ClientError) as error:
             raise SecretUnavailableError(
-                f"the token secret can't be written: {name_of(error)}"
+                f"the token secret can't be written: {error_name(error)}"
             ) from error
 
     def _version(self, stage: str) -> StoredToken | None:
@@ -52,10 +52,10 @@ class SecretTokenStore:
         if response is None:
             return None
         try:
-            token = token_of(response.get("SecretString", ""))
+            token = parse_stored_token(response.get("SecretString", ""))
         except TokenUnavailableError:
             return None
-        return StoredToken(token.access_token, token.expires_at, since(response))
+        return StoredToken(token.access_token, token.expires_at, stored_at(response))
 
 
 class SecretCredentials:
@@ -67,10 +67,10 @@ class SecretCredentials:
         self._secret = secret
         self._hosts = hosts
 
-    def read(self) -> ClientCredentials:
+    def load(self) -> ClientCredentials:
         """The current version."""
         response = _value(self._client, self._secret, "AWSCURRENT")
-        return credentials_of("" if response is None else response["SecretString"], self._hosts)
+        return parse_credentials("" if response is None else response["SecretString"], self._hosts)
 
 
 def _value(
@@ -81,4 +81,4 @@ def _value(
     except (BotoCoreError, ClientError) as error:
         if has_no_value(error):
             return None
-        raise SecretUnavailableError(f"a secret can't be read: {name_of(error)}") from error
+        raise SecretUnavailableError(f"a secret can't be read: {error_name(error)}") from error

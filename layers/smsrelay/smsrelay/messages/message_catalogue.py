@@ -15,20 +15,20 @@ from pydantic_core import PydanticCustomError
 from smsrelay.messages.client_names import RULE, is_client_name
 from smsrelay.messages.refusals import MESSAGE_ID, Refusal, RequestRefusedError, pointer
 from smsrelay.messages.request import (
-    Meaning,
+    CatalogueDefaults,
     QuietHours,
-    Strict,
-    across_quiet_hours,
-    checked_keyword,
-    checked_message,
+    StrictModel,
+    check_quiet_hours,
     is_encoded_id,
-    refused_field,
+    refusal_of,
+    validate_keyword,
+    validate_message,
 )
 from smsrelay.messages.strict_json import Document
 
-MAX_BYTES: Final = 8_192
+MAX_CATALOGUE_BYTES: Final = 8_192
 """What the Parameter Store's advanced tier holds."""
-MOST_NEAR: Final = 3
+MAX_SUGGESTIONS: Final = 3
 NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 """What a message can be called: a request's `message` can hold it."""
 # A whole URL or none of it, so that no two parsers disagree about its host: names only, whose last
@@ -48,7 +48,7 @@ def _wrong(detail: str) -> PydanticCustomError:
 
 
 def _id(value: str) -> str:
-    if not is_encoded_id(checked_message(value)):
+    if not is_encoded_id(validate_message(value)):
         raise _wrong(MESSAGE_ID)
     return value
 
@@ -67,7 +67,7 @@ def _client(value: str) -> str:
     return value
 
 
-def _somebody(clients: tuple[str, ...]) -> tuple[str, ...]:
+def _validate_clients(clients: tuple[str, ...]) -> tuple[str, ...]:
     if not clients:
         raise _wrong("Nobody could use it. Leave the field out to let everybody.")
     return clients
@@ -84,32 +84,35 @@ def _callback(value: str) -> str:
     return value
 
 
-def _given(value: object) -> object:
+def not_null(value: object) -> object:
     if value is None:
         raise _wrong("It must not be null. Leave the field out instead.")
     return value
 
 
-def _listed(value: object) -> object:
+def _to_tuple(value: object) -> object:
     """JSON has arrays only; strictly, they are no tuples."""
-    return tuple(value) if isinstance(value, list) else _given(value)
+    return tuple(value) if isinstance(value, list) else not_null(value)
 
 
 Client = Annotated[str, AfterValidator(_client)]
 
 
-class Entry(Strict):
+class CatalogueMessage(StrictModel):
     """A message under a name, and what counts where a request says nothing."""
 
     id: Annotated[str, Field(max_length=512), AfterValidator(_id)]
     keyword: Annotated[
-        str | None, BeforeValidator(_given), Field(max_length=100), AfterValidator(checked_keyword)
+        str | None,
+        BeforeValidator(not_null),
+        Field(max_length=100),
+        AfterValidator(validate_keyword),
     ] = None
-    quiet_hours: Annotated[QuietHours | None, BeforeValidator(_given)] = None
+    quiet_hours: Annotated[QuietHours | None, BeforeValidator(not_null)] = None
     allowed_clients: Annotated[
-        tuple[Client, ...] | None, BeforeValidator(_listed), AfterValidator(_somebody)
+        tuple[Client, ...] | None, BeforeValidator(_to_tuple), AfterValidator(_validate_clients)
     ] = None
-    on_unknown: Annotated[Literal["hold", "resend"] | None, BeforeValidator(_given)] = None
+    on_unknown: Annotated[Literal["hold", "resend"] | None, BeforeValidator(not_null)] = None
 
     @model_validator(mode="before")
     @classmethod
@@ -121,24 +124,26 @@ class Entry(Strict):
         return self.allowed_clients is None or client in self.allowed_clients
 
 
-class ClientEntry(Strict):
+class CatalogueClient(StrictModel):
     """What is known of a client."""
 
     callback: Annotated[
         str | None,
-        BeforeValidator(_given),
+        BeforeValidator(not_null),
         Field(max_length=MAX_CALLBACK),
         AfterValidator(_callback),
     ] = None
 
 
-class Catalogue(Strict):
+class Catalogue(StrictModel):
     """The whole document."""
 
-    messages: dict[Annotated[str, AfterValidator(_name)], Entry] = Field(default_factory=dict)
-    clients: dict[Client, ClientEntry] = Field(default_factory=dict)
+    messages: dict[Annotated[str, AfterValidator(_name)], CatalogueMessage] = Field(
+        default_factory=dict
+    )
+    clients: dict[Client, CatalogueClient] = Field(default_factory=dict)
 
-    def meaning_of(self, name: str, client: str) -> Meaning | Refusal:
+    def resolve(self, name: str, client: str) -> CatalogueDefaults | Refusal:
         """What a name means to a client, or why it can't use it."""
         entry = self.messages.get(name)
         if entry is None:
@@ -147,7 +152,7 @@ class Catalogue(Strict):
             return Refusal(
                 "/message", "message-not-allowed", "This client may not use this message."
             )
-        return Meaning(entry.id, entry.keyword, entry.quiet_hours, entry.on_unknown)
+        return CatalogueDefaults(entry.id, entry.keyword, entry.quiet_hours, entry.on_unknown)
 
     def callback_of(self, client: str) -> str | None:
         """Where a client wants to be called back; None: nowhere."""
@@ -156,8 +161,12 @@ class Catalogue(Strict):
 
     def _near(self, name: str, client: str) -> list[str]:
         """The names most like this one, of those that the client may use."""
-        usable = {other.lower(): other for other, it in self.messages.items() if it.allows(client)}
-        return [usable[it] for it in get_close_matches(name.lower(), usable, MOST_NEAR)]
+        usable = {
+            other.lower(): other
+            for other, message in self.messages.items()
+            if message.allows(client)
+        }
+        return [usable[match] for match in get_close_matches(name.lower(), usable, MAX_SUGGESTIONS)]
 
 
 def _unknown(near: list[str]) -> Refusal:
@@ -167,7 +176,7 @@ def _unknown(near: list[str]) -> Refusal:
     return Refusal("/message", "unknown-message", detail + found)
 
 
-def read(document: Document) -> Catalogue:
+def parse_catalogue(document: Document) -> Catalogue:
     """The catalogue in a decoded document.
 
     Raises:
@@ -176,13 +185,13 @@ def read(document: Document) -> Catalogue:
     found = list(document.refusals)
     catalogue = None
     try:
-        catalogue = Catalogue.written(document.value)
+        catalogue = Catalogue.from_json(document.value)
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_input=False):
-            refusal = refused_field(detail)
+            refusal = refusal_of(detail)
             place = pointer(_inside(document.value, detail["loc"]))
             found.append(refusal._replace(pointer=place))
-    found += _across_entries(document.value)
+    found += _check_entries(document.value)
     if found or catalogue is None:
         raise RequestRefusedError(list(dict.fromkeys(found)))
     return catalogue
@@ -200,10 +209,10 @@ def _inside(value: object, path: tuple[str | int, ...]) -> Iterator[str | int]:
             value = value[step] if isinstance(step, int) else None
 
 
-def _across_entries(raw: object) -> Iterator[Refusal]:
+def _check_entries(raw: object) -> Iterator[Refusal]:
     messages = raw.get("messages") if isinstance(raw, dict) else None
     entries: Mapping[str, Any] = messages if isinstance(messages, dict) else {}
     for name, entry in entries.items():
         if isinstance(entry, dict):
             place = pointer(("messages", name, "quietHours"))
-            yield from across_quiet_hours(entry.get("quietHours"), place)
+            yield from check_quiet_hours(entry.get("quietHours"), place)

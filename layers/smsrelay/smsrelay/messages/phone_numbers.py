@@ -15,7 +15,7 @@ _LENGTHS = {
 """How many digits a number can have, by its calling code."""
 
 
-def digits_of(written: str) -> str:
+def normalize(written: str) -> str:
     """The digits of a mobile number in E.164 notation, with or without plus and separators.
 
     Checked is what is certain: 8 to 15 digits, of a length that exists for the country code.

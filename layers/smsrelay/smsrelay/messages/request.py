@@ -32,7 +32,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from smsrelay.messages import refusals, times
-from smsrelay.messages.phone_numbers import digits_of
+from smsrelay.messages.phone_numbers import normalize
 from smsrelay.messages.refusals import Refusal, RequestRefusedError, invalid, pointer
 from smsrelay.messages.strict_json import Document
 
@@ -51,7 +51,7 @@ _BLANK = re.compile("[\\s\u200b-\u200d\u2060\ufeff]*")  # what no phone shows
 KEY, MAX_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?"), 255
 
 
-def _given(value: object) -> object:
+def not_null(value: object) -> object:
     """A field that stands there has a value: what is not meant is left out."""
     if value is None:
         raise invalid("wrong-type", "It must not be null. Leave the field out instead.")
@@ -68,7 +68,7 @@ def is_encoded_id(message: str) -> bool:
     return _DECODED_ID.fullmatch(decoded) is not None
 
 
-def checked_message(value: str) -> str:
+def validate_message(value: str) -> str:
     """The message id or name as it was given, if it can be one.
 
     Raises:
@@ -79,13 +79,13 @@ def checked_message(value: str) -> str:
     return value
 
 
-def _text(value: str) -> str:
+def _validate_text(value: str) -> str:
     if _BLANK.fullmatch(value):
         raise invalid("blank-text", refusals.BLANK_TEXT)
     return value
 
 
-def checked_keyword(value: str) -> str:
+def validate_keyword(value: str) -> str:
     """The keyword as it was given, if it is one.
 
     Raises:
@@ -96,13 +96,13 @@ def checked_keyword(value: str) -> str:
     return value
 
 
-def _subscriber_key(value: str) -> str:
+def _validate_subscriber_key(value: str) -> str:
     if not value.strip():
         raise invalid("incomplete-subscriber", refusals.INCOMPLETE_SUBSCRIBER)
     return value
 
 
-def _url(value: str) -> str:
+def _validate_url(value: str) -> str:
     try:
         parts = urlsplit(value)
         usable = parts.scheme.lower() in {"http", "https"} and parts.hostname
@@ -114,19 +114,19 @@ def _url(value: str) -> str:
     return value
 
 
-def _moment(value: object) -> object:
+def _validate_time(value: object) -> object:
     if isinstance(value, datetime):  # from who builds a request in Python
         value = value.isoformat()
-    return times.instant(value) if isinstance(value, str) else _given(value)
+    return times.parse_instant(value) if isinstance(value, str) else not_null(value)
 
 
-def _reference(value: str) -> str:
+def _validate_reference(value: str) -> str:
     if not value.strip():
         raise invalid("blank", "It must not be blank.")
     return value
 
 
-def checked_key(value: str) -> str:
+def validate_key(value: str) -> str:
     """The key as it was given, if it is one: 1 to 255 printable ASCII characters.
 
     Raises:
@@ -137,7 +137,7 @@ def checked_key(value: str) -> str:
     return value
 
 
-def _attribute(value: object) -> str:
+def _validate_attribute(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str | int):
@@ -160,7 +160,7 @@ def _recipient_kind(value: object) -> str | None:
     return "subscriber" if isinstance(value, dict | Subscriber) else None
 
 
-class Strict(BaseModel):
+class StrictModel(BaseModel):
     """What others write: camelCase, no unknown fields, and no type stands for another."""
 
     model_config = ConfigDict(
@@ -173,7 +173,7 @@ class Strict(BaseModel):
     )
 
     @classmethod
-    def written(cls, value: object) -> Self:
+    def from_json(cls, value: object) -> Self:
         """The model in what was decoded from JSON: its fields have the names of the JSON.
 
         Raises:
@@ -182,16 +182,16 @@ class Strict(BaseModel):
         return cls.model_validate(value, by_alias=True, by_name=False)
 
 
-Mobile = Annotated[str, AfterValidator(digits_of)]
+Mobile = Annotated[str, AfterValidator(normalize)]
 
 
-class Subscriber(Strict):
+class Subscriber(StrictModel):
     """A recipient who is more than a number: a contact with attributes for personalisation."""
 
     mobile: Mobile
-    key: Annotated[str, Field(max_length=254), AfterValidator(_subscriber_key)]
+    key: Annotated[str, Field(max_length=254), AfterValidator(_validate_subscriber_key)]
     attributes: dict[
-        Annotated[str, Field(min_length=1)], Annotated[str, BeforeValidator(_attribute)]
+        Annotated[str, Field(min_length=1)], Annotated[str, BeforeValidator(_validate_attribute)]
     ] = Field(default_factory=dict)
 
 
@@ -205,79 +205,87 @@ Recipient = Annotated[
 ]
 
 
-def _numbers_at_once(value: object, validate: ValidatorFunctionWrapHandler) -> object:
+def _validate_plain_numbers(value: object, validate: ValidatorFunctionWrapHandler) -> object:
     """A list of sound numbers, as most requests have one, needs no look at the kind of each entry.
 
     What is wrong with another one `validate` says, entry by entry.
     """
     if isinstance(value, list) and value and all(type(entry) is str for entry in value):
         with contextlib.suppress(PydanticCustomError):
-            return [digits_of(entry) for entry in value]
+            return [normalize(entry) for entry in value]
     return validate(value)
 
 
-class QuietHours(Strict):
+class QuietHours(StrictModel):
     """No delivery between `start` and `end`, in the local time of a zone or an offset."""
 
-    start: Annotated[str, AfterValidator(times.time_of_day)]
-    end: Annotated[str, AfterValidator(times.time_of_day)]
-    timezone: Annotated[str | None, BeforeValidator(_given), AfterValidator(times.zone)] = None
-    utc_offset: Annotated[str | None, BeforeValidator(_given), AfterValidator(times.utc_offset)] = (
-        None
-    )
+    start: Annotated[str, AfterValidator(times.validate_time_of_day)]
+    end: Annotated[str, AfterValidator(times.validate_time_of_day)]
+    timezone: Annotated[
+        str | None, BeforeValidator(not_null), AfterValidator(times.validate_timezone)
+    ] = None
+    utc_offset: Annotated[
+        str | None, BeforeValidator(not_null), AfterValidator(times.validate_utc_offset)
+    ] = None
 
 
-class Meaning(NamedTuple):
+class CatalogueDefaults(NamedTuple):
     """What the catalogue knows of a message: its id, and what counts where a request is silent."""
 
-    template: str | None = None
+    upstream_message_id: str | None = None
     """The encoded message id that a name stands for; None: the request holds it itself."""
     keyword: str | None = None
     quiet_hours: QuietHours | None = None
     on_unknown: Literal["hold", "resend"] | None = None
 
 
-class MessageRequest(Strict):
+class MessageRequest(StrictModel):
     """One message to one or more recipients: the JSON that internal systems post."""
 
-    message: Annotated[str, Field(max_length=512), AfterValidator(checked_message)]
-    to: Annotated[list[Recipient], Field(min_length=1), WrapValidator(_numbers_at_once)]
-    text: Annotated[str | None, BeforeValidator(_given), AfterValidator(_text)] = None
-    subscribe: Annotated[bool | None, BeforeValidator(_given)] = None
-    resubscribe: Annotated[bool | None, BeforeValidator(_given)] = None
+    message: Annotated[str, Field(max_length=512), AfterValidator(validate_message)]
+    to: Annotated[list[Recipient], Field(min_length=1), WrapValidator(_validate_plain_numbers)]
+    text: Annotated[str | None, BeforeValidator(not_null), AfterValidator(_validate_text)] = None
+    subscribe: Annotated[bool | None, BeforeValidator(not_null)] = None
+    resubscribe: Annotated[bool | None, BeforeValidator(not_null)] = None
     keyword: Annotated[
-        str | None, BeforeValidator(_given), Field(max_length=100), AfterValidator(checked_keyword)
+        str | None,
+        BeforeValidator(not_null),
+        Field(max_length=100),
+        AfterValidator(validate_keyword),
     ] = None
-    send_at: Annotated[datetime | None, BeforeValidator(_moment)] = None
-    quiet_hours: Annotated[QuietHours | None, BeforeValidator(_given)] = None
+    send_at: Annotated[datetime | None, BeforeValidator(_validate_time)] = None
+    quiet_hours: Annotated[QuietHours | None, BeforeValidator(not_null)] = None
     media_url: Annotated[
-        str | None, BeforeValidator(_given), Field(max_length=2048), AfterValidator(_url)
+        str | None, BeforeValidator(not_null), Field(max_length=2048), AfterValidator(_validate_url)
     ] = None
     reference: Annotated[
-        str | None, BeforeValidator(_given), Field(max_length=256), AfterValidator(_reference)
+        str | None,
+        BeforeValidator(not_null),
+        Field(max_length=256),
+        AfterValidator(_validate_reference),
     ] = None
     on_unknown: Literal["hold", "resend"] = "hold"
-    idempotency_key: Annotated[str | None, BeforeValidator(_given), AfterValidator(checked_key)] = (
-        None
-    )
-    _written: "MessageRequest | None" = PrivateAttr(None)
+    idempotency_key: Annotated[
+        str | None, BeforeValidator(not_null), AfterValidator(validate_key)
+    ] = None
+    _as_posted: "MessageRequest | None" = PrivateAttr(None)
 
-    def completed(self, meaning: Meaning) -> "MessageRequest":
+    def with_defaults(self, defaults: CatalogueDefaults) -> "MessageRequest":
         """With the catalogue's defaults for what it leaves out; the fingerprint stays its own."""
-        defaults: dict[str, object] = {
-            "on_unknown": meaning.on_unknown,
-            "quiet_hours": meaning.quiet_hours,
-            "keyword": meaning.keyword if self.subscribe or self.resubscribe else None,
+        candidates: dict[str, object] = {
+            "on_unknown": defaults.on_unknown,
+            "quiet_hours": defaults.quiet_hours,
+            "keyword": defaults.keyword if self.subscribe or self.resubscribe else None,
         }
         missing = {
             name: value
-            for name, value in defaults.items()
+            for name, value in candidates.items()
             if value is not None and name not in self.model_fields_set
         }
         if not missing:
             return self
         completed = self.model_copy(update=missing)
-        completed._written = self  # noqa: SLF001 - our own
+        completed._as_posted = self  # noqa: SLF001 - our own
         return completed
 
     def fingerprint(self) -> str:
@@ -286,21 +294,24 @@ class MessageRequest(Strict):
         Order of fields, spacing and ways to write a number don't count; defaults don't either,
         least of all the catalogue's: it may change between a request and its repetition.
         """
-        written = self._written or self
-        meaning = written.model_dump(
+        posted = self._as_posted or self
+        content = posted.model_dump(
             mode="json", exclude_defaults=True, exclude={"idempotency_key", "to"}
         )
-        meaning["to"] = [
+        content["to"] = [
             entry
             if isinstance(entry, str)
             else entry.model_dump(mode="json", exclude_defaults=True)
-            for entry in written.to
+            for entry in posted.to
         ]
-        canonical = json.dumps(meaning, sort_keys=True, separators=(",", ":"))
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def parse(document: Document, meaning: Meaning | Refusal = Meaning()) -> MessageRequest:  # noqa: B008 - immutable
+def parse_request(
+    document: Document,
+    defaults: CatalogueDefaults | Refusal = CatalogueDefaults(),  # noqa: B008 - immutable
+) -> MessageRequest:
     """The request in a decoded document, with what the catalogue says of its message.
 
     Raises:
@@ -312,21 +323,21 @@ def parse(document: Document, meaning: Meaning | Refusal = Meaning()) -> Message
     recipients: Iterable[tuple[int, str | Subscriber]]
     request = None
     try:
-        request = MessageRequest.written(document.value)
+        request = MessageRequest.from_json(document.value)
         recipients = enumerate(request.to)
     except ValidationError as error:
         found += [
-            refused_field(detail) for detail in error.errors(include_url=False, include_input=False)
+            refusal_of(detail) for detail in error.errors(include_url=False, include_input=False)
         ]
-        recipients = _sound_recipients(document.value)
-    if isinstance(meaning, Refusal):
-        found.append(meaning)
+        recipients = _valid_recipients(document.value)
+    if isinstance(defaults, Refusal):
+        found.append(defaults)
     if isinstance(document.value, dict):
-        found += _across_fields(document.value, meaning)
-    found += _across_recipients(recipients)
+        found += check_fields_together(document.value, defaults)
+    found += check_duplicates(recipients)
     if found or request is None:
         raise RequestRefusedError(list(dict.fromkeys(found)))
-    return request if isinstance(meaning, Refusal) else request.completed(meaning)
+    return request if isinstance(defaults, Refusal) else request.with_defaults(defaults)
 
 
 _CODES = {
@@ -353,7 +364,7 @@ TOO_MANY = Refusal(
 _KINDS = {"number", "subscriber"}  # pydantic puts the tag of a recipient into its path
 
 
-def refused_field(error: ErrorDetails) -> Refusal:
+def refusal_of(error: ErrorDetails) -> Refusal:
     """What pydantic says of a field, in the words of this package."""
     path = tuple(
         step
@@ -371,19 +382,21 @@ def refused_field(error: ErrorDetails) -> Refusal:
     return Refusal(pointer(path), code, detail)
 
 
-def _across_fields(raw: Mapping[str, Any], meaning: Meaning | Refusal) -> Iterator[Refusal]:
+def check_fields_together(
+    raw: Mapping[str, Any], defaults: CatalogueDefaults | Refusal
+) -> Iterator[Refusal]:
     """The rules between fields, read off the raw document: they hold whatever else is wrong."""
     flags = [raw.get("subscribe", False), raw.get("resubscribe", False)]
     # What a message that is refused would bring along nobody knows.
-    has_default = isinstance(meaning, Refusal) or meaning.keyword is not None
+    has_default = isinstance(defaults, Refusal) or defaults.keyword is not None
     if True in flags and "keyword" not in raw and not has_default:
         yield Refusal("/keyword", "keyword-missing", refusals.KEYWORD_MISSING)
     if flags == [False, False] and "keyword" in raw:
         yield Refusal("/keyword", "keyword-not-needed", refusals.KEYWORD_NOT_NEEDED)
-    yield from across_quiet_hours(raw.get("quietHours"), "/quietHours")
+    yield from check_quiet_hours(raw.get("quietHours"), "/quietHours")
 
 
-def across_quiet_hours(window: object, place: str) -> Iterator[Refusal]:
+def check_quiet_hours(window: object, place: str) -> Iterator[Refusal]:
     """The rules between the fields of quiet hours, which stand at a place of their document."""
     if not isinstance(window, dict):
         return
@@ -396,7 +409,7 @@ def across_quiet_hours(window: object, place: str) -> Iterator[Refusal]:
         yield Refusal(f"{place}/end", "empty-window", "Quiet hours must not end when they start.")
 
 
-def _across_recipients(recipients: Iterable[tuple[int, str | Subscriber]]) -> Iterator[Refusal]:
+def check_duplicates(recipients: Iterable[tuple[int, str | Subscriber]]) -> Iterator[Refusal]:
     """The same number twice is one recipient, unless the two differ: which one is meant?"""
     entries = list(recipients)
     numbers = {recipient for _, recipient in entries if isinstance(recipient, str)}
@@ -413,11 +426,11 @@ def _across_recipients(recipients: Iterable[tuple[int, str | Subscriber]]) -> It
                     f"The same number stands at /to/{at} with another key or other attributes.",
                 )
         subscribers = sum(isinstance(recipient, Subscriber) for _, recipient in first.values())
-    if sends_of(len(numbers)) + sends_of(subscribers) > MAX_SENDS:
+    if sends_needed(len(numbers)) + sends_needed(subscribers) > MAX_SENDS:
         yield TOO_MANY
 
 
-def sends_of(recipients: int) -> int:
+def sends_needed(recipients: int) -> int:
     """How many sends so many recipients of one kind need."""
     return -(-recipients // RECIPIENTS_PER_SEND)
 
@@ -427,7 +440,7 @@ def _entries(raw: object) -> int:
     return len(entries) if isinstance(entries, list) else 0
 
 
-def _sound_recipients(raw: object) -> Iterator[tuple[int, str | Subscriber]]:
+def _valid_recipients(raw: object) -> Iterator[tuple[int, str | Subscriber]]:
     """The recipients of a refused request that are right by themselves."""
     entries = raw.get("to") if isinstance(raw, dict) else None
     for n, entry in enumerate(entries if isinstance(entries, list) else ()):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 from smsrelay.errors import NotJsonError, TooLargeError
 from smsrelay.messages.refusals import MAX_REFUSALS, Refusal, pointer
 
-MAX_BYTES = 1_048_576
+MAX_REQUEST_BYTES = 1_048_576
 """The size of the largest request: what one SQS message holds (1 MiB)."""
 
 _UNUSABLE = re.compile("[\x00\ud800-\udfff]")
@@ -47,8 +47,8 @@ def decode(text: str) -> Document:
     """
     is_plain = text.isascii()
     size = len(text) if is_plain else len(text.encode("utf-8", "surrogatepass"))
-    if size > MAX_BYTES:
-        raise TooLargeError(MAX_BYTES)
+    if size > MAX_REQUEST_BYTES:
+        raise TooLargeError(MAX_REQUEST_BYTES)
     repeating = False
 
     def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def decode(text: str) -> Document:
     return Document(value, ())
 
 
-def storable(word: str) -> str:
+def utf8_safe(word: str) -> str:
     """The word without halves of surrogate pairs, which JSON can hold and UTF-8 can't."""
     return word.encode("utf-8", "replace").decode()
 

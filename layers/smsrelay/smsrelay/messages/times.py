@@ -17,7 +17,7 @@ ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+)*")
 _LEAST, _MOST = timedelta(hours=-12), timedelta(hours=14)  # the offsets that are in use on earth
 
 
-def instant(written: str) -> datetime:
+def parse_instant(written: str) -> datetime:
     """The moment that an ISO 8601 date and time with an offset names, in UTC.
 
     Raises:
@@ -38,7 +38,7 @@ def instant(written: str) -> datetime:
     return moment.astimezone(UTC)
 
 
-def time_of_day(written: str) -> str:
+def validate_time_of_day(written: str) -> str:
     """The time as it was written, if it is one (`HH:MM`, 00:00 to 23:59).
 
     Raises:
@@ -49,7 +49,7 @@ def time_of_day(written: str) -> str:
     return written
 
 
-def utc_offset(written: str) -> str:
+def validate_utc_offset(written: str) -> str:
     """The offset as it was written, if it is one (`+HH:MM` or `-HH:MM`, -12:00 to +14:00).
 
     Raises:
@@ -63,7 +63,7 @@ def utc_offset(written: str) -> str:
     raise refusals.invalid("invalid-offset", refusals.UTC_OFFSET)
 
 
-def zone(written: str) -> str:
+def validate_timezone(written: str) -> str:
     """The name as it was written, if it is a zone of the IANA time zone database.
 
     Raises:
@@ -78,7 +78,7 @@ def zone(written: str) -> str:
     raise refusals.invalid("unknown-timezone", refusals.TIMEZONE)
 
 
-def send_time(moment: datetime) -> str:
+def to_send_time(moment: datetime) -> str:
     """`SendTime`: UTC, `yyyy-MM-dd HH:mm`. The upstream knows no seconds; they are dropped."""
     return moment.astimezone(UTC).isoformat(" ", "minutes")[: len("yyyy-MM-dd HH:mm")]
 
@@ -88,6 +88,6 @@ def offset_at(zone_name: str, moment: datetime) -> str:
     return f"{moment.astimezone(ZoneInfo(zone_name)):%z}"[:5]
 
 
-def compact(written: str) -> str:
+def without_colon(written: str) -> str:
     """`-05:00` as the upstream writes it: `-0500`; and `21:00`: `2100`."""
     return written.replace(":", "")

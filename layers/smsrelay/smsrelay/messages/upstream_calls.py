@@ -16,14 +16,14 @@ MAX_TOTAL_BYTES = 3_500_000
 """The bodies of one request, together: they are stored in one transaction (4 MB)."""
 
 
-class Call(NamedTuple):
+class UpstreamCall(NamedTuple):
     """One call of `POST /sms/v1/messageContact/{id}/send`: its body as JSON, and for how many."""
 
     body: str
     recipients: int
 
 
-def calls_of(request: MessageRequest, now: datetime) -> tuple[Call, ...]:
+def build_calls(request: MessageRequest, now: datetime) -> tuple[UpstreamCall, ...]:
     """The calls that a request becomes: plain numbers first, at most 250 recipients each.
 
     Plain numbers and subscribers exclude each other in one call (API.md), and an identical
@@ -38,7 +38,7 @@ def calls_of(request: MessageRequest, now: datetime) -> tuple[Call, ...]:
     numbers = list(dict.fromkeys([entry for entry in request.to if isinstance(entry, str)]))
     subscribers = [_subscriber(entry) for entry in named.values()]
     calls = tuple(
-        Call(_json({field: chunk, **common}), len(chunk))
+        UpstreamCall(_json({field: chunk, **common}), len(chunk))
         for field, entries in (("mobileNumbers", numbers), ("Subscribers", subscribers))
         for chunk in _chunks(entries)
     )
@@ -67,7 +67,7 @@ def _common(request: MessageRequest, now: datetime) -> dict[str, Any]:
         "messageText": request.text,
         "ContentURL": request.media_url,
         "blackoutWindow": _window(request.quiet_hours, request.send_at or now),
-        "SendTime": times.send_time(request.send_at) if request.send_at else None,
+        "SendTime": times.to_send_time(request.send_at) if request.send_at else None,
     }
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -78,11 +78,11 @@ def _window(quiet_hours: QuietHours | None, moment: datetime) -> dict[str, str] 
     if quiet_hours.timezone is not None:
         offset = times.offset_at(quiet_hours.timezone, moment)
     else:
-        offset = times.compact(quiet_hours.utc_offset or "")
+        offset = times.without_colon(quiet_hours.utc_offset or "")
     return {
         "UtcOffset": offset,
-        "WindowStart": times.compact(quiet_hours.start),
-        "WindowEnd": times.compact(quiet_hours.end),
+        "WindowStart": times.without_colon(quiet_hours.start),
+        "WindowEnd": times.without_colon(quiet_hours.end),
     }
 
 

@@ -4,20 +4,20 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from smsrelay.errors import UnforeseenError
+from smsrelay.errors import UnexpectedError
 
 logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def reported() -> Iterator[None]:
+def log_unexpected() -> Iterator[None]:
     """Log an exception by what it is, and let the invocation fail without what it says.
 
     Raises:
-        UnforeseenError: instead of whatever it was.
+        UnexpectedError: instead of whatever it was.
     """
     try:
         yield
     except Exception as error:
         logger.exception("failed in an unforeseen way")
-        raise UnforeseenError(type(error).__name__) from None
+        raise UnexpectedError(type(error).__name__) from None

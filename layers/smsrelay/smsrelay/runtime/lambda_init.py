@@ -9,19 +9,19 @@ import os
 from collections.abc import Callable
 from typing import Final
 
-INITIALIZATION: Final = "AWS_LAMBDA_INITIALIZATION_TYPE"
+INITIALIZATION_TYPE: Final = "AWS_LAMBDA_INITIALIZATION_TYPE"
 """Lambda's own variable; tests and local programs don't have it."""
 
-if INITIALIZATION in os.environ:
+if INITIALIZATION_TYPE in os.environ:
     gc.disable()
 
 
-def ends(*builders: Callable[[], object]) -> None:
+def end_init(*builders: Callable[[], object]) -> None:
     """Build the parts, and exclude everything that exists by now from garbage collection.
 
     If a part can't be built, the first request builds it again and reports the error.
     """
-    if INITIALIZATION not in os.environ:  # tests, and programs that build what they need
+    if INITIALIZATION_TYPE not in os.environ:  # tests, and programs that build what they need
         return
     with contextlib.suppress(Exception):
         for build in builders:

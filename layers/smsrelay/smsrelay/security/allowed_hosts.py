@@ -44,14 +44,14 @@ class AllowedHosts:
         """
         return cls([_entry(word) for word in text.split(",")])
 
-    def base_url(self, given: str) -> str:
+    def base_url(self, url: str) -> str:
         """A base URL as `https://host`; given with or without scheme, slash and port 443.
 
         Raises:
             ValueError: it is none, or its host may not be called. The text repeats nothing of it.
         """
         # ASCII first: some letters of other scripts become ASCII in lower case.
-        match = _URL.fullmatch(given.strip(" \t\r\n").lower()) if given.isascii() else None
+        match = _URL.fullmatch(url.strip(" \t\r\n").lower()) if url.isascii() else None
         if match is None or len(match[2]) > _LONGEST_HOST:
             raise ValueError("not a base URL: https:// and a host, nothing else")
         scheme, host, port = match.groups()

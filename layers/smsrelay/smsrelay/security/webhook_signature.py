@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-AT_ONCE: Final = 2
+MAX_SECRETS: Final = 2
 """Secrets of a client that count at a time: the current one, and the one before it."""
 _SECRET = re.compile(r"whsec_[A-Za-z0-9+/]{32,100}={0,2}")
 """At least 24 bytes, as the specification has it."""
@@ -14,10 +14,10 @@ _SECRET = re.compile(r"whsec_[A-Za-z0-9+/]{32,100}={0,2}")
 # let somebody cut it elsewhere.
 _ID = re.compile(r"[!-\-/-~]{1,255}")
 _TIME = re.compile(r"[0-9]{1,12}")
-_NOBODYS: Final = "whsec_" + "A" * 44
+_DUMMY_SECRET: Final = "whsec_" + "A" * 44
 
 
-def secrets_of(value: str) -> Sequence[str]:
+def parse_secrets(value: str) -> Sequence[str]:
     """What a secret's value says: `{"current": "whsec_…", "previous": "whsec_…"}`, or one alone.
 
     What is no secret of the specification is left out: who has none is answered like anybody.
@@ -28,20 +28,20 @@ def secrets_of(value: str) -> Sequence[str]:
         fields = {"current": value.strip()}
     if not isinstance(fields, dict):
         return ()
-    given = (fields.get("current"), fields.get("previous"))
+    candidates = (fields.get("current"), fields.get("previous"))
     return tuple(
-        secret for secret in given if isinstance(secret, str) and _SECRET.fullmatch(secret)
+        secret for secret in candidates if isinstance(secret, str) and _SECRET.fullmatch(secret)
     )
 
 
-def is_signed(headers: Mapping[str, str], body: bytes, secrets: Sequence[str]) -> bool:
+def verify_signature(headers: Mapping[str, str], body: bytes, secrets: Sequence[str]) -> bool:
     """Whether a webhook is signed with one of the secrets, now or within five minutes of it.
 
     It takes as long with no secret as with all, and with the wrong one as with the right one.
     """
     named = _ID.fullmatch(headers.get("webhook-id", "")) is not None
     timed = _TIME.fullmatch(headers.get("webhook-timestamp", "")) is not None
-    padded = [*secrets, *[_NOBODYS] * AT_ONCE][:AT_ONCE]
+    padded = [*secrets, *[_DUMMY_SECRET] * MAX_SECRETS][:MAX_SECRETS]
     checked = [_verifies(secret, headers, body) for secret in padded]
     return named and timed and any(checked[: len(secrets)])
 
@@ -57,7 +57,7 @@ def _verifies(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
     return True
 
 
-def signed(secrets: Sequence[str], name: str, at: int, body: bytes) -> Mapping[str, str]:
+def signature_headers(secrets: Sequence[str], name: str, at: int, body: bytes) -> Mapping[str, str]:
     """The headers of a webhook of our own; with two secrets a receiver may know either.
 
     Args:

@@ -4,18 +4,18 @@ from collections.abc import Callable
 
 from smsrelay.sends.call_outcome import Outcome
 
-FIRST_WAIT, LONGEST_WAIT = 2.0, 600.0
-BLOCKED_WAIT = 300.0
+BASE_DELAY, MAX_DELAY = 2.0, 600.0
+BLOCKED_DELAY = 300.0
 """Least seconds to wait when the upstream says that our requests are blocked (50200)."""
-LONGEST_DELAY = 900.0
+MAX_SQS_DELAY = 900.0
 """The longest delay that SQS knows for a message (15 minutes)."""
-LONGEST_HOLD = 20.0
+MAX_PAUSE = 20.0
 """Seconds for which a worker holds back at most, a third of its time; then it asks again."""
-_PUT_OFF = frozenset({"throttled", "blocked", "unavailable"})
+_THROTTLING_REASONS = frozenset({"throttled", "blocked", "unavailable"})
 """Reasons that any other call would have met as well."""
 
 
-def wait_seconds(outcome: Outcome, attempt: int, random: Callable[[], float]) -> float:
+def retry_delay(outcome: Outcome, attempt: int, random: Callable[[], float]) -> float:
     """Seconds until the next attempt, between 1 and 900.
 
     What the upstream asks for, and on top of it exponential backoff with full jitter: many sends
@@ -26,26 +26,27 @@ def wait_seconds(outcome: Outcome, attempt: int, random: Callable[[], float]) ->
         attempt: Its number, from 1.
         random: Gives a number between 0 and 1.
     """
-    backoff = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** (attempt - 1))
+    backoff = min(MAX_DELAY, BASE_DELAY * 2.0 ** (attempt - 1))
     if outcome.retry_after is not None:
-        wait = outcome.retry_after + random() * backoff
+        delay = outcome.retry_after + random() * backoff
     elif outcome.reason == "blocked":
-        wait = BLOCKED_WAIT + random() * backoff
+        delay = BLOCKED_DELAY + random() * backoff
     else:
-        wait = random() * backoff
-    return min(LONGEST_DELAY, max(1.0, wait))
+        delay = random() * backoff
+    return min(MAX_SQS_DELAY, max(1.0, delay))
 
 
-def hold_seconds(outcome: Outcome, refusals: int, random: Callable[[], float]) -> float:
+def pause_after(outcome: Outcome, throttled: int, random: Callable[[], float]) -> float:
     """Seconds for which a worker makes no call at all, between 0 and 20.
 
     Args:
         outcome: Of a call.
-        refusals: How many calls the upstream has put off since it last took one, this one included.
+        throttled: How many calls the upstream has put off since it last took one, this one
+            included.
         random: Gives a number between 0 and 1.
     """
-    if outcome.reason not in _PUT_OFF:
+    if outcome.reason not in _THROTTLING_REASONS:
         return 0.0
     if outcome.retry_after is not None:
-        return min(LONGEST_HOLD, outcome.retry_after)
-    return random() * min(LONGEST_HOLD, FIRST_WAIT * 2.0 ** (refusals - 1))
+        return min(MAX_PAUSE, outcome.retry_after)
+    return random() * min(MAX_PAUSE, BASE_DELAY * 2.0 ** (throttled - 1))

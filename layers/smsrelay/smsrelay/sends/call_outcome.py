@@ -12,14 +12,14 @@ from enum import Enum, StrEnum
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from smsrelay.messages.strict_json import storable
+from smsrelay.messages.strict_json import utf8_safe
 
 MAX_ERRORS = 20
 MAX_TOKEN_BYTES = 1_024  # an index of the ledger takes twice as many
 BLOCKED = 50200  # the platform's error code of a 429 that only its support can end
 
 
-class Kind(Enum):
+class OutcomeKind(Enum):
     """Whether the upstream took the call."""
 
     ACCEPTED = "accepted"
@@ -50,7 +50,7 @@ class Outcome(NamedTuple):
     it asked to wait. `token_id` is None when an accepted call's answer held none that is readable.
     """
 
-    kind: Kind
+    kind: OutcomeKind
     reason: str
     status: int | None = None
     token_id: str | None = None
@@ -65,7 +65,7 @@ class Outcome(NamedTuple):
 
 def of_failure(failure: Failure) -> Outcome:
     """The outcome of a call that got no response."""
-    kind = Kind.NOT_SENT if failure in _BEFORE_THE_REQUEST else Kind.UNKNOWN
+    kind = OutcomeKind.NOT_SENT if failure in _BEFORE_THE_REQUEST else OutcomeKind.UNKNOWN
     return Outcome(kind, failure.value)
 
 
@@ -84,27 +84,30 @@ def of_response(status: int, headers: Mapping[str, str], body: bytes, now: float
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         token_id = _token_id(document, text)
         return Outcome(
-            Kind.ACCEPTED, "accepted" if token_id else "accepted-without-token", status, token_id
+            OutcomeKind.ACCEPTED,
+            "accepted" if token_id else "accepted-without-token",
+            status,
+            token_id,
         )
     retry_after = _retry_after(headers.get("retry-after"), document, now)
     if status == HTTPStatus.UNAUTHORIZED:
-        return Outcome(Kind.NOT_SENT, "unauthorised", status, None, errors)
+        return Outcome(OutcomeKind.NOT_SENT, "unauthorised", status, None, errors)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         blocked = _error_code(document) == BLOCKED
         reason = "blocked" if blocked else "throttled"
-        return Outcome(Kind.NOT_SENT, reason, status, None, errors, retry_after)
+        return Outcome(OutcomeKind.NOT_SENT, reason, status, None, errors, retry_after)
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        return Outcome(Kind.NOT_SENT, "unavailable", status, None, errors, retry_after)
+        return Outcome(OutcomeKind.NOT_SENT, "unavailable", status, None, errors, retry_after)
     is_refused = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
     if is_refused and status != HTTPStatus.REQUEST_TIMEOUT:
         reason = "forbidden" if status == HTTPStatus.FORBIDDEN else "refused"
         words = errors or (f"The upstream answered {status} and gave no reason.",)
-        return Outcome(Kind.REJECTED, reason, status, None, words)
+        return Outcome(OutcomeKind.REJECTED, reason, status, None, words)
     # 500, 502, 504 and what no documentation names: it may have gone out before it failed. With 408
     # a server says that it waited for the request in vain, or, wrongly but often, for itself.
     server_error = status >= HTTPStatus.INTERNAL_SERVER_ERROR
     reason = "server-error" if server_error else "unexpected-status"
-    return Outcome(Kind.UNKNOWN, reason, status, None, errors)
+    return Outcome(OutcomeKind.UNKNOWN, reason, status, None, errors)
 
 
 def words_of(body: bytes) -> tuple[str, ...]:
@@ -132,7 +135,7 @@ def _token_id(document: Mapping[str, Any], text: str) -> str | None:
         token_id = str(token_id)
     if not isinstance(token_id, str) or not token_id.strip():
         return None
-    token_id = storable(token_id)
+    token_id = utf8_safe(token_id)
     return token_id if len(token_id.encode()) <= MAX_TOKEN_BYTES else None
 
 
@@ -147,7 +150,7 @@ def _errors(document: Mapping[str, Any]) -> tuple[str, ...]:
     else:
         parts = [document.get(name) for name in ("message", "error", "error_description")]
         words = [": ".join(part for part in parts if isinstance(part, str) and part)]
-    return tuple(storable(word) for word in words if word)
+    return tuple(utf8_safe(word) for word in words if word)
 
 
 def _error_code(document: Mapping[str, Any]) -> int | None:
@@ -159,15 +162,15 @@ def _error_code(document: Mapping[str, Any]) -> int | None:
 
 def _retry_after(header: str | None, document: Mapping[str, Any], now: float) -> float | None:
     """Seconds to wait: `Retry-After` as seconds or as a date, else `retryAfter` of the body."""
-    for given in (header, document.get("retryAfter")):
-        if given is None:
+    for value in (header, document.get("retryAfter")):
+        if value is None:
             continue
         try:
-            return max(0.0, float(given))
+            return max(0.0, float(value))
         except (TypeError, ValueError, OverflowError):
             pass
         try:
-            return max(0.0, parsedate_to_datetime(str(given)).timestamp() - now)
+            return max(0.0, parsedate_to_datetime(str(value)).timestamp() - now)
         except (ValueError, OverflowError):
             continue
     return None

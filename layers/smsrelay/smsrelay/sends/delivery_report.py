@@ -14,17 +14,17 @@ from typing import Any, Final, NamedTuple
 DELIVERED: Final = 4000
 UNDELIVERED: Final = frozenset({1500, 1501, 2500, 2502, 4500, 4501, 4502, 4503, 4504, 4505})
 """Codes after which nothing more is tried. All others may still be followed by another one."""
-FIRST_LOOK: Final = 60.0
+FIRST_POLL: Final = 60.0
 """Seconds after which a send is first asked for."""
-LONGEST_GAP: Final = 6 * 3_600.0
-LONGEST_FOLLOWED: Final = 72 * 3_600.0
+MAX_POLL_INTERVAL: Final = 6 * 3_600.0
+POLLING_PERIOD: Final = 72 * 3_600.0
 """Seconds for which a send is asked for; carriers report within that or not at all."""
 _ENDED: Final = frozenset({"Finished", "Error"})
 _CODE = re.compile(r"[0-9]{4}")
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class DeliveryCounts:
     """How many recipients of a send were reached, as far as the upstream has told."""
 
     delivered: int = 0
@@ -37,7 +37,7 @@ class Delivery:
     """Seconds since the epoch."""
 
 
-class Report(NamedTuple):
+class DeliveryReport(NamedTuple):
     """The upstream's answer: `codes` has the state of each number, its highest code."""
 
     status: str
@@ -56,7 +56,7 @@ class Report(NamedTuple):
         return self.status == "Error"
 
 
-def report_of(body: bytes) -> Report | None:
+def parse_report(body: bytes) -> DeliveryReport | None:
     """The report in an answer's body; None: it is none."""
     try:
         document = json.loads(body)
@@ -73,16 +73,16 @@ def report_of(body: bytes) -> Report | None:
             # Several rows a number, in no order: the highest code is its state.
             codes[number] = max(code, codes.get(number, 0))
     is_number = isinstance(count, int) and not isinstance(count, bool) and count >= 0
-    return Report(document["status"], count if is_number else None, codes)
+    return DeliveryReport(document["status"], count if is_number else None, codes)
 
 
 def _code(row: Mapping[str, Any]) -> int:
     """A row's code, which comes as a string or as a number; 0: none that is one."""
-    given = str(row.get("standardStatusCode"))
-    return int(given) if _CODE.fullmatch(given) else 0
+    text = str(row.get("standardStatusCode"))
+    return int(text) if _CODE.fullmatch(text) else 0
 
 
-def tally(report: Report, recipients: int, now: float) -> Delivery:
+def count_recipients(report: DeliveryReport, recipients: int, now: float) -> DeliveryCounts:
     """The report in numbers.
 
     Args:
@@ -97,35 +97,35 @@ def tally(report: Report, recipients: int, now: float) -> Delivery:
     pending = max(0, counted - delivered - sum(undelivered.values()))
     # While it is queued the upstream has not counted yet.
     left_out = recipients - counted if report.has_ended else 0
-    return Delivery(delivered, undelivered, pending, left_out, now)
+    return DeliveryCounts(delivered, undelivered, pending, left_out, now)
 
 
-def next_gap(age: float) -> float:
+def next_poll_delay(age: float) -> float:
     """Seconds until a send is asked for again, when it is so old: the gaps grow with it.
 
     Twice its age: each look that finds nothing final costs three writes, more than to claim a send.
     """
-    return min(max(FIRST_LOOK, 2 * age), LONGEST_GAP)
+    return min(max(FIRST_POLL, 2 * age), MAX_POLL_INTERVAL)
 
 
-def written(delivery: Delivery) -> str:
+def to_json(counts: DeliveryCounts) -> str:
     """As one string, for the ledger."""
     return json.dumps(
         {
-            "delivered": delivery.delivered,
-            "undelivered": dict(delivery.undelivered),
-            "pending": delivery.pending,
-            "unsubscribed": delivery.unsubscribed,
-            "checkedAt": delivery.checked_at,
+            "delivered": counts.delivered,
+            "undelivered": dict(counts.undelivered),
+            "pending": counts.pending,
+            "unsubscribed": counts.unsubscribed,
+            "checkedAt": counts.checked_at,
         },
         separators=(",", ":"),
     )
 
 
-def read(stored: str) -> Delivery:
+def from_json(stored: str) -> DeliveryCounts:
     """What `written` wrote."""
     entry = json.loads(stored)
-    return Delivery(
+    return DeliveryCounts(
         entry["delivered"],
         entry["undelivered"],
         entry["pending"],

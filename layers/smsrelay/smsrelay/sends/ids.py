@@ -16,15 +16,15 @@ def message_id(client: str, key: str) -> str:
     second request with the same key meets the item of the first. 26 characters, like a ULID.
     """
     digest = hashlib.sha256(f"{len(client)}:{client}{key}".encode()).digest()
-    return _written(int.from_bytes(digest[:16]))
+    return _encoded(int.from_bytes(digest[:16]))
 
 
 def new_message_id() -> str:
     """The id of a message that has no idempotency key: a ULID, so ids sort by time."""
     milliseconds = int(datetime.now(UTC).timestamp() * 1_000)
-    return _written(milliseconds << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS))
+    return _encoded(milliseconds << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS))
 
 
-def _written(number: int) -> str:
+def _encoded(number: int) -> str:
     """128 bits as a ULID is written."""
     return "".join(_DIGITS[number >> 5 * place & 31] for place in reversed(range(_LENGTH)))

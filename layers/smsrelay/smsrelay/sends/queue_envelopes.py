@@ -8,8 +8,8 @@ from pydantic_core import PydanticCustomError
 
 from smsrelay.messages.client_names import RULE, is_client_name
 from smsrelay.messages.refusals import Refusal, RequestRefusedError, pointer
-from smsrelay.messages.request import MAX_SENDS, checked_key
-from smsrelay.messages.strict_json import Document, decode, storable
+from smsrelay.messages.request import MAX_SENDS, validate_key
+from smsrelay.messages.strict_json import Document, decode, utf8_safe
 from smsrelay.sends.send import SendKey
 
 KEY_ATTRIBUTE, CLIENT_ATTRIBUTE = "Idempotency-Key", "client"
@@ -20,7 +20,7 @@ _OUTSIDE = {"/Message", "/detail"}
 INVALID_CLIENT = Refusal("", "invalid-client", f"The attribute client must be {RULE}.")
 
 
-class Delivery(NamedTuple):
+class QueueMessage(NamedTuple):
     """One message as the queue delivers it: its body, id, and string message attributes."""
 
     body: str
@@ -30,7 +30,7 @@ class Delivery(NamedTuple):
     """What AWS says of where it comes from."""
 
 
-class Letter(NamedTuple):
+class QueueRequest(NamedTuple):
     """A request from the queue: the simplified JSON, whose it is, and under which key."""
 
     document: Document
@@ -38,23 +38,23 @@ class Letter(NamedTuple):
     key: str
 
 
-class Sender(NamedTuple):
+class MessageOrigin(NamedTuple):
     """Whose a message is, as far as can be told without its body."""
 
     client: str
     key: str
 
 
-def sender_of(delivery: Delivery, default_client: str) -> Sender:
+def origin_of(queue_message: QueueMessage, default_client: str) -> MessageOrigin:
     """Whose a message is by its attributes alone: enough to record that it can't be read."""
-    client = delivery.attributes.get(CLIENT_ATTRIBUTE, "")
-    key = delivery.attributes.get(KEY_ATTRIBUTE, "")
-    return Sender(
-        client if is_client_name(client) else default_client, storable(key) or delivery.id
+    client = queue_message.attributes.get(CLIENT_ATTRIBUTE, "")
+    key = queue_message.attributes.get(KEY_ATTRIBUTE, "")
+    return MessageOrigin(
+        client if is_client_name(client) else default_client, utf8_safe(key) or queue_message.id
     )
 
 
-def open_envelope(delivery: Delivery, default_client: str) -> Letter | SendKey:
+def open_envelope(queue_message: QueueMessage, default_client: str) -> QueueRequest | SendKey:
     """What a message of the queue says.
 
     Known are the simplified JSON bare, inside an SNS notification, or as the detail of an
@@ -64,8 +64,8 @@ def open_envelope(delivery: Delivery, default_client: str) -> Letter | SendKey:
         NotJsonError, TooLargeError: as `decode` does.
         RequestRefusedError: the idempotency key can't be one, or the client breaks the rule.
     """
-    document = outer = decode(delivery.body)
-    attributes, fallback = delivery.attributes, delivery.id
+    document = outer = decode(queue_message.body)
+    attributes, fallback = queue_message.attributes, queue_message.id
     value = document.value
     if isinstance(value, dict):
         reference = _reference(value)
@@ -93,12 +93,12 @@ def open_envelope(delivery: Delivery, default_client: str) -> Letter | SendKey:
     if key is None and isinstance(document.value, dict):
         stated = document.value.get("idempotencyKey")
         key = stated if isinstance(stated, str) else None
-    return Letter(document, client or default_client, _checked(key or fallback))
+    return QueueRequest(document, client or default_client, _validate_key(key or fallback))
 
 
-def _checked(key: str) -> str:
+def _validate_key(key: str) -> str:
     try:
-        return checked_key(key)
+        return validate_key(key)
     except PydanticCustomError as error:
         raise RequestRefusedError(
             [Refusal(pointer(("idempotencyKey",)), error.type, error.message())]
@@ -118,11 +118,11 @@ def _reference(value: Mapping[str, Any]) -> SendKey | None:
 
 def _sns_attributes(notification: Mapping[str, Any]) -> dict[str, str]:
     """`MessageAttributes` of an SNS notification: `{"client": {"Type": "String", "Value": …}}`."""
-    given = notification.get("MessageAttributes")
-    if not isinstance(given, dict):
+    attributes = notification.get("MessageAttributes")
+    if not isinstance(attributes, dict):
         return {}
     return {
         name: entry["Value"]
-        for name, entry in given.items()
+        for name, entry in attributes.items()
         if isinstance(entry, dict) and isinstance(entry.get("Value"), str)
     }

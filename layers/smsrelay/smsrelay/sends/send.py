@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from smsrelay.sends.delivery_report import Delivery
+from smsrelay.sends.delivery_report import DeliveryCounts
 
 
 class Status(StrEnum):
@@ -20,12 +20,17 @@ class Status(StrEnum):
     # What the upstream reports of an accepted one, later.
     DELIVERED = "delivered"
     UNDELIVERED = "undelivered"
-    PARTLY = "partly"
+    PARTIALLY_DELIVERED = "partially_delivered"
+
+    @property
+    def metric(self) -> str:
+        """The metric that counts sends with this status, such as `SendsPartiallyDelivered`."""
+        return f"Sends{self.value.title().replace('_', '')}"
 
 
-REPORTED = frozenset({Status.DELIVERED, Status.UNDELIVERED, Status.PARTLY})
+DELIVERY_STATUSES = frozenset({Status.DELIVERED, Status.UNDELIVERED, Status.PARTIALLY_DELIVERED})
 """Those in which the upstream has told what became of it."""
-TAKEN = REPORTED | {Status.ACCEPTED}
+ACCEPTED_STATUSES = DELIVERY_STATUSES | {Status.ACCEPTED}
 """Those in which the upstream has taken it."""
 
 
@@ -40,11 +45,11 @@ class SendKey(NamedTuple):
     """Which send: the id of its message, and its number from 1."""
 
     message_id: str
-    n: int
+    number: int
 
     def __str__(self) -> str:
         """As it stands in logs."""
-        return f"{self.message_id}/{self.n}"
+        return f"{self.message_id}/{self.number}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +58,7 @@ class Send:
 
     key: SendKey
     client: str
-    template: str
+    upstream_message_id: str
     """The encoded message id of the upstream, which stands in the path of the call."""
     recipients: int
     status: Status
@@ -63,7 +68,7 @@ class Send:
     updated_at: float
     due_at: float
     """When it may be tried again (queued), or when the lease of its sender ends (sending)."""
-    owner: str
+    written_by: str
     """Who wrote it last: a write that is repeated after a lost answer finds itself."""
     attempts: int = 0
     """All that there were: the number only grows, since a late result is known by it."""
@@ -73,7 +78,7 @@ class Send:
     """Those after it for which the upstream had no room (429); they never count."""
     resent_at: float | None = None
     """When an operator last had it tried again; from then on its age counts anew."""
-    in_doubt: bool = False
+    may_have_been_sent: bool = False
     """Whether an attempt at it may have gone out, although another one followed."""
     body: str | None = None
     """The JSON to send; gone when the send has ended."""
@@ -83,14 +88,14 @@ class Send:
     reference: str | None = None
     correlation_id: str | None = None
     """Of the request that it comes from: `smsrelay.sends.correlation`."""
-    deliver_at: float | None = None
+    scheduled_for: float | None = None
     """When the upstream is to deliver it, if the caller said so; once followed, since when."""
-    followed: bool = False
+    awaits_report: bool = False
     """Whether its delivery is asked for, next when it is due."""
-    delivery: Delivery | None = None
+    delivery: DeliveryCounts | None = None
 
     @property
-    def names(self) -> dict[str, str]:
+    def log_fields(self) -> dict[str, str]:
         """What every log line about it says, so that its whole way can be found."""
         return {
             "message_id": self.key.message_id,
@@ -103,17 +108,17 @@ class Send:
 def message_status(statuses: Collection[Status]) -> str:
     """What a message's sends are together: their common status, or one word for the mixture.
 
-    `unknown` outranks everything, since somebody has to act; a mixture is `partial`, but `partly`
-    if all that is mixed is how far they were delivered.
+    `unknown` outranks everything, because an operator must act. A mixture is `partial`, but
+    `partially_delivered` if every send has a delivery status.
     """
     if Status.UNKNOWN in statuses:
         return Status.UNKNOWN
     distinct = set(statuses)
     if len(distinct) == 1:
         return distinct.pop()
-    if distinct <= REPORTED:
-        return Status.PARTLY
-    if distinct <= TAKEN:
+    if distinct <= DELIVERY_STATUSES:
+        return Status.PARTIALLY_DELIVERED
+    if distinct <= ACCEPTED_STATUSES:
         return Status.ACCEPTED
     if distinct <= {Status.QUEUED, Status.SENDING}:
         return Status.QUEUED
@@ -122,4 +127,4 @@ def message_status(statuses: Collection[Status]) -> str:
 
 def reference_body(key: SendKey) -> str:
     """The body of a queue message that names a send of the ledger."""
-    return f'{{"send":{{"id":"{key.message_id}","n":{key.n}}}}}'
+    return f'{{"send":{{"id":"{key.message_id}","n":{key.number}}}}}'

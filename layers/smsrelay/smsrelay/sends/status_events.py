@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from smsrelay.sends.send import REPORTED, Send, Status
+from smsrelay.sends.send import DELIVERY_STATUSES, Send, Status
 
 SOURCE = "smsrelay"
 
 
-class Change(NamedTuple):
+class StatusChange(NamedTuple):
     """A send before and after a write of the ledger; `before` is None for a new one."""
 
     before: Send | None
@@ -34,16 +34,16 @@ class Change(NamedTuple):
 
 
 def _is_final(send: Send) -> bool:
-    ends = REPORTED | {Status.REJECTED, Status.UNKNOWN, Status.FAILED}
-    return send.status in ends or (send.status is Status.ACCEPTED and not send.followed)
+    ends = DELIVERY_STATUSES | {Status.REJECTED, Status.UNKNOWN, Status.FAILED}
+    return send.status in ends or (send.status is Status.ACCEPTED and not send.awaits_report)
 
 
-def event_of(change: Change) -> Mapping[str, Any]:
+def event_of(change: StatusChange) -> Mapping[str, Any]:
     """The event: `type`, `timestamp` and `data`, as Standard Webhooks has them."""
     send = change.after
     data: dict[str, Any] = {
         "id": send.key.message_id,
-        "n": send.key.n,
+        "n": send.key.number,
         "client": send.client,
         "status": send.status.value,
         "final": change.is_final,

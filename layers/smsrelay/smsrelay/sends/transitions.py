@@ -4,14 +4,14 @@ from dataclasses import replace
 from http import HTTPStatus
 
 from smsrelay.sends import delivery_report
-from smsrelay.sends.call_outcome import Kind, Outcome
-from smsrelay.sends.delivery_report import Delivery, Report
+from smsrelay.sends.call_outcome import Outcome, OutcomeKind
+from smsrelay.sends.delivery_report import DeliveryCounts, DeliveryReport
 from smsrelay.sends.send import OnUnknown, Send, Status
 
 NOBODY_SUBSCRIBED = "no-subscribed-recipient"
 
 
-def started(send: Send, now: float, lease_until: float) -> Send:
+def begin_attempt(send: Send, now: float, lease_until: float) -> Send:
     """The send while its owner calls the upstream; until `lease_until` nobody else touches it."""
     return replace(
         send,
@@ -24,14 +24,14 @@ def started(send: Send, now: float, lease_until: float) -> Send:
     )
 
 
-def ended(  # noqa: PLR0913 - what became of it, and three numbers of the policy
+def finish_attempt(  # noqa: PLR0913 - what became of it, and three numbers of the policy
     send: Send,
     outcome: Outcome,
     *,
     now: float,
     wait: float,
     max_attempts: int,
-    follow: bool = False,
+    poll_delivery: bool = False,
 ) -> Send:
     """The send after a call.
 
@@ -41,7 +41,7 @@ def ended(  # noqa: PLR0913 - what became of it, and three numbers of the policy
         now: Seconds since the epoch.
         wait: Seconds until the next attempt, if there is one.
         max_attempts: How many attempts a send has.
-        follow: Whether an accepted send's delivery is to be asked for.
+        poll_delivery: Whether an accepted send's delivery is to be asked for.
     """
     after = replace(
         send,
@@ -49,43 +49,45 @@ def ended(  # noqa: PLR0913 - what became of it, and three numbers of the policy
         due_at=now,
         reason=outcome.reason,
         errors=outcome.errors,
-        in_doubt=send.in_doubt or outcome.kind is Kind.UNKNOWN,
+        may_have_been_sent=send.may_have_been_sent or outcome.kind is OutcomeKind.UNKNOWN,
     )
-    if outcome.kind is Kind.ACCEPTED:
+    if outcome.kind is OutcomeKind.ACCEPTED:
         after = replace(after, status=Status.ACCEPTED, token_id=outcome.token_id, body=None)
-        return _followed(after, now) if follow and outcome.token_id is not None else after
+        return (
+            _await_report(after, now) if poll_delivery and outcome.token_id is not None else after
+        )
     # What may have gone out, at an earlier attempt too, is never called rejected or failed:
     # somebody would send it again.
-    if outcome.kind is Kind.REJECTED and not after.in_doubt:
+    if outcome.kind is OutcomeKind.REJECTED and not after.may_have_been_sent:
         return replace(after, status=Status.REJECTED, body=None)
-    is_held = outcome.kind is Kind.UNKNOWN and send.on_unknown is OnUnknown.HOLD
-    if outcome.kind is Kind.REJECTED or is_held:
+    awaits_operator = outcome.kind is OutcomeKind.UNKNOWN and send.on_unknown is OnUnknown.HOLD
+    if outcome.kind is OutcomeKind.REJECTED or awaits_operator:
         return replace(after, status=Status.UNKNOWN)
     if outcome.status == HTTPStatus.TOO_MANY_REQUESTS:
         # This says how much is sent, and nothing of this send: its age alone ends it.
         after = replace(after, attempts_put_off=send.attempts_put_off + 1)
-    elif counted(send) >= max_attempts:
-        return replace(after, status=Status.UNKNOWN if after.in_doubt else Status.FAILED)
+    elif counted_attempts(send) >= max_attempts:
+        return replace(after, status=Status.UNKNOWN if after.may_have_been_sent else Status.FAILED)
     return replace(after, status=Status.QUEUED, due_at=now + wait)
 
 
-def lapsed(send: Send, *, now: float, max_attempts: int) -> Send:
+def expire_lease(send: Send, *, now: float, max_attempts: int) -> Send:
     """A sending send whose lease ran out: its process died, and nobody knows how far it came."""
-    outcome = Outcome(Kind.UNKNOWN, "lease-expired")
-    return ended(send, outcome, now=now, wait=0.0, max_attempts=max_attempts)
+    outcome = Outcome(OutcomeKind.UNKNOWN, "lease-expired")
+    return finish_attempt(send, outcome, now=now, wait=0.0, max_attempts=max_attempts)
 
 
-def has_lapsed(send: Send, now: float) -> bool:
+def lease_expired(send: Send, now: float) -> bool:
     """Whether the process that was sending it must be dead."""
     return send.status is Status.SENDING and send.due_at <= now
 
 
-def counted(send: Send) -> int:
+def counted_attempts(send: Send) -> int:
     """The attempts that count towards the most: the upstream has not put them off (429)."""
-    return tried(send) - send.attempts_put_off
+    return attempts_since_resend(send) - send.attempts_put_off
 
 
-def tried(send: Send) -> int:
+def attempts_since_resend(send: Send) -> int:
     """The attempts since an operator's last resend, if there was one."""
     return send.attempts - send.attempts_before
 
@@ -97,10 +99,10 @@ def age(send: Send, now: float) -> float:
 
 def is_undecided(send: Send, now: float) -> bool:
     """Whether nobody can know if it went out, whoever has noticed so far."""
-    return send.status is Status.UNKNOWN or has_lapsed(send, now)
+    return send.status is Status.UNKNOWN or lease_expired(send, now)
 
 
-def resent(send: Send, *, now: float, owner: str) -> Send:
+def requeue_by_operator(send: Send, *, now: float, written_by: str) -> Send:
     """The send as an operator has it tried again, with a fresh count of attempts and a fresh age.
 
     The number of the attempt goes on, so that a result of an earlier attempt that comes late fits
@@ -112,17 +114,23 @@ def resent(send: Send, *, now: float, owner: str) -> Send:
         attempts_before=send.attempts,
         attempts_put_off=0,
         resent_at=now,
-        in_doubt=send.in_doubt or send.status is not Status.FAILED,
+        may_have_been_sent=send.may_have_been_sent or send.status is not Status.FAILED,
         updated_at=now,
         due_at=now,
-        owner=owner,
+        written_by=written_by,
         reason="resent-by-operator",
         errors=(),
     )
 
 
-def resolved(  # noqa: PLR0913 - what an operator says, and when
-    send: Send, status: Status, *, token_id: str | None, note: str | None, now: float, owner: str
+def resolve_by_operator(  # noqa: PLR0913 - what an operator says, and when
+    send: Send,
+    status: Status,
+    *,
+    token_id: str | None,
+    note: str | None,
+    now: float,
+    written_by: str,
 ) -> Send:
     """The send as an operator ends it who found out what became of it."""
     reason = "resolved-by-operator"
@@ -132,59 +140,63 @@ def resolved(  # noqa: PLR0913 - what an operator says, and when
         token_id=token_id,
         updated_at=now,
         due_at=now,
-        owner=owner,
+        written_by=written_by,
         reason=f"{reason}: {note}" if note else reason,
         errors=(),
         body=None,
     )
 
 
-def _followed(send: Send, now: float) -> Send:
+def _await_report(send: Send, now: float) -> Send:
     """An accepted send whose delivery is asked for from when it begins."""
-    begins = max(now, send.deliver_at or now)
+    begins = max(now, send.scheduled_for or now)
     return replace(
-        send, followed=True, deliver_at=begins, due_at=begins + delivery_report.FIRST_LOOK
+        send, awaits_report=True, scheduled_for=begins, due_at=begins + delivery_report.FIRST_POLL
     )
 
 
-def reported(send: Send, report: Report, *, now: float, owner: str) -> Send:
+def apply_report(send: Send, report: DeliveryReport, *, now: float, written_by: str) -> Send:
     """A followed send after the upstream has told how far its delivery has come."""
-    known = delivery_report.tally(report, send.recipients, now)
-    after = replace(send, delivery=known, owner=owner, updated_at=now)
-    has_failed = report.has_failed and not known.delivered
-    if not (report.has_ended and not known.pending) and not has_failed:
-        return unreported(after, now=now, owner=owner)
+    counts = delivery_report.count_recipients(report, send.recipients, now)
+    after = replace(send, delivery=counts, written_by=written_by, updated_at=now)
+    has_failed = report.has_failed and not counts.delivered
+    if not (report.has_ended and not counts.pending) and not has_failed:
+        return schedule_next_poll(after, now=now, written_by=written_by)
     return replace(
         after,
-        status=_reached(known),
-        followed=False,
+        status=_reached(counts),
+        awaits_report=False,
         due_at=now,
-        reason=_why(known) if _reached(known) is Status.UNDELIVERED else None,
+        reason=_why(counts) if _reached(counts) is Status.UNDELIVERED else None,
     )
 
 
-def unreported(send: Send, *, now: float, owner: str) -> Send:
+def schedule_next_poll(send: Send, *, now: float, written_by: str) -> Send:
     """A followed send of which the upstream has not told enough: it is asked for again.
 
     After 72 hours it is not: it ends as it is known by then.
     """
-    age = now - (send.deliver_at or send.created_at)
-    if age < delivery_report.LONGEST_FOLLOWED:
-        return replace(send, owner=owner, due_at=now + delivery_report.next_gap(age))
-    after = replace(send, owner=owner, followed=False, due_at=now)
-    known = send.delivery
-    return replace(after, status=Status.PARTLY) if known and known.delivered else after
+    age = now - (send.scheduled_for or send.created_at)
+    if age < delivery_report.POLLING_PERIOD:
+        return replace(
+            send, written_by=written_by, due_at=now + delivery_report.next_poll_delay(age)
+        )
+    after = replace(send, written_by=written_by, awaits_report=False, due_at=now)
+    counts = send.delivery
+    return (
+        replace(after, status=Status.PARTIALLY_DELIVERED) if counts and counts.delivered else after
+    )
 
 
-def _reached(known: Delivery) -> Status:
+def _reached(counts: DeliveryCounts) -> Status:
     """The status of a send of which nothing more will be told."""
-    if not known.delivered:
+    if not counts.delivered:
         return Status.UNDELIVERED
-    missed = known.undelivered or known.pending or known.unsubscribed
-    return Status.PARTLY if missed else Status.DELIVERED
+    missed = counts.undelivered or counts.pending or counts.unsubscribed
+    return Status.PARTIALLY_DELIVERED if missed else Status.DELIVERED
 
 
-def _why(known: Delivery) -> str:
+def _why(counts: DeliveryCounts) -> str:
     """Why nobody was reached, in one word."""
-    nobody = known.unsubscribed and not known.undelivered and not known.pending
+    nobody = counts.unsubscribed and not counts.undelivered and not counts.pending
     return NOBODY_SUBSCRIBED if nobody else "not-delivered"

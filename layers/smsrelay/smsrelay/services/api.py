@@ -8,21 +8,21 @@ from pydantic_core import PydanticCustomError
 
 from smsrelay.errors import (
     InvalidHeaderError,
+    LedgerUnavailableError,
     NotFoundError,
-    NothingStoredError,
     QueueUnavailableError,
     RelayError,
-    StillRunningError,
-    WrongContentError,
+    RequestInProgressError,
+    UnsupportedMediaTypeError,
 )
-from smsrelay.messages.request import checked_key
+from smsrelay.messages.request import validate_key
 from smsrelay.messages.strict_json import decode
-from smsrelay.ports import Clock, Counter, Deadline, RecipientRows
+from smsrelay.ports import Clock, Deadline, Metrics, RecipientResults
 from smsrelay.sends.send import Status
 from smsrelay.services import responses
-from smsrelay.services.request_reader import Reader
-from smsrelay.services.responses import Answer
-from smsrelay.services.sender import Message, Relay, When
+from smsrelay.services.request_reader import RequestReader
+from smsrelay.services.responses import Response
+from smsrelay.services.sender import MessageState, Sender, Timing
 
 logger = logging.getLogger(__name__)
 
@@ -40,85 +40,88 @@ class Post(NamedTuple):
     """An idempotency key that stands for the header's: a webhook's id, which is signed."""
 
 
-class HttpApi:
+class Api:
     """From requests to answers. It raises nothing that has an answer."""
 
     def __init__(
         self,
-        relay: Relay,
-        reader: Reader,
+        relay: Sender,
+        reader: RequestReader,
         *,
-        counter: Counter,
+        metrics: Metrics,
         clock: Clock,
-        rows: RecipientRows | None = None,
+        recipient_results: RecipientResults | None = None,
     ) -> None:
         """The reader knows what a message's name stands for; `rows`, if recipients' are kept."""
         self._relay = relay
         self._reader = reader
-        self._counter = counter
+        self._metrics = metrics
         self._clock = clock
-        self._rows = rows
+        self._recipient_results = recipient_results
 
-    def post_message(self, post: Post, deadline: Deadline) -> Answer:
+    def post_message(self, post: Post, deadline: Deadline) -> Response:
         """`POST /messages`."""
-        return _answer(lambda: self._post(post, deadline))
+        return _respond(lambda: self._post(post, deadline))
 
-    def get_message(self, message_id: str, client: str) -> Answer:
+    def get_message(self, message_id: str, client: str) -> Response:
         """`GET /messages/{id}`."""
         return _look_up(message_id, lambda: self._stored(message_id, client))
 
-    def get_token(self, token_id: str, client: str) -> Answer:
+    def get_token(self, token_id: str, client: str) -> Response:
         """`GET /tokens/{tokenId}`."""
         return _look_up(
-            token_id, lambda: responses.of_token(token_id, self._relay.find(token_id, client))
+            token_id,
+            lambda: responses.of_token(token_id, self._relay.find_by_token_id(token_id, client)),
         )
 
-    def _stored(self, message_id: str, client: str) -> Answer:
-        message = self._relay.read(message_id, client)
-        rows = self._rows.read(message_id) if self._rows else {}
-        return responses.of_stored(message, message_id, rows)
+    def _stored(self, message_id: str, client: str) -> Response:
+        message = self._relay.load(message_id, client)
+        results = self._recipient_results.load(message_id) if self._recipient_results else {}
+        return responses.of_stored(message, message_id, results)
 
-    def _post(self, post: Post, deadline: Deadline) -> Answer:
+    def _post(self, post: Post, deadline: Deadline) -> Response:
         _check_content(post.headers)
         began = self._clock()
-        posted = self._reader.read(
+        submission = self._reader.read(
             decode(post.body or ""),
             client=post.client,
             key=post.key or _key(post.headers),
             trace=post.headers.get("x-amzn-trace-id"),
         )
         deferred = _prefers_async(post.headers)
-        message = self._relay.submit(posted, deadline, When.LATER if deferred else When.NOW)
+        message = self._relay.submit(
+            submission, deadline, Timing.DEFERRED if deferred else Timing.NOW
+        )
         if any(send.status is Status.SENDING for send in message.sends):
-            raise StillRunningError(message.id)
-        self._hand_over(message)
+            raise RequestInProgressError(message.id)
+        self._enqueue(message)
         if message.upstream_seconds is not None:
             spent = self._clock() - began
-            self._counter.time("OverheadTime", max(0.0, spent - message.upstream_seconds))
+            self._metrics.time("OverheadLatency", max(0.0, spent - message.upstream_seconds))
         return responses.of_message(message, deferred=deferred)
 
-    def _hand_over(self, message: Message) -> None:
+    def _enqueue(self, message: MessageState) -> None:
         """Enqueue what is queued, after a replay too: a send that is claimed doesn't mind."""
         try:
-            self._relay.hand_over(message.sends)
+            self._relay.enqueue(message.sends)
         except QueueUnavailableError:
             # They are stored, so the answer stays true: the sweeper hands them over.
             logger.exception("sends not in the queue", extra={"message_id": message.id})
 
 
-def _answer(ask: Callable[[], Answer]) -> Answer:
+def _respond(ask: Callable[[], Response]) -> Response:
     try:
         return ask()
     except RelayError as error:
         return responses.of_error(error)
 
 
-def _look_up(name: str, ask: Callable[[], Answer]) -> Answer:
+def _look_up(name: str, ask: Callable[[], Response]) -> Response:
     if len(name.encode()) > LONGEST_NAME:
         return responses.of_error(NotFoundError())
     try:
         return ask()
-    except NothingStoredError:
+    except LedgerUnavailableError:
         return responses.not_read()
     except RelayError as error:
         return responses.of_error(error)
@@ -127,9 +130,9 @@ def _look_up(name: str, ask: Callable[[], Answer]) -> Answer:
 def _check_content(headers: Mapping[str, str]) -> None:
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
-        raise WrongContentError("Send the header Content-Type: application/json.")
+        raise UnsupportedMediaTypeError("Send the header Content-Type: application/json.")
     if headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise WrongContentError("Send the body without a content encoding.")
+        raise UnsupportedMediaTypeError("Send the body without a content encoding.")
 
 
 def _key(headers: Mapping[str, str]) -> str | None:
@@ -138,15 +141,15 @@ def _key(headers: Mapping[str, str]) -> str | None:
     Raises:
         InvalidHeaderError: it can't be a key.
     """
-    given = headers.get("idempotency-key")
-    if given is None:
+    value = headers.get("idempotency-key")
+    if value is None:
         return None
-    given = given.strip()
+    value = value.strip()
     quote = '"'
-    if len(given) > 1 and given.startswith(quote) and given.endswith(quote):
-        given = given[1:-1]
+    if len(value) > 1 and value.startswith(quote) and value.endswith(quote):
+        value = value[1:-1]
     try:
-        return checked_key(given)
+        return validate_key(value)
     except PydanticCustomError as error:
         raise InvalidHeaderError(f"Idempotency-Key: {error.message()}") from None
 

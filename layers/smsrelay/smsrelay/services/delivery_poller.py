@@ -7,24 +7,24 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 from typing import Final
 
-from smsrelay.errors import NothingStoredError
-from smsrelay.ports import Clock, Counter, Deadline, DeliveryReports, Ledger, RecipientRows
+from smsrelay.errors import LedgerUnavailableError
+from smsrelay.ports import Clock, Deadline, DeliveryReports, Ledger, Metrics, RecipientResults
 from smsrelay.sends import ids, transitions
-from smsrelay.sends.backoff import BLOCKED_WAIT
+from smsrelay.sends.backoff import BLOCKED_DELAY
 from smsrelay.sends.call_outcome import Failure, Outcome
-from smsrelay.sends.delivery_report import Report
+from smsrelay.sends.delivery_report import DeliveryReport
 from smsrelay.sends.send import Send, Status
 
 logger = logging.getLogger(__name__)
 
-SIDE_BY_SIDE: Final = 5
+MAX_PARALLEL_CALLS: Final = 5
 """Calls at once: beside the sends, which come first."""
 TIMEOUT: Final = 10.0
-SHORTEST_STEP: Final = TIMEOUT + 5.0
+MIN_POLL_SECONDS: Final = TIMEOUT + 5.0
 """Seconds below which no further send is asked for: the last answer has to be stored, too."""
-LEAST_PAUSE: Final = 60.0
+MIN_PAUSE: Final = 60.0
 # What every other call would meet, too.
-_FOR_ALL: Final = frozenset(
+_AFFECTS_ALL_CALLS: Final = frozenset(
     {
         "throttled",
         "blocked",
@@ -38,7 +38,7 @@ _FOR_ALL: Final = frozenset(
 )
 
 
-class Follower:
+class DeliveryPoller:
     """One run a minute, within a budget of calls, oldest due first."""
 
     def __init__(  # noqa: PLR0913 - one argument for each port
@@ -46,18 +46,18 @@ class Follower:
         *,
         ledger: Ledger,
         reports: DeliveryReports,
-        counter: Counter,
+        metrics: Metrics,
         clock: Clock,
         budget: int,
-        rows: RecipientRows | None = None,
+        recipient_results: RecipientResults | None = None,
     ) -> None:
         """`budget` is the calls of one run; `rows`, if any, keeps how it ended for each number."""
         self._ledger = ledger
         self._reports = reports
-        self._counter = counter
+        self._metrics = metrics
         self._clock = clock
         self._budget = budget
-        self._rows = rows
+        self._recipient_results = recipient_results
         self._paused_until = 0.0
 
     def run(self, deadline: Deadline) -> dict[str, int]:
@@ -69,56 +69,60 @@ class Follower:
             how many sends were asked for, by what was heard.
 
         Raises:
-            NothingStoredError: nobody knows what is due.
+            LedgerUnavailableError: nobody knows what is due.
         """
         if self._clock() < self._paused_until:
             return {"paused": 1}
-        due = self._ledger.due_deliveries(self._clock(), self._budget)
+        due = self._ledger.due_polls(self._clock(), self._budget)
         stop = Event()
-        heard = Tally(self._look_at(due[:1], deadline, stop))
-        heard.update(self._look_at(due[1:], deadline, stop))
-        return dict(heard)
+        counts = Tally(self._poll_all(due[:1], deadline, stop))
+        counts.update(self._poll_all(due[1:], deadline, stop))
+        return dict(counts)
 
-    def _look_at(self, sends: Sequence[Send], deadline: Deadline, stop: Event) -> list[str]:
-        def look(send: Send) -> str:
-            if stop.is_set() or deadline() < SHORTEST_STEP:
+    def _poll_all(self, sends: Sequence[Send], deadline: Deadline, stop: Event) -> list[str]:
+        def poll(send: Send) -> str:
+            if stop.is_set() or deadline() < MIN_POLL_SECONDS:
                 return "left"
-            return self._look(send, stop)
+            return self._poll(send, stop)
 
-        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-            return list(pool.map(look, sends))
+        with ThreadPoolExecutor(MAX_PARALLEL_CALLS) as pool:
+            return list(pool.map(poll, sends))
 
-    def _look(self, send: Send, stop: Event) -> str:
-        self._counter.count("DeliveryCalls")
-        answer = self._reports.report(send.template, send.token_id or "", TIMEOUT)
-        now, owner = self._clock(), ids.new_message_id()
-        if isinstance(answer, Report):
-            after = transitions.reported(send, answer, now=now, owner=owner)
-        elif answer.reason in _FOR_ALL:
+    def _poll(self, send: Send, stop: Event) -> str:
+        self._metrics.count("DeliveryCalls")
+        answer = self._reports.report(send.upstream_message_id, send.token_id or "", TIMEOUT)
+        now, written_by = self._clock(), ids.new_message_id()
+        if isinstance(answer, DeliveryReport):
+            after = transitions.apply_report(send, answer, now=now, written_by=written_by)
+        elif answer.reason in _AFFECTS_ALL_CALLS:
             stop.set()
             self._pause(answer, now)
             return answer.reason
         else:
-            logger.warning("no delivery report", extra={**send.names, "reason": answer.reason})
-            self._counter.count("DeliveryCallsFailed")
-            after = transitions.unreported(send, now=now, owner=owner)
+            logger.warning("no delivery report", extra={**send.log_fields, "reason": answer.reason})
+            self._metrics.count("DeliveryCallsFailed")
+            after = transitions.schedule_next_poll(send, now=now, written_by=written_by)
         try:
-            if after.status is not send.status and self._rows and isinstance(answer, Report):
+            if (
+                after.status is not send.status
+                and self._recipient_results
+                and isinstance(answer, DeliveryReport)
+            ):
                 # Before the send ends: who dies between the two writes them again.
-                self._rows.record(send, answer.codes)
-            if self._ledger.settle(send, after):
-                self._report(send, after)
-        except NothingStoredError:
+                self._recipient_results.record(send, answer.codes)
+            if self._ledger.replace_if_unchanged(send, after):
+                self._record(send, after)
+        except LedgerUnavailableError:
             # It is still due, and asked for again: nothing is lost but a call.
-            logger.warning("delivery not stored", extra=send.names)
+            logger.warning("delivery not stored", extra=send.log_fields)
             return "not-stored"
-        return after.status.value if isinstance(answer, Report) else "no-report"
+        return after.status.value if isinstance(answer, DeliveryReport) else "no-report"
 
     def _pause(self, answer: Outcome, now: float) -> None:
-        wait = BLOCKED_WAIT if answer.reason == "blocked" else LEAST_PAUSE
+        wait = BLOCKED_DELAY if answer.reason == "blocked" else MIN_PAUSE
         # A little less than a minute: the next run is not to find itself a moment too early.
         self._paused_until = now + max(wait, answer.retry_after or 0.0) - 5.0
-        self._counter.count("DeliveryCallsRefused")
+        self._metrics.count("DeliveryCallsRefused")
         level = logging.ERROR if answer.reason == "forbidden" else logging.WARNING
         logger.log(
             level,
@@ -128,34 +132,34 @@ class Follower:
             extra={"reason": answer.reason, "upstream_status": answer.status},
         )
 
-    def _report(self, before: Send, after: Send) -> None:
+    def _record(self, before: Send, after: Send) -> None:
         """Count what has ended, once."""
-        if after.followed:
+        if after.awaits_report:
             return
-        known = after.delivery
+        counts = after.delivery
         if after.status is not before.status:
-            self._counter.count(f"Sends{after.status.value.capitalize()}")
+            self._metrics.count(after.status.metric)
         if after.reason == transitions.NOBODY_SUBSCRIBED:
-            self._counter.count("SendsToNobody")
-        if after.status is Status.ACCEPTED or (known and known.pending):
-            self._counter.count("DeliveriesNeverReported")
-        if known:
+            self._metrics.count("SendsWithoutSubscribers")
+        if after.status is Status.ACCEPTED or (counts and counts.pending):
+            self._metrics.count("DeliveriesNeverReported")
+        if counts:
             for name, number in (
-                ("RecipientsDelivered", known.delivered),
-                ("RecipientsUndelivered", sum(known.undelivered.values())),
-                ("RecipientsUnsubscribed", known.unsubscribed),
+                ("RecipientsDelivered", counts.delivered),
+                ("RecipientsUndelivered", sum(counts.undelivered.values())),
+                ("RecipientsUnsubscribed", counts.unsubscribed),
             ):
                 if number:
-                    self._counter.count(name, number)
+                    self._metrics.count(name, number)
         logger.info(
             "delivery %s",
             after.status.value,
             extra={
-                **after.names,
+                **after.log_fields,
                 "reason": after.reason,
                 "recipients": after.recipients,
-                "delivered": known.delivered if known else None,
-                "undelivered": dict(known.undelivered) if known else None,
-                "unsubscribed": known.unsubscribed if known else None,
+                "delivered": counts.delivered if counts else None,
+                "undelivered": dict(counts.undelivered) if counts else None,
+                "unsubscribed": counts.unsubscribed if counts else None,
             },
         )

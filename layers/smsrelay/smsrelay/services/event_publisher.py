@@ -7,26 +7,26 @@ from http import HTTPStatus
 
 from smsrelay.errors import SecretUnavailableError
 from smsrelay.ports import (
+    CallbackClient,
     Callbacks,
     CatalogueSource,
     Clock,
-    Counter,
     EventBus,
-    Poster,
-    WebhookSecrets,
+    Metrics,
+    SigningSecrets,
 )
-from smsrelay.security.webhook_signature import signed
-from smsrelay.sends.status_events import Change, event_id, event_of
+from smsrelay.security.webhook_signature import signature_headers
+from smsrelay.sends.status_events import StatusChange, event_id, event_of
 
 logger = logging.getLogger(__name__)
 
-WAITS = (5, 300, 1_800, 7_200, 18_000, 36_000, 36_000)
+RETRY_SCHEDULE = (5, 300, 1_800, 7_200, 18_000, 36_000, 36_000)
 """Seconds between the tries of a callback: those of the Standard Webhooks specification."""
 _DONE = {*range(200, 300), HTTPStatus.GONE}
 """Taken, or (410) by a client that wants no more callbacks."""
 
 
-class Teller:
+class EventPublisher:
     """From changes of the ledger to those who want to know."""
 
     def __init__(
@@ -41,56 +41,58 @@ class Teller:
         self._callbacks = callbacks
         self._catalogue = catalogue
 
-    def tell(self, changes: Sequence[Change]) -> None:
+    def publish(self, changes: Sequence[StatusChange]) -> None:
         """Tell of changes, in their order.
 
         Raises:
-            NotToldError, NothingStoredError: of some; tell of all of them again.
+            PublishError, LedgerUnavailableError: of some; tell of all of them again.
         """
-        told = [change for change in changes if change.is_event]
+        status_changes = [change for change in changes if change.is_event]
         if self._bus:
-            self._bus.put([event_of(change) for change in told])
+            self._bus.put([event_of(change) for change in status_changes])
         if self._callbacks and self._catalogue:
             catalogue = self._catalogue.current()
-            wanted = [
+            callback_events = [
                 event_of(change)
-                for change in told
+                for change in status_changes
                 if change.is_final and catalogue.callback_of(change.after.client)
             ]
-            self._callbacks.put([json.dumps(event, separators=(",", ":")) for event in wanted])
+            self._callbacks.put(
+                [json.dumps(event, separators=(",", ":")) for event in callback_events]
+            )
 
 
-class Caller:
+class CallbackSender:
     """Posts one callback."""
 
     def __init__(
         self,
         *,
         catalogue: CatalogueSource,
-        secrets: WebhookSecrets,
-        poster: Poster,
-        counter: Counter,
+        secrets: SigningSecrets,
+        client: CallbackClient,
+        metrics: Metrics,
         clock: Clock,
     ) -> None:
         """`secrets` are those that callbacks are signed with, not those of webhooks."""
         self._catalogue = catalogue
         self._secrets = secrets
-        self._poster = poster
-        self._counter = counter
+        self._client = client
+        self._metrics = metrics
         self._clock = clock
 
-    def call(self, body: str, tries: int) -> float | None:
+    def send(self, body: str, attempt: int) -> float | None:
         """Post a callback, signed as Standard Webhooks are.
 
         Args:
             body: The event, as it is posted.
-            tries: How often it was tried, this time included.
+            attempt: How often it was tried, this time included.
 
         Returns:
             None if it is done, else the seconds until the next try.
 
         Raises:
-            NothingStoredError: nobody knows where to.
+            LedgerUnavailableError: nobody knows where to.
         """
         event = json.loads(body)
         client = event["data"]["client"]
@@ -100,14 +102,14 @@ class Caller:
             return None
         status = self._post(url, client, event_id(event), body)
         if status in _DONE:
-            self._counter.count("CallbacksDone")
+            self._metrics.count("CallbacksDone")
             return None
-        self._counter.count("CallbacksFailed")
+        self._metrics.count("CallbacksFailed")
         logger.warning(
             "callback failed",
-            extra={"client": client, "event": event_id(event), "status": status, "try": tries},
+            extra={"client": client, "event": event_id(event), "status": status, "try": attempt},
         )
-        return float(WAITS[min(tries, len(WAITS)) - 1])
+        return float(RETRY_SCHEDULE[min(attempt, len(RETRY_SCHEDULE)) - 1])
 
     def _post(self, url: str, client: str, name: str, body: str) -> int | None:
         try:
@@ -117,5 +119,5 @@ class Caller:
         if not secrets:
             logger.error("callback not signed: the client has no secret", extra={"client": client})
             return None
-        headers = signed(secrets, name, int(self._clock()), body.encode())
-        return self._poster.post(url, body, {"Content-Type": "application/json", **headers})
+        headers = signature_headers(secrets, name, int(self._clock()), body.encode())
+        return self._client.post(url, body, {"Content-Type": "application/json", **headers})

@@ -1,14 +1,14 @@
 """From a decoded document to a request, with what the catalogue says of its message."""
 
 from smsrelay.messages.refusals import Refusal
-from smsrelay.messages.request import MESSAGE_ID, Meaning, is_encoded_id, parse
+from smsrelay.messages.request import MESSAGE_ID, CatalogueDefaults, is_encoded_id, parse_request
 from smsrelay.messages.strict_json import Document
 from smsrelay.ports import CatalogueSource
 from smsrelay.sends.correlation import correlation_id
-from smsrelay.services.sender import Posted
+from smsrelay.services.sender import Submission
 
 
-class Reader:
+class RequestReader:
     """What every way in does first with what was posted."""
 
     def __init__(self, catalogue: CatalogueSource | None) -> None:
@@ -17,27 +17,29 @@ class Reader:
 
     def read(
         self, document: Document, *, client: str, key: str | None, trace: str | None = None
-    ) -> Posted:
+    ) -> Submission:
         """The request of a client; its own idempotency key counts where none is given.
 
         `trace` is what AWS says of where it comes from.
 
         Raises:
             RequestRefusedError: with every reason at once.
-            NothingStoredError: it needs the catalogue, and there is none to be had.
+            LedgerUnavailableError: it needs the catalogue, and there is none to be had.
         """
-        meaning = self._meaning(document.value, client)
-        request = parse(document, meaning)
-        named = None if isinstance(meaning, Refusal) else meaning.template
-        return Posted(
+        defaults = self._defaults(document.value, client)
+        request = parse_request(document, defaults)
+        upstream_message_id = (
+            None if isinstance(defaults, Refusal) else defaults.upstream_message_id
+        )
+        return Submission(
             request,
-            template=named or request.message,
+            upstream_message_id=upstream_message_id or request.message,
             client=client,
             key=key or request.idempotency_key,
             correlation_id=correlation_id(trace),
         )
 
-    def _meaning(self, raw: object, client: str) -> Meaning | Refusal:
+    def _defaults(self, raw: object, client: str) -> CatalogueDefaults | Refusal:
         """The catalogue is asked for names only: no name looks like an id."""
         message = raw.get("message") if isinstance(raw, dict) else None
         if (
@@ -46,5 +48,5 @@ class Reader:
             or not MESSAGE_ID.fullmatch(message)
             or is_encoded_id(message)
         ):
-            return Meaning()
-        return self._catalogue.current().meaning_of(message, client)
+            return CatalogueDefaults()
+        return self._catalogue.current().resolve(message, client)

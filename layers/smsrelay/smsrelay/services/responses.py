@@ -8,27 +8,27 @@ from typing import Any, NamedTuple
 
 from smsrelay.errors import (
     ClientNotRegisteredError,
+    IdempotencyKeyReusedError,
     InvalidHeaderError,
-    KeyReusedError,
+    InvalidSignatureError,
+    LedgerUnavailableError,
     NotFoundError,
-    NothingStoredError,
     NotJsonError,
-    NotSignedError,
-    OverLimitError,
+    RateLimitedError,
     RelayError,
-    StillRunningError,
+    RequestInProgressError,
     TooLargeError,
-    WrongContentError,
+    UnsupportedMediaTypeError,
 )
 from smsrelay.messages.refusals import Refusal, RequestRefusedError
-from smsrelay.ports import RecipientRow, RefusedMessage
-from smsrelay.sends.send import REPORTED, Send, SendKey, Status, message_status
-from smsrelay.services.sender import Message
+from smsrelay.ports import RecipientResult, RefusedMessage
+from smsrelay.sends.send import DELIVERY_STATUSES, Send, SendKey, Status, message_status
+from smsrelay.services.sender import MessageState
 
 PROBLEM_TYPE = "urn:smsrelay:problem:"
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """An HTTP answer; the body is still to be written as JSON."""
 
     status: int
@@ -43,8 +43,12 @@ class Answer(NamedTuple):
 
 
 def problem(
-    status: HTTPStatus, code: str, detail: str, headers: Mapping[str, str] = {}, **more: object
-) -> Answer:
+    status: HTTPStatus,
+    code: str,
+    detail: str,
+    headers: Mapping[str, str] = {},
+    **extensions: object,
+) -> Response:
     """A problem document; `code` is stable and made for programs, `detail` for people."""
     body = {
         "type": f"{PROBLEM_TYPE}{code}",
@@ -52,12 +56,12 @@ def problem(
         "status": status.value,
         "code": code,
         "detail": detail,
-        **more,
+        **extensions,
     }
-    return Answer(status, body, headers)
+    return Response(status, body, headers)
 
 
-def of_message(message: Message, *, deferred: bool) -> Answer:
+def of_message(message: MessageState, *, deferred: bool) -> Response:
     """The answer to a posted message."""
     # As the first time: how far it was delivered since is for who asks.
     at_first = [_at_first(send) for send in message.sends]
@@ -98,24 +102,28 @@ def of_message(message: Message, *, deferred: bool) -> Answer:
             id=message.id,
             sends=sends,
         )
-    return Answer(
+    return Response(
         HTTPStatus.ACCEPTED, {"id": message.id, "status": status, "sends": sends}, headers
     )
 
 
 def _at_first(send: Send) -> Send:
     """A send as it was when the upstream had taken it."""
-    return replace(send, status=Status.ACCEPTED, reason=None) if send.status in REPORTED else send
+    return (
+        replace(send, status=Status.ACCEPTED, reason=None)
+        if send.status in DELIVERY_STATUSES
+        else send
+    )
 
 
 def of_stored(
-    message: Message | RefusedMessage,
+    message: MessageState | RefusedMessage,
     message_id: str,
-    rows: Mapping[int, Sequence[RecipientRow]] = {},
-) -> Answer:
+    results: Mapping[int, Sequence[RecipientResult]] = {},
+) -> Response:
     """The answer to who asks for a message; `rows` are its recipients', if they are kept."""
     if isinstance(message, RefusedMessage):
-        return Answer(
+        return Response(
             HTTPStatus.OK,
             {
                 "id": message_id,
@@ -133,49 +141,49 @@ def of_stored(
     }
     if first.reference is not None:
         body["reference"] = first.reference
-    body["sends"] = [_stored(send, rows.get(send.key.n, ())) for send in message.sends]
-    return Answer(HTTPStatus.OK, body)
+    body["sends"] = [_stored(send, results.get(send.key.number, ())) for send in message.sends]
+    return Response(HTTPStatus.OK, body)
 
 
-def _stored(send: Send, rows: Sequence[RecipientRow]) -> dict[str, Any]:
+def _stored(send: Send, results: Sequence[RecipientResult]) -> dict[str, Any]:
     stored = {**_brief(send), "attempts": send.attempts, "updatedAt": _time(send.updated_at)}
     if send.delivery:
-        known = send.delivery
+        counts = send.delivery
         stored["delivery"] = {
-            "delivered": known.delivered,
-            "undelivered": dict(known.undelivered),
-            "pending": known.pending,
-            "unsubscribed": known.unsubscribed,
-            "checkedAt": _time(known.checked_at),
-            **({"recipients": [row._asdict() for row in rows]} if rows else {}),
+            "delivered": counts.delivered,
+            "undelivered": dict(counts.undelivered),
+            "pending": counts.pending,
+            "unsubscribed": counts.unsubscribed,
+            "checkedAt": _time(counts.checked_at),
+            **({"recipients": [row._asdict() for row in results]} if results else {}),
         }
     return stored
 
 
-def of_token(token_id: str, key: SendKey) -> Answer:
+def of_token(token_id: str, key: SendKey) -> Response:
     """The answer to who asks what a tokenId belongs to."""
     location = f"/messages/{key.message_id}"
-    return Answer(
+    return Response(
         HTTPStatus.OK,
-        {"tokenId": token_id, "id": key.message_id, "n": key.n},
+        {"tokenId": token_id, "id": key.message_id, "n": key.number},
         {"Link": f'<{location}>; rel="item"'},
     )
 
 
-def _of_refusals(refused: RequestRefusedError) -> Answer:
+def _of_refusals(refused: RequestRefusedError) -> Response:
     too_large = all(refusal.code == "too-large" for refusal in refused.refusals)
-    more: dict[str, object] = {"errorsOmitted": refused.omitted} if refused.omitted else {}
+    extensions: dict[str, object] = {"errorsOmitted": refused.omitted} if refused.omitted else {}
     return problem(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE if too_large else HTTPStatus.UNPROCESSABLE_ENTITY,
         "too-large" if too_large else "invalid-request",
         "The request breaks the rules that errors lists. Nothing was sent.",
         {},
         errors=_listed(refused.refusals),
-        **more,
+        **extensions,
     )
 
 
-def of_error(error: RelayError) -> Answer:  # noqa: C901, PLR0911, PLR0912 - a table
+def of_error(error: RelayError) -> Response:  # noqa: C901, PLR0911, PLR0912 - a table
     """The one place that maps the relay's errors to HTTP."""
     match error:
         case RequestRefusedError():
@@ -192,7 +200,7 @@ def of_error(error: RelayError) -> Answer:  # noqa: C901, PLR0911, PLR0912 - a t
                 "not-json",
                 f"The body is not JSON: {error}. Nothing was sent.",
             )
-        case WrongContentError():
+        case UnsupportedMediaTypeError():
             return problem(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
                 "wrong-content-type",
@@ -200,14 +208,14 @@ def of_error(error: RelayError) -> Answer:  # noqa: C901, PLR0911, PLR0912 - a t
             )
         case InvalidHeaderError():
             return problem(HTTPStatus.BAD_REQUEST, "invalid-header", f"{error} Nothing was sent.")
-        case KeyReusedError():
+        case IdempotencyKeyReusedError():
             return problem(
                 HTTPStatus.UNPROCESSABLE_ENTITY,
                 "idempotency-key-reused",
                 "This Idempotency-Key belongs to a request with another body. Nothing was sent.",
                 id=error.message_id,
             )
-        case StillRunningError():
+        case RequestInProgressError():
             return problem(
                 HTTPStatus.CONFLICT,
                 "still-running",
@@ -223,7 +231,7 @@ def of_error(error: RelayError) -> Answer:  # noqa: C901, PLR0911, PLR0912 - a t
                 "This API key or IAM principal belongs to no registered client. Ask the operator "
                 "of the relay to register it. Nothing was sent.",
             )
-        case NotSignedError():
+        case InvalidSignatureError():
             # Without WWW-Authenticate: the gateway would rename it.
             return problem(
                 HTTPStatus.UNAUTHORIZED,
@@ -231,16 +239,16 @@ def of_error(error: RelayError) -> Answer:  # noqa: C901, PLR0911, PLR0912 - a t
                 "There is no such client, or it has not signed this, or not within the last five "
                 "minutes. Nothing was sent.",
             )
-        case OverLimitError():
+        case RateLimitedError():
             return problem(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 "over-limit",
                 "Too many requests of this client in this minute. Nothing was sent.",
-                {"Retry-After": str(error.seconds)},
+                {"Retry-After": str(error.retry_after)},
             )
         case NotFoundError():
             return problem(HTTPStatus.NOT_FOUND, "not-found", "There is nothing here.")
-        case NothingStoredError():
+        case LedgerUnavailableError():
             return problem(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "not-stored",
@@ -257,7 +265,7 @@ def of_error(error: RelayError) -> Answer:  # noqa: C901, PLR0911, PLR0912 - a t
             )
 
 
-def not_read() -> Answer:
+def not_read() -> Response:
     """The answer to who asks while the ledger is out of reach."""
     return problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
@@ -274,7 +282,7 @@ def _sentence(error: RelayError) -> str:
 
 def _brief(send: Send) -> dict[str, Any]:
     brief: dict[str, Any] = {
-        "n": send.key.n,
+        "n": send.key.number,
         "status": send.status,
         "recipients": send.recipients,
     }

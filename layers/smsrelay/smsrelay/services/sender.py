@@ -9,50 +9,50 @@ from enum import Enum
 from typing import NamedTuple
 
 from smsrelay.errors import (
-    KeyReusedError,
+    IdempotencyKeyReusedError,
+    LedgerUnavailableError,
     NotFoundError,
-    NothingStoredError,
 )
 from smsrelay.messages.refusals import Refusal
 from smsrelay.messages.request import MessageRequest
-from smsrelay.messages.upstream_calls import calls_of
+from smsrelay.messages.upstream_calls import build_calls
 from smsrelay.ports import (
     Clock,
-    Counter,
-    DeadLetters,
+    DeadLetterQueue,
     Deadline,
     Ledger,
+    Metrics,
     RefusedMessage,
     RetryQueue,
     Upstream,
 )
 from smsrelay.security.redaction import redact, without_names
 from smsrelay.sends import ids, transitions
-from smsrelay.sends.backoff import wait_seconds
-from smsrelay.sends.call_outcome import Kind, Outcome
+from smsrelay.sends.backoff import retry_delay
+from smsrelay.sends.call_outcome import Outcome, OutcomeKind
 from smsrelay.sends.send import OnUnknown, Send, SendKey, Status, reference_body
-from smsrelay.services.upstream_pause import Brake
+from smsrelay.services.upstream_pause import UpstreamPause
 
 logger = logging.getLogger(__name__)
 
-STORING, STORE_ATTEMPTS = 7.0, 3
+STORE_SECONDS, STORE_ATTEMPTS = 7.0, 3
 """Seconds that it may take to store a result, and how often that is tried while time is left."""
-RESERVE = 5.0 + STORING
+RESERVED_SECONDS = 5.0 + STORE_SECONDS
 """Seconds of an invocation that are kept: to connect and write, and to store the result."""
-PATIENCE = 10.0
+MIN_CALL_SECONDS = 10.0
 """Seconds below which no call of the upstream is begun: cut short it would end as unknown."""
-SKEW = 30.0
+MAX_CLOCK_SKEW = 30.0
 """Seconds by which the clocks of two functions may differ; a lease outlives its process by them."""
-OVERDUE = 300.0
+STALLED_AFTER = 300.0
 """Seconds after which a queued send's message must have come; else it is enqueued once more."""
 
 
-class When(Enum):
+class Timing(Enum):
     """When the calls of a request are made."""
 
     NOW = "now"  # all of them, side by side
-    LONE_NOW = "lone-now"  # a lone one; several spread over the workers
-    LATER = "later"  # by the workers
+    SINGLE_NOW = "lone-now"  # a lone one; several spread over the workers
+    DEFERRED = "later"  # by the workers
 
 
 class Policy(NamedTuple):
@@ -63,21 +63,21 @@ class Policy(NamedTuple):
     """Seconds after which a send is not tried any more: who needed it has given up."""
     upstream_timeout: float
     concurrent_sends: int
-    follows: bool = False
+    polls_delivery: bool = False
     """Whether somebody asks for the delivery of what was accepted."""
 
 
-class Posted(NamedTuple):
-    """A request, and whose it is: `template` is the upstream's message id that it stands for."""
+class Submission(NamedTuple):
+    """A request and its client; `upstream_message_id` is the id that its message stands for."""
 
     request: MessageRequest
-    template: str
+    upstream_message_id: str
     client: str
     key: str | None
     correlation_id: str | None = None
 
 
-class Message(NamedTuple):
+class MessageState(NamedTuple):
     """A message as its sends are now; `replayed` if this request was not the one that made it."""
 
     id: str
@@ -94,7 +94,7 @@ class _Called(NamedTuple):
     seconds: float
 
 
-class Relay:
+class Sender:
     """Validated requests in, ledger and upstream behind. Safe to be used by several threads."""
 
     def __init__(  # noqa: PLR0913 - one argument for each port
@@ -103,8 +103,8 @@ class Relay:
         ledger: Ledger,
         upstream: Upstream,
         queue: RetryQueue,
-        dead_letters: DeadLetters,
-        counter: Counter,
+        dead_letters: DeadLetterQueue,
+        metrics: Metrics,
         clock: Clock,
         random: Clock,
         policy: Policy,
@@ -114,50 +114,50 @@ class Relay:
         self._upstream = upstream
         self._queue = queue
         self._dead_letters = dead_letters
-        self._counter = counter
+        self._metrics = metrics
         self._clock = clock
         self._random = random
         self._policy = policy
-        self._brake = Brake(clock, random)
+        self._upstream_pause = UpstreamPause(clock, random)
 
-    def submit(self, posted: Posted, deadline: Deadline, when: When) -> Message:
+    def submit(self, submission: Submission, deadline: Deadline, timing: Timing) -> MessageState:
         """Store the sends of a request, and make their calls now or leave them to the workers.
 
-        What is `queued` in the result has to be handed over by the caller (`hand_over`).
+        What is `queued` in the result has to be handed over by the caller (`enqueue`).
 
         Raises:
             RequestRefusedError: the request is too large to be stored.
-            NothingStoredError: the ledger is out of reach; nothing was sent.
-            KeyReusedError: the key belongs to another request.
+            LedgerUnavailableError: the ledger is out of reach; nothing was sent.
+            IdempotencyKeyReusedError: the key belongs to another request.
         """
         now = self._clock()
-        sends = _plan(posted, now)
+        sends = _plan(submission, now)
         message_id, _ = sends[0].key
-        at_once = len(sends) == 1 and when is not When.LATER
+        at_once = len(sends) == 1 and timing is not Timing.DEFERRED
         if at_once:
             # One write instead of two: the put that stores a lone send claims it, too.
-            sends = [transitions.started(sends[0], now, self._lease(now, deadline))]
+            sends = [transitions.begin_attempt(sends[0], now, self._lease(now, deadline))]
         creation = self._ledger.create(sends)
         if not creation.created:
             return self._replay(message_id, creation.sends, sends[0].fingerprint)
         if at_once:
             called = self._call(sends[0], deadline)
-            return Message(message_id, [called.send], upstream_seconds=called.seconds)
-        if when is When.NOW:
+            return MessageState(message_id, [called.send], upstream_seconds=called.seconds)
+        if timing is Timing.NOW:
             sends = self._attempt_all(sends, deadline)
-        return Message(message_id, sends)
+        return MessageState(message_id, sends)
 
     def attempt(self, key: SendKey, deadline: Deadline) -> Send:
         """Claim a queued send that is due, and make its call; else say how it stands.
 
         Raises:
             NotFoundError: there is no such send.
-            NothingStoredError: the ledger is out of reach; nothing was sent.
+            LedgerUnavailableError: the ledger is out of reach; nothing was sent.
         """
         now = self._clock()
         claim = self._ledger.claim(
             key,
-            owner=ids.new_message_id(),
+            written_by=ids.new_message_id(),
             now=now,
             lease_until=self._lease(now, deadline),
         )
@@ -165,18 +165,18 @@ class Relay:
             raise NotFoundError(str(key))
         if claim.won:
             return self._call(claim.send, deadline).send
-        return self._settle_lapsed(claim.send)
+        return self._expire_lease(claim.send)
 
-    def has_time(self, deadline: Deadline) -> bool:
+    def has_time_for_call(self, deadline: Deadline) -> bool:
         """Whether a call can still have the time that it may need."""
-        needed = min(self._policy.upstream_timeout, PATIENCE)
-        return deadline() - RESERVE >= needed
+        needed = min(self._policy.upstream_timeout, MIN_CALL_SECONDS)
+        return deadline() - RESERVED_SECONDS >= needed
 
-    def held_back(self) -> float:
+    def pause_remaining(self) -> float:
         """Seconds for which the upstream has no room for anything, as far as is known here."""
-        return self._brake.seconds()
+        return self._upstream_pause.remaining()
 
-    def hand_over(self, sends: Iterable[Send]) -> None:
+    def enqueue(self, sends: Iterable[Send]) -> None:
         """Put what is queued into the queue, to be tried when it is due.
 
         Raises:
@@ -189,7 +189,7 @@ class Relay:
         if waits:
             self._queue.put(waits)
 
-    def give_up(self, send: Send) -> None:
+    def dead_letter(self, send: Send) -> None:
         """Put a failed send where a person looks.
 
         Raises:
@@ -205,7 +205,7 @@ class Relay:
             },
         )
 
-    def recover(self, key: SendKey) -> Send | None:
+    def recover_stalled(self, key: SendKey) -> Send | None:
         """Find out what became of a send that should have gone on long ago, and let it go on.
 
         A run-out lease becomes `unknown` (or `queued`, if the caller chose so), and a queued send
@@ -215,59 +215,59 @@ class Relay:
             the send as it is now, if it was one of these; None: it goes on by itself.
 
         Raises:
-            NothingStoredError, QueueUnavailableError: it has to be tried again.
+            LedgerUnavailableError, QueueUnavailableError: it has to be tried again.
         """
-        send = self._ledger.read_one(key)
+        send = self._ledger.load_one(key)
         now = self._clock()
         if send is None:
             return None
-        if transitions.has_lapsed(send, now):
-            after = self._settle_lapsed(send)
-        elif send.status is Status.QUEUED and send.due_at + OVERDUE <= now:
+        if transitions.lease_expired(send, now):
+            after = self._expire_lease(send)
+        elif send.status is Status.QUEUED and send.due_at + STALLED_AFTER <= now:
             # Due anew, so that the next sweep does not find it again while it waits its turn.
             after = replace(send, due_at=now, updated_at=now)
-            if not self._ledger.settle(send, after):
+            if not self._ledger.replace_if_unchanged(send, after):
                 return None
         else:
             return None
-        self.hand_over([after])
+        self.enqueue([after])
         return after
 
-    def read(self, message_id: str, client: str) -> Message | RefusedMessage:
+    def load(self, message_id: str, client: str) -> MessageState | RefusedMessage:
         """A client's own message.
 
         Raises:
             NotFoundError: there is none, or it is another client's.
         """
-        sends = self._ledger.read(message_id)
+        sends = self._ledger.load(message_id)
         if sends:
             if sends[0].client == client:
-                return Message(message_id, sends)
+                return MessageState(message_id, sends)
             raise NotFoundError(message_id)
-        refused = self._ledger.read_refusal(message_id)
+        refused = self._ledger.load_refusal(message_id)
         if refused is None or refused.client != client:
             raise NotFoundError(message_id)
         return refused
 
-    def find(self, token_id: str, client: str) -> SendKey:
+    def find_by_token_id(self, token_id: str, client: str) -> SendKey:
         """The send that a tokenId of the client's belongs to.
 
         Raises:
             NotFoundError: there is none, or it is another client's.
         """
-        key = self._ledger.find_token(token_id)
-        send = self._ledger.read_one(key) if key else None
+        key = self._ledger.find_by_token_id(token_id)
+        send = self._ledger.load_one(key) if key else None
         if send is None or send.client != client:
             raise NotFoundError(token_id)
         return send.key
 
-    def bury(
+    def reject(
         self, body: str, *, client: str, key: str, refusals: Sequence[Refusal], reason: str
     ) -> None:
         """Record that a body from the queue can never work, and keep it where a person looks.
 
         Raises:
-            NothingStoredError, QueueUnavailableError: it has to be tried again.
+            LedgerUnavailableError, QueueUnavailableError: it has to be tried again.
         """
         message_id = ids.message_id(client, key)
         # The letter keeps the whole pointers: it holds the body, too.
@@ -278,7 +278,7 @@ class Relay:
             "refused a message from the queue",
             extra={"message_id": message_id, "client": client, "reason": reason, "codes": codes},
         )
-        self._counter.count("MessagesRefused")
+        self._metrics.count("MessagesRefused")
         self._dead_letters.put(
             body,
             {
@@ -292,17 +292,17 @@ class Relay:
 
     def _lease(self, now: float, deadline: Deadline) -> float:
         """When this invocation is dead for certain, by anybody's clock."""
-        return now + max(0.0, deadline()) + SKEW
+        return now + max(0.0, deadline()) + MAX_CLOCK_SKEW
 
     def _attempt_all(self, sends: Sequence[Send], deadline: Deadline) -> list[Send]:
         """Make the calls side by side; what there is no time for stays queued."""
 
         def attempt(send: Send) -> Send:
-            if not self.has_time(deadline):
+            if not self.has_time_for_call(deadline):
                 return send
             try:
                 return self.attempt(send.key, deadline)
-            except NothingStoredError:
+            except LedgerUnavailableError:
                 return send
 
         with ThreadPoolExecutor(self._policy.concurrent_sends) as pool:
@@ -313,46 +313,48 @@ class Relay:
         seconds = 0.0
         too_old = transitions.age(send, self._clock()) > self._policy.max_age
         if too_old:
-            outcome = Outcome(Kind.NOT_SENT, "too-old")
-        elif not self.has_time(deadline):
-            outcome = Outcome(Kind.NOT_SENT, "out-of-time")
+            outcome = Outcome(OutcomeKind.NOT_SENT, "too-old")
+        elif not self.has_time_for_call(deadline):
+            outcome = Outcome(OutcomeKind.NOT_SENT, "out-of-time")
         else:
             began = self._clock()
             outcome = self._ask_upstream(send, deadline)
             seconds = max(0.0, self._clock() - began)
-            self._counter.time("UpstreamTime", seconds)
-            self._brake.heard(outcome)
-        after = transitions.ended(
+            self._metrics.time("UpstreamTime", seconds)
+            self._upstream_pause.record(outcome)
+        after = transitions.finish_attempt(
             send,
             outcome,
             now=self._clock(),
-            wait=wait_seconds(outcome, transitions.tried(send), self._random),
-            max_attempts=transitions.counted(send) if too_old else self._policy.max_attempts,
-            follow=self._policy.follows,
+            wait=retry_delay(outcome, transitions.attempts_since_resend(send), self._random),
+            max_attempts=transitions.counted_attempts(send)
+            if too_old
+            else self._policy.max_attempts,
+            poll_delivery=self._policy.polls_delivery,
         )
-        self._report(after, outcome)
+        self._record(after, outcome)
         self._store(send, after, deadline)
         return _Called(after, seconds)
 
     def _ask_upstream(self, send: Send, deadline: Deadline) -> Outcome:
-        timeout = min(self._policy.upstream_timeout, deadline() - RESERVE)
+        timeout = min(self._policy.upstream_timeout, deadline() - RESERVED_SECONDS)
         body = send.body or ""
         try:
-            outcome = self._upstream.send(send.template, body, timeout)
+            outcome = self._upstream.send(send.upstream_message_id, body, timeout)
             return outcome._replace(errors=redact(outcome.errors, body))
         except Exception:
             # The last net: whatever it was, the SMS may be out, and the send must not hang.
-            logger.exception("the call failed in an unforeseen way", extra=send.names)
-            return Outcome(Kind.UNKNOWN, "internal-error")
+            logger.exception("the call failed in an unforeseen way", extra=send.log_fields)
+            return Outcome(OutcomeKind.UNKNOWN, "internal-error")
 
-    def _report(self, send: Send, outcome: Outcome) -> None:
-        self._counter.count(f"Sends{send.status.value.capitalize()}")
+    def _record(self, send: Send, outcome: Outcome) -> None:
+        self._metrics.count(send.status.metric)
         if send.status is Status.ACCEPTED and send.token_id is None:
-            self._counter.count("TokensMissing")
+            self._metrics.count("TokensMissing")
         if outcome.reason == "throttled":
-            self._counter.count("UpstreamThrottled")
+            self._metrics.count("UpstreamThrottled")
         if outcome.reason == "blocked":
-            self._counter.count("UpstreamBlocked")
+            self._metrics.count("UpstreamBlocked")
         level = {
             Status.ACCEPTED: logging.INFO if send.token_id else logging.WARNING,
             Status.UNKNOWN: logging.ERROR,
@@ -363,7 +365,7 @@ class Relay:
             "send %s",
             send.status.value,
             extra={
-                **send.names,
+                **send.log_fields,
                 "attempt": send.attempts,
                 "recipients": send.recipients,
                 "reason": outcome.reason,
@@ -377,55 +379,55 @@ class Relay:
         """Write a result; if that can't be done, the log is where it can be put back from."""
         for _ in range(STORE_ATTEMPTS):
             try:
-                if self._ledger.settle(before, after):
+                if self._ledger.replace_if_unchanged(before, after):
                     return
                 problem = "changed meanwhile"
                 break
-            except NothingStoredError:
+            except LedgerUnavailableError:
                 problem = "out of reach"
-            if deadline() < STORING:
+            if deadline() < STORE_SECONDS:
                 break
-        self._counter.count("ResultsNotStored")
+        self._metrics.count("ResultsNotStored")
         logger.error(
             "result not stored, put it back: the ledger is %s",
             problem,
             extra={
-                **after.names,
+                **after.log_fields,
                 "status": after.status.value,
                 "token_id": after.token_id,
                 "reason": after.reason,
             },
         )
 
-    def _replay(self, message_id: str, existing: Sequence[Send], fingerprint: str) -> Message:
+    def _replay(self, message_id: str, existing: Sequence[Send], fingerprint: str) -> MessageState:
         if existing[0].fingerprint != fingerprint:
-            raise KeyReusedError(message_id)
-        sends = [self._settle_lapsed(send) for send in self._ledger.read(message_id)]
-        return Message(message_id, sends, replayed=True)
+            raise IdempotencyKeyReusedError(message_id)
+        sends = [self._expire_lease(send) for send in self._ledger.load(message_id)]
+        return MessageState(message_id, sends, replayed=True)
 
-    def _settle_lapsed(self, send: Send) -> Send:
+    def _expire_lease(self, send: Send) -> Send:
         now = self._clock()
-        if not transitions.has_lapsed(send, now):
+        if not transitions.lease_expired(send, now):
             return send
-        after = transitions.lapsed(send, now=now, max_attempts=self._policy.max_attempts)
-        if self._ledger.settle(send, after):
-            self._report(after, Outcome(Kind.UNKNOWN, "lease-expired"))
+        after = transitions.expire_lease(send, now=now, max_attempts=self._policy.max_attempts)
+        if self._ledger.replace_if_unchanged(send, after):
+            self._record(after, Outcome(OutcomeKind.UNKNOWN, "lease-expired"))
             return after
         # Somebody else was quicker, and knows more.
-        return self._ledger.read_one(send.key) or send
+        return self._ledger.load_one(send.key) or send
 
 
-def _plan(posted: Posted, now: float) -> list[Send]:
+def _plan(submission: Submission, now: float) -> list[Send]:
     """The sends of a request, all of them queued."""
-    request = posted.request
-    key = posted.key
-    message_id = ids.message_id(posted.client, key) if key else ids.new_message_id()
-    fingerprint, owner = request.fingerprint(), ids.new_message_id()
+    request = submission.request
+    key = submission.key
+    message_id = ids.message_id(submission.client, key) if key else ids.new_message_id()
+    fingerprint, written_by = request.fingerprint(), ids.new_message_id()
     return [
         Send(
             key=SendKey(message_id, n),
-            client=posted.client,
-            template=posted.template,
+            client=submission.client,
+            upstream_message_id=submission.upstream_message_id,
             recipients=call.recipients,
             status=Status.QUEUED,
             on_unknown=OnUnknown(request.on_unknown),
@@ -433,11 +435,11 @@ def _plan(posted: Posted, now: float) -> list[Send]:
             created_at=now,
             updated_at=now,
             due_at=now,
-            owner=owner,
+            written_by=written_by,
             body=call.body,
             reference=request.reference,
-            correlation_id=posted.correlation_id,
-            deliver_at=request.send_at.timestamp() if request.send_at else None,
+            correlation_id=submission.correlation_id,
+            scheduled_for=request.send_at.timestamp() if request.send_at else None,
         )
-        for n, call in enumerate(calls_of(request, datetime.fromtimestamp(now, UTC)), start=1)
+        for n, call in enumerate(build_calls(request, datetime.fromtimestamp(now, UTC)), start=1)
     ]

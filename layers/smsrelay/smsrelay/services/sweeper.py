@@ -3,9 +3,9 @@
 import logging
 from collections import Counter as Tally
 
-from smsrelay.errors import NothingStoredError, QueueUnavailableError
-from smsrelay.ports import Clock, Counter, Deadline, Ledger
-from smsrelay.services.sender import Relay
+from smsrelay.errors import LedgerUnavailableError, QueueUnavailableError
+from smsrelay.ports import Clock, Deadline, Ledger, Metrics
+from smsrelay.services.sender import Sender
 
 logger = logging.getLogger(__name__)
 
@@ -20,11 +20,11 @@ SHORTEST_STEP = 5.0
 class Sweeper:
     """Looks for sends whose lease ran out, and for queued ones whose message never came."""
 
-    def __init__(self, relay: Relay, ledger: Ledger, *, counter: Counter, clock: Clock) -> None:
+    def __init__(self, relay: Sender, ledger: Ledger, *, metrics: Metrics, clock: Clock) -> None:
         """Use the same ledger as the relay."""
         self._relay = relay
         self._ledger = ledger
-        self._counter = counter
+        self._metrics = metrics
         self._clock = clock
 
     def sweep(self, deadline: Deadline) -> dict[str, int]:
@@ -34,19 +34,19 @@ class Sweeper:
             how many sends were recovered, by the status that they have now.
         """
         recovered: Tally[str] = Tally()
-        for key in self._ledger.overdue(self._clock(), MOST_PER_SWEEP):
+        for key in self._ledger.stalled(self._clock(), MOST_PER_SWEEP):
             if deadline() < SHORTEST_STEP:
                 break
             try:
-                send = self._relay.recover(key)
-            except (NothingStoredError, QueueUnavailableError) as error:
+                send = self._relay.recover_stalled(key)
+            except (LedgerUnavailableError, QueueUnavailableError) as error:
                 logger.warning("send not recovered", extra={"send": str(key), "cause": str(error)})
                 continue
             if send is not None:
                 recovered[send.status.value] += 1
         # As long as there is one, an alarm is to say so.
         if unknown := self._ledger.count_unknown(MOST_COUNTED):
-            self._counter.count("UnknownWaiting", unknown)
+            self._metrics.count("UnknownSends", unknown)
         if recovered:
             logger.warning("recovered sends", extra={"recovered": dict(recovered)})
         return dict(recovered)

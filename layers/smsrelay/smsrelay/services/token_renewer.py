@@ -5,36 +5,36 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from smsrelay.errors import CredentialsUnusableError, SecretUnavailableError
-from smsrelay.ports import Clock, Counter, CredentialsSource, TokenIssuer, TokenStore
+from smsrelay.ports import Clock, CredentialsSource, Metrics, TokenIssuer, TokenStore
 from smsrelay.tokens.renewal_timing import (
-    Need,
+    RenewalReason,
     StoredToken,
     fingerprint,
     may_replace_refused,
-    need_of,
+    renewal_reason,
 )
-from smsrelay.tokens.token_response import Grant, NotGranted
+from smsrelay.tokens.token_response import AccessToken, TokenError
 
 logger = logging.getLogger(__name__)
 
-SENDING_SCOPE = "sms_send"
+SEND_SCOPE = "sms_send"
 
 
-class Ask(NamedTuple):
+class RenewalRequest(NamedTuple):
     """Somebody other than the schedule wants a new token; `token` is the old one's fingerprint."""
 
-    need: str
+    reason: str
     token: str
 
 
-def ask_of(event: Mapping[str, Any]) -> Ask | None:
+def parse_renewal_request(event: Mapping[str, Any]) -> RenewalRequest | None:
     """What a sender asks for; None: it is the schedule."""
     if "need" not in event:
         return None
-    return Ask(str(event["need"]), str(event.get("token")))
+    return RenewalRequest(str(event["need"]), str(event.get("token")))
 
 
-class Renewer:
+class TokenRenewer:
     """Runs one at a time (the template sees to that), so it may remember what happened before."""
 
     def __init__(
@@ -43,19 +43,19 @@ class Renewer:
         store: TokenStore,
         credentials: CredentialsSource,
         issuer: TokenIssuer,
-        counter: Counter,
+        metrics: Metrics,
         clock: Clock,
     ) -> None:
         """Take the ports."""
         self._store = store
         self._credentials = credentials
         self._issuer = issuer
-        self._counter = counter
+        self._metrics = metrics
         self._clock = clock
         self._failed = False
         self._refused: str | None = None
 
-    def run(self, ask: Ask | None) -> dict[str, str]:
+    def run(self, ask: RenewalRequest | None) -> dict[str, str]:
         """Look at the stored token, and renew it if it has to be.
 
         After a failure only the schedule tries again: a wrong client secret must not meet the
@@ -66,56 +66,60 @@ class Renewer:
         """
         if ask is None:
             self._failed = False
-        elif ask.need == Need.REFUSED:
+        elif ask.reason == RenewalReason.REFUSED:
             self._refused = ask.token
         if self._failed:
             return {"did": "kept", "reason": "failed-before"}
         try:
-            token = self._store.read()
+            token = self._store.load()
             refused = token is not None and fingerprint(token.access_token) == self._refused
-            need = need_of(token, self._clock(), refused=refused)
-            if need is None:
-                self._counter.count("TokenGood")
+            reason = renewal_reason(token, self._clock(), refused=refused)
+            if reason is None:
+                self._metrics.count("TokenGood")
                 return {"did": "kept", "reason": "good"}
-            if token is not None and need is Need.REFUSED and not self._may_replace(token):
+            if (
+                token is not None
+                and reason is RenewalReason.REFUSED
+                and not self._may_replace(token)
+            ):
                 logger.warning(
                     "refused token kept: the last one was replaced just now",
                     extra={"token": self._refused},
                 )
                 return {"did": "kept", "reason": "replaced-just-now"}
-            return self._renew(need)
+            return self._renew(reason)
         except SecretUnavailableError as error:
-            return self._fail(NotGranted("secret-unavailable", None, (str(error),)))
+            return self._fail(TokenError("secret-unavailable", None, (str(error),)))
         except CredentialsUnusableError as error:
-            return self._fail(NotGranted("credentials-unusable", None, (str(error),)))
+            return self._fail(TokenError("credentials-unusable", None, (str(error),)))
 
     def _may_replace(self, token: StoredToken) -> bool:
-        return may_replace_refused(token, self._store.before(), self._clock())
+        return may_replace_refused(token, self._store.load_previous(), self._clock())
 
-    def _renew(self, need: Need) -> dict[str, str]:
-        credentials = self._credentials.read()
+    def _renew(self, reason: RenewalReason) -> dict[str, str]:
+        credentials = self._credentials.load()
         asked_at = self._clock()
         answer = self._issuer.fetch(credentials)
-        if isinstance(answer, NotGranted):
+        if isinstance(answer, TokenError):
             return self._fail(answer)
         self._store.write(answer)
-        self._counter.count("TokensRenewed")
-        self._counter.count("TokenGood")
+        self._metrics.count("TokensRenewed")
+        self._metrics.count("TokenGood")
         logger.info(
             "token renewed",
             extra={
-                "reason": need.value,
+                "reason": reason.value,
                 "token": fingerprint(answer.access_token),
                 "seconds": round(answer.expires_at - asked_at),
             },
         )
         if not _may_send(answer):
-            logger.warning("the new token may not send: its scope lacks %s", SENDING_SCOPE)
-        return {"did": "renewed", "reason": need.value}
+            logger.warning("the new token may not send: its scope lacks %s", SEND_SCOPE)
+        return {"did": "renewed", "reason": reason.value}
 
-    def _fail(self, problem: NotGranted) -> dict[str, str]:
+    def _fail(self, problem: TokenError) -> dict[str, str]:
         self._failed = True
-        self._counter.count("TokenRenewalsFailed")
+        self._metrics.count("TokenRenewalsFailed")
         logger.error(
             "token not renewed: %s",
             problem.reason,
@@ -128,5 +132,5 @@ class Renewer:
         return {"did": "failed", "reason": problem.reason}
 
 
-def _may_send(grant: Grant) -> bool:
-    return not grant.scope or SENDING_SCOPE in grant.scope.split()
+def _may_send(token: AccessToken) -> bool:
+    return not token.scope or SEND_SCOPE in token.scope.split()

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from smsrelay.sends.backoff import LONGEST_HOLD, hold_seconds
-from smsrelay.sends.call_outcome import Kind, Outcome
+from smsrelay.sends.backoff import MAX_PAUSE, pause_after
+from smsrelay.sends.call_outcome import Outcome, OutcomeKind
 
 
-class Brake:
+class UpstreamPause:
     """Without it each of many waiting sends would ask for itself whether there is room again.
 
     Threads may use it together: at the worst one of them asks too early.
@@ -17,20 +17,20 @@ class Brake:
         self._clock = clock
         self._random = random
         self._until = 0.0
-        self._refusals = 0
+        self._throttled_calls = 0
 
-    def heard(self, outcome: Outcome) -> None:
+    def record(self, outcome: Outcome) -> None:
         """Note what became of a call."""
         now = self._clock()
-        if outcome.kind is Kind.ACCEPTED:
-            self._refusals = 0
-        elif hold_seconds(outcome, 1, lambda: 1.0):
+        if outcome.kind is OutcomeKind.ACCEPTED:
+            self._throttled_calls = 0
+        elif pause_after(outcome, 1, lambda: 1.0):
             # Calls that ran side by side are refused together, and count once.
             if now >= self._until:
-                self._refusals += 1
-            hold = hold_seconds(outcome, self._refusals, self._random)
-            self._until = max(self._until, now + hold)
+                self._throttled_calls += 1
+            pause = pause_after(outcome, self._throttled_calls, self._random)
+            self._until = max(self._until, now + pause)
 
-    def seconds(self) -> float:
+    def remaining(self) -> float:
         """For how long no call is to be made."""
-        return min(LONGEST_HOLD, max(0.0, self._until - self._clock()))
+        return min(MAX_PAUSE, max(0.0, self._until - self._clock()))

@@ -4,18 +4,18 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from smsrelay.errors import (
-    NothingStoredError,
-    NotSignedError,
+    InvalidSignatureError,
+    LedgerUnavailableError,
     RelayError,
     SecretUnavailableError,
 )
 from smsrelay.messages.client_names import is_client_name
-from smsrelay.ports import Counter, Deadline, WebhookSecrets
-from smsrelay.security.webhook_signature import is_signed
+from smsrelay.ports import Deadline, Metrics, SigningSecrets
+from smsrelay.security.webhook_signature import verify_signature
 from smsrelay.services import responses
-from smsrelay.services.api import HttpApi, Post
-from smsrelay.services.api_clients import Callers
-from smsrelay.services.responses import Answer
+from smsrelay.services.api import Api, Post
+from smsrelay.services.api_clients import ClientRegistry
+from smsrelay.services.responses import Response
 
 
 class Webhook(NamedTuple):
@@ -30,48 +30,48 @@ class Webhooks:
     """From webhooks to answers. It raises nothing that has an answer."""
 
     def __init__(
-        self, http_api: HttpApi, secrets: WebhookSecrets, callers: Callers, counter: Counter
+        self, api: Api, secrets: SigningSecrets, client_registry: ClientRegistry, metrics: Metrics
     ) -> None:
         """`callers` counts: only what is signed uses a client's limit up."""
-        self._http_api = http_api
+        self._api = api
         self._secrets = secrets
-        self._callers = callers
-        self._counter = counter
+        self._client_registry = client_registry
+        self._metrics = metrics
 
-    def post(self, webhook: Webhook, deadline: Deadline) -> Answer:
+    def post(self, webhook: Webhook, deadline: Deadline) -> Response:
         """`POST /webhooks/{client}`: the webhook's id is the idempotency key.
 
         So a copy of a webhook is answered again, and not sent again.
         """
         try:
             self._check(webhook)
-            self._callers.admit(webhook.client)
+            self._client_registry.check_rate_limit(webhook.client)
         except SecretUnavailableError:
-            return responses.of_error(NothingStoredError())
+            return responses.of_error(LedgerUnavailableError())
         except RelayError as error:
             return responses.of_error(error)
         key = webhook.headers["webhook-id"]
         post = Post(webhook.headers, webhook.body.decode(), webhook.client, key)
-        return self._http_api.post_message(post, deadline)
+        return self._api.post_message(post, deadline)
 
     def _check(self, webhook: Webhook) -> None:
         """Nobody learns whether the client, its secret or the signature is what's missing.
 
         Raises:
-            NotSignedError: it is.
+            InvalidSignatureError: it is.
             SecretUnavailableError: nobody knows.
         """
         if self._is_signed(webhook):
             return
-        self._counter.count("WebhooksRefused")
-        raise NotSignedError
+        self._metrics.count("WebhooksRefused")
+        raise InvalidSignatureError
 
     def _is_signed(self, webhook: Webhook) -> bool:
-        known: Sequence[str] = ()
+        secrets: Sequence[str] = ()
         if not is_client_name(webhook.client):
-            return is_signed(webhook.headers, webhook.body, known)
-        known = self._secrets.current(webhook.client)
-        if is_signed(webhook.headers, webhook.body, known):
+            return verify_signature(webhook.headers, webhook.body, secrets)
+        secrets = self._secrets.current(webhook.client)
+        if verify_signature(webhook.headers, webhook.body, secrets):
             return True
-        newer = self._secrets.newer(webhook.client)
-        return newer != known and is_signed(webhook.headers, webhook.body, newer)
+        refreshed = self._secrets.refresh(webhook.client)
+        return refreshed != secrets and verify_signature(webhook.headers, webhook.body, refreshed)

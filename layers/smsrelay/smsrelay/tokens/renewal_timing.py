@@ -5,14 +5,15 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Final, NamedTuple
 
-LEAST_LEFT: Final = 180.0
-"""Seconds left below which a token is renewed: a run comes every 60, and senders want MARGIN.
+RENEW_BELOW: Final = 180.0
+"""Seconds left below which a token is renewed: a run comes every 60; senders want REFRESH_AHEAD.
 
-With more, a token of 1,080 seconds would be replaced more often than every 15 minutes (PACE).
+With more, a token of 1,080 seconds would be replaced more often than every
+15 minutes (MIN_REPLACEMENT_INTERVAL).
 """
-MARGIN: Final = 60.0
+REFRESH_AHEAD: Final = 60.0
 """Seconds before its end from which on senders look for the next token."""
-PACE: Final = 1200.0
+MIN_REPLACEMENT_INTERVAL: Final = 1200.0
 """Seconds in which refusals bring at most two new tokens.
 
 The upstream's soft limit is about one in 20 minutes, and Secrets Manager keeps about 100 versions
@@ -24,7 +25,7 @@ must not use these up.
 TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 
 
-class Need(StrEnum):
+class RenewalReason(StrEnum):
     """Why a new token is needed."""
 
     MISSING = "missing"  # there is none that could be used
@@ -43,39 +44,43 @@ class StoredToken(NamedTuple):
     """When it was stored."""
 
     @property
-    def life(self) -> float | None:
+    def lifetime(self) -> float | None:
         """Seconds that it is good for, if that is known."""
         return None if self.expires_at is None else max(0.0, self.expires_at - self.since)
 
 
-def need_of(token: StoredToken | None, now: float, *, refused: bool) -> Need | None:
+def renewal_reason(token: StoredToken | None, now: float, *, refused: bool) -> RenewalReason | None:
     """Why the token has to be renewed now, if it has to; `refused`: the upstream took it no more.
 
     Less than 3 minutes left are too few, or a third of a life that is shorter than 9.
     """
     if token is None:
-        return Need.MISSING
+        return RenewalReason.MISSING
     if token.expires_at is None:
-        return Need.UNDATED
-    if token.expires_at - now <= _share(token, LEAST_LEFT, 3):
-        return Need.EXPIRING
-    return Need.REFUSED if refused else None
+        return RenewalReason.UNDATED
+    if token.expires_at - now <= _share(token, RENEW_BELOW, 3):
+        return RenewalReason.EXPIRING
+    return RenewalReason.REFUSED if refused else None
 
 
 def may_replace_refused(token: StoredToken, before: StoredToken | None, now: float) -> bool:
     """Whether a refused token that has not expired is replaced now, or the next one waits.
 
-    No third one within PACE of the one before it.
+    No third one within MIN_REPLACEMENT_INTERVAL of the one before it.
     """
     if before is None:
         return True
-    pace = PACE if token.life is None else min(PACE, 2 * token.life)
-    return now - before.since >= pace
+    interval = (
+        MIN_REPLACEMENT_INTERVAL
+        if token.lifetime is None
+        else min(MIN_REPLACEMENT_INTERVAL, 2 * token.lifetime)
+    )
+    return now - before.since >= interval
 
 
-def margin(token: StoredToken) -> float:
+def refresh_ahead(token: StoredToken) -> float:
     """Seconds before its end from which on senders look for the next one."""
-    return _share(token, MARGIN, 4)
+    return _share(token, REFRESH_AHEAD, 4)
 
 
 def fingerprint(access_token: str) -> str:
@@ -84,4 +89,4 @@ def fingerprint(access_token: str) -> str:
 
 
 def _share(token: StoredToken, most: float, part: int) -> float:
-    return most if token.life is None else min(most, token.life / part)
+    return most if token.lifetime is None else min(most, token.lifetime / part)

@@ -13,11 +13,11 @@ from smsrelay.security.redaction import without
 from smsrelay.sends.call_outcome import words_of
 from smsrelay.tokens.renewal_timing import TOKEN
 
-USUAL_LIFE: Final = 1080.0
+DEFAULT_LIFETIME: Final = 1080.0
 """Seconds that a token is good for by the documentation, where an answer does not say."""
-LONGEST_LIFE: Final = 86_400.0
+MAX_LIFETIME: Final = 86_400.0
 """Seconds that are believed: a token is renewed once a day, whatever its answer says."""
-LONGEST_TOKEN: Final = 4_096
+MAX_TOKEN_LENGTH: Final = 4_096
 """Characters; the upstream's have 512 at most."""
 
 
@@ -47,7 +47,7 @@ class ClientCredentials:
         return body
 
 
-class Grant(NamedTuple):
+class AccessToken(NamedTuple):
     """A new token."""
 
     access_token: str
@@ -57,7 +57,7 @@ class Grant(NamedTuple):
     scope: str
 
 
-class NotGranted(NamedTuple):
+class TokenError(NamedTuple):
     """Why there is none: a stable code, and the upstream's own words without any secret."""
 
     reason: str
@@ -65,7 +65,7 @@ class NotGranted(NamedTuple):
     errors: tuple[str, ...] = ()
 
 
-def credentials_of(secret: str, hosts: AllowedHosts) -> ClientCredentials:
+def parse_credentials(secret: str, hosts: AllowedHosts) -> ClientCredentials:
     """The client credentials in a secret's value.
 
     The value is `{"client_id", "client_secret", "auth_base_url", "account_id", "scope"}`; the last
@@ -75,29 +75,29 @@ def credentials_of(secret: str, hosts: AllowedHosts) -> ClientCredentials:
         CredentialsUnusableError: something is missing, or the URL may not be called.
     """
     fields = _object(secret)
-    wanted = {}
+    required = {}
     for name in ("client_id", "client_secret", "auth_base_url"):
         value = fields.get(name)
         if not isinstance(value, str) or not value.strip():
             raise CredentialsUnusableError(f"{name} is missing in the client credentials")
-        wanted[name] = value
+        required[name] = value
     try:
-        wanted["auth_base_url"] = hosts.base_url(wanted["auth_base_url"])
+        required["auth_base_url"] = hosts.base_url(required["auth_base_url"])
     except ValueError as error:
         raise CredentialsUnusableError(f"auth_base_url: {error}") from None
     return ClientCredentials(
-        **wanted, account_id=_word(fields.get("account_id")), scope=_word(fields.get("scope"))
+        **required, account_id=_word(fields.get("account_id")), scope=_word(fields.get("scope"))
     )
 
 
-def grant_of(
+def parse_token_response(
     status: int,
     body: bytes,
     *,
     asked_at: float,
     credentials: ClientCredentials,
     hosts: AllowedHosts,
-) -> Grant | NotGranted:
+) -> AccessToken | TokenError:
     """What an answer says.
 
     Args:
@@ -109,31 +109,35 @@ def grant_of(
         hosts: Where its REST URL may lead.
     """
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-        return _grant(body, asked_at, hosts)
+        return _parse_access_token(body, asked_at, hosts)
     secrets = (credentials.client_secret, credentials.client_id)
-    return NotGranted(_reason(status), status, without(words_of(body), secrets))
+    return TokenError(_reason(status), status, without(words_of(body), secrets))
 
 
-def _grant(body: bytes, asked_at: float, hosts: AllowedHosts) -> Grant | NotGranted:
+def _parse_access_token(
+    body: bytes, asked_at: float, hosts: AllowedHosts
+) -> AccessToken | TokenError:
     """Of an answer that ought to hold a token: none of its words is repeated."""
     fields = _object(body.decode("utf-8", "replace"))
     access_token = fields.get("access_token")
     if (
         not isinstance(access_token, str)
         or not TOKEN.fullmatch(access_token)
-        or len(access_token) > LONGEST_TOKEN
+        or len(access_token) > MAX_TOKEN_LENGTH
     ):
-        return NotGranted("no-token-in-answer", HTTPStatus.OK)
-    life = _life(fields.get("expires_in", USUAL_LIFE))
-    if life is None:
-        return NotGranted("absurd-expiry", HTTPStatus.OK)
+        return TokenError("no-token-in-answer", HTTPStatus.OK)
+    lifetime = _lifetime(fields.get("expires_in", DEFAULT_LIFETIME))
+    if lifetime is None:
+        return TokenError("absurd-expiry", HTTPStatus.OK)
     url, scope = fields.get("rest_instance_url"), fields.get("scope")
     if url:
         try:
             url = hosts.base_url(str(url))
         except ValueError:
-            return NotGranted("rest-url-not-allowed", HTTPStatus.OK)
-    return Grant(access_token, asked_at + life, url or "", scope if isinstance(scope, str) else "")
+            return TokenError("rest-url-not-allowed", HTTPStatus.OK)
+    return AccessToken(
+        access_token, asked_at + lifetime, url or "", scope if isinstance(scope, str) else ""
+    )
 
 
 def _reason(status: int) -> str:
@@ -148,23 +152,23 @@ def _reason(status: int) -> str:
     return "unexpected-status"  # a redirect, say: following it would give the secret away
 
 
-def _life(given: object) -> float | None:
-    if isinstance(given, bool) or not isinstance(given, int | float | str):
+def _lifetime(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        life = float(given)
+        lifetime = float(value)
     except (ValueError, OverflowError):
         return None
-    if not math.isfinite(life) or life <= 0:
+    if not math.isfinite(lifetime) or lifetime <= 0:
         return None
-    return min(life, LONGEST_LIFE)
+    return min(lifetime, MAX_LIFETIME)
 
 
-def _word(given: object) -> str | None:
+def _word(value: object) -> str | None:
     """An optional field: an empty one is left out, a number is written as one."""
-    if given is None or isinstance(given, bool | dict | list):
+    if value is None or isinstance(value, bool | dict | list):
         return None
-    return str(given).strip() or None
+    return str(value).strip() or None
 
 
 def _object(text: str) -> Mapping[str, Any]:

@@ -9,25 +9,25 @@ import httpx
 from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics
 
-from smsrelay.adapters.boto_clients import Aws
-from smsrelay.adapters.callback_client import HttpPoster
+from smsrelay.adapters.boto_clients import BotoClients
+from smsrelay.adapters.callback_client import HttpCallbackClient
 from smsrelay.adapters.logger import package_logger
-from smsrelay.adapters.metrics import MetricsCounter
+from smsrelay.adapters.metrics import PowertoolsMetrics
+from smsrelay.adapters.signing_secrets import StoredSigningSecrets
 from smsrelay.adapters.sqs import SqsRetryQueue
 from smsrelay.adapters.trust_store import trusted
-from smsrelay.adapters.webhook_secrets import StoredWebhookSecrets
-from smsrelay.services.event_publisher import Caller
+from smsrelay.services.event_publisher import CallbackSender
 from smsrelay.settings import Settings
 from smsrelay.wiring import options
-from smsrelay.wiring.timeouts import STORING
+from smsrelay.wiring.timeouts import AWS_CONFIG
 
 
 class Parts(NamedTuple):
     """What that function uses."""
 
-    caller: Caller
+    callback_sender: CallbackSender
     queue: SqsRetryQueue
-    counter: MetricsCounter
+    metrics: PowertoolsMetrics
     logger: Logger
     http: httpx.Client
 
@@ -43,19 +43,19 @@ def parts() -> Parts:
     Raises:
         ValueError: there is no catalogue that would say whom to call.
     """
-    settings, aws = Settings.from_environment(os.environ), Aws()
-    logger, counter = package_logger(), MetricsCounter(Metrics())
-    catalogue = options.catalogue(aws, settings, counter, time.time)
+    settings, aws = Settings.from_environment(os.environ), BotoClients()
+    logger, metrics = package_logger(), PowertoolsMetrics(Metrics())
+    catalogue = options.catalogue(aws, settings, metrics, time.time)
     if catalogue is None:
         raise ValueError("callbacks need the catalogue")
     http = httpx.Client(follow_redirects=False, trust_env=False, verify=trusted())
-    secrets = aws.client("secretsmanager", config=STORING)
-    caller = Caller(
+    secrets = aws.client("secretsmanager", config=AWS_CONFIG)
+    callback_sender = CallbackSender(
         catalogue=catalogue,
-        secrets=StoredWebhookSecrets(secrets, settings.callback_secrets, time.time),
-        poster=HttpPoster(http),
-        counter=counter,
+        secrets=StoredSigningSecrets(secrets, settings.callback_secret_prefix, time.time),
+        client=HttpCallbackClient(http),
+        metrics=metrics,
         clock=time.time,
     )
-    queue = SqsRetryQueue(aws.client("sqs", config=STORING), settings.callback_queue_url)
-    return Parts(caller, queue, counter, logger, http)
+    queue = SqsRetryQueue(aws.client("sqs", config=AWS_CONFIG), settings.callback_queue_url)
+    return Parts(callback_sender, queue, metrics, logger, http)

@@ -9,23 +9,23 @@ from typing import NamedTuple
 from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics
 
-from smsrelay.adapters.boto_clients import Aws
+from smsrelay.adapters.boto_clients import BotoClients
 from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
 from smsrelay.adapters.http_transport import KeepAliveTransport
 from smsrelay.adapters.logger import package_logger
-from smsrelay.adapters.metrics import MetricsCounter
-from smsrelay.services.delivery_poller import SIDE_BY_SIDE, Follower
+from smsrelay.adapters.metrics import PowertoolsMetrics
+from smsrelay.services.delivery_poller import MAX_PARALLEL_CALLS, DeliveryPoller
 from smsrelay.settings import Settings
 from smsrelay.wiring import options
-from smsrelay.wiring.timeouts import STORING
+from smsrelay.wiring.timeouts import AWS_CONFIG
 from smsrelay.wiring.upstream import mobileconnect
 
 
 class Parts(NamedTuple):
     """What that function uses."""
 
-    follower: Follower
-    counter: MetricsCounter
+    delivery_poller: DeliveryPoller
+    metrics: PowertoolsMetrics
     logger: Logger
     connections: KeepAliveTransport
 
@@ -47,17 +47,17 @@ def build(environment: Mapping[str, str]) -> Parts:
         KeyError, ValueError: the environment variables are incomplete or wrong.
     """
     settings = Settings.from_environment(environment)
-    logger, counter = package_logger(), MetricsCounter(Metrics())
-    aws = Aws()
-    connections = KeepAliveTransport(SIDE_BY_SIDE, time.time)
-    dynamodb = aws.client("dynamodb", config=STORING)
-    secrets = aws.client("secretsmanager", config=STORING)
-    follower = Follower(
+    logger, metrics = package_logger(), PowertoolsMetrics(Metrics())
+    aws = BotoClients()
+    connections = KeepAliveTransport(MAX_PARALLEL_CALLS, time.time)
+    dynamodb = aws.client("dynamodb", config=AWS_CONFIG)
+    secrets = aws.client("secretsmanager", config=AWS_CONFIG)
+    delivery_poller = DeliveryPoller(
         ledger=DynamoDbLedger(dynamodb, settings.table_name, settings.retention_days),
         reports=mobileconnect(connections, settings, aws, secrets, time.time),
-        counter=counter,
+        metrics=metrics,
         clock=time.time,
         budget=settings.delivery_calls_per_minute,
-        rows=options.recipients(settings, dynamodb, secrets),
+        recipient_results=options.recipient_results(settings, dynamodb, secrets),
     )
-    return Parts(follower, counter, logger, connections)
+    return Parts(delivery_poller, metrics, logger, connections)

@@ -3,10 +3,10 @@
 from functools import cache
 from typing import TYPE_CHECKING
 
-from smsrelay.adapters.boto_clients import Aws
-from smsrelay.ports import CatalogueSource, Clock, Counter, RecipientRows
+from smsrelay.adapters.boto_clients import BotoClients
+from smsrelay.ports import CatalogueSource, Clock, Metrics, RecipientResults
 from smsrelay.settings import Settings
-from smsrelay.wiring.timeouts import STORING
+from smsrelay.wiring.timeouts import AWS_CONFIG
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -14,26 +14,26 @@ if TYPE_CHECKING:
 
 
 def catalogue(
-    aws: Aws, settings: Settings, counter: Counter, clock: Clock
+    aws: BotoClients, settings: Settings, metrics: Metrics, clock: Clock
 ) -> CatalogueSource | None:
     """The message catalogue, if there is one; it is read at the first name that is posted."""
     if not settings.catalogue_parameter:
         return None
-    from smsrelay.adapters.ssm_message_catalogue import StoredCatalogue
+    from smsrelay.adapters.ssm_message_catalogue import SsmMessageCatalogue
 
-    ssm = cache(lambda: aws.client("ssm", config=STORING))
-    return StoredCatalogue(ssm, settings.catalogue_parameter, counter, clock)
+    ssm = cache(lambda: aws.client("ssm", config=AWS_CONFIG))
+    return SsmMessageCatalogue(ssm, settings.catalogue_parameter, metrics, clock)
 
 
-def recipients(
+def recipient_results(
     settings: Settings, dynamodb: "DynamoDBClient", secrets: "SecretsManagerClient"
-) -> RecipientRows | None:
+) -> RecipientResults | None:
     """How it ended for each recipient, if that is kept."""
-    if settings.recipient_rows != "on":
+    if settings.recipient_results != "on":
         return None
-    from smsrelay.adapters.dynamodb_recipient_results import StoredRecipients
+    from smsrelay.adapters.dynamodb_recipient_results import DynamoDbRecipientResults
 
-    return StoredRecipients(
+    return DynamoDbRecipientResults(
         dynamodb,
         settings.table_name,
         settings.retention_days,

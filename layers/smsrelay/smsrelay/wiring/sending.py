@@ -11,26 +11,26 @@ from typing import TYPE_CHECKING
 from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics
 
-from smsrelay.adapters.boto_clients import Aws
+from smsrelay.adapters.boto_clients import BotoClients
 from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
 from smsrelay.adapters.http_transport import KeepAliveTransport
 from smsrelay.adapters.logger import package_logger
-from smsrelay.adapters.metrics import MetricsCounter
-from smsrelay.adapters.sqs import SqsDeadLetters, SqsRetryQueue
-from smsrelay.ports import Clock, RecipientRows
-from smsrelay.services.sender import Policy, Relay
+from smsrelay.adapters.metrics import PowertoolsMetrics
+from smsrelay.adapters.sqs import SqsDeadLetterQueue, SqsRetryQueue
+from smsrelay.ports import Clock, RecipientResults
+from smsrelay.services.sender import Policy, Sender
 from smsrelay.settings import Settings
 from smsrelay.wiring import options
-from smsrelay.wiring.timeouts import STORING
+from smsrelay.wiring.timeouts import AWS_CONFIG
 from smsrelay.wiring.upstream import mobileconnect
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-    from smsrelay.services.api import HttpApi
-    from smsrelay.services.api_clients import Callers
-    from smsrelay.services.queue_worker import Intake
-    from smsrelay.services.request_reader import Reader
+    from smsrelay.services.api import Api
+    from smsrelay.services.api_clients import ClientRegistry
+    from smsrelay.services.queue_worker import QueueWorker
+    from smsrelay.services.request_reader import RequestReader
     from smsrelay.services.sweeper import Sweeper
 
 
@@ -39,25 +39,25 @@ class Parts:
     """What the handlers use. What not all of them do is built when one asks for it."""
 
     settings: Settings
-    relay: Relay
+    relay: Sender
     ledger: DynamoDbLedger
     queue: SqsRetryQueue
-    rows: RecipientRows | None
-    counter: MetricsCounter
+    recipient_results: RecipientResults | None
+    metrics: PowertoolsMetrics
     logger: Logger
     connections: KeepAliveTransport
-    aws: Aws
+    aws: BotoClients
     dynamodb: "DynamoDBClient"
     clock: Clock
 
     @cached_property
-    def callers(self) -> "Callers":
+    def client_registry(self) -> "ClientRegistry":
         """For who answers requests."""
-        from smsrelay.adapters.dynamodb_api_clients import DynamoDbClients
-        from smsrelay.services.api_clients import Callers
+        from smsrelay.adapters.dynamodb_api_clients import DynamoDbApiClients
+        from smsrelay.services.api_clients import ClientRegistry
 
-        clients = DynamoDbClients(self.dynamodb, self.settings.table_name)
-        return Callers(
+        clients = DynamoDbApiClients(self.dynamodb, self.settings.table_name)
+        return ClientRegistry(
             clients,
             clients,
             default=self.settings.default_client,
@@ -66,20 +66,24 @@ class Parts:
         )
 
     @cached_property
-    def http_api(self) -> "HttpApi":
+    def api(self) -> "Api":
         """For who answers requests."""
-        from smsrelay.services.api import HttpApi
+        from smsrelay.services.api import Api
 
-        return HttpApi(
-            self.relay, self._reader, counter=self.counter, clock=self.clock, rows=self.rows
+        return Api(
+            self.relay,
+            self._reader,
+            metrics=self.metrics,
+            clock=self.clock,
+            recipient_results=self.recipient_results,
         )
 
     @cached_property
-    def intake(self) -> "Intake":
+    def queue_worker(self) -> "QueueWorker":
         """For the worker."""
-        from smsrelay.services.queue_worker import Intake
+        from smsrelay.services.queue_worker import QueueWorker
 
-        return Intake(
+        return QueueWorker(
             self.relay,
             self._reader,
             default_client=self.settings.default_client,
@@ -92,14 +96,14 @@ class Parts:
         """For the sweeper."""
         from smsrelay.services.sweeper import Sweeper
 
-        return Sweeper(self.relay, self.ledger, counter=self.counter, clock=self.clock)
+        return Sweeper(self.relay, self.ledger, metrics=self.metrics, clock=self.clock)
 
     @cached_property
-    def _reader(self) -> "Reader":
-        from smsrelay.services.request_reader import Reader
+    def _reader(self) -> "RequestReader":
+        from smsrelay.services.request_reader import RequestReader
 
-        catalogue = options.catalogue(self.aws, self.settings, self.counter, self.clock)
-        return Reader(catalogue)
+        catalogue = options.catalogue(self.aws, self.settings, self.metrics, self.clock)
+        return RequestReader(catalogue)
 
     def close(self) -> None:
         """Close the connections to the upstream."""
@@ -120,20 +124,20 @@ def build(environment: Mapping[str, str]) -> Parts:
     """
     settings = Settings.from_environment(environment)
     clock = time.time
-    logger, counter = package_logger(), MetricsCounter(Metrics())
-    aws = Aws()
-    sqs = aws.client("sqs", config=STORING)
+    logger, metrics = package_logger(), PowertoolsMetrics(Metrics())
+    aws = BotoClients()
+    sqs = aws.client("sqs", config=AWS_CONFIG)
     queue = SqsRetryQueue(sqs, settings.queue_url)
     connections = KeepAliveTransport(settings.concurrent_sends * 2, clock)
-    dynamodb = aws.client("dynamodb", config=STORING)
+    dynamodb = aws.client("dynamodb", config=AWS_CONFIG)
     ledger = DynamoDbLedger(dynamodb, settings.table_name, settings.retention_days)
-    secrets = aws.client("secretsmanager", config=STORING)
-    relay = Relay(
+    secrets = aws.client("secretsmanager", config=AWS_CONFIG)
+    relay = Sender(
         ledger=ledger,
         upstream=mobileconnect(connections, settings, aws, secrets, clock),
         queue=queue,
-        dead_letters=SqsDeadLetters(sqs, settings.dead_letter_queue_url),
-        counter=counter,
+        dead_letters=SqsDeadLetterQueue(sqs, settings.dead_letter_queue_url),
+        metrics=metrics,
         clock=clock,
         random=random.random,
         policy=Policy(
@@ -141,7 +145,7 @@ def build(environment: Mapping[str, str]) -> Parts:
             max_age=settings.max_age_hours * 3600,
             upstream_timeout=settings.upstream_timeout_seconds,
             concurrent_sends=settings.concurrent_sends,
-            follows=settings.delivery_calls_per_minute > 0,
+            polls_delivery=settings.delivery_calls_per_minute > 0,
         ),
     )
     return Parts(
@@ -149,8 +153,8 @@ def build(environment: Mapping[str, str]) -> Parts:
         relay=relay,
         ledger=ledger,
         queue=queue,
-        rows=options.recipients(settings, dynamodb, secrets),
-        counter=counter,
+        recipient_results=options.recipient_results(settings, dynamodb, secrets),
+        metrics=metrics,
         logger=logger,
         connections=connections,
         aws=aws,

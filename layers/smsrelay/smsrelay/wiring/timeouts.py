@@ -5,8 +5,8 @@ from typing import Final
 from botocore.config import Config
 
 # Two tries of 3 s at most: a store that hangs must leave time to log what could not be stored
-# (relay.RESERVE). Queues and tables answer within milliseconds.
-STORING: Final = Config(
+# (relay.RESERVED_SECONDS). Queues and tables answer within milliseconds.
+AWS_CONFIG: Final = Config(
     connect_timeout=1,
     read_timeout=2,
     retries={"mode": "standard", "total_max_attempts": 2},
@@ -15,7 +15,7 @@ STORING: Final = Config(
     user_agent="smsrelay",  # botocore's own is put together anew for each call
 )
 # A send waits for this call, and nothing depends on it: one short try.
-ASKING: Final = Config(
+INVOKE_CONFIG: Final = Config(
     connect_timeout=1,
     read_timeout=1,
     retries={"total_max_attempts": 1},

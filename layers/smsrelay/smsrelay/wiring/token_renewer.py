@@ -10,23 +10,23 @@ import httpx
 from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics
 
-from smsrelay.adapters.boto_clients import Aws
+from smsrelay.adapters.boto_clients import BotoClients
 from smsrelay.adapters.logger import package_logger
-from smsrelay.adapters.metrics import MetricsCounter
+from smsrelay.adapters.metrics import PowertoolsMetrics
 from smsrelay.adapters.oauth_endpoint import OAuthEndpoint
 from smsrelay.adapters.token_store import SecretCredentials, SecretTokenStore
 from smsrelay.adapters.trust_store import trusted
 from smsrelay.security.allowed_hosts import AllowedHosts
-from smsrelay.services.token_renewer import Renewer
+from smsrelay.services.token_renewer import TokenRenewer
 from smsrelay.settings import Settings
-from smsrelay.wiring.timeouts import STORING
+from smsrelay.wiring.timeouts import AWS_CONFIG
 
 
 class Parts(NamedTuple):
     """What the token function uses."""
 
-    renewer: Renewer
-    counter: MetricsCounter
+    token_renewer: TokenRenewer
+    metrics: PowertoolsMetrics
     logger: Logger
     http: httpx.Client
 
@@ -48,9 +48,9 @@ def build(environment: Mapping[str, str]) -> Parts:
         KeyError, ValueError: the environment variables are incomplete or wrong.
     """
     settings = Settings.from_environment(environment)
-    logger, counter = package_logger(), MetricsCounter(Metrics())
+    logger, metrics = package_logger(), PowertoolsMetrics(Metrics())
     hosts = AllowedHosts.parse(settings.upstream_hosts)
-    secrets = Aws().client("secretsmanager", config=STORING)
+    secrets = BotoClients().client("secretsmanager", config=AWS_CONFIG)
     # No connection is kept: the next call is minutes away.
     http = httpx.Client(
         follow_redirects=False,
@@ -58,11 +58,11 @@ def build(environment: Mapping[str, str]) -> Parts:
         verify=trusted(),
         limits=httpx.Limits(max_connections=1, max_keepalive_connections=0),
     )
-    renewer = Renewer(
+    token_renewer = TokenRenewer(
         store=SecretTokenStore(secrets, settings.token_secret_arn),
         credentials=SecretCredentials(secrets, settings.credentials_secret_arn, hosts),
         issuer=OAuthEndpoint(http, hosts, time.time),
-        counter=counter,
+        metrics=metrics,
         clock=time.time,
     )
-    return Parts(renewer, counter, logger, http)
+    return Parts(token_renewer, metrics, logger, http)

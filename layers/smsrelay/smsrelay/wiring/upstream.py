@@ -3,15 +3,15 @@
 from functools import cache
 from typing import TYPE_CHECKING
 
-from smsrelay.adapters.boto_clients import Aws
-from smsrelay.adapters.cached_token import SecretTokenSource
+from smsrelay.adapters.boto_clients import BotoClients
+from smsrelay.adapters.cached_token import CachedTokenSource
 from smsrelay.adapters.http_transport import KeepAliveTransport
 from smsrelay.adapters.lambda_token_renewal import LambdaTokenRenewal
 from smsrelay.adapters.mobileconnect import MobileConnect
 from smsrelay.ports import Clock
 from smsrelay.security.allowed_hosts import AllowedHosts
 from smsrelay.settings import Settings
-from smsrelay.wiring.timeouts import ASKING
+from smsrelay.wiring.timeouts import INVOKE_CONFIG
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 def mobileconnect(
     connections: KeepAliveTransport,
     settings: Settings,
-    aws: Aws,
+    aws: BotoClients,
     secrets: "SecretsManagerClient",
     clock: Clock,
 ) -> MobileConnect:
     """MobileConnect, with the access token of the secret."""
     renewal = LambdaTokenRenewal(
-        cache(lambda: aws.client("lambda", config=ASKING)), settings.token_function
+        cache(lambda: aws.client("lambda", config=INVOKE_CONFIG)), settings.token_function
     )
     hosts = AllowedHosts.parse(settings.upstream_hosts)
-    tokens = SecretTokenSource(
+    tokens = CachedTokenSource(
         secrets, settings.token_secret_arn, settings.rest_base_url, hosts, renewal, clock
     )
     return MobileConnect(connections, tokens, clock)

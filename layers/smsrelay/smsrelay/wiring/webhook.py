@@ -3,16 +3,16 @@
 import time
 from functools import cache
 
-from smsrelay.adapters.webhook_secrets import StoredWebhookSecrets
+from smsrelay.adapters.signing_secrets import StoredSigningSecrets
 from smsrelay.services.webhook import Webhooks
 from smsrelay.wiring import sending
-from smsrelay.wiring.timeouts import STORING
+from smsrelay.wiring.timeouts import AWS_CONFIG
 
 
 @cache
 def webhooks() -> Webhooks:
     """The webhooks of this execution environment."""
     parts = sending.parts()
-    secrets = parts.aws.client("secretsmanager", config=STORING)
-    stored = StoredWebhookSecrets(secrets, parts.settings.webhook_secrets, time.time)
-    return Webhooks(parts.http_api, stored, parts.callers, parts.counter)
+    secrets = parts.aws.client("secretsmanager", config=AWS_CONFIG)
+    stored = StoredSigningSecrets(secrets, parts.settings.webhook_secret_prefix, time.time)
+    return Webhooks(parts.api, stored, parts.client_registry, parts.metrics)

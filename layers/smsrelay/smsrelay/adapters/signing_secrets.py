@@ -8,73 +8,73 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from smsrelay.errors import SecretUnavailableError
 from smsrelay.ports import Clock
-from smsrelay.security.webhook_signature import secrets_of
+from smsrelay.security.webhook_signature import parse_secrets
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
 logger = logging.getLogger(__name__)
 
-KEPT: Final = 300.0
+CACHE_SECONDS: Final = 300.0
 """Seconds that a secret is kept."""
-AT_MOST_EVERY: Final = 10.0
+MIN_REFRESH_INTERVAL: Final = 10.0
 """Seconds between two reads for the same client, however many bad signatures come."""
-MOST: Final = 1_000
+CACHE_SIZE: Final = 1_000
 """Clients that are kept, those that don't exist too."""
 _NONE = {"ResourceNotFoundException", "InvalidRequestException"}
 """There is no such secret, or it is marked for deletion."""
 
 
-class _Kept(NamedTuple):
+class _CachedSecrets(NamedTuple):
     secrets: Sequence[str]
     read_at: float
 
 
-class StoredWebhookSecrets:
-    """The `WebhookSecrets` port."""
+class StoredSigningSecrets:
+    """The `SigningSecrets` port."""
 
     def __init__(self, client: "SecretsManagerClient", prefix: str, clock: Clock) -> None:
         """A client's secret is called `{prefix}{client}`."""
         self._client = client
         self._prefix = prefix
         self._clock = clock
-        self._kept: dict[str, _Kept] = {}
+        self._cache: dict[str, _CachedSecrets] = {}
 
     def current(self, client: str) -> Sequence[str]:
         """From the cache while it is fresh; a store out of reach makes it last longer."""
-        kept = self._kept.get(client)
-        if kept and self._clock() < kept.read_at + KEPT:
-            return kept.secrets
+        cached = self._cache.get(client)
+        if cached and self._clock() < cached.read_at + CACHE_SECONDS:
+            return cached.secrets
         try:
             return self._read(client)
         except SecretUnavailableError:
-            if kept is None:
+            if cached is None:
                 raise
-            return kept.secrets
+            return cached.secrets
 
-    def newer(self, client: str) -> Sequence[str]:
+    def refresh(self, client: str) -> Sequence[str]:
         """As the store has them, unless they were just read: so a rotation counts at once."""
-        kept = self._kept.get(client)
-        if kept and self._clock() < kept.read_at + AT_MOST_EVERY:
-            return kept.secrets
+        cached = self._cache.get(client)
+        if cached and self._clock() < cached.read_at + MIN_REFRESH_INTERVAL:
+            return cached.secrets
         try:
             return self._read(client)
         except SecretUnavailableError:
-            return kept.secrets if kept else ()
+            return cached.secrets if cached else ()
 
     def _read(self, client: str) -> Sequence[str]:
         now = self._clock()
         secrets = self._fetched(client)
-        self._kept.pop(client, None)
-        if len(self._kept) >= MOST:
-            del self._kept[next(iter(self._kept))]  # the one that was read first
-        self._kept[client] = _Kept(secrets, now)
+        self._cache.pop(client, None)
+        if len(self._cache) >= CACHE_SIZE:
+            del self._cache[next(iter(self._cache))]  # the one that was read first
+        self._cache[client] = _CachedSecrets(secrets, now)
         return secrets
 
     def _fetched(self, client: str) -> Sequence[str]:
         try:
             response = self._client.get_secret_value(SecretId=f"{self._prefix}{client}")
-            secrets = secrets_of(response["SecretString"])
+            secrets = parse_secrets(response["SecretString"])
         except ClientError as error:
             code = error.response["Error"]["Code"]
             if code in _NONE:
