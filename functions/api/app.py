@@ -1,22 +1,22 @@
-"""HTTP in: an adapter between API Gateway's events and the relay."""
+"""Responds to requests from API Gateway."""
 
 from smsrelay.runtime import lambda_init
 
 # isort: split
-import base64
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
-from pydantic_core import to_json
-
 from smsrelay.errors import LedgerUnavailableError, NotFoundError, RelayError, UnexpectedError
+from smsrelay.ports import Deadline
+from smsrelay.runtime import api_gateway
+from smsrelay.runtime.lambda_handler import Event, deadline_of, lambda_handler
 from smsrelay.services import responses
 from smsrelay.services.api import Post
 from smsrelay.services.responses import Response
-from smsrelay.wiring import sending
+from smsrelay.wiring import api
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -30,123 +30,94 @@ _DOCUMENTATION = {
 
 
 class Request(NamedTuple):
-    """One event, and what its path names."""
+    """One request, and the id or tokenId in its path."""
 
-    event: Mapping[str, Any]
-    context: "LambdaContext"
-    named: str
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """By their names in lower case."""
-        return {name.lower(): value for name, value in (self.event.get("headers") or {}).items()}
+    event: Event
+    deadline: Deadline
+    name: str
 
     @property
     def body(self) -> str | None:
-        body: str | None = self.event.get("body")
-        if not body or not self.event.get("isBase64Encoded"):
-            return body
+        """The body as text; None if it isn't text, so it isn't JSON either."""
+        body = api_gateway.body_of(self.event)
         try:
-            return base64.b64decode(body.encode()).decode()
-        except ValueError:  # Base64 of something that is no text: no JSON either
+            return None if body is None else body.decode(errors="surrogatepass")
+        except UnicodeDecodeError:
             return None
 
     @property
     def user_arn(self) -> str | None:
-        """The IAM principal's, if it is one."""
+        """The ARN of the IAM principal that signed the request, if one did."""
         arn: str | None = self.event["requestContext"]["identity"].get("userArn")
         return arn
 
     def client(self) -> str:
-        """The caller, by its API key or its IAM principal."""
+        """The client that the API key or the IAM principal belongs to."""
         api_key_id = self.event["requestContext"]["identity"].get("apiKeyId")
-        return sending.parts().client_registry.client_of(api_key_id, self.user_arn)
-
-    def seconds_left(self) -> float:
-        return self.context.get_remaining_time_in_millis() / 1000
+        return api.parts().client_registry.client_of(api_key_id, self.user_arn)
 
 
-def post_message(request: Request) -> dict[str, Any]:
-    parts, client = sending.parts(), request.client()
-    if request.user_arn:  # a usage plan has counted everybody else
+def post_message(request: Request) -> Response:
+    """`POST /messages`."""
+    parts, client = api.parts(), request.client()
+    if request.user_arn:  # usage plans count the requests of API keys
         parts.client_registry.check_rate_limit(client)
-    post = Post(request.headers, request.body, client)
-    return _response(parts.api.post_message(post, request.seconds_left))
+    post = Post(api_gateway.headers_of(request.event), request.body, client)
+    return parts.api.post_message(post, request.deadline)
 
 
-def get_message(request: Request) -> dict[str, Any]:
-    return _response(sending.parts().api.get_message(request.named, request.client()))
+def get_message(request: Request) -> Response:
+    """`GET /messages/{id}`."""
+    return api.parts().api.get_message(request.name, request.client())
 
 
-def get_token(request: Request) -> dict[str, Any]:
-    return _response(sending.parts().api.get_token(request.named, request.client()))
+def get_token(request: Request) -> Response:
+    """`GET /tokens/{tokenId}`."""
+    return api.parts().api.get_token(request.name, request.client())
 
 
-def get_document(_: Request) -> dict[str, Any]:
-    return _file("openapi.json", "application/json")
-
-
-def get_docs(_: Request) -> dict[str, Any]:
-    return _file("docs.html", "text/html; charset=utf-8")
-
-
-_NAMED = r"([-\w.~()'!*:@,;=+&$%<> \[\]{}|^]+)"
-# The gateway has looked at them before; what is none of these never was a route of ours.
-ROUTES: Mapping[str, list[tuple[re.Pattern[str], Callable[[Request], dict[str, Any]]]]] = {
+_NAME = r"([-\w.~()'!*:@,;=+&$%<> \[\]{}|^]+)"
+# API Gateway has matched the path before, so a path that matches nothing here is not a route.
+ROUTES: Mapping[str, list[tuple[re.Pattern[str], Callable[[Request], Response]]]] = {
     "POST": [(re.compile(r"/messages()"), post_message)],
     "GET": [
-        (re.compile(f"/messages/{_NAMED}"), get_message),
-        (re.compile(f"/tokens/{_NAMED}"), get_token),
-        (re.compile(r"/openapi\.json()"), get_document),
-        (re.compile(r"/docs()"), get_docs),
+        (re.compile(f"/messages/{_NAME}"), get_message),
+        (re.compile(f"/tokens/{_NAME}"), get_token),
     ],
 }
+FILES = {
+    "/openapi.json": ("openapi.json", "application/json"),
+    "/docs": ("docs.html", "text/html; charset=utf-8"),
+}
+"""What `make openapi` has written beside this module; a file is read when it is requested."""
 
 
-def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
-    """Answer one request."""
-    parts = sending.parts()
-    parts.logger.append_keys(request_id=context.aws_request_id)
+@lambda_handler(
+    api,
+    on_error=lambda: api_gateway.to_proxy(responses.of_error(UnexpectedError())),
+)
+def handler(event: Event, context: "LambdaContext") -> dict[str, Any]:
+    """Respond to one request."""
+    # The routes under /iam are the same, for requests that IAM principals sign.
+    path, method = re.sub("^/iam(?=/)", "", event["path"]), event["httpMethod"].upper()
+    if method == "GET" and path in FILES:
+        name, content_type = FILES[path]
+        body = Path(__file__).with_name(name).read_text(encoding="utf-8")
+        headers = {"Content-Type": content_type, **_DOCUMENTATION}
+        return api_gateway.proxy_response(200, headers, body)
     try:
-        return _answered(event, context)
-    except RelayError as error:  # the caller is over its limit, or no registered client
-        asks = event["httpMethod"] == "GET"
-        unread = asks and isinstance(error, LedgerUnavailableError)
-        return _response(responses.not_read() if unread else responses.of_error(error))
-    except Exception:
-        parts.logger.exception("request failed in an unforeseen way")
-        return _response(responses.of_error(UnexpectedError()))
-    finally:
-        parts.metrics.flush()
+        response = _respond(method, path, event, deadline_of(context))
+    except RelayError as error:  # the client is over its limit, or it isn't registered
+        is_unread = method == "GET" and isinstance(error, LedgerUnavailableError)
+        response = responses.not_read() if is_unread else responses.of_error(error)
+    return api_gateway.to_proxy(response)
 
 
-def _answered(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
-    # /iam has the same routes, for who signs with an IAM principal's keys.
-    path = re.sub("^/iam(?=/)", "", event["path"])
-    for route, answer in ROUTES.get(event["httpMethod"].upper(), []):
+def _respond(method: str, path: str, event: Event, deadline: Deadline) -> Response:
+    for route, respond in ROUTES.get(method, []):
         if match := route.fullmatch(path):
-            return answer(Request(event, context, unquote(match[1])))
-    return _response(responses.of_error(NotFoundError()))
+            return respond(Request(event, deadline, unquote(match[1])))
+    raise NotFoundError
 
 
-def _response(response: Response) -> dict[str, Any]:
-    headers = {"Content-Type": response.content_type, **response.headers}
-    return _gateway_response(int(response.status), headers, to_json(response.body).decode())
-
-
-def _file(name: str, content_type: str) -> dict[str, Any]:
-    """What `make openapi` has written beside this module: read only when asked for."""
-    body = Path(__file__).with_name(name).read_text(encoding="utf-8")
-    return _gateway_response(200, {"Content-Type": content_type, **_DOCUMENTATION}, body)
-
-
-def _gateway_response(status: int, headers: Mapping[str, str], body: str) -> dict[str, Any]:
-    return {
-        "statusCode": status,
-        "multiValueHeaders": {name: [value] for name, value in headers.items()},
-        "body": body,
-        "isBase64Encoded": False,
-    }
-
-
-lambda_init.end_init(lambda: sending.parts().api, lambda: sending.parts().client_registry)
+lambda_init.end_init(api.parts)

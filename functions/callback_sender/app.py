@@ -1,50 +1,27 @@
-"""SQS in: an adapter between the callbacks' queue and whoever posts them."""
+"""Posts signed callbacks from the queue of callbacks."""
 
 from smsrelay.runtime import lambda_init
 
 # isort: split
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from smsrelay.errors import QueueUnavailableError
+from smsrelay.runtime.lambda_handler import Event, Record, lambda_handler, run_batch
 from smsrelay.wiring import callback_sender
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 
-def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
-    """Post the callbacks of a batch side by side; report those that have to come back."""
-    parts = callback_sender.parts()
-    parts.logger.append_keys(request_id=context.aws_request_id)
-    records = event["Records"]
-    try:
-        with ThreadPoolExecutor(len(records)) as pool:
-            done = list(pool.map(lambda record: _call(parts, record), records))
-    finally:
-        parts.metrics.flush()
-    return {
-        "batchItemFailures": [
-            {"itemIdentifier": record["messageId"]}
-            for record, is_done in zip(records, done, strict=True)
-            if not is_done
-        ]
-    }
+@lambda_handler(callback_sender)
+def handler(event: Event, _context: "LambdaContext") -> dict[str, Any]:
+    """Post the callbacks of a batch, and report those that SQS must deliver again."""
+    parts, records = callback_sender.parts(), event["Records"]
 
+    def process(record: Record) -> float | None:
+        attempt = int(record["attributes"]["ApproximateReceiveCount"])
+        return parts.callback_sender.send(record["body"], attempt)
 
-def _call(parts: callback_sender.Parts, record: dict[str, Any]) -> bool:
-    """Whether the callback is done and may be deleted."""
-    try:
-        tries = int(record["attributes"]["ApproximateReceiveCount"])
-        wait = parts.callback_sender.send(record["body"], tries)
-        if wait is not None:
-            parts.queue.show_again(record["receiptHandle"], wait)
-    except QueueUnavailableError:
-        return False  # it comes back by itself
-    except Exception:
-        parts.logger.exception("callback failed", sqs_message_id=record["messageId"])
-        return False
-    return wait is None
+    return run_batch(records, process, queue=parts.queue, logger=parts.logger, threads=len(records))
 
 
 lambda_init.end_init(callback_sender.parts)

@@ -1,26 +1,21 @@
-"""A schedule in: an adapter between EventBridge Scheduler and the sweeper."""
+"""Recovers stalled sends, once a minute."""
 
 from smsrelay.runtime import lambda_init
 
 # isort: split
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from smsrelay.runtime import error_boundary
-from smsrelay.wiring import sending
+from smsrelay.runtime.lambda_handler import Event, deadline_of, lambda_handler
+from smsrelay.wiring import sweeper
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 
-def handler(_event: dict[str, Any], context: "LambdaContext") -> dict[str, int]:
-    """Sweep once; how many sends were recovered, by status."""
-    parts = sending.parts()
-    parts.logger.append_keys(request_id=context.aws_request_id)
-    try:
-        with error_boundary.log_unexpected():
-            return parts.sweeper.sweep(lambda: context.get_remaining_time_in_millis() / 1000)
-    finally:
-        parts.metrics.flush()
+@lambda_handler(sweeper)
+def handler(_event: Event, context: "LambdaContext") -> dict[str, int]:
+    """Sweep once, and return how many sends were recovered, by status."""
+    return sweeper.parts().sweeper.sweep(deadline_of(context))
 
 
-lambda_init.end_init(lambda: sending.parts().sweeper)
+lambda_init.end_init(sweeper.parts)

@@ -1,11 +1,11 @@
-"""A schedule or a sender in: an adapter between their events and the renewer."""
+"""Renews the access token: on a schedule, and when a sender asks for it."""
 
 from smsrelay.runtime import lambda_init
 
 # isort: split
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from smsrelay.runtime import error_boundary
+from smsrelay.runtime.lambda_handler import Event, lambda_handler
 from smsrelay.services.token_renewer import parse_renewal_request
 from smsrelay.wiring import token_renewer
 
@@ -13,15 +13,10 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 
-def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, str]:
-    """Look at the token once, and renew it if it has to be."""
-    parts = token_renewer.parts()
-    parts.logger.append_keys(request_id=context.aws_request_id)
-    try:
-        with error_boundary.log_unexpected():
-            return parts.token_renewer.run(parse_renewal_request(event))
-    finally:
-        parts.metrics.flush()
+@lambda_handler(token_renewer)
+def handler(event: Event, _context: "LambdaContext") -> dict[str, str]:
+    """Check the token once, renew it if necessary, and return what was done."""
+    return token_renewer.parts().token_renewer.run(parse_renewal_request(event))
 
 
 lambda_init.end_init(token_renewer.parts)

@@ -14,7 +14,7 @@ from botocore.exceptions import EndpointConnectionError
 from smsrelay.ports import Deadline
 from smsrelay.sends.ids import message_id
 from smsrelay.sends.queue_envelopes import QueueMessage
-from smsrelay.wiring import sending
+from smsrelay.wiring import queue_worker
 from tests.support.aws_calls import intercepted
 from tests.support.environment import CLIENT, Context, Environment
 from tests.support.records import record
@@ -194,7 +194,7 @@ def test_a_message_that_is_delivered_twice_at_once_is_sent_once(
     relay.enqueue(MESSAGE)
     [message] = relay.client("sqs").receive_message(QueueUrl=relay.queue_url)["Messages"]
     event = {"Records": [record(message)]}
-    sending.parts()  # built once: eight environments would build their own
+    queue_worker.parts()  # built once: eight environments would build their own
 
     def deliver(_: int) -> Any:
         return relay.worker.handler(event, Context(60.0))
@@ -387,7 +387,7 @@ def test_an_unforeseen_error_stays_with_its_message(
 ) -> None:
     relay.enqueue(MESSAGE)
     broken = relay.enqueue(MESSAGE | {"text": "break"})
-    intake = sending.parts().queue_worker
+    intake = queue_worker.parts().queue_worker
     receive = intake.process
 
     def fail(delivery: QueueMessage, deadline: Deadline) -> float | None:

@@ -14,7 +14,7 @@ from botocore.exceptions import EndpointConnectionError
 
 from smsrelay.adapters.ssm_message_catalogue import SsmMessageCatalogue
 from smsrelay.errors import LedgerUnavailableError
-from smsrelay.wiring import sending
+from smsrelay.wiring import api
 from tests.support import permissions
 from tests.support.aws_calls import intercepted
 from tests.support.environment import Environment, running
@@ -52,7 +52,7 @@ def ssm_away() -> Iterator[None]:
 
 def forget() -> None:
     """Let the environment's catalogue be as old as a minute."""
-    catalogue: Any = sending.parts().api._reader._catalogue  # noqa: SLF001
+    catalogue: Any = api.parts().api._reader._catalogue  # noqa: SLF001
     catalogue._read_again_at = 0.0  # noqa: SLF001
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from smsrelay.adapters.dynamodb_ledger import SHARDS
-from smsrelay.services import sweeper
-from smsrelay.wiring import sending
+from smsrelay.services import sweeper as use_case
+from smsrelay.wiring import sweeper
 from tests.support.environment import Environment
 from tools.mobileconnect_simulator import Simulator
 
@@ -72,7 +72,7 @@ def test_one_sweep_asks_for_so_much_and_the_next_ones_go_on(
     for _ in range(count):
         relay.post(MESSAGE, headers=ASYNC)
     relay.make_due()
-    client = sending.parts().sweeper._ledger._client  # type: ignore[attr-defined]  # noqa: SLF001 - the relay's own, not the test's
+    client = sweeper.parts().sweeper._ledger._client  # type: ignore[attr-defined]  # noqa: SLF001 - the relay's own, not the test's
     ask, asked = client.query, []
 
     def note(**question: Any) -> Any:
@@ -87,7 +87,7 @@ def test_one_sweep_asks_for_so_much_and_the_next_ones_go_on(
     assert len(of_index) == pages, "for the overdue and the unknown, one page of each shard"
     assert all(question["Limit"] <= 100 for question in of_index)
     relay.make_due()
-    monkeypatch.setattr(sweeper, "MOST_PER_SWEEP", 8)
+    monkeypatch.setattr(use_case, "MOST_PER_SWEEP", 8)
     assert [relay.sweep().get("queued", 0) for _ in range(4)] == [8, 8, 4, 0]
 
 

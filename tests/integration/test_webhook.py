@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from smsrelay.adapters import signing_secrets
-from smsrelay.wiring import sending, webhook
+from smsrelay.wiring import api, webhook
 from tests.support.environment import (
     Context,
     Environment,
@@ -45,7 +45,7 @@ class Clock:
 def reads(relay: Environment) -> Iterator[list[str]]:
     """The secrets that are read from Secrets Manager, by client."""
     read: list[str] = []
-    stored = webhook.webhooks()._secrets  # noqa: SLF001 - what is counted is its calls
+    stored = webhook.parts().webhooks._secrets  # noqa: SLF001 - what is counted is its calls
     assert isinstance(stored, signing_secrets.StoredSigningSecrets)
     fetch = stored._client.get_secret_value  # noqa: SLF001 - same
 
@@ -62,7 +62,7 @@ def reads(relay: Environment) -> Iterator[list[str]]:
 def clock(relay: Environment) -> Iterator[Clock]:
     clock = Clock()
     assert relay.table
-    stored: Any = webhook.webhooks()._secrets  # noqa: SLF001 - time passes for the cache alone
+    stored: Any = webhook.parts().webhooks._secrets  # noqa: SLF001 - time passes for the cache alone
     with patch.object(stored, "_clock", clock):
         yield clock
 
@@ -212,7 +212,7 @@ def test_names_without_end_are_forgotten(relay: Environment) -> None:
     with patch.object(signing_secrets, "CACHE_SIZE", 3):
         for n in range(5):
             relay.post_webhook(f"nobody-{n}", new_webhook_secret(), MESSAGE)
-    stored: Any = webhook.webhooks()._secrets  # noqa: SLF001 - what is kept is nobody else's
+    stored: Any = webhook.parts().webhooks._secrets  # noqa: SLF001 - what is kept is nobody else's
     assert list(stored._cache) == ["nobody-2", "nobody-3", "nobody-4"]  # noqa: SLF001 - same
 
 
@@ -223,7 +223,7 @@ def test_while_secrets_are_away_known_ones_count_and_others_come_back(
     relay.put_webhook_secret("other")
     assert relay.post_webhook("shop", secret, MESSAGE).status == 202
     clock.ahead += signing_secrets.CACHE_SECONDS
-    stored: Any = webhook.webhooks()._secrets  # noqa: SLF001 - it, not the test, loses its store
+    stored: Any = webhook.parts().webhooks._secrets  # noqa: SLF001 - it, not the test, loses its store
     error = ClientError(
         {"Error": {"Code": "InternalServiceError", "Message": ""}}, "GetSecretValue"
     )
@@ -272,7 +272,7 @@ def test_each_client_has_its_own_limit_and_only_what_is_signed_counts(
     _ = aws
     with (
         running(simulator.url, CLIENT_PER_MINUTE="2") as relay,
-        patch.object(sending.parts().client_registry, "_clock", lambda: 1_791_230_460.0),
+        patch.object(api.parts().client_registry, "_clock", lambda: 1_791_230_460.0),
     ):
         secret, other = relay.put_webhook_secret("shop"), relay.put_webhook_secret("other")
         for _ in range(5):
@@ -291,7 +291,7 @@ def test_a_principal_has_the_same_limit_and_a_key_has_its_usage_plan(
     _ = aws
     with (
         running(simulator.url, CLIENT_PER_MINUTE="1") as relay,
-        patch.object(sending.parts().client_registry, "_clock", lambda: 1_791_230_460.0),
+        patch.object(api.parts().client_registry, "_clock", lambda: 1_791_230_460.0),
     ):
         relay.allow("shop", "arn:aws:iam::123456789012:role/Shop")
         given: dict[str, Any] = {

@@ -31,10 +31,13 @@ from smsrelay.adapters.dynamodb_api_clients import DynamoDbApiClients
 from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
 from smsrelay.errors import LedgerUnavailableError
 from smsrelay.wiring import (
+    api,
     callback_sender,
     delivery_poller,
     event_publisher,
+    queue_worker,
     sending,
+    sweeper,
     token_renewer,
     webhook,
 )
@@ -525,7 +528,7 @@ def running(simulator_url: str, **overrides: str) -> Iterator[Environment]:
     with patch.dict(os.environ, settings), _functions() as functions:
         relay = Environment(name, queue_url, dead_letter_queue_url, secret, *functions)
         relay.key_of(CLIENT)  # now: a test may take the table away
-        with patch.object(sending, "_sleep", relay.slept.append):
+        with patch.object(queue_worker, "_sleep", relay.slept.append):
             yield relay
 
 
@@ -537,7 +540,8 @@ def _functions() -> Iterator[tuple[ModuleType, ...]]:
         delivery_poller.parts,
         callback_sender.parts,
     )
-    for built in (*builders, webhook.webhooks, event_publisher.parts):
+    built_on_these = (api.parts, webhook.parts, queue_worker.parts, sweeper.parts)
+    for built in (*builders, *built_on_these, event_publisher.parts):
         built.cache_clear()
     try:
         common = (
@@ -552,7 +556,8 @@ def _functions() -> Iterator[tuple[ModuleType, ...]]:
             _load("callback_sender"),
         )
     finally:
-        webhook.webhooks.cache_clear()
+        for built_on in built_on_these:
+            built_on.cache_clear()
         for built in builders:
             if built.cache_info().currsize:
                 built().close()

@@ -125,11 +125,9 @@ before = set(sys.modules)
 import app
 loaded = set(sys.modules) - before
 built = [
-    getattr(module, name).cache_info().currsize
+    module.parts.cache_info().currsize
     for module in map(sys.modules.get, loaded)
-    for name in ("parts", "webhooks")
-    if module.__name__.startswith("smsrelay.wiring.") and callable(getattr(module, name, None))
-    if getattr(module, name).__module__ == module.__name__
+    if module.__name__.startswith("smsrelay.wiring.") and hasattr(module, "parts")
 ]
 assert built and all(built), "the init phase has built nothing"
 print(json.dumps(sorted(loaded)))

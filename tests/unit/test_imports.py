@@ -28,7 +28,7 @@ ALLOWED = {
     "wiring": PORTS | {"services", "adapters", "settings"},
 }
 """For each folder or module of the package, the others that it may import."""
-ALLOWED_IN_FUNCTIONS = {"errors", "runtime", "sends", "services", "wiring"}
+ALLOWED_IN_FUNCTIONS = {"errors", "ports", "runtime", "sends", "services", "wiring"}
 
 LIBRARIES = {"boto3", "botocore", "httpx", "aws_lambda_powertools"}
 """Only adapters and wiring use them; `runtime` and functions name Powertools' types."""

@@ -1,4 +1,4 @@
-"""What nobody has caught: Lambda's runtime would print it with all its words."""
+"""Unexpected errors: Lambda's runtime would log them with their whole text."""
 
 import logging
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def log_unexpected() -> Iterator[None]:
-    """Log an exception by what it is, and let the invocation fail without what it says.
+    """Log an unexpected exception, and replace it by one that repeats nothing of its text.
 
     Raises:
-        UnexpectedError: instead of whatever it was.
+        UnexpectedError: instead of any exception; its text is the name of the exception's type.
     """
     try:
         yield
     except Exception as error:
-        logger.exception("failed in an unforeseen way")
+        logger.exception("failed unexpectedly")
         raise UnexpectedError(type(error).__name__) from None

@@ -1,4 +1,4 @@
-"""The functions that send: api, webhook, worker and sweeper."""
+"""What the functions that send share: api, webhook, queue_worker and sweeper."""
 
 import os
 import random
@@ -27,16 +27,12 @@ from smsrelay.wiring.upstream import mobileconnect
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-    from smsrelay.services.api import Api
-    from smsrelay.services.api_clients import ClientRegistry
-    from smsrelay.services.queue_worker import QueueWorker
     from smsrelay.services.request_reader import RequestReader
-    from smsrelay.services.sweeper import Sweeper
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What the handlers use. What not all of them do is built when one asks for it."""
+    """The parts that all of these functions use."""
 
     settings: Settings
     relay: Sender
@@ -51,55 +47,8 @@ class Parts:
     clock: Clock
 
     @cached_property
-    def client_registry(self) -> "ClientRegistry":
-        """For who answers requests."""
-        from smsrelay.adapters.dynamodb_api_clients import DynamoDbApiClients
-        from smsrelay.services.api_clients import ClientRegistry
-
-        clients = DynamoDbApiClients(self.dynamodb, self.settings.table_name)
-        return ClientRegistry(
-            clients,
-            clients,
-            default=self.settings.default_client,
-            per_minute=self.settings.client_per_minute,
-            clock=self.clock,
-        )
-
-    @cached_property
-    def api(self) -> "Api":
-        """For who answers requests."""
-        from smsrelay.services.api import Api
-
-        return Api(
-            self.relay,
-            self._reader,
-            metrics=self.metrics,
-            clock=self.clock,
-            recipient_results=self.recipient_results,
-        )
-
-    @cached_property
-    def queue_worker(self) -> "QueueWorker":
-        """For the worker."""
-        from smsrelay.services.queue_worker import QueueWorker
-
-        return QueueWorker(
-            self.relay,
-            self._reader,
-            default_client=self.settings.default_client,
-            clock=self.clock,
-            sleep=_sleep,
-        )
-
-    @cached_property
-    def sweeper(self) -> "Sweeper":
-        """For the sweeper."""
-        from smsrelay.services.sweeper import Sweeper
-
-        return Sweeper(self.relay, self.ledger, metrics=self.metrics, clock=self.clock)
-
-    @cached_property
-    def _reader(self) -> "RequestReader":
+    def request_reader(self) -> "RequestReader":
+        """Reads requests; the sweeper doesn't need it."""
         from smsrelay.services.request_reader import RequestReader
 
         catalogue = options.catalogue(self.aws, self.settings, self.metrics, self.clock)
@@ -161,7 +110,3 @@ def build(environment: Mapping[str, str]) -> Parts:
         dynamodb=dynamodb,
         clock=clock,
     )
-
-
-def _sleep(seconds: float) -> None:
-    time.sleep(seconds)

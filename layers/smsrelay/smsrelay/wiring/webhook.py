@@ -1,18 +1,30 @@
-"""What only the function for webhooks needs, beside the parts of all functions that send."""
+"""The function `webhook`: signed webhooks over HTTP."""
 
-import time
 from functools import cache
+from typing import NamedTuple
 
+from aws_lambda_powertools.logging import Logger
+
+from smsrelay.adapters.metrics import PowertoolsMetrics
 from smsrelay.adapters.signing_secrets import StoredSigningSecrets
 from smsrelay.services.webhook import Webhooks
-from smsrelay.wiring import sending
+from smsrelay.wiring import api, sending
 from smsrelay.wiring.timeouts import AWS_CONFIG
 
 
+class Parts(NamedTuple):
+    """What that function uses."""
+
+    webhooks: Webhooks
+    metrics: PowertoolsMetrics
+    logger: Logger
+
+
 @cache
-def webhooks() -> Webhooks:
-    """The webhooks of this execution environment."""
-    parts = sending.parts()
-    secrets = parts.aws.client("secretsmanager", config=AWS_CONFIG)
-    stored = StoredSigningSecrets(secrets, parts.settings.webhook_secret_prefix, time.time)
-    return Webhooks(parts.api, stored, parts.client_registry, parts.metrics)
+def parts() -> Parts:
+    """The parts of this execution environment."""
+    shared, http = sending.parts(), api.parts()
+    client = shared.aws.client("secretsmanager", config=AWS_CONFIG)
+    secrets = StoredSigningSecrets(client, shared.settings.webhook_secret_prefix, shared.clock)
+    webhooks = Webhooks(http.api, secrets, http.client_registry, shared.metrics)
+    return Parts(webhooks, shared.metrics, shared.logger)

@@ -1,0 +1,44 @@
+"""API Gateway's proxy events and responses."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic_core import to_json
+
+from smsrelay.services.responses import Response
+
+Event = Mapping[str, Any]
+
+
+def headers_of(event: Event) -> dict[str, str]:
+    """The request's headers, by their names in lower case."""
+    return {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+
+
+def body_of(event: Event) -> bytes | None:
+    """The bytes of the request's body; None if it is not the Base64 that it claims to be."""
+    body: str = event.get("body") or ""
+    if not event.get("isBase64Encoded"):
+        return body.encode(errors="surrogatepass")
+    try:
+        return base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def to_proxy(response: Response) -> dict[str, Any]:
+    """A response as API Gateway expects it."""
+    headers = {"Content-Type": response.content_type, **response.headers}
+    return proxy_response(response.status, headers, to_json(response.body).decode())
+
+
+def proxy_response(status: int, headers: Mapping[str, str], body: str) -> dict[str, Any]:
+    """The proxy response for a body that is text."""
+    return {
+        "statusCode": int(status),
+        "multiValueHeaders": {name: [value] for name, value in headers.items()},
+        "body": body,
+        "isBase64Encoded": False,
+    }

@@ -1,0 +1,42 @@
+"""The function `queue_worker`: messages from the queue."""
+
+import time
+from functools import cache
+from typing import NamedTuple
+
+from aws_lambda_powertools.logging import Logger
+
+from smsrelay.adapters.metrics import PowertoolsMetrics
+from smsrelay.adapters.sqs import SqsRetryQueue
+from smsrelay.services.queue_worker import QueueWorker
+from smsrelay.wiring import sending
+
+
+class Parts(NamedTuple):
+    """What that function uses."""
+
+    queue_worker: QueueWorker
+    queue: SqsRetryQueue
+    threads: int
+    """How many messages of a batch are processed at once."""
+    metrics: PowertoolsMetrics
+    logger: Logger
+
+
+@cache
+def parts() -> Parts:
+    """The parts of this execution environment."""
+    shared = sending.parts()
+    queue_worker = QueueWorker(
+        shared.relay,
+        shared.request_reader,
+        default_client=shared.settings.default_client,
+        clock=shared.clock,
+        sleep=_sleep,
+    )
+    threads = shared.settings.concurrent_sends
+    return Parts(queue_worker, shared.queue, threads, shared.metrics, shared.logger)
+
+
+def _sleep(seconds: float) -> None:
+    time.sleep(seconds)

@@ -1,0 +1,26 @@
+"""The function `sweeper`: recovers stalled sends."""
+
+from functools import cache
+from typing import NamedTuple
+
+from aws_lambda_powertools.logging import Logger
+
+from smsrelay.adapters.metrics import PowertoolsMetrics
+from smsrelay.services.sweeper import Sweeper
+from smsrelay.wiring import sending
+
+
+class Parts(NamedTuple):
+    """What that function uses."""
+
+    sweeper: Sweeper
+    metrics: PowertoolsMetrics
+    logger: Logger
+
+
+@cache
+def parts() -> Parts:
+    """The parts of this execution environment."""
+    shared = sending.parts()
+    sweeper = Sweeper(shared.relay, shared.ledger, metrics=shared.metrics, clock=shared.clock)
+    return Parts(sweeper, shared.metrics, shared.logger)
