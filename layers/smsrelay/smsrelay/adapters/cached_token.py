@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
+from smsrelay.adapters.aws_errors import AWS_ERRORS, error_name
 from smsrelay.errors import TokenUnavailableError
 from smsrelay.ports import Clock, Credentials, TokenRenewal
 from smsrelay.security.allowed_hosts import AllowedHosts
@@ -98,11 +99,11 @@ class CachedTokenSource:
         try:
             response = self._client.get_secret_value(SecretId=self._secret)
             token = parse_stored_token(response["SecretString"])
-        except (BotoCoreError, ClientError, KeyError) as error:
+        except AWS_ERRORS as error:
             if has_no_value(error):
                 self._ask(RenewalReason.MISSING, "")
             raise TokenUnavailableError(
-                f"the token secret can't be read: {type(error).__name__}"
+                f"the token secret can't be read: {error_name(error)}"
             ) from error
         except TokenUnavailableError:
             self._ask(RenewalReason.MISSING, "")
@@ -142,13 +143,6 @@ class CachedTokenSource:
 def has_no_value(error: Exception) -> bool:
     """Whether nothing was ever put into the secret; the same if there is no such secret."""
     return isinstance(error, ClientError) and error_name(error) == "ResourceNotFoundException"
-
-
-def error_name(error: Exception) -> str:
-    """What can be said of an error: its code, else its type."""
-    if isinstance(error, ClientError):
-        return error.response["Error"]["Code"]
-    return type(error).__name__
 
 
 def stored_at(response: "GetSecretValueResponseTypeDef") -> float:

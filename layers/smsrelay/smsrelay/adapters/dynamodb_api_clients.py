@@ -1,9 +1,9 @@
 """The clients' names and what they have used up, in the ledger's table."""
 
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final
 
-from botocore.exceptions import BotoCoreError, ClientError
-
+from smsrelay.adapters.aws_errors import aws_errors
 from smsrelay.errors import LedgerUnavailableError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class DynamoDbApiClients:
 
     def name_of(self, credential: str) -> str | None:
         """The name that `put` gave; read consistently, because it decides whose a message is."""
-        try:
+        with _ledger_errors():
             answer = self._client.query(
                 TableName=self._table,
                 KeyConditionExpression="pk = :pk AND sk = :sk",
@@ -35,8 +35,6 @@ class DynamoDbApiClients:
                 ConsistentRead=True,
             )
             return next((item["client"]["S"] for item in answer["Items"]), None)
-        except (BotoCoreError, ClientError, KeyError) as error:
-            raise _out_of_reach(error) from error
 
     def put(self, credential: str, client: str) -> None:
         """Let a credential belong to a client. It stays when the credential ends."""
@@ -49,7 +47,7 @@ class DynamoDbApiClients:
 
     def count(self, client: str, begins: int) -> int:
         """One more in the minute that begins then."""
-        try:
+        with _ledger_errors():
             answer = self._client.update_item(
                 TableName=self._table,
                 Key={"pk": {"S": f"LIMIT#{client}"}, "sk": {"S": str(begins)}},
@@ -61,9 +59,7 @@ class DynamoDbApiClients:
                 ReturnValues="UPDATED_NEW",
             )
             return int(answer["Attributes"]["visits"]["N"])
-        except (BotoCoreError, ClientError, KeyError) as error:
-            raise _out_of_reach(error) from error
 
 
-def _out_of_reach(error: Exception) -> LedgerUnavailableError:
-    return LedgerUnavailableError(f"the ledger is out of reach: {type(error).__name__}")
+def _ledger_errors() -> AbstractContextManager[None]:
+    return aws_errors(LedgerUnavailableError, "the ledger is out of reach")

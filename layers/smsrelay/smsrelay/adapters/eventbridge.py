@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import batched
 from typing import TYPE_CHECKING, Any, Final
 
-from botocore.exceptions import BotoCoreError, ClientError
-
+from smsrelay.adapters.aws_errors import aws_errors
 from smsrelay.errors import PublishError
 from smsrelay.sends.status_events import SOURCE
 
@@ -28,7 +27,7 @@ class EventBridgeBus:
     def put(self, events: Sequence[Mapping[str, Any]]) -> None:
         """Ten at a time; the order within a stream's batch stays."""
         for batch in batched(events, BATCH, strict=False):
-            try:
+            with aws_errors(PublishError, "the bus is out of reach"):
                 answer = self._client.put_events(
                     Entries=[
                         {
@@ -42,7 +41,5 @@ class EventBridgeBus:
                     ]
                 )
                 refused = answer["FailedEntryCount"]
-            except (BotoCoreError, ClientError, KeyError) as error:
-                raise PublishError(f"the bus is out of reach: {type(error).__name__}") from error
             if refused:
                 raise PublishError(f"the bus refused {refused} events")

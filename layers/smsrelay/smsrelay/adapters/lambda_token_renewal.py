@@ -4,8 +4,7 @@ import json
 import logging
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError
-
+from smsrelay.adapters.aws_errors import AWS_ERRORS, error_name
 from smsrelay.tokens.renewal_timing import RenewalReason
 
 if TYPE_CHECKING:
@@ -35,9 +34,9 @@ class LambdaTokenRenewal:
                 InvocationType="Event",
                 Payload=json.dumps({"need": reason.value, "token": token}),
             )
-        except (BotoCoreError, ClientError) as error:
+        except AWS_ERRORS as error:
             # The schedule comes in any case.
-            cause = {"cause": type(error).__name__}
+            cause = {"cause": error_name(error)}
             logger.warning("could not ask for a new token", extra=extra | cause)
         else:
             logger.info("asked for a new token", extra=extra)

@@ -4,8 +4,9 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
+from smsrelay.adapters.aws_errors import aws_errors, error_name
 from smsrelay.errors import SecretUnavailableError
 from smsrelay.ports import Clock
 from smsrelay.security.webhook_signature import parse_secrets
@@ -72,17 +73,14 @@ class StoredSigningSecrets:
         return secrets
 
     def _fetched(self, client: str) -> Sequence[str]:
-        try:
-            response = self._client.get_secret_value(SecretId=f"{self._prefix}{client}")
+        with aws_errors(SecretUnavailableError, "a webhook secret can't be read"):
+            try:
+                response = self._client.get_secret_value(SecretId=f"{self._prefix}{client}")
+            except ClientError as error:
+                if error_name(error) in _NONE:
+                    return ()
+                raise
             secrets = parse_secrets(response["SecretString"])
-        except ClientError as error:
-            code = error.response["Error"]["Code"]
-            if code in _NONE:
-                return ()
-            raise SecretUnavailableError(f"a webhook secret can't be read: {code}") from error
-        except (BotoCoreError, KeyError) as error:
-            name = type(error).__name__
-            raise SecretUnavailableError(f"a webhook secret can't be read: {name}") from error
         if not secrets:
             logger.error("a webhook secret holds no whsec_… of 24 bytes or more")
         return secrets

@@ -2,12 +2,11 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final
 
-from botocore.exceptions import BotoCoreError, ClientError
-
+from smsrelay.adapters.aws_errors import aws_errors
 from smsrelay.errors import PublishError, QueueUnavailableError
 from smsrelay.messages.strict_json import MAX_REQUEST_BYTES
 from smsrelay.sends.backoff import MAX_SQS_DELAY
@@ -121,9 +120,5 @@ def _printable(value: str) -> str:
     return "".join(character if character.isprintable() else " " for character in value)
 
 
-@contextmanager
-def _queue_errors() -> Iterator[None]:
-    try:
-        yield
-    except (BotoCoreError, ClientError, KeyError) as error:  # KeyError: not an answer of SQS
-        raise QueueUnavailableError(f"the queue is out of reach: {type(error).__name__}") from error
+def _queue_errors() -> AbstractContextManager[None]:
+    return aws_errors(QueueUnavailableError, "the queue is out of reach")

@@ -4,8 +4,9 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Final
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
+from smsrelay.adapters.aws_errors import AWS_ERRORS, error_name
 from smsrelay.errors import (
     CatalogueUnusableError,
     LedgerUnavailableError,
@@ -62,12 +63,12 @@ class SsmMessageCatalogue:
             self._metrics.count("CatalogueUnusable")
             logger.exception("catalogue can't be used", extra={"kept": self._cached is not None})
             self._failed = LedgerUnavailableError(str(error))
-        except (BotoCoreError, ClientError, KeyError) as error:
+        except AWS_ERRORS as error:
             logger.warning(
                 "catalogue out of reach",
-                extra={"kept": self._cached is not None, "cause": type(error).__name__},
+                extra={"kept": self._cached is not None, "cause": error_name(error)},
             )
-            self._failed = LedgerUnavailableError(f"no catalogue: {type(error).__name__}")
+            self._failed = LedgerUnavailableError(f"no catalogue: {error_name(error)}")
         lasts = FAILURE_CACHE_SECONDS if self._cached is None else CACHE_SECONDS
         self._read_again_at = self._clock() + lasts
 
@@ -76,7 +77,7 @@ class SsmMessageCatalogue:
         try:
             return client.get_parameter(Name=self._parameter)["Parameter"]["Value"]
         except ClientError as error:
-            if error.response["Error"]["Code"] == "ParameterNotFound":
+            if error_name(error) == "ParameterNotFound":
                 return None
             raise
 

@@ -3,9 +3,8 @@
 import json
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from smsrelay.adapters.cached_token import error_name, has_no_value, parse_stored_token, stored_at
+from smsrelay.adapters.aws_errors import AWS_ERRORS, aws_errors, error_name
+from smsrelay.adapters.cached_token import has_no_value, parse_stored_token, stored_at
 from smsrelay.errors import SecretUnavailableError, TokenUnavailableError
 from smsrelay.security.allowed_hosts import AllowedHosts
 from smsrelay.tokens.renewal_timing import StoredToken
@@ -40,12 +39,8 @@ class SecretTokenStore:
             "rest_instance_url": token.rest_instance_url,
             "scope": token.scope,
         }
-        try:
+        with aws_errors(SecretUnavailableError, "the token secret can't be written"):
             self._client.put_secret_value(SecretId=self._secret, SecretString=json.dumps(value))
-        except (BotoCoreError, ClientError) as error:
-            raise SecretUnavailableError(
-                f"the token secret can't be written: {error_name(error)}"
-            ) from error
 
     def _version(self, stage: str) -> StoredToken | None:
         response = _value(self._client, self._secret, stage)
@@ -78,7 +73,7 @@ def _value(
 ) -> "GetSecretValueResponseTypeDef | None":
     try:
         return client.get_secret_value(SecretId=secret, VersionStage=stage)
-    except (BotoCoreError, ClientError) as error:
+    except AWS_ERRORS as error:
         if has_no_value(error):
             return None
         raise SecretUnavailableError(f"a secret can't be read: {error_name(error)}") from error

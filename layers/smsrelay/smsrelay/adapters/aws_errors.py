@@ -1,0 +1,27 @@
+"""The errors of calls to AWS, as the relay's own errors."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from smsrelay.errors import RelayError
+
+AWS_ERRORS = (BotoCoreError, ClientError, KeyError)
+"""What a call raises. A KeyError means that the response lacks a member that AWS always sends:
+botocore accepts any body under a good status, a web page too."""
+
+
+@contextmanager
+def aws_errors(error: Callable[[str], RelayError], problem: str) -> Iterator[None]:
+    """Raise `error` instead of any error of AWS, with the problem and what AWS calls it."""
+    try:
+        yield
+    except AWS_ERRORS as caught:
+        raise error(f"{problem}: {error_name(caught)}") from caught
+
+
+def error_name(error: Exception) -> str:
+    """The error's code if the response has one, else its type."""
+    code = error.response.get("Error", {}).get("Code") if isinstance(error, ClientError) else None
+    return code or type(error).__name__
