@@ -11,9 +11,9 @@ from smsrelay.sends.delivery_report import (
     DeliveryCounts,
     DeliveryReport,
     count_recipients,
-    next_poll_delay,
     parse_report,
 )
+from smsrelay.sends.polling_schedule import MAX_POLL_INTERVAL, POLLING_PERIOD
 from smsrelay.sends.send import OnUnknown, Send, SendKey, Status, message_status
 
 NOW = 1_800_000_000.0
@@ -143,8 +143,8 @@ def test_a_send_is_asked_for_ever_more_rarely_and_at_last_not_at_all() -> None:
         )
     minutes = [int(age / MINUTE) for age in asked]
     assert minutes[:6] == [1, 3, 9, 27, 81, 243]
-    assert asked[-1] >= delivery_report.POLLING_PERIOD > asked[-2]
-    assert asked[-1] <= delivery_report.POLLING_PERIOD + delivery_report.MAX_POLL_INTERVAL
+    assert asked[-1] >= POLLING_PERIOD > asked[-2]
+    assert asked[-1] <= POLLING_PERIOD + MAX_POLL_INTERVAL
     assert len(asked) < 25
     assert send.status is Status.ACCEPTED, "nobody knows"
 
@@ -157,12 +157,6 @@ def test_after_72_hours_it_ends_as_it_is_known() -> None:
     assert (half.status, half.awaits_report) == (Status.PARTIALLY_DELIVERED, False)
     unheard = transitions.schedule_next_poll(old, now=NOW, written_by="p")
     assert (unheard.status, unheard.awaits_report) == (Status.ACCEPTED, False)
-
-
-def test_gaps_grow_with_age_between_a_minute_and_six_hours() -> None:
-    assert [next_poll_delay(age) for age in (0, 29, 61, HOUR, 4 * HOUR, 1e9)] == [
-        60, 60, 122, 2 * HOUR, 6 * HOUR, 6 * HOUR
-    ]  # fmt: skip
 
 
 def test_what_is_stored_is_read_again() -> None:

@@ -14,11 +14,6 @@ from typing import Any, Final, NamedTuple
 DELIVERED: Final = 4000
 UNDELIVERED: Final = frozenset({1500, 1501, 2500, 2502, 4500, 4501, 4502, 4503, 4504, 4505})
 """Codes after which nothing more is tried. All others may still be followed by another one."""
-FIRST_POLL: Final = 60.0
-"""Seconds after which a send is first asked for."""
-MAX_POLL_INTERVAL: Final = 6 * 3_600.0
-POLLING_PERIOD: Final = 72 * 3_600.0
-"""Seconds for which a send is asked for; carriers report within that or not at all."""
 _ENDED: Final = frozenset({"Finished", "Error"})
 _CODE = re.compile(r"[0-9]{4}")
 
@@ -98,14 +93,6 @@ def count_recipients(report: DeliveryReport, recipients: int, now: float) -> Del
     # While it is queued the upstream has not counted yet.
     left_out = recipients - counted if report.has_ended else 0
     return DeliveryCounts(delivered, undelivered, pending, left_out, now)
-
-
-def next_poll_delay(age: float) -> float:
-    """Seconds until a send is asked for again, when it is so old: the gaps grow with it.
-
-    Twice its age: each look that finds nothing final costs three writes, more than to claim a send.
-    """
-    return min(max(FIRST_POLL, 2 * age), MAX_POLL_INTERVAL)
 
 
 def to_json(counts: DeliveryCounts) -> str:

@@ -3,9 +3,9 @@
 from dataclasses import replace
 from http import HTTPStatus
 
-from smsrelay.sends import delivery_report
+from smsrelay.sends import polling_schedule
 from smsrelay.sends.call_outcome import Outcome, OutcomeKind
-from smsrelay.sends.delivery_report import DeliveryCounts, DeliveryReport
+from smsrelay.sends.delivery_report import DeliveryCounts, DeliveryReport, count_recipients
 from smsrelay.sends.send import OnUnknown, Send, Status
 
 NOBODY_SUBSCRIBED = "no-subscribed-recipient"
@@ -151,13 +151,13 @@ def _await_report(send: Send, now: float) -> Send:
     """An accepted send whose delivery is asked for from when it begins."""
     begins = max(now, send.scheduled_for or now)
     return replace(
-        send, awaits_report=True, scheduled_for=begins, due_at=begins + delivery_report.FIRST_POLL
+        send, awaits_report=True, scheduled_for=begins, due_at=begins + polling_schedule.FIRST_POLL
     )
 
 
 def apply_report(send: Send, report: DeliveryReport, *, now: float, written_by: str) -> Send:
     """A followed send after the upstream has told how far its delivery has come."""
-    counts = delivery_report.count_recipients(report, send.recipients, now)
+    counts = count_recipients(report, send.recipients, now)
     after = replace(send, delivery=counts, written_by=written_by, updated_at=now)
     has_failed = report.has_failed and not counts.delivered
     if not (report.has_ended and not counts.pending) and not has_failed:
@@ -177,9 +177,9 @@ def schedule_next_poll(send: Send, *, now: float, written_by: str) -> Send:
     After 72 hours it is not: it ends as it is known by then.
     """
     age = now - (send.scheduled_for or send.created_at)
-    if age < delivery_report.POLLING_PERIOD:
+    if age < polling_schedule.POLLING_PERIOD:
         return replace(
-            send, written_by=written_by, due_at=now + delivery_report.next_poll_delay(age)
+            send, written_by=written_by, due_at=now + polling_schedule.next_poll_delay(age)
         )
     after = replace(send, written_by=written_by, awaits_report=False, due_at=now)
     counts = send.delivery
