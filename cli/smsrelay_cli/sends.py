@@ -12,7 +12,8 @@ from smsrelay.security.redaction import redact
 from smsrelay.sends import transitions
 from smsrelay.sends.backoff import MAX_SQS_DELAY
 from smsrelay.sends.ids import new_message_id
-from smsrelay.sends.send import ACCEPTED_STATUSES, Send, Status, message_status
+from smsrelay.sends.message_status import message_status
+from smsrelay.sends.send import ACCEPTED_STATUSES, Send, Status
 from smsrelay_cli.deployed_stack import DeployedStack
 from smsrelay_cli.exit_codes import DONE, FAILED, CommandError, UsageError
 from smsrelay_cli.terminal import (

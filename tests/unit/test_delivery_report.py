@@ -14,7 +14,7 @@ from smsrelay.sends.delivery_report import (
     parse_report,
 )
 from smsrelay.sends.polling_schedule import MAX_POLL_INTERVAL, POLLING_PERIOD
-from smsrelay.sends.send import OnUnknown, Send, SendKey, Status, message_status
+from smsrelay.sends.send import OnUnknown, Send, SendKey, Status
 
 NOW = 1_800_000_000.0
 MINUTE, HOUR = 60.0, 3_600.0
@@ -162,18 +162,3 @@ def test_after_72_hours_it_ends_as_it_is_known() -> None:
 def test_what_is_stored_is_read_again() -> None:
     known = DeliveryCounts(1, {"4500": 2}, 3, 4, NOW)
     assert delivery_report.from_json(delivery_report.to_json(known)) == known
-
-
-@pytest.mark.parametrize(
-    ("statuses", "together"),
-    [
-        ({Status.DELIVERED}, "delivered"),
-        ({Status.DELIVERED, Status.UNDELIVERED}, "partially_delivered"),
-        ({Status.DELIVERED, Status.PARTIALLY_DELIVERED}, "partially_delivered"),
-        ({Status.DELIVERED, Status.ACCEPTED}, "accepted"),
-        ({Status.DELIVERED, Status.REJECTED}, "partial"),
-        ({Status.DELIVERED, Status.UNKNOWN}, "unknown"),
-    ],
-)
-def test_what_the_sends_of_a_message_are_together(statuses: set[Status], together: str) -> None:
-    assert message_status(statuses) == together

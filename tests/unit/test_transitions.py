@@ -8,7 +8,7 @@ from smsrelay.sends import transitions
 from smsrelay.sends.backoff import MAX_PAUSE, pause_after, retry_delay
 from smsrelay.sends.call_outcome import Outcome, OutcomeKind
 from smsrelay.sends.ids import message_id, new_message_id
-from smsrelay.sends.send import OnUnknown, Send, SendKey, Status, message_status
+from smsrelay.sends.send import OnUnknown, Send, SendKey, Status
 from smsrelay.services.upstream_pause import UpstreamPause
 
 NOW = 1_790_000_000.0
@@ -247,25 +247,6 @@ def test_an_operator_ends_what_is_undecided(status: Status) -> None:
         unknown, status, token_id=None, note=None, now=NOW, written_by="o"
     )
     assert silent.reason == "resolved-by-operator"
-
-
-@pytest.mark.parametrize(
-    ("statuses", "together"),
-    [
-        (["accepted"], "accepted"),
-        (["accepted", "accepted"], "accepted"),
-        (["accepted", "queued"], "partial"),
-        (["queued", "sending"], "queued"),
-        (["sending"], "sending"),
-        (["rejected", "rejected"], "rejected"),
-        (["accepted", "rejected"], "partial"),
-        (["queued", "rejected"], "partial"),
-        (["accepted", "unknown", "rejected"], "unknown"),
-        (["failed", "failed"], "failed"),
-    ],
-)
-def test_a_message_is_what_its_sends_are(statuses: list[str], together: str) -> None:
-    assert message_status([Status(status) for status in statuses]) == together
 
 
 def test_ids_follow_from_client_and_key() -> None:

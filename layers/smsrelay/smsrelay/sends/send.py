@@ -1,6 +1,5 @@
 """A send: one call of the upstream for one message, and how far it has come."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -103,26 +102,6 @@ class Send:
             "client": self.client,
             "correlation_id": self.correlation_id or self.key.message_id,
         }
-
-
-def message_status(statuses: Collection[Status]) -> str:
-    """What a message's sends are together: their common status, or one word for the mixture.
-
-    `unknown` outranks everything, because an operator must act. A mixture is `partial`, but
-    `partially_delivered` if every send has a delivery status.
-    """
-    if Status.UNKNOWN in statuses:
-        return Status.UNKNOWN
-    distinct = set(statuses)
-    if len(distinct) == 1:
-        return distinct.pop()
-    if distinct <= DELIVERY_STATUSES:
-        return Status.PARTIALLY_DELIVERED
-    if distinct <= ACCEPTED_STATUSES:
-        return Status.ACCEPTED
-    if distinct <= {Status.QUEUED, Status.SENDING}:
-        return Status.QUEUED
-    return "partial"
 
 
 def reference_body(key: SendKey) -> str:

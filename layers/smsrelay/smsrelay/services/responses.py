@@ -22,7 +22,8 @@ from smsrelay.errors import (
 )
 from smsrelay.messages.refusals import Refusal, RequestRefusedError
 from smsrelay.ports import RecipientResult, RefusedMessage
-from smsrelay.sends.send import DELIVERY_STATUSES, Send, SendKey, Status, message_status
+from smsrelay.sends.message_status import message_status
+from smsrelay.sends.send import DELIVERY_STATUSES, Send, SendKey, Status
 from smsrelay.services.sender import MessageState
 
 PROBLEM_TYPE = "urn:smsrelay:problem:"
