@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from smsrelay.sends.correlation import correlation_id
 from smsrelay.wiring import sending
 from tests.support.emf import metrics
 from tests.support.environment import Environment, running
@@ -88,24 +87,6 @@ def test_without_a_trace_the_messages_own_id_ties_its_lines_together(
 ) -> None:
     posted = relay.post(MESSAGE).body
     assert about(caplog, "send accepted").correlation_id == posted["id"]
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        None,
-        "",
-        "Root=",
-        "+12125550100",
-        "Root=1-67891233-12125550100",
-        "Root=1-67891233-ABCDEF012345678912345678",
-        f"XRoot={ROOT}",
-        f"Root={ROOT}Kim",
-        f"Self=1;Root={ROOT} ;x",
-    ],
-)
-def test_what_is_no_trace_gets_nowhere(given: str | None) -> None:
-    assert correlation_id(given) is None
 
 
 def test_the_upstreams_time_and_our_own_are_told_apart(

@@ -1,4 +1,4 @@
-"""The smaller pure decisions: waits, a send's next state, ids."""
+"""The smaller pure decisions: waits, a send's next state."""
 
 from dataclasses import replace
 
@@ -7,7 +7,6 @@ import pytest
 from smsrelay.sends import transitions
 from smsrelay.sends.backoff import MAX_PAUSE, pause_after, retry_delay
 from smsrelay.sends.call_outcome import Outcome, OutcomeKind
-from smsrelay.sends.ids import message_id, new_message_id
 from smsrelay.sends.send import OnUnknown, Send, SendKey, Status
 from smsrelay.services.upstream_pause import UpstreamPause
 
@@ -247,10 +246,3 @@ def test_an_operator_ends_what_is_undecided(status: Status) -> None:
         unknown, status, token_id=None, note=None, now=NOW, written_by="o"
     )
     assert silent.reason == "resolved-by-operator"
-
-
-def test_ids_follow_from_client_and_key() -> None:
-    assert message_id("shop", "k") == message_id("shop", "k")
-    assert len({message_id("shop", "k"), message_id("sho", "pk"), message_id("shop", "l")}) == 3
-    assert len(message_id("shop", "k")) == len(new_message_id()) == 26
-    assert new_message_id() != new_message_id()

@@ -1,12 +1,15 @@
-"""Ids of messages: derived from the caller's key where there is one, else new."""
+"""Ids of messages, and the id that the log lines of one request share."""
 
 import hashlib
+import re
 import secrets
 from datetime import UTC, datetime
 from typing import Final
 
 _DIGITS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: nothing looks alike
 _LENGTH, _RANDOM_BITS = 26, 80
+_ROOT = re.compile(r"(?:^|;)Root=(1-[0-9a-f]{8}-[0-9a-f]{24})(?:;|$)")
+# What a caller may choose is neither a number nor a word: nothing personal can stand in it.
 
 
 def message_id(client: str, key: str) -> str:
@@ -23,6 +26,15 @@ def new_message_id() -> str:
     """The id of a message that has no idempotency key: a ULID, so ids sort by time."""
     milliseconds = int(datetime.now(UTC).timestamp() * 1_000)
     return _encoded(milliseconds << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS))
+
+
+def correlation_id(trace: str | None) -> str | None:
+    """The root of a trace as AWS writes it (`X-Amzn-Trace-Id`, `AWSTraceHeader`); None: no such.
+
+    API Gateway makes one where the caller gave none, and SQS hands on that of who sent it.
+    """
+    match = _ROOT.search(trace or "")
+    return match and match[1]
 
 
 def _encoded(number: int) -> str:

@@ -86,7 +86,7 @@ class Send:
     errors: tuple[str, ...] = ()
     reference: str | None = None
     correlation_id: str | None = None
-    """Of the request that it comes from: `smsrelay.sends.correlation`."""
+    """Of the request that it comes from: `smsrelay.sends.ids`."""
     scheduled_for: float | None = None
     """When the upstream is to deliver it, if the caller said so; once followed, since when."""
     awaits_report: bool = False

@@ -4,7 +4,7 @@ from smsrelay.messages.refusals import Refusal
 from smsrelay.messages.request import MESSAGE_ID, CatalogueDefaults, is_encoded_id, parse_request
 from smsrelay.messages.strict_json import Document
 from smsrelay.ports import CatalogueSource
-from smsrelay.sends.correlation import correlation_id
+from smsrelay.sends.ids import correlation_id
 from smsrelay.services.sender import Submission
 
 
