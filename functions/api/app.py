@@ -13,9 +13,9 @@ from smsrelay.errors import LedgerUnavailableError, NotFoundError, RelayError, U
 from smsrelay.ports import Deadline
 from smsrelay.runtime import api_gateway
 from smsrelay.runtime.lambda_handler import Event, deadline_of, lambda_handler
-from smsrelay.services import responses
+from smsrelay.services import problem_documents
 from smsrelay.services.api import Post
-from smsrelay.services.responses import Response
+from smsrelay.services.http_response import Response
 from smsrelay.wiring import api
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ FILES = {
 
 @lambda_handler(
     api,
-    on_error=lambda: api_gateway.to_proxy(responses.of_error(UnexpectedError())),
+    on_error=lambda: api_gateway.to_proxy(problem_documents.of_error(UnexpectedError())),
 )
 def handler(event: Event, context: "LambdaContext") -> dict[str, Any]:
     """Respond to one request."""
@@ -109,7 +109,7 @@ def handler(event: Event, context: "LambdaContext") -> dict[str, Any]:
         response = _respond(method, path, event, deadline_of(context))
     except RelayError as error:  # the client is over its limit, or it isn't registered
         is_unread = method == "GET" and isinstance(error, LedgerUnavailableError)
-        response = responses.not_read() if is_unread else responses.of_error(error)
+        response = problem_documents.not_read() if is_unread else problem_documents.of_error(error)
     return api_gateway.to_proxy(response)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from smsrelay.errors import UnexpectedError
 from smsrelay.runtime import api_gateway
 from smsrelay.runtime.lambda_handler import Event, deadline_of, lambda_handler
-from smsrelay.services import responses
+from smsrelay.services import problem_documents
 from smsrelay.services.webhook import Webhook
 from smsrelay.wiring import webhook
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @lambda_handler(
     webhook,
-    on_error=lambda: api_gateway.to_proxy(responses.of_error(UnexpectedError())),
+    on_error=lambda: api_gateway.to_proxy(problem_documents.of_error(UnexpectedError())),
 )
 def handler(event: Event, context: "LambdaContext") -> dict[str, Any]:
     """Respond to one request."""

@@ -8,7 +8,8 @@ import pytest
 
 from smsrelay.messages.refusals import Refusal, RequestRefusedError
 from smsrelay.sends.send import Status
-from smsrelay.services import responses
+from smsrelay.services import problem_documents
+from smsrelay.services.http_response import Response
 from tests.support.doc_snippets import COMMANDS, SNIPPETS, Snippet
 from tests.support.environment import new_webhook_secret
 from tests.support.fake_relay import Answer, FakeRelay, fake_relay
@@ -19,12 +20,12 @@ DETAILS = ("Invalid phone number: it has fewer than 8 digits.", "The field is bl
 WORDS = "Keyword PLAY is invalid for the code on the message"
 
 
-def _sent_by_relay(answer: responses.Response) -> Answer:
+def _sent_by_relay(answer: Response) -> Answer:
     return Answer(answer.status, dict(answer.body), {"Content-Type": answer.content_type})
 
 
 REFUSED = _sent_by_relay(
-    responses.of_error(
+    problem_documents.of_error(
         RequestRefusedError(
             [
                 Refusal("/to/0", "invalid-number", DETAILS[0]),

@@ -68,6 +68,7 @@ ONLY: Mapping[str, tuple[set[str], str]] = {
     "smsrelay.services.sender": (SENDING, "the use case of who sends"),
     "smsrelay.services.api": (HTTP, "for who answers requests"),
     "smsrelay.services.responses": (HTTP, "the same"),
+    "smsrelay.services.problem_documents": (HTTP, "the same"),
     "smsrelay.services.api_clients": (HTTP, "the same"),
     "smsrelay.adapters.dynamodb_api_clients": (HTTP, "the same"),
     "smsrelay.services.request_reader": ({*HTTP, "QueueWorkerFunction"}, "for who takes messages"),

@@ -196,7 +196,10 @@ def test_the_example_of_a_refusal_has_its_code(code: str) -> None:
 
 
 def test_every_problem_of_relay_and_gateway_is_described() -> None:
-    text = (ROOT / "layers/smsrelay/smsrelay/services/responses.py").read_text()
+    services = ROOT / "layers/smsrelay/smsrelay/services"
+    text = "".join(
+        (services / f"{name}.py").read_text() for name in ("responses", "problem_documents")
+    )
     relays = set(re.findall(r'problem\(\s*HTTPStatus\.\w+,\s*"([a-z-]+)"', text))
     relays |= {"too-large", "invalid-request"}  # chosen there by a condition
     gateways = {

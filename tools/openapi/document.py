@@ -7,7 +7,7 @@ from itertools import groupby
 from smsrelay import __version__
 from smsrelay.messages import client_names
 from smsrelay.messages.request import MAX_RECIPIENTS, MAX_SENDS
-from smsrelay.services.responses import Response
+from smsrelay.services.http_response import Response
 from tools.openapi import ROOT, Json, problem_examples, request_schema, response_schemas
 from tools.openapi.error_codes import CODES, example
 from tools.openapi.problem_examples import Problem

@@ -11,7 +11,7 @@ from smsrelay.messages import strict_json
 from smsrelay.messages.refusals import MAX_REFUSALS, RequestRefusedError
 from smsrelay.messages.strict_json import MAX_REQUEST_BYTES
 from smsrelay.sends.send import Status
-from smsrelay.services import responses
+from smsrelay.services import problem_documents
 from tools.openapi import ROOT, Json
 from tools.openapi.error_codes import example, refusals
 from tools.openapi.request_schema import REF
@@ -92,7 +92,7 @@ class Problem(NamedTuple):
 
 
 def _of_error(when: str, error: errors.RelayError, **more: Mapping[str, Json]) -> Problem:
-    answer = responses.of_error(error)
+    answer = problem_documents.of_error(error)
     return Problem(when, answer.body, answer.headers, **more)
 
 
@@ -187,7 +187,7 @@ def _relays() -> Iterator[Problem]:
         "Nothing could be stored, so nothing was sent. Repeat it with the same Idempotency-Key.",
         errors.LedgerUnavailableError(),
     )
-    not_read = responses.not_read()
+    not_read = problem_documents.not_read()
     yield Problem("It could not be looked up. Ask again.", not_read.body, not_read.headers)
     yield _of_send(
         "Nobody can know whether it went out. It is not sent again by itself; repeating the "

@@ -17,7 +17,7 @@ from smsrelay.sends import transitions
 from smsrelay.sends.delivery_report import DeliveryReport
 from smsrelay.sends.send import OnUnknown, Send, SendKey, Status
 from smsrelay.services import responses
-from smsrelay.services.responses import Response
+from smsrelay.services.http_response import Response
 from smsrelay.services.sender import MessageState
 from tools.openapi import Json
 from tools.openapi.error_codes import CODES

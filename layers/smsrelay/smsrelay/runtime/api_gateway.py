@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from smsrelay.services.responses import Response
+from smsrelay.services.http_response import Response
 
 Event = Mapping[str, Any]
 

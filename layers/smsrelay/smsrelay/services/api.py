@@ -19,9 +19,9 @@ from smsrelay.messages.request import validate_key
 from smsrelay.messages.strict_json import decode
 from smsrelay.ports import Clock, Deadline, Metrics, RecipientResults
 from smsrelay.sends.send import Status
-from smsrelay.services import responses
+from smsrelay.services import problem_documents, responses
+from smsrelay.services.http_response import Response
 from smsrelay.services.request_reader import RequestReader
-from smsrelay.services.responses import Response
 from smsrelay.services.sender import MessageState, Sender, Timing
 
 logger = logging.getLogger(__name__)
@@ -113,18 +113,18 @@ def _respond(ask: Callable[[], Response]) -> Response:
     try:
         return ask()
     except RelayError as error:
-        return responses.of_error(error)
+        return problem_documents.of_error(error)
 
 
 def _look_up(name: str, ask: Callable[[], Response]) -> Response:
     if len(name.encode()) > LONGEST_NAME:
-        return responses.of_error(NotFoundError())
+        return problem_documents.of_error(NotFoundError())
     try:
         return ask()
     except LedgerUnavailableError:
-        return responses.not_read()
+        return problem_documents.not_read()
     except RelayError as error:
-        return responses.of_error(error)
+        return problem_documents.of_error(error)
 
 
 def _check_content(headers: Mapping[str, str]) -> None:

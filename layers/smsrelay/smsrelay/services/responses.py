@@ -1,65 +1,17 @@
-"""What an HTTP caller is told: answers, and problem documents (RFC 9457). Pure."""
+"""What an HTTP caller gets for a message or a tokenId. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any
 
-from smsrelay.errors import (
-    ClientNotRegisteredError,
-    IdempotencyKeyReusedError,
-    InvalidHeaderError,
-    InvalidSignatureError,
-    LedgerUnavailableError,
-    NotFoundError,
-    NotJsonError,
-    RateLimitedError,
-    RelayError,
-    RequestInProgressError,
-    TooLargeError,
-    UnsupportedMediaTypeError,
-)
-from smsrelay.messages.refusals import Refusal, RequestRefusedError
 from smsrelay.ports import RecipientResult, RefusedMessage
 from smsrelay.sends.message_status import message_status
 from smsrelay.sends.send import DELIVERY_STATUSES, Send, SendKey, Status
+from smsrelay.services.http_response import Response
+from smsrelay.services.problem_documents import errors_of, problem
 from smsrelay.services.sender import MessageState
-
-PROBLEM_TYPE = "urn:smsrelay:problem:"
-
-
-class Response(NamedTuple):
-    """An HTTP answer; the body is still to be written as JSON."""
-
-    status: int
-    body: Mapping[str, Any]
-    headers: Mapping[str, str] = {}
-
-    @property
-    def content_type(self) -> str:
-        """`application/problem+json` if the body is a problem document."""
-        is_problem = str(self.body.get("type", "")).startswith(PROBLEM_TYPE)
-        return "application/problem+json" if is_problem else "application/json"
-
-
-def problem(
-    status: HTTPStatus,
-    code: str,
-    detail: str,
-    headers: Mapping[str, str] = {},
-    **extensions: object,
-) -> Response:
-    """A problem document; `code` is stable and made for programs, `detail` for people."""
-    body = {
-        "type": f"{PROBLEM_TYPE}{code}",
-        "title": status.phrase,
-        "status": status.value,
-        "code": code,
-        "detail": detail,
-        **extensions,
-    }
-    return Response(status, body, headers)
 
 
 def of_message(message: MessageState, *, deferred: bool) -> Response:
@@ -130,7 +82,7 @@ def of_stored(
                 "id": message_id,
                 "status": Status.REJECTED,
                 "createdAt": _time(message.created_at),
-                "errors": _listed(message.refusals),
+                "errors": errors_of(message.refusals),
                 "sends": [],
             },
         )
@@ -171,116 +123,6 @@ def of_token(token_id: str, key: SendKey) -> Response:
     )
 
 
-def _of_refusals(refused: RequestRefusedError) -> Response:
-    too_large = all(refusal.code == "too-large" for refusal in refused.refusals)
-    extensions: dict[str, object] = {"errorsOmitted": refused.omitted} if refused.omitted else {}
-    return problem(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE if too_large else HTTPStatus.UNPROCESSABLE_ENTITY,
-        "too-large" if too_large else "invalid-request",
-        "The request breaks the rules that errors lists. Nothing was sent.",
-        {},
-        errors=_listed(refused.refusals),
-        **extensions,
-    )
-
-
-def of_error(error: RelayError) -> Response:  # noqa: C901, PLR0911, PLR0912 - a table
-    """The one place that maps the relay's errors to HTTP."""
-    match error:
-        case RequestRefusedError():
-            return _of_refusals(error)
-        case TooLargeError():
-            return problem(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                "too-large",
-                f"{_sentence(error)} Nothing was sent.",
-            )
-        case NotJsonError():
-            return problem(
-                HTTPStatus.BAD_REQUEST,
-                "not-json",
-                f"The body is not JSON: {error}. Nothing was sent.",
-            )
-        case UnsupportedMediaTypeError():
-            return problem(
-                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-                "wrong-content-type",
-                f"{error} Nothing was sent.",
-            )
-        case InvalidHeaderError():
-            return problem(HTTPStatus.BAD_REQUEST, "invalid-header", f"{error} Nothing was sent.")
-        case IdempotencyKeyReusedError():
-            return problem(
-                HTTPStatus.UNPROCESSABLE_ENTITY,
-                "idempotency-key-reused",
-                "This Idempotency-Key belongs to a request with another body. Nothing was sent.",
-                id=error.message_id,
-            )
-        case RequestInProgressError():
-            return problem(
-                HTTPStatus.CONFLICT,
-                "still-running",
-                "The first request with this Idempotency-Key is still running. Nothing was sent "
-                "by this one.",
-                {"Retry-After": "1"},
-                id=error.message_id,
-            )
-        case ClientNotRegisteredError():
-            return problem(
-                HTTPStatus.FORBIDDEN,
-                "client-not-registered",
-                "This API key or IAM principal belongs to no registered client. Ask the operator "
-                "of the relay to register it. Nothing was sent.",
-            )
-        case InvalidSignatureError():
-            # Without WWW-Authenticate: the gateway would rename it.
-            return problem(
-                HTTPStatus.UNAUTHORIZED,
-                "not-signed",
-                "There is no such client, or it has not signed this, or not within the last five "
-                "minutes. Nothing was sent.",
-            )
-        case RateLimitedError():
-            return problem(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                "over-limit",
-                "Too many requests of this client in this minute. Nothing was sent.",
-                {"Retry-After": str(error.retry_after)},
-            )
-        case NotFoundError():
-            return problem(HTTPStatus.NOT_FOUND, "not-found", "There is nothing here.")
-        case LedgerUnavailableError():
-            return problem(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                "not-stored",
-                "The relay could not store the message, and has not sent it. Please repeat it with "
-                "the same Idempotency-Key: without one it could go out twice.",
-                {"Retry-After": "5"},
-            )
-        case _:
-            return problem(
-                HTTPStatus.INTERNAL_SERVER_ERROR,
-                "server-error",
-                "The relay failed. Repeating the request with the same Idempotency-Key is safe: "
-                "it never sends twice.",
-            )
-
-
-def not_read() -> Response:
-    """The answer to who asks while the ledger is out of reach."""
-    return problem(
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        "not-read",
-        "The relay could not look it up. Please ask again.",
-        {"Retry-After": "5"},
-    )
-
-
-def _sentence(error: RelayError) -> str:
-    text = str(error)
-    return f"{text[:1].upper()}{text[1:]}."
-
-
 def _brief(send: Send) -> dict[str, Any]:
     brief: dict[str, Any] = {
         "n": send.key.number,
@@ -294,10 +136,6 @@ def _brief(send: Send) -> dict[str, Any]:
     if send.errors:
         brief["errors"] = list(send.errors)
     return brief
-
-
-def _listed(refusals: Sequence[Refusal]) -> list[dict[str, str]]:
-    return [refusal._asdict() for refusal in refusals]
 
 
 def _time(seconds: float) -> str:

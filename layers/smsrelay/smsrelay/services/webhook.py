@@ -12,10 +12,10 @@ from smsrelay.errors import (
 from smsrelay.messages.client_names import is_client_name
 from smsrelay.ports import Deadline, Metrics, SigningSecrets
 from smsrelay.security.webhook_signature import verify_signature
-from smsrelay.services import responses
+from smsrelay.services import problem_documents
 from smsrelay.services.api import Api, Post
 from smsrelay.services.api_clients import ClientRegistry
-from smsrelay.services.responses import Response
+from smsrelay.services.http_response import Response
 
 
 class Webhook(NamedTuple):
@@ -47,9 +47,9 @@ class Webhooks:
             self._check(webhook)
             self._client_registry.check_rate_limit(webhook.client)
         except SecretUnavailableError:
-            return responses.of_error(LedgerUnavailableError())
+            return problem_documents.of_error(LedgerUnavailableError())
         except RelayError as error:
-            return responses.of_error(error)
+            return problem_documents.of_error(error)
         key = webhook.headers["webhook-id"]
         post = Post(webhook.headers, webhook.body.decode(), webhook.client, key)
         return self._api.post_message(post, deadline)
