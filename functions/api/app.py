@@ -61,7 +61,7 @@ def post_message(request: Request) -> Response:
     """`POST /messages`."""
     parts, client = api.parts(), request.client()
     if request.user_arn:  # usage plans count the requests of API keys
-        parts.client_registry.check_rate_limit(client)
+        parts.client_rate_limit.check(client)
     post = Post(api_gateway.headers_of(request.event), request.body, client)
     return parts.api.post_message(post, request.deadline)
 

@@ -272,7 +272,7 @@ def test_each_client_has_its_own_limit_and_only_what_is_signed_counts(
     _ = aws
     with (
         running(simulator.url, CLIENT_PER_MINUTE="2") as relay,
-        patch.object(api.parts().client_registry, "_clock", lambda: 1_791_230_460.0),
+        patch.object(api.parts().client_rate_limit, "_clock", lambda: 1_791_230_460.0),
     ):
         secret, other = relay.put_webhook_secret("shop"), relay.put_webhook_secret("other")
         for _ in range(5):
@@ -291,7 +291,7 @@ def test_a_principal_has_the_same_limit_and_a_key_has_its_usage_plan(
     _ = aws
     with (
         running(simulator.url, CLIENT_PER_MINUTE="1") as relay,
-        patch.object(api.parts().client_registry, "_clock", lambda: 1_791_230_460.0),
+        patch.object(api.parts().client_rate_limit, "_clock", lambda: 1_791_230_460.0),
     ):
         relay.allow("shop", "arn:aws:iam::123456789012:role/Shop")
         given: dict[str, Any] = {

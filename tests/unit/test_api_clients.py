@@ -2,28 +2,23 @@
 
 import pytest
 
-from smsrelay.errors import ClientNotRegisteredError, LedgerUnavailableError, RateLimitedError
+from smsrelay.errors import ClientNotRegisteredError, LedgerUnavailableError
 from smsrelay.services.api_clients import CACHE_SECONDS, ClientRegistry, principal
 
 ACCOUNT = "arn:aws:iam::123456789012"
 
 
 class Clients:
-    """Names and counts in memory; `away` is a table that does not answer."""
+    """Names in memory; `away` is a table that does not answer."""
 
     def __init__(self, **names: str) -> None:
         self.names, self.asked, self.away = names, 0, False
-        self.counts: dict[tuple[str, int], int] = {}
 
     def name_of(self, credential: str) -> str | None:
         self.asked += 1
         if self.away:
             raise LedgerUnavailableError
         return self.names.get(credential)
-
-    def count(self, client: str, begins: int) -> int:
-        self.counts[client, begins] = self.counts.get((client, begins), 0) + 1
-        return self.counts[client, begins]
 
 
 class Clock:
@@ -39,8 +34,8 @@ def clock() -> Clock:
     return Clock()
 
 
-def callers(clients: Clients, clock: Clock, per_minute: int = 0) -> ClientRegistry:
-    return ClientRegistry(clients, clients, default="internal", per_minute=per_minute, clock=clock)
+def callers(clients: Clients, clock: Clock) -> ClientRegistry:
+    return ClientRegistry(clients, default="internal", clock=clock)
 
 
 @pytest.mark.parametrize(
@@ -117,20 +112,3 @@ def test_nobody_is_called_something_else_while_the_table_is_away(clock: Clock) -
         known.client_of("k1", None)
     clients.away = False
     assert known.client_of("k1", None) == "shop"
-
-
-def test_each_client_has_its_own_limit_in_each_minute(clock: Clock) -> None:
-    known = callers(Clients(), clock, per_minute=2)
-    for _ in range(2):
-        known.check_rate_limit("shop")
-    with pytest.raises(RateLimitedError) as refused:
-        known.check_rate_limit("shop")
-    known.check_rate_limit("other")
-    clock.now += refused.value.retry_after
-    known.check_rate_limit("shop")
-
-
-def test_without_a_limit_nothing_is_counted(clock: Clock) -> None:
-    clients = Clients()
-    callers(clients, clock).check_rate_limit("shop")
-    assert clients.counts == {}

@@ -1,14 +1,12 @@
 """Who calls: one name for a client, whichever way it comes and whatever it shows."""
 
-import math
 import re
 
-from smsrelay.errors import ClientNotRegisteredError, RateLimitedError
-from smsrelay.ports import ClientNames, Clock, RequestCounter
+from smsrelay.errors import ClientNotRegisteredError
+from smsrelay.ports import ClientNames, Clock
 
 CACHE_SECONDS, CACHE_SIZE = 300.0, 10_000
 """Seconds that a name is remembered, and how many are."""
-MINUTE = 60.0
 
 _ASSUMED = re.compile(r"arn:([^:]+):sts::([0-9]+):assumed-role/([^/]+)/.+")
 _ROLE = re.compile(r"arn:([^:]+):iam::([0-9]+):role/(?:.*/)?([^/]+)")
@@ -24,22 +22,12 @@ def principal(arn: str) -> str:
 
 
 class ClientRegistry:
-    """Names for API keys and IAM principals, and the limit of who has no usage plan."""
+    """Names for API keys and IAM principals."""
 
-    def __init__(
-        self,
-        names: ClientNames,
-        request_counter: RequestCounter,
-        *,
-        default: str,
-        per_minute: int,
-        clock: Clock,
-    ) -> None:
-        """`default` is who shows nothing (sam local); `per_minute` 0 is no limit."""
+    def __init__(self, names: ClientNames, *, default: str, clock: Clock) -> None:
+        """`default` is who shows nothing (sam local)."""
         self._names = names
-        self._request_counter = request_counter
         self._default = default
-        self._per_minute = per_minute
         self._clock = clock
         self._cache: dict[str, tuple[str, float]] = {}
 
@@ -65,17 +53,3 @@ class ClientRegistry:
             self._cache.clear()
         self._cache[credential] = registered, now + CACHE_SECONDS
         return registered
-
-    def check_rate_limit(self, client: str) -> None:
-        """Count one request of a client that no usage plan counts.
-
-        Raises:
-            RateLimitedError: it has made too many in this minute.
-            LedgerUnavailableError: they can't be counted.
-        """
-        if not self._per_minute:
-            return
-        minute, passed = divmod(self._clock(), MINUTE)
-        begins = int(minute * MINUTE)
-        if self._request_counter.count(client, begins) > self._per_minute:
-            raise RateLimitedError(math.ceil(MINUTE - passed))

@@ -14,7 +14,7 @@ from smsrelay.ports import Deadline, Metrics, SigningSecrets
 from smsrelay.security.webhook_signature import verify_signature
 from smsrelay.services import problem_documents
 from smsrelay.services.api import Api, Post
-from smsrelay.services.api_clients import ClientRegistry
+from smsrelay.services.client_rate_limit import ClientRateLimit
 from smsrelay.services.http_response import Response
 
 
@@ -30,12 +30,12 @@ class Webhooks:
     """From webhooks to answers. It raises nothing that has an answer."""
 
     def __init__(
-        self, api: Api, secrets: SigningSecrets, client_registry: ClientRegistry, metrics: Metrics
+        self, api: Api, secrets: SigningSecrets, rate_limit: ClientRateLimit, metrics: Metrics
     ) -> None:
-        """`callers` counts: only what is signed uses a client's limit up."""
+        """`rate_limit` counts: only what is signed uses a client's limit up."""
         self._api = api
         self._secrets = secrets
-        self._client_registry = client_registry
+        self._rate_limit = rate_limit
         self._metrics = metrics
 
     def post(self, webhook: Webhook, deadline: Deadline) -> Response:
@@ -45,7 +45,7 @@ class Webhooks:
         """
         try:
             self._check(webhook)
-            self._client_registry.check_rate_limit(webhook.client)
+            self._rate_limit.check(webhook.client)
         except SecretUnavailableError:
             return problem_documents.of_error(LedgerUnavailableError())
         except RelayError as error:

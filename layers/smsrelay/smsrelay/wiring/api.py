@@ -9,6 +9,7 @@ from smsrelay.adapters.dynamodb_api_clients import DynamoDbApiClients
 from smsrelay.adapters.metrics import PowertoolsMetrics
 from smsrelay.services.api import Api
 from smsrelay.services.api_clients import ClientRegistry
+from smsrelay.services.client_rate_limit import ClientRateLimit
 from smsrelay.wiring import sending
 
 
@@ -17,6 +18,7 @@ class Parts(NamedTuple):
 
     api: Api
     client_registry: ClientRegistry
+    client_rate_limit: ClientRateLimit
     metrics: PowertoolsMetrics
     logger: Logger
 
@@ -26,12 +28,9 @@ def parts() -> Parts:
     """The parts of this execution environment."""
     shared = sending.parts()
     clients = DynamoDbApiClients(shared.dynamodb, shared.settings.table_name)
-    registry = ClientRegistry(
-        clients,
-        clients,
-        default=shared.settings.default_client,
-        per_minute=shared.settings.client_per_minute,
-        clock=shared.clock,
+    registry = ClientRegistry(clients, default=shared.settings.default_client, clock=shared.clock)
+    rate_limit = ClientRateLimit(
+        clients, per_minute=shared.settings.client_per_minute, clock=shared.clock
     )
     api = Api(
         shared.relay,
@@ -40,4 +39,4 @@ def parts() -> Parts:
         clock=shared.clock,
         recipient_results=shared.recipient_results,
     )
-    return Parts(api, registry, shared.metrics, shared.logger)
+    return Parts(api, registry, rate_limit, shared.metrics, shared.logger)

@@ -1,0 +1,32 @@
+"""The rate limit of clients that no usage plan of API Gateway limits."""
+
+import math
+
+from smsrelay.errors import RateLimitedError
+from smsrelay.ports import Clock, RequestCounter
+
+MINUTE = 60.0
+
+
+class ClientRateLimit:
+    """Counts the requests of each client in each minute."""
+
+    def __init__(self, request_counter: RequestCounter, *, per_minute: int, clock: Clock) -> None:
+        """`per_minute` 0 means that there is no limit."""
+        self._request_counter = request_counter
+        self._per_minute = per_minute
+        self._clock = clock
+
+    def check(self, client: str) -> None:
+        """Count one request of a client that no usage plan counts.
+
+        Raises:
+            RateLimitedError: it has made too many in this minute.
+            LedgerUnavailableError: they can't be counted.
+        """
+        if not self._per_minute:
+            return
+        minute, passed = divmod(self._clock(), MINUTE)
+        begins = int(minute * MINUTE)
+        if self._request_counter.count(client, begins) > self._per_minute:
+            raise RateLimitedError(math.ceil(MINUTE - passed))
