@@ -27,7 +27,7 @@ from smsrelay.adapters.sqs import LONGEST_VISIBILITY, SqsRetryQueue
 from smsrelay.adapters.ssm_message_catalogue import SsmMessageCatalogue
 from smsrelay.errors import PublishError, UnexpectedError
 from smsrelay.messages.message_catalogue import Catalogue
-from smsrelay.services.event_publisher import RETRY_SCHEDULE
+from smsrelay.services.callback_sender import RETRY_SCHEDULE
 from tests.support.emf import metrics
 from tests.support.environment import (
     CLIENT,

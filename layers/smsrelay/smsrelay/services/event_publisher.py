@@ -1,29 +1,10 @@
-"""Tells others of changes: every one to an event bus, final ones to whoever wants to be called."""
+"""Publishes status changes: all of them to an event bus, final ones to the callback queue."""
 
 import json
-import logging
 from collections.abc import Sequence
-from http import HTTPStatus
 
-from smsrelay.errors import SecretUnavailableError
-from smsrelay.ports import (
-    CallbackClient,
-    Callbacks,
-    CatalogueSource,
-    Clock,
-    EventBus,
-    Metrics,
-    SigningSecrets,
-)
-from smsrelay.security.webhook_signature import signature_headers
-from smsrelay.sends.status_events import StatusChange, event_id, event_of
-
-logger = logging.getLogger(__name__)
-
-RETRY_SCHEDULE = (5, 300, 1_800, 7_200, 18_000, 36_000, 36_000)
-"""Seconds between the tries of a callback: those of the Standard Webhooks specification."""
-_DONE = {*range(200, 300), HTTPStatus.GONE}
-"""Taken, or (410) by a client that wants no more callbacks."""
+from smsrelay.ports import Callbacks, CatalogueSource, EventBus
+from smsrelay.sends.status_events import StatusChange, event_of
 
 
 class EventPublisher:
@@ -60,64 +41,3 @@ class EventPublisher:
             self._callbacks.put(
                 [json.dumps(event, separators=(",", ":")) for event in callback_events]
             )
-
-
-class CallbackSender:
-    """Posts one callback."""
-
-    def __init__(
-        self,
-        *,
-        catalogue: CatalogueSource,
-        secrets: SigningSecrets,
-        client: CallbackClient,
-        metrics: Metrics,
-        clock: Clock,
-    ) -> None:
-        """`secrets` are those that callbacks are signed with, not those of webhooks."""
-        self._catalogue = catalogue
-        self._secrets = secrets
-        self._client = client
-        self._metrics = metrics
-        self._clock = clock
-
-    def send(self, body: str, attempt: int) -> float | None:
-        """Post a callback, signed as Standard Webhooks are.
-
-        Args:
-            body: The event, as it is posted.
-            attempt: How often it was tried, this time included.
-
-        Returns:
-            None if it is done, else the seconds until the next try.
-
-        Raises:
-            LedgerUnavailableError: nobody knows where to.
-        """
-        event = json.loads(body)
-        client = event["data"]["client"]
-        url = self._catalogue.current().callback_of(client)
-        if url is None:
-            logger.warning("callback dropped: none is wanted", extra={"client": client})
-            return None
-        status = self._post(url, client, event_id(event), body)
-        if status in _DONE:
-            self._metrics.count("CallbacksDone")
-            return None
-        self._metrics.count("CallbacksFailed")
-        logger.warning(
-            "callback failed",
-            extra={"client": client, "event": event_id(event), "status": status, "try": attempt},
-        )
-        return float(RETRY_SCHEDULE[min(attempt, len(RETRY_SCHEDULE)) - 1])
-
-    def _post(self, url: str, client: str, name: str, body: str) -> int | None:
-        try:
-            secrets = self._secrets.current(client)
-        except SecretUnavailableError:
-            return None
-        if not secrets:
-            logger.error("callback not signed: the client has no secret", extra={"client": client})
-            return None
-        headers = signature_headers(secrets, name, int(self._clock()), body.encode())
-        return self._client.post(url, body, {"Content-Type": "application/json", **headers})

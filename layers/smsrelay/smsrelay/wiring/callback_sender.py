@@ -16,7 +16,7 @@ from smsrelay.adapters.metrics import PowertoolsMetrics
 from smsrelay.adapters.signing_secrets import StoredSigningSecrets
 from smsrelay.adapters.sqs import SqsRetryQueue
 from smsrelay.adapters.trust_store import trusted
-from smsrelay.services.event_publisher import CallbackSender
+from smsrelay.services.callback_sender import CallbackSender
 from smsrelay.settings import Settings
 from smsrelay.wiring import options
 from smsrelay.wiring.timeouts import AWS_CONFIG
