@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.promise.report import SUMMARY, Summary
+from tests.promise.summary import SUMMARY, Summary
 
 FOLDER = Path(__file__).parent
 
 
 class Watcher:
-    """Tells how far a test run has come, and keeps its report beyond its end."""
+    """Tells how far a test run has come, and keeps its summary beyond its end."""
 
     def __init__(self) -> None:
-        self.report = Summary(say=self._say)
+        self.summary = Summary(say=self._say)
         self._plays = self._begun = 0
 
     def pytest_configure(self, config: pytest.Config) -> None:
-        config.stash[SUMMARY] = self.report
+        config.stash[SUMMARY] = self.summary
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._plays = len(session.items)
@@ -47,10 +47,10 @@ def main() -> int:
     # Without capturing: the lines of progress are to be seen.
     options = ["-q", "-s", "-p", "no:randomly", "-p", "no:cacheprovider"]
     code = pytest.main([*options, *sys.argv[2:], tests], [watcher])
-    report = watcher.report
-    if not report.has_begun:
+    summary = watcher.summary
+    if not summary.has_begun:
         return code or 1
-    print(report.total() if what == "promise" else report.mutation_total())
+    print(summary.total() if what == "promise" else summary.mutation_total())
     return code
 
 

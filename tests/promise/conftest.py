@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.promise.harness import Harness, running
-from tests.promise.report import SUMMARY, Summary
+from tests.promise.summary import SUMMARY, Summary
 
 
 @pytest.fixture(scope="session")
@@ -13,16 +13,16 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
 
 
 @pytest.fixture(scope="session")
-def report(pytestconfig: pytest.Config) -> Summary:
+def summary(pytestconfig: pytest.Config) -> Summary:
     return pytestconfig.stash.setdefault(SUMMARY, Summary())
 
 
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    report = config.stash.get(SUMMARY, None)
-    if report is None:
+    summary = config.stash.get(SUMMARY, None)
+    if summary is None:
         return
     terminalreporter.section("the promise under faults")
-    for line in report.lines():
+    for line in summary.lines():
         terminalreporter.write_line(line)

@@ -7,8 +7,8 @@ import pytest
 from tests.promise.campaigns import CAMPAIGNS, Sample
 from tests.promise.harness import Harness
 from tests.promise.mutations import MUTATIONS
-from tests.promise.report import Summary
 from tests.promise.scenarios import SCENARIOS
+from tests.promise.summary import Summary
 
 CASES = [
     ("send_before_claim", "deaths", "worker", "hold", "got 2 SMS"),
@@ -33,7 +33,7 @@ CASES = [
 @pytest.mark.parametrize(("mutation", "campaign", "name", "choice", "words"), CASES)
 def test_a_relay_that_breaks_the_promise_is_found_out(
     world: Harness,
-    report: Summary,
+    summary: Summary,
     mutation: str,
     campaign: str,
     name: str,
@@ -48,7 +48,7 @@ def test_a_relay_that_breaks_the_promise_is_found_out(
         if words in violation
     )
     caught = next(found, None)
-    report.add_mutation(mutation, caught)
+    summary.add_mutation(mutation, caught)
     assert caught is not None
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from tests.promise.campaigns import CAMPAIGNS, Plan, Sample
 from tests.promise.harness import Harness
-from tests.promise.report import Summary
 from tests.promise.scenarios import SCENARIOS
+from tests.promise.summary import Summary
 
 # The others never come into doubt in a way of their own.
 RESENDS = (
@@ -41,13 +41,13 @@ SAMPLED = {"deaths": 5, "faults": 70, "meanwhiles": 30, "second_deaths": 64, "pa
 
 @pytest.mark.parametrize(("campaign", "name", "choice"), PLAYED)
 def test_no_strike_breaks_the_promise(
-    world: Harness, report: Summary, campaign: str, name: str, choice: str
+    world: Harness, summary: Summary, campaign: str, name: str, choice: str
 ) -> None:
     thorough = os.environ.get("SMSRELAY_THOROUGH") == "1"
     sample = Sample(1 if thorough else SAMPLED[campaign])
     play = partial(world.play, SCENARIOS[name].with_choice(choice))
     runs = CAMPAIGNS[campaign](play, sample)
-    assert list(report.watch(name, choice, campaign, runs)) == []
+    assert list(summary.watch(name, choice, campaign, runs)) == []
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from tests.support.template import template
-from tools.bench import cost, picture, report
+from tools.bench import cost, picture, summary
 from tools.bench.cost import Measured
-from tools.bench.report import TARGETS, Target
+from tools.bench.summary import TARGETS, Target
 from tools.bench.timings import Spread
 
 RESULTS: Any = json.loads(cost.RESULTS.read_text())
@@ -21,7 +21,7 @@ OUT_OF_REACH = {"drain.vs_ideal"}
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.place)
 def test_the_committed_results_have_every_figure_and_meet_the_targets(target: Target) -> None:
-    value = report.value_of(RESULTS, target.place)
+    value = summary.value_of(RESULTS, target.place)
     assert value is not None
     assert target.met(value) or target.place in OUT_OF_REACH
 
@@ -31,7 +31,7 @@ def test_what_is_out_of_reach_is_within_where_the_emulator_is_no_part_of_it() ->
 
 
 def test_a_figure_that_misses_its_target_is_told() -> None:
-    lines, missed = report.table({"cold": {"api": {"vs_bound": 1.7}}, "drain": {"vs_ideal": 0.95}})
+    lines, missed = summary.table({"cold": {"api": {"vs_bound": 1.7}}, "drain": {"vs_ideal": 0.95}})
     told = {line.split()[0]: line.split()[-1] for line in lines if line}
     assert told["cold.api.vs_bound"] == "MISSED"
     assert told["drain.vs_ideal"] == "ok"

@@ -14,8 +14,8 @@ from tools.bench import (
     memory,
     picture,
     queue_drain,
-    report,
     runtime_emulator,
+    summary,
     timings,
 )
 from tools.bench.compared_programs import OURS, Program, programs, weights
@@ -146,7 +146,7 @@ def main() -> int:
         "processors": len(machine.processors),
         "date": time.strftime("%Y-%m-%d"),
     }
-    lines, missed = report.table(found)
+    lines, missed = summary.table(found)
     print("\n".join(lines))
     if given.quick:
         print("\n(quick: nothing is written)")
@@ -155,7 +155,7 @@ def main() -> int:
         RESULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
         PICTURE.write_text(picture.svg(found))
         print(f"\nwritten: {RESULTS.relative_to(ROOT)}, {PICTURE.relative_to(ROOT)}")
-    print(f"bench: {len(report.TARGETS) - len(missed)} of {len(report.TARGETS)} targets met")
+    print(f"bench: {len(summary.TARGETS) - len(missed)} of {len(summary.TARGETS)} targets met")
     return 0
 
 

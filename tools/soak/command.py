@@ -10,7 +10,7 @@ from typing import Final
 
 from tools.local_stack import build
 from tools.local_stack.stack import STATE, LocalStack, Stack
-from tools.soak import report
+from tools.soak import summary
 from tools.soak.checks import totals, violations
 from tools.soak.findings import Scene
 from tools.soak.run import SWEEP_EVERY, VISIBILITY, Played, Run
@@ -58,9 +58,9 @@ def _soak(stack: Stack, seed: int, count: int, began: float) -> int:
     seen = scene.seen(played.poster.taken)
     found = violations(seen)
     print()
-    for line in report.lines(to_post, played, scene, seen):
+    for line in summary.lines(to_post, played, scene, seen):
         print(line)
-    problems = [*report.broken(found), *_proves_nothing(played, scene)]
+    problems = [*summary.broken(found), *_proves_nothing(played, scene)]
     for problem in problems:
         print(problem)
     if problems:

@@ -97,4 +97,4 @@ class Summary:
 
 
 SUMMARY = pytest.StashKey[Summary]()
-"""Where a test run keeps its report."""
+"""Where a test run keeps its summary."""
