@@ -83,7 +83,7 @@ faults-mutations: .venv/ready ## break the relay in every known way: the fault t
 bench: .venv/ready ## measure smsrelay beside what else does its work (half an hour; QUICK=1, ONLY="cold warm")
 	PYTHONPATH=layers/smsrelay $(BIN)/python -m tools.bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
-cost: .venv/ready ## reckon docs/cost.md anew from what was measured
+cost: .venv/ready ## write the cost tables of docs/capacity.md from the measurements
 	PYTHONPATH=layers/smsrelay $(BIN)/python -m tools.bench.cost
 
 scale: .venv/ready ## simulate arrivals above the upstream's capacity (a minute; docs/capacity.md)

@@ -1,7 +1,7 @@
 """`python -m tools.bench.cost`: what messages cost, from what was measured and the list prices.
 
-It writes the tables of docs/cost.md anew. Prices are those of us-east-1 as published in November
-2026, without free tiers and taxes.
+It writes the tables of the section "Costs" in docs/capacity.md. Prices are those of us-east-1 as
+published in November 2026, without free tiers and taxes.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from tools.local_stack import ROOT
 
 RESULTS: Final = ROOT / "tools/bench/results/latest.json"
-PAGE: Final = ROOT / "docs/cost.md"
+PAGE: Final = ROOT / "docs/capacity.md"
 
 A_DAY: Final = (1_000, 100_000, 10_000_000)
 DAYS: Final = 30
