@@ -159,6 +159,8 @@ def test_what_may_have_gone_out_is_never_called_rejected_or_failed(
 def test_a_lease_that_ran_out_means_unknown_and_never_again() -> None:
     assert not transitions.lease_expired(SENDING, NOW + 59)
     assert transitions.lease_expired(SENDING, NOW + 60)
+    assert SENDING.lease_until == NOW + 60
+    assert replace(SENDING, status=Status.QUEUED).lease_until is None
     assert not transitions.lease_expired(replace(SENDING, status=Status.QUEUED), NOW + 60)
     after = transitions.expire_lease(SENDING, now=NOW + 60, max_attempts=4)
     assert (after.status, after.reason) == (Status.UNKNOWN, "lease-expired")
@@ -246,3 +248,18 @@ def test_an_operator_ends_what_is_undecided(status: Status) -> None:
         unknown, status, token_id=None, note=None, now=NOW, written_by="o"
     )
     assert silent.reason == "resolved-by-operator"
+
+
+@pytest.mark.parametrize(
+    ("scheduled_for", "poll_from"), [(None, NOW + 1), (NOW - 60, NOW + 1), (NOW + 900, NOW + 900)]
+)
+def test_polling_starts_at_the_requested_time_or_when_the_send_is_accepted(
+    scheduled_for: float | None, poll_from: float
+) -> None:
+    scheduled = replace(SENDING, scheduled_for=scheduled_for)
+    accepted = Outcome(OutcomeKind.ACCEPTED, "accepted", token_id="t")
+    after = transitions.finish_attempt(
+        scheduled, accepted, now=NOW + 1, wait=0.0, max_attempts=4, poll_delivery=True
+    )
+    assert (scheduled.poll_from, after.poll_from) == (None, poll_from)
+    assert after.due_at == poll_from + 60

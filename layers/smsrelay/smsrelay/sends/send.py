@@ -66,7 +66,10 @@ class Send:
     created_at: float
     updated_at: float
     due_at: float
-    """When it may be tried again (queued), or when the lease of its sender ends (sending)."""
+    """When it may be tried again (queued) or polled (`awaits_report`).
+
+    While it is sending, the end of the lease is stored here: read `lease_until`.
+    """
     written_by: str
     """Who wrote it last: a write that is repeated after a lost answer finds itself."""
     attempts: int = 0
@@ -88,10 +91,23 @@ class Send:
     correlation_id: str | None = None
     """Of the request that it comes from: `smsrelay.sends.ids`."""
     scheduled_for: float | None = None
-    """When the upstream is to deliver it, if the caller said so; once followed, since when."""
+    """When the upstream is to deliver it, if the request says so.
+
+    While it awaits a report, the start of polling is stored here: read `poll_from`.
+    """
     awaits_report: bool = False
     """Whether its delivery is asked for, next when it is due."""
     delivery: DeliveryCounts | None = None
+
+    @property
+    def lease_until(self) -> float | None:
+        """When the lease of its sender ends; None: it is not sending."""
+        return self.due_at if self.status is Status.SENDING else None
+
+    @property
+    def poll_from(self) -> float | None:
+        """When its delivery began, as far as the relay knows; None: it awaits no report."""
+        return self.scheduled_for if self.awaits_report else None
 
     @property
     def log_fields(self) -> dict[str, str]:

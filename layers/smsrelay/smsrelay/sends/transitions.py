@@ -79,7 +79,7 @@ def expire_lease(send: Send, *, now: float, max_attempts: int) -> Send:
 
 def lease_expired(send: Send, now: float) -> bool:
     """Whether the process that was sending it must be dead."""
-    return send.status is Status.SENDING and send.due_at <= now
+    return send.lease_until is not None and send.lease_until <= now
 
 
 def counted_attempts(send: Send) -> int:
@@ -149,9 +149,12 @@ def resolve_by_operator(  # noqa: PLR0913 - what an operator says, and when
 
 def _await_report(send: Send, now: float) -> Send:
     """An accepted send whose delivery is asked for from when it begins."""
-    begins = max(now, send.scheduled_for or now)
+    poll_from = max(now, send.scheduled_for or now)
     return replace(
-        send, awaits_report=True, scheduled_for=begins, due_at=begins + polling_schedule.FIRST_POLL
+        send,
+        awaits_report=True,
+        scheduled_for=poll_from,
+        due_at=poll_from + polling_schedule.FIRST_POLL,
     )
 
 
@@ -176,7 +179,7 @@ def schedule_next_poll(send: Send, *, now: float, written_by: str) -> Send:
 
     After 72 hours it is not: it ends as it is known by then.
     """
-    age = now - (send.scheduled_for or send.created_at)
+    age = now - (send.poll_from or send.created_at)
     if age < polling_schedule.POLLING_PERIOD:
         return replace(
             send, written_by=written_by, due_at=now + polling_schedule.next_poll_delay(age)
