@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # whoever takes these has them; the others need not import th
 
 Clock = Callable[[], float]
 """Seconds since the epoch."""
+Random = Callable[[], float]
+"""Numbers between 0 and 1."""
 Deadline = Callable[[], float]
 """Seconds that are left of this invocation."""
 

@@ -22,6 +22,7 @@ from smsrelay.ports import (
     Deadline,
     Ledger,
     Metrics,
+    Random,
     RefusedMessage,
     RetryQueue,
     Upstream,
@@ -106,10 +107,10 @@ class Sender:
         dead_letters: DeadLetterQueue,
         metrics: Metrics,
         clock: Clock,
-        random: Clock,
+        random: Random,
         policy: Policy,
     ) -> None:
-        """Take the ports; `random` gives numbers between 0 and 1."""
+        """Take the ports."""
         self._ledger = ledger
         self._upstream = upstream
         self._queue = queue

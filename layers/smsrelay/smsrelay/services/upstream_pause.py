@@ -1,7 +1,6 @@
 """One process, and an upstream that takes no more: all sends wait, not only the one it refused."""
 
-from collections.abc import Callable
-
+from smsrelay.ports import Clock, Random
 from smsrelay.sends.backoff import MAX_PAUSE, pause_after
 from smsrelay.sends.call_outcome import Outcome, OutcomeKind
 
@@ -12,8 +11,8 @@ class UpstreamPause:
     Threads may use it together: at the worst one of them asks too early.
     """
 
-    def __init__(self, clock: Callable[[], float], random: Callable[[], float]) -> None:
-        """`random` gives numbers between 0 and 1."""
+    def __init__(self, clock: Clock, random: Random) -> None:
+        """Start without a pause."""
         self._clock = clock
         self._random = random
         self._until = 0.0
