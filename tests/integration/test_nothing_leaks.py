@@ -193,6 +193,49 @@ def test_no_two_canaries_can_be_mixed_up() -> None:
     assert all(row.number[4:9] == "55501" for row in rows if row.number)
 
 
+@pytest.mark.parametrize(
+    "coincidence",
+    [
+        "2026-11-26 21:05:55,011+0000",
+        "2026-11-26T20:55:50.114Z",
+        '{"createdAt":"2026-11-26T21:05:55.011+00:00","status":"accepted"}',
+        r"{\"createdAt\":\"2026-11-26T15:55:01.014+00:00\"}",
+        '"Timestamp":1795555010114,',
+        '{"N": "1795555010.114"}',
+        "83446e70-a1a4-48e2-9a4c-87665550101b",
+        "d41d8cd98f00b2045550101800998ecf",
+        '"OverheadLatency":[5.5,5.0,1.0,1.4]',
+    ],
+)
+def test_times_and_random_ids_are_no_phone_numbers(coincidence: str) -> None:
+    """The last digits of every planted number occur in a time of some minutes of each hour."""
+    assert not [
+        each
+        for row in PLANTED.values()
+        if row is not None
+        for each in row.found(coincidence, Place.OTHERS)
+    ]
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        "2026-11-26 21:05:55,011+0000 {} 2026-11-26T20:55:50.114Z",
+        "2026-11-26 21:05:55,011{}",
+        "1795555010.114{}",
+        "83446e70-a1a4-48e2-9a4c-{}",
+        '"OverheadLatency":[{}]',
+        '{{"timestamp":"{}"}}',
+    ],
+)
+def test_a_number_beside_a_time_or_an_id_is_found(around: str) -> None:
+    for row in PLANTED.values():
+        if row is None or row.number is None:
+            continue
+        for spelled in (row.number, row.number[1:], written(row.number), row.number[-7:]):
+            assert list(row.found(around.format(spelled), Place.OTHERS)), (spelled, row)
+
+
 def test_every_port_is_made_to_fail() -> None:
     methods = {f"{kind.__name__}.{name}" for kind, name in leaks.port_methods()}
     assert {
