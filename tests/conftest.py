@@ -1,9 +1,14 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.support.environment import ACCESS_TOKEN, Environment, running, simulated_aws
 from tools.mobileconnect_simulator import Simulator
+
+# The same examples in every run, and no limit of time: a slow machine is no failure.
+settings.register_profile("deterministic", derandomize=True, database=None, deadline=None)
+settings.load_profile("deterministic")
 
 
 @pytest.fixture(scope="session")
