@@ -90,7 +90,7 @@ scale: .venv/ready ## simulate arrivals above the upstream's capacity (a minute;
 	PYTHONPATH=layers/smsrelay $(BIN)/python -m tools.bench.scale
 
 screenshots: .venv/ready ## take docs/phone-page.png and docs/api-docs.png anew
-	$(BIN)/python -m tests.support.screenshots
+	$(BIN)/python -m tests.support.browser
 
 audit: .venv/ready .venv-audit/ready build ## look for weaknesses in code and template
 	echo 'looking for weaknesses …'

@@ -8,7 +8,7 @@ import pytest
 from smsrelay.sends.ids import message_id
 from smsrelay_cli import deployed_stack
 from tests.cli.conftest import MESSAGE, Operator
-from tests.support.gateway import Gateway
+from tests.support.aws_calls import Gateway
 
 
 @pytest.fixture

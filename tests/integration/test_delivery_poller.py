@@ -14,7 +14,7 @@ import pytest
 
 from smsrelay.adapters.mobileconnect import MobileConnect
 from smsrelay.wiring import delivery_poller
-from tests.support.emf import metrics
+from tests.support.cloudwatch_metrics import metrics
 from tests.support.environment import RECIPIENT_KEY, Environment, running
 from tests.support.template import properties
 from tools.mobileconnect_simulator import Simulator

@@ -28,7 +28,7 @@ from smsrelay.adapters.ssm_message_catalogue import SsmMessageCatalogue
 from smsrelay.errors import PublishError, UnexpectedError
 from smsrelay.messages.message_catalogue import Catalogue
 from smsrelay.services.callback_sender import RETRY_SCHEDULE
-from tests.support.emf import metrics
+from tests.support.cloudwatch_metrics import metrics
 from tests.support.environment import (
     CLIENT,
     Environment,
@@ -37,7 +37,7 @@ from tests.support.environment import (
     running,
     signed_headers,
 )
-from tests.support.hostile import HostileServer
+from tests.support.hostile_servers import HostileServer
 from tests.support.template import ROOT, properties, template
 from tools.mobileconnect_simulator import Simulator
 

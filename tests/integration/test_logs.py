@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from smsrelay.wiring import sending
-from tests.support.emf import metrics
+from tests.support.cloudwatch_metrics import metrics
 from tests.support.environment import Environment, running
-from tests.support.variables import STACK_NAME
+from tests.support.template import STACK_NAME
 from tools.mobileconnect_simulator import Simulator
 
 ROOT = "1-67891233-abcdef012345678912345678"

@@ -15,9 +15,8 @@ from smsrelay.ports import Deadline
 from smsrelay.sends.ids import message_id
 from smsrelay.sends.queue_envelopes import QueueMessage
 from smsrelay.wiring import queue_worker
-from tests.support.aws_calls import intercepted
+from tests.support.aws_calls import intercepted, record
 from tests.support.environment import CLIENT, Context, Environment
-from tests.support.records import record
 from tests.support.template import ROOT
 from tools.mobileconnect_simulator import Simulator
 

@@ -16,8 +16,8 @@ from smsrelay.adapters import oauth_endpoint
 from smsrelay.tokens.renewal_timing import fingerprint
 from smsrelay.wiring import token_renewer
 from tests.support.environment import Environment, running
-from tests.support.hostile import HostileServer
-from tests.support.variables import STACK_NAME
+from tests.support.hostile_servers import HostileServer
+from tests.support.template import STACK_NAME
 from tools.mobileconnect_simulator import Simulator
 
 ID, SECRET = "client-of-this-test", "a-secret-that-nobody-logs"

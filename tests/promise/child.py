@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from smsrelay.errors import LedgerUnavailableError, UnexpectedError
 from tests.promise.checkpoints import Checkpoints
 from tests.promise.clock import ShiftedTime
-from tests.support.records import record
+from tests.support.aws_calls import record
 from tools.local_stack import ROOT
 from tools.local_stack.aws import Clients
 

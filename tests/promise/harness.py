@@ -21,8 +21,7 @@ from tests.promise.campaigns import Plan, Run
 from tests.promise.faults import DIE, HANGS, WITHHELD, Leaves, Step, Strike, hides_a_claim, leaves
 from tests.promise.invariants import Aftermath, violations
 from tests.promise.scenarios import CATALOGUE, Scenario
-from tests.support.template import properties
-from tests.support.variables import variables
+from tests.support.template import properties, variables
 from tools.local_stack import ROOT, processes
 from tools.local_stack.aws import REGION, Clients
 from tools.local_stack.servers import start_emulator

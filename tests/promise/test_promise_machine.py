@@ -32,8 +32,16 @@ from smsrelay.sends.call_outcome import Failure, Outcome
 from smsrelay.sends.send import reference_body
 from smsrelay.services.queue_worker import QueueWorker
 from smsrelay.services.sender import STALLED_AFTER
+from tests.promise.relay_in_process import (
+    NO_CONNECTION,
+    RETENTION,
+    START,
+    AwsFault,
+    Order,
+    Row,
+    Trouble,
+)
 from tests.support.environment import CLIENT, HttpAnswer
-from tests.support.trouble import NO_CONNECTION, RETENTION, START, AwsFault, Order, Row, Trouble
 from tools.mobileconnect_simulator import Simulator
 from tools.mobileconnect_simulator.faults import Then
 

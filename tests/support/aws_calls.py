@@ -1,8 +1,10 @@
-"""All calls of AWS, whoever makes them: where tests watch them, or let them fail."""
+"""AWS's interfaces in tests: calls that are watched or fail, SQS's records, API Gateway's keys."""
 
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -24,3 +26,62 @@ def intercepted(interceptor: Interceptor) -> Iterator[None]:
 
     with patch.object(BaseClient, "_make_api_call", instead):
         yield
+
+
+def record(message: Any) -> dict[str, Any]:
+    """A message as SQS gives it, in the form in which Lambda hands it to a function."""
+    return {
+        "messageId": message["MessageId"],
+        "receiptHandle": message["ReceiptHandle"],
+        "body": message["Body"],
+        "attributes": message.get("Attributes", {}),
+        "messageAttributes": {
+            name: {"stringValue": value["StringValue"], "dataType": value["DataType"]}
+            for name, value in message.get("MessageAttributes", {}).items()
+        },
+        "eventSource": "aws:sqs",
+    }
+
+
+Json = dict[str, Any]
+
+
+class Gateway:
+    """What `smsrelay client` calls of it; moto's needs a missing package, e2e has a real one."""
+
+    def __init__(self) -> None:
+        self.api_keys: dict[str, Json] = {}
+        self.plans: dict[str, Json] = {"p0": {"id": "p0", "name": "another API's"}}
+        self.plan_keys: dict[str, list[str]] = {}
+
+    def create_api_key(self, name: str, *, enabled: bool) -> Json:
+        key_id = f"key{len(self.api_keys)}"
+        value = str(uuid.uuid4())
+        self.api_keys[key_id] = {"id": key_id, "name": name, "enabled": enabled, "value": value}
+        return self.api_keys[key_id]
+
+    def create_usage_plan(self, **plan: Any) -> Json:
+        plan_id = f"p{len(self.plans)}"
+        self.plans[plan_id] = plan | {"id": plan_id}
+        self.plan_keys[plan_id] = []
+        return self.plans[plan_id]
+
+    def create_usage_plan_key(self, *, usagePlanId: str, keyId: str, keyType: str) -> None:  # noqa: N803 - AWS's names
+        assert keyType == "API_KEY"
+        self.plan_keys[usagePlanId].append(keyId)
+
+    def delete_usage_plan_key(self, *, usagePlanId: str, keyId: str) -> None:  # noqa: N803 - same
+        self.plan_keys[usagePlanId].remove(keyId)
+
+    def delete_api_key(self, *, apiKey: str) -> None:  # noqa: N803 - same
+        del self.api_keys[apiKey]
+
+    def get_paginator(self, operation: str) -> Any:
+        def keys(usagePlanId: str) -> list[Json]:  # noqa: N803 - same
+            return [{"items": [{"id": key}]} for key in self.plan_keys[usagePlanId]]
+
+        def plans() -> list[Json]:
+            return [{"items": [plan]} for plan in self.plans.values()]
+
+        paginate = {"get_usage_plans": plans, "get_usage_plan_keys": keys}[operation]
+        return SimpleNamespace(paginate=paginate)

@@ -44,9 +44,8 @@ from smsrelay.wiring import (
 from smsrelay_cli import deployed_stack
 from smsrelay_cli.main import main
 from tests.support import contract, permissions
-from tests.support.records import record
-from tests.support.template import ROOT, properties
-from tests.support.variables import variables
+from tests.support.aws_calls import record
+from tests.support.template import ROOT, properties, variables
 
 REGION = "eu-central-1"
 CLIENT = "web-shop"

@@ -43,7 +43,7 @@ from smsrelay.adapters.eventbridge import EventBridgeBus
 from smsrelay.wiring import callback_sender, delivery_poller, event_publisher
 from smsrelay_cli import dead_letters
 from smsrelay_cli import deployed_stack as cli_target
-from tests.support.aws_calls import intercepted
+from tests.support.aws_calls import Gateway, intercepted
 from tests.support.canaries import (
     LONE,
     NUMBERED,
@@ -63,8 +63,7 @@ from tests.support.environment import (
     signed_headers,
     simulated_aws,
 )
-from tests.support.gateway import Gateway
-from tests.support.hostile import HostileServer, Request
+from tests.support.hostile_servers import HostileServer, Request
 from tools.mobileconnect_simulator import Simulator
 from tools.mobileconnect_simulator.faults import Then
 

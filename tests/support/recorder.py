@@ -28,7 +28,7 @@ import moto.core.utils
 from botocore.client import BaseClient
 
 from smsrelay.sends import ids
-from tests.support.aws_calls import intercepted
+from tests.support.aws_calls import intercepted, record
 from tests.support.environment import (
     ACCESS_TOKEN,
     CLIENT,
@@ -37,7 +37,6 @@ from tests.support.environment import (
     client_of,
     running,
 )
-from tests.support.records import record
 from tools.mobileconnect_simulator import Simulator
 from tools.mobileconnect_simulator.state import CallEntry
 

@@ -13,9 +13,8 @@ import pytest
 from botocore.loaders import Loader
 
 import build_layer
-from tests.support.built import run_built
 from tests.support.permissions import services_in
-from tests.support.template import ROOT
+from tests.support.template import ROOT, run_built
 from tools.local_stack import build
 
 HASHED_AND_UNCHECKED = 0b01

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from smsrelay.runtime import lambda_init
-from tests.support.built import run_built
-from tests.support.template import ROOT, properties, template
+from tests.support.template import ROOT, properties, run_built, template
 from tools.local_stack import build
 
 REGION = "eu-central-1"

@@ -11,11 +11,9 @@ import pytest
 from smsrelay.errors import UnexpectedError
 from smsrelay.sends.send import Status
 from smsrelay.wiring import sending
-from tests.support.emf import documents, metrics
+from tests.support.cloudwatch_metrics import documents, metrics, solved
 from tests.support.environment import Environment, running
-from tests.support.metric_math import solved
-from tests.support.template import ROOT, template
-from tests.support.variables import STACK_NAME
+from tests.support.template import ROOT, STACK_NAME, template
 from tools.mobileconnect_simulator import Simulator
 
 NAMESPACE = "smsrelay"

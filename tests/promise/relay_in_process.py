@@ -44,8 +44,8 @@ from smsrelay.wiring import sending, timeouts
 from smsrelay_cli import dead_letters, sends
 from smsrelay_cli.deployed_stack import DeployedStack
 from tests.support import permissions
+from tests.support.aws_calls import record
 from tests.support.environment import REGION, Context, Environment, HttpAnswer, running
-from tests.support.records import record
 from tools.mobileconnect_simulator import Simulator
 from tools.mobileconnect_simulator.faults import Then
 

@@ -1,11 +1,33 @@
-"""CloudWatch's metric math, as far as template.yaml uses it, for one period.
+"""Metrics as CloudWatch has them: the embedded metric format, and metric math for one period.
 
 What has no data makes nothing of a sum by `+`; `SUM([…])` passes over it.
 """
 
 import ast
+import json
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+
+def documents(output: str) -> Iterator[dict[str, Any]]:
+    """Each document of metrics in what was printed."""
+    for line in output.splitlines():
+        if '"_aws"' in line:
+            yield json.loads(line)
+
+
+def metrics(output: str) -> Mapping[str, list[float]]:
+    """All values of each metric in what was printed."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for document in documents(output):
+        for directive in document["_aws"]["CloudWatchMetrics"]:
+            for metric in directive["Metrics"]:
+                value = document[metric["Name"]]
+                found[metric["Name"]] += value if isinstance(value, list) else [value]
+    return found
+
 
 type Values = Mapping[str, float]
 """What each metric has in the period; those without data are left out."""
