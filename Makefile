@@ -28,11 +28,11 @@ AUDITED_TEMPLATES := template.yaml .aws-sam/local/packages/template.json
 
 .DELETE_ON_ERROR:
 .SILENT:
-.PHONY: help demo test bench cost soak tokens up down status lint types template faults faults-mutations audit \
-	scale screenshots sbom licences openapi format lock build clean
+.PHONY: help demo test unit integration e2e bench cost soak tokens up down status lint types template \
+	faults faults-mutations audit scale screenshots sbom licences openapi format lock build clean
 
 help: ## list the commands
-	awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' Makefile
+	awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' Makefile
 
 demo: .venv/ready ## post every sample to a stack of its own, and check what arrives
 	$(BIN)/python -m tools.local_stack demo
@@ -41,6 +41,15 @@ test: .venv/ready ## lint, types, template rules, and all tests, end to end too
 	$(MAKE) --no-print-directory lint types template audit
 	echo 'running the tests …'
 	$(BIN)/pytest -q --cov
+
+unit: .venv/ready ## run the tests that need no AWS and no servers
+	$(BIN)/pytest -q tests/unit
+
+integration: .venv/ready ## run the tests of functions, command, simulator, template and faults; AWS is simulated
+	$(BIN)/pytest -q tests/integration tests/cli tests/simulator tests/template tests/promise
+
+e2e: .venv/ready ## run the end-to-end tests against a local stack
+	$(BIN)/pytest -q tests/e2e
 
 soak: .venv/ready ## 2,000 requests while all fails and workers are killed (5 minutes; SOAK_SEED=1)
 	$(BIN)/python -m tools.local_stack soak $(if $(SOAK_SEED),--seed $(SOAK_SEED)) \
