@@ -23,15 +23,15 @@ SENDING = {*HTTP, "QueueWorkerFunction", "SweeperFunction"}
 ASKING = {*SENDING, "DeliveryPollerFunction"}
 
 MODULES = {
-    "ApiFunction": 485,
-    "CallbackSenderFunction": 472,
-    "EventPublisherFunction": 344,
-    "IamFunction": 485,
-    "DeliveryPollerFunction": 422,
-    "SweeperFunction": 481,
-    "TokenRenewerFunction": 413,
-    "WebhookFunction": 489,
-    "QueueWorkerFunction": 483,
+    "ApiFunction": 494,
+    "CallbackSenderFunction": 476,
+    "EventPublisherFunction": 345,
+    "IamFunction": 494,
+    "DeliveryPollerFunction": 425,
+    "SweeperFunction": 485,
+    "TokenRenewerFunction": 416,
+    "WebhookFunction": 499,
+    "QueueWorkerFunction": 488,
 }
 """How many modules may be imported beside those that Lambda's runtime has by then: as many as are
 now, and five for another release of Python or of a dependency."""
