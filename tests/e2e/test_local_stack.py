@@ -290,10 +290,10 @@ def command(name: str, state: Path) -> str:
     program = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from local import standing\n"
-        "standing.STATE = Path(sys.argv[2])\n"
-        "standing.FILE = standing.STATE / 'stack.json'\n"
-        "getattr(standing, sys.argv[1])()\n"
+        "from tools.local_stack import persistent_stack\n"
+        "persistent_stack.STATE = Path(sys.argv[2])\n"
+        "persistent_stack.FILE = persistent_stack.STATE / 'stack.json'\n"
+        "getattr(persistent_stack, sys.argv[1])()\n"
     )
     return subprocess.run(  # noqa: S603 - this very Python
         [sys.executable, "-c", program, name, str(state)],

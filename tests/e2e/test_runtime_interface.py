@@ -22,7 +22,7 @@ from tools.local_stack.simulator_client import SimulatorControl
 from tools.local_stack.stack import Stack
 
 EMULATORS = {"x86_64": "aws-lambda-rie-x86_64", "aarch64": "aws-lambda-rie-arm64"}
-EMULATOR = Path(samcli.__file__).parent / "tools/local_stack/rapid" / EMULATORS[platform.machine()]
+EMULATOR = Path(samcli.__file__).parent / "local/rapid" / EMULATORS[platform.machine()]
 INVOKE = "/2015-03-31/functions/function/invocations"
 
 Invoke = Callable[[str], dict[str, Any]]

@@ -23,9 +23,7 @@ from tools.bench.timings import Spread
 from tools.local_stack.polling import wait_for
 
 EMULATORS: Final = {"x86_64": "aws-lambda-rie-x86_64", "aarch64": "aws-lambda-rie-arm64"}
-EMULATOR: Final = (
-    Path(samcli.__file__).parent / "tools/local_stack/rapid" / EMULATORS[platform.machine()]
-)
+EMULATOR: Final = Path(samcli.__file__).parent / "local/rapid" / EMULATORS[platform.machine()]
 INVOKE: Final = "/2015-03-31/functions/function/invocations"
 INIT: Final = re.compile(r"INIT REPORT\(durationMs: ([0-9.]+)\)")
 
