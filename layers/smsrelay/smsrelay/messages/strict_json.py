@@ -77,6 +77,15 @@ def decode(text: str) -> Document:
     return Document(value, ())
 
 
+def json_object(text: str) -> dict[str, Any]:
+    """The JSON object in a text that another system wrote; empty if it is anything else."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 def utf8_safe(word: str) -> str:
     """The word without halves of surrogate pairs, which JSON can hold and UTF-8 can't."""
     return word.encode("utf-8", "replace").decode()

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from smsrelay.messages.strict_json import json_object
+
 DELIVERED: Final = 4000
 UNDELIVERED: Final = frozenset({1500, 1501, 2500, 2502, 4500, 4501, 4502, 4503, 4504, 4505})
 """Codes after which nothing more is tried. All others may still be followed by another one."""
@@ -53,11 +55,8 @@ class DeliveryReport(NamedTuple):
 
 def parse_report(body: bytes) -> DeliveryReport | None:
     """The report in an answer's body; None: it is none."""
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(document, dict) or not isinstance(document.get("status"), str):
+    document = json_object(body.decode("utf-8-sig", "replace"))
+    if not isinstance(document.get("status"), str):
         return None
     count = document.get("count")
     rows = document.get("tracking")

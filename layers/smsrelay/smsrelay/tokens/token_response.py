@@ -1,13 +1,12 @@
 """OAuth client credentials (`POST /v2/token`): what is asked, and what an answer says."""
 
-import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from smsrelay.errors import CredentialsUnusableError
+from smsrelay.messages.strict_json import json_object
 from smsrelay.security.allowed_hosts import AllowedHosts
 from smsrelay.security.redaction import without
 from smsrelay.sends.call_outcome import words_of
@@ -74,7 +73,7 @@ def parse_credentials(secret: str, hosts: AllowedHosts) -> ClientCredentials:
     Raises:
         CredentialsUnusableError: something is missing, or the URL may not be called.
     """
-    fields = _object(secret)
+    fields = json_object(secret)
     required = {}
     for name in ("client_id", "client_secret", "auth_base_url"):
         value = fields.get(name)
@@ -118,7 +117,7 @@ def _parse_access_token(
     body: bytes, asked_at: float, hosts: AllowedHosts
 ) -> AccessToken | TokenError:
     """Of an answer that ought to hold a token: none of its words is repeated."""
-    fields = _object(body.decode("utf-8", "replace"))
+    fields = json_object(body.decode("utf-8", "replace"))
     access_token = fields.get("access_token")
     if (
         not isinstance(access_token, str)
@@ -169,11 +168,3 @@ def _word(value: object) -> str | None:
     if value is None or isinstance(value, bool | dict | list):
         return None
     return str(value).strip() or None
-
-
-def _object(text: str) -> Mapping[str, Any]:
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
