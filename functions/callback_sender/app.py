@@ -5,7 +5,8 @@ from smsrelay.runtime import lambda_init
 # isort: split
 from typing import TYPE_CHECKING, Any
 
-from smsrelay.runtime.lambda_handler import Event, Record, lambda_handler, run_batch
+from smsrelay.runtime.lambda_handler import Event, lambda_handler
+from smsrelay.runtime.sqs_batch import Record, run_batch
 from smsrelay.wiring import callback_sender
 
 if TYPE_CHECKING:

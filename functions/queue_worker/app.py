@@ -5,13 +5,8 @@ from smsrelay.runtime import lambda_init
 # isort: split
 from typing import TYPE_CHECKING, Any
 
-from smsrelay.runtime.lambda_handler import (
-    Event,
-    Record,
-    deadline_of,
-    lambda_handler,
-    run_batch,
-)
+from smsrelay.runtime.lambda_handler import Event, deadline_of, lambda_handler
+from smsrelay.runtime.sqs_batch import Record, run_batch
 from smsrelay.sends.queue_envelopes import QueueMessage
 from smsrelay.wiring import queue_worker
 

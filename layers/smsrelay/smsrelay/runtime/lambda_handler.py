@@ -1,11 +1,10 @@
-"""The shell that all handlers share: log context, metrics, unexpected errors, and batches."""
+"""The shell that all handlers share: log context, metrics, and unexpected errors."""
 
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Protocol
 
-from smsrelay.errors import QueueUnavailableError, UnexpectedError
+from smsrelay.errors import UnexpectedError
 from smsrelay.ports import Deadline
 from smsrelay.runtime.error_boundary import log_unexpected
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
 
 type Event = Mapping[str, Any]
 type Handler[Result] = Callable[[Event, "LambdaContext"], Result]
-type Record = Mapping[str, Any]
 
 
 class Parts(Protocol):
@@ -43,17 +41,6 @@ class Wiring(Protocol):
     @property
     def parts(self) -> Callable[[], Parts]:
         """Returns the parts of this execution environment."""
-
-
-class Queue(Protocol):
-    """The queue that a batch came from."""
-
-    def show_again(self, receipt_handle: str, seconds: float) -> None:
-        """Deliver a message again after so many seconds.
-
-        Raises:
-            QueueUnavailableError: the message comes back after the queue's visibility time-out.
-        """
 
 
 class Decorator(Protocol):
@@ -97,48 +84,3 @@ def lambda_handler(wiring: Wiring, *, on_error: Callable[[], Any] | None = None)
 def deadline_of(context: "LambdaContext") -> Deadline:
     """The seconds that are left of this invocation."""
     return lambda: context.get_remaining_time_in_millis() / 1000
-
-
-def run_batch(
-    records: Sequence[Record],
-    process: Callable[[Record], float | None],
-    *,
-    queue: Queue,
-    logger: "Logger",
-    threads: int,
-) -> dict[str, Any]:
-    """Process the messages of an SQS batch side by side.
-
-    Args:
-        records: The event's records.
-        process: Returns None if the message is done, else the seconds until SQS delivers it again.
-        queue: Where the messages came from.
-        logger: Gets each unexpected error.
-        threads: How many messages are processed at once.
-
-    Returns:
-        Lambda's partial batch response: the messages that SQS must not delete.
-    """
-
-    def is_done(record: Record) -> bool:
-        try:
-            delay = process(record)
-            if delay is not None:
-                queue.show_again(record["receiptHandle"], delay)
-        except QueueUnavailableError:
-            return False  # the visibility time-out brings it back, only later
-        except Exception:
-            # One message must not fail the others of its batch: they may have been sent.
-            logger.exception("message failed", sqs_message_id=record["messageId"])
-            return False
-        return delay is None
-
-    with ThreadPoolExecutor(threads) as pool:
-        done = list(pool.map(is_done, records))
-    return {
-        "batchItemFailures": [
-            {"itemIdentifier": record["messageId"]}
-            for record, finished in zip(records, done, strict=True)
-            if not finished
-        ]
-    }
