@@ -1,0 +1,63 @@
+"""samconfig.toml sets only parameters that the template has, to values that it allows."""
+
+import re
+import tomllib
+from typing import Any
+
+import pytest
+
+from tests.support.template import ROOT, template
+
+
+def overrides() -> dict[str, list[str]]:
+    """The `parameter_overrides` of each environment that is deployed."""
+    config = tomllib.loads((ROOT / "samconfig.toml").read_text())
+    return {
+        name: environment["deploy"]["parameters"]["parameter_overrides"]
+        for name, environment in config.items()
+        if isinstance(environment, dict) and "deploy" in environment
+    }
+
+
+def problem_of(parameter: dict[str, Any], value: str) -> str | None:
+    """The constraint of a parameter that a value breaks."""
+    if parameter["Type"] == "Number":
+        number = float(value)
+        if number < parameter.get("MinValue", number) or number > parameter.get("MaxValue", number):
+            return "it is out of range"
+    allowed = [str(entry) for entry in parameter.get("AllowedValues", [value])]
+    if value not in allowed:
+        return f"it must be one of {', '.join(allowed)}"
+    if not re.fullmatch(parameter.get("AllowedPattern", ".*"), value):
+        return f"it must match {parameter['AllowedPattern']}"
+    return None
+
+
+@pytest.mark.parametrize("environment", overrides())
+def test_the_template_takes_every_override(environment: str) -> None:
+    parameters = template()["Parameters"]
+    for override in overrides()[environment]:
+        name, separator, value = override.partition("=")
+        assert separator, f"{override} has no value"
+        assert name in parameters, f"the template has no parameter {name}"
+        assert problem_of(parameters[name], value) is None, override
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RetentionDays", "28"),
+        ("RetentionDays", "3651"),
+        ("Catalogue", "yes"),
+        ("DefaultClient", "Internal"),
+    ],
+)
+def test_a_value_that_cloudformation_refuses_is_found(name: str, value: str) -> None:
+    assert problem_of(template()["Parameters"][name], value)
+
+
+def test_the_ledger_remembers_a_message_for_longer_than_the_queues_keep_it() -> None:
+    queues = ("Queue", "DeadLetterQueue")
+    resources = template()["Resources"]
+    days = sum(resources[name]["Properties"]["MessageRetentionPeriod"] / 86_400 for name in queues)
+    assert template()["Parameters"]["RetentionDays"]["MinValue"] > days
