@@ -42,8 +42,6 @@ POLL_SECONDS = 1
 MOST_READ = 10_000
 RELAY_ATTRIBUTES = {"reason", "errors", "messageId"}
 """What the relay itself wrote on a dead letter."""
-UNSAID = "-"
-"""Whose a letter is that SQS moved: the worker knows the default, and asks nobody here."""
 MOVED = "received-too-often"
 """The reason of a letter that SQS moved by itself: it has no other."""
 
@@ -95,6 +93,8 @@ class Plan(NamedTuple):
     key: SendKey | None = None
     failed: Send | None = None
     new_key: str | None = None
+    without_client: bool = False
+    """The message named no client: the letter's is the `DefaultClient` that it belonged to."""
 
 
 def redrive(target: DeployedStack, options: Any, now: float) -> int:
@@ -182,7 +182,7 @@ def _plan(target: DeployedStack, letter: DeadLetter) -> Plan:  # noqa: PLR0911 -
     texts = {name: letter.text(name) for name in letter.attributes}
     attributes = {name: text for name, text in texts.items() if text is not None}
     try:
-        content = open_envelope(QueueMessage(letter.body, none, attributes), UNSAID)
+        content = open_envelope(QueueMessage(letter.body, none, attributes))
     except (NotJsonError, TooLargeError, RequestRefusedError):
         return Plan(letter, Action.KEEP, "its body can't be read: it would die again")
     if isinstance(content, SendKey):
@@ -193,6 +193,8 @@ def _plan(target: DeployedStack, letter: DeadLetter) -> Plan:  # noqa: PLR0911 -
         return Plan(letter, Action.QUEUE, new_key=letter.id if content.key == none else None)
     if message_id(content.client, content.key) == before:
         return Plan(letter, Action.QUEUE)
+    if message_id("", content.key) == before:
+        return Plan(letter, Action.QUEUE, without_client=True)
     if target.ledger.load(before):
         return Plan(letter, Action.KEEP, f"its key was used again, by {before}: post it anew")
     # The key was an attribute or the id of the SQS message, which the letter does not hold; one
@@ -265,6 +267,8 @@ def _enqueue(target: DeployedStack, plan: Plan) -> None:
     attributes: dict[str, Any] = {
         name: value for name, value in plan.letter.attributes.items() if name not in relays_own
     }
+    if plan.without_client:
+        attributes.pop(CLIENT_ATTRIBUTE, None)
     if plan.new_key:
         attributes[KEY_ATTRIBUTE] = {"DataType": "String", "StringValue": plan.new_key}
     target.sqs.send_message(

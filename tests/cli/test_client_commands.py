@@ -130,7 +130,7 @@ def test_the_default_clients_name_is_given_only_on_purpose(
     key = made["keyId"] if command[0] == "add" else "key-1"
     operator.relay.enqueue(MESSAGE, {"Idempotency-Key": "order-8812"})
     operator.works()
-    path = f"/messages/{message_id('internal', 'order-8812')}"
+    path = f"/messages/{message_id('', 'order-8812')}"
     assert operator.relay.get(path, key_id=key).status == 200
 
 

@@ -116,6 +116,20 @@ def test_a_key_as_an_attribute_of_the_letter_is_kept(
     assert only_item(relay)["pk"] == {"S": f"MSG#{before}"}
 
 
+def test_a_letter_of_a_message_without_a_client_keeps_its_identity(
+    operator: Operator, relay: Environment
+) -> None:
+    before = message_id("", "order-8812")
+    ours = {"client": "internal", "Idempotency-Key": "order-8812", "messageId": before}
+    bury(relay, MESSAGE, REASONS | ours)
+    with relay.default_client("calendar"):
+        assert [row[4] for row in operator.run("redrive", "--yes").rows] == ["queued"]
+        operator.works()
+    item = only_item(relay)
+    assert item["pk"] == {"S": f"MSG#{before}"}
+    assert item["client"] == {"S": "calendar"}, "the default when it was first stored"
+
+
 def test_a_letter_refused_for_its_client_does_not_become_the_default_clients(
     operator: Operator, relay: Environment
 ) -> None:
@@ -152,9 +166,7 @@ def test_what_sqs_moved_by_itself_keeps_its_identity(
     assert shown["reason"] == "received-too-often"
     assert operator.run("redrive", "--yes").code == 0
     operator.works()
-    expected = message_id(
-        attributes.get("client", "internal"), attributes.get("Idempotency-Key", sqs_id)
-    )
+    expected = message_id(attributes.get("client", ""), attributes.get("Idempotency-Key", sqs_id))
     assert only_item(relay)["pk"] == {"S": f"MSG#{expected}"}
 
 

@@ -91,7 +91,7 @@ def test_the_stacks_own_key_is_the_default_clients(
         MessageBody=json.dumps(MESSAGE | {"idempotencyKey": "without-a-client"}),
     )
     wait_for(upstream.sent, what="the message from the queue", seconds=30)
-    path = f"/messages/{message_id('internal', 'without-a-client')}"
+    path = f"/messages/{message_id('', 'without-a-client')}"
     assert anybody.get(path, headers={"x-api-key": stack.api_key}).status_code == 200
 
 

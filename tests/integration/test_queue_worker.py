@@ -16,11 +16,12 @@ from smsrelay.sends.ids import message_id
 from smsrelay.sends.queue_envelopes import QueueMessage
 from smsrelay.wiring import queue_worker
 from tests.support.aws_calls import intercepted, record
-from tests.support.environment import CLIENT, Context, Environment
+from tests.support.environment import CLIENT, DEFAULT_CLIENT, Context, Environment
 from tests.support.template import ROOT
 from tools.mobileconnect_simulator import Simulator
 
 MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
+SUBSCRIBER = {"mobile": "+1 212 555 0101", "key": "ExampleSubKey1"}
 OURS = {"client": CLIENT, "Idempotency-Key": "order-8812"}
 
 
@@ -31,7 +32,7 @@ def test_a_bare_message_is_sent_and_deleted(relay: Environment, simulator: Simul
     [item] = relay.items()
     assert item["tokenId"] == {"S": sent["tokenId"]}
     assert item["client"] == {"S": "internal"}
-    assert item["pk"] == {"S": f"MSG#{message_id('internal', sqs_id)}"}
+    assert item["pk"] == {"S": f"MSG#{message_id('', sqs_id)}"}
     assert relay.waiting() == 0
 
 
@@ -48,6 +49,51 @@ def test_one_key_counts_across_both_ways_in(relay: Environment, simulator: Simul
     assert relay.work() == []
     assert len(simulator.sent()) == 1
     assert relay.get(f"/messages/{posted.body['id']}").body["status"] == "accepted"
+
+
+def test_http_and_queue_share_a_key_only_if_the_queue_message_names_its_client(
+    relay: Environment, simulator: Simulator
+) -> None:
+    """Otherwise a change of DefaultClient would change the ids of queue messages."""
+    key = {"Idempotency-Key": "order-8812"}
+    relay.post(MESSAGE, headers=key, client=DEFAULT_CLIENT)
+    relay.enqueue(MESSAGE, key | {"client": DEFAULT_CLIENT})
+    assert relay.work() == []
+    assert len(simulator.sent()) == 1
+    relay.enqueue(MESSAGE, key)
+    assert relay.work() == []
+    assert len(simulator.sent()) == 2
+
+
+@pytest.mark.parametrize("body", [MESSAGE, MESSAGE | {"to": ["+1 212 555 0100", SUBSCRIBER]}])
+def test_a_new_default_client_sends_nothing_again(
+    relay: Environment, simulator: Simulator, body: dict[str, Any]
+) -> None:
+    relay.enqueue(body, {"Idempotency-Key": "order-8812"})
+    while relay.waiting():
+        assert relay.work() == []
+    sent, items = len(simulator.sent()), relay.items()
+
+    with relay.default_client("calendar"):
+        relay.enqueue(body, {"Idempotency-Key": "order-8812"})
+        assert relay.work() == []
+
+    assert len(simulator.sent()) == sent
+    assert relay.items() == items, "it still belongs to the first default client"
+
+
+@pytest.mark.parametrize("key", ["order-8812", '"order-8812"'])
+def test_a_key_in_quotes_is_the_same_key(
+    relay: Environment, simulator: Simulator, key: str
+) -> None:
+    relay.post(MESSAGE, headers={"Idempotency-Key": key})
+    relay.post(MESSAGE | {"idempotencyKey": key})
+    relay.enqueue(MESSAGE, OURS | {"Idempotency-Key": key})
+    relay.enqueue(MESSAGE | {"idempotencyKey": key}, {"client": CLIENT})
+    assert relay.work() == []
+    assert len(simulator.sent()) == 1
+    [item] = relay.items()
+    assert item["pk"] == {"S": f"MSG#{message_id(CLIENT, 'order-8812')}"}
 
 
 def test_the_same_sns_notification_twice_is_one_sms(

@@ -56,7 +56,6 @@ ROUNDS, ROUND_SECONDS = 12, 1_000.0
 of them together are shorter than the age at which a send is given up."""
 LATEST = START + RETENTION / 2
 """After a time the queue forgets what nobody takes; here somebody does."""
-DEFAULT_CLIENT = "internal"
 
 CLEAR = (
     *(Then.UNAUTHORIZED, Then.FORBIDDEN, Then.NOT_FOUND),
@@ -478,7 +477,7 @@ class PromiseMachine(RuleBasedStateMachine):
         refused = trouble.refusals()
         for key, body in self._refused:
             assert body in letters, "a message was refused, and lies nowhere"
-            assert ids.message_id(DEFAULT_CLIENT, key) in refused
+            assert ids.message_id("", key) in refused
 
     def _check_end(self, row: Row, arrived: int, letters: list[str]) -> None:
         self._seen[row.status] += 1

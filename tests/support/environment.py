@@ -339,6 +339,16 @@ class Environment:
         with patch.object(queue, "_url", f"{self.queue_url}-away"):
             yield
 
+    @contextmanager
+    def default_client(self, name: str) -> Iterator[None]:
+        """A deployment changes `DefaultClient` for a while: environments start again."""
+        with patch.dict(os.environ, {"DEFAULT_CLIENT": name}):
+            sending.parts().close()
+            sending.parts.cache_clear()
+            yield
+        sending.parts().close()
+        sending.parts.cache_clear()
+
     def enqueue(self, body: object, attributes: Mapping[str, str] | None = None) -> str:
         answer = self.client("sqs").send_message(
             QueueUrl=self.queue_url,

@@ -334,7 +334,7 @@ def test_samples_are_good_or_refused_as_their_names_say(path: Any) -> None:
 
 @pytest.mark.parametrize("path", ENVELOPES, ids=lambda path: path.stem)
 def test_sample_envelopes_hold_good_messages(path: Any) -> None:
-    letter = open_envelope(QueueMessage(path.read_text(), "id", {}), "internal")
+    letter = open_envelope(QueueMessage(path.read_text(), "id", {}))
     assert isinstance(letter, QueueRequest)
     parse_request(letter.document)
 

@@ -13,7 +13,7 @@ from tests.support.requests import MINIMAL
 
 def opened(body: object, attributes: dict[str, str] | None = None) -> QueueRequest | SendKey:
     text = body if isinstance(body, str) else json.dumps(body)
-    return open_envelope(QueueMessage(text, "sqs-id", attributes or {}), "internal")
+    return open_envelope(QueueMessage(text, "sqs-id", attributes or {}))
 
 
 def letter(body: object, attributes: dict[str, str] | None = None) -> QueueRequest:
@@ -42,15 +42,17 @@ SNS_ATTRIBUTES = {
 @pytest.mark.parametrize(
     ("body", "attributes", "client", "key"),
     [
-        (MINIMAL, {}, "internal", "sqs-id"),
-        (STATED, {}, "internal", "stated"),
+        (MINIMAL, {}, "", "sqs-id"),
+        (STATED, {}, "", "stated"),
         (STATED, ATTRIBUTES, "shop", "attribute"),
-        (sns(MINIMAL), {}, "internal", "sns-id"),
-        (sns(STATED), {}, "internal", "stated"),
+        (MINIMAL, {"Idempotency-Key": '"quoted"'}, "", "quoted"),
+        (MINIMAL | {"idempotencyKey": '"quoted"'}, {}, "", "quoted"),
+        (sns(MINIMAL), {}, "", "sns-id"),
+        (sns(STATED), {}, "", "stated"),
         (sns(STATED, MessageAttributes=SNS_ATTRIBUTES), {}, "topic-client", "topic"),
         (sns(MINIMAL, MessageAttributes="?"), ATTRIBUTES, "shop", "attribute"),
-        (event(MINIMAL), {}, "internal", "event-id"),
-        (event(STATED), {}, "internal", "stated"),
+        (event(MINIMAL), {}, "", "event-id"),
+        (event(STATED), {}, "", "stated"),
         (event(STATED), ATTRIBUTES, "shop", "attribute"),
     ],
 )
@@ -102,10 +104,16 @@ def test_refusals_inside_an_event_point_into_its_detail() -> None:
     assert [refusal.pointer for refusal in letter(body).document.refusals] == ["/text"]
 
 
-@pytest.mark.parametrize("key", ["ü", "x" * 256, " "])
-def test_a_key_that_can_be_none(key: str) -> None:
-    with pytest.raises(RequestRefusedError):
-        opened(MINIMAL, {"Idempotency-Key": key})
+@pytest.mark.parametrize("key", ["", '""', "ü", "x" * 256, " "])
+def test_an_invalid_key_is_refused_wherever_it_is(key: str) -> None:
+    by_topic = {"Idempotency-Key": {"Type": "String", "Value": key}}
+    for body, attributes in (
+        (MINIMAL, {"Idempotency-Key": key}),
+        (MINIMAL | {"idempotencyKey": key}, {}),
+        (sns(MINIMAL, MessageAttributes=by_topic), {}),
+    ):
+        with pytest.raises(RequestRefusedError, match="invalid-idempotency-key"):
+            opened(body, attributes)
 
 
 def test_what_stands_twice_in_an_envelope_is_refused() -> None:
@@ -119,7 +127,15 @@ def test_a_client_that_can_be_none(client: str) -> None:
     for body, attributes in ((MINIMAL, {"client": client}), (by_topic, {})):
         with pytest.raises(RequestRefusedError, match="invalid-client"):
             opened(body, attributes)
-    assert origin_of(QueueMessage("", "id", {"client": client}), "internal").client == "internal"
+    assert origin_of(QueueMessage("", "id", {"client": client})).client == ""
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"), [("k", "k"), ('"k"', "k"), ("", "id"), ("ü", "ü"), ("\ud800", "?")]
+)
+def test_the_origin_of_an_unreadable_message_is_in_its_attributes(key: str, expected: str) -> None:
+    message = QueueMessage("not JSON", "id", {"client": "shop", "Idempotency-Key": key})
+    assert origin_of(message) == ("shop", expected)
 
 
 def test_the_document_is_what_decode_gives() -> None:

@@ -100,13 +100,11 @@ _TOKEN_PARAMETER: Json = {
     "schema": {"type": "string", "minLength": 1},
     "example": response_schemas.TOKEN_ID,
 }
-_BARE_KEY = r'[!#-~](?:[ -~]{0,253}[!-~])?|"(?:[ -~]{0,253}[!#-~])?'
-_QUOTED_KEY = r'"[!-~](?:[ -~]{0,253}[!-~])?"'
 _KEY_PARAMETER: Json = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": f"{KEY} Bare, or as a string in double quotes, as the IETF draft has it.",
-    "schema": {"type": "string", "pattern": request_schema.whole(_BARE_KEY + "|" + _QUOTED_KEY)},
+    "description": KEY,
+    "schema": {"type": "string", "pattern": request_schema.KEY_PATTERN},
     "example": "order-8812-shipped",
 }
 _PREFER_PARAMETER: Json = {

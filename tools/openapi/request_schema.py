@@ -58,9 +58,14 @@ MOBILE: Json = {
 }
 KEY = (
     "A repetition under the same key is answered again and not sent again. 1 to 255 printable "
-    "ASCII characters, without spaces at the ends. A key counts for one client (API key), over "
-    "HTTP and through the queue, for as long as the send is stored."
+    "ASCII characters, without spaces at the ends, with or without double quotes around them: "
+    '`"k"` (the IETF draft) and `k` are the same key. A key counts for one client, for as long as '
+    "the send is stored. HTTP and the queue share a client's keys if the queue message names the "
+    "client."
 )
+_BARE_KEY = r'[!#-~](?:[ -~]{0,253}[!-~])?|"(?:[ -~]{0,253}[!#-~])?'
+_QUOTED_KEY = r'"[!-~](?:[ -~]{0,253}[!-~])?"'
+KEY_PATTERN = whole(f"{_BARE_KEY}|{_QUOTED_KEY}")
 _MOBILE_REF = {"$ref": REF.format(model="MobileNumber")}
 
 FIELDS: Mapping[type[BaseModel], Mapping[str, Json]] = {
@@ -129,8 +134,7 @@ FIELDS: Mapping[type[BaseModel], Mapping[str, Json]] = {
         },
         "idempotencyKey": {
             "description": f"{KEY} The header `Idempotency-Key` comes first.",
-            "pattern": whole(request.KEY.pattern),
-            "maxLength": request.MAX_KEY,
+            "pattern": KEY_PATTERN,
             "examples": ["order-8812-shipped"],
         },
     },

@@ -127,11 +127,14 @@ def _validate_reference(value: str) -> str:
 
 
 def validate_key(value: str) -> str:
-    """The key as it was given, if it is one: 1 to 255 printable ASCII characters.
+    """The key without the quotes that it may have (the IETF draft): 1 to 255 printable ASCII.
 
     Raises:
         PydanticCustomError: `invalid-idempotency-key`.
     """
+    quote = '"'
+    if len(value) > 1 and value.startswith(quote) and value.endswith(quote):
+        value = value[1:-1]
     if not KEY.fullmatch(value) or len(value) > MAX_KEY:
         raise invalid("invalid-idempotency-key", "It must be 1 to 255 printable ASCII characters.")
     return value

@@ -6,6 +6,10 @@ import secrets
 from datetime import UTC, datetime
 from typing import Final
 
+from pydantic_core import PydanticCustomError
+
+from smsrelay.messages.request import validate_key
+
 _DIGITS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: nothing looks alike
 _LENGTH, _RANDOM_BITS = 26, 80
 _ROOT = re.compile(r"(?:^|;)Root=(1-[0-9a-f]{8}-[0-9a-f]{24})(?:;|$)")
@@ -15,11 +19,22 @@ _ROOT = re.compile(r"(?:^|;)Root=(1-[0-9a-f]{8}-[0-9a-f]{24})(?:;|$)")
 def message_id(client: str, key: str) -> str:
     """The id of the message that `client` posts under the idempotency key `key`.
 
-    The same pair always has the same id, so that the first write of a message is its lock: a
-    second request with the same key meets the item of the first. 26 characters, like a ULID.
+    `client` is empty for a queue message that names no client: the parameter `DefaultClient` must
+    not change its id. The same pair always has the same id, so that the first write of a message
+    is its lock: a second request with the same key meets the item of the first. 26 characters,
+    like a ULID.
     """
     digest = hashlib.sha256(f"{len(client)}:{client}{key}".encode()).digest()
     return _encoded(int.from_bytes(digest[:16]))
+
+
+def key_in(document: object) -> str | None:
+    """The valid idempotency key in a decoded request; None: there is none."""
+    key = document.get("idempotencyKey") if isinstance(document, dict) else None
+    try:
+        return validate_key(key) if isinstance(key, str) else None
+    except PydanticCustomError:
+        return None
 
 
 def new_message_id() -> str:

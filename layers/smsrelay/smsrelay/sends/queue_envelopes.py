@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from pydantic_core import PydanticCustomError
@@ -31,30 +32,34 @@ class QueueMessage(NamedTuple):
 
 
 class QueueRequest(NamedTuple):
-    """A request from the queue: the simplified JSON, whose it is, and under which key."""
+    """A request from the queue: the simplified JSON, the client that it names, and its key."""
 
     document: Document
     client: str
+    """Empty if the message names no client."""
     key: str
 
 
 class MessageOrigin(NamedTuple):
-    """Whose a message is, as far as can be told without its body."""
+    """The client that a message names and its key, as far as its attributes contain them."""
 
     client: str
+    """Empty if the message names no client, or an invalid one."""
     key: str
 
 
-def origin_of(queue_message: QueueMessage, default_client: str) -> MessageOrigin:
+def origin_of(queue_message: QueueMessage) -> MessageOrigin:
     """Whose a message is by its attributes alone: enough to record that it can't be read."""
     client = queue_message.attributes.get(CLIENT_ATTRIBUTE, "")
     key = queue_message.attributes.get(KEY_ATTRIBUTE, "")
+    with suppress(PydanticCustomError):  # an invalid key is kept as it is
+        key = validate_key(key)
     return MessageOrigin(
-        client if is_client_name(client) else default_client, utf8_safe(key) or queue_message.id
+        client if is_client_name(client) else "", utf8_safe(key) or queue_message.id
     )
 
 
-def open_envelope(queue_message: QueueMessage, default_client: str) -> QueueRequest | SendKey:
+def open_envelope(queue_message: QueueMessage) -> QueueRequest | SendKey:
     """What a message of the queue says.
 
     Known are the simplified JSON bare, inside an SNS notification, or as the detail of an
@@ -93,7 +98,7 @@ def open_envelope(queue_message: QueueMessage, default_client: str) -> QueueRequ
     if key is None and isinstance(document.value, dict):
         stated = document.value.get("idempotencyKey")
         key = stated if isinstance(stated, str) else None
-    return QueueRequest(document, client or default_client, _validate_key(key or fallback))
+    return QueueRequest(document, client or "", _validate_key(fallback if key is None else key))
 
 
 def _validate_key(key: str) -> str:

@@ -18,6 +18,7 @@ from smsrelay.errors import (
 from smsrelay.messages.request import validate_key
 from smsrelay.messages.strict_json import decode
 from smsrelay.ports import Clock, Deadline, Metrics, RecipientResults
+from smsrelay.sends import ids
 from smsrelay.sends.send import Status
 from smsrelay.services import problem_documents, responses
 from smsrelay.services.http_response import Response
@@ -82,10 +83,12 @@ class Api:
     def _post(self, post: Post, deadline: Deadline) -> Response:
         _check_content(post.headers)
         began = self._clock()
+        document = decode(post.body or "")
+        key = post.key or _key(post.headers) or ids.key_in(document.value)
         submission = self._reader.read(
-            decode(post.body or ""),
+            document,
             client=post.client,
-            key=post.key or _key(post.headers),
+            message_id=ids.message_id(post.client, key) if key else None,
             trace=post.headers.get("x-amzn-trace-id"),
         )
         deferred = _prefers_async(post.headers)
@@ -136,7 +139,7 @@ def _check_content(headers: Mapping[str, str]) -> None:
 
 
 def _key(headers: Mapping[str, str]) -> str | None:
-    """The Idempotency-Key header: a string in quotes (the IETF draft), or bare (what people do).
+    """The key in the header Idempotency-Key, with or without quotes.
 
     Raises:
         InvalidHeaderError: it can't be a key.
@@ -144,12 +147,8 @@ def _key(headers: Mapping[str, str]) -> str | None:
     value = headers.get("idempotency-key")
     if value is None:
         return None
-    value = value.strip()
-    quote = '"'
-    if len(value) > 1 and value.startswith(quote) and value.endswith(quote):
-        value = value[1:-1]
     try:
-        return validate_key(value)
+        return validate_key(value.strip())
     except PydanticCustomError as error:
         raise InvalidHeaderError(f"Idempotency-Key: {error.message()}") from None
 

@@ -13,6 +13,7 @@ from smsrelay.errors import (
 )
 from smsrelay.messages.refusals import Refusal, RequestRefusedError
 from smsrelay.ports import Clock, Deadline
+from smsrelay.sends import ids
 from smsrelay.sends.queue_envelopes import (
     MessageOrigin,
     QueueMessage,
@@ -42,7 +43,7 @@ class QueueWorker:
         clock: Clock,
         sleep: Callable[[float], None],
     ) -> None:
-        """The reader knows the catalogue; whose client is unsaid gets the default."""
+        """Messages that name no client belong to `default_client`; their ids don't depend on it."""
         self._relay = relay
         self._reader = reader
         self._default_client = default_client
@@ -73,9 +74,9 @@ class QueueWorker:
             return OUTAGE_DELAY
 
     def _process(self, queue_message: QueueMessage, deadline: Deadline) -> float | None:
-        sender = origin_of(queue_message, self._default_client)
+        sender = origin_of(queue_message)
         try:
-            content = open_envelope(queue_message, self._default_client)
+            content = open_envelope(queue_message)
             if isinstance(content, SendKey):
                 return self._end(self._relay.attempt(content, deadline))
             sender = MessageOrigin(content.client, content.key)
@@ -99,7 +100,10 @@ class QueueWorker:
 
     def _submit(self, request: QueueRequest, trace: str | None, deadline: Deadline) -> float | None:
         submission = self._reader.read(
-            request.document, client=request.client, key=request.key, trace=trace
+            request.document,
+            client=request.client or self._default_client,
+            message_id=ids.message_id(request.client, request.key),
+            trace=trace,
         )
         message = self._relay.submit(submission, deadline, Timing.SINGLE_NOW)
         if len(message.sends) == 1:
@@ -129,7 +133,8 @@ class QueueWorker:
     ) -> None:
         self._relay.reject(
             queue_message.body,
-            client=sender.client,
+            message_id=ids.message_id(sender.client, sender.key),
+            client=sender.client or self._default_client,
             key=sender.key,
             refusals=refusals,
             reason=reason,

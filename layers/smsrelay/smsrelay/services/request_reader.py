@@ -16,9 +16,9 @@ class RequestReader:
         self._catalogue = catalogue
 
     def read(
-        self, document: Document, *, client: str, key: str | None, trace: str | None = None
+        self, document: Document, *, client: str, message_id: str | None, trace: str | None = None
     ) -> Submission:
-        """The request of a client; its own idempotency key counts where none is given.
+        """The request of a client, and the id that its idempotency key gives it, if it has a key.
 
         `trace` is what AWS says of where it comes from.
 
@@ -35,7 +35,7 @@ class RequestReader:
             request,
             upstream_message_id=upstream_message_id or request.message,
             client=client,
-            key=key or request.idempotency_key,
+            message_id=message_id,
             correlation_id=correlation_id(trace),
         )
 

@@ -74,7 +74,8 @@ class Submission(NamedTuple):
     request: MessageRequest
     upstream_message_id: str
     client: str
-    key: str | None
+    message_id: str | None
+    """None: the request has no key, so every submission is a new message."""
     correlation_id: str | None = None
 
 
@@ -262,15 +263,21 @@ class Sender:
             raise NotFoundError(token_id)
         return send.key
 
-    def reject(
-        self, body: str, *, client: str, key: str, refusals: Sequence[Refusal], reason: str
+    def reject(  # noqa: PLR0913 - what the dead letter contains
+        self,
+        body: str,
+        *,
+        message_id: str,
+        client: str,
+        key: str,
+        refusals: Sequence[Refusal],
+        reason: str,
     ) -> None:
         """Record that a body from the queue can never work, and keep it where a person looks.
 
         Raises:
             LedgerUnavailableError, QueueUnavailableError: it has to be tried again.
         """
-        message_id = ids.message_id(client, key)
         # The letter keeps the whole pointers: it holds the body, too.
         stored = [refusal._replace(pointer=without_names(refusal.pointer)) for refusal in refusals]
         self._ledger.record_refusal(message_id, client, stored, self._clock())
@@ -421,8 +428,7 @@ class Sender:
 def _plan(submission: Submission, now: float) -> list[Send]:
     """The sends of a request, all of them queued."""
     request = submission.request
-    key = submission.key
-    message_id = ids.message_id(submission.client, key) if key else ids.new_message_id()
+    message_id = submission.message_id or ids.new_message_id()
     fingerprint, written_by = request.fingerprint(), ids.new_message_id()
     return [
         Send(
