@@ -10,8 +10,10 @@ import pytest
 
 from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
 from smsrelay.errors import LedgerUnavailableError
+from smsrelay.messages.refusals import Refusal, RequestRefusedError
 from smsrelay.sends import call_outcome
 from smsrelay.sends.ids import message_id
+from smsrelay.services import request_reader
 from tests.support.environment import CLIENT, Environment, HttpAnswer
 from tools.mobileconnect_simulator import Simulator
 
@@ -167,7 +169,7 @@ def test_the_same_key_and_body_is_answered_again_and_not_sent_again(
 ) -> None:
     first = relay.post(MESSAGE, headers=KEY)
     again = relay.post(
-        '{"text":"Hello", "to":["12125550100"],"message":"MzA6Nzg6MA"}',
+        '{"text":"Hello", "to":["+1 212 555 0100"],"message":"MzA6Nzg6MA"}',
         headers={"Idempotency-Key": '"order-8812"'},  # in quotes, as the IETF draft has it
     )
     assert (again.status, again.body) == (first.status, first.body)
@@ -193,6 +195,44 @@ def test_the_same_key_with_another_body_is_refused(
     assert "sends" not in other.body
     assert first.body["id"] == other.body["id"]
     assert len(simulator.sent()) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        MESSAGE | {"text": " "},
+        MESSAGE | {"to": "12125550100"},
+        '{"text":"Hello","text":"Hello","to":["+1 212 555 0100"],"message":"MzA6Nzg6MA"}',
+        MESSAGE | {"text": "x" * 400_000},
+    ],
+)
+def test_an_invalid_body_under_the_key_of_a_stored_message_is_another_body(
+    relay: Environment, simulator: Simulator, body: Any
+) -> None:
+    first = relay.post(MESSAGE, headers=KEY)
+    other = relay.post(body, headers=KEY)
+    assert_problem(other, 422, "idempotency-key-reused")
+    assert first.body["id"] == other.body["id"]
+    assert len(simulator.sent()) == 1
+
+
+def test_a_repetition_is_answered_although_the_rules_have_changed(
+    relay: Environment, simulator: Simulator
+) -> None:
+    first = relay.post(MESSAGE, headers=KEY)
+    refused = RequestRefusedError([Refusal("/text", "blank-text", "The text breaks a new rule.")])
+    with patch.object(request_reader, "parse_request", side_effect=refused):
+        again = relay.post(MESSAGE, headers=KEY)
+        assert_problem(relay.post(MESSAGE), 422, "invalid-request")
+    assert (again.status, again.body) == (first.status, first.body)
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert len(simulator.sent()) == 1
+
+
+def test_without_a_key_no_fingerprint_is_stored(relay: Environment) -> None:
+    relay.post(MESSAGE)
+    [item] = relay.items()
+    assert "fingerprint" not in item
 
 
 def test_the_same_key_of_another_client_is_another_message(

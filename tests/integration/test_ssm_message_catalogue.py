@@ -4,9 +4,11 @@ import json
 import logging
 import os
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from botocore.client import BaseClient
@@ -14,6 +16,7 @@ from botocore.exceptions import EndpointConnectionError
 
 from smsrelay.adapters.ssm_message_catalogue import SsmMessageCatalogue
 from smsrelay.errors import LedgerUnavailableError
+from smsrelay.services.api_clients import ClientRegistry
 from smsrelay.wiring import api
 from tests.support import permissions
 from tests.support.aws_calls import intercepted
@@ -37,6 +40,19 @@ def named(aws: None, simulator: Simulator) -> Iterator[Environment]:
     with running(simulator.url, CATALOGUE_PARAMETER=f"/{uuid.uuid4()}/catalogue") as relay:
         relay.put_catalogue(CATALOGUE)
         yield relay
+
+
+@contextmanager
+def counted() -> Iterator[Counter[str]]:
+    """Count the calls that read or write a message, by their names."""
+    calls = Counter[str]()
+
+    def count(_: BaseClient, operation: str, parameters: Any, call: Callable[[], Any]) -> Any:
+        calls[operation] += "MSG#" in str(parameters)
+        return call()
+
+    with intercepted(count):
+        yield calls
 
 
 @contextmanager
@@ -127,7 +143,7 @@ def test_a_refused_name_of_the_queue_is_a_dead_letter(named: Environment) -> Non
     assert codes == {"unknown-message", "message-not-allowed"}
 
 
-def test_a_name_that_is_taken_out_while_its_send_waits_costs_a_letter_and_no_sms(
+def test_a_send_that_waits_goes_out_although_its_name_was_removed(
     named: Environment, simulator: Simulator
 ) -> None:
     simulator.fail("send", "503-50300")
@@ -137,10 +153,7 @@ def test_a_name_that_is_taken_out_while_its_send_waits_costs_a_letter_and_no_sms
     forget()
     named.make_due()
     assert named.work() == []
-    assert [letter["reason"] for letter in named.dead_letters()] == ["refused"]
-    assert named.sweep() == {"queued": 1}
-    named.show_all()
-    assert named.work() == []
+    assert named.dead_letters() == []
     assert [sent["id"] for sent in simulator.sent()] == [ID]
 
 
@@ -285,3 +298,73 @@ def test_a_failure_stands_for_a_moment_where_there_was_never_a_catalogue(
         stored.current()
     now += 1
     assert stored.current().messages
+
+
+NOT_ALLOWED = {"messages": {"welcome": WELCOME | {"allowedClients": ["hr"]}}}
+SEVERAL = MESSAGE | {"to": ["+1 212 555 0100", {"mobile": "+1 212 555 0101", "key": "k"}]}
+
+
+@pytest.mark.parametrize("changed", [{}, NOT_ALLOWED], ids=["name removed", "not allowed"])
+@pytest.mark.parametrize("body", [MESSAGE, SEVERAL], ids=["one send", "two sends"])
+def test_a_repetition_is_answered_although_the_catalogue_has_changed(
+    named: Environment, simulator: Simulator, changed: Any, body: Any
+) -> None:
+    first = named.post(body, headers=KEY)
+    assert first.status == 202
+    sent = len(simulator.sent())
+    named.put_catalogue(changed)
+    forget()
+    with counted() as calls:
+        again = named.post(body, headers=KEY)
+    assert (again.status, again.body) == (202, first.body)
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert again.headers["Location"] == first.headers["Location"]
+    assert calls["Query"] == 1
+    assert calls["PutItem"] == calls["UpdateItem"] == 0
+    assert len(simulator.sent()) == sent
+
+    other = named.post(body | {"text": "Another one"}, headers=KEY)
+    assert (other.status, other.body["code"]) == (422, "idempotency-key-reused")
+    refused = named.post(body, headers={"Idempotency-Key": "order-8813"})
+    assert (refused.status, refused.body["code"]) == (422, "invalid-request")
+    with counted() as calls:
+        without_a_key = named.post(body)
+    assert (without_a_key.status, calls["Query"]) == (422, 0)
+
+
+def test_a_redelivered_queue_message_is_not_refused_although_the_catalogue_has_changed(
+    named: Environment, simulator: Simulator
+) -> None:
+    named.enqueue(MESSAGE, KEY)
+    assert named.work() == []
+    assert len(simulator.sent()) == 1
+    named.put_catalogue({})
+    forget()
+    named.enqueue(MESSAGE, KEY)
+    assert named.work() == []
+    assert named.dead_letters() == []
+    [item] = named.items()
+    assert item["sk"] == {"S": "SEND#001"}, "no refusal is recorded"
+    assert len(simulator.sent()) == 1
+    named.enqueue(MESSAGE, {"Idempotency-Key": "order-8813"})
+    assert named.work() == []
+    assert [letter["reason"] for letter in named.dead_letters()] == ["refused"]
+
+
+def test_if_the_ledger_can_not_be_asked_nothing_is_refused_for_good(
+    named: Environment, simulator: Simulator
+) -> None:
+    named.put_catalogue({})
+    named.client("dynamodb").delete_table(TableName=named.table)
+    with patch.object(ClientRegistry, "client_of", return_value="shop"):
+        assert named.post(MESSAGE, headers=KEY).status == 503
+    sqs_id = named.enqueue(MESSAGE, KEY)
+    assert named.work() == [sqs_id]
+    assert named.dead_letters() == []
+    assert simulator.calls() == []
+
+
+def test_a_request_with_a_key_costs_two_writes_and_no_read(named: Environment) -> None:
+    with counted() as calls:
+        assert named.post(MESSAGE, headers=KEY).status == 202
+    assert +calls == {"PutItem": 2}

@@ -61,12 +61,11 @@ def test_what_is_written_is_the_same_request(path: Path) -> None:
     request = parse_request(decode(path.read_text()))
     again = parse_request(decode(body_of(request)))
     assert again == request
-    assert again.fingerprint() == request.fingerprint()
     for text in (
         request.model_dump_json(by_alias=True, exclude_none=True),
         request.model_dump_json(by_alias=True, exclude_defaults=True),
     ):
-        assert parse_request(decode(text)).fingerprint() == request.fingerprint()
+        assert parse_request(decode(text)) == request
 
 
 def test_a_request_is_built_by_the_names_of_python() -> None:

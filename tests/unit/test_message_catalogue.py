@@ -235,18 +235,6 @@ def test_what_a_request_says_comes_first() -> None:
     assert said.quiet_hours.timezone == "America/Chicago"
 
 
-def test_defaults_are_no_part_of_the_fingerprint() -> None:
-    bare = request(CatalogueDefaults(), onUnknown="hold")
-    for meaning in (
-        DEFAULTS,
-        CatalogueDefaults(ID, on_unknown="resend"),
-        CatalogueDefaults("other"),
-    ):
-        assert request(meaning).fingerprint() == bare.fingerprint()
-    written = request(CatalogueDefaults(), subscribe=True, keyword="JOINSMS").fingerprint()
-    assert request(DEFAULTS, subscribe=True).fingerprint() != written
-
-
 def test_a_refused_message_is_told_with_everything_else() -> None:
     refusal = Refusal("/message", "unknown-message", "There is none.")
     with pytest.raises(RequestRefusedError) as caught:

@@ -11,7 +11,7 @@ from smsrelay.errors import RelayError
 from smsrelay.messages.refusals import RequestRefusedError, pointer
 from smsrelay.messages.request import parse_request
 from smsrelay.messages.strict_json import decode
-from tests.support.requests import MINIMAL, refusals, refused, request
+from tests.support.requests import refusals, refused, request
 
 SUBSCRIBER = {"mobile": "12125550101", "key": "k"}
 
@@ -255,14 +255,6 @@ def test_a_refusal_repeats_no_value() -> None:
     assert "12125550100" not in repr(caught.value.refusals)
     assert "secret" not in repr(caught.value.refusals)
     assert "12125550100" not in str(caught.value)
-
-
-def test_the_fingerprint_tells_meanings_apart_and_ignores_spelling() -> None:
-    one = parse_request(decode(json.dumps(MINIMAL | {"onUnknown": "hold", "idempotencyKey": "a"})))
-    same = parse_request(decode('{ "to" : ["+1 (212) 555-0100"], "message":"MzA6Nzg6MA"}'))
-    assert one.fingerprint() == same.fingerprint()
-    assert request(text="a").fingerprint() != request(text="b").fingerprint()
-    assert request(subscribe=False).fingerprint() != request().fingerprint()
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,9 @@ Post one small JSON, and every recipient gets the SMS once through Salesforce Ma
 MobileConnect, or somebody is told why not.
 
 An `Idempotency-Key` makes every repetition safe: the same key with the same body is answered \
-again and not sent again. Whatever the answer is, and also if there is none, repeat the request \
+again and not sent again, even if the rules, the catalogue or the client's rights have changed \
+since. The body is the JSON as posted: member order and spaces don't count, but two spellings of a \
+number are two bodies. Whatever the answer is, and also if there is none, repeat the request \
 with the same key.
 
 A deployment can take messages from others than holders of an API key, too: the same routes \

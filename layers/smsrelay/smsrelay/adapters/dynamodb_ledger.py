@@ -316,7 +316,6 @@ class DynamoDbLedger:
             "recipients": {"N": str(send.recipients)},
             "status": {"S": send.status},
             "onUnknown": {"S": send.on_unknown},
-            "fingerprint": {"S": send.fingerprint},
             "createdAt": _number(send.created_at),
             "updatedAt": _number(send.updated_at),
             "dueAt": _number(send.due_at),
@@ -328,6 +327,7 @@ class DynamoDbLedger:
             item["deliverAt"] = _number(send.scheduled_for)
         optional = {
             "body": send.body,
+            "fingerprint": send.fingerprint,
             "tokenId": send.token_id,
             "reason": send.reason,
             "errors": json.dumps(send.errors) if send.errors else None,
@@ -372,7 +372,7 @@ def _send(item: Item) -> Send:
         recipients=int(item["recipients"]["N"]),
         status=Status(item["status"]["S"]),
         on_unknown=OnUnknown(item["onUnknown"]["S"]),
-        fingerprint=item["fingerprint"]["S"],
+        fingerprint=text("fingerprint"),
         created_at=float(item["createdAt"]["N"]),
         updated_at=float(item["updatedAt"]["N"]),
         due_at=float(item["dueAt"]["N"]),

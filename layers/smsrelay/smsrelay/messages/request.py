@@ -3,8 +3,6 @@
 import base64
 import binascii
 import contextlib
-import hashlib
-import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,7 +19,6 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
-    PrivateAttr,
     Tag,
     TypeAdapter,
     ValidationError,
@@ -271,10 +268,9 @@ class MessageRequest(StrictModel):
     idempotency_key: Annotated[
         str | None, BeforeValidator(not_null), AfterValidator(validate_key)
     ] = None
-    _as_posted: "MessageRequest | None" = PrivateAttr(None)
 
     def with_defaults(self, defaults: CatalogueDefaults) -> "MessageRequest":
-        """With the catalogue's defaults for what it leaves out; the fingerprint stays its own."""
+        """With the catalogue's defaults for what it leaves out."""
         candidates: dict[str, object] = {
             "on_unknown": defaults.on_unknown,
             "quiet_hours": defaults.quiet_hours,
@@ -285,30 +281,7 @@ class MessageRequest(StrictModel):
             for name, value in candidates.items()
             if value is not None and name not in self.model_fields_set
         }
-        if not missing:
-            return self
-        completed = self.model_copy(update=missing)
-        completed._as_posted = self  # noqa: SLF001 - our own
-        return completed
-
-    def fingerprint(self) -> str:
-        """What tells two requests under one idempotency key apart: a hash of all that matters.
-
-        Order of fields, spacing and ways to write a number don't count; defaults don't either,
-        least of all the catalogue's: it may change between a request and its repetition.
-        """
-        posted = self._as_posted or self
-        content = posted.model_dump(
-            mode="json", exclude_defaults=True, exclude={"idempotency_key", "to"}
-        )
-        content["to"] = [
-            entry
-            if isinstance(entry, str)
-            else entry.model_dump(mode="json", exclude_defaults=True)
-            for entry in posted.to
-        ]
-        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        return self.model_copy(update=missing) if missing else self
 
 
 def parse_request(

@@ -1,19 +1,39 @@
-"""Ids of messages, and the id that the log lines of one request share."""
+"""Ids of messages, fingerprints of bodies, and the id that a request's log lines share."""
 
 import hashlib
+import hmac
+import json
 import re
 import secrets
 from datetime import UTC, datetime
-from typing import Final
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from pydantic_core import PydanticCustomError
+from smsrelay.errors import NotJsonError
 
-from smsrelay.messages.request import validate_key
+if TYPE_CHECKING:  # functions that only make new ids need no requests
+    from smsrelay.messages.strict_json import Document
 
 _DIGITS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: nothing looks alike
 _LENGTH, _RANDOM_BITS = 26, 80
 _ROOT = re.compile(r"(?:^|;)Root=(1-[0-9a-f]{8}-[0-9a-f]{24})(?:;|$)")
 # What a caller may choose is neither a number nor a word: nothing personal can stand in it.
+
+
+class Identity(NamedTuple):
+    """Identifies a request that has an idempotency key."""
+
+    message_id: str
+    fingerprint: str
+
+
+def identify(client: str, key: str, document: "Document") -> Identity:
+    """The identity of the request that `client` posts under `key`; it need not be valid.
+
+    Raises:
+        NotJsonError: the document is nested too deeply.
+    """
+    return Identity(message_id(client, key), fingerprint(document, key))
 
 
 def message_id(client: str, key: str) -> str:
@@ -28,13 +48,31 @@ def message_id(client: str, key: str) -> str:
     return _encoded(int.from_bytes(digest[:16]))
 
 
-def key_in(document: object) -> str | None:
-    """The valid idempotency key in a decoded request; None: there is none."""
-    key = document.get("idempotencyKey") if isinstance(document, dict) else None
+def fingerprint(document: "Document", key: str) -> str:
+    """Tell the bodies that are posted under one idempotency key apart.
+
+    An HMAC-SHA256 of the JSON as posted, without `idempotencyKey`. The order of members, spaces
+    and escapes don't count. The HMAC's key is the idempotency key, which is not stored: otherwise
+    the number of a finished send could be found by trying all numbers.
+
+    Raises:
+        NotJsonError: the document is nested too deeply.
+    """
+    content = document.value
+    if isinstance(content, dict):
+        content = {name: value for name, value in content.items() if name != "idempotencyKey"}
     try:
-        return validate_key(key) if isinstance(key, str) else None
-    except PydanticCustomError:
-        return None
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), default=_fraction)
+    except RecursionError:
+        raise NotJsonError("nested too deeply") from None
+    # A name that occurs twice has one value in the decoded document.
+    places = "".join(refusal.pointer for refusal in document.refusals)
+    return hmac.digest(key.encode(), f"{canonical}{places}".encode(), "sha256").hex()
+
+
+def _fraction(number: Decimal) -> dict[str, str]:
+    """A fraction as it is written: 1.5, 1.50 and "1.5" differ."""
+    return {"fraction": str(number)}
 
 
 def new_message_id() -> str:

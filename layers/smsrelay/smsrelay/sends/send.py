@@ -62,7 +62,8 @@ class Send:
     recipients: int
     status: Status
     on_unknown: OnUnknown
-    fingerprint: str
+    fingerprint: str | None
+    """Tells the bodies under one idempotency key apart (`ids.fingerprint`); None: it has no key."""
     created_at: float
     updated_at: float
     due_at: float

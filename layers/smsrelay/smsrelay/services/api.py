@@ -15,6 +15,7 @@ from smsrelay.errors import (
     RequestInProgressError,
     UnsupportedMediaTypeError,
 )
+from smsrelay.messages.refusals import RequestRefusedError
 from smsrelay.messages.request import validate_key
 from smsrelay.messages.strict_json import decode
 from smsrelay.ports import Clock, Deadline, Metrics, RecipientResults
@@ -22,7 +23,7 @@ from smsrelay.sends import ids
 from smsrelay.sends.send import Status
 from smsrelay.services import problem_documents, responses
 from smsrelay.services.http_response import Response
-from smsrelay.services.request_reader import RequestReader
+from smsrelay.services.request_reader import RequestReader, key_in
 from smsrelay.services.sender import MessageState, Sender, Timing
 
 logger = logging.getLogger(__name__)
@@ -84,17 +85,24 @@ class Api:
         _check_content(post.headers)
         began = self._clock()
         document = decode(post.body or "")
-        key = post.key or _key(post.headers) or ids.key_in(document.value)
-        submission = self._reader.read(
-            document,
-            client=post.client,
-            message_id=ids.message_id(post.client, key) if key else None,
-            trace=post.headers.get("x-amzn-trace-id"),
-        )
+        key = post.key or _key(post.headers) or key_in(document.value)
+        identity = ids.identify(post.client, key, document) if key else None
         deferred = _prefers_async(post.headers)
-        message = self._relay.submit(
-            submission, deadline, Timing.DEFERRED if deferred else Timing.NOW
-        )
+        try:
+            submission = self._reader.read(
+                document,
+                client=post.client,
+                identity=identity,
+                trace=post.headers.get("x-amzn-trace-id"),
+            )
+            message = self._relay.submit(
+                submission, deadline, Timing.DEFERRED if deferred else Timing.NOW
+            )
+        except RequestRefusedError:
+            stored = self._relay.find_stored(identity)
+            if stored is None:
+                raise
+            message = stored
         if any(send.status is Status.SENDING for send in message.sends):
             raise RequestInProgressError(message.id)
         self._enqueue(message)

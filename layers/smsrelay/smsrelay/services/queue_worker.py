@@ -99,13 +99,18 @@ class QueueWorker:
         return None
 
     def _submit(self, request: QueueRequest, trace: str | None, deadline: Deadline) -> float | None:
-        submission = self._reader.read(
-            request.document,
-            client=request.client or self._default_client,
-            message_id=ids.message_id(request.client, request.key),
-            trace=trace,
-        )
-        message = self._relay.submit(submission, deadline, Timing.SINGLE_NOW)
+        identity = ids.identify(request.client, request.key, request.document)
+        client = request.client or self._default_client
+        try:
+            submission = self._reader.read(
+                request.document, client=client, identity=identity, trace=trace
+            )
+            message = self._relay.submit(submission, deadline, Timing.SINGLE_NOW)
+        except RequestRefusedError:
+            stored = self._relay.find_stored(identity)
+            if stored is None:
+                raise
+            message = stored
         if len(message.sends) == 1:
             send = message.sends[0]
             if message.replayed and send.status is Status.QUEUED:

@@ -1,11 +1,28 @@
 """From a decoded document to a request, with what the catalogue says of its message."""
 
+from pydantic_core import PydanticCustomError
+
 from smsrelay.messages.refusals import Refusal
-from smsrelay.messages.request import MESSAGE_ID, CatalogueDefaults, is_encoded_id, parse_request
+from smsrelay.messages.request import (
+    MESSAGE_ID,
+    CatalogueDefaults,
+    is_encoded_id,
+    parse_request,
+    validate_key,
+)
 from smsrelay.messages.strict_json import Document
 from smsrelay.ports import CatalogueSource
-from smsrelay.sends.ids import correlation_id
+from smsrelay.sends.ids import Identity, correlation_id
 from smsrelay.services.sender import Submission
+
+
+def key_in(document: object) -> str | None:
+    """The valid idempotency key in a decoded request; None: there is none."""
+    key = document.get("idempotencyKey") if isinstance(document, dict) else None
+    try:
+        return validate_key(key) if isinstance(key, str) else None
+    except PydanticCustomError:
+        return None
 
 
 class RequestReader:
@@ -16,9 +33,14 @@ class RequestReader:
         self._catalogue = catalogue
 
     def read(
-        self, document: Document, *, client: str, message_id: str | None, trace: str | None = None
+        self,
+        document: Document,
+        *,
+        client: str,
+        identity: Identity | None,
+        trace: str | None = None,
     ) -> Submission:
-        """The request of a client, and the id that its idempotency key gives it, if it has a key.
+        """The request of a client; `identity` is None if it has no idempotency key.
 
         `trace` is what AWS says of where it comes from.
 
@@ -35,7 +57,7 @@ class RequestReader:
             request,
             upstream_message_id=upstream_message_id or request.message,
             client=client,
-            message_id=message_id,
+            identity=identity,
             correlation_id=correlation_id(trace),
         )
 

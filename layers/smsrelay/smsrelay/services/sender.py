@@ -74,7 +74,7 @@ class Submission(NamedTuple):
     request: MessageRequest
     upstream_message_id: str
     client: str
-    message_id: str | None
+    identity: ids.Identity | None
     """None: the request has no key, so every submission is a new message."""
     correlation_id: str | None = None
 
@@ -141,13 +141,29 @@ class Sender:
             sends = [transitions.begin_attempt(sends[0], now, self._lease(now, deadline))]
         creation = self._ledger.create(sends)
         if not creation.created:
-            return self._replay(message_id, creation.sends, sends[0].fingerprint)
+            stored = self._ledger.load(message_id) or creation.sends
+            return self._replay(stored, sends[0].fingerprint)
         if at_once:
             called = self._call(sends[0], deadline)
             return MessageState(message_id, [called.send], upstream_seconds=called.seconds)
         if timing is Timing.NOW:
             sends = self._attempt_all(sends, deadline)
         return MessageState(message_id, sends)
+
+    def find_stored(self, identity: ids.Identity | None) -> MessageState | None:
+        """Find the stored result of a request that would be refused now.
+
+        Rules, catalogue and rights may have changed since it was stored.
+
+        Returns:
+            None if the request has no key, or was not stored.
+
+        Raises:
+            LedgerUnavailableError: the ledger is out of reach.
+            IdempotencyKeyReusedError: the key belongs to another request.
+        """
+        sends = self._ledger.load(identity.message_id) if identity else ()
+        return self._replay(sends, identity.fingerprint) if identity and sends else None
 
     def attempt(self, key: SendKey, deadline: Deadline) -> Send:
         """Claim a queued send that is due, and make its call; else say how it stands.
@@ -407,10 +423,11 @@ class Sender:
             },
         )
 
-    def _replay(self, message_id: str, existing: Sequence[Send], fingerprint: str) -> MessageState:
-        if existing[0].fingerprint != fingerprint:
+    def _replay(self, stored: Sequence[Send], fingerprint: str | None) -> MessageState:
+        message_id = stored[0].key.message_id
+        if stored[0].fingerprint != fingerprint:
             raise IdempotencyKeyReusedError(message_id)
-        sends = [self._expire_lease(send) for send in self._ledger.load(message_id)]
+        sends = [self._expire_lease(send) for send in stored]
         return MessageState(message_id, sends, replayed=True)
 
     def _expire_lease(self, send: Send) -> Send:
@@ -427,9 +444,9 @@ class Sender:
 
 def _plan(submission: Submission, now: float) -> list[Send]:
     """The sends of a request, all of them queued."""
-    request = submission.request
-    message_id = submission.message_id or ids.new_message_id()
-    fingerprint, written_by = request.fingerprint(), ids.new_message_id()
+    request, identity = submission.request, submission.identity
+    message_id = identity.message_id if identity else ids.new_message_id()
+    written_by = ids.new_message_id()
     return [
         Send(
             key=SendKey(message_id, n),
@@ -438,7 +455,7 @@ def _plan(submission: Submission, now: float) -> list[Send]:
             recipients=call.recipients,
             status=Status.QUEUED,
             on_unknown=OnUnknown(request.on_unknown),
-            fingerprint=fingerprint,
+            fingerprint=identity.fingerprint if identity else None,
             created_at=now,
             updated_at=now,
             due_at=now,
