@@ -33,8 +33,14 @@ def _queue_message(record: Record) -> QueueMessage:
         for name, value in record.get("messageAttributes", {}).items()
         if value.get("stringValue")
     }
-    trace = record.get("attributes", {}).get("AWSTraceHeader")
-    return QueueMessage(record["body"], record["messageId"], attributes, trace)
+    system = record.get("attributes", {})
+    return QueueMessage(
+        record["body"],
+        record["messageId"],
+        attributes,
+        system.get("AWSTraceHeader"),
+        int(system.get("ApproximateReceiveCount", 1)),
+    )
 
 
 lambda_init.end_init(queue_worker.parts)

@@ -408,6 +408,30 @@ def test_when_the_ledger_is_away_the_message_stays(
     assert relay.waiting() == 2
 
 
+@pytest.mark.parametrize(
+    ("receive_count", "seconds"), [(1, 15), (2, 30), (6, 480), (7, 900), (999, 900), (5_000, 900)]
+)
+def test_during_an_outage_a_message_comes_back_more_and_more_rarely(
+    relay: Environment, receive_count: int, seconds: int
+) -> None:
+    """SQS moves a message to the dead-letter queue that it has delivered 1,000 times."""
+    sqs_id = relay.enqueue(MESSAGE)
+    [message] = relay.client("sqs").receive_message(QueueUrl=relay.queue_url)["Messages"]
+    message["Attributes"] = {"ApproximateReceiveCount": str(receive_count)}
+    relay.client("dynamodb").delete_table(TableName=relay.table)
+    waits = []
+
+    def note(_: BaseClient, operation: str, parameters: Any, call: Callable[[], Any]) -> Any:
+        if operation == "ChangeMessageVisibility":
+            waits.append(parameters["VisibilityTimeout"])
+        return call()
+
+    with intercepted(note):
+        returned = relay.hand_worker([record(message)])
+    assert returned == {"batchItemFailures": [{"itemIdentifier": sqs_id}]}
+    assert waits == [seconds]
+
+
 def test_without_time_left_messages_come_back_untouched(
     relay: Environment, simulator: Simulator
 ) -> None:

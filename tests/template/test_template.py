@@ -15,6 +15,7 @@ from smsrelay.security.allowed_hosts import AllowedHosts
 from smsrelay.sends.backoff import MAX_SQS_DELAY
 from smsrelay.sends.queue_envelopes import QueueMessage, QueueRequest, open_envelope
 from smsrelay.services import token_renewer
+from smsrelay.services.queue_worker import outage_delay
 from smsrelay.services.sender import RESERVED_SECONDS
 from smsrelay.settings import Settings
 from smsrelay.tokens.renewal_timing import REFRESH_AHEAD, RENEW_BELOW
@@ -146,6 +147,40 @@ def test_the_worker_has_time_to_store_what_the_upstream_answered() -> None:
 def test_the_queue_outlasts_the_relays_own_attempts() -> None:
     most = template()["Parameters"]["MaxAttempts"]["MaxValue"]
     assert properties("Queue")["RedrivePolicy"]["maxReceiveCount"] > most
+
+
+@pytest.mark.parametrize(
+    ("name", "dead_letters", "suffix"),
+    [
+        ("Queue", "DeadLetterQueue", "queue"),
+        ("CallbackQueue", "CallbackDeadLetterQueue", "callbacks"),
+    ],
+)
+def test_a_dead_letter_queue_takes_messages_of_its_own_queue_only(
+    name: str, dead_letters: str, suffix: str
+) -> None:
+    own = properties(name)
+    assert own["RedrivePolicy"]["deadLetterTargetArn"] == {"Fn::GetAtt": [dead_letters, "Arn"]}
+    assert own["QueueName"] == {"Fn::Sub": f"${{AWS::StackName}}-{suffix}"}
+    arn = "arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:${AWS::StackName}-" + suffix
+    assert properties(dead_letters)["RedriveAllowPolicy"] == {
+        "redrivePermission": "byQueue",
+        "sourceQueueArns": [{"Fn::Sub": arn}],
+    }
+
+
+def test_sqs_can_not_move_dead_letters_back_under_new_ids() -> None:
+    statements = properties("DeadLetterQueuePolicy")["PolicyDocument"]["Statement"]
+    [denied] = [it for it in statements if it["Action"] == "sqs:StartMessageMoveTask"]
+    assert (denied["Effect"], denied["Principal"]) == ("Deny", "*")
+    assert denied["Resource"] == {"Fn::GetAtt": ["DeadLetterQueue", "Arn"]}
+    assert "Condition" not in denied
+
+
+def test_an_outage_of_days_does_not_use_up_the_receives_of_a_message() -> None:
+    most = properties("Queue")["RedrivePolicy"]["maxReceiveCount"]
+    seconds = sum(outage_delay(receives) for receives in range(1, most))
+    assert seconds > 10 * 86_400
 
 
 def test_the_sweeper_comes_every_minute_and_never_meets_itself() -> None:

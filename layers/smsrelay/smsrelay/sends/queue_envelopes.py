@@ -29,6 +29,8 @@ class QueueMessage(NamedTuple):
     attributes: Mapping[str, str]
     trace: str | None = None
     """What AWS says of where it comes from."""
+    receive_count: int = 1
+    """How often SQS has delivered it, this time included."""
 
 
 class QueueRequest(NamedTuple):

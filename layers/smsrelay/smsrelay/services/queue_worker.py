@@ -27,8 +27,17 @@ from smsrelay.services.sender import Sender, Timing
 
 logger = logging.getLogger(__name__)
 
-OUTAGE_DELAY = 15.0
+OUTAGE_DELAY, MAX_OUTAGE_DELAY = 15.0, 900.0
 """Seconds after which a message comes back that met a ledger or a queue out of reach."""
+
+
+def outage_delay(receive_count: int) -> float:
+    """Seconds until a message that met an outage comes back; they double with each receive.
+
+    SQS moves a message that it has delivered 1,000 times: at 15 seconds, that is after 4 hours.
+    """
+    doublings = min(max(0, receive_count - 1), 10)  # a larger power could be too large for a float
+    return min(MAX_OUTAGE_DELAY, OUTAGE_DELAY * 2.0**doublings)
 
 
 class QueueWorker:
@@ -71,7 +80,7 @@ class QueueWorker:
                 "message comes back",
                 extra={"sqs_message_id": queue_message.id, "cause": str(error)},
             )
-            return OUTAGE_DELAY
+            return outage_delay(queue_message.receive_count)
 
     def _process(self, queue_message: QueueMessage, deadline: Deadline) -> float | None:
         sender = origin_of(queue_message)
