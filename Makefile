@@ -23,8 +23,8 @@ CHECKOV := env -u BC_API_KEY -u PRISMA_API_URL HOME=$(CURDIR)/$(LOGS) LOG_LEVEL=
 AUDITED_CODE := functions layers cli tools
 AUDITED_TESTS := tests tools/bench
 FINE_IN_TESTS := B101,B105,B106
-# The template, and what CloudFormation makes of it.
-AUDITED_TEMPLATES := template.yaml .aws-sam/local/packages/template.json
+# The templates, and what CloudFormation makes of the first; the second has nothing to transform.
+AUDITED_TEMPLATES := template.yaml monitoring.yaml .aws-sam/local/packages/template.json
 
 .DELETE_ON_ERROR:
 .SILENT:
@@ -77,11 +77,11 @@ types: .venv/ready ## check types
 	echo 'checking types …'
 	$(call quietly,types,$(BIN)/mypy .)
 
-template: .venv/ready ## check template.yaml
-	echo 'checking template.yaml …'
+template: .venv/ready ## check template.yaml and monitoring.yaml
+	echo 'checking the templates …'
 	mkdir -p $(SAM_SETTINGS)  # the date keeps sam from looking for newer versions
 	echo "{\"lastVersionCheck\": $$(date +%s)}" > $(SAM_SETTINGS)/metadata.json
-	$(call quietly,template,$(BIN)/cfn-lint template.yaml && $(SAM) validate --lint --region us-east-1)
+	$(call quietly,template,$(BIN)/cfn-lint template.yaml monitoring.yaml && $(SAM) validate --lint --region us-east-1)
 
 faults: .venv/ready ## strike every step of every scenario with every fault, and twice (an hour or more)
 	$(BIN)/python -m tests.promise promise

@@ -76,6 +76,28 @@ def test_functions_emit_metrics_under_the_name_of_the_stack(stack: Stack) -> Non
         assert found["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"] == STACK_NAME
 
 
+def test_monitoring_is_deployed_with_the_names_of_the_stack(stack: Stack) -> None:
+    cloudformation = stack.clients.cloudformation
+    [parent] = cloudformation.describe_stacks(StackName=STACK_NAME)["Stacks"]
+    resources = cloudformation.describe_stack_resources(StackName=STACK_NAME)["StackResources"]
+    [nested_id] = [
+        resource["PhysicalResourceId"]
+        for resource in resources
+        if resource["LogicalResourceId"] == "Monitoring"
+    ]
+
+    [nested] = cloudformation.describe_stacks(StackName=nested_id)["Stacks"]
+
+    assert nested["StackStatus"] == "CREATE_COMPLETE"
+    passed = {it["ParameterKey"]: it["ParameterValue"] for it in nested["Parameters"]}
+    assert passed["StackName"] == STACK_NAME
+    named = {name: value for name, value in passed.items() if name.endswith("Function")}
+    assert {name: value for name, value in named.items() if value != "-"} == stack.functions
+    [dashboard] = nested["Outputs"]
+    outputs = {it["OutputKey"]: it["OutputValue"] for it in parent["Outputs"]}
+    assert outputs["DashboardName"] == dashboard["OutputValue"]
+
+
 @pytest.mark.parametrize("headers", [{}, {"x-api-key": "not-a-key"}])
 def test_gateway_refuses_whoever_has_no_key(stack: Stack, headers: dict[str, str]) -> None:
     answer = httpx.post(f"{stack.api_url}/messages", json=MESSAGE, headers=headers, trust_env=False)

@@ -38,7 +38,7 @@ from tests.support.environment import (
     signed_headers,
 )
 from tests.support.hostile_servers import HostileServer
-from tests.support.template import ROOT, properties, template
+from tests.support.template import ROOT, alarm, properties, template
 from tools.mobileconnect_simulator import Simulator
 
 Json = dict[str, Any]
@@ -364,7 +364,7 @@ def test_the_waits_are_those_of_the_specification() -> None:
 def test_who_does_not_take_it_after_all_tries_rings_an_alarm() -> None:
     redrive = properties("CallbackQueue")["RedrivePolicy"]
     assert redrive["maxReceiveCount"] == len(RETRY_SCHEDULE) + 1
-    watched = properties("CallbackDeadLettersAlarm")["Dimensions"][0]["Value"]["Fn::GetAtt"][0]
+    watched = alarm("CallbackDeadLettersAlarm")["Dimensions"][0]["Value"]["Ref"]
     assert redrive["deadLetterTargetArn"] == {"Fn::GetAtt": [watched, "Arn"]}
     stream = properties("EventPublisherFunction")["Events"]["Ledger"]["Properties"]
     lost = stream["DestinationConfig"]["OnFailure"]["Destination"]

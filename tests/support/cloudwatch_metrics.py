@@ -48,9 +48,10 @@ def solved(expressions: Mapping[str, str], wanted: str, metrics: Values) -> floa
         metrics: Those of CloudWatch.
     """
     known = dict(metrics)
+    every = f"[{', '.join(metrics)}]"
     for _ in expressions:  # whatever their order
         for name, text in expressions.items():
-            tree = ast.parse(text, mode="eval")
+            tree = ast.parse(text.replace("METRICS()", every), mode="eval")
             if (value := _worth(tree.body, known)) is not None:
                 known[name] = value
     return known.get(wanted)

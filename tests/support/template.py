@@ -1,4 +1,4 @@
-"""The project's own template as data, its functions' variables, and what sam built from it."""
+"""The project's own templates as data, the functions' variables, and what sam built."""
 
 import os
 import subprocess
@@ -15,12 +15,24 @@ ROOT = Path(__file__).parents[2]
 
 @cache
 def template() -> dict[str, Any]:
-    parsed: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
-    return parsed
+    return _parsed("template.yaml")
+
+
+@cache
+def monitoring() -> dict[str, Any]:
+    """The nested stack with dashboard, alarms and saved queries."""
+    return _parsed("monitoring.yaml")
 
 
 def properties(resource: str) -> dict[str, Any]:
+    """Properties of a resource in template.yaml."""
     found: dict[str, Any] = template()["Resources"][resource]["Properties"]
+    return found
+
+
+def alarm(name: str) -> dict[str, Any]:
+    """Properties of an alarm in monitoring.yaml."""
+    found: dict[str, Any] = monitoring()["Resources"][name]["Properties"]
     return found
 
 
@@ -69,3 +81,8 @@ def run_built(
     )
     assert result.returncode == 0, result.stderr
     return result.stdout
+
+
+def _parsed(name: str) -> dict[str, Any]:
+    parsed: dict[str, Any] = yaml_parse((ROOT / name).read_text())
+    return parsed

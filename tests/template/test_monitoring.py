@@ -13,7 +13,8 @@ from smsrelay.sends.send import Status
 from smsrelay.wiring import sending
 from tests.support.cloudwatch_metrics import documents, metrics, solved
 from tests.support.environment import Environment, running
-from tests.support.template import ROOT, STACK_NAME, template
+from tests.support.template import ROOT, STACK_NAME, monitoring, template
+from tools.bench import cost as cost_page
 from tools.mobileconnect_simulator import Simulator
 
 NAMESPACE = "smsrelay"
@@ -21,17 +22,18 @@ MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "
 PAGE = (ROOT / "docs/runbook.md").read_text()
 
 
-def resources(kind: str) -> dict[str, Any]:
+def resources(kind: str, whose: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: resource["Properties"]
-        for name, resource in template()["Resources"].items()
+        for name, resource in whose["Resources"].items()
         if resource["Type"] == kind
     }
 
 
-ALARMS = resources("AWS::CloudWatch::Alarm")
-[DASHBOARD] = resources("AWS::CloudWatch::Dashboard").values()
-QUERIES = resources("AWS::Logs::QueryDefinition")
+FUNCTIONS = resources("AWS::Serverless::Function", template())
+ALARMS = resources("AWS::CloudWatch::Alarm", monitoring())
+[DASHBOARD] = resources("AWS::CloudWatch::Dashboard", monitoring()).values()
+QUERIES = resources("AWS::Logs::QueryDefinition", monitoring())
 OURS = {name: it for name, it in ALARMS.items() if it.get("Namespace") == NAMESPACE}
 
 
@@ -59,8 +61,7 @@ def _names(name: ast.expr) -> set[str]:
 
 
 def body() -> dict[str, Any]:
-    text, _ = DASHBOARD["DashboardBody"]["Fn::Sub"]
-    found: dict[str, Any] = json.loads(text)
+    found: dict[str, Any] = json.loads(DASHBOARD["DashboardBody"]["Fn::Sub"])
     return found
 
 
@@ -68,9 +69,13 @@ def shown() -> list[list[Any]]:
     return [metric for widget in body()["widgets"] for metric in widget["properties"]["metrics"]]
 
 
+def math_entries(alarm: Mapping[str, Any]) -> list[Any]:
+    """The metrics and expressions of an alarm on metric math, with every option on."""
+    return [entry.get("Fn::If", [None, entry])[1] for entry in alarm.get("Metrics", [])]
+
+
 def in_metric_math(alarm: Mapping[str, Any]) -> list[Any]:
-    found = [entry.get("Fn::If", [None, entry])[1] for entry in alarm.get("Metrics", [])]
-    return [entry["MetricStat"]["Metric"] for entry in found if "MetricStat" in entry]
+    return [it["MetricStat"]["Metric"] for it in math_entries(alarm) if "MetricStat" in it]
 
 
 def test_the_dashboard_shows_what_the_code_emits() -> None:
@@ -94,16 +99,16 @@ def test_each_stack_has_metrics_of_its_own() -> None:
     common = template()["Globals"]["Function"]["Environment"]["Variables"]
     assert common["POWERTOOLS_SERVICE_NAME"] == stack_name
     assert common["POWERTOOLS_METRICS_NAMESPACE"] == NAMESPACE
-    for function in resources("AWS::Serverless::Function").values():
+    for function in FUNCTIONS.values():
         own = function.get("Environment", {}).get("Variables", {})
         assert not {name for name in own if name.startswith("POWERTOOLS_")}
 
-    watched = list(service_dimensions(template()))
+    watched = list(service_dimensions(monitoring()))
     in_math = [m for it in ALARMS.values() for m in in_metric_math(it)]
     ours = [it for it in [*OURS.values(), *in_math] if it["Namespace"] == NAMESPACE]
-    assert watched == [stack_name] * len(ours)
+    assert watched == [{"Ref": "StackName"}] * len(ours)
     on_dashboard = [metric[2:4] for metric in shown() if metric[0] == NAMESPACE]
-    assert on_dashboard == [["service", "${AWS::StackName}"]] * len(on_dashboard)
+    assert on_dashboard == [["service", "${StackName}"]] * len(on_dashboard)
 
 
 ON_THE_DASHBOARD = {
@@ -165,12 +170,11 @@ def test_the_cost_is_that_of_all_functions() -> None:
     assert template()["Globals"]["Function"]["MemorySize"] == 512, "a second is half a GB-second"
     for metric in ("Invocations", "Duration"):
         counted = {line[3].strip("${}") for line in shown() if line[:2] == ["AWS/Lambda", metric]}
-        named = {name.removesuffix("Name") for name in counted}
-        assert named == set(resources("AWS::Serverless::Function"))
-        _, names = DASHBOARD["DashboardBody"]["Fn::Sub"]
-        for name in counted & names.keys():
-            ours = {"Ref": name.removesuffix("Name")}
-            assert names[name]["Fn::If"][1:] == [ours, "-"]
+        assert counted == set(FUNCTIONS)
+
+
+def test_the_page_of_costs_counts_the_metrics_of_all_alarms() -> None:
+    assert sum(len(in_metric_math(alarm)) or 1 for alarm in ALARMS.values()) == cost_page.ALARMS
 
 
 def test_whatever_the_code_emits_is_documented_and_nothing_else() -> None:
@@ -206,23 +210,12 @@ def test_each_runbook_has_an_alarm() -> None:
     assert sorted(re.findall(r"^### (\w+)$", runbooks, re.MULTILINE)) == sorted(ALARMS)
 
 
-@pytest.mark.parametrize("name", ["FunctionErrorsAlarm", "ThrottlesAlarm"])
-def test_no_function_is_forgotten(name: str) -> None:
-    watched = {metric["Dimensions"][0]["Value"]["Ref"] for metric in in_metric_math(ALARMS[name])}
-    assert watched == set(resources("AWS::Serverless::Function"))
-
-
-def test_queues_and_functions_of_alarms_and_dashboard_are_those_of_the_template() -> None:
-    known = set(template()["Resources"])
+def test_queues_of_alarms_are_queues_of_the_template() -> None:
+    queues = resources("AWS::SQS::Queue", template())
     for alarm in ALARMS.values():
         for dimension in alarm.get("Dimensions", []):
-            value = dimension["Value"]
             if dimension["Name"] == "QueueName":
-                queue, attribute = value["Fn::GetAtt"]
-                assert (queue in known, attribute) == (True, "QueueName")
-    text, names = DASHBOARD["DashboardBody"]["Fn::Sub"]
-    for variable in re.findall(r"\$\{([\w:]+)\}", text):
-        assert variable in known | set(names) | {"AWS::Region", "AWS::StackName", "Stage"}
+                assert dimension["Value"]["Ref"] in queues
 
 
 @pytest.mark.parametrize("name", QUERIES)
@@ -306,7 +299,6 @@ def rings(alarm: Mapping[str, Any], values: list[float]) -> bool:
     assert alarm["EvaluationPeriods"] == 1
     if not values:
         return bool(alarm["TreatMissingData"] == "breaching")
-    # Of metric math there is one kind: the sum of all functions.
     adds = alarm.get("Statistic", "Sum") == "Sum"
     value = sum(values) if adds else max(values)
     threshold = float(alarm["Threshold"])
@@ -454,7 +446,7 @@ SEEN_BY_AWS: Mapping[str, tuple[Callable[[Environment], list[float]], Trouble]] 
     "QueueAgeAlarm": (ages, a_throttling_upstream),
 }
 PROVEN_ELSEWHERE = {
-    "ThrottlesAlarm",  # below: it is FunctionErrorsAlarm on another metric
+    "ThrottlesAlarm",  # below, function by function
     "CallbackDeadLettersAlarm",  # tests/integration/test_event_publisher.py covers its queue
 }
 
@@ -474,7 +466,45 @@ def test_every_alarm_is_made_to_ring() -> None:
     assert sorted([*OURS, *SEEN_BY_AWS, *PROVEN_ELSEWHERE]) == sorted(ALARMS)
 
 
-def test_throttles_are_watched_as_errors_are() -> None:
-    described = {name: ALARMS[name] | {"AlarmDescription": ""} for name in ALARMS}
-    text = json.dumps(described["FunctionErrorsAlarm"]).replace("Errors", "Throttles")
-    assert json.loads(text) == described["ThrottlesAlarm"]
+# Those on metric math: by what Lambda counts for each function.
+
+
+def total(alarm: Mapping[str, Any], metric: str, counts: Mapping[str, float]) -> list[float]:
+    """The value that an alarm on metric math compares; empty if it has no data.
+
+    Args:
+        alarm: Its properties.
+        metric: The name of a metric of Lambda.
+        counts: Its value for each function that has one.
+    """
+    expressions, seen = {}, {}
+    for entry in math_entries(alarm):
+        if "Expression" in entry:
+            expressions[entry["Id"]] = entry["Expression"]
+            continue
+        assert (entry["ReturnData"], entry["MetricStat"]["Stat"]) == (False, "Sum")
+        watched = entry["MetricStat"]["Metric"]
+        assert watched["Namespace"] == "AWS/Lambda"
+        [dimension] = watched["Dimensions"]
+        if watched["MetricName"] == metric and dimension["Value"]["Ref"] in counts:
+            seen[entry["Id"]] = counts[dimension["Value"]["Ref"]]
+    [returned] = expressions
+    value = solved(expressions, returned, seen)
+    return [] if value is None else [value]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize(
+    ("name", "metric"), [("FunctionErrorsAlarm", "Errors"), ("ThrottlesAlarm", "Throttles")]
+)
+def test_an_alarm_on_metric_math_rings_for_one_function_alone(
+    name: str, metric: str, function: str
+) -> None:
+    alarm = ALARMS[name]
+    quiet = dict.fromkeys(FUNCTIONS, 0.0)
+    assert not rings(alarm, total(alarm, metric, quiet))
+    assert not rings(alarm, total(alarm, metric, {})), "no function was invoked"
+    # Its reserved concurrency throttles the token function by design.
+    by_design = (metric, function) == ("Throttles", "TokenRenewerFunction")
+    assert rings(alarm, total(alarm, metric, quiet | {function: 1.0})) is not by_design
+    assert rings(alarm, total(alarm, metric, {function: 1.0})) is not by_design

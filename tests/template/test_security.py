@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.template import ROOT, properties, template
+from tests.support.template import ROOT, monitoring, properties, template
 
 KEY = {"Fn::GetAtt": ["Key", "Arn"]}
 NOTHING = {"Ref": "AWS::NoValue"}
@@ -60,7 +60,8 @@ def test_all_that_is_kept_is_encrypted_with_the_customers_key_if_there_is_one(ki
 
 
 def test_every_kind_of_resource_that_keeps_something_is_known() -> None:
-    kinds = {resource["Type"] for resource in template()["Resources"].values()}
+    both = (*template()["Resources"].values(), *monitoring()["Resources"].values())
+    kinds = {resource["Type"] for resource in both}
     stores = ("DynamoDB", "Logs::LogGroup", "SecretsManager", "SQS::Queue", "SNS", "S3", "Kinesis")
     keeping = {kind for kind in kinds if kind.startswith(tuple(f"AWS::{it}" for it in stores))}
     assert keeping - {"AWS::SQS::QueuePolicy"} == KEPT_IN.keys()

@@ -224,9 +224,10 @@ def test_make_test_looks_at_all_code_and_templates(run: Run) -> None:
     code, tests = (command.split() for command in commands if "bin/bandit " in command)
     [templates] = (command.split() for command in commands if "bin/checkov " in command)
     assert {path.relative_to(ROOT).parts[0] for path in CODE} <= {*code, *tests}
-    assert {"template.yaml", str((build.RESULT / "template.json").relative_to(ROOT))} <= {
-        *templates
-    }
+    transformed = str((build.RESULT / "template.json").relative_to(ROOT))
+    assert {"template.yaml", "monitoring.yaml", transformed} <= {*templates}
+    [linted] = (command.split() for command in commands if "bin/cfn-lint " in command)
+    assert {"template.yaml", "monitoring.yaml"} <= {*linted}
 
 
 def test_a_weakness_in_code_stops_the_audit(run: Run, tmp_path: Path) -> None:
@@ -287,7 +288,7 @@ def test_every_suppression_of_checkov_is_needed(run: Run, audit_environment: Pat
     build.artefacts(lambda _: None)
     everything = ("--skip-check", "NONE", "-o", "json")
     config = ("--config-file", ".checkov.yaml", *everything)
-    files = ("-f", "template.yaml", str(build.RESULT / "template.json"))
+    files = ("-f", "template.yaml", "monitoring.yaml", str(build.RESULT / "template.json"))
     result = run(str(audit_environment / "bin/checkov"), *config, *files)
     found = {it["check_id"] for it in json.loads(result.stdout)["results"]["failed_checks"]}
     assert found == set(yaml.safe_load((ROOT / ".checkov.yaml").read_text())["skip-check"])

@@ -20,7 +20,7 @@ from smsrelay.services.sender import RESERVED_SECONDS
 from smsrelay.settings import Settings
 from smsrelay.tokens.renewal_timing import REFRESH_AHEAD, RENEW_BELOW
 from tests.support import permissions
-from tests.support.template import ROOT, properties, template
+from tests.support.template import ROOT, alarm, monitoring, properties, template
 
 MESSAGES = sorted((ROOT / "events/messages").glob("*.json"))
 ENVELOPES = sorted((ROOT / "events/envelopes").glob("*.json"))
@@ -126,6 +126,11 @@ def test_every_parameter_is_described_labelled_and_in_one_group() -> None:
         name for name, it in template()["Parameters"].items() if not it.get("Description")
     ]
     assert undescribed == []
+
+
+def test_there_are_at_most_27_parameters() -> None:
+    """A new option has to replace one, or to be a constant."""
+    assert len(template()["Parameters"]) <= 27
 
 
 def test_visibility_is_at_least_six_times_the_workers_timeout() -> None:
@@ -294,13 +299,14 @@ def test_without_renewal_nothing_of_it_is_there() -> None:
         "TokenRenewerRole",
         "TokenRenewerLogs",
         "CredentialsSecret",
-        "TokenNotRenewedAlarm",
-        "AccessTokenMissingAlarm",
     }
+    alarms = {"TokenNotRenewedAlarm", "AccessTokenMissingAlarm"}
+    for name, resource in monitoring()["Resources"].items():
+        assert (resource.get("Condition") == "IsTokenRenewalOn") == (name in alarms), name
     for name, resource in (template()["Resources"] | template()["Outputs"]).items():
         if resource.get("Condition") != "IsTokenRenewalOn":
             outside = json.dumps(without_conditions(resource))
-            assert not [other for other in conditional if f'"{other}"' in outside], name
+            assert not [it for it in conditional if re.search(f'"{it}"(?!:)', outside)], name
 
 
 def without_conditions(node: Any) -> Any:
@@ -330,12 +336,13 @@ def test_the_token_is_checked_every_minute_without_gap_or_overlap() -> None:
 def test_the_alarms_look_at_what_the_token_function_counts() -> None:
     counted = set(re.findall(r'count\("(\w+)"\)', inspect.getsource(token_renewer)))
     for name in ("TokenNotRenewedAlarm", "AccessTokenMissingAlarm"):
-        alarm = properties(name)
-        assert alarm["MetricName"] in counted
-        assert alarm["Namespace"] == variables()["POWERTOOLS_METRICS_NAMESPACE"]
-        [dimension] = alarm["Dimensions"]
-        assert dimension == {"Name": "service", "Value": variables()["POWERTOOLS_SERVICE_NAME"]}
-    assert properties("AccessTokenMissingAlarm")["TreatMissingData"] == "breaching"
+        watched = alarm(name)
+        assert watched["MetricName"] in counted
+        assert watched["Namespace"] == variables()["POWERTOOLS_METRICS_NAMESPACE"]
+        assert watched["Dimensions"] == [{"Name": "service", "Value": {"Ref": "StackName"}}]
+    passed = properties("Monitoring")["Parameters"]["StackName"]
+    assert passed == variables()["POWERTOOLS_SERVICE_NAME"]
+    assert alarm("AccessTokenMissingAlarm")["TreatMissingData"] == "breaching"
 
 
 def test_the_default_hosts_are_the_upstreams() -> None:

@@ -1,5 +1,7 @@
 """What a stack is deployed from: built by sam, packaged, and transformed as CloudFormation would.
 
+The nested templates are packaged too, and have nothing to transform.
+
 The result lies in .aws-sam/local/packages/, and is made again only when something that goes into
 it has changed. Two commands that need it at once build it once.
 """
@@ -30,7 +32,7 @@ from tools.local_stack import ROOT
 from tools.local_stack.aws import REGION
 from tools.local_stack.processes import last_lines
 
-TEMPLATE = ROOT / "template.yaml"
+TEMPLATES = (ROOT / "template.yaml", ROOT / "monitoring.yaml")
 SOURCES = (ROOT / "functions", ROOT / "layers" / "smsrelay")
 SAM_FOLDER = ROOT / ".aws-sam"
 SAM_OUTPUT = SAM_FOLDER / "local" / "build"
@@ -40,10 +42,11 @@ SAM_SETTINGS = SAM_FOLDER / "settings"
 LOG = ROOT / ".local" / "build.log"
 
 BUCKET = "smsrelay-artefacts"
-"""The bucket that the transformed template finds the packages in."""
+"""The bucket that the transformed template finds the packages and nested templates in."""
 
 ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
 CODE_PROPERTIES = ("CodeUri", "ContentUri")
+NESTED_SUFFIX = ".template.json"
 
 Template = dict[str, Any]
 
@@ -54,9 +57,10 @@ class BuildError(Exception):
 
 @dataclass(frozen=True)
 class Artefacts:
-    """A template that CloudFormation takes, and the packages that it refers to, by S3 key."""
+    """A template that CloudFormation takes, and what it refers to, by S3 key."""
 
     template: Template
+    nested: dict[str, Template]
     packages: dict[str, bytes]
 
 
@@ -82,6 +86,10 @@ def artefacts(say: Callable[[str], None]) -> Artefacts:
             say(f"built in {time.monotonic() - began:.1f} s")
         return Artefacts(
             template=json.loads((RESULT / "template.json").read_bytes()),
+            nested={
+                path.name: json.loads(path.read_bytes())
+                for path in RESULT.glob(f"*{NESTED_SUFFIX}")
+            },
             packages={path.name: path.read_bytes() for path in RESULT.glob("*.zip")},
         )
 
@@ -105,7 +113,7 @@ def _fingerprint() -> str:
     ):
         digest.update(f"{part}\n".encode())
     files = (path for folder in SOURCES for path in folder.rglob("*") if path.is_file())
-    for path in (TEMPLATE, Path(__file__), *sorted(files)):
+    for path in (*TEMPLATES, Path(__file__), *sorted(files)):
         if "__pycache__" not in path.parts:
             content = path.read_bytes()
             digest.update(f"{path.relative_to(ROOT)} {len(content)}\n".encode())
@@ -125,6 +133,11 @@ def _build() -> None:
                 key = f"{name}.zip"
                 (RESULT / key).write_bytes(_package(SAM_OUTPUT / location))
                 properties[code] = f"s3://{BUCKET}/{key}"
+        if resource["Type"] == "AWS::CloudFormation::Stack":
+            key = f"{name}{NESTED_SUFFIX}"
+            nested = yaml.safe_load((SAM_OUTPUT / properties["TemplateURL"]).read_text())
+            (RESULT / key).write_text(json.dumps(nested))
+            properties["TemplateURL"] = f"https://s3.{REGION}.amazonaws.com/{BUCKET}/{key}"
     (RESULT / "template.json").write_text(json.dumps(transform(template)))
 
 

@@ -29,9 +29,11 @@ def deploy(clients: Clients, artefacts: Artefacts, parameters: Mapping[str, str]
     clients.s3.create_bucket(Bucket=BUCKET)
     for key, package in artefacts.packages.items():
         clients.s3.put_object(Bucket=BUCKET, Key=key, Body=package)
-    # Within a call it may have 51,200 bytes only.
-    template = json.dumps(known(artefacts.template)).encode()
-    clients.s3.put_object(Bucket=BUCKET, Key=TEMPLATE_KEY, Body=template)
+    # In the call itself a template may have 51,200 bytes only.
+    templates = artefacts.nested | {TEMPLATE_KEY: artefacts.template}
+    for key, template in templates.items():
+        body = json.dumps(supported(template)).encode()
+        clients.s3.put_object(Bucket=BUCKET, Key=key, Body=body)
     clients.cloudformation.create_stack(
         StackName=STACK_NAME,
         TemplateURL=f"https://s3.amazonaws.com/{BUCKET}/{TEMPLATE_KEY}",
@@ -48,10 +50,10 @@ def deploy(clients: Clients, artefacts: Artefacts, parameters: Mapping[str, str]
     return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
 
-def known(template: Template) -> Template:
-    """The template without what MiniStack's CloudFormation refuses, all of it for looking only.
+def supported(template: Template) -> Template:
+    """The template without the resources that MiniStack's CloudFormation rejects.
 
-    It has neither saved queries nor alarms over more than one metric.
+    These are saved queries and alarms on metric math; nothing else refers to them.
     """
     resources = {
         name: resource
