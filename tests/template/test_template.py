@@ -7,6 +7,7 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 import pytest
+import yaml
 
 from smsrelay.errors import RelayError
 from smsrelay.messages.request import parse_request
@@ -126,6 +127,17 @@ def test_every_parameter_is_described_labelled_and_in_one_group() -> None:
         name for name, it in template()["Parameters"].items() if not it.get("Description")
     ]
     assert undescribed == []
+
+
+@pytest.mark.parametrize("name", ["template.yaml", "monitoring.yaml"])
+def test_an_anchor_is_used_only_in_the_resource_that_defines_it(name: str) -> None:
+    text = (ROOT / name).read_text()
+    blocks = re.split(r"^(?=  ?\w|\w)", text, flags=re.MULTILINE)
+    for block in blocks:
+        tokens = list(yaml.scan(block))
+        defined = {token.value for token in tokens if isinstance(token, yaml.AnchorToken)}
+        used = {token.value for token in tokens if isinstance(token, yaml.AliasToken)}
+        assert used == defined, block.partition("\n")[0]
 
 
 def test_there_are_at_most_27_parameters() -> None:
