@@ -5,6 +5,7 @@ A resource's name, and its attribute QueueName, is its logical id here.
 
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 _NO_VALUE = "AWS::NoValue"
@@ -25,17 +26,17 @@ class Stack:
         self.parameters = defaults | parameters
         assert self.parameters.keys() == template["Parameters"].keys()
 
-    @property
+    @cached_property
     def conditions(self) -> dict[str, bool]:
-        return {name: self.is_true(name) for name in self._template["Conditions"]}
+        return {name: self._is_true(name) for name in self._template["Conditions"]}
 
-    @property
+    @cached_property
     def resources(self) -> dict[str, dict[str, Any]]:
         """The resources that these parameters create, not resolved."""
         return {
             name: resource
             for name, resource in self._template["Resources"].items()
-            if "Condition" not in resource or self.is_true(resource["Condition"])
+            if "Condition" not in resource or self.conditions[resource["Condition"]]
         }
 
     def properties(self, name: str) -> dict[str, Any]:
@@ -47,14 +48,14 @@ class Stack:
         found: dict[str, Any] = self._resolved(self.resources[name].get("Properties", {}))
         return found
 
-    def is_true(self, condition: str) -> bool:
+    def _is_true(self, condition: str) -> bool:
         return self._holds(self._template["Conditions"][condition])
 
     def _holds(self, node: Mapping[str, Any]) -> bool:
         [(function, operands)] = node.items()
         match function:
             case "Condition":
-                return self.is_true(operands)
+                return self._is_true(operands)
             case "Fn::Not":
                 return not self._holds(operands[0])
             case "Fn::Or":
@@ -70,7 +71,7 @@ class Stack:
             case {"Ref": str(name)} | {"Fn::GetAtt": [str(name), "QueueName"]}:
                 resolved = self._value(name)
             case {"Fn::If": [str(condition), if_true, if_false]}:
-                resolved = self._resolved(if_true if self.is_true(condition) else if_false)
+                resolved = self._resolved(if_true if self.conditions[condition] else if_false)
             case {"Fn::Join": [str(delimiter), parts]}:
                 resolved = delimiter.join(self._resolved(parts))
             case {"Fn::Sub": str(text)}:

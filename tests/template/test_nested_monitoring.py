@@ -3,7 +3,7 @@
 import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -15,6 +15,9 @@ from tools.local_stack.aws import REGION
 
 PARENT, NESTED = "smsrelay-test", "smsrelay-test-Monitoring-1ABC"
 OFF = "-"
+
+type Pairs = Sequence[tuple[Stack, Stack]]
+
 OPTIONS: Mapping[str, tuple[str, str]] = {
     "TokenRenewal": ("on", "off"),
     "IamAccess": ("off", "on"),
@@ -41,12 +44,15 @@ def nested_template(packaged: build.Artefacts) -> Mapping[str, Any]:
     return packaged.nested[url.removeprefix(prefix)]
 
 
-def pairs(packaged: build.Artefacts) -> Iterator[tuple[Stack, Stack]]:
+@pytest.fixture(scope="module")
+def pairs(packaged: build.Artefacts) -> Pairs:
     """Parent and nested stack, for every combination of options."""
+    found = []
     for values in itertools.product(*OPTIONS.values()):
         parent = Stack(PARENT, packaged.template, **dict(zip(OPTIONS, values, strict=True)))
         passed = parent.properties("Monitoring")["Parameters"]
-        yield parent, Stack(NESTED, nested_template(packaged), **passed)
+        found.append((parent, Stack(NESTED, nested_template(packaged), **passed)))
+    return found
 
 
 def of_type(stack: Stack, kind: str) -> dict[str, dict[str, Any]]:
@@ -72,8 +78,8 @@ def test_every_parameter_is_passed_and_no_other(packaged: build.Artefacts) -> No
     assert not [name for name, it in monitoring()["Parameters"].items() if "Default" in it]
 
 
-def test_a_parameter_has_the_name_of_the_resource_that_it_names(packaged: build.Artefacts) -> None:
-    for parent, nested in pairs(packaged):
+def test_a_parameter_has_the_name_of_the_resource_that_it_names(pairs: Pairs) -> None:
+    for parent, nested in pairs:
         known = parent.parameters | {"StackName": PARENT}
         for name, value in nested.parameters.items():
             if name in known:
@@ -82,23 +88,23 @@ def test_a_parameter_has_the_name_of_the_resource_that_it_names(packaged: build.
                 assert value == (name if name in parent.resources else OFF)
 
 
-def test_conditions_of_the_same_name_agree(packaged: build.Artefacts) -> None:
+def test_conditions_of_the_same_name_agree(packaged: build.Artefacts, pairs: Pairs) -> None:
     shared = monitoring()["Conditions"].keys() & packaged.template["Conditions"].keys()
     assert shared == monitoring()["Conditions"].keys() - {"HasAlarmTopic"}
-    for parent, nested in pairs(packaged):
+    for parent, nested in pairs:
         expected = {name: parent.conditions[name] for name in shared}
         has_topic = parent.parameters["AlarmTopicArn"] != ""
         assert nested.conditions == expected | {"HasAlarmTopic": has_topic}
 
 
-def test_no_alarm_watches_what_is_off(packaged: build.Artefacts) -> None:
-    for _, nested in pairs(packaged):
+def test_no_alarm_watches_what_is_off(pairs: Pairs) -> None:
+    for _, nested in pairs:
         for name, alarm in of_type(nested, "AWS::CloudWatch::Alarm").items():
             assert f'"{OFF}"' not in json.dumps(alarm), name
 
 
-def test_the_sums_are_over_all_functions_that_exist(packaged: build.Artefacts) -> None:
-    for parent, nested in pairs(packaged):
+def test_the_sums_are_over_all_functions_that_exist(pairs: Pairs) -> None:
+    for parent, nested in pairs:
         functions = set(of_type(parent, "AWS::Lambda::Function"))
         assert set(functions_of(nested.properties("FunctionErrorsAlarm"))) == functions
         # The token function's reserved concurrency throttles it by design.
@@ -106,15 +112,15 @@ def test_the_sums_are_over_all_functions_that_exist(packaged: build.Artefacts) -
         assert set(functions_of(nested.properties("ThrottlesAlarm"))) == others
 
 
-def test_no_alarm_reaches_an_eleventh_metric(packaged: build.Artefacts) -> None:
-    for _, nested in pairs(packaged):
+def test_no_alarm_reaches_an_eleventh_metric(pairs: Pairs) -> None:
+    for _, nested in pairs:
         for name, alarm in of_type(nested, "AWS::CloudWatch::Alarm").items():
             metrics = [entry for entry in alarm.get("Metrics", []) if "MetricStat" in entry]
             assert len(metrics) <= MOST_METRICS, name
 
 
-def test_saved_queries_search_the_logs_of_all_functions(packaged: build.Artefacts) -> None:
-    for parent, nested in pairs(packaged):
+def test_saved_queries_search_the_logs_of_all_functions(pairs: Pairs) -> None:
+    for parent, nested in pairs:
         functions = of_type(parent, "AWS::Lambda::Function").values()
         logs = {function["LoggingConfig"]["LogGroup"] for function in functions}
         assert set(nested.parameters["LogGroups"].split(",")) == logs
