@@ -70,11 +70,25 @@ def test_the_new_attempts_end_too(operator: Operator) -> None:
     assert (send.status, send.attempts) == (Status.FAILED, 8)
 
 
-def test_an_item_expires_when_it_would_have(operator: Operator, relay: Environment) -> None:
-    message_id = operator.unknown()
+@pytest.mark.parametrize("prepare", ["unknown", "failed"])
+def test_a_send_that_is_queued_again_does_not_expire(
+    operator: Operator, relay: Environment, prepare: str
+) -> None:
+    message_id = getattr(operator, prepare)()
+    assert ("deleteAt" in relay.items()[0]) == (prepare == "failed")
     operator.run("resend", message_id, "--yes")
     [item] = relay.items()
-    days = (int(item["expiresAt"]["N"]) - float(item["createdAt"]["N"])) / 86_400
+    assert item["status"] == {"S": "queued"}
+    assert "deleteAt" not in item
+
+
+def test_a_resolved_send_expires_after_the_retention(
+    operator: Operator, relay: Environment
+) -> None:
+    message_id = operator.unknown()
+    operator.run("resolve", message_id, "--as", "rejected", "--yes")
+    [item] = relay.items()
+    days = (int(item["deleteAt"]["N"]) - float(item["updatedAt"]["N"])) / 86_400
     assert round(days) == int(RETENTION_DAYS), "as the stack's parameter says"
 
 

@@ -53,7 +53,7 @@ def test_a_message_is_sent_once_and_its_token_is_stored(
     }
     [item] = relay.items()
     assert item["tokenId"] == {"S": sent["tokenId"]}
-    assert int(item["expiresAt"]["N"]) > float(item["createdAt"]["N"]) + 89 * 86_400
+    assert int(item["deleteAt"]["N"]) > float(item["createdAt"]["N"]) + 89 * 86_400
     assert "body" not in item, "the text is kept only while a send is unfinished"
     assert "unfinished" not in item
     assert relay.waiting() == 0

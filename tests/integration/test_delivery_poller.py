@@ -269,6 +269,7 @@ def test_rows_of_recipients_are_kept_only_if_a_parameter_asks_for_them(
             if rows == "off":
                 assert "recipients" not in send["delivery"]
                 continue
+            assert len({item["deleteAt"]["N"] for item in relay.items()}) == 1, "with the send"
             told = {row["hash"]: row["code"] for row in send["delivery"]["recipients"]}
             assert told == {_hash("12125550100"): 4000, _hash("19455550100"): 4500}
 

@@ -11,6 +11,7 @@ from botocore.exceptions import ReadTimeoutError
 
 from smsrelay.adapters.dynamodb_ledger import SHARDS, DynamoDbLedger, partition_of
 from smsrelay.errors import LedgerUnavailableError
+from smsrelay.sends import transitions
 from smsrelay.sends.ids import message_id, new_message_id
 from smsrelay.sends.send import OnUnknown, Send, SendKey, Status
 from tests.support.aws_calls import intercepted
@@ -18,6 +19,7 @@ from tests.support.environment import REGION, Environment, running
 from tools.mobileconnect_simulator import Simulator
 
 NOW = 1_790_000_000.0
+DAY = 86_400
 MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
 
 
@@ -187,6 +189,69 @@ def test_only_what_is_unfinished_is_in_the_sparse_index(
     ledger.create([send(status=status)])
     [item] = relay.items()
     assert item.get("unfinished", {"S": "#"})["S"].partition("#")[0] == (group or "")
+
+
+@pytest.mark.parametrize(
+    ("fields", "expires"),
+    [
+        ({"status": Status.QUEUED}, False),
+        ({"status": Status.SENDING}, False),
+        ({"status": Status.UNKNOWN}, False),
+        ({"status": Status.ACCEPTED, "awaits_report": True}, False),
+        ({"status": Status.ACCEPTED}, True),
+        ({"status": Status.REJECTED}, True),
+        ({"status": Status.FAILED}, True),
+        ({"status": Status.DELIVERED}, True),
+        ({"status": Status.UNDELIVERED}, True),
+        ({"status": Status.PARTIALLY_DELIVERED}, True),
+    ],
+)
+def test_only_a_send_that_has_ended_expires(
+    relay: Environment, ledger: DynamoDbLedger, fields: dict[str, Any], expires: bool
+) -> None:
+    """The retention counts from the end of the send, however long it waited before."""
+    ended_at = NOW + 200 * DAY
+    begun = send(status=Status.SENDING)
+    ledger.create([begun])
+    assert ledger.replace_if_unchanged(begun, replace(begun, due_at=ended_at, **fields))
+    [item] = relay.items()
+    expected = {"N": str(int(ended_at + 90 * DAY))} if expires else None
+    assert item.get("deleteAt") == expected
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_new_send_does_not_expire(relay: Environment, ledger: DynamoDbLedger, count: int) -> None:
+    ledger.create([send(n) for n in range(1, count + 1)])
+    assert len(relay.items()) == count
+    assert not any("deleteAt" in item for item in relay.items())
+
+
+def test_a_send_that_an_operator_queues_again_does_not_expire(
+    relay: Environment, ledger: DynamoDbLedger
+) -> None:
+    failed = send(status=Status.FAILED)
+    ledger.create([failed])
+    queued = transitions.requeue_by_operator(failed, now=NOW, written_by="operator")
+    # The condition takes the status before or `unknown`.
+    assert ledger.replace_if_unchanged(failed, queued)
+    assert "deleteAt" not in relay.items()[0]
+
+
+def test_a_claim_removes_the_time_of_deletion(relay: Environment, ledger: DynamoDbLedger) -> None:
+    ledger.create([send()])
+    relay.client("dynamodb").update_item(
+        TableName=relay.table,
+        Key={"pk": {"S": "MSG#01K"}, "sk": {"S": "SEND#001"}},
+        UpdateExpression="SET deleteAt = :now",
+        ExpressionAttributeValues={":now": {"N": "1"}},
+    )
+    assert claim(ledger).won
+    assert "deleteAt" not in relay.items()[0]
+
+
+def test_a_refusal_expires(relay: Environment, ledger: DynamoDbLedger) -> None:
+    ledger.record_refusal("01K", "shop", [], NOW)
+    assert relay.items()[0]["deleteAt"] == {"N": str(int(NOW + 90 * DAY))}
 
 
 def test_errors_of_the_store_are_one_error(relay: Environment) -> None:

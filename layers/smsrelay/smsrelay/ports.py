@@ -197,7 +197,7 @@ class RecipientResults(Protocol):
     """How it ended for each recipient, where that is to be kept."""
 
     def record(self, send: Send, codes: Mapping[str, int]) -> None:
-        """Keep the state of each number, by a keyed hash of it.
+        """Keep the state of each number of a send that has ended, by a keyed hash of it.
 
         Raises:
             LedgerUnavailableError: it has to be tried again.

@@ -51,7 +51,7 @@ class DynamoDbApiClients:
             answer = self._client.update_item(
                 TableName=self._table,
                 Key={"pk": {"S": f"LIMIT#{client}"}, "sk": {"S": str(begins)}},
-                UpdateExpression="ADD visits :one SET expiresAt = :end",
+                UpdateExpression="ADD visits :one SET deleteAt = :end",
                 ExpressionAttributeValues={
                     ":one": {"N": "1"},
                     ":end": {"N": str(begins + COUNTED_FOR)},

@@ -48,7 +48,7 @@ class DynamoDbLedger:
     """The `Ledger` port. Every write is conditional, and knows itself again when repeated."""
 
     def __init__(self, client: "DynamoDBClient", table: str, retention_days: int) -> None:
-        """Items expire `retention_days` after their message came in."""
+        """DynamoDB deletes an item `retention_days` after its send has ended, never before."""
         self._client = client
         self._table = table
         self._retention = retention_days * SECONDS_PER_DAY
@@ -157,7 +157,7 @@ class DynamoDbLedger:
                     "client": {"S": client},
                     "refusals": {"S": json.dumps(refusals[:100])},
                     "createdAt": _number(now),
-                    "expiresAt": {"N": str(int(now) + self._retention)},
+                    "deleteAt": {"N": str(int(now) + self._retention)},
                 },
             )
             _check(answer)
@@ -239,7 +239,7 @@ class DynamoDbLedger:
                     Key=_key(key),
                     UpdateExpression=(
                         "SET #status = :sending, attempts = attempts + :one, updatedAt = :now, "
-                        "dueAt = :lease, #owner = :owner REMOVE reason, errors"
+                        "dueAt = :lease, #owner = :owner REMOVE reason, errors, deleteAt"
                     ),
                     ConditionExpression="#status = :queued AND dueAt <= :now",
                     ExpressionAttributeNames={"#status": "status", "#owner": "owner"},
@@ -321,8 +321,9 @@ class DynamoDbLedger:
             "dueAt": _number(send.due_at),
             "owner": {"S": send.written_by},
             "attempts": {"N": str(send.attempts)},
-            "expiresAt": {"N": str(int(send.created_at) + self._retention)},
         }
+        if send.has_ended:
+            item["deleteAt"] = {"N": str(int(send.due_at) + self._retention)}
         if send.scheduled_for is not None:
             item["deliverAt"] = _number(send.scheduled_for)
         optional = {

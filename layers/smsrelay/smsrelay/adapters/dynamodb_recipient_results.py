@@ -34,7 +34,7 @@ class DynamoDbRecipientResults:
         secrets: "SecretsManagerClient",
         key_secret: str,
     ) -> None:
-        """The rows expire with their send; only who records them needs the key."""
+        """DynamoDB deletes the rows with their send; only who records them needs the key."""
         self._client = client
         self._table = table
         self._retention = retention_days * SECONDS_PER_DAY
@@ -42,7 +42,7 @@ class DynamoDbRecipientResults:
         self._key_secret = key_secret
 
     def record(self, send: Send, codes: Mapping[str, int]) -> None:
-        """Replace the rows of a send."""
+        """Replace the rows of a send that has ended."""
         try:
             rows = sorted([hash_of(self._key, number), code] for number, code in codes.items())
             answer = self._client.put_item(
@@ -51,7 +51,7 @@ class DynamoDbRecipientResults:
                     "pk": {"S": f"MSG#{send.key.message_id}"},
                     "sk": {"S": f"{_PREFIX}{send.key.number:03d}"},
                     "rows": {"S": json.dumps(rows, separators=(",", ":"))},
-                    "expiresAt": {"N": str(int(send.created_at) + self._retention)},
+                    "deleteAt": {"N": str(int(send.due_at) + self._retention)},
                 },
             )
             answer["ResponseMetadata"]["RequestId"]

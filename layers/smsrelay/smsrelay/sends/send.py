@@ -31,6 +31,8 @@ DELIVERY_STATUSES = frozenset({Status.DELIVERED, Status.UNDELIVERED, Status.PART
 """Those in which the upstream has told what became of it."""
 ACCEPTED_STATUSES = DELIVERY_STATUSES | {Status.ACCEPTED}
 """Those in which the upstream has taken it."""
+UNFINISHED_STATUSES = frozenset({Status.QUEUED, Status.SENDING, Status.UNKNOWN})
+"""Those after which the relay or an operator still has to act before the send ends."""
 
 
 class OnUnknown(StrEnum):
@@ -67,7 +69,7 @@ class Send:
     created_at: float
     updated_at: float
     due_at: float
-    """When it may be tried again (queued) or polled (`awaits_report`).
+    """When it may be tried again (queued) or polled (`awaits_report`); else when it ended.
 
     While it is sending, the end of the lease is stored here: read `lease_until`.
     """
@@ -109,6 +111,11 @@ class Send:
     def poll_from(self) -> float | None:
         """When its delivery began, as far as the relay knows; None: it awaits no report."""
         return self.scheduled_for if self.awaits_report else None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the relay does nothing more with it. A `failed` send has ended."""
+        return self.status not in UNFINISHED_STATUSES and not self.awaits_report
 
     @property
     def log_fields(self) -> dict[str, str]:

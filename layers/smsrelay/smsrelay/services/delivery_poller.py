@@ -109,7 +109,7 @@ class DeliveryPoller:
                 and isinstance(answer, DeliveryReport)
             ):
                 # Before the send ends: who dies between the two writes them again.
-                self._recipient_results.record(send, answer.codes)
+                self._recipient_results.record(after, answer.codes)
             if self._ledger.replace_if_unchanged(send, after):
                 self._record(send, after)
         except LedgerUnavailableError:
