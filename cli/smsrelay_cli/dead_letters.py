@@ -256,7 +256,7 @@ def _carried_out(target: DeployedStack, plan: Plan, now: float) -> Plan:
 
 def _revived(target: DeployedStack, failed: Send, now: float) -> bool:
     after = transitions.requeue_by_operator(failed, now=round(now, 3), written_by=new_message_id())
-    return target.ledger.replace_if_unchanged(failed, after)
+    return bool(target.ledger.replace_if_unchanged(failed, after))
 
 
 def _enqueue(target: DeployedStack, plan: Plan) -> None:

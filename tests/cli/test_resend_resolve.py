@@ -15,7 +15,8 @@ from tests.support.environment import Environment
 def accepted_late(operator: Operator, attempt: Send) -> bool:
     """What a worker writes that was slow, but hears an answer at last."""
     result = replace(attempt, status=Status.ACCEPTED, token_id="late-token", body=None)
-    return operator.ledger.replace_if_unchanged(replace(attempt, status=Status.SENDING), result)
+    before = replace(attempt, status=Status.SENDING)
+    return bool(operator.ledger.replace_if_unchanged(before, result))
 
 
 def test_an_unknown_send_goes_out_again_after_a_yes(operator: Operator) -> None:

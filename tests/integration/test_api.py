@@ -14,6 +14,7 @@ from smsrelay.messages.refusals import Refusal, RequestRefusedError
 from smsrelay.sends import call_outcome
 from smsrelay.sends.ids import message_id
 from smsrelay.services import request_reader
+from tests.support.cloudwatch_metrics import metrics
 from tests.support.environment import CLIENT, Environment, HttpAnswer
 from tools.mobileconnect_simulator import Simulator
 
@@ -539,6 +540,34 @@ def test_a_token_that_cannot_be_stored_stands_in_the_log_twice(
     assert accepted.startswith("INFO send accepted")
     assert put_back.startswith("ERROR result not stored, put it back")
     assert f"{answer.body['id']}/1" in put_back
+
+
+def test_a_result_whose_item_is_gone_is_reported(
+    relay: Environment,
+    simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    replace_if_unchanged = DynamoDbLedger.replace_if_unchanged
+
+    def vanish(*arguments: Any) -> Any:
+        relay.delete_items()
+        return replace_if_unchanged(*arguments)
+
+    monkeypatch.setattr(DynamoDbLedger, "replace_if_unchanged", vanish)
+    lines = Lines()
+    logger = logging.getLogger("smsrelay.services.sender")
+    logger.addHandler(lines)
+    try:
+        answer = relay.post(MESSAGE)
+    finally:
+        logger.removeHandler(lines)
+    [sent] = simulator.sent()
+    assert answer.body["sends"][0]["tokenId"] == sent["tokenId"], "it was accepted all the same"
+    _, gone = [line for line in lines.lines if sent["tokenId"] in line]
+    assert gone.startswith("ERROR result not stored: the item is gone")
+    assert metrics(capsys.readouterr().out)["ResultsNotStored"] == [1]
+    assert relay.items() == []
 
 
 def test_a_token_that_looks_odd_is_found(relay: Environment) -> None:

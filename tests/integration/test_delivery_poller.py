@@ -12,6 +12,7 @@ from unittest.mock import patch
 import httpx
 import pytest
 
+from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
 from smsrelay.adapters.mobileconnect import MobileConnect
 from smsrelay.wiring import delivery_poller
 from tests.support.cloudwatch_metrics import metrics
@@ -251,6 +252,27 @@ def test_a_ledger_out_of_reach_loses_nothing(relay: Environment) -> None:
     with relay.ledger_refuses_writes():
         assert relay.follow() == {"not-stored": 1}
     assert look(relay, 3) == {"delivered": 1}
+
+
+def test_a_report_whose_item_is_gone_is_counted_as_not_stored(
+    relay: Environment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    relay.post(MESSAGE)
+    look(relay, FINISHED - 1)
+    relay.make_due()
+    replace_if_unchanged = DynamoDbLedger.replace_if_unchanged
+
+    def vanish(*arguments: Any) -> Any:
+        relay.delete_items()
+        return replace_if_unchanged(*arguments)
+
+    capsys.readouterr()
+    with patch.object(DynamoDbLedger, "replace_if_unchanged", vanish):
+        assert relay.follow() == {"gone": 1}
+    found = metrics(capsys.readouterr().out)
+    assert found["ResultsNotStored"] == [1]
+    assert "SendsDelivered" not in found
+    assert relay.items() == []
 
 
 def test_rows_of_recipients_are_kept_only_if_a_parameter_asks_for_them(

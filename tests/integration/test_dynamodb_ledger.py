@@ -7,10 +7,11 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore.exceptions import ReadTimeoutError
+from botocore.exceptions import ClientError, ReadTimeoutError
 
 from smsrelay.adapters.dynamodb_ledger import SHARDS, DynamoDbLedger, partition_of
 from smsrelay.errors import LedgerUnavailableError
+from smsrelay.ports import ReplaceResult
 from smsrelay.sends import transitions
 from smsrelay.sends.ids import message_id, new_message_id
 from smsrelay.sends.send import OnUnknown, Send, SendKey, Status
@@ -170,6 +171,59 @@ def test_a_late_result_beats_unknown_but_not_another_attempt(ledger: DynamoDbLed
     assert not ledger.replace_if_unchanged(
         replace(other, attempts=1), replace(other, status=Status.ACCEPTED)
     )
+
+
+def test_a_result_of_a_vanished_item_is_gone_and_creates_nothing(
+    relay: Environment, ledger: DynamoDbLedger
+) -> None:
+    ledger.create([send()])
+    begun = claim(ledger).send
+    relay.delete_items()
+    for status in (Status.ACCEPTED, Status.UNKNOWN, Status.QUEUED):
+        after = replace(begun, status=status)
+        assert ledger.replace_if_unchanged(begun, after) is ReplaceResult.GONE
+    assert relay.items() == []
+
+
+def test_a_result_of_an_earlier_attempt_is_changed(ledger: DynamoDbLedger) -> None:
+    ledger.create([send()])
+    begun = claim(ledger).send
+    late = replace(begun, attempts=0)
+    assert ledger.replace_if_unchanged(late, late) is ReplaceResult.CHANGED
+    assert ledger.replace_if_unchanged(begun, begun) is ReplaceResult.STORED
+
+
+class HidesItems:
+    """A DynamoDB client whose failed conditions come without the item that made them fail."""
+
+    def __init__(self, client: Any, *, refuses: bool) -> None:
+        self._client, self._refuses = client, refuses
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def put_item(self, **arguments: Any) -> Any:
+        if self._refuses:
+            response: Any = {"Error": {"Code": "ConditionalCheckFailedException"}}
+            raise ClientError(response, "PutItem")
+        del arguments["ReturnValuesOnConditionCheckFailure"]
+        return self._client.put_item(**arguments)
+
+
+def test_a_failed_condition_without_an_item_is_no_creation(relay: Environment) -> None:
+    client: Any = HidesItems(relay.client("dynamodb"), refuses=True)
+    ledger = DynamoDbLedger(client, relay.table, retention_days=90)
+    with pytest.raises(LedgerUnavailableError, match="no item"):
+        ledger.create([send()])
+    assert relay.items() == []
+
+
+def test_a_failed_condition_without_its_item_finds_the_item(relay: Environment) -> None:
+    client: Any = HidesItems(relay.client("dynamodb"), refuses=False)
+    ledger = DynamoDbLedger(client, relay.table, retention_days=90)
+    assert ledger.create([send()]).created
+    assert ledger.create([send(written_by="other")]) == (False, [send()])
+    assert ledger.create([send()]).created, "the same write, repeated"
 
 
 @pytest.mark.parametrize(

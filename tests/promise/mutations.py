@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from smsrelay.adapters import dynamodb_ledger
 from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
 from smsrelay.adapters.mobileconnect import MobileConnect
-from smsrelay.ports import CreateResult
+from smsrelay.ports import CreateResult, ReplaceResult
 from smsrelay.sends import call_outcome, transitions
 from smsrelay.sends.call_outcome import Failure, Outcome
 from smsrelay.sends.send import Send, SendKey, Status
@@ -145,9 +145,10 @@ def believed_anybody() -> None:
 def overwritten_result() -> None:
     """A result is written over whatever stands there by now."""
 
-    def settle(ledger: Any, before: Send, after: Send) -> bool:
+    def settle(ledger: Any, before: Send, after: Send) -> ReplaceResult:
         _ = before
-        return ledger._put(after, "attribute_exists(pk)", {}) is None  # noqa: SLF001 - a mutation is inside
+        put = ledger._put(after, "attribute_exists(pk)", {})  # noqa: SLF001 - a mutation is inside
+        return ReplaceResult.STORED if put.stored else ReplaceResult.CHANGED
 
     patch.object(DynamoDbLedger, "replace_if_unchanged", settle).start()
 

@@ -285,6 +285,13 @@ class Environment:
         delivery_poller.parts().close()
         delivery_poller.parts.cache_clear()
 
+    def delete_items(self) -> None:
+        """Delete every item of the ledger, as an operator might while a handler runs."""
+        with permissions.calls_of("operator"):
+            for item in self.items():
+                key = {name: item[name] for name in ("pk", "sk")}
+                self.client("dynamodb").delete_item(TableName=self.table, Key=key)
+
     @contextmanager
     def ledger_refuses_writes(self) -> Iterator[None]:
         """Nothing can be stored for a while; it can be read."""

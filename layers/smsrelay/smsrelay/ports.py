@@ -1,6 +1,7 @@
 """What the relay needs of the world. Adapters implement these; tests have fakes."""
 
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from smsrelay.messages.refusals import Refusal
@@ -35,6 +36,18 @@ class CreateResult(NamedTuple):
     sends: Sequence[Send]
 
 
+class ReplaceResult(Enum):
+    """What a conditional replacement found. True only if the send is stored."""
+
+    STORED = "stored"
+    CHANGED = "changed"  # another attempt has begun, or the send has ended
+    GONE = "gone"  # the ledger has no such item any more
+
+    def __bool__(self) -> bool:
+        """Whether the send is stored."""
+        return self is ReplaceResult.STORED
+
+
 class Ledger(Protocol):
     """One item per send. All methods raise `LedgerUnavailableError` if the store is down."""
 
@@ -46,8 +59,11 @@ class Ledger(Protocol):
     ) -> ClaimResult | None:
         """Turn a queued send that is due into a sending one, if nobody else has; None: no such."""
 
-    def replace_if_unchanged(self, before: Send, after: Send) -> bool:
-        """Write what became of a send, if it still is as it was before; False: it is not."""
+    def replace_if_unchanged(self, before: Send, after: Send) -> ReplaceResult:
+        """Write what became of a send, if it still is as it was before.
+
+        Never creates an item.
+        """
 
     def load(self, message_id: str) -> Sequence[Send]:
         """The sends of a message, by number; none if there is no such message."""

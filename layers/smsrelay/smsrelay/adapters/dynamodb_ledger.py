@@ -6,13 +6,13 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from smsrelay.errors import LedgerUnavailableError
 from smsrelay.messages.refusals import Refusal
-from smsrelay.ports import ClaimResult, CreateResult, RefusedMessage
+from smsrelay.ports import ClaimResult, CreateResult, RefusedMessage, ReplaceResult
 from smsrelay.sends import delivery_report
 from smsrelay.sends.send import OnUnknown, Send, SendKey, Status
 from smsrelay.sends.status_events import StatusChange
@@ -44,6 +44,13 @@ _GROUPS = {
 }
 
 
+class _PutResult(NamedTuple):
+    """Whether an item was put, else the one that made the condition fail, if there is one."""
+
+    stored: bool
+    existing: Send | None = None
+
+
 class DynamoDbLedger:
     """The `Ledger` port. Every write is conditional, and knows itself again when repeated."""
 
@@ -59,15 +66,20 @@ class DynamoDbLedger:
         try:
             with _storage_errors():
                 if len(sends) == 1:
-                    existing = self._put(first, "attribute_not_exists(pk)", {})
+                    put = self._put(first, "attribute_not_exists(pk)", {})
                 else:
-                    existing = self._put_all(sends)
+                    put = self._put_all(sends)
         except LedgerUnavailableError:
             # Only the answer may be lost: one look before the caller is told that nothing is here.
-            existing = self.load_one(first.key)
-            if existing is None:
+            put = _PutResult(stored=False, existing=self.load_one(first.key))
+            if put.existing is None:
                 raise
-        if existing is None or existing.written_by == first.written_by:
+        if put.stored:
+            return CreateResult(created=True, sends=sends)
+        existing = put.existing or self.load_one(first.key)
+        if existing is None:
+            raise LedgerUnavailableError("the condition failed, but there is no item")
+        if existing.written_by == first.written_by:
             return CreateResult(created=True, sends=sends)
         return CreateResult(created=False, sends=[existing])
 
@@ -87,13 +99,13 @@ class DynamoDbLedger:
         won = existing.written_by == written_by and existing.status is Status.SENDING
         return ClaimResult(won=won, send=existing)
 
-    def replace_if_unchanged(self, before: Send, after: Send) -> bool:
+    def replace_if_unchanged(self, before: Send, after: Send) -> ReplaceResult:
         """Replace the item, unless another attempt has begun or the send has ended meanwhile.
 
         A send that somebody called unknown meanwhile still takes what its owner knows better.
         """
         with _storage_errors():
-            existing = self._put(
+            put = self._put(
                 after,
                 "attempts = :attempts AND #status IN (:before, :unknown)",
                 {
@@ -102,7 +114,9 @@ class DynamoDbLedger:
                     ":unknown": {"S": Status.UNKNOWN},
                 },
             )
-        return existing is None or _is_repeated(existing, after)
+        if put.stored or (put.existing and _is_repeated(put.existing, after)):
+            return ReplaceResult.STORED
+        return ReplaceResult.CHANGED if put.existing else ReplaceResult.GONE
 
     def load(self, message_id: str) -> Sequence[Send]:
         """The sends of a message, consistently."""
@@ -258,8 +272,8 @@ class DynamoDbLedger:
                 return _existing(error)
             return _send(answer["Attributes"])
 
-    def _put(self, send: Send, condition: str, values: dict[str, Any]) -> Send | None:
-        """Put an item on a condition; what stands there instead, if the condition fails."""
+    def _put(self, send: Send, condition: str, values: dict[str, Any]) -> "_PutResult":
+        """Put an item on a condition."""
         expression_values: dict[str, Any] = {}
         if values:
             expression_values["ExpressionAttributeValues"] = values
@@ -273,12 +287,12 @@ class DynamoDbLedger:
                 **expression_values,
             )
         except ClientError as error:
-            return _existing(error)
+            return _PutResult(stored=False, existing=_existing(error))
         _check(answer)
-        return None
+        return _PutResult(stored=True)
 
-    def _put_all(self, sends: Sequence[Send]) -> Send | None:
-        """Put all items in one transaction; the first one there, if it is another request's."""
+    def _put_all(self, sends: Sequence[Send]) -> "_PutResult":
+        """Put all items in one transaction."""
         puts: list[Any] = [
             {"Put": {"TableName": self._table, "Item": self._item(send)}} for send in sends
         ]
@@ -291,8 +305,8 @@ class DynamoDbLedger:
             existing = self.load(sends[0].key.message_id)
             if not existing:
                 raise
-            return existing[0]
-        return None
+            return _PutResult(stored=False, existing=existing[0])
+        return _PutResult(stored=True)
 
     def _query(self, message_id: str, prefix: str) -> Iterator[Item]:
         with _storage_errors():

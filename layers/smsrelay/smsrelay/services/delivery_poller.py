@@ -8,7 +8,15 @@ from threading import Event
 from typing import Final
 
 from smsrelay.errors import LedgerUnavailableError
-from smsrelay.ports import Clock, Deadline, DeliveryReports, Ledger, Metrics, RecipientResults
+from smsrelay.ports import (
+    Clock,
+    Deadline,
+    DeliveryReports,
+    Ledger,
+    Metrics,
+    RecipientResults,
+    ReplaceResult,
+)
 from smsrelay.sends import ids, transitions
 from smsrelay.sends.backoff import BLOCKED_DELAY
 from smsrelay.sends.call_outcome import Failure, Outcome
@@ -110,7 +118,12 @@ class DeliveryPoller:
             ):
                 # Before the send ends: who dies between the two writes them again.
                 self._recipient_results.record(after, answer.codes)
-            if self._ledger.replace_if_unchanged(send, after):
+            result = self._ledger.replace_if_unchanged(send, after)
+            if result is ReplaceResult.GONE:
+                logger.error("delivery not stored: the item is gone", extra=send.log_fields)
+                self._metrics.count("ResultsNotStored")
+                return "gone"
+            if result:
                 self._record(send, after)
         except LedgerUnavailableError:
             # It is still due, and asked for again: nothing is lost but a call.

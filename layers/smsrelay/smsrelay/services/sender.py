@@ -24,6 +24,7 @@ from smsrelay.ports import (
     Metrics,
     Random,
     RefusedMessage,
+    ReplaceResult,
     RetryQueue,
     Upstream,
 )
@@ -403,17 +404,22 @@ class Sender:
         """Write a result; if that can't be done, the log is where it can be put back from."""
         for _ in range(STORE_ATTEMPTS):
             try:
-                if self._ledger.replace_if_unchanged(before, after):
+                result = self._ledger.replace_if_unchanged(before, after)
+                if result:
                     return
-                problem = "changed meanwhile"
+                problem = (
+                    ": the item is gone"
+                    if result is ReplaceResult.GONE
+                    else ", put it back: the ledger is changed meanwhile"
+                )
                 break
             except LedgerUnavailableError:
-                problem = "out of reach"
+                problem = ", put it back: the ledger is out of reach"
             if deadline() < STORE_SECONDS:
                 break
         self._metrics.count("ResultsNotStored")
         logger.error(
-            "result not stored, put it back: the ledger is %s",
+            "result not stored%s",
             problem,
             extra={
                 **after.log_fields,
