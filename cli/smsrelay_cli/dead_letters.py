@@ -8,7 +8,13 @@ from typing import Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from smsrelay.errors import NotJsonError, QueueUnavailableError, RelayError, TooLargeError
+from smsrelay.errors import (
+    NotJsonError,
+    QueueUnavailableError,
+    RelayError,
+    TooLargeError,
+    UnreadableItemError,
+)
 from smsrelay.messages.refusals import RequestRefusedError
 from smsrelay.sends import transitions
 from smsrelay.sends.ids import message_id, new_message_id
@@ -140,6 +146,8 @@ def _collect(
                 continue
             try:
                 plans.append(_plan(target, letter))
+            except UnreadableItemError as error:
+                plans.append(Plan(letter, Action.KEEP, str(error)))
             except RelayError:
                 others += letters[n:]
                 raise
@@ -204,7 +212,7 @@ def _plan(target: DeployedStack, letter: DeadLetter) -> Plan:  # noqa: PLR0911 -
 
 def _plan_of_send(target: DeployedStack, letter: DeadLetter, key: SendKey) -> Plan:
     """What can be done with a letter that names a send of the ledger."""
-    send = next(iter(target.ledger.load_sends([key])), None)
+    send = target.ledger.load_one(key)
     if send is None:
         return Plan(letter, Action.KEEP, "there is no such send in the ledger", key)
     if send.status is Status.FAILED and send.body is not None:

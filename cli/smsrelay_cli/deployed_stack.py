@@ -14,6 +14,7 @@ from botocore.config import Config
 from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
 from smsrelay.adapters.sqs import SqsRetryQueue
 from smsrelay_cli.exit_codes import CommandError, UsageError
+from smsrelay_cli.terminal import print_notice
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation.type_defs import StackTypeDef
@@ -149,7 +150,12 @@ def _target(
     dynamodb = session.client("dynamodb", config=_AWS, endpoint_url=endpoint_url)
     retention_days = int(parameters["RetentionDays"])
     return DeployedStack(
-        ledger=DynamoDbLedger(dynamodb, outputs["TableName"], retention_days),
+        ledger=DynamoDbLedger(
+            dynamodb,
+            outputs["TableName"],
+            retention_days,
+            lambda error: print_notice(str(error)),
+        ),
         queue=SqsRetryQueue(sqs, outputs["QueueUrl"]),
         sqs=sqs,
         queue_url=outputs["QueueUrl"],

@@ -8,6 +8,7 @@ import pytest
 from smsrelay.sends.send import Status
 from tests.cli.conftest import MESSAGE, Operator
 from tests.support.environment import CLIENT, Environment
+from tests.support.golden_items import READABLE, UNREADABLE, put, put_unreadable_in
 
 
 def change(relay: Environment, message_id: str, **numbers: float) -> None:
@@ -163,3 +164,37 @@ def test_a_status_that_cannot_be_listed_is_refused_with_those_that_can(operator:
     assert ended.code == 2
     # Whether argparse quotes the values depends on the version of Python.
     assert "(choose from failed, queued, sending, unknown)" in ended.err.replace("'", "")
+
+
+@pytest.mark.parametrize("status", ["queued", "unknown", "failed"])
+def test_a_list_shows_the_readable_sends(
+    operator: Operator, relay: Environment, status: str
+) -> None:
+    put(relay, READABLE[status])
+    group = "open" if status == "queued" else status
+    unreadable = put_unreadable_in(relay, f"{group}#0")
+    ended = operator.run("list", "--status", status, "--json")
+    assert ended.code == 0
+    assert [send["id"] for send in ended.json["sends"]] == [f"golden-{status}"]
+    assert ended.err.count("this version can't read the item MSG#") == unreadable
+    stats = operator.run("stats", "--json")
+    assert stats.code == 0
+    assert stats.json["sends"][group]["count"] == unreadable + 1
+
+
+@pytest.mark.parametrize("name", READABLE)
+def test_each_golden_item_is_shown(operator: Operator, relay: Environment, name: str) -> None:
+    put(relay, READABLE[name])
+    ended = operator.run("show", f"golden-{name}", "--json")
+    assert ended.code == 0
+    assert ended.json["sends"][0]["status"] == READABLE[name]["status"]["S"]
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_show_names_the_item_that_it_can_not_read(
+    operator: Operator, relay: Environment, name: str
+) -> None:
+    put(relay, UNREADABLE[name])
+    ended = operator.run("show", f"golden-{name}")
+    assert (ended.code, ended.out) == (1, "")
+    assert f"this version can't read the item MSG#golden-{name}/SEND#" in ended.err

@@ -13,10 +13,11 @@ from botocore.exceptions import ClientError
 from smsrelay.adapters.sqs import SqsRetryQueue
 from smsrelay.errors import QueueUnavailableError
 from smsrelay.sends.ids import message_id
-from smsrelay.sends.send import Status
+from smsrelay.sends.send import SendKey, Status, reference_body
 from smsrelay_cli import dead_letters
 from tests.cli.conftest import MESSAGE, Operator
 from tests.support.environment import CLIENT, Environment
+from tests.support.golden_items import UNREADABLE, put
 from tests.support.template import ROOT
 
 OURS = {"client": CLIENT, "Idempotency-Key": "order-8812"}
@@ -373,3 +374,18 @@ def test_no_sender_can_steer_the_operators_terminal(operator: Operator, relay: E
     assert "Grüße\ufffd\ufffd\ufffd31m\ufffd\ufffd" in in_table.out
     for shown in (in_json.out, in_json.err, in_table.out, in_table.err):
         assert all(line.isprintable() for line in shown.split("\n"))
+
+
+def test_a_letter_of_an_unreadable_item_does_not_stop_the_others(
+    operator: Operator, relay: Environment
+) -> None:
+    operator.failed()
+    key = SendKey("50RA3E77SKYE6PJ2PSKS6WFK3N", 1)
+    put(relay, UNREADABLE["unknown-status"] | {"pk": {"S": f"MSG#{key.message_id}"}})
+    relay.client("sqs").send_message(
+        QueueUrl=relay.dead_letter_queue_url, MessageBody=reference_body(key)
+    )
+    ended = operator.run("redrive", "--yes")
+    assert ended.code == 0
+    assert "this version can't read the item" in ended.out
+    assert relay.waiting() == 1

@@ -37,6 +37,7 @@ from tests.support.environment import (
     running,
     signed_headers,
 )
+from tests.support.golden_items import READABLE, UNREADABLE, put
 from tests.support.hostile_servers import HostileServer
 from tests.support.template import ROOT, alarm, properties, template
 from tools.mobileconnect_simulator import Simulator
@@ -201,6 +202,16 @@ def test_other_records_of_the_stream_are_passed_over(onlooker: Onlooker) -> None
     )
     onlooker.relay.tell()
     assert onlooker.statuses() == ["sending", "accepted"]
+
+
+def test_unreadable_records_are_counted_and_the_others_are_events(
+    onlooker: Onlooker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(onlooker.relay, *UNREADABLE.values(), *READABLE.values())
+    onlooker.relay.tell()
+    events = {event["data"]["id"] for event in onlooker.events()}
+    assert events == {f"golden-{name}" for name in READABLE}
+    assert sum(metrics(capsys.readouterr().out)["UnreadableItems"]) == len(UNREADABLE)
 
 
 def test_a_bus_that_refuses_lets_all_of_them_come_again(

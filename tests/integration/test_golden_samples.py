@@ -301,6 +301,7 @@ def test_every_outcome_is_what_its_golden_file_says(aws: None, name: str) -> Non
 
 def test_every_golden_file_has_a_sample_and_every_sample_a_golden_file() -> None:
     names = {str(path.relative_to(GOLDEN)) for path in GOLDEN.rglob("*.json")}
+    names = {name for name in names if not name.startswith("items/")}  # test_golden_items.py
     expected = samples().keys() | OUTCOMES.keys()
     if UPDATES:
         for name in names - expected:

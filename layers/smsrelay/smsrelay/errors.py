@@ -29,6 +29,14 @@ class LedgerUnavailableError(RelayError):
     """The ledger can't be written or read: nothing was sent, the caller should repeat."""
 
 
+class UnreadableItemError(LedgerUnavailableError):
+    """This version can't read an item of the ledger: a version that can has to be deployed."""
+
+    def __init__(self, item: str, cause: str) -> None:
+        """Name the item by its keys, and the kind of error, but nothing of its content."""
+        super().__init__(f"this version can't read the item {item}: {cause}")
+
+
 class IdempotencyKeyReusedError(RelayError):
     """The idempotency key belongs to another body: the caller should use a new key."""
 

@@ -2,17 +2,18 @@
 
 import heapq
 import json
+import logging
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from smsrelay.errors import LedgerUnavailableError
+from smsrelay.errors import LedgerUnavailableError, UnreadableItemError
 from smsrelay.messages.refusals import Refusal
-from smsrelay.ports import ClaimResult, CreateResult, RefusedMessage, ReplaceResult
+from smsrelay.ports import ClaimResult, CreateResult, Metrics, RefusedMessage, ReplaceResult
 from smsrelay.sends import delivery_report
 from smsrelay.sends.send import OnUnknown, Send, SendKey, Status
 from smsrelay.sends.status_events import StatusChange
@@ -33,8 +34,12 @@ At 10,000 sends a second each takes 625 of the 1,000 writes that a partition tak
 KEYS_AT_ONCE: Final = 100
 """The most that one batch of reads takes."""
 SECONDS_PER_DAY: Final = 86_400
+MAX_TIME: Final = 253_402_300_799.0
+"""The end of the year 9999, the last one that Python's dates know."""
 AWAITS_REPORT: Final = "followed"
 """The group of accepted sends whose delivery is asked for."""
+
+logger = logging.getLogger(__name__)
 
 _GROUPS = {
     Status.QUEUED: "open",
@@ -51,14 +56,37 @@ class _PutResult(NamedTuple):
     existing: Send | None = None
 
 
+class UnreadableItems:
+    """Logs and counts items that this version can't read."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        """Count them as `UnreadableItems`."""
+        self._metrics = metrics
+
+    def report(self, error: UnreadableItemError) -> None:
+        """Log the item's key and the kind of error, and count it."""
+        logger.error("%s", error)
+        self._metrics.count("UnreadableItems")
+
+
 class DynamoDbLedger:
     """The `Ledger` port. Every write is conditional, and knows itself again when repeated."""
 
-    def __init__(self, client: "DynamoDBClient", table: str, retention_days: int) -> None:
-        """DynamoDB deletes an item `retention_days` after its send has ended, never before."""
+    def __init__(
+        self,
+        client: "DynamoDBClient",
+        table: str,
+        retention_days: int,
+        report_unreadable: Callable[[UnreadableItemError], None] = lambda _: None,
+    ) -> None:
+        """DynamoDB deletes an item `retention_days` after its send has ended, never before.
+
+        `report_unreadable` is called for each item that this version can't read.
+        """
         self._client = client
         self._table = table
         self._retention = retention_days * SECONDS_PER_DAY
+        self._report_unreadable = report_unreadable
 
     def create(self, sends: Sequence[Send]) -> CreateResult:
         """Store all sends or none; a lone one with a plain put, which costs half a transaction."""
@@ -120,12 +148,12 @@ class DynamoDbLedger:
 
     def load(self, message_id: str) -> Sequence[Send]:
         """The sends of a message, consistently."""
-        return [_send(item) for item in self._query(message_id, "SEND#")]
+        return [self._read(item) for item in self._query(message_id, "SEND#")]
 
     def load_one(self, key: SendKey) -> Send | None:
         """One send, consistently."""
         items = self._query(key.message_id, _key(key)["sk"]["S"])
-        return next((_send(item) for item in items), None)
+        return next((self._read(item) for item in items), None)
 
     def stalled(self, before: float, limit: int) -> Sequence[SendKey]:
         """What the sweeper looks at: one merged, bounded query of the sparse index."""
@@ -156,7 +184,7 @@ class DynamoDbLedger:
                 ExpressionAttributeValues={":token": {"S": token_id}},
                 Limit=1,
             )
-            return next((_send_key(item) for item in answer["Items"]), None)
+            return next(self._readable(_send_key, answer["Items"]), None)
 
     def record_refusal(
         self, message_id: str, client: str, refusals: Sequence[Refusal], now: float
@@ -179,12 +207,16 @@ class DynamoDbLedger:
     def load_refusal(self, message_id: str) -> RefusedMessage | None:
         """The refusal of a message, if it was one."""
         for item in self._query(message_id, REFUSED):
-            refusals = [Refusal(*entry) for entry in json.loads(item["refusals"]["S"])]
-            return RefusedMessage(item["client"]["S"], refusals, float(item["createdAt"]["N"]))
+            with _parsing(item):
+                refusals = [Refusal(*entry) for entry in json.loads(item["refusals"]["S"])]
+                return RefusedMessage(item["client"]["S"], refusals, _seconds(item, "createdAt"))
         return None
 
     def load_sends(self, keys: Sequence[SendKey]) -> Sequence[Send]:
-        """Sends by their keys and in this order, consistently; without those that are gone."""
+        """Sends by their keys and in this order, consistently.
+
+        Without those that are gone, and those that this version can't read.
+        """
         found: dict[SendKey, Send] = {}
         with _storage_errors():
             for start in range(0, len(keys), KEYS_AT_ONCE):
@@ -193,7 +225,7 @@ class DynamoDbLedger:
                     answer: Any = self._client.batch_get_item(
                         RequestItems={self._table: {"Keys": remaining_keys, "ConsistentRead": True}}
                     )
-                    sends = [_send(item) for item in answer["Responses"].get(self._table, [])]
+                    sends = self._readable(_send, answer["Responses"].get(self._table, []))
                     found |= {send.key: send for send in sends}
                     remaining_keys = answer["UnprocessedKeys"].get(self._table, {}).get("Keys")
         return [found[key] for key in keys if key in found]
@@ -230,8 +262,7 @@ class DynamoDbLedger:
             for page in self._client.get_paginator("query").paginate(
                 **question, PaginationConfig={"PageSize": KEYS_AT_ONCE}
             ):
-                for item in page["Items"]:
-                    yield float(item["dueAt"]["N"]), _send_key(item)
+                yield from self._readable(_due_key, page["Items"])
 
     def _group_question(self, partition: str, due_by: float | None) -> dict[str, Any]:
         condition, values = "unfinished = :partition", {":partition": {"S": partition}}
@@ -243,6 +274,26 @@ class DynamoDbLedger:
             "KeyConditionExpression": condition,
             "ExpressionAttributeValues": values,
         }
+
+    def _read(self, item: Item) -> Send:
+        """The send of an item.
+
+        Raises:
+            UnreadableItemError: this version can't read it.
+        """
+        try:
+            return _send(item)
+        except UnreadableItemError as error:
+            self._report_unreadable(error)
+            raise
+
+    def _readable[T](self, parse: Callable[[Item], T], items: Iterable[Item]) -> Iterator[T]:
+        """What `parse` reads from the items, without those that this version can't read."""
+        for item in items:
+            try:
+                yield parse(item)
+            except UnreadableItemError as error:
+                self._report_unreadable(error)
 
     def _claim(self, key: SendKey, written_by: str, now: float, lease_until: float) -> Send | None:
         """The send as it is after the update, whoever owns it; None: no such."""
@@ -377,25 +428,35 @@ def _partitions(group: str) -> list[str]:
 
 
 def _send(item: Item) -> Send:
+    """The send of an item.
+
+    Raises:
+        UnreadableItemError: this version can't read it.
+    """
+    with _parsing(item):
+        return _parse(item)
+
+
+def _parse(item: Item) -> Send:
     def text(name: str) -> str | None:
         return item[name]["S"] if name in item else None
 
     return Send(
-        key=_send_key(item),
+        key=_parse_key(item),
         client=item["client"]["S"],
         upstream_message_id=item["template"]["S"],
         recipients=int(item["recipients"]["N"]),
         status=Status(item["status"]["S"]),
         on_unknown=OnUnknown(item["onUnknown"]["S"]),
         fingerprint=text("fingerprint"),
-        created_at=float(item["createdAt"]["N"]),
-        updated_at=float(item["updatedAt"]["N"]),
-        due_at=float(item["dueAt"]["N"]),
+        created_at=_seconds(item, "createdAt"),
+        updated_at=_seconds(item, "updatedAt"),
+        due_at=_seconds(item, "dueAt"),
         written_by=item["owner"]["S"],
         attempts=int(item["attempts"]["N"]),
         attempts_before=int(item.get("attemptsBefore", {"N": "0"})["N"]),
         attempts_put_off=int(item.get("attemptsPutOff", {"N": "0"})["N"]),
-        resent_at=float(item["resentAt"]["N"]) if "resentAt" in item else None,
+        resent_at=_seconds(item, "resentAt") if "resentAt" in item else None,
         may_have_been_sent="inDoubt" in item,
         body=text("body"),
         token_id=text("tokenId"),
@@ -403,20 +464,35 @@ def _send(item: Item) -> Send:
         errors=tuple(json.loads(text("errors") or "[]")),
         reference=text("reference"),
         correlation_id=text("correlationId"),
-        scheduled_for=float(item["deliverAt"]["N"]) if "deliverAt" in item else None,
+        scheduled_for=_seconds(item, "deliverAt") if "deliverAt" in item else None,
         awaits_report=(text("unfinished") or "").startswith(f"{AWAITS_REPORT}#"),
         delivery=delivery_report.from_json(item["delivery"]["S"]) if "delivery" in item else None,
     )
 
 
-def change_of(record: Mapping[str, Any]) -> StatusChange | None:
-    """The change that a record of the table's stream tells of; None: of no send, or of its end."""
-    images = record["dynamodb"]
-    after = images.get("NewImage")
-    if after is None or not after["sk"]["S"].startswith("SEND#"):
-        return None
-    before = images.get("OldImage")
-    return StatusChange(before and _send(before), _send(after))
+class LedgerStream:
+    """Reads the records of the table's stream."""
+
+    def __init__(self, report_unreadable: Callable[[UnreadableItemError], None]) -> None:
+        """`report_unreadable` is called for each record that this version can't read."""
+        self._report_unreadable = report_unreadable
+
+    def change_of(self, record: Mapping[str, Any]) -> StatusChange | None:
+        """The change that a record tells of.
+
+        None: the record is of no send or of its end, or this version can't read it. An unreadable
+        record would fail its batch each time, and no later event would be published.
+        """
+        images = record["dynamodb"]
+        after = images.get("NewImage")
+        if after is None or not after["sk"]["S"].startswith("SEND#"):
+            return None
+        before = images.get("OldImage")
+        try:
+            return StatusChange(before and _send(before), _send(after))
+        except UnreadableItemError as error:
+            self._report_unreadable(error)
+            return None
 
 
 def _key(key: SendKey) -> dict[str, Any]:
@@ -424,7 +500,49 @@ def _key(key: SendKey) -> dict[str, Any]:
 
 
 def _send_key(item: Item) -> SendKey:
+    """The key of a send's item.
+
+    Raises:
+        UnreadableItemError: this version can't read it.
+    """
+    with _parsing(item):
+        return _parse_key(item)
+
+
+def _due_key(item: Item) -> tuple[float, SendKey]:
+    """When a send is due, and its key.
+
+    Raises:
+        UnreadableItemError: this version can't read it.
+    """
+    with _parsing(item):
+        return _seconds(item, "dueAt"), _parse_key(item)
+
+
+def _parse_key(item: Item) -> SendKey:
     return SendKey(item["pk"]["S"].removeprefix("MSG#"), int(item["sk"]["S"].removeprefix("SEND#")))
+
+
+@contextmanager
+def _parsing(item: Item) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        keys = "/".join(next(iter(item.get(name, {}).values()), "?") for name in ("pk", "sk"))
+        # Not the error itself: its text may contain what the item holds.
+        raise UnreadableItemError(keys, type(error).__name__) from None
+
+
+def _seconds(item: Item, name: str) -> float:
+    """A time.
+
+    Raises:
+        ValueError: no date can be made of it.
+    """
+    seconds = float(item[name]["N"])
+    if not 0 <= seconds <= MAX_TIME:
+        raise ValueError(name)
+    return seconds
 
 
 def _number(seconds: float) -> dict[str, str]:

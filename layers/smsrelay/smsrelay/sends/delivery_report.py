@@ -112,9 +112,9 @@ def from_json(stored: str) -> DeliveryCounts:
     """What `written` wrote."""
     entry = json.loads(stored)
     return DeliveryCounts(
-        entry["delivered"],
-        entry["undelivered"],
-        entry["pending"],
-        entry["unsubscribed"],
-        entry["checkedAt"],
+        int(entry["delivered"]),
+        {code: int(number) for code, number in entry["undelivered"].items()},
+        int(entry["pending"]),
+        int(entry["unsubscribed"]),
+        float(entry["checkedAt"]),
     )

@@ -10,7 +10,7 @@ from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics
 
 from smsrelay.adapters.boto_clients import BotoClients
-from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
+from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger, UnreadableItems
 from smsrelay.adapters.http_transport import KeepAliveTransport
 from smsrelay.adapters.logger import package_logger
 from smsrelay.adapters.metrics import PowertoolsMetrics
@@ -53,7 +53,9 @@ def build(environment: Mapping[str, str]) -> Parts:
     dynamodb = aws.client("dynamodb", config=AWS_CONFIG)
     secrets = aws.client("secretsmanager", config=AWS_CONFIG)
     delivery_poller = DeliveryPoller(
-        ledger=DynamoDbLedger(dynamodb, settings.table_name, settings.retention_days),
+        ledger=DynamoDbLedger(
+            dynamodb, settings.table_name, settings.retention_days, UnreadableItems(metrics).report
+        ),
         reports=mobileconnect(connections, settings, aws, secrets, time.time),
         metrics=metrics,
         clock=time.time,

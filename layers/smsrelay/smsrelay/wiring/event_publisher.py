@@ -10,7 +10,7 @@ from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics
 
 from smsrelay.adapters.boto_clients import BotoClients
-from smsrelay.adapters.dynamodb_ledger import change_of
+from smsrelay.adapters.dynamodb_ledger import LedgerStream, UnreadableItems
 from smsrelay.adapters.eventbridge import EventBridgeBus
 from smsrelay.adapters.logger import package_logger
 from smsrelay.adapters.metrics import PowertoolsMetrics
@@ -43,4 +43,5 @@ def parts() -> Parts:
         callbacks=SqsCallbacks(aws.client("sqs", config=AWS_CONFIG), queue) if queue else None,
         catalogue=options.catalogue(aws, settings, metrics, time.time),
     )
-    return Parts(event_publisher, change_of, metrics, logger)
+    stream = LedgerStream(UnreadableItems(metrics).report)
+    return Parts(event_publisher, stream.change_of, metrics, logger)

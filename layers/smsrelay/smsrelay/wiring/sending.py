@@ -12,7 +12,7 @@ from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics
 
 from smsrelay.adapters.boto_clients import BotoClients
-from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
+from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger, UnreadableItems
 from smsrelay.adapters.http_transport import KeepAliveTransport
 from smsrelay.adapters.logger import package_logger
 from smsrelay.adapters.metrics import PowertoolsMetrics
@@ -79,7 +79,9 @@ def build(environment: Mapping[str, str]) -> Parts:
     queue = SqsRetryQueue(sqs, settings.queue_url)
     connections = KeepAliveTransport(settings.concurrent_sends * 2, clock)
     dynamodb = aws.client("dynamodb", config=AWS_CONFIG)
-    ledger = DynamoDbLedger(dynamodb, settings.table_name, settings.retention_days)
+    ledger = DynamoDbLedger(
+        dynamodb, settings.table_name, settings.retention_days, UnreadableItems(metrics).report
+    )
     secrets = aws.client("secretsmanager", config=AWS_CONFIG)
     relay = Sender(
         ledger=ledger,

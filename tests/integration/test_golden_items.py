@@ -1,0 +1,165 @@
+"""Every reader of the ledger, with stored items of each status and with unreadable ones."""
+
+from typing import Any
+
+import pytest
+
+from smsrelay.adapters.dynamodb_ledger import AWAITS_REPORT, DynamoDbLedger, UnreadableItems
+from smsrelay.errors import UnreadableItemError
+from smsrelay.sends.send import SendKey, Status, reference_body
+from smsrelay.wiring import delivery_poller
+from tests.support.emf import metrics
+from tests.support.environment import Environment, running
+from tests.support.golden_items import READABLE, UNREADABLE, put, put_unreadable_in
+from tools.mobileconnect_simulator import Simulator
+
+LATER = 1_800_000_000.0
+UNUSED = {"priority", "history", "flags", "note"}
+"""The attributes of `unknown-attributes` that this version does not know."""
+MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
+
+
+class Counts:
+    """Metrics that keep what they count."""
+
+    def __init__(self) -> None:
+        self.counted: list[str] = []
+
+    def count(self, name: str, value: int = 1) -> None:
+        self.counted += [name] * value
+
+    def time(self, name: str, seconds: float) -> None:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def counts() -> Counts:
+    return Counts()
+
+
+@pytest.fixture
+def ledger(relay: Environment, counts: Counts) -> DynamoDbLedger:
+    return DynamoDbLedger(relay.client("dynamodb"), relay.table, 90, UnreadableItems(counts).report)
+
+
+def test_there_is_an_item_of_each_status() -> None:
+    assert {item["status"]["S"] for item in READABLE.values()} == set(Status)
+
+
+@pytest.mark.parametrize("name", READABLE)
+def test_a_stored_item_is_read_and_written_again(
+    relay: Environment, ledger: DynamoDbLedger, counts: Counts, name: str
+) -> None:
+    item = READABLE[name]
+    put(relay, item)
+    [send] = ledger.load(f"golden-{name}")
+    assert ledger.load_one(send.key) == send
+    assert ledger.load_sends([send.key]) == [send]
+    assert ledger.replace_if_unchanged(send, send)
+    [again] = relay.items()
+    assert again == {key: value for key, value in item.items() if key not in UNUSED}
+    assert counts.counted == []
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_an_unreadable_item_is_an_error_of_its_message_alone(
+    relay: Environment, ledger: DynamoDbLedger, counts: Counts, name: str
+) -> None:
+    put(relay, UNREADABLE[name], READABLE["unknown"])
+    with pytest.raises(UnreadableItemError, match=f"MSG#golden-{name}/SEND#"):
+        ledger.load(f"golden-{name}")
+    assert counts.counted == ["UnreadableItems"]
+    assert len(ledger.load("golden-unknown")) == 1
+
+
+@pytest.mark.parametrize("name", UNREADABLE.keys() - {"key-of-another-shape"})
+def test_an_unreadable_item_is_neither_claimed_nor_created_again(
+    relay: Environment, ledger: DynamoDbLedger, name: str
+) -> None:
+    put(relay, UNREADABLE[name])
+    key = SendKey(f"golden-{name}", 1)
+    with pytest.raises(UnreadableItemError):
+        ledger.load_one(key)
+    with pytest.raises(UnreadableItemError):
+        ledger.claim(key, written_by="o", now=LATER, lease_until=LATER + 60)
+    put(relay, READABLE["queued"])
+    [queued] = ledger.load("golden-queued")
+    with pytest.raises(UnreadableItemError):
+        ledger.create([queued.__replace__(key=key)])
+    assert UNREADABLE[name] in relay.items()
+
+
+def test_due_polls_skip_and_count_unreadable_items(
+    relay: Environment, ledger: DynamoDbLedger, counts: Counts
+) -> None:
+    put(relay, READABLE["awaiting-report"])
+    unreadable = put_unreadable_in(relay, f"{AWAITS_REPORT}#0")
+    assert [send.key.message_id for send in ledger.due_polls(LATER, 100)] == [
+        "golden-awaiting-report"
+    ]
+    assert counts.counted == ["UnreadableItems"] * unreadable
+
+
+@pytest.mark.parametrize("group", ["open", "unknown", "failed", AWAITS_REPORT])
+def test_the_sparse_index_is_read_past_unreadable_keys(
+    relay: Environment, ledger: DynamoDbLedger, counts: Counts, group: str
+) -> None:
+    unreadable = put_unreadable_in(relay, f"{group}#0")
+    found = {key.message_id for key in ledger.unfinished(group)}
+    assert found == UNREADABLE.keys() - {"key-of-another-shape"}
+    assert counts.counted == ["UnreadableItems"]
+    assert ledger.count_unfinished(group)[0] == unreadable
+    assert len(ledger.stalled(LATER, 100)) == (len(found) if group == "open" else 0)
+    assert ledger.count_unknown(100) == (unreadable if group == "unknown" else 0)
+
+
+def test_a_token_id_is_found_beside_unreadable_items(
+    relay: Environment, ledger: DynamoDbLedger
+) -> None:
+    put(relay, *READABLE.values(), *UNREADABLE.values())
+    assert ledger.find_by_token_id("token-accepted") == SendKey("golden-accepted", 1)
+    assert ledger.find_by_token_id("token-unknown-status") == SendKey("golden-unknown-status", 1)
+    assert ledger.find_by_token_id("token-key-of-another-shape") is None
+
+
+def test_the_sweeper_recovers_the_others(
+    relay: Environment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unreadable = put_unreadable_in(relay, "open#0")
+    put(relay, READABLE["queued"], READABLE["sending"], READABLE["resent"])
+    assert relay.sweep() == {"queued": 2, "unknown": 1}
+    assert sum(metrics(capsys.readouterr().out)["UnreadableItems"]) == unreadable
+
+
+def test_the_delivery_poller_polls_the_others(
+    aws: None, simulator: Simulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _ = aws
+    with running(simulator.url, DELIVERY_CALLS_PER_MINUTE="100") as relay:
+        relay.post(MESSAGE)
+        relay.make_due()
+        unreadable = put_unreadable_in(relay, f"{AWAITS_REPORT}#0")
+        assert relay.follow() == {"accepted": 1}
+        assert sum(metrics(capsys.readouterr().out)["UnreadableItems"]) == unreadable
+        delivery_poller.parts().close()
+
+
+def test_the_worker_gives_an_unreadable_item_back(
+    relay: Environment, simulator: Simulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another version may read it; SQS moves the message to the dead-letter queue if none does."""
+    key = SendKey("50RA3E77SKYE6PJ2PSKS6WFK3N", 1)
+    queued = {"pk": {"S": f"MSG#{key.message_id}"}, "status": {"S": "queued"}}
+    put(relay, UNREADABLE["fractional-number"] | queued)
+    body = reference_body(key)
+    relay.client("sqs").send_message(QueueUrl=relay.queue_url, MessageBody=body)
+    relay.enqueue(MESSAGE)
+    assert len(relay.work()) == 1
+    assert len(simulator.sent()) == 1, "the other message of the batch"
+    assert metrics(capsys.readouterr().out)["UnreadableItems"]
+
+
+def test_the_api_cannot_read_it_and_says_so(relay: Environment) -> None:
+    put(relay, UNREADABLE["unknown-status"])
+    answer = relay.get("/messages/golden-unknown-status")
+    assert (answer.status, answer.body["code"]) == (503, "not-read")
