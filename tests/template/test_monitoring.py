@@ -13,6 +13,7 @@ from smsrelay.sends.send import Status
 from smsrelay.wiring import sending
 from tests.support.cloudwatch_metrics import documents, metrics, solved
 from tests.support.environment import Environment, running
+from tests.support.golden_items import put_unreadable_in
 from tests.support.template import ROOT, STACK_NAME, monitoring, template
 from tools.bench import cost as cost_page
 from tools.mobileconnect_simulator import Simulator
@@ -274,6 +275,7 @@ WANTED = {
     "dead letters": ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
     "queue age": ("AWS/SQS", "ApproximateAgeOfOldestMessage"),
     "unknown": (NAMESPACE, "UnknownSends"),
+    "unreadable items": (NAMESPACE, "UnreadableItems"),
     "token renewal fails": (NAMESPACE, "TokenRenewalsFailed"),
     "upstream blocks": (NAMESPACE, "UpstreamBlocked"),
     "function errors": ("AWS/Lambda", "Errors"),
@@ -319,6 +321,11 @@ def not_stored(relay: Environment, _: Simulator) -> None:
         relay.post(MESSAGE)
 
 
+def unreadable(relay: Environment, _: Simulator) -> None:
+    put_unreadable_in(relay, "open#0")
+    relay.sweep()
+
+
 def blocked(relay: Environment, simulator: Simulator) -> None:
     simulator.fail("send", "429-50200")
     relay.post(MESSAGE)
@@ -348,6 +355,7 @@ def deliveries_refused(relay: Environment, simulator: Simulator) -> None:
 PROVOKED: Mapping[str, Callable[[Environment, Simulator], None]] = {
     "UnknownAlarm": unknown,
     "ResultsNotStoredAlarm": not_stored,
+    "UnreadableItemsAlarm": unreadable,
     "UpstreamBlockedAlarm": blocked,
     "TokenNotRenewedAlarm": not_renewed,
     "AccessTokenMissingAlarm": not_renewed,
