@@ -9,8 +9,10 @@ from unittest.mock import patch
 import pytest
 
 from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
+from smsrelay.adapters.mobileconnect import MobileConnect
 from smsrelay.errors import LedgerUnavailableError
 from smsrelay.messages.refusals import Refusal, RequestRefusedError
+from smsrelay.messages.upstream_calls import MAX_BODY_BYTES
 from smsrelay.sends import call_outcome
 from smsrelay.sends.ids import message_id
 from smsrelay.services import request_reader
@@ -568,6 +570,29 @@ def test_a_result_whose_item_is_gone_is_reported(
     assert gone.startswith("ERROR result not stored: the item is gone")
     assert metrics(capsys.readouterr().out)["ResultsNotStored"] == [1]
     assert relay.items() == []
+
+
+def test_the_largest_message_and_the_longest_errors_fit_into_an_item(
+    relay: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The redaction keeps "…", which is one character and three bytes."""
+    errors = ("…" * 500,) * 20
+    outcome = call_outcome.Outcome(
+        call_outcome.OutcomeKind.UNKNOWN, "server-error", 500, None, errors
+    )
+    monkeypatch.setattr(MobileConnect, "send", lambda *_: outcome)
+    to = [
+        {"mobile": f"4477009{n:05d}", "key": f"k{n}", "attributes": {"name": "\U0001f600" * 330}}
+        for n in range(250)
+    ]
+    answer = relay.post(MESSAGE | {"to": to, "reference": "\U0001f600" * 100})
+    assert_problem(answer, 504, "delivery-unknown")
+    [item] = relay.items()
+    assert 345_000 < len(item["body"]["S"].encode()) <= MAX_BODY_BYTES
+    assert item["status"] == {"S": "unknown"}, "the result is stored"
+    # Each attribute counts with its name; 1 KB is kept for numbers and flags.
+    texts = [(name, *value.values()) for name, value in item.items() if "S" in value]
+    assert len("".join(map("".join, texts)).encode()) < 409_600 - 1_024
 
 
 def test_a_token_that_looks_odd_is_found(relay: Environment) -> None:

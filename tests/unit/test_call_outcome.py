@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smsrelay.sends.call_outcome import Failure, Outcome, OutcomeKind, of_failure, of_response
+from smsrelay.sends.call_outcome import (
+    MAX_ERRORS_BYTES,
+    Failure,
+    Outcome,
+    OutcomeKind,
+    fit_errors,
+    of_failure,
+    of_response,
+)
 
 NOW = 1_790_000_000.0
 PLATFORM = {"documentation": "https://…", "errorcode": 0, "message": "Not Authorized"}
@@ -155,6 +163,25 @@ def test_a_blocked_tenant_is_told_from_a_throttled_one() -> None:
     for odd in odds:
         assert of(429, {"errorcode": odd}).reason == "throttled"
     assert of(429, {"errorcode": True}).reason == "throttled"
+
+
+@pytest.mark.parametrize(
+    ("errors", "kept"),
+    [
+        ((), ()),
+        (("a", "b"), ("a", "b")),
+        (("x" * 16_384, "y"), ("x" * 16_384,)),
+        (("x" * 16_000, "y" * 500, "z"), ("x" * 16_000, "y" * 384)),
+        (("\U0001f600" * 5_000, "z"), ("\U0001f600" * 4_096,)),
+        (("x", "\U0001f600" * 5_000, "z"), ("x", "\U0001f600" * 4_095)),
+        (("x" * 16_382, "\U0001f600", "z"), ("x" * 16_382,)),
+    ],
+)
+def test_error_messages_together_fit_into_16_kb(
+    errors: tuple[str, ...], kept: tuple[str, ...]
+) -> None:
+    assert fit_errors(errors) == kept
+    assert sum(len(error.encode()) for error in fit_errors(errors)) <= MAX_ERRORS_BYTES
 
 
 @given(st.integers(100, 599), st.binary(max_size=200), st.text(max_size=20))

@@ -396,7 +396,8 @@ class DynamoDbLedger:
             "fingerprint": send.fingerprint,
             "tokenId": send.token_id,
             "reason": send.reason,
-            "errors": json.dumps(send.errors) if send.errors else None,
+            # Not as ASCII: an escape can be three times as long as the character in UTF-8.
+            "errors": json.dumps(send.errors, ensure_ascii=False) if send.errors else None,
             "reference": send.reference,
             "correlationId": send.correlation_id,
             "delivery": delivery_report.to_json(send.delivery) if send.delivery else None,

@@ -6,7 +6,7 @@ The rule (docs/delivery-guarantees.md): `ACCEPTED` and `REJECTED` are what the u
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from enum import Enum, StrEnum
 from http import HTTPStatus
@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 from smsrelay.messages.strict_json import utf8_safe
 
 MAX_ERRORS = 20
+MAX_ERRORS_BYTES = 16_384
+"""Bytes of a response's error messages together. They are stored beside a body of up to 350,000."""
 MAX_TOKEN_BYTES = 1_024  # an index of the ledger takes twice as many
 BLOCKED = 50200  # the platform's error code of a 429 that only its support can end
 
@@ -113,6 +115,20 @@ def of_response(status: int, headers: Mapping[str, str], body: bytes, now: float
 def words_of(body: bytes) -> tuple[str, ...]:
     """The upstream's own words of a refusal, in any of the three shapes of API.md."""
     return _errors(_document(body.decode("utf-8", "replace")))
+
+
+def fit_errors(errors: Iterable[str]) -> tuple[str, ...]:
+    """The error messages up to `MAX_ERRORS_BYTES` together, as UTF-8; the last one may be cut."""
+    remaining = MAX_ERRORS_BYTES
+    kept: list[str] = []
+    for error in errors:
+        text = error.encode()[:remaining].decode(errors="ignore")
+        remaining -= len(error.encode())
+        if text:
+            kept.append(text)
+        if remaining <= 0:
+            break
+    return tuple(kept)
 
 
 def _document(text: str) -> dict[str, Any]:

@@ -37,7 +37,8 @@ def finish_attempt(  # noqa: PLR0913 - what became of it, and three numbers of t
 
     Args:
         send: As it was while the call ran.
-        outcome: What became of the call; its errors are stored as they are, so redact them first.
+        outcome: What became of the call; its errors are stored as they are, so redact and
+            limit them first.
         now: Seconds since the epoch.
         wait: Seconds until the next attempt, if there is one.
         max_attempts: How many attempts a send has.

@@ -31,7 +31,7 @@ from smsrelay.ports import (
 from smsrelay.security.redaction import redact, without_names
 from smsrelay.sends import ids, transitions
 from smsrelay.sends.backoff import retry_delay
-from smsrelay.sends.call_outcome import Outcome, OutcomeKind
+from smsrelay.sends.call_outcome import Outcome, OutcomeKind, fit_errors
 from smsrelay.sends.send import OnUnknown, Send, SendKey, Status, reference_body
 from smsrelay.services.upstream_pause import UpstreamPause
 
@@ -366,7 +366,7 @@ class Sender:
         body = send.body or ""
         try:
             outcome = self._upstream.send(send.upstream_message_id, body, timeout)
-            return outcome._replace(errors=redact(outcome.errors, body))
+            return outcome._replace(errors=fit_errors(redact(outcome.errors, body)))
         except Exception:
             # The last net: whatever it was, the SMS may be out, and the send must not hang.
             logger.exception("the call failed in an unforeseen way", extra=send.log_fields)
