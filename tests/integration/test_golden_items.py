@@ -8,7 +8,7 @@ from smsrelay.adapters.dynamodb_ledger import AWAITS_REPORT, DynamoDbLedger, Unr
 from smsrelay.errors import UnreadableItemError
 from smsrelay.sends.send import SendKey, Status, reference_body
 from smsrelay.wiring import delivery_poller
-from tests.support.emf import metrics
+from tests.support.cloudwatch_metrics import metrics
 from tests.support.environment import Environment, running
 from tests.support.golden_items import READABLE, UNREADABLE, put, put_unreadable_in
 from tools.mobileconnect_simulator import Simulator
