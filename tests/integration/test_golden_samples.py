@@ -123,9 +123,8 @@ def resent(recorder: Recorder) -> None:
 
 
 def rejected(recorder: Recorder) -> None:
-    for then in ("403", "404"):
-        recorder.simulator.fail("send", then)
-        recorder.post(MESSAGE, Idempotency_Key=then)
+    recorder.simulator.fail("send", "400")
+    recorder.post(MESSAGE, Idempotency_Key="400")
     several = MESSAGE | {"message": encoded(940020)}
     recorder.post(several, Idempotency_Key="several")
     recorder.post(several, Idempotency_Key="several")
@@ -135,7 +134,7 @@ def rejected(recorder: Recorder) -> None:
 
 def partial(recorder: Recorder) -> None:
     """One of two sends is rejected."""
-    recorder.simulator.fail("send", "403")
+    recorder.simulator.fail("send", "400")
     to = ["+1 212 555 0100", {"mobile": "+1 212 555 0101", "key": "ExampleSubKey1"}]
     recorder.post(MESSAGE | {"to": to}, Idempotency_Key="k")
 

@@ -32,7 +32,9 @@ ALWAYS_UNKNOWN = (OutcomeKind.UNKNOWN, "protocol-error")
 
 NO_TOKEN = (OutcomeKind.ACCEPTED, "accepted-without-token")
 ACCEPTED = (OutcomeKind.ACCEPTED, "accepted")
+FOREIGN_SUCCESS = (OutcomeKind.UNKNOWN, "unexpected-success")
 REFUSED = (OutcomeKind.REJECTED, "refused")
+WRONG_ROUTE = (OutcomeKind.NOT_SENT, "wrong-route")
 UNEXPECTED = (OutcomeKind.UNKNOWN, "unexpected-status")
 BROKEN = (OutcomeKind.UNKNOWN, "server-error")
 THROTTLED = (OutcomeKind.NOT_SENT, "throttled")
@@ -73,21 +75,22 @@ def chunked(status: str, body: bytes) -> bytes:
 
 
 GOOD = b'{"tokenId":"c21NCNSDN2sMMWM2miosdjEHH"}'
+UNAVAILABLE = b'{"message":"Service Unavailable","errorcode":50300}'
 
 ANSWERS: dict[str, tuple[bytes, tuple[OutcomeKind, str]]] = {
     # What a body may be encoded in.
     "gzip although identity was asked for": (
         answer("202 Accepted", gzip.compress(GOOD), "Content-Encoding: gzip"),
-        NO_TOKEN,
+        FOREIGN_SUCCESS,
     ),
     "gzip bomb": (
         answer("400 Bad Request", gzip.compress(b" " * 50_000_000), "Content-Encoding: gzip"),
-        REFUSED,
+        UNEXPECTED,
     ),
     "an unknown encoding": (answer("202 Accepted", GOOD, "Content-Encoding: br, zstd"), ACCEPTED),
     "another charset": (
         answer("202 Accepted", GOOD.decode().encode("utf-16"), "Content-Type: text/json"),
-        NO_TOKEN,
+        FOREIGN_SUCCESS,
     ),
     "a charset that is none": (
         answer("202 Accepted", GOOD, "Content-Type: application/json; charset=nonsense"),
@@ -95,13 +98,13 @@ ANSWERS: dict[str, tuple[bytes, tuple[OutcomeKind, str]]] = {
     ),
     "a byte order mark": (answer("202 Accepted", b"\xef\xbb\xbf" + GOOD), ACCEPTED),
     "invalid UTF-8": (answer("202 Accepted", b'{"x":"\xff\xfe","tokenId":"abc"}'), ACCEPTED),
-    "NUL before": (answer("202 Accepted", b"\x00" + GOOD), ACCEPTED),
-    "NULs only": (answer("202 Accepted", b"\x00" * 1_000), NO_TOKEN),
+    "NUL before": (answer("202 Accepted", b"\x00" + GOOD), FOREIGN_SUCCESS),
+    "NULs only": (answer("202 Accepted", b"\x00" * 1_000), FOREIGN_SUCCESS),
     # JSON that is one in name only.
-    "nested deeply": (answer("400 Bad Request", b"[" * 60_000), REFUSED),
+    "nested deeply": (answer("400 Bad Request", b"[" * 60_000), UNEXPECTED),
     "nested deeply and closed": (
         answer("400 Bad Request", b'{"errors":[' + b"[" * 30_000 + b"]" * 30_000 + b"]}"),
-        REFUSED,
+        UNEXPECTED,
     ),
     "nested as deeply as can be read": (
         answer("400 Bad Request", b'{"errors":[' + b'{"a":' * 5_000 + b"1" + b"}" * 5_000 + b"]}"),
@@ -109,7 +112,7 @@ ANSWERS: dict[str, tuple[bytes, tuple[OutcomeKind, str]]] = {
     ),
     "an integer of 60,000 digits": (
         answer("202 Accepted", b'{"tokenId":' + b"9" * 60_000 + b"}"),
-        NO_TOKEN,
+        FOREIGN_SUCCESS,
     ),
     "an integer of 4,000 digits": (
         answer("202 Accepted", b'{"tokenId":' + b"9" * 4_000 + b"}"),
@@ -135,7 +138,7 @@ ANSWERS: dict[str, tuple[bytes, tuple[OutcomeKind, str]]] = {
     ),
     "a million errors": (
         answer("400 Bad Request", b'{"errors":[' + b"1," * 1_000_000 + b"1]}"),
-        REFUSED,
+        UNEXPECTED,
     ),
     "30,000 errors": (answer("400 Bad Request", b'{"errors":[' + b"1," * 30_000 + b"1]}"), REFUSED),
     "one huge error": (
@@ -143,8 +146,8 @@ ANSWERS: dict[str, tuple[bytes, tuple[OutcomeKind, str]]] = {
         REFUSED,
     ),
     # Status lines.
-    "204 without a body": (b"HTTP/1.1 204 No Content\r\n\r\n", NO_TOKEN),
-    "204 with a body": (answer("204 No Content", GOOD), NO_TOKEN),
+    "204 without a body": (b"HTTP/1.1 204 No Content\r\n\r\n", FOREIGN_SUCCESS),
+    "204 with a body": (answer("204 No Content", GOOD), FOREIGN_SUCCESS),
     "206": (answer("206 Partial Content", GOOD), ACCEPTED),
     "101": (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
@@ -152,10 +155,13 @@ ANSWERS: dict[str, tuple[bytes, tuple[OutcomeKind, str]]] = {
     ),
     "304": (b"HTTP/1.1 304 Not Modified\r\n\r\n", UNEXPECTED),
     "300": (answer("300 Multiple Choices"), UNEXPECTED),
-    "407": (answer("407 Proxy Authentication Required", b"", "Proxy-Authenticate: Basic"), REFUSED),
-    "418": (answer("418 I'm a teapot"), REFUSED),
+    "407": (
+        answer("407 Proxy Authentication Required", b"", "Proxy-Authenticate: Basic"),
+        WRONG_ROUTE,
+    ),
+    "418": (answer("418 I'm a teapot"), UNEXPECTED),
     "599": (answer("599 What"), BROKEN),
-    "999": (answer("999 What"), BROKEN),
+    "999": (answer("999 What"), UNEXPECTED),
     "000": (answer("000 What"), ALWAYS_UNKNOWN),
     "099": (answer("099 What"), ALWAYS_UNKNOWN),
     "a negative status": (answer("-202 Accepted"), ALWAYS_UNKNOWN),
@@ -170,7 +176,7 @@ ANSWERS: dict[str, tuple[bytes, tuple[OutcomeKind, str]]] = {
     "one 100 first": (b"HTTP/1.1 100 Continue\r\n\r\n" + answer("202 Accepted", GOOD), ACCEPTED),
     "early hints first": (
         b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + answer("400 Bad Request"),
-        REFUSED,
+        UNEXPECTED,
     ),
     # Headers.
     "a giant header": (answer("202 Accepted", GOOD, f"X: {'x' * 1_000_000}"), ALWAYS_UNKNOWN),
@@ -187,7 +193,7 @@ ANSWERS: dict[str, tuple[bytes, tuple[OutcomeKind, str]]] = {
         ALWAYS_UNKNOWN,
     ),
     "a longer length than the body": (answer("202 Accepted", GOOD, length=1_000), ACCEPTED),
-    "a shorter length than the body": (answer("202 Accepted", GOOD, length=12), NO_TOKEN),
+    "a shorter length than the body": (answer("202 Accepted", GOOD, length=12), FOREIGN_SUCCESS),
     # Chunks.
     "chunks": (chunked("202 Accepted", b"%x\r\n%s\r\n0\r\n\r\n" % (len(GOOD), GOOD)), ACCEPTED),
     "a chunk that is too short": (
@@ -196,11 +202,11 @@ ANSWERS: dict[str, tuple[bytes, tuple[OutcomeKind, str]]] = {
     ),
     "a chunk that is too long": (
         chunked("202 Accepted", b"5\r\n%s\r\n0\r\n\r\n" % GOOD),
-        NO_TOKEN,
+        FOREIGN_SUCCESS,
     ),
-    "a chunk of a negative size": (chunked("202 Accepted", b"-5\r\n" + GOOD), NO_TOKEN),
+    "a chunk of a negative size": (chunked("202 Accepted", b"-5\r\n" + GOOD), FOREIGN_SUCCESS),
     "a chunk of a huge size": (chunked("202 Accepted", b"f" * 15 + b"\r\n" + GOOD), ACCEPTED),
-    "a chunk size that is none": (chunked("400 Bad Request", b"zz\r\n" + GOOD), REFUSED),
+    "a chunk size that is none": (chunked("400 Bad Request", b"zz\r\n" + GOOD), UNEXPECTED),
     "endless trailers": (
         chunked("202 Accepted", b"%x\r\n%s\r\n0\r\n" % (len(GOOD), GOOD) + b"X: y\r\n" * 50_000),
         ACCEPTED,
@@ -225,9 +231,10 @@ ANSWERS: dict[str, tuple[bytes, tuple[OutcomeKind, str]]] = {
         )
     },
     "two Retry-After": (
-        answer("503 Service Unavailable", b"", "Retry-After: 5", "Retry-After: 7"),
+        answer("503 Service Unavailable", UNAVAILABLE, "Retry-After: 5", "Retry-After: 7"),
         (OutcomeKind.NOT_SENT, "unavailable"),
     ),
+    "503 of a gateway": (answer("503 Service Unavailable", b"upstream connect error"), BROKEN),
 }
 
 
@@ -266,25 +273,28 @@ def test_each_answer_has_a_documented_status(aws: None) -> None:
 GOOD_ANSWER = answer("202 Accepted", GOOD, "Content-Type: application/json")
 
 
-@pytest.mark.parametrize("status", ["202 Accepted", "400 Bad Request", "503 Unavailable"])
-def test_an_answer_that_is_cut_anywhere(status: str) -> None:
-    """Accepted needs a 2xx status; and what was not heard to its end is never called not sent."""
-    whole = answer(status, GOOD, "Content-Type: application/json")
+@pytest.mark.parametrize(
+    ("status", "body", "whole_is"),
+    [
+        ("202 Accepted", GOOD, OutcomeKind.ACCEPTED),
+        ("400 Bad Request", b'{"errors":["why"]}', OutcomeKind.REJECTED),
+        ("503 Unavailable", UNAVAILABLE, OutcomeKind.NOT_SENT),
+        ("429 Too Many Requests", UNAVAILABLE, OutcomeKind.NOT_SENT),
+    ],
+)
+def test_an_answer_that_is_cut_anywhere(status: str, body: bytes, whole_is: OutcomeKind) -> None:
+    """It is unknown until what decides has arrived: the tokenId, the whole body or the status."""
+    whole = answer(status, body, "Content-Type: application/json")
     head = whole.index(b"\r\n\r\n") + 4
+    decides = {"202": len(whole) - 1, "429": head}.get(status[:3], len(whole))
     with HostileServer() as server, calling(server.url) as send:
         ends = []
         for cut in range(len(whole) + 1):
             server.answers(whole[:cut])
             ends.append(send())
-    assert {outcome.kind for outcome in ends[:head]} == {OutcomeKind.UNKNOWN}
-    [kind] = {outcome.kind for outcome in ends[head:]}
-    assert (
-        kind
-        is {"2": OutcomeKind.ACCEPTED, "4": OutcomeKind.REJECTED, "5": OutcomeKind.NOT_SENT}[
-            status[0]
-        ]
-    )
-    assert ends[-1].token_id == (GOOD[12:-2].decode() if status[0] == "2" else None)
+    assert {outcome.kind for outcome in ends[:decides]} == {OutcomeKind.UNKNOWN}
+    assert {outcome.kind for outcome in ends[decides:]} == {whole_is}
+    assert ends[-1].token_id == (body[12:-2].decode() if status[0] == "2" else None)
     assert len(server.requests) == len(whole) + 1
 
 
@@ -300,19 +310,19 @@ def _forever(head: bytes, piece: bytes) -> Manner:
 ENDLESS: dict[str, tuple[Manner, tuple[OutcomeKind, str]]] = {
     "a body of a petabyte": (
         _forever(answer("202 Accepted", length=10**15), b"x" * 1_000_000),
-        NO_TOKEN,
+        FOREIGN_SUCCESS,
     ),
     "a body without an end": (
         _forever(b"HTTP/1.1 400 Bad Request\r\n\r\n", b'{"errors":["' * 50_000),
-        REFUSED,
+        UNEXPECTED,
     ),
     "chunks without an end": (
         _forever(chunked("202 Accepted", b""), (b"fff\r\n" + b"x" * 4_095 + b"\r\n") * 200),
-        NO_TOKEN,
+        FOREIGN_SUCCESS,
     ),
     "tiny chunks": (
         _forever(chunked("202 Accepted", b""), (b"10\r\n" + b"x" * 16 + b"\r\n") * 1_000),
-        NO_TOKEN,
+        FOREIGN_SUCCESS,
     ),
     "headers without an end": (
         _forever(b"HTTP/1.1 202 Accepted\r\n", b"X: y\r\n" * 10_000),
@@ -326,7 +336,7 @@ ENDLESS: dict[str, tuple[Manner, tuple[OutcomeKind, str]]] = {
     "blank lines without an end": (_forever(b"", b"\r\n" * 50_000), ALWAYS_UNKNOWN),
     "a chunk's extension without an end": (
         _forever(chunked("202 Accepted", b"5;"), b"x" * 100_000),
-        NO_TOKEN,
+        FOREIGN_SUCCESS,
     ),
 }
 
@@ -364,8 +374,8 @@ SLOW = {
         (OutcomeKind.UNKNOWN, "read-timeout"),
     ),
     "informational answers": (b"HTTP/1.1 100\r\n\r\n" * 100, (OutcomeKind.UNKNOWN, "read-timeout")),
-    "the body": (b" " * 1_000, NO_TOKEN),
-    "a chunk's size": (b"0" * 1_000, NO_TOKEN),
+    "the body": (b" " * 1_000, FOREIGN_SUCCESS),
+    "a chunk's size": (b"0" * 1_000, FOREIGN_SUCCESS),
 }
 AT_ONCE = {
     "the body": answer("202 Accepted", length=1_000),

@@ -57,9 +57,9 @@ def test_a_lease_that_ran_out_is_found_without_a_message(
 
 def test_what_has_ended_is_not_looked_at(relay: Environment, simulator: Simulator) -> None:
     relay.post(MESSAGE)
-    simulator.fail("send", "500")
+    simulator.fail("send", "400")
     relay.post(MESSAGE)
-    simulator.fail("send", "403")
+    simulator.fail("send", "500")
     relay.post(MESSAGE)
     assert relay.sweep() == {}
     assert relay.waiting() == 0

@@ -60,7 +60,7 @@ LATEST = START + RETENTION / 2
 CLEAR = (
     *(Then.UNAUTHORIZED, Then.FORBIDDEN, Then.NOT_FOUND),
     *(Then.RATE_LIMITED, Then.BLOCKED, Then.UNAVAILABLE, NO_CONNECTION),
-    *(Then.NO_TOKEN, Then.TRAILING_COMMA, Then.EMPTY),
+    *(Then.BAD_REQUEST, Then.NO_TOKEN, Then.TRAILING_COMMA),
 )
 """What the upstream may do and leave no doubt whether the SMS went out."""
 DOUBTFUL = tuple(then for then in Then if then not in {*CLEAR, Then.OK})

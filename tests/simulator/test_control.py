@@ -96,7 +96,7 @@ def test_faults_are_ordered_shown_and_used_up(client: httpx.Client) -> None:
         (["500"], "[0] must be an object."),
         ([{"then": "500"}], "[0].route must be one of send, token, deliveries."),
         ([{"route": "Send", "then": "500"}], "[0].route must be one of"),
-        ([{"route": "send"}], "[0].then must be one of 401, 403, "),
+        ([{"route": "send"}], "[0].then must be one of 400, 401, 403, "),
         ([{"route": "send", "then": "418"}], "[0].then must be one of"),
         ([{"route": "send", "then": "500", "times": 0}], "[0].times must be from 1"),
         ([{"route": "send", "then": "500", "times": -2}], "[0].times must be a whole number"),

@@ -122,7 +122,7 @@ def test_the_seconds_to_wait_can_be_chosen(
 @pytest.mark.parametrize(
     ("then", "text"),
     [
-        ("202-no-token", "{}"),
+        ("202-no-token", '{"tokenId":null}'),
         ("202-trailing-comma", '{"tokenId": "TOKEN",}'),
         ("202-empty", ""),
         ("ok", '{"tokenId": "TOKEN"}'),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, TypedDict
 
-from tools.mobileconnect_simulator import responses
+from tools.mobileconnect_simulator import error_messages, responses
 from tools.mobileconnect_simulator.responses import Manner, Reply
 
 UNTIL_RESET: Final = -1
@@ -25,6 +25,7 @@ class Route(StrEnum):
 
 
 class Then(StrEnum):
+    BAD_REQUEST = "400"
     UNAUTHORIZED = "401"
     FORBIDDEN = "403"
     NOT_FOUND = "404"
@@ -34,6 +35,7 @@ class Then(StrEnum):
     BAD_GATEWAY_HTML = "502-html"
     BAD_GATEWAY_EMPTY = "502-empty"
     UNAVAILABLE = "503-50300"
+    UNAVAILABLE_HTML = "503-html"
     GATEWAY_TIMEOUT_HTML = "504-html"
     RESET_BEFORE_READ = "reset-before-read"
     HANG_BEFORE_READ = "hang-before-read"
@@ -208,6 +210,7 @@ def _retry_after(fault: Fault) -> int:
 
 
 _REFUSALS: Mapping[Then, Callable[[Fault], Reply]] = {
+    Then.BAD_REQUEST: lambda _: responses.refused([error_messages.PHONE_INVALID]),
     Then.UNAUTHORIZED: lambda _: responses.NOT_AUTHORIZED,
     Then.FORBIDDEN: lambda _: responses.MISSING_SCOPE,
     Then.NOT_FOUND: lambda _: responses.NOT_FOUND,
@@ -222,6 +225,7 @@ _REFUSALS: Mapping[Then, Callable[[Fault], Reply]] = {
     Then.UNAVAILABLE: lambda fault: responses.platform_error(
         503, "Service Unavailable", 50300, _retry_after(fault)
     ),
+    Then.UNAVAILABLE_HTML: lambda _: responses.gateway_page(503, "Service Unavailable"),
     Then.GATEWAY_TIMEOUT_HTML: lambda _: responses.gateway_page(504, "Gateway Timeout"),
     Then.RESET_BEFORE_READ: lambda _: Reply(manner=Manner.RESET),
     Then.HANG_BEFORE_READ: lambda _: Reply(manner=Manner.HANG),
@@ -230,7 +234,7 @@ _REFUSALS: Mapping[Then, Callable[[Fault], Reply]] = {
 _SPOILERS: Mapping[Then, Callable[[Reply], Reply]] = {
     Then.RESET_AFTER_ACCEPT: lambda reply: replace(reply, manner=Manner.RESET),
     Then.HANG_AFTER_ACCEPT: lambda reply: replace(reply, manner=Manner.HANG),
-    Then.NO_TOKEN: lambda reply: replace(reply, text="{}"),
+    Then.NO_TOKEN: lambda reply: replace(reply, text='{"tokenId":null}'),
     # The reference's own example answer is printed like this.
     Then.TRAILING_COMMA: lambda reply: replace(reply, text=reply.text.removesuffix("}") + ",}"),
     Then.EMPTY: lambda reply: replace(reply, text=""),

@@ -66,6 +66,7 @@ MESSAGES: Mapping[int, MagicMessage] = {
     920204: MagicMessage(then=Then.OK, delay_ms=SLOW_MS),
     920211: MagicMessage(ending=Ending.ERROR),
     920212: MagicMessage(ending=Ending.NEVER),
+    940030: MagicMessage(then=Then.BAD_REQUEST),
     940101: MagicMessage(then=Then.UNAUTHORIZED),
     940301: MagicMessage(then=Then.FORBIDDEN),
     940401: MagicMessage(then=Then.NOT_FOUND),
@@ -77,6 +78,7 @@ MESSAGES: Mapping[int, MagicMessage] = {
     950202: MagicMessage(then=Then.BAD_GATEWAY_EMPTY),
     950301: MagicMessage(then=Then.UNAVAILABLE),
     950302: MagicMessage(then=Then.UNAVAILABLE, retry_after=DEMO_RETRY_AFTER),
+    950303: MagicMessage(then=Then.UNAVAILABLE_HTML),
     950401: MagicMessage(then=Then.GATEWAY_TIMEOUT_HTML),
 }
 

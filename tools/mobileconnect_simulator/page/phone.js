@@ -15,6 +15,7 @@ const LONGEST_TIMER = 2 ** 31 - 1;
 const ASK_AGAIN_MS = [400, 1500, 5000];
 
 const FAULTS = {
+  "400": "400 refused",
   "401": "401 not authorised",
   "403": "403 no such scope",
   "404": "404 not found",
@@ -23,6 +24,7 @@ const FAULTS = {
   "500": "500 server error",
   "502-html": "502 gateway page",
   "502-empty": "502 empty",
+  "503-html": "503 HTML",
   "503-50300": "503 unavailable",
   "504-html": "504 gateway time-out",
   "reset-before-read": "connection reset",

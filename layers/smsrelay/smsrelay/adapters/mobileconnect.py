@@ -117,7 +117,7 @@ class MobileConnect:
     ) -> _Response | Outcome:
         time_left = give_up_at - time.monotonic()  # getting the token may have taken it all
         if time_left < SHORTEST_CALL:
-            return Outcome(OutcomeKind.NOT_SENT, "out-of-time")
+            return call_outcome.OUT_OF_TIME
         headers = {
             "Authorization": f"Bearer {credentials.access_token}",
             "Accept": "application/json",

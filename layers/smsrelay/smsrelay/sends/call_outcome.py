@@ -1,7 +1,7 @@
 """What became of one call of the upstream: a pure function of its response or its failure.
 
-The rule (docs/delivery-guarantees.md): `ACCEPTED` and `REJECTED` are what the upstream said,
-`NOT_SENT` is certain and may be tried again, and `UNKNOWN` is everything that nobody can know.
+docs/delivery-guarantees.md has the table. Only responses in the API's own shape are trusted:
+gateways between the relay and the API respond as well, even after the API accepted a call.
 """
 
 import json
@@ -19,6 +19,13 @@ MAX_ERRORS_BYTES = 16_384
 """Bytes of a response's error messages together. They are stored beside a body of up to 350,000."""
 MAX_TOKEN_BYTES = 1_024  # an index of the ledger takes twice as many
 BLOCKED = 50200  # the platform's error code of a 429 that only its support can end
+_WRONG_ROUTE: Mapping[int, str] = {403: "forbidden"} | dict.fromkeys(
+    (405, 407, 421, 425), "wrong-route"
+)
+"""Reasons of the statuses that concern the way to the API: they are the same for every message."""
+WRONG_ROUTE_REASONS = frozenset(_WRONG_ROUTE.values())
+NOT_FOUND = "not-found"
+"""The reason of a 404: it concerns the message id in the path."""
 
 
 class OutcomeKind(Enum):
@@ -58,11 +65,23 @@ class Outcome(NamedTuple):
     token_id: str | None = None
     errors: tuple[str, ...] = ()
     retry_after: float | None = None
+    error_code: int | None = None
+    """The platform's; only the API itself and its gateway give one."""
+
+    @property
+    def is_from_api(self) -> bool:
+        """Whether the API itself responded, and not something between the relay and the API."""
+        return self.kind in _GIVEN_BY_API or self.error_code is not None
 
     @property
     def unauthorised(self) -> bool:
         """Whether another access token might help."""
         return self.status == HTTPStatus.UNAUTHORIZED
+
+
+_GIVEN_BY_API = {OutcomeKind.ACCEPTED, OutcomeKind.REJECTED}
+OUT_OF_TIME = Outcome(OutcomeKind.NOT_SENT, "out-of-time")
+"""The deadline passed before the first byte of the request."""
 
 
 def of_failure(failure: Failure) -> Outcome:
@@ -82,34 +101,49 @@ def of_response(status: int, headers: Mapping[str, str], body: bytes, now: float
     """
     text = body.decode("utf-8-sig", "replace")
     document = _document(text)
-    errors = _errors(document)
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-        token_id = _token_id(document, text)
-        return Outcome(
-            OutcomeKind.ACCEPTED,
-            "accepted" if token_id else "accepted-without-token",
-            status,
-            token_id,
-        )
+        return _of_success(status, document, text)
+    code = _error_code(document)
+    errors = _errors(document)
     retry_after = _retry_after(headers.get("retry-after"), document, now)
-    if status == HTTPStatus.UNAUTHORIZED:
-        return Outcome(OutcomeKind.NOT_SENT, "unauthorised", status, None, errors)
-    if status == HTTPStatus.TOO_MANY_REQUESTS:
-        blocked = _error_code(document) == BLOCKED
-        reason = "blocked" if blocked else "throttled"
-        return Outcome(OutcomeKind.NOT_SENT, reason, status, None, errors, retry_after)
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        return Outcome(OutcomeKind.NOT_SENT, "unavailable", status, None, errors, retry_after)
-    is_refused = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
-    if is_refused and status != HTTPStatus.REQUEST_TIMEOUT:
-        reason = "forbidden" if status == HTTPStatus.FORBIDDEN else "refused"
-        words = errors or (f"The upstream answered {status} and gave no reason.",)
-        return Outcome(OutcomeKind.REJECTED, reason, status, None, words)
-    # 500, 502, 504 and what no documentation names: it may have gone out before it failed. With 408
-    # a server says that it waited for the request in vain, or, wrongly but often, for itself.
-    server_error = status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    reason = "server-error" if server_error else "unexpected-status"
-    return Outcome(OutcomeKind.UNKNOWN, reason, status, None, errors)
+    kind, reason = _of_status(status, code, has_errors=_has_errors(document))
+    if kind is OutcomeKind.REJECTED:
+        errors = errors or (f"The upstream answered {status} and gave no reason.",)
+    return Outcome(kind, reason, status, None, errors, retry_after, code)
+
+
+def _of_success(status: int, document: Mapping[str, Any], text: str) -> Outcome:
+    token_id = _token_id(document, text)
+    if token_id is not None:
+        return Outcome(OutcomeKind.ACCEPTED, "accepted", status, token_id)
+    if "tokenId" in document:
+        return Outcome(OutcomeKind.ACCEPTED, "accepted-without-token", status)
+    return Outcome(OutcomeKind.UNKNOWN, "unexpected-success", status)
+
+
+def _of_status(status: int, code: int | None, *, has_errors: bool) -> tuple[OutcomeKind, str]:  # noqa: PLR0911 - the table
+    match status:
+        case HTTPStatus.UNAUTHORIZED:
+            return OutcomeKind.NOT_SENT, "unauthorised"
+        case HTTPStatus.TOO_MANY_REQUESTS:
+            return OutcomeKind.NOT_SENT, "blocked" if code == BLOCKED else "throttled"
+        case HTTPStatus.SERVICE_UNAVAILABLE if code is not None:
+            return OutcomeKind.NOT_SENT, "unavailable"
+        case _ if status in _WRONG_ROUTE:
+            return OutcomeKind.NOT_SENT, _WRONG_ROUTE[status]
+        case HTTPStatus.NOT_FOUND:
+            return OutcomeKind.NOT_SENT, NOT_FOUND
+    is_client_error = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+    if (
+        is_client_error
+        and status != HTTPStatus.REQUEST_TIMEOUT
+        and (has_errors or code is not None)
+    ):
+        return OutcomeKind.REJECTED, "refused"
+    # It may have gone out before it failed. With 408 a server says that it waited for the request
+    # in vain, or, wrongly but often, for itself.
+    is_server_error = status // 100 == 5  # noqa: PLR2004 - the class of the status
+    return OutcomeKind.UNKNOWN, "server-error" if is_server_error else "unexpected-status"
 
 
 def words_of(body: bytes) -> tuple[str, ...]:
@@ -133,20 +167,24 @@ def fit_errors(errors: Iterable[str]) -> tuple[str, ...]:
 
 def _document(text: str) -> dict[str, Any]:
     """The JSON object in the body; empty for HTML, nothing, or anything else."""
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
+    # The reference's own example of a success has a comma too many.
+    for candidate in (text, _LAST_COMMA.sub("}", text)):
+        try:
+            document = json.loads(candidate)
+        except (ValueError, RecursionError):
+            continue
+        return document if isinstance(document, dict) else {}
+    return {}
 
 
-_TOKEN = re.compile(r'"tokenId"\s*:\s*"((?:[^"\\]|\\.)+)"')
+_LAST_COMMA = re.compile(r",\s*\}\s*\Z")
+_TOKEN = re.compile(r'\s*\{[^{}\[\]]*?"tokenId"\s*:\s*"((?:[^"\\]|\\.)+)"')
 
 
 def _token_id(document: Mapping[str, Any], text: str) -> str | None:
-    # The reference's own example has a comma too many: what json.loads can't read still counts.
-    match = _TOKEN.search(text)
-    token_id = document.get("tokenId") or (match and match[1])
+    token_id = document.get("tokenId")
+    if not document and (match := _TOKEN.match(text)):
+        token_id = match[1]  # the body broke off behind it
     if isinstance(token_id, int) and not isinstance(token_id, bool):
         token_id = str(token_id)
     if not isinstance(token_id, str) or not token_id.strip():
@@ -169,11 +207,16 @@ def _errors(document: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(utf8_safe(word) for word in words if word)
 
 
+def _has_errors(document: Mapping[str, Any]) -> bool:
+    errors = document.get("errors")
+    return isinstance(errors, list) and bool(errors)
+
+
 def _error_code(document: Mapping[str, Any]) -> int | None:
     code = document.get("errorcode")
     if isinstance(code, str) and re.fullmatch(r"[0-9]{1,9}", code):
         return int(code)
-    return code if isinstance(code, int) else None
+    return code if isinstance(code, int) and not isinstance(code, bool) else None
 
 
 def _retry_after(header: str | None, document: Mapping[str, Any], now: float) -> float | None:

@@ -31,7 +31,14 @@ from smsrelay.ports import (
 from smsrelay.security.redaction import redact, without_names
 from smsrelay.sends import ids, transitions
 from smsrelay.sends.backoff import retry_delay
-from smsrelay.sends.call_outcome import Outcome, OutcomeKind, fit_errors
+from smsrelay.sends.call_outcome import (
+    NOT_FOUND,
+    OUT_OF_TIME,
+    WRONG_ROUTE_REASONS,
+    Outcome,
+    OutcomeKind,
+    fit_errors,
+)
 from smsrelay.sends.send import OnUnknown, Send, SendKey, Status, reference_body
 from smsrelay.services.upstream_pause import UpstreamPause
 
@@ -340,7 +347,7 @@ class Sender:
         if too_old:
             outcome = Outcome(OutcomeKind.NOT_SENT, "too-old")
         elif not self.has_time_for_call(deadline):
-            outcome = Outcome(OutcomeKind.NOT_SENT, "out-of-time")
+            outcome = OUT_OF_TIME
         else:
             began = self._clock()
             outcome = self._ask_upstream(send, deadline)
@@ -380,6 +387,8 @@ class Sender:
             self._metrics.count("UpstreamThrottled")
         if outcome.reason == "blocked":
             self._metrics.count("UpstreamBlocked")
+        if outcome.reason in WRONG_ROUTE_REASONS | {NOT_FOUND}:
+            self._metrics.count("WrongRoute")
         level = {
             Status.ACCEPTED: logging.INFO if send.token_id else logging.WARNING,
             Status.UNKNOWN: logging.ERROR,
