@@ -278,6 +278,8 @@ WANTED = {
     "unreadable items": (NAMESPACE, "UnreadableItems"),
     "token renewal fails": (NAMESPACE, "TokenRenewalsFailed"),
     "upstream blocks": (NAMESPACE, "UpstreamBlocked"),
+    "wrong route": (NAMESPACE, "WrongRoute"),
+    "tokens missing": (NAMESPACE, "TokensMissing"),
     "function errors": ("AWS/Lambda", "Errors"),
     "throttles": ("AWS/Lambda", "Throttles"),
 }
@@ -352,11 +354,23 @@ def deliveries_refused(relay: Environment, simulator: Simulator) -> None:
         relay.follow()
 
 
+def wrong_route(relay: Environment, simulator: Simulator) -> None:
+    simulator.fail("send", "403")
+    relay.post(MESSAGE)
+
+
+def token_missing(relay: Environment, simulator: Simulator) -> None:
+    simulator.fail("send", "202-no-token")
+    relay.post(MESSAGE)
+
+
 PROVOKED: Mapping[str, Callable[[Environment, Simulator], None]] = {
     "UnknownAlarm": unknown,
     "ResultsNotStoredAlarm": not_stored,
     "UnreadableItemsAlarm": unreadable,
     "UpstreamBlockedAlarm": blocked,
+    "WrongRouteAlarm": wrong_route,
+    "TokensMissingAlarm": token_missing,
     "TokenNotRenewedAlarm": not_renewed,
     "AccessTokenMissingAlarm": not_renewed,
     "CatalogueUnusableAlarm": unusable,

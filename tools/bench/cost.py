@@ -67,7 +67,7 @@ HOSTED: Final = (
 )
 """Messages a month at most, and what hosted webhook services ask for, as told in 2026."""
 METRICS: Final = 34
-ALARMS: Final = 29
+ALARMS: Final = 31
 SECRETS: Final = 2
 SCHEDULED: Final = DAYS * 24 * 60 * 3
 """Invocations of sweeper, status and token function in a month."""
