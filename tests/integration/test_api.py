@@ -9,13 +9,15 @@ from unittest.mock import patch
 import pytest
 
 from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
+from smsrelay.adapters.metrics import PowertoolsMetrics
 from smsrelay.adapters.mobileconnect import MobileConnect
 from smsrelay.errors import LedgerUnavailableError
 from smsrelay.messages.refusals import Refusal, RequestRefusedError
 from smsrelay.messages.upstream_calls import MAX_BODY_BYTES
 from smsrelay.sends import call_outcome
 from smsrelay.sends.ids import message_id
-from smsrelay.services import request_reader
+from smsrelay.services import request_reader, sender
+from smsrelay.services.upstream_pause import UpstreamPause
 from tests.support.cloudwatch_metrics import metrics
 from tests.support.environment import CLIENT, Environment, HttpAnswer
 from tools.mobileconnect_simulator import Simulator
@@ -517,6 +519,34 @@ def test_an_error_that_nobody_foresaw_leaves_no_send_hanging(
     assert_problem(answer, 504, "delivery-unknown")
     assert answer.body["sends"][0]["reason"] == "internal-error"
     assert len(simulator.sent()) == 1
+
+
+def test_nothing_between_a_response_and_its_storing_can_fail(
+    relay: Environment, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    for owner, step in (
+        (sender.logger, "log"),
+        (sender.logger, "exception"),
+        (sender, "redact"),
+        (sender, "retry_delay"),
+        (UpstreamPause, "record"),
+        (PowertoolsMetrics, "time"),
+        (PowertoolsMetrics, "count"),
+    ):
+        for then, status in (("ok", "accepted"), ("400", "rejected"), ("429-50100", "queued")):
+            with monkeypatch.context() as patches:
+                patches.setattr(owner, step, fail)
+                simulator.fail("send", then)
+                message = message_id(CLIENT, f"{step}-{then}")
+                relay.post(MESSAGE, headers={"Idempotency-Key": f"{step}-{then}"})
+            stored = relay.get(f"/messages/{message}").body
+            assert stored["status"] == status, (step, then)
+    assert {send["tokenId"] for send in simulator.sent()} == {
+        item["tokenId"]["S"] for item in relay.items() if "tokenId" in item
+    }
 
 
 class Lines(logging.Handler):

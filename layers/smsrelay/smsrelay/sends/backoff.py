@@ -26,7 +26,7 @@ def retry_delay(outcome: Outcome, attempt: int, random: Callable[[], float]) -> 
         attempt: Its number, from 1.
         random: Gives a number between 0 and 1.
     """
-    backoff = min(MAX_DELAY, BASE_DELAY * 2.0 ** (attempt - 1))
+    backoff = min(MAX_DELAY, doubled(BASE_DELAY, attempt - 1))
     if outcome.retry_after is not None:
         delay = outcome.retry_after + random() * backoff
     elif outcome.reason == "blocked":
@@ -49,4 +49,9 @@ def pause_after(outcome: Outcome, throttled: int, random: Callable[[], float]) -
         return 0.0
     if outcome.retry_after is not None:
         return min(MAX_PAUSE, outcome.retry_after)
-    return random() * min(MAX_PAUSE, BASE_DELAY * 2.0 ** (throttled - 1))
+    return random() * min(MAX_PAUSE, doubled(BASE_DELAY, throttled - 1))
+
+
+def doubled(delay: float, times: int) -> float:
+    """A delay that has doubled so many times: at most 32, since 2.0 ** 1,024 is an error."""
+    return delay * 2.0 ** min(times, 32)

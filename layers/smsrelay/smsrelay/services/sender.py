@@ -1,8 +1,9 @@
 """The use case: one request in, every recipient once or somebody is told why not."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import Enum
@@ -30,7 +31,7 @@ from smsrelay.ports import (
 )
 from smsrelay.security.redaction import redact, without_names
 from smsrelay.sends import ids, transitions
-from smsrelay.sends.backoff import retry_delay
+from smsrelay.sends.backoff import MAX_DELAY, retry_delay
 from smsrelay.sends.call_outcome import (
     NOT_FOUND,
     OUT_OF_TIME,
@@ -350,36 +351,45 @@ class Sender:
             outcome = OUT_OF_TIME
         else:
             began = self._clock()
-            outcome = self._ask_upstream(send, deadline)
+            response = self._ask_upstream(send, deadline)
+            if response.kind is OutcomeKind.ACCEPTED:
+                # Before anything can fail, so the log has the tokenId. It is not a secret.
+                _without_errors(_log, send, Status.ACCEPTED, response)
+            errors = _without_errors(_redacted, response.errors, send.body or "")
+            outcome = response._replace(errors=errors or ())
             seconds = max(0.0, self._clock() - began)
-            self._metrics.time("UpstreamTime", seconds)
-            self._upstream_pause.record(outcome)
+            _without_errors(self._metrics.time, "UpstreamTime", seconds)
+            _without_errors(self._upstream_pause.record, outcome)
+        wait = _without_errors(
+            retry_delay, outcome, transitions.attempts_since_resend(send), self._random
+        )
         after = transitions.finish_attempt(
             send,
             outcome,
             now=self._clock(),
-            wait=retry_delay(outcome, transitions.attempts_since_resend(send), self._random),
+            wait=MAX_DELAY if wait is None else wait,
             max_attempts=transitions.counted_attempts(send)
             if too_old
             else self._policy.max_attempts,
             poll_delivery=self._policy.polls_delivery,
         )
-        self._record(after, outcome)
         self._store(send, after, deadline)
+        _without_errors(self._count, after, outcome)
+        if outcome.kind is not OutcomeKind.ACCEPTED:
+            _without_errors(_log, after, after.status, outcome)
         return _Called(after, seconds)
 
     def _ask_upstream(self, send: Send, deadline: Deadline) -> Outcome:
         timeout = min(self._policy.upstream_timeout, deadline() - RESERVED_SECONDS)
-        body = send.body or ""
         try:
-            outcome = self._upstream.send(send.upstream_message_id, body, timeout)
-            return outcome._replace(errors=fit_errors(redact(outcome.errors, body)))
+            return self._upstream.send(send.upstream_message_id, send.body or "", timeout)
         except Exception:
             # The last net: whatever it was, the SMS may be out, and the send must not hang.
-            logger.exception("the call failed in an unforeseen way", extra=send.log_fields)
+            with suppress(Exception):
+                logger.exception("the call failed in an unforeseen way", extra=send.log_fields)
             return Outcome(OutcomeKind.UNKNOWN, "internal-error")
 
-    def _record(self, send: Send, outcome: Outcome) -> None:
+    def _count(self, send: Send, outcome: Outcome) -> None:
         self._metrics.count(send.status.metric)
         if send.status is Status.ACCEPTED and send.token_id is None:
             self._metrics.count("TokensMissing")
@@ -389,25 +399,6 @@ class Sender:
             self._metrics.count("UpstreamBlocked")
         if outcome.reason in WRONG_ROUTE_REASONS | {NOT_FOUND}:
             self._metrics.count("WrongRoute")
-        level = {
-            Status.ACCEPTED: logging.INFO if send.token_id else logging.WARNING,
-            Status.UNKNOWN: logging.ERROR,
-            Status.FAILED: logging.ERROR,
-        }.get(send.status, logging.WARNING)
-        logger.log(
-            level,
-            "send %s",
-            send.status.value,
-            extra={
-                **send.log_fields,
-                "attempt": send.attempts,
-                "recipients": send.recipients,
-                "reason": outcome.reason,
-                "upstream_status": outcome.status,
-                # Before it is stored: who dies while storing leaves the tokenId here.
-                "token_id": outcome.token_id,
-            },
-        )
 
     def _store(self, before: Send, after: Send, deadline: Deadline) -> None:
         """Write a result; if that can't be done, the log is where it can be put back from."""
@@ -451,10 +442,17 @@ class Sender:
             return send
         after = transitions.expire_lease(send, now=now, max_attempts=self._policy.max_attempts)
         if self._ledger.replace_if_unchanged(send, after):
-            self._record(after, Outcome(OutcomeKind.UNKNOWN, "lease-expired"))
+            outcome = Outcome(OutcomeKind.UNKNOWN, "lease-expired")
+            self._count(after, outcome)
+            _log(after, after.status, outcome)
             return after
         # Somebody else was quicker, and knows more.
         return self._ledger.load_one(send.key) or send
+
+
+def _redacted(errors: Sequence[str], body: str) -> tuple[str, ...]:
+    """The upstream's error messages as they are stored: without secrets, and not too large."""
+    return fit_errors(redact(errors, body))
 
 
 def _plan(submission: Submission, now: float) -> list[Send]:
@@ -482,3 +480,36 @@ def _plan(submission: Submission, now: float) -> list[Send]:
         )
         for n, call in enumerate(build_calls(request, datetime.fromtimestamp(now, UTC)), start=1)
     ]
+
+
+def _log(send: Send, status: Status, outcome: Outcome) -> None:
+    level = {
+        Status.ACCEPTED: logging.INFO if outcome.token_id else logging.WARNING,
+        Status.UNKNOWN: logging.ERROR,
+        Status.FAILED: logging.ERROR,
+    }.get(status, logging.WARNING)
+    logger.log(
+        level,
+        "send %s",
+        status.value,
+        extra={
+            **send.log_fields,
+            "attempt": send.attempts,
+            "recipients": send.recipients,
+            "reason": outcome.reason,
+            "upstream_status": outcome.status,
+            "token_id": outcome.token_id,
+        },
+    )
+
+
+def _without_errors[**P, T](
+    step: Callable[P, T], *arguments: P.args, **named: P.kwargs
+) -> T | None:
+    """Run a step after a response; None if it fails: the result is stored anyway."""
+    try:
+        return step(*arguments, **named)
+    except Exception:
+        with suppress(Exception):
+            logger.exception("a step failed after the response")
+        return None
