@@ -10,7 +10,6 @@ from smsrelay.errors import QueueUnavailableError
 from smsrelay.ports import RefusedMessage
 from smsrelay.security.redaction import redact
 from smsrelay.sends import transitions
-from smsrelay.sends.backoff import MAX_SQS_DELAY
 from smsrelay.sends.ids import new_message_id
 from smsrelay.sends.message_status import message_status
 from smsrelay.sends.send import ACCEPTED_STATUSES, Send, Status
@@ -55,9 +54,8 @@ def list_sends(target: DeployedStack, options: Any, now: float) -> int:
     """Sends of one status; never a scan."""
     status = Status(options.status)
     youngest = None if options.older_than is None else now - options.older_than
-    # A send is due by as much after its last change as it has to wait, or as its lease lasts.
-    latest = MAX_SQS_DELAY if GROUPS[status] == "open" else 0.0
-    due_by = None if youngest is None else youngest + latest
+    # A send that waits can be due much later than its last change: as late as it is too old.
+    due_by = None if GROUPS[status] == "open" else youngest
     keys = target.ledger.unfinished(GROUPS[status], due_by=due_by)
     found: list[Send] = []
     read = 0

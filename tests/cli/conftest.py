@@ -94,12 +94,11 @@ class Operator:
         return self.post("500", **fields)
 
     def failed(self, **fields: Any) -> str:
-        """A send that is certainly not sent, with all its attempts used up, and its dead letter."""
-        self.simulator.fail("send", "503-50300", times=4)
+        """A send that is certainly not sent and too old, and its dead letter."""
+        self.simulator.fail("send", "503-50300")
         message_id = self.post(**fields)
-        for _ in range(3):
-            self.relay.make_due()
-            self.relay.work()
+        self.relay.make_too_old()
+        self.relay.work()
         assert [send.status for send in self.sends(message_id)] == ["failed"]
         return message_id
 

@@ -35,8 +35,8 @@ def test_each_status_is_listed_apart(operator: Operator, relay: Environment) -> 
     for status, message_id in ids.items():
         [listed] = operator.run("list", "--status", status, "--json").json["sends"]
         assert (listed["id"], listed["status"]) == (message_id, status)
-    reasons = {"unknown": "server-error", "failed": "unavailable"}
-    for status, attempts in (("unknown", "1"), ("failed", "4")):
+    reasons = {"unknown": "server-error", "failed": "too-old"}
+    for status, attempts in (("unknown", "1"), ("failed", "2")):
         ended = operator.run("list", "--status", status)
         [row] = ended.rows
         assert ended.code == 0

@@ -58,7 +58,7 @@ def test_a_failed_send_is_queued_again_with_fresh_attempts(
     assert ended.code == 0
     assert "1 dead letter" in ended.err
     assert "No SMS goes out twice" in ended.err
-    assert ended.rows == [[failed, "1", CLIENT, "attempts-used-up", "queued", "-"]]
+    assert ended.rows == [[failed, "1", CLIENT, "too-old", "queued", "-"]]
     assert relay.dead_letters() == []
     [send] = operator.sends(failed)
     assert (send.status, send.attempts, send.attempts_before) == (Status.QUEUED, 4, 4)
@@ -206,7 +206,7 @@ def test_only_what_matches_is_put_back(operator: Operator, relay: Environment) -
     ended = operator.run("redrive", "--reason", "refused", "--client", "other", "--yes", "--json")
     assert [row["client"] for row in ended.json["letters"]] == ["other"]
     assert ended.json["others"] == 2
-    assert {letter["reason"] for letter in relay.dead_letters()} == {"attempts-used-up", "refused"}
+    assert {letter["reason"] for letter in relay.dead_letters()} == {"too-old", "refused"}
     assert relay.waiting() == 1
     nothing = operator.run("redrive", "--reason", "no-such-reason", "--yes")
     assert (nothing.code, nothing.out) == (0, "There is no dead letter to put back.\n")

@@ -43,7 +43,7 @@ def test_without_a_yes_nothing_changes(
     assert relay.waiting() == 0
 
 
-def test_a_failed_send_is_not_asked_about_and_has_all_its_attempts_again(
+def test_a_failed_send_is_not_asked_about_and_is_young_again(
     operator: Operator, relay: Environment
 ) -> None:
     message_id = operator.failed()
@@ -57,18 +57,17 @@ def test_a_failed_send_is_not_asked_about_and_has_all_its_attempts_again(
         assert send.status is Status.QUEUED
     assert len(operator.works()) == 1
     [send] = operator.sends(message_id)
-    assert (send.status, send.attempts) == (Status.ACCEPTED, 8)
+    assert (send.status, send.attempts) == (Status.ACCEPTED, 6)
     assert relay.waiting() == 0
 
 
-def test_the_new_attempts_end_too(operator: Operator) -> None:
+def test_a_resent_send_becomes_too_old_as_well(operator: Operator, relay: Environment) -> None:
     message_id = operator.failed()
     operator.run("resend", message_id)
-    operator.simulator.fail("send", "503-50300", times=-1)
-    for _ in range(4):
-        operator.works()
+    relay.make_too_old()
+    relay.work()
     [send] = operator.sends(message_id)
-    assert (send.status, send.attempts) == (Status.FAILED, 8)
+    assert (send.status, send.attempts) == (Status.FAILED, 3)
 
 
 @pytest.mark.parametrize("prepare", ["unknown", "failed"])

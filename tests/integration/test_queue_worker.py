@@ -270,12 +270,14 @@ def test_a_throttled_send_comes_back_after_the_wait_and_is_sent_once(
 
 
 def test_before_its_time_a_send_is_not_tried(relay: Environment, simulator: Simulator) -> None:
-    simulator.fail("send", "429-50100", retry_after=600)
+    simulator.fail("send", "429-50100", retry_after=50_000)
     sqs_id = relay.enqueue(MESSAGE)
     assert relay.work() == [sqs_id]
-    relay.show_all()
+    relay.show_all()  # SQS can't hide it for so long: it comes back, and waits again
     assert relay.work() == [sqs_id]
     assert len(simulator.calls()) == 1
+    [item] = relay.items()
+    assert float(item["dueAt"]["N"]) >= float(item["createdAt"]["N"]) + 50_000
 
 
 def test_after_a_refusal_for_want_of_room_no_other_message_asks_at_once(
@@ -319,20 +321,22 @@ def test_a_throttled_send_is_not_given_up_for_that(
     assert item["attemptsPutOff"] == {"N": "6"}
 
 
-def test_attempts_end_and_the_last_word_is_kept(relay: Environment, simulator: Simulator) -> None:
+def test_only_its_age_ends_a_send_that_was_certainly_not_sent(
+    relay: Environment, simulator: Simulator
+) -> None:
     simulator.fail("send", "503-50300", times=-1)
     relay.enqueue(MESSAGE, OURS)
-    for _ in range(3):
+    for _ in range(6):  # more than MAX_ATTEMPTS
         assert len(relay.work()) == 1
         relay.make_due()
+    relay.make_too_old()
     assert relay.work() == []
 
-    assert len(simulator.calls()) == 4
+    assert len(simulator.calls()) == 6
     [letter] = relay.dead_letters()
-    assert letter["reason"] == "attempts-used-up"
-    assert letter["errors"] == "unavailable"
+    assert letter["reason"] == "too-old"
     stored = relay.get(f"/messages/{letter['messageId']}").body
-    assert (stored["status"], stored["sends"][0]["attempts"]) == ("failed", 4)
+    assert (stored["status"], stored["sends"][0]["attempts"]) == ("failed", 7)
     assert relay.waiting() == 0
 
 

@@ -211,7 +211,6 @@ class Stage:
             token_secret=secret,
             TOKEN_FUNCTION="renews-nothing",  # it is asked, and is not there
             CATALOGUE_PARAMETER=catalogue,
-            MAX_ATTEMPTS=str(scenario.max_attempts),
             UPSTREAM_TIMEOUT_SECONDS="45",
         )
 

@@ -37,7 +37,6 @@ class Scenario:
     """Whether the message comes by the queue."""
     faults: list[tuple[str, int]] = field(default_factory=list)
     """The upstream's faults: which, and how often."""
-    max_attempts: int = 4
     renews: bool = True
     """Whether another token is there as soon as the upstream answers 401."""
     prepare: list[Json] = field(default_factory=list)
@@ -105,10 +104,9 @@ SCENARIOS = {
         ),
         Scenario(
             "worker-given-up",
-            [WORK],
+            [WORK, {"do": "wait", "seconds": 90_000.0}, WORK],  # longer than MAX_AGE_HOURS
             enqueued=True,
             faults=[("503-50300", -1)],
-            max_attempts=1,
         ),
         Scenario(
             "sweeper-queued",

@@ -406,6 +406,18 @@ class Environment:
             )
         self.show_all()
 
+    def make_too_old(self) -> None:
+        """Let every queued send be older than MaxAgeHours, and its message visible."""
+        for item in self.items():
+            if item.get("status") == {"S": "queued"}:
+                self.client("dynamodb").update_item(
+                    TableName=self.table,
+                    Key={"pk": item["pk"], "sk": item["sk"]},
+                    UpdateExpression="SET dueAt = :past, createdAt = :past, resentAt = :past",
+                    ExpressionAttributeValues={":past": {"N": "1"}},
+                )
+        self.show_all()
+
     def begin_elsewhere(self, lease: float) -> None:
         """What another process writes when it begins to send; it ends `lease` seconds later."""
         [item] = self.items()

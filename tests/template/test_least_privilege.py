@@ -58,8 +58,10 @@ def worker(relay: Environment, simulator: Simulator) -> None:
     assert relay.work() == []
     simulator.fail("send", "503-50300")
     relay.enqueue(MESSAGE)
+    assert len(relay.work()) == 1
+    relay.make_too_old()
     assert relay.work() == []
-    assert {letter["reason"] for letter in relay.dead_letters()} == {"refused", "attempts-used-up"}
+    assert {letter["reason"] for letter in relay.dead_letters()} == {"refused", "too-old"}
     for _ in range(2):
         relay.enqueue(TWO_SENDS | {"idempotencyKey": "twice"})
     assert relay.work() == []

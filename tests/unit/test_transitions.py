@@ -40,7 +40,7 @@ THROTTLED = Outcome(OutcomeKind.NOT_SENT, "throttled", 429)
         (THROTTLED._replace(retry_after=5.0), 1, 5.0, 7.0),
         (THROTTLED._replace(retry_after=5.0), 9, 5.0, 517.0),
         (THROTTLED._replace(retry_after=0.0), 1, 1.0, 2.0),
-        (THROTTLED._replace(retry_after=10_000.0), 1, 900.0, 900.0),
+        (THROTTLED._replace(retry_after=10_000.0), 1, 10_000.0, 10_002.0),
         (THROTTLED._replace(reason="blocked"), 1, 300.0, 302.0),
         (Outcome(OutcomeKind.NOT_SENT, "no-connection"), 1, 1.0, 2.0),
     ],
@@ -48,6 +48,7 @@ THROTTLED = Outcome(OutcomeKind.NOT_SENT, "throttled", 429)
 def test_waits(outcome: Outcome, attempt: int, least: float, most: float) -> None:
     assert retry_delay(outcome, attempt, lambda: 0.0) == least
     assert retry_delay(outcome, attempt, lambda: 1.0) == most
+    assert retry_delay(outcome, attempt, lambda: 1.0, longest=100.0) == min(most, 100.0)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ HOLD, RESEND = OnUnknown.HOLD, OnUnknown.RESEND
         (OutcomeKind.REJECTED, HOLD, 1, Status.REJECTED, False),
         (OutcomeKind.NOT_SENT, HOLD, 1, Status.QUEUED, True),
         (OutcomeKind.NOT_SENT, HOLD, 3, Status.QUEUED, True),
-        (OutcomeKind.NOT_SENT, HOLD, 4, Status.FAILED, True),
+        (OutcomeKind.NOT_SENT, HOLD, 40, Status.QUEUED, True),
         (OutcomeKind.UNKNOWN, HOLD, 1, Status.UNKNOWN, True),
         (OutcomeKind.UNKNOWN, HOLD, 4, Status.UNKNOWN, True),
         (OutcomeKind.UNKNOWN, RESEND, 1, Status.QUEUED, True),
@@ -138,7 +139,9 @@ def test_what_may_have_gone_out_is_never_called_rejected_or_failed(
 ) -> None:
     def tried(send: Send, outcome: Outcome, attempt: int) -> Send:
         begun = replace(transitions.begin_attempt(send, NOW, NOW + 60), attempts=attempt)
-        return transitions.finish_attempt(begun, outcome, now=NOW + 1, wait=7.0, max_attempts=4)
+        return transitions.finish_attempt(
+            begun, outcome, now=NOW + 1, wait=7.0, max_attempts=4, is_last=attempt > 1
+        )
 
     unheard = tried(
         replace(SENDING, on_unknown=RESEND), Outcome(OutcomeKind.UNKNOWN, "read-timeout"), 1
@@ -188,11 +191,13 @@ def test_an_operators_resend_counts_attempts_and_age_anew_and_numbers_them_on() 
         7,
     )
     assert (again.body, again.errors, transitions.age(spent, NOW + 107)) == ("{}", (), 107)
-    begun = transitions.begin_attempt(again, NOW + 101, NOW + 160)
-    away = Outcome(OutcomeKind.NOT_SENT, "no-connection")
-    for attempt, status in ((5, Status.QUEUED), (7, Status.QUEUED), (8, Status.FAILED)):
+    begun = replace(
+        transitions.begin_attempt(again, NOW + 101, NOW + 160), on_unknown=OnUnknown.RESEND
+    )
+    doubtful = Outcome(OutcomeKind.UNKNOWN, "read-timeout")
+    for attempt, status in ((5, Status.QUEUED), (7, Status.QUEUED), (8, Status.UNKNOWN)):
         tried = replace(begun, attempts=attempt)
-        after = transitions.finish_attempt(tried, away, now=NOW + 102, wait=1.0, max_attempts=4)
+        after = transitions.finish_attempt(tried, doubtful, now=NOW + 102, wait=1.0, max_attempts=4)
         assert after.status is status
     assert (
         transitions.counted_attempts(
@@ -202,37 +207,31 @@ def test_an_operators_resend_counts_attempts_and_age_anew_and_numbers_them_on() 
     )
 
 
-@pytest.mark.parametrize("reason", ["throttled", "blocked"])
-def test_what_the_upstream_puts_off_is_not_given_up_for_it(reason: str) -> None:
-    """However often: what counts is why it could not be made, apart from how much was sent."""
-    send = replace(SENDING, status=Status.QUEUED, attempts=0)
-    for _ in range(30):
+@pytest.mark.parametrize(
+    "reason", ["throttled", "blocked", "no-token", "no-connection", "forbidden", "out-of-time"]
+)
+def test_only_attempts_in_doubt_count_and_only_age_ends_the_others(reason: str) -> None:
+    send = replace(SENDING, status=Status.QUEUED, attempts=0, on_unknown=OnUnknown.RESEND)
+
+    def attempt(send: Send, outcome: Outcome, *, is_last: bool = False) -> Send:
         begun = transitions.begin_attempt(send, NOW, NOW + 60)
-        send = transitions.finish_attempt(
-            begun, THROTTLED._replace(reason=reason), now=NOW + 1, wait=7.0, max_attempts=2
+        return transitions.finish_attempt(
+            begun, outcome, now=NOW + 1, wait=7.0, max_attempts=2, is_last=is_last
         )
+
+    not_sent = Outcome(OutcomeKind.NOT_SENT, reason)
+    for _ in range(30):
+        send = attempt(send, not_sent)
         assert (send.status, send.due_at) == (Status.QUEUED, NOW + 8)
-    assert (
-        send.attempts,
-        transitions.attempts_since_resend(send),
-        transitions.counted_attempts(send),
-    ) == (30, 30, 0)
-    away = Outcome(OutcomeKind.NOT_SENT, "no-connection")
-    for status in (Status.QUEUED, Status.FAILED):
-        send = transitions.finish_attempt(
-            transitions.begin_attempt(send, NOW, NOW + 60),
-            away,
-            now=NOW + 1,
-            wait=7.0,
-            max_attempts=2,
-        )
+    assert (send.attempts, transitions.counted_attempts(send)) == (30, 0)
+    ended = attempt(send, not_sent, is_last=True)
+    assert (ended.status, ended.body) == (Status.FAILED, "{}")
+    doubtful = Outcome(OutcomeKind.UNKNOWN, "read-timeout")
+    for status in (Status.QUEUED, Status.UNKNOWN):
+        send = attempt(send, doubtful)
         assert send.status is status
     again = transitions.requeue_by_operator(send, now=NOW, written_by="operator")
-    assert (
-        again.attempts,
-        transitions.attempts_since_resend(again),
-        transitions.counted_attempts(again),
-    ) == (32, 0, 0)
+    assert (again.attempts, transitions.counted_attempts(again)) == (32, 0)
 
 
 @pytest.mark.parametrize("status", [Status.ACCEPTED, Status.REJECTED])

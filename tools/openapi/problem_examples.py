@@ -180,9 +180,7 @@ def _relays() -> Iterator[Problem]:
         "The relay failed. Repeating the request with the same Idempotency-Key never sends twice.",
         errors.RelayError(),
     )
-    yield _of_send(
-        "All attempts are used up. It was certainly not sent.", Status.FAILED, "throttled"
-    )
+    yield _of_send("It is too old. It was certainly not sent.", Status.FAILED, "too-old")
     yield _of_error(
         "Nothing could be stored, so nothing was sent. Repeat it with the same Idempotency-Key.",
         errors.LedgerUnavailableError(),

@@ -69,7 +69,7 @@ SendStatus = Annotated[
         description="`queued`: waits for its first or next attempt. `sending`: its call is being "
         "made. `accepted`: MobileConnect took it. `rejected`: MobileConnect refused it for good. "
         "`unknown`: nobody can know whether it went out; an operator decides. `failed`: "
-        "MobileConnect did not take it, and all attempts are used up. `delivered`, `undelivered`, "
+        "MobileConnect did not accept it before it was too old. `delivered`, `undelivered`, "
         "`partially_delivered`: it was accepted, and all, none or some of its recipients were "
         "reached.",
         examples=["accepted"],

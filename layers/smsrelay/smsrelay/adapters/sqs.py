@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 BATCH: Final = 10
 """Messages in one call, the most that SQS takes."""
 LONGEST_ATTRIBUTE: Final = 4_000
-LONGEST_VISIBILITY: Final = 43_200
-"""Seconds, the most that SQS takes (12 hours)."""
+LONGEST_VISIBILITY: Final = 42_000
+"""Seconds: SQS takes 12 hours at most, which begin when the message was received."""
 
 
 class SqsRetryQueue:

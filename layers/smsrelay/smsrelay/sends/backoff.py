@@ -1,5 +1,6 @@
 """When to try again what was certainly not sent."""
 
+import math
 from collections.abc import Callable
 
 from smsrelay.sends.call_outcome import Outcome
@@ -8,15 +9,21 @@ BASE_DELAY, MAX_DELAY = 2.0, 600.0
 BLOCKED_DELAY = 300.0
 """Least seconds to wait when the upstream says that our requests are blocked (50200)."""
 MAX_SQS_DELAY = 900.0
-"""The longest delay that SQS knows for a message (15 minutes)."""
+"""The longest delay that SQS has for a message; it comes back early and waits again."""
 MAX_PAUSE = 20.0
 """Seconds for which a worker holds back at most, a third of its time; then it asks again."""
 _THROTTLING_REASONS = frozenset({"throttled", "blocked", "unavailable"})
 """Reasons that any other call would have met as well."""
 
 
-def retry_delay(outcome: Outcome, attempt: int, random: Callable[[], float]) -> float:
-    """Seconds until the next attempt, between 1 and 900.
+def retry_delay(
+    outcome: Outcome,
+    attempt: int,
+    random: Callable[[], float],
+    *,
+    longest: float = math.inf,
+) -> float:
+    """Seconds until the next attempt, between 1 and `longest`.
 
     What the upstream asks for, and on top of it exponential backoff with full jitter: many sends
     that failed together don't come back together, and the more there are, the more rarely.
@@ -25,6 +32,7 @@ def retry_delay(outcome: Outcome, attempt: int, random: Callable[[], float]) -> 
         outcome: Of the attempt that failed.
         attempt: Its number, from 1.
         random: Gives a number between 0 and 1.
+        longest: Seconds until the send is too old.
     """
     backoff = min(MAX_DELAY, doubled(BASE_DELAY, attempt - 1))
     if outcome.retry_after is not None:
@@ -33,7 +41,7 @@ def retry_delay(outcome: Outcome, attempt: int, random: Callable[[], float]) -> 
         delay = BLOCKED_DELAY + random() * backoff
     else:
         delay = random() * backoff
-    return min(MAX_SQS_DELAY, max(1.0, delay))
+    return max(1.0, min(longest, delay))
 
 
 def pause_after(outcome: Outcome, throttled: int, random: Callable[[], float]) -> float:

@@ -80,7 +80,7 @@ class Send:
     attempts_before: int = 0
     """Those before an operator's last resend; they no longer count towards the most."""
     attempts_put_off: int = 0
-    """Those after it for which the upstream had no room (429); they never count."""
+    """Those after it that were certainly not sent; they never count."""
     resent_at: float | None = None
     """When an operator last had it tried again; from then on its age counts anew."""
     may_have_been_sent: bool = False

@@ -1,7 +1,6 @@
 """The steps of a send's life: pure functions from one state of it to the next."""
 
 from dataclasses import replace
-from http import HTTPStatus
 
 from smsrelay.sends import polling_schedule
 from smsrelay.sends.call_outcome import Outcome, OutcomeKind
@@ -31,6 +30,7 @@ def finish_attempt(  # noqa: PLR0913 - what became of it, and three numbers of t
     now: float,
     wait: float,
     max_attempts: int,
+    is_last: bool = False,
     poll_delivery: bool = False,
 ) -> Send:
     """The send after a call.
@@ -41,7 +41,8 @@ def finish_attempt(  # noqa: PLR0913 - what became of it, and three numbers of t
             limit them first.
         now: Seconds since the epoch.
         wait: Seconds until the next attempt, if there is one.
-        max_attempts: How many attempts a send has.
+        max_attempts: How many attempts in doubt a send with `onUnknown: "resend"` has.
+        is_last: Whether it is too old for another attempt.
         poll_delivery: Whether an accepted send's delivery is to be asked for.
     """
     after = replace(
@@ -64,11 +65,14 @@ def finish_attempt(  # noqa: PLR0913 - what became of it, and three numbers of t
     awaits_operator = outcome.kind is OutcomeKind.UNKNOWN and send.on_unknown is OnUnknown.HOLD
     if outcome.kind is OutcomeKind.REJECTED or awaits_operator:
         return replace(after, status=Status.UNKNOWN)
-    if outcome.status == HTTPStatus.TOO_MANY_REQUESTS:
-        # This says how much is sent, and nothing of this send: its age alone ends it.
+    if outcome.kind is OutcomeKind.NOT_SENT:
+        # This says nothing about the send: only its age ends it.
         after = replace(after, attempts_put_off=send.attempts_put_off + 1)
+        if is_last:
+            ended = Status.UNKNOWN if after.may_have_been_sent else Status.FAILED
+            return replace(after, status=ended)
     elif counted_attempts(send) >= max_attempts:
-        return replace(after, status=Status.UNKNOWN if after.may_have_been_sent else Status.FAILED)
+        return replace(after, status=Status.UNKNOWN)
     return replace(after, status=Status.QUEUED, due_at=now + wait)
 
 
@@ -84,7 +88,7 @@ def lease_expired(send: Send, now: float) -> bool:
 
 
 def counted_attempts(send: Send) -> int:
-    """The attempts that count towards the most: the upstream has not put them off (429)."""
+    """The attempts that count towards the most: those in doubt, since the last resend."""
     return attempts_since_resend(send) - send.attempts_put_off
 
 

@@ -49,8 +49,7 @@ def of_message(message: MessageState, *, deferred: bool) -> Response:
         return problem(
             HTTPStatus.BAD_GATEWAY,
             "not-sent",
-            "Marketing Cloud did not take the message, and all attempts are used up. "
-            "Nothing was sent.",
+            "Marketing Cloud did not accept the message before it was too old. Nothing was sent.",
             headers,
             id=message.id,
             sends=sends,

@@ -225,7 +225,7 @@ class Sender:
         self._dead_letters.put(
             reference_body(send.key),
             {
-                "reason": "too-old" if send.reason == "too-old" else "attempts-used-up",
+                "reason": "too-old",
                 "errors": send.reason or "",
                 "messageId": send.key.message_id,
                 "client": send.client,
@@ -344,7 +344,8 @@ class Sender:
     def _call(self, send: Send, deadline: Deadline) -> "_Called":
         """Call the upstream for a send that is claimed, and store what became of it."""
         seconds = 0.0
-        too_old = transitions.age(send, self._clock()) > self._policy.max_age
+        age = transitions.age(send, self._clock())
+        too_old = age > self._policy.max_age
         if too_old:
             outcome = Outcome(OutcomeKind.NOT_SENT, "too-old")
         elif not self.has_time_for_call(deadline):
@@ -361,16 +362,19 @@ class Sender:
             _without_errors(self._metrics.time, "UpstreamTime", seconds)
             _without_errors(self._upstream_pause.record, outcome)
         wait = _without_errors(
-            retry_delay, outcome, transitions.attempts_since_resend(send), self._random
+            retry_delay,
+            outcome,
+            transitions.attempts_since_resend(send),
+            self._random,
+            longest=max(1.0, self._policy.max_age - age + 1.0),
         )
         after = transitions.finish_attempt(
             send,
             outcome,
             now=self._clock(),
             wait=MAX_DELAY if wait is None else wait,
-            max_attempts=transitions.counted_attempts(send)
-            if too_old
-            else self._policy.max_attempts,
+            max_attempts=self._policy.max_attempts,
+            is_last=too_old,
             poll_delivery=self._policy.polls_delivery,
         )
         self._store(send, after, deadline)
