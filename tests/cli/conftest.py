@@ -91,10 +91,12 @@ class Operator:
         return message_id
 
     def unknown(self, **fields: Any) -> str:
+        self.relay.end_pauses()
         return self.post("500", **fields)
 
     def failed(self, **fields: Any) -> str:
         """A send that is certainly not sent and too old, and its dead letter."""
+        self.relay.end_pauses()
         self.simulator.fail("send", "503-50300")
         message_id = self.post(**fields)
         self.relay.make_too_old()

@@ -372,6 +372,23 @@ def test_when_nobody_can_know_the_caller_is_told_and_nothing_is_sent_again(
     assert relay.waiting() == 0
 
 
+@pytest.mark.parametrize("then", ["500", "503-html", "403", "404"])
+def test_during_a_pause_a_message_is_queued_and_the_upstream_is_not_called(
+    relay: Environment, simulator: Simulator, then: str
+) -> None:
+    simulator.fail("send", then)
+    relay.post(MESSAGE)
+    answer = relay.post(MESSAGE, headers=KEY)
+    assert (answer.status, answer.body["status"]) == (202, "queued")
+    assert answer.body["sends"][0]["reason"] == "paused"
+    assert relay.waiting() == (1 if then in {"500", "503-html"} else 2)
+    other = relay.post(MESSAGE | {"message": "MzE6Nzg6MA"})
+    assert other.body["status"] == ("accepted" if then == "404" else "queued")
+    relay.make_due()
+    assert relay.work() == []
+    assert relay.get(f"/messages/{answer.body['id']}").body["status"] == "accepted"
+
+
 def test_a_one_time_password_is_sent_again_when_nobody_can_know(
     relay: Environment, simulator: Simulator
 ) -> None:

@@ -107,6 +107,7 @@ def unknown(recorder: Recorder) -> None:
         recorder.simulator.fail("send", then)
         recorder.post(MESSAGE, Idempotency_Key=then)
         recorder.post(MESSAGE, Idempotency_Key=then)
+        recorder.wait(HOUR)  # longer than every pause
     recorder.simulator.fail("send", "reset-after-accept")
     recorder.enqueue(MESSAGE)
     recorder.work()

@@ -261,6 +261,7 @@ def test_each_answer_has_a_documented_status(aws: None) -> None:
         for name, (raw, (kind, reason)) in ANSWERS.items():
             server.answers(raw)
             server.wait_for_hang_up()
+            relay.end_pauses()
             told = relay.post({"message": "MzA6Nzg6MA", "to": ["12125550100"]})
             [send] = told.body["sends"]
             assert (told.status, send["status"]) == documented[kind], name

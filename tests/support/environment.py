@@ -5,6 +5,7 @@ import importlib.util
 import io
 import json
 import os
+import random
 import secrets
 import sys
 import threading
@@ -30,6 +31,7 @@ from standardwebhooks import Webhook
 from smsrelay.adapters.dynamodb_api_clients import DynamoDbApiClients
 from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
 from smsrelay.errors import LedgerUnavailableError
+from smsrelay.services.upstream_pause import UpstreamPause
 from smsrelay.wiring import (
     api,
     callback_sender,
@@ -395,8 +397,14 @@ class Environment:
             message.delayed_until = 0
             message.change_visibility(0)
 
+    def end_pauses(self) -> None:
+        """Let this environment call the upstream again, as a new one would."""
+        relay = sending.parts().relay
+        vars(relay)["_upstream_pause"] = UpstreamPause(time.time, random.random)
+
     def make_due(self) -> None:
-        """Let the wait of every send be over, and its message visible."""
+        """Let all pauses and the wait of every send be over, and its message visible."""
+        self.end_pauses()
         for item in self.items():
             self.client("dynamodb").update_item(
                 TableName=self.table,

@@ -8,7 +8,7 @@ from smsrelay.sends import transitions
 from smsrelay.sends.backoff import MAX_PAUSE, pause_after, retry_delay
 from smsrelay.sends.call_outcome import Outcome, OutcomeKind
 from smsrelay.sends.send import OnUnknown, Send, SendKey, Status
-from smsrelay.services.upstream_pause import UpstreamPause
+from smsrelay.services.upstream_pause import Call, UpstreamPause
 
 NOW = 1_790_000_000.0
 SENDING = Send(
@@ -79,20 +79,21 @@ def test_how_long_a_worker_holds_back(
 def test_a_worker_holds_back_until_its_time_and_longer_each_time() -> None:
     now = [NOW]
     brake = UpstreamPause(lambda: now[0], lambda: 1.0)
+    call = Call("m", [])
     accepted = Outcome(OutcomeKind.ACCEPTED, "accepted", 202)
-    brake.record(accepted)
+    brake.record(call, accepted)
     assert brake.remaining() == 0
     for hold in (2.0, 4.0, 8.0):
         for _ in range(10):  # calls that ran side by side count once
-            brake.record(THROTTLED)
+            brake.record(call, THROTTLED)
         assert brake.remaining() == hold
-        brake.record(accepted._replace(kind=OutcomeKind.UNKNOWN))
+        brake.record(call, accepted._replace(kind=OutcomeKind.UNKNOWN))
         now[0] += hold / 2
         assert brake.remaining() == hold / 2, "what else is heard changes nothing"
         now[0] += hold / 2
         assert brake.remaining() == 0
-    brake.record(accepted)
-    brake.record(THROTTLED)
+    brake.record(call, accepted)
+    brake.record(call, THROTTLED)
     assert brake.remaining() == 2.0, "it begins anew after one that was taken"
     now[0] -= 3_600
     assert brake.remaining() == MAX_PAUSE, "a clock that is put back holds nobody for an hour"

@@ -26,7 +26,7 @@ from smsrelay.sends.backoff import MAX_SQS_DELAY, retry_delay
 from smsrelay.sends.call_outcome import Outcome, OutcomeKind, of_response
 from smsrelay.sends.send import OnUnknown, Send, SendKey, Status
 from smsrelay.services.sender import STALLED_AFTER
-from smsrelay.services.upstream_pause import UpstreamPause
+from smsrelay.services.upstream_pause import Call, UpstreamPause
 from tools.bench.scale_picture import Line, Panel, picture
 
 Process = Generator[simpy.Event, Any]
@@ -211,7 +211,7 @@ class Relay:
             self._queue.put(n, now + max(1.0, send.due_at - now))
             return now
         outcome, after, ends = self._attempt(send)
-        brake.record(outcome)
+        brake.record(Call("", []), outcome)
         self._end(n, after, ends, longest=float("inf"))
         return ends
 

@@ -57,6 +57,10 @@ STALLED_AFTER = 300.0
 """Seconds after which a queued send's message must have come; else it is enqueued once more."""
 
 
+PAUSED = Outcome(OutcomeKind.NOT_SENT, "paused")
+"""The relay is not sure that the upstream accepts calls: another send is the probe."""
+
+
 class Timing(Enum):
     """When the calls of a request are made."""
 
@@ -145,6 +149,9 @@ class Sender:
         sends = _plan(submission, now)
         message_id, _ = sends[0].key
         at_once = len(sends) == 1 and timing is not Timing.DEFERRED
+        pause = self._upstream_pause.wait(submission.upstream_message_id) if at_once else 0.0
+        if pause:
+            at_once, sends = False, [self._postponed(sends[0], now, pause)]
         if at_once:
             # One write instead of two: the put that stores a lone send claims it, too.
             sends = [transitions.begin_attempt(sends[0], now, self._lease(now, deadline))]
@@ -155,7 +162,7 @@ class Sender:
         if at_once:
             called = self._call(sends[0], deadline)
             return MessageState(message_id, [called.send], upstream_seconds=called.seconds)
-        if timing is Timing.NOW:
+        if timing is Timing.NOW and len(sends) > 1:
             sends = self._attempt_all(sends, deadline)
         return MessageState(message_id, sends)
 
@@ -182,6 +189,8 @@ class Sender:
             LedgerUnavailableError: the ledger is out of reach; nothing was sent.
         """
         now = self._clock()
+        if self._upstream_pause.is_on and (paused := self._postpone(key, now)):
+            return paused
         claim = self._ledger.claim(
             key,
             written_by=ids.new_message_id(),
@@ -341,15 +350,35 @@ class Sender:
         with ThreadPoolExecutor(self._policy.concurrent_sends) as pool:
             return list(pool.map(attempt, sends))
 
+    def _postpone(self, key: SendKey, now: float) -> Send | None:
+        """A queued send that must wait for the end of a pause; None: it may be claimed."""
+        send = self._ledger.load_one(key)
+        if send is None or send.status is not Status.QUEUED or send.due_at > now:
+            return None
+        pause = self._upstream_pause.wait(send.upstream_message_id)
+        if not pause or transitions.age(send, now) > self._policy.max_age:
+            return None
+        after = self._postponed(send, now, pause)
+        return after if self._ledger.replace_if_unchanged(send, after) else None
+
+    def _postponed(self, send: Send, now: float, pause: float) -> Send:
+        return replace(send, due_at=now + self._spread(pause), updated_at=now, reason=PAUSED.reason)
+
+    def _spread(self, pause: float) -> float:
+        """Seconds until a send is due again; they differ, so that not all are due at once."""
+        return pause * (1.0 + 0.2 * self._random())
+
     def _call(self, send: Send, deadline: Deadline) -> "_Called":
         """Call the upstream for a send that is claimed, and store what became of it."""
-        seconds = 0.0
+        seconds = pause = 0.0
         age = transitions.age(send, self._clock())
         too_old = age > self._policy.max_age
         if too_old:
             outcome = Outcome(OutcomeKind.NOT_SENT, "too-old")
         elif not self.has_time_for_call(deadline):
             outcome = OUT_OF_TIME
+        elif isinstance(call := self._upstream_pause.begin_call(send.upstream_message_id), float):
+            outcome, pause = PAUSED, self._spread(call)
         else:
             began = self._clock()
             response = self._ask_upstream(send, deadline)
@@ -360,7 +389,9 @@ class Sender:
             outcome = response._replace(errors=errors or ())
             seconds = max(0.0, self._clock() - began)
             _without_errors(self._metrics.time, "UpstreamTime", seconds)
-            _without_errors(self._upstream_pause.record, outcome)
+            _without_errors(self._upstream_pause.record, call, outcome)
+            # Another send is the next probe, so that this one can't stop the others.
+            pause = 2.0 * self._upstream_pause.wait(send.upstream_message_id)
         wait = _without_errors(
             retry_delay,
             outcome,
@@ -372,7 +403,7 @@ class Sender:
             send,
             outcome,
             now=self._clock(),
-            wait=MAX_DELAY if wait is None else wait,
+            wait=max(MAX_DELAY if wait is None else wait, pause),
             max_attempts=self._policy.max_attempts,
             is_last=too_old,
             poll_delivery=self._policy.polls_delivery,

@@ -1,35 +1,137 @@
-"""One process, and an upstream that takes no more: all sends wait, not only the one it refused."""
+"""Pauses of one environment: how long it makes no calls, and when it probes the upstream."""
+
+import threading
 
 from smsrelay.ports import Clock, Random
-from smsrelay.sends.backoff import MAX_PAUSE, pause_after
-from smsrelay.sends.call_outcome import Outcome, OutcomeKind
+from smsrelay.sends.backoff import MAX_PAUSE, doubled, pause_after
+from smsrelay.sends.call_outcome import NOT_FOUND, WRONG_ROUTE_REASONS, Outcome, OutcomeKind
+
+FIRST_PROBE, LAST_PROBE = 5.0, 300.0
+"""Seconds before the first probe; they double with each probe that fails, up to the second."""
+MAX_MESSAGE_IDS = 1_000
+"""Message ids that are paused on their own at once; the oldest pause ends first."""
+
+
+class _Pause:
+    """One reason to pause. After each wait a single call goes through, the probe."""
+
+    def __init__(self) -> None:
+        self.is_probing = False
+        self._until = 0.0
+        self._failed_probes = 0
+
+    @property
+    def _seconds(self) -> float:
+        return min(LAST_PROBE, doubled(FIRST_PROBE, self._failed_probes))
+
+    def remaining(self, now: float) -> float:
+        """Seconds until the next probe may be made; 0: now."""
+        if self.is_probing:
+            return self._seconds
+        return min(self._seconds, max(0.0, self._until - now))
+
+    def begin(self, now: float) -> None:
+        self._until = now + self._seconds
+
+    def prolong(self, now: float) -> None:
+        """The probe has not ended the pause."""
+        self._failed_probes += 1
+        self.begin(now)
 
 
 class UpstreamPause:
-    """Without it each of many waiting sends would ask for itself whether there is room again.
+    """Three kinds of pause: throttled, in doubt, wrong route. Safe to be used by several threads.
 
-    Threads may use it together: at the worst one of them asks too early.
+    A call asks with `begin_call`, and ends with `record`. While a doubt or a wrong route pauses the
+    calls, `begin_call` lets one through at a time.
     """
 
     def __init__(self, clock: Clock, random: Random) -> None:
         """Start without a pause."""
         self._clock = clock
         self._random = random
-        self._until = 0.0
+        self._lock = threading.Lock()
+        self._throttled_until = 0.0
         self._throttled_calls = 0
+        self._doubt: _Pause | None = None
+        self._wrong_route: _Pause | None = None
+        self._message_ids: dict[str, _Pause] = {}
 
-    def record(self, outcome: Outcome) -> None:
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is paused for a doubt or a wrong route."""
+        return bool(self._doubt or self._wrong_route or self._message_ids)
+
+    def wait(self, upstream_message_id: str) -> float:
+        """Seconds until this message id may be called; 0: now."""
+        with self._lock:
+            return self._wait(self._pauses(upstream_message_id))
+
+    def begin_call(self, upstream_message_id: str) -> "Call | float":
+        """The call, to be given to `record`; a number: it must wait for so many seconds."""
+        with self._lock:
+            pauses = self._pauses(upstream_message_id)
+            if seconds := self._wait(pauses):
+                return seconds
+            for pause in pauses:
+                pause.is_probing = True
+            return Call(upstream_message_id, pauses)
+
+    def record(self, call: "Call", outcome: Outcome) -> None:
         """Note what became of a call."""
-        now = self._clock()
+        with self._lock:
+            now = self._clock()
+            for pause in call.probes:
+                pause.is_probing = False
+                pause.prolong(now)
+            self._record_throttling(outcome, now)
+            if outcome.kind is OutcomeKind.UNKNOWN:
+                self._doubt = self._doubt or _begun(now)
+            elif outcome.is_from_api:
+                self._doubt = None
+            if outcome.reason in WRONG_ROUTE_REASONS:
+                self._wrong_route = self._wrong_route or _begun(now)
+            elif outcome.reason == NOT_FOUND:
+                self._message_ids.setdefault(call.upstream_message_id, _begun(now))
+                if len(self._message_ids) > MAX_MESSAGE_IDS:
+                    del self._message_ids[next(iter(self._message_ids))]
+            elif outcome.kind in {OutcomeKind.ACCEPTED, OutcomeKind.REJECTED}:
+                self._wrong_route = None
+                self._message_ids.pop(call.upstream_message_id, None)
+
+    def remaining(self) -> float:
+        """Seconds for which no call is to be made, because the upstream throttles."""
+        return min(MAX_PAUSE, max(0.0, self._throttled_until - self._clock()))
+
+    def _record_throttling(self, outcome: Outcome, now: float) -> None:
         if outcome.kind is OutcomeKind.ACCEPTED:
             self._throttled_calls = 0
         elif pause_after(outcome, 1, lambda: 1.0):
             # Calls that ran side by side are refused together, and count once.
-            if now >= self._until:
+            if now >= self._throttled_until:
                 self._throttled_calls += 1
             pause = pause_after(outcome, self._throttled_calls, self._random)
-            self._until = max(self._until, now + pause)
+            self._throttled_until = max(self._throttled_until, now + pause)
 
-    def remaining(self) -> float:
-        """For how long no call is to be made."""
-        return min(MAX_PAUSE, max(0.0, self._until - self._clock()))
+    def _pauses(self, upstream_message_id: str) -> "list[_Pause]":
+        pauses = (self._doubt, self._wrong_route, self._message_ids.get(upstream_message_id))
+        return [pause for pause in pauses if pause]
+
+    def _wait(self, pauses: "list[_Pause]") -> float:
+        now = self._clock()
+        return max((pause.remaining(now) for pause in pauses), default=0.0)
+
+
+class Call:
+    """One call, and the pauses that it probes."""
+
+    def __init__(self, upstream_message_id: str, probes: "list[_Pause]") -> None:
+        """`probes` are the pauses that let it through."""
+        self.upstream_message_id = upstream_message_id
+        self.probes = probes
+
+
+def _begun(now: float) -> _Pause:
+    pause = _Pause()
+    pause.begin(now)
+    return pause
