@@ -39,7 +39,8 @@ def of_message(message: MessageState, *, deferred: bool) -> Response:
         return problem(
             HTTPStatus.UNPROCESSABLE_ENTITY,
             "upstream-refused",
-            "Marketing Cloud refused the message. Nothing was sent.",
+            "Marketing Cloud refused the message. Nothing was sent. Post the corrected message "
+            "with a new Idempotency-Key.",
             headers,
             id=message.id,
             errors=list(dict.fromkeys(word for send in message.sends for word in send.errors)),
