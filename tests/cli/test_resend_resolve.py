@@ -144,7 +144,7 @@ def test_two_operators_at_once_are_one(operator: Operator, relay: Environment) -
 
 
 def test_sends_without_sense_are_refused(operator: Operator, relay: Environment) -> None:
-    accepted, rejected = operator.post(), operator.post("403")
+    accepted, rejected = operator.post(), operator.post("400")
     queued = operator.post("429-50100")
     sending = relay.post(MESSAGE, headers={"Prefer": "respond-async"}).body["id"]
     [send] = operator.sends(sending)

@@ -333,7 +333,7 @@ def test_nothing_that_is_logged_holds_a_number_a_text_or_a_token(
     stack: Stack, api: httpx.Client, upstream: SimulatorControl
 ) -> None:
     secret = "A text that nobody else may read"
-    faults = ("403", "500", "429-50100")
+    faults = ("400", "429-50100", "500")
     upstream.fail([{"route": "send", "then": then, "retryAfter": 1} for then in faults])
     for _ in range(4):
         api.post("/messages", json=MESSAGE | {"text": secret})
