@@ -1,3 +1,4 @@
+import tracemalloc
 from decimal import Decimal
 
 import pytest
@@ -58,3 +59,14 @@ def test_duplicates_are_found_wherever_they_stand() -> None:
         ("/e", "duplicate-field"),
         ("/a/b/0/c~1d", "duplicate-field"),
     ]
+
+
+def test_a_long_array_inside_deep_ones_needs_little_memory() -> None:
+    text = "[" * 900 + "[]," * 20_000 + '"\\u0000"' + "]" * 900
+    tracemalloc.start()
+    try:
+        assert [it.code for it in decode(text).refusals] == ["invalid-character"]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20_000_000

@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from itertools import islice
 from typing import Any, NamedTuple, NoReturn
@@ -96,25 +96,41 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _refusals(value: object) -> Iterator[Refusal]:
-    """Walk the document without recursion, in document order."""
-    pending: list[tuple[tuple[str | int, ...], object]] = [((), value)]
-    while pending:
-        path, here = pending.pop()
-        if isinstance(here, str) and _UNUSABLE.search(here):
-            yield _unusable(path)
-        elif isinstance(here, dict):
-            for name in getattr(here, "repeated", ()):
-                yield Refusal(
-                    pointer((*path, _printable(name))),
-                    "duplicate-field",
-                    "The field stands here more than once.",
-                )
-            for name in here:
-                if _UNUSABLE.search(name):
-                    yield _unusable((*path, _printable(name)))
-            pending.extend(((*path, _printable(name)), here[name]) for name in reversed(here))
-        elif isinstance(here, list):
-            pending.extend(((*path, n), here[n]) for n in range(len(here) - 1, -1, -1))
+    """Walk the document in document order, without recursion; keep one path, not one per value."""
+    path: list[str | int] = []
+    levels: list[Iterator[tuple[str | int, object]]] = [_children(value)]
+    yield from _refusals_of(path, value)
+    while levels:
+        step, child = next(levels[-1], (None, None))
+        if step is None:
+            levels.pop()
+            del path[len(levels) - 1 :]
+            continue
+        path[len(levels) - 1 :] = [step]
+        yield from _refusals_of(path, child)
+        levels.append(_children(child))
+
+
+def _children(value: object) -> Iterator[tuple[str | int, object]]:
+    if isinstance(value, dict):
+        return ((_printable(name), child) for name, child in value.items())
+    return iter(enumerate(value)) if isinstance(value, list) else iter(())
+
+
+def _refusals_of(path: Sequence[str | int], value: object) -> Iterator[Refusal]:
+    """The refusals of a value, without those of the values in it."""
+    if isinstance(value, str) and _UNUSABLE.search(value):
+        yield _unusable((*path,))
+    elif isinstance(value, dict):
+        for name in getattr(value, "repeated", ()):
+            yield Refusal(
+                pointer((*path, _printable(name))),
+                "duplicate-field",
+                "The field stands here more than once.",
+            )
+        for name in value:
+            if _UNUSABLE.search(name):
+                yield _unusable((*path, _printable(name)))
 
 
 def _unusable(path: tuple[str | int, ...]) -> Refusal:
