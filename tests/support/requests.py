@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from smsrelay.messages.refusals import RequestRefusedError
-from smsrelay.messages.request import MessageRequest, parse_request
+from smsrelay.messages.request import MessageRequest
 from smsrelay.messages.strict_json import decode
 from smsrelay.messages.upstream_calls import build_calls
+from smsrelay.messages.validation import parse_request
 
 NOW = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
 MINIMAL = {"message": "MzA6Nzg6MA", "to": ["12125550100"]}

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from smsrelay.errors import RelayError
-from smsrelay.messages.request import parse_request
 from smsrelay.messages.strict_json import decode
+from smsrelay.messages.validation import parse_request
 from smsrelay.security.allowed_hosts import AllowedHosts
 from smsrelay.sends.backoff import MAX_SQS_DELAY
 from smsrelay.sends.queue_envelopes import QueueMessage, QueueRequest, open_envelope

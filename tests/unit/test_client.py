@@ -22,8 +22,8 @@ from smsrelay.client import (
     answer_of,
     body_of,
 )
-from smsrelay.messages.request import parse_request
 from smsrelay.messages.strict_json import decode
+from smsrelay.messages.validation import parse_request
 from tests.support import contract
 from tests.support.template import ROOT
 from tools.openapi import response_schemas

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from smsrelay.adapters.cached_token import parse_stored_token
 from smsrelay.errors import RelayError, TokenUnavailableError
 from smsrelay.messages.refusals import MAX_REFUSALS, RequestRefusedError
-from smsrelay.messages.request import parse_request
 from smsrelay.messages.strict_json import decode
+from smsrelay.messages.validation import parse_request
 from smsrelay.security.redaction import DOCUMENTED_WORDS, MAX_LENGTH, redact, without
 from smsrelay.sends.backoff import retry_delay
 from smsrelay.sends.call_outcome import Outcome, OutcomeKind, of_response

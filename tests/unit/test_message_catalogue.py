@@ -14,9 +14,9 @@ from smsrelay.messages.request import (
     MessageRequest,
     QuietHours,
     is_encoded_id,
-    parse_request,
 )
 from smsrelay.messages.strict_json import decode
+from smsrelay.messages.validation import parse_request
 from tests.support.requests import MINIMAL
 from tests.support.template import ROOT
 from tools.openapi import catalogue_schema as contract

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from smsrelay.messages.refusals import RequestRefusedError
-from smsrelay.messages.request import parse_request
 from smsrelay.messages.strict_json import decode
 from smsrelay.messages.upstream_calls import MAX_BODY_BYTES, build_calls
+from smsrelay.messages.validation import parse_request
 from tests.support.requests import NOW, bodies, body, request
 
 NUMBERS = {"mobileNumbers": ["12125550100"]}

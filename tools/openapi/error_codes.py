@@ -6,8 +6,9 @@ from typing import NamedTuple
 from smsrelay.messages.client_names import RULE
 from smsrelay.messages.message_catalogue import Catalogue, CatalogueMessage
 from smsrelay.messages.refusals import Refusal, RequestRefusedError
-from smsrelay.messages.request import MAX_RECIPIENTS, CatalogueDefaults, parse_request
+from smsrelay.messages.request import MAX_RECIPIENTS, CatalogueDefaults
 from smsrelay.messages.strict_json import decode
+from smsrelay.messages.validation import parse_request
 from tools.openapi import Json
 
 _TO = ["12125550100"]

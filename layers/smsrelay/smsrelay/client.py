@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from smsrelay.messages.refusals import RequestRefusedError
-from smsrelay.messages.request import MessageRequest, QuietHours, Subscriber, parse_request
+from smsrelay.messages.request import MessageRequest, QuietHours, Subscriber
 from smsrelay.messages.strict_json import decode
+from smsrelay.messages.validation import parse_request
 
 __all__ = [
     "AcceptedMessage",

@@ -18,13 +18,13 @@ from smsrelay.messages.request import (
     CatalogueDefaults,
     QuietHours,
     StrictModel,
-    check_quiet_hours,
     is_encoded_id,
-    refusal_of,
+    not_null,
     validate_keyword,
     validate_message,
 )
 from smsrelay.messages.strict_json import Document
+from smsrelay.messages.validation import check_quiet_hours, refusal_of
 
 MAX_CATALOGUE_BYTES: Final = 8_192
 """What the Parameter Store's advanced tier holds."""
@@ -81,12 +81,6 @@ def _callback(value: str) -> str:
             "It must be an https URL with the name of a host: no user, no fragment, no address, "
             "not this machine."
         )
-    return value
-
-
-def not_null(value: object) -> object:
-    if value is None:
-        raise _wrong("It must not be null. Leave the field out instead.")
     return value
 
 

@@ -7,10 +7,10 @@ from smsrelay.messages.request import (
     MESSAGE_ID,
     CatalogueDefaults,
     is_encoded_id,
-    parse_request,
     validate_key,
 )
 from smsrelay.messages.strict_json import Document
+from smsrelay.messages.validation import parse_request
 from smsrelay.ports import CatalogueSource
 from smsrelay.sends.ids import Identity, correlation_id
 from smsrelay.services.sender import Submission

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from smsrelay.errors import RelayError
 from smsrelay.messages.refusals import RequestRefusedError, pointer
-from smsrelay.messages.request import parse_request
 from smsrelay.messages.strict_json import decode
+from smsrelay.messages.validation import parse_request
 from tests.support.requests import refusals, refused, request
 
 SUBSCRIBER = {"mobile": "12125550101", "key": "k"}

@@ -1,0 +1,171 @@
+"""From a decoded document to a valid request, or to all the reasons why it is refused.
+
+The models (request.py) check each field. The rules between fields and between recipients are here.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from smsrelay.messages import refusals
+from smsrelay.messages.refusals import Refusal, RequestRefusedError, pointer
+from smsrelay.messages.request import (
+    MAX_RECIPIENTS,
+    MAX_SENDS,
+    RECIPIENTS_PER_SEND,
+    CatalogueDefaults,
+    MessageRequest,
+    Recipient,
+    Subscriber,
+)
+from smsrelay.messages.strict_json import Document
+
+
+def parse_request(
+    document: Document,
+    defaults: CatalogueDefaults | Refusal = CatalogueDefaults(),  # noqa: B008 - immutable
+) -> MessageRequest:
+    """The request in a decoded document, with what the catalogue says of its message.
+
+    Raises:
+        RequestRefusedError: with every reason at once, not the first only.
+    """
+    found = list(document.refusals)
+    if _entries(document.value) > MAX_RECIPIENTS:
+        raise RequestRefusedError([*found, TOO_MANY])
+    recipients: Iterable[tuple[int, str | Subscriber]]
+    request = None
+    try:
+        request = MessageRequest.from_json(document.value)
+        recipients = enumerate(request.to)
+    except ValidationError as error:
+        found += [
+            refusal_of(detail) for detail in error.errors(include_url=False, include_input=False)
+        ]
+        recipients = _valid_recipients(document.value)
+    if isinstance(defaults, Refusal):
+        found.append(defaults)
+    if isinstance(document.value, dict):
+        found += check_fields_together(document.value, defaults)
+    found += check_duplicates(recipients)
+    if found or request is None:
+        raise RequestRefusedError(list(dict.fromkeys(found)))
+    return request if isinstance(defaults, Refusal) else request.with_defaults(defaults)
+
+
+_CODES = {
+    "missing": ("missing", "The field is required."),
+    "extra_forbidden": ("unknown-field", "There is no such field."),
+    "string_type": ("wrong-type", "It must be a string."),
+    "bool_type": ("wrong-type", "It must be true or false."),
+    "list_type": ("wrong-type", "It must be an array."),
+    "dict_type": ("wrong-type", "It must be an object."),
+    "datetime_type": ("wrong-type", "It must be a string."),
+    "model_type": ("wrong-type", "It must be an object."),
+    "model_attributes_type": ("wrong-type", "It must be an object."),
+    "string_unicode": (
+        "invalid-character",
+        "A NUL character or half a surrogate pair stands here.",
+    ),
+    "string_too_short": ("blank", "It must not be blank."),
+    "too_short": ("no-recipients", refusals.NO_RECIPIENTS),
+    "literal_error": ("invalid-value", "It must be one of: hold, resend."),
+}
+TOO_MANY = Refusal(
+    "/to", "too-many-recipients", f"A request holds at most {MAX_RECIPIENTS} recipients."
+)
+_KINDS = {"number", "subscriber"}  # pydantic puts the tag of a recipient into its path
+
+
+def refusal_of(error: ErrorDetails) -> Refusal:
+    """What pydantic says of a field, in the words of this package."""
+    path = tuple(
+        step
+        for n, step in enumerate(error["loc"])
+        if not (step in _KINDS and n == 2 and error["loc"][0] == "to")  # noqa: PLR2004 - to, 0, tag
+        and step != "[key]"
+    )
+    kind = error["type"]
+    if kind == "missing" and len(path) > 1 and path[0] == "to":
+        return Refusal(pointer(path), "incomplete-subscriber", refusals.INCOMPLETE_SUBSCRIBER)
+    if kind in {"string_too_long", "too_long"}:
+        most = error.get("ctx", {}).get("max_length")
+        return Refusal(pointer(path), "too-long", f"It must have at most {most} characters.")
+    code, detail = _CODES.get(kind, (kind, error["msg"]))
+    return Refusal(pointer(path), code, detail)
+
+
+def check_fields_together(
+    raw: Mapping[str, Any], defaults: CatalogueDefaults | Refusal
+) -> Iterator[Refusal]:
+    """The rules between fields, read off the raw document: they hold whatever else is wrong."""
+    flags = [raw.get("subscribe", False), raw.get("resubscribe", False)]
+    # What a message that is refused would bring along nobody knows.
+    has_default = isinstance(defaults, Refusal) or defaults.keyword is not None
+    if True in flags and "keyword" not in raw and not has_default:
+        yield Refusal("/keyword", "keyword-missing", refusals.KEYWORD_MISSING)
+    if flags == [False, False] and "keyword" in raw:
+        yield Refusal("/keyword", "keyword-not-needed", refusals.KEYWORD_NOT_NEEDED)
+    yield from check_quiet_hours(raw.get("quietHours"), "/quietHours")
+
+
+def check_quiet_hours(window: object, place: str) -> Iterator[Refusal]:
+    """The rules between the fields of quiet hours, which stand at a place of their document."""
+    if not isinstance(window, dict):
+        return
+    zones = [name for name in ("timezone", "utcOffset") if name in window]
+    if not zones:
+        yield Refusal(place, "zone-missing", "Quiet hours need a timezone or a utcOffset.")
+    if len(zones) > 1:
+        yield Refusal(place, "zone-ambiguous", "Give a timezone or a utcOffset, not both.")
+    if "start" in window and window["start"] == window.get("end"):
+        yield Refusal(f"{place}/end", "empty-window", "Quiet hours must not end when they start.")
+
+
+def check_duplicates(recipients: Iterable[tuple[int, str | Subscriber]]) -> Iterator[Refusal]:
+    """The same number twice is one recipient, unless the two differ: which one is meant?"""
+    entries = list(recipients)
+    numbers = {recipient for _, recipient in entries if isinstance(recipient, str)}
+    subscribers = 0
+    if len(numbers) < len(entries):  # else no two of them can be at odds
+        first: dict[str, tuple[int, str | Subscriber]] = {}
+        for n, recipient in entries:
+            number = recipient if isinstance(recipient, str) else recipient.mobile
+            at, other = first.setdefault(number, (n, recipient))
+            if other != recipient:
+                yield Refusal(
+                    pointer(("to", n)),
+                    "conflicting-recipients",
+                    f"The same number stands at /to/{at} with another key or other attributes.",
+                )
+        subscribers = sum(isinstance(recipient, Subscriber) for _, recipient in first.values())
+    if sends_needed(len(numbers)) + sends_needed(subscribers) > MAX_SENDS:
+        yield TOO_MANY
+
+
+def sends_needed(recipients: int) -> int:
+    """How many sends so many recipients of one kind need."""
+    return -(-recipients // RECIPIENTS_PER_SEND)
+
+
+def _entries(raw: object) -> int:
+    entries = raw.get("to") if isinstance(raw, dict) else None
+    return len(entries) if isinstance(entries, list) else 0
+
+
+def _valid_recipients(raw: object) -> Iterator[tuple[int, str | Subscriber]]:
+    """The recipients of a refused request that are right by themselves."""
+    entries = raw.get("to") if isinstance(raw, dict) else None
+    for n, entry in enumerate(entries if isinstance(entries, list) else ()):
+        try:
+            yield n, _recipient_adapter().validate_python(entry, by_alias=True, by_name=False)
+        except ValidationError:
+            continue
+
+
+@cache
+def _recipient_adapter() -> TypeAdapter[str | Subscriber]:
+    return TypeAdapter(Recipient)
