@@ -13,9 +13,8 @@ def overrides() -> dict[str, list[str]]:
     """The `parameter_overrides` of each environment that is deployed."""
     config = tomllib.loads((ROOT / "samconfig.toml").read_text())
     return {
-        name: environment["deploy"]["parameters"]["parameter_overrides"]
-        for name, environment in config.items()
-        if isinstance(environment, dict) and "deploy" in environment
+        name: config[name]["deploy"]["parameters"]["parameter_overrides"]
+        for name in config.keys() - {"version", "default"}
     }
 
 

@@ -5,12 +5,13 @@ import json
 import logging
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
+from smsrelay.adapters.aws_errors import aws_errors
 from smsrelay.errors import LedgerUnavailableError, UnreadableItemError
 from smsrelay.messages.refusals import Refusal
 from smsrelay.ports import ClaimResult, CreateResult, Metrics, RefusedMessage, ReplaceResult
@@ -580,12 +581,5 @@ def _check(answer: Mapping[str, Any]) -> None:
     answer["ResponseMetadata"]["RequestId"]
 
 
-@contextmanager
-def _storage_errors() -> Iterator[None]:
-    try:
-        yield
-    except (BotoCoreError, ClientError, KeyError) as error:
-        # A KeyError is an answer without what it must hold: botocore takes any for good.
-        raise LedgerUnavailableError(
-            f"the ledger is out of reach: {type(error).__name__}"
-        ) from error
+def _storage_errors() -> AbstractContextManager[None]:
+    return aws_errors(LedgerUnavailableError, "the ledger is out of reach")

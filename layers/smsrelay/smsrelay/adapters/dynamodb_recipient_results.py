@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from botocore.exceptions import BotoCoreError, ClientError
-
+from smsrelay.adapters.aws_errors import aws_errors
 from smsrelay.errors import LedgerUnavailableError
 from smsrelay.ports import RecipientResult
 from smsrelay.sends.send import Send
@@ -43,7 +42,7 @@ class DynamoDbRecipientResults:
 
     def record(self, send: Send, codes: Mapping[str, int]) -> None:
         """Replace the rows of a send that has ended."""
-        try:
+        with aws_errors(LedgerUnavailableError, "the recipients can't be stored"):
             rows = sorted([hash_of(self._key, number), code] for number, code in codes.items())
             answer = self._client.put_item(
                 TableName=self._table,
@@ -55,14 +54,10 @@ class DynamoDbRecipientResults:
                 },
             )
             answer["ResponseMetadata"]["RequestId"]
-        except (BotoCoreError, ClientError, KeyError) as error:
-            raise LedgerUnavailableError(
-                f"the recipients can't be stored: {type(error).__name__}"
-            ) from error
 
     def load(self, message_id: str) -> Mapping[int, Sequence[RecipientResult]]:
         """The rows of a message's sends, by the send's number."""
-        try:
+        with aws_errors(LedgerUnavailableError, "the recipients can't be read"):
             pages = self._client.get_paginator("query").paginate(
                 TableName=self._table,
                 KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
@@ -72,10 +67,6 @@ class DynamoDbRecipientResults:
                 },
             )
             items: list[Any] = [item for page in pages for item in page["Items"]]
-        except (BotoCoreError, ClientError, KeyError) as error:
-            raise LedgerUnavailableError(
-                f"the recipients can't be read: {type(error).__name__}"
-            ) from error
         return {
             int(item["sk"]["S"].removeprefix(_PREFIX)): [
                 RecipientResult(*row) for row in json.loads(item["rows"]["S"])
