@@ -171,7 +171,7 @@ def test_the_log_still_says_what_happened(played: dict[str, Future[Played]]) -> 
         '"exception_name":"QueueUnavailableError"',
         "ClientError: ValidationException (SendMessageBatch)",
         "adapters/dynamodb_ledger.py:",
-        "failed in an unforeseen way",
+        "failed unexpectedly",
         "[ERROR] UnexpectedError: ",
     ):
         assert told in log, told

@@ -598,8 +598,10 @@ def _refuse(stage: Stage, extent: Extent) -> None:
     event = {"detail-type": around, "detail": json.loads(bodies[0]), "id": "1", "account": around}
     step = {Extent.BRIEF: 25, Extent.USUAL: 5, Extent.ALL: 1}[extent]
     chosen = [*bodies[::step], *bodies[-9:], json.dumps(notification), json.dumps(event)]
+    invalid = {"Idempotency-Key": planted("other headers").text}
     for n, body in enumerate(chosen):
-        stage.post(body, KEY if n % 2 else {"Idempotency-Key": planted("other headers").text})
+        # Under KEY, which a stored request has, the response says that the key is reused.
+        stage.post(body, (invalid, {}, KEY)[n % 3])
         # Without a key: the record of each must not take the place of the one before.
         stage.relay.enqueue(body, {"client": OWNER if n % 4 else ATTRIBUTES["other"]})
         if n % 5 == 0:

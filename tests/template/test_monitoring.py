@@ -4,6 +4,7 @@ import ast
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -43,11 +44,13 @@ def emitted() -> set[str]:
     found: set[str] = set()
     for path in (ROOT / "layers/smsrelay/smsrelay").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            if not isinstance(node, ast.Call):
                 continue
-            owner = ast.unparse(node.func.value)
-            if node.func.attr in {"count", "time"} and owner.endswith("_metrics"):
-                found |= _names(node.args[0])
+            # `_metrics.count(name)`, or as arguments: `f(_metrics.count, name)`
+            call = [node.func, *node.args]
+            for method, name in pairwise(call):
+                if ast.unparse(method).endswith(("_metrics.count", "_metrics.time")):
+                    found |= _names(name)
     return found
 
 
@@ -238,6 +241,7 @@ def test_saved_queries_find_what_they_are_for(
 ) -> None:
     simulator.fail("send", "reset-after-accept")
     relay.post(MESSAGE)
+    relay.end_pauses()
     with relay.ledger_refuses_writes():
         relay.post(MESSAGE)
     relay.client("dynamodb").delete_table(TableName=relay.table)
