@@ -18,6 +18,14 @@ quietly = mkdir -p $(LOGS) && { { $(2) ; } > $(LOGS)/$(1).log 2>&1 || \
 # checkov with nothing of the user's own: neither a ~/.checkov.yaml, nor a key to send results with.
 CHECKOV := env -u BC_API_KEY -u PRISMA_API_URL HOME=$(CURDIR)/$(LOGS) LOG_LEVEL=WARNING \
 	.venv-audit/bin/checkov --config-file .checkov.yaml
+SHIPPED := $(LOGS)/shipped
+SBOM := $(LOGS)/sbom.cdx.json
+LICENCES_PAGE := docs/licences.md
+# What may be shipped, by the names that distributions use. MPL-2.0 requires the source of changed files
+# only, and none is changed.
+ALLOWED_LICENCES := Apache-2.0;Apache Software License;BSD License;BSD-3-Clause;MIT;MIT License;MIT No \
+	Attribution License (MIT-0);Mozilla Public License 2.0 (MPL 2.0);PSF-2.0
+
 # For bandit; tests and benchmarks are looked at too, but they assert, and their tokens and passwords
 # are made up.
 AUDITED_CODE := functions layers cli tools
@@ -107,11 +115,23 @@ audit: .venv/ready .venv-audit/ready build ## look for weaknesses in code and te
 		&& $(BIN)/bandit -c pyproject.toml --skip $(FINE_IN_TESTS) -q -r $(AUDITED_TESTS) \
 		&& $(CHECKOV) -f $(AUDITED_TEMPLATES))
 
-sbom: .venv/ready ## write the software bill of materials (CycloneDX) of what is shipped
-	PYTHONPATH=layers/smsrelay $(BIN)/python -m tools.requirements sbom
+sbom: shipped ## write the software bill of materials (CycloneDX) of the layer
+	$(BIN)/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
+		--output-file $(SBOM) $(SHIPPED)/bin/python
+	echo $(SBOM)
 
-licences: .venv/ready .venv-audit/ready ## write docs/licences.md
-	PYTHONPATH=layers/smsrelay $(BIN)/python -m tools.requirements licences
+licences: shipped ## check the licences of the layer, and write them to docs/licences.md
+	$(BIN)/pip-licenses --python $(SHIPPED)/bin/python --no-version --format markdown \
+		--allow-only '$(ALLOWED_LICENCES)' > $(LOGS)/licences
+	sed -i '/^<!-- written by make licences -->$$/q' $(LICENCES_PAGE)
+	cat $(LOGS)/licences >> $(LICENCES_PAGE)
+	echo $(LICENCES_PAGE)
+
+# An interpreter that finds the packages of the layer and no others.
+.PHONY: shipped
+shipped: .venv/ready build
+	$(BIN)/python -m venv --clear --without-pip $(SHIPPED)
+	echo $(CURDIR)/.aws-sam/local/build/Layer/python > $(SHIPPED)/lib/python3.13/site-packages/layer.pth
 
 openapi: .venv/ready ## write the OpenAPI document, its page, and docs/smsrelay.http
 	PYTHONPATH=layers/smsrelay $(BIN)/python -m tools.openapi
@@ -126,7 +146,7 @@ lock: .venv/ready ## lock the newest versions of all requirements
 	cd tools/requirements && $(COMPILE) --constraint dev.txt --output-file ../../layers/smsrelay/requirements.txt runtime.in
 	cd tools/requirements && $(COMPILE) --output-file audit.txt audit.in
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes -r tools/requirements/dev.txt
-	PYTHONPATH=layers/smsrelay $(BIN)/python -m tools.requirements calling-codes
+	PYTHONPATH=layers/smsrelay $(BIN)/python -m tools.requirements.numbering_plan
 	echo 'now: make licences'
 
 build: .venv/ready ## build what the local stack is deployed from

@@ -58,7 +58,7 @@ def test_what_can_be_no_number(written: str, reason: str) -> None:
 
 def test_lengths_are_those_that_libphonenumber_knows() -> None:
     assert numbering_plan.lengths() == NATIONAL_LENGTHS, (
-        "python -m tools.requirements calling-codes"
+        "python -m tools.requirements.numbering_plan"
     )
 
 

@@ -1,4 +1,4 @@
-"""What is shipped, and what it is made with: licences, and the software bill of materials."""
+"""The locked requirements, and what is generated from them."""
 
 from pathlib import Path
 

@@ -1,8 +1,7 @@
-"""The locks, and what the distributions in them say of themselves."""
+"""The locks, and the installed distributions."""
 
 import re
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
@@ -35,10 +34,6 @@ class Pin:
     version: str
     hashes: tuple[str, ...]
 
-    @property
-    def purl(self) -> str:
-        return f"pkg:pypi/{self.name}@{self.version}"
-
 
 def pins(lock: Path) -> dict[str, Pin]:
     """What `lock` allows to be installed, by canonical name."""
@@ -65,11 +60,3 @@ def installed(environment: Path = Path(sys.prefix)) -> dict[str, Distribution]:
     """The distributions in a virtual environment, by canonical name."""
     [packages] = environment.glob("lib/python*/site-packages")
     return {canonicalize_name(found.name): found for found in distributions(path=[str(packages)])}
-
-
-def needs(distribution: Distribution) -> Iterator[str]:
-    """The canonical names of what it needs here, without its extras."""
-    for line in distribution.requires or ():
-        requirement = Requirement(line)
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-            yield canonicalize_name(requirement.name)

@@ -1,4 +1,4 @@
-"""The lengths of the world's numbers, as the relay keeps them: libphonenumber's, in one table."""
+"""`python -m tools.requirements.numbering_plan`: write the table of the lengths of numbers."""
 
 from typing import Final
 
@@ -42,3 +42,8 @@ def lengths() -> dict[int, tuple[int, ...]]:
 def text() -> str:
     """The module."""
     return _HEAD + "".join(f"    {code}: {it},\n" for code, it in lengths().items()) + "}\n"
+
+
+if __name__ == "__main__":
+    FILE.write_text(text())
+    print(FILE.relative_to(ROOT))
