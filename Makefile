@@ -36,8 +36,8 @@ AUDITED_TEMPLATES := template.yaml monitoring.yaml .aws-sam/local/packages/templ
 
 .DELETE_ON_ERROR:
 .SILENT:
-.PHONY: help demo test unit integration e2e bench cost soak tokens up down status lint types template \
-	faults faults-mutations audit scale screenshots sbom licences openapi format lock build clean
+.PHONY: help demo test unit integration e2e bench soak tokens up down status lint types template \
+	faults faults-mutations audit screenshots sbom licences openapi format lock build clean
 
 help: ## list the commands
 	awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -97,14 +97,8 @@ faults: .venv/ready ## strike every step of every scenario with every fault, and
 faults-mutations: .venv/ready ## break the relay in every known way: the fault tests must find out
 	$(BIN)/python -m tests.promise mutations
 
-bench: .venv/ready ## measure smsrelay beside what else does its work (half an hour; QUICK=1, ONLY="cold warm")
+bench: .venv/ready ## compare smsrelay with two baselines (a quarter of an hour; QUICK=1, ONLY="cold warm")
 	PYTHONPATH=layers/smsrelay $(BIN)/python -m tools.bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
-
-cost: .venv/ready ## write the cost tables of docs/capacity.md from the measurements
-	PYTHONPATH=layers/smsrelay $(BIN)/python -m tools.bench.cost
-
-scale: .venv/ready ## simulate arrivals above the upstream's capacity (a minute; docs/capacity.md)
-	PYTHONPATH=layers/smsrelay $(BIN)/python -m tools.bench.scale
 
 screenshots: .venv/ready ## take docs/phone-page.png and docs/api-docs.png anew
 	$(BIN)/python -m tests.support.browser

@@ -1,4 +1,4 @@
-"""What smsrelay is measured against does the same work as it does."""
+"""The benchmark's baselines do the same work as smsrelay."""
 
 import contextlib
 import json
@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import IO, Any, cast
 
 import pytest
@@ -17,25 +16,27 @@ from botocore.credentials import Credentials
 
 from tests.support.template import ROOT
 from tools.bench.aws_stub import UPSTREAM, Stub, running
+from tools.bench.runner import AREAS, environment, sample_event
 
 Json = dict[str, Any]
 
-RIVALS = ROOT / "tools/bench/baselines"
-VALIDATING = ("naive", "bound")
+FOLDER = ROOT / "tools/bench/baselines"
+BASELINES = ("typical", "lean")
 LAYERS = {
     "smsrelay": ROOT / "layers/smsrelay",
-    "naive": RIVALS / "naive/layer",
-    "bound": RIVALS / "bound/layer",
-    "floor": RIVALS / "floor",
+    "typical": FOLDER / "typical/layer",
+    "lean": FOLDER / "lean/layer",
 }
-NUMBERS = [f"+1 212 555 {n:04d}" for n in range(251)]
+SCHEDULED = "2027-01-15T16:01:00-05:00"
+QUIET: Json = {"start": "21:00", "end": "08:00"}
+NUMBERS = [f"+1 {AREAS[n // 100]} 555 01{n % 100:02d}" for n in range(251)]
 SUBSCRIBERS: list[Json] = [
     {"mobile": "+1-212-555-0103", "key": "Key1", "attributes": {"FirstName": "Zoë", "Vip": True}},
     {"mobile": "12125550104", "key": "Key2", "attributes": {"Points": 1250}},
     {"mobile": "12125550105", "key": "Key3"},
 ]
 MESSAGE: Json = {"message": "MzA6Nzg6MA", "to": NUMBERS[:1], "text": "Hello"}
-PLAIN: dict[str, Json] = {
+ACCEPTED: dict[str, Json] = {
     "a number": MESSAGE,
     "no text": {"message": "MzA6Nzg6MA", "to": ["12125550100"]},
     "250 numbers": MESSAGE | {"to": NUMBERS[:250]},
@@ -43,10 +44,6 @@ PLAIN: dict[str, Json] = {
     "subscribers": MESSAGE | {"to": SUBSCRIBERS},
     "both": MESSAGE | {"to": [*NUMBERS[:2], *SUBSCRIBERS]},
     "a subscription": MESSAGE | {"subscribe": True, "resubscribe": False, "keyword": "JOINSMS"},
-}
-SCHEDULED = "2027-01-15T16:01:00-05:00"
-QUIET: Json = {"start": "21:00", "end": "08:00"}
-ALL: dict[str, Json] = PLAIN | {
     "the same number twice": MESSAGE | {"to": ["12125550100", "+1 (212) 555-0100"]},
     "a picture": MESSAGE | {"mediaUrl": "https://images.example.com/welcome.jpg"},
     "scheduled": MESSAGE
@@ -77,31 +74,31 @@ REFUSED: dict[str, Json] = {
 
 
 class Function:
-    """One function of one contestant, in its process."""
+    """One function of one program, in its own process."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._events = cast("IO[bytes]", process.stdin)
-        self._answers = cast("IO[bytes]", process.stdout)
+        self._responses = cast("IO[bytes]", process.stdout)
 
     def handle(self, event: Json) -> Json:
         self._events.write(json.dumps(event).encode() + b"\n")
         self._events.flush()
-        answer: Json = json.loads(self._answers.readline())
-        return answer
+        response: Json = json.loads(self._responses.readline())
+        return response
 
     def post(self, body: object) -> tuple[int, Json]:
-        event = json.loads((ROOT / "events/api-post-message.json").read_text())
+        event = sample_event("api-post-message.json")
         event["body"] = body if isinstance(body, str) else json.dumps(body)
-        answer = self.handle(event)
-        return answer["statusCode"], json.loads(answer["body"])
+        response = self.handle(event)
+        return response["statusCode"], json.loads(response["body"])
 
 
-class Contestants:
-    """The functions that were asked for so far; each talks to the same stub."""
+class Programs:
+    """Starts functions when they are first used; all of them call the same stub."""
 
-    def __init__(self, stub: Stub, traces: str, stack: contextlib.ExitStack) -> None:
+    def __init__(self, stub: Stub, xray_daemon: str, stack: contextlib.ExitStack) -> None:
         self.stub = stub
-        self._traces = traces
+        self._xray_daemon = xray_daemon
         self._stack = stack
         self._functions: dict[tuple[str, str], Function] = {}
 
@@ -112,155 +109,105 @@ class Contestants:
 
     def _start(self, name: str, kind: str) -> subprocess.Popen[bytes]:
         ours = {"api": "functions/api", "worker": "functions/queue_worker"}
-        folder = ROOT / ours[kind] if name == "smsrelay" else RIVALS / name / kind
+        folder = ROOT / ours[kind] if name == "smsrelay" else FOLDER / name / kind
+        path = [str(LAYERS[name]), *filter(None, [os.environ.get("PYTHONPATH")])]
+        variables = {
+            "PYTHONPATH": os.pathsep.join(path),
+            "AWS_XRAY_DAEMON_ADDRESS": self._xray_daemon,
+        }
         return self._stack.enter_context(
             subprocess.Popen(  # noqa: S603 - a module of these tests
-                [sys.executable, "-m", "tests.support.rival_process", folder / "app.py"],
+                [sys.executable, "-m", "tests.support.baseline_process", folder / "app.py"],
                 cwd=ROOT,
-                env=self._environment(LAYERS[name]),
+                env=environment(self.stub) | variables,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
             )
         )
 
-    def _environment(self, layer: Path) -> dict[str, str]:
-        url = self.stub.url
-        path = [str(layer), *filter(None, [os.environ.get("PYTHONPATH")])]
-        of_lambda = {
-            "AWS_REGION": "eu-central-1",
-            "AWS_DEFAULT_REGION": "eu-central-1",
-            "AWS_ACCESS_KEY_ID": "testing",
-            "AWS_SECRET_ACCESS_KEY": "testing",
-            "AWS_SESSION_TOKEN": "testing",
-            "AWS_LAMBDA_FUNCTION_NAME": "function",
-            "LAMBDA_TASK_ROOT": str(ROOT),
-            "AWS_XRAY_DAEMON_ADDRESS": self._traces,
-            "_X_AMZN_TRACE_ID": "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1",
-            "POWERTOOLS_SERVICE_NAME": "service",
-            "POWERTOOLS_METRICS_NAMESPACE": "namespace",
-        }
-        of_smsrelay = {
-            "REST_BASE_URL": "",
-            "DEFAULT_CLIENT": "internal",
-            "RETENTION_DAYS": "90",
-            "MAX_ATTEMPTS": "12",
-            "MAX_AGE_HOURS": "24",
-            "UPSTREAM_TIMEOUT_SECONDS": "20",
-            "CONCURRENT_SENDS": "10",
-            "DELIVERY_CALLS_PER_MINUTE": "0",
-            "RECIPIENT_RESULTS": "off",
-            "UPSTREAM_HOSTS": "http://127.0.0.1",
-        }
-        return {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": os.pathsep.join(path),
-            "AWS_ENDPOINT_URL": url,
-            "TABLE_NAME": "ledger",
-            "QUEUE_URL": f"{url}/123456789012/queue",
-            "DEAD_LETTER_QUEUE_URL": f"{url}/123456789012/dead-letters",
-            "TOKEN_SECRET_ARN": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:token",
-            **of_lambda,
-            **of_smsrelay,
-        }
-
 
 @pytest.fixture(scope="module")
-def started() -> Iterator[Contestants]:
+def started() -> Iterator[Programs]:
     with contextlib.ExitStack() as stack:
         stub = stack.enter_context(running())
         daemon = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         daemon.bind(("127.0.0.1", 0))
-        traces = "127.0.0.1:{1}".format(*daemon.getsockname())
-        yield Contestants(stub, traces, stack)
+        yield Programs(stub, "127.0.0.1:{1}".format(*daemon.getsockname()), stack)
 
 
 @pytest.fixture
-def contestants(started: Contestants) -> Contestants:
+def programs(started: Programs) -> Programs:
     started.stub.control(delay_ms=0, status=202, reset=True)
     return started
 
 
-def shape(body: Json) -> Json:
-    """A body without what differs from one request to the next."""
+def without_ids(body: Json) -> Json:
+    """Replace the ids, which differ between requests, by their types."""
     sends = [{**send, "tokenId": type(send["tokenId"])} for send in body["sends"]]
     return {**body, "id": type(body["id"]), "sends": sends}
 
 
-def sent(stub: Stub) -> list[tuple[str, Json]]:
-    """What arrived at the upstream since it was asked last, in an order of its own."""
+def upstream_calls(stub: Stub) -> list[tuple[str, Json]]:
+    """Return the calls of the upstream since the last reset, sorted, and reset the stub."""
     calls = [(request["path"], request["body"]) for request in stub.requests(UPSTREAM)]
     stub.control(reset=True)
     return sorted(calls, key=str)
 
 
-def assert_alike(contestants: Contestants, rival: str, message: Json) -> None:
-    status, body = contestants.function("smsrelay", "api").post(message)
+@pytest.mark.parametrize("case", ACCEPTED)
+@pytest.mark.parametrize("baseline", BASELINES)
+def test_a_baseline_answers_and_calls_the_upstream_as_smsrelay_does(
+    programs: Programs, baseline: str, case: str
+) -> None:
+    message = ACCEPTED[case]
+    status, body = programs.function("smsrelay", "api").post(message)
     assert status == 202, body
-    calls = sent(contestants.stub)
-    other_status, other_body = contestants.function(rival, "api").post(message)
-    assert other_status == status, other_body
-    assert shape(other_body) == shape(body)
-    written = str(contestants.stub.requests("dynamodb.PutItem"))
-    assert all(send["tokenId"] in written for send in other_body["sends"])
-    assert sent(contestants.stub) == calls
+    calls = upstream_calls(programs.stub)
     assert len(calls) == len(body["sends"])
-
-
-@pytest.mark.parametrize("case", ALL)
-@pytest.mark.parametrize("rival", VALIDATING)
-def test_a_rival_does_what_smsrelay_does(contestants: Contestants, rival: str, case: str) -> None:
-    assert_alike(contestants, rival, ALL[case])
-
-
-@pytest.mark.parametrize("case", PLAIN)
-def test_the_floor_does_the_plain_part_of_it(contestants: Contestants, case: str) -> None:
-    assert_alike(contestants, "floor", PLAIN[case])
+    other_status, other_body = programs.function(baseline, "api").post(message)
+    assert other_status == status, other_body
+    assert without_ids(other_body) == without_ids(body)
+    written = str(programs.stub.requests("dynamodb.PutItem"))
+    assert all(send["tokenId"] in written for send in other_body["sends"])
+    assert upstream_calls(programs.stub) == calls
 
 
 @pytest.mark.parametrize("case", REFUSED)
-@pytest.mark.parametrize("name", ["smsrelay", *VALIDATING])
-def test_what_smsrelay_refuses_a_rival_refuses(
-    contestants: Contestants, name: str, case: str
-) -> None:
-    assert contestants.function(name, "api").post(REFUSED[case])[0] == 422
-    assert sent(contestants.stub) == []
+@pytest.mark.parametrize("name", ["smsrelay", *BASELINES])
+def test_every_program_refuses_an_invalid_message(programs: Programs, name: str, case: str) -> None:
+    assert programs.function(name, "api").post(REFUSED[case])[0] == 422
+    assert upstream_calls(programs.stub) == []
 
 
-@pytest.mark.parametrize("name", ["smsrelay", *VALIDATING])
-def test_what_is_no_json_is_refused(contestants: Contestants, name: str) -> None:
-    assert contestants.function(name, "api").post("this is not JSON")[0] in {400, 422}
-    assert sent(contestants.stub) == []
+@pytest.mark.parametrize("name", ["smsrelay", *BASELINES])
+def test_every_program_refuses_what_is_not_json(programs: Programs, name: str) -> None:
+    assert programs.function(name, "api").post("this is not JSON")[0] in {400, 422}
+    assert upstream_calls(programs.stub) == []
 
 
-@pytest.mark.parametrize("rival", ["bound", "floor"])
-def test_a_warm_request_costs_the_bounds_the_calls_that_it_costs_smsrelay(
-    contestants: Contestants, rival: str
-) -> None:
-    counted = []
-    for name in ("smsrelay", rival):
-        function = contestants.function(name, "api")
+def test_the_lean_baseline_calls_the_services_as_often_as_smsrelay(programs: Programs) -> None:
+    for name in ("smsrelay", "lean"):
+        function = programs.function(name, "api")
         function.post(MESSAGE)
-        contestants.stub.control(reset=True)
+        programs.stub.control(reset=True)
         function.post(MESSAGE)
-        counted.append({name: n for name, n in contestants.stub.calls().items() if n})
-    assert counted == [{"dynamodb.PutItem": 2, UPSTREAM: 1}] * 2
+        assert programs.stub.calls() == {"dynamodb.PutItem": 2, UPSTREAM: 1}
 
 
-@pytest.mark.parametrize("rival", ["bound", "floor"])
-def test_what_a_bound_signs_itself_aws_would_believe(contestants: Contestants, rival: str) -> None:
-    contestants.function(rival, "api").post(MESSAGE)
-    requests = contestants.stub.requests("dynamodb.PutItem")
+def test_the_signatures_of_the_lean_baseline_are_those_of_botocore(programs: Programs) -> None:
+    programs.function("lean", "api").post(MESSAGE)
+    requests = programs.stub.requests("dynamodb.PutItem")
     assert len(requests) == 2
     for request in requests:
-        given = request["headers"]["authorization"]
-        assert given.startswith("AWS4-HMAC-SHA256 Credential=testing/")
-        assert given.endswith(f" Signature={signature(contestants.stub.url, request)}")
+        authorization = request["headers"]["authorization"]
+        assert authorization.startswith("AWS4-HMAC-SHA256 Credential=testing/")
+        assert authorization.endswith(f" Signature={signature(programs.stub.url, request)}")
         assert request["headers"]["x-amz-security-token"] == "testing"
 
 
 def signature(url: str, request: Json) -> str:
-    """What botocore makes of the headers that a request says are signed."""
+    """Sign the signed headers of a request again, with botocore."""
     headers = request["headers"]
     signed = headers["authorization"].partition("SignedHeaders=")[2].partition(",")[0].split(";")
     again = AWSRequest("POST", f"{url}/", {name: headers[name] for name in signed}, request["raw"])
@@ -270,37 +217,31 @@ def signature(url: str, request: Json) -> str:
     return made
 
 
-@pytest.mark.parametrize("rival", VALIDATING)
-def test_the_worker_of_a_rival_does_what_smsrelays_does(
-    contestants: Contestants, rival: str
-) -> None:
-    batch = json.loads((ROOT / "events/sqs-batch.json").read_text())
-    told, calls, letters = [], [], []
-    for name in ("smsrelay", rival):
-        told.append(contestants.function(name, "worker").handle(batch))
-        letters.append(contestants.stub.calls()["sqs.SendMessage"])
-        calls.append(sent(contestants.stub))
-    assert told == [{"batchItemFailures": []}] * 2
-    assert letters == [1, 1]
-    assert calls[0] == calls[1]
+def test_the_workers_handle_a_batch_alike(programs: Programs) -> None:
+    batch = sample_event("sqs-batch.json")
+    calls = []
+    for name in ("smsrelay", *BASELINES):
+        response = programs.function(name, "worker").handle(batch)
+        assert response == {"batchItemFailures": []}
+        assert programs.stub.calls()["sqs.SendMessage"] == 1, "the dead letter"
+        calls.append(upstream_calls(programs.stub))
     assert len(calls[0]) == 2
+    assert calls[1:] == [calls[0]] * 2
 
 
-@pytest.mark.parametrize("rival", VALIDATING)
-def test_a_rival_loses_nothing_that_the_upstream_did_not_take(
-    contestants: Contestants, rival: str
-) -> None:
-    contestants.stub.control(status=503)
-    batch = json.loads((ROOT / "events/sqs-batch.json").read_text())
-    first, second, _no_json = batch["Records"]
-    assert contestants.function(rival, "worker").handle(batch) == {
+@pytest.mark.parametrize("baseline", BASELINES)
+def test_a_baseline_leaves_a_refused_send_in_the_queue(programs: Programs, baseline: str) -> None:
+    programs.stub.control(status=503)
+    batch = sample_event("sqs-batch.json")
+    first, second, _not_json = batch["Records"]
+    assert programs.function(baseline, "worker").handle(batch) == {
         "batchItemFailures": [{"itemIdentifier": record["messageId"]} for record in (first, second)]
     }
-    assert contestants.function(rival, "api").post(MESSAGE)[0] == 503
+    assert programs.function(baseline, "api").post(MESSAGE)[0] == 503
 
 
-@pytest.mark.parametrize("rival", VALIDATING)
-def test_a_rival_has_the_versions_that_smsrelay_is_locked_to(rival: str) -> None:
+@pytest.mark.parametrize("baseline", BASELINES)
+def test_a_baseline_requires_the_locked_versions(baseline: str) -> None:
     locked = (ROOT / "tools/requirements/dev.txt").read_text().splitlines()
-    for requirement in (LAYERS[rival] / "requirements.txt").read_text().splitlines():
+    for requirement in (LAYERS[baseline] / "requirements.txt").read_text().splitlines():
         assert f"{requirement.replace('[tracer]', '')} \\" in locked

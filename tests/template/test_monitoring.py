@@ -16,7 +16,6 @@ from tests.support.cloudwatch_metrics import documents, metrics, solved
 from tests.support.environment import Environment, running
 from tests.support.golden_items import put_unreadable_in
 from tests.support.template import ROOT, STACK_NAME, monitoring, template
-from tools.bench import cost as cost_page
 from tools.mobileconnect_simulator import Simulator
 
 NAMESPACE = "smsrelay"
@@ -175,10 +174,6 @@ def test_the_cost_is_that_of_all_functions() -> None:
     for metric in ("Invocations", "Duration"):
         counted = {line[3].strip("${}") for line in shown() if line[:2] == ["AWS/Lambda", metric]}
         assert counted == set(FUNCTIONS)
-
-
-def test_the_page_of_costs_counts_the_metrics_of_all_alarms() -> None:
-    assert sum(len(in_metric_math(alarm)) or 1 for alarm in ALARMS.values()) == cost_page.ALARMS
 
 
 def test_whatever_the_code_emits_is_documented_and_nothing_else() -> None:

@@ -1,14 +1,12 @@
-"""`python -m tools.bench.aws_stub`: all services that the programs call, as cheap as possible.
+"""`python -m tools.bench.aws_stub`: a stub of the AWS services and of MobileConnect, on one port.
 
-AWS's services and MobileConnect on one port of this machine: what they cost is not what is
-measured. One line of JSON says which port; it serves until its stdin ends. Every condition of a
-write holds, and nothing is stored but the items of a transaction, until they are claimed.
+The stub speaks plain HTTP, prints its port as JSON and stops when its stdin closes. Every
+conditional write succeeds. It stores only the items of a transaction, until a claim updates them.
 """
 
 import asyncio
 import contextlib
 import hashlib
-import http
 import http.client
 import itertools
 import json
@@ -18,303 +16,199 @@ import sys
 import time
 import uuid
 import zlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple, cast
+
+from aiohttp import web
 
 Json = dict[str, Any]
 
 ROOT: Final = Path(__file__).parents[2]
 UPSTREAM: Final = "upstream"
-KEPT: Final = 100
-"""How many of the last requests can be asked for."""
-TOKEN_SECONDS: Final = 3_600.0
-_END_OF_HEAD: Final = b"\r\n\r\n"
-_NOTHING: Final = b"{}"
-_NO_REASON: Final = b'{"errors":[]}'
-_SEND: Final = b"POST /sms/v1/messageContact/"
-
-_FIXED: Final[Mapping[str, bytes]] = {
-    "dynamodb.PutItem": _NOTHING,
-    "dynamodb.DeleteItem": _NOTHING,
-    "dynamodb.GetItem": _NOTHING,
-    "sqs.ChangeMessageVisibility": _NOTHING,
-    "sqs.DeleteMessage": _NOTHING,
+MAX_RECORDED: Final = 100
+TOKEN_SECONDS: Final = 3_600
+SERVICES: Final = {
+    "DynamoDB_20120810": "dynamodb",
+    "secretsmanager": "secretsmanager",
+    "AmazonSQS": "sqs",
 }
-_MADE: Final = (
-    "dynamodb.Query",
-    "dynamodb.TransactWriteItems",
-    "dynamodb.UpdateItem",
-    "secretsmanager.GetSecretValue",
-    "sqs.SendMessage",
-    "sqs.SendMessageBatch",
+EMPTY_RESPONSES: Final = (
+    "dynamodb.PutItem",
+    "dynamodb.DeleteItem",
+    "dynamodb.GetItem",
+    "sqs.ChangeMessageVisibility",
+    "sqs.DeleteMessage",
 )
-_SERVICES: Final = {
-    b"dynamodb_20120810": "dynamodb",
-    b"secretsmanager": "secretsmanager",
-    b"amazonsqs": "sqs",
-}
-_SPELLED: Final = {name.lower(): name for name in (*_FIXED, *_MADE)}
-"""The operations by their names in lower case, as heads are read."""
-
-
-class Request(NamedTuple):
-    """One request: what it was counted as, the lines of its head, and its body."""
-
-    operation: str
-    head: bytes
-    body: bytes
-
-    def shown(self) -> Json:
-        line, *headers = self.head.decode().split("\r\n")
-        fields = (header.partition(":") for header in headers)
-        return {
-            "operation": self.operation,
-            "path": line.split(" ")[1],
-            "headers": {name.lower(): value.strip() for name, _, value in fields},
-            "raw": self.body.decode(),
-            "body": json.loads(self.body or b"null"),
-        }
 
 
 class Services:
-    """What is counted, kept and set, for all connections."""
+    """The state of all services: call counts, recorded requests, stored items and settings."""
 
     def __init__(self) -> None:
         self.base_url = ""
-        self.delay = 0.0
-        """Seconds until the upstream answers."""
-        self.refusal: bytes | None = None
-        """What the upstream answers instead of taking a send."""
-        self.last: deque[Request] = deque(maxlen=KEPT)
-        self.calls: dict[str, int] = {}
+        self.delay_seconds = 0.0
+        self.status = HTTPStatus.ACCEPTED
+        self.calls: Counter[str] = Counter()
+        self._requests: deque[tuple[str, web.BaseRequest, str]] = deque(maxlen=MAX_RECORDED)
         self._token = secrets.token_urlsafe(48)
         self._token_ids = itertools.count(1)
         self._items: dict[tuple[str, str], Json] = {}
-        self._makers: Mapping[str, Callable[[Json], Json]] = {
-            "dynamodb.Query": _found,
-            "dynamodb.TransactWriteItems": self._transaction,
-            "dynamodb.UpdateItem": self._update,
-            "secretsmanager.GetSecretValue": self._secret,
-            "sqs.SendMessage": _message,
-            "sqs.SendMessageBatch": _messages,
+        self._operations: Mapping[str, Callable[[Json], Json]] = {
+            **dict.fromkeys(EMPTY_RESPONSES, lambda _: {}),
+            "dynamodb.Query": _query,
+            "dynamodb.TransactWriteItems": self._transact_write_items,
+            "dynamodb.UpdateItem": self._update_item,
+            "secretsmanager.GetSecretValue": self._get_secret_value,
+            "sqs.SendMessage": _send_message,
+            "sqs.SendMessageBatch": _send_message_batch,
         }
-        self.reset()
 
-    def reset(self) -> None:
-        self.last.clear()
-        self.calls = dict.fromkeys((*_SPELLED.values(), UPSTREAM), 0)
+    async def answer(self, request: web.BaseRequest) -> web.Response:
+        """Answer any request."""
+        if request.path.startswith("/sms/v1/messageContact/"):
+            return await self._send_sms(request)
+        if request.path == "/_control":
+            return self._show() if request.method == "GET" else await self._control(request)
+        return await self._call_aws(request)
 
-    def count(self, request: Request) -> None:
-        self.calls[request.operation] += 1
-        self.last.append(request)
+    async def _call_aws(self, request: web.BaseRequest) -> web.Response:
+        """Answer an operation of AWS's JSON protocol."""
+        service, _, name = request.headers.get("X-Amz-Target", "").partition(".")
+        operation = f"{SERVICES.get(service)}.{name}"
+        if operation not in self._operations:
+            error = {"__type": "UnknownOperationException", "message": f"no stub of {operation}"}
+            return web.json_response(error, status=HTTPStatus.BAD_REQUEST)
+        raw = await self._record(operation, request)
+        body = json.dumps(self._operations[operation](json.loads(raw))).encode()
+        version = "1.1" if service == "secretsmanager" else "1.0"
+        headers = {
+            "Content-Type": f"application/x-amz-json-{version}",
+            "x-amzn-RequestId": str(uuid.uuid4()),
+            "x-amz-crc32": str(zlib.crc32(body)),
+        }
+        return web.Response(body=body, headers=headers)
 
-    def sent(self) -> bytes:
-        """The upstream's answer: a tokenId that none had before."""
-        return self.refusal or _ACCEPTED % next(self._token_ids)
+    async def _send_sms(self, request: web.BaseRequest) -> web.Response:
+        """Answer MobileConnect's send operation, after the delay that was set."""
+        await self._record(UPSTREAM, request)
+        if self.delay_seconds:
+            await asyncio.sleep(self.delay_seconds)
+        if self.status != HTTPStatus.ACCEPTED:
+            return web.json_response({"errors": []}, status=self.status)
+        return web.json_response({"tokenId": f"{next(self._token_ids):024}"}, status=self.status)
 
-    def made(self, operation: str, body: bytes) -> bytes:
-        """The answer of an AWS operation that is not always the same."""
-        return _json(self._makers[operation](json.loads(body)))
+    def _show(self) -> web.Response:
+        """Return the call counts and the recorded requests."""
+        requests = [
+            {
+                "operation": operation,
+                "path": request.path,
+                "headers": {name.lower(): value for name, value in request.headers.items()},
+                "raw": raw,
+            }
+            for operation, request, raw in self._requests
+        ]
+        return web.json_response({"calls": self.calls, "requests": requests})
 
-    def _transaction(self, given: Json) -> Json:
-        for entry in given["TransactItems"]:
+    async def _control(self, request: web.BaseRequest) -> web.Response:
+        """Set the delay and the status of MobileConnect, or clear what was recorded."""
+        settings = await request.json()
+        self.delay_seconds = settings.get("delay_ms", self.delay_seconds * 1_000) / 1_000
+        self.status = HTTPStatus(settings.get("status", self.status))
+        if settings.get("reset"):
+            self.calls.clear()
+            self._requests.clear()
+        return web.json_response({})
+
+    async def _record(self, operation: str, request: web.BaseRequest) -> str:
+        raw = await request.text()
+        self.calls[operation] += 1
+        self._requests.append((operation, request, raw))
+        return raw
+
+    def _transact_write_items(self, parameters: Json) -> Json:
+        for entry in parameters["TransactItems"]:
             item = entry["Put"]["Item"]
             self._items[_key(item)] = item
         return {}
 
-    def _update(self, given: Json) -> Json:
-        if given.get("ReturnValues") != "ALL_NEW":
+    def _update_item(self, parameters: Json) -> Json:
+        if parameters.get("ReturnValues") != "ALL_NEW":
             return {}
-        item = self._items.pop(_key(given["Key"]), given["Key"])
-        return {"Attributes": updated(item, given)}
+        item = self._items.pop(_key(parameters["Key"]), parameters["Key"])
+        return {"Attributes": updated(item, parameters)}
 
-    def _secret(self, given: Json) -> Json:
-        now, name = time.time(), given["SecretId"]
+    def _get_secret_value(self, parameters: Json) -> Json:
+        now = time.time()
         token = {
             "access_token": self._token,
             "expires_at": int(now + TOKEN_SECONDS),
             "rest_instance_url": self.base_url,
         }
         return {
-            "ARN": name,
-            "Name": name.rpartition(":")[2],
-            "VersionId": _id(),
+            "ARN": parameters["SecretId"],
+            "Name": parameters["SecretId"].rpartition(":")[2],
+            "VersionId": str(uuid.uuid4()),
             "VersionStages": ["AWSCURRENT"],
             "CreatedDate": round(now, 3),
             "SecretString": json.dumps(token),
         }
 
-    def controlled(self, path: bytes, body: bytes) -> bytes:
-        """The control routes: counts, the last requests, the delay, a new beginning."""
-        if path == b"/_control/calls":
-            return _plain(200, _json(self.calls))
-        if path == b"/_control/requests":
-            return _plain(200, _json([request.shown() for request in self.last]))
-        if path == b"/_control" and body:
-            given = json.loads(body)
-            self.delay = given.get("delayMs", self.delay * 1_000) / 1_000
-            if "status" in given:
-                taken = given["status"] == http.HTTPStatus.ACCEPTED
-                self.refusal = None if taken else _plain(given["status"], _NO_REASON)
-            if given.get("reset"):
-                self.reset()
-            return _plain(200, _NOTHING)
-        return _plain(404, _NOTHING)
 
-
-def updated(item: Json, given: Json) -> Json:
-    """The item after `SET a = :b, c = c + :d REMOVE e`, or the like; sums are of integers."""
-    names, values = given.get("ExpressionAttributeNames", {}), given["ExpressionAttributeValues"]
-    changes, _, removed = given["UpdateExpression"].removeprefix("SET ").partition(" REMOVE ")
-    after = dict(item)
+def updated(item: Json, parameters: Json) -> Json:
+    """Apply an expression such as `SET a = :b, c = c + :d REMOVE e`; only integers are added."""
+    names = parameters.get("ExpressionAttributeNames", {})
+    values = parameters["ExpressionAttributeValues"]
+    changes, _, removed = parameters["UpdateExpression"].removeprefix("SET ").partition(" REMOVE ")
+    result = dict(item)
     for change in changes.split(", "):
         name, _, value = change.partition(" = ")
         term, plus, summand = value.partition(" + ")
-        after[names.get(name, name)] = (
+        result[names.get(name, name)] = (
             {"N": str(int(item[term]["N"]) + int(values[summand]["N"]))} if plus else values[value]
         )
-    return {name: value for name, value in after.items() if name not in removed.split(", ")}
+    return {name: value for name, value in result.items() if name not in removed.split(", ")}
 
 
 def _key(item: Json) -> tuple[str, str]:
     return item["pk"]["S"], item["sk"]["S"]
 
 
-def _found(given: Json) -> Json:
-    """Every API key is registered; of all else there is nothing."""
-    key = given.get("ExpressionAttributeValues", {}).get(":pk", {}).get("S", "")
+def _query(parameters: Json) -> Json:
+    """Return a registered client for each API key, and nothing for all other queries."""
+    key = parameters.get("ExpressionAttributeValues", {}).get(":pk", {}).get("S", "")
     items = [{"client": {"S": "shop"}}] if key.startswith("CLIENT#") else []
     return {"Count": len(items), "Items": items, "ScannedCount": len(items)}
 
 
-def _message(given: Json) -> Json:
-    return {"MessageId": _id(), "MD5OfMessageBody": _md5(given["MessageBody"])}
+def _send_message(parameters: Json) -> Json:
+    digest = hashlib.md5(parameters["MessageBody"].encode(), usedforsecurity=False)
+    return {"MessageId": str(uuid.uuid4()), "MD5OfMessageBody": digest.hexdigest()}
 
 
-def _messages(given: Json) -> Json:
-    taken = [{"Id": entry["Id"], **_message(entry)} for entry in given["Entries"]]
-    return {"Successful": taken, "Failed": []}
-
-
-class Connection(asyncio.Protocol):
-    """One kept connection; requests come one after another, as all clients here send them."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-        self._received = b""
-        self._write: Callable[[bytes], None]
-        self._transport: asyncio.Transport
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._write = self._transport.write
-
-    def data_received(self, data: bytes) -> None:
-        received = self._received + data if self._received else data
-        while (end := received.find(_END_OF_HEAD)) >= 0:
-            head, begin = received[:end], end + len(_END_OF_HEAD)
-            names = head.lower()
-            length = int(_header(names, b"content-length") or 0)
-            if len(received) < begin + length:
-                break
-            self._answer(head, names, received[begin : begin + length])
-            received = received[begin + length :]
-        self._received = received
-
-    def _answer(self, head: bytes, names: bytes, body: bytes) -> None:
-        services = self._services
-        if head.startswith(_SEND):
-            services.count(Request(UPSTREAM, head, body))
-            answer = services.sent()
-            if services.delay:
-                asyncio.get_running_loop().call_later(services.delay, self._answer_late, answer)
-            else:
-                self._write(answer)
-        elif target := _header(names, b"x-amz-target"):
-            self._write(_of_aws(services, target, Request("", head, body)))
-        else:
-            self._write(services.controlled(head.split(b" ", 2)[1], body))
-
-    def _answer_late(self, answer: bytes) -> None:
-        if not self._transport.is_closing():
-            self._write(answer)
-
-
-def _of_aws(services: Services, target: bytes, request: Request) -> bytes:
-    service, _, name = target.partition(b".")
-    operation = _SPELLED.get(f"{_SERVICES.get(service, '')}.{name.decode()}")
-    if operation is None:
-        return _plain(400, _json({"__type": "UnknownOperationException", "message": "not played"}))
-    services.count(request._replace(operation=operation))
-    ready = _READY.get(operation)
-    return ready or _with_request_id(operation, services.made(operation, request.body))
-
-
-def _header(head: bytes, name: bytes) -> bytes | None:
-    """The value of a header in a head in lower case."""
-    at = head.find(b"\r\n" + name + b":")
-    if at < 0:
-        return None
-    begin = at + len(name) + 3
-    end = head.find(b"\r\n", begin)
-    return head[begin : end if end >= 0 else None].strip()
-
-
-def _plain(status: int, body: bytes, *headers: str) -> bytes:
-    lines = (
-        f"HTTP/1.1 {status} {http.client.responses[status]}",
-        *(headers or ("Content-Type: application/json",)),
-        f"Content-Length: {len(body)}",
-    )
-    return "\r\n".join(lines).encode() + _END_OF_HEAD + body
-
-
-def _with_request_id(operation: str, body: bytes) -> bytes:
-    """An answer as AWS's own: without a request id nobody who is careful believes it."""
-    version = "1.1" if operation.startswith("secretsmanager.") else "1.0"
-    return _plain(
-        200,
-        body,
-        f"Content-Type: application/x-amz-json-{version}",
-        f"x-amzn-RequestId: {_id()}",
-        f"x-amz-crc32: {zlib.crc32(body)}",
-    )
-
-
-def _json(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
-
-
-def _id() -> str:
-    return str(uuid.uuid4())
-
-
-def _md5(text: str) -> str:
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
-
-
-_READY: Final = {operation: _with_request_id(operation, body) for operation, body in _FIXED.items()}
-_TOKEN_LENGTH: Final = 24
-_ACCEPTED: Final = _plain(202, b'{"tokenId":"' + b"x" * _TOKEN_LENGTH + b'"}').replace(
-    b"x" * _TOKEN_LENGTH, b"%0" + str(_TOKEN_LENGTH).encode() + b"d"
-)
+def _send_message_batch(parameters: Json) -> Json:
+    sent = [{"Id": entry["Id"], **_send_message(entry)} for entry in parameters["Entries"]]
+    return {"Successful": sent, "Failed": []}
 
 
 async def _serve() -> None:
     services = Services()
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(services), "127.0.0.1", 0, backlog=1_000)
-    port = server.sockets[0].getsockname()[1]
+    runner = web.ServerRunner(web.Server(services.answer))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
     services.base_url = f"http://127.0.0.1:{port}"
     print(json.dumps({"port": port}), flush=True)
     await asyncio.to_thread(sys.stdin.buffer.read)
-    server.close()
+    await runner.cleanup()
 
 
 class Stub(NamedTuple):
-    """A stub that runs, seen from the process that measures."""
+    """The client of a running stub."""
 
     port: int
 
@@ -322,43 +216,41 @@ class Stub(NamedTuple):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def calls(self) -> dict[str, int]:
-        """How often each operation was called since the last reset."""
-        counted: dict[str, int] = self._ask("GET", "/_control/calls")
-        return counted
+    def calls(self) -> Counter[str]:
+        """Count the calls of each operation since the last reset."""
+        return Counter(self._ask("GET")["calls"])
 
-    def requests(self, operation: str) -> list[dict[str, Any]]:
-        """The last requests of an operation: `path`, `headers`, `raw` and `body` (parsed)."""
-        last = self._ask("GET", "/_control/requests")
-        return [request for request in last if request["operation"] == operation]
+    def requests(self, operation: str) -> list[Json]:
+        """Return the last requests of an operation: `path`, `headers`, `raw` and parsed `body`."""
+        return [
+            request | {"body": json.loads(request["raw"] or "null")}
+            for request in self._ask("GET")["requests"]
+            if request["operation"] == operation
+        ]
 
-    def control(
-        self, *, delay_ms: float | None = None, status: int | None = None, reset: bool = False
-    ) -> None:
-        """Let the upstream take so long, answer that, and forget what was counted and kept."""
-        given = {"delayMs": delay_ms, "status": status, "reset": reset}
-        wanted = {name: value for name, value in given.items() if value is not None}
-        self._ask("POST", "/_control", wanted)
+    def control(self, **settings: float | bool) -> None:
+        """Set `delay_ms` and `status` of MobileConnect, or `reset` what was recorded."""
+        self._ask("POST", json.dumps(settings))
 
-    def _ask(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
+    def _ask(self, method: str, body: str | None = None) -> Any:  # noqa: ANN401 - JSON
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         with contextlib.closing(connection):
-            connection.request(method, path, None if body is None else json.dumps(body))
+            connection.request(method, "/_control", body)
             return json.load(connection.getresponse())
 
 
 @contextlib.contextmanager
 def running() -> Iterator[Stub]:
-    """A stub in a process of its own, which ends with the block, or with who started it."""
+    """Start a stub in its own process, and stop it when the block ends."""
     with subprocess.Popen(
         [sys.executable, "-m", "tools.bench.aws_stub"],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as process:
-        said = cast("IO[bytes]", process.stdout).readline()
-        yield Stub(json.loads(said)["port"])
-        # Popen's exit closes stdin, and waits.
+        line = cast("IO[bytes]", process.stdout).readline()
+        yield Stub(json.loads(line)["port"])
+        # Popen's exit closes stdin and waits for the process.
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
-"""Runs inside the process that is measured: `python child.py ORDER`, where ORDER is a JSON file.
+"""Runs inside the measured process: `python measured_process.py ORDER`, where ORDER is a JSON file.
 
-It imports a handler as Lambda would, calls it, and writes what that took as JSON. Only the standard
-library is imported here, and little of it: what stands here is no part of what is measured, but it
-is in `sys.modules` before, as Lambda's own runtime has imported json and logging.
+It imports a handler as Lambda does, calls it, and writes the measurements as JSON. It imports only
+what Lambda's own runtime has imported before the handler, too.
 """
 
 import json
-import logging  # noqa: F401 - see above
+import logging  # noqa: F401 - Lambda's runtime imports it
 import os
 import sys
 import sysconfig
@@ -15,7 +14,7 @@ from typing import Any
 
 
 class Context:
-    """What handlers, Powertools and tracers use of Lambda's context."""
+    """The part of Lambda's context that handlers, Powertools and tracers use."""
 
     function_name = "bench"
     function_version = "$LATEST"
@@ -23,86 +22,72 @@ class Context:
     invoked_function_arn = "arn:aws:lambda:eu-central-1:123456789012:function:bench"
 
     def __init__(self, number: int) -> None:
-        """An invocation's."""
         self.aws_request_id = f"00000000-0000-4000-8000-{number:012d}"
 
     def get_remaining_time_in_millis(self) -> int:
-        """As if each invocation had just begun."""
         return 28_000
 
 
-def event_of(base: dict[str, Any], number: int) -> dict[str, Any]:
-    """The event, as if it were another one: no key and no message comes twice."""
+def event_with_new_keys(base: dict[str, Any], number: int) -> dict[str, Any]:
+    """Copy an event, and give it its own idempotency key or message ids."""
     event: dict[str, Any] = json.loads(json.dumps(base))
-    key = f"bench-{os.getpid()}-{number}"
     if "Records" in event:
         for place, record in enumerate(event["Records"]):
             record["messageId"] = f"{os.getpid():08x}-{number:04x}-4000-8000-{place:012d}"
             record["messageAttributes"] = {}
         return event
+    key = f"bench-{os.getpid()}-{number}"
     event["headers"]["Idempotency-Key"] = key
     event["multiValueHeaders"]["Idempotency-Key"] = [key]
     return event
 
 
-def memory(name: str) -> float:
-    """VmHWM (the most so far) or VmRSS (now) of this process, in MB.
+def peak_memory() -> float:
+    """Return VmHWM in MB; getrusage would also count the process before its `exec`."""
+    with open("/proc/self/status") as status:  # noqa: PTH123 - pathlib is one module more
+        [line] = (line for line in status if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
 
-    Not getrusage's maximum: it counts what the process was before it became this program.
-    """
-    with open("/proc/self/status") as status:  # noqa: PTH123 - pathlib would be one module more
-        for line in status:
-            if line.startswith(name):
-                return int(line.split()[1]) / 1024
-    raise RuntimeError(f"no {name} in /proc/self/status")
+
+def check(response: dict[str, Any], event: dict[str, Any]) -> None:
+    """Raise an error unless the handler did its work."""
+    expected: Any = {"batchItemFailures": []} if "Records" in event else 202
+    actual = response if "Records" in event else response["statusCode"]
+    if actual != expected:
+        raise RuntimeError(f"the handler answered {response}")
 
 
 def main() -> None:
-    """Do what is ordered, and write what it took."""
-    with open(sys.argv[1]) as file:  # noqa: PTH123 - same
+    with open(sys.argv[1]) as file:  # noqa: PTH123 - pathlib is one module more
         order = json.load(file)
     os.sched_setaffinity(0, [order["cpu"]])
     stdlib = sysconfig.get_path("stdlib")
     sys.path[:] = [*order["paths"], stdlib, f"{stdlib}/lib-dynload"]
-    events = [event_of(order["event"], number) for number in range(order["calls"])]
+    events = [event_with_new_keys(order["event"], number) for number in range(order["calls"])]
     contexts = [Context(number) for number in range(order["calls"])]
-    before = set(sys.modules)
-    result = os.fdopen(os.dup(1), "w")
-    log = os.memfd_create("log")
-    os.dup2(log, 1)  # the handlers' log lines are written, and counted
+    modules = set(sys.modules)
+    output = os.fdopen(os.dup(1), "w")
+    os.dup2(os.memfd_create("log"), 1)  # handlers write their log lines into memory
 
     wall, cpu = time.perf_counter(), time.process_time()
-    import app  # type: ignore[import-not-found]  # noqa: PLC0415 - the very thing that is measured
+    import app  # type: ignore[import-not-found]  # noqa: PLC0415 - the import is measured
 
-    told: dict[str, Any] = {
+    result: dict[str, Any] = {
         "init_wall": time.perf_counter() - wall,
         "init_cpu": time.process_time() - cpu,
-        "modules": len(set(sys.modules) - before),
-        "init_mb": memory("VmRSS"),
+        "modules": len(set(sys.modules) - modules),
         "walls": [],
         "cpus": [],
     }
-    first_line = 0
-    for number, (event, context) in enumerate(zip(events, contexts, strict=True)):
+    for event, context in zip(events, contexts, strict=True):
         wall, cpu = time.perf_counter(), time.process_time()
-        answer = app.handler(event, context)
-        told["cpus"].append(time.process_time() - cpu)
-        told["walls"].append(time.perf_counter() - wall)
-        check(answer, order["event"])
-        if number == 0:
-            first_line = os.fstat(log).st_size
-    told["peak_mb"] = memory("VmHWM")
-    told["log_bytes"] = (os.fstat(log).st_size - first_line) / max(1, order["calls"] - 1)
-    json.dump(told, result)
-    result.close()
-
-
-def check(answer: dict[str, Any], event: dict[str, Any]) -> None:
-    """A handler that does not do its work is quick."""
-    good: Any = {"batchItemFailures": []} if "Records" in event else 202
-    found = answer if "Records" in event else answer["statusCode"]
-    if found != good:
-        raise RuntimeError(f"the handler answered {answer}")
+        response = app.handler(event, context)
+        result["cpus"].append(time.process_time() - cpu)
+        result["walls"].append(time.perf_counter() - wall)
+        check(response, event)
+    result["peak_mb"] = peak_memory()
+    json.dump(result, output)
+    output.close()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Runs the programs against the stub, each in a process of its own, and hands back what it took."""
+"""Runs each program against the stub in its own process, and returns the measurements."""
 
 import contextlib
 import json
@@ -8,7 +8,6 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Final
 
 from tools.bench import aws_stub
@@ -16,97 +15,81 @@ from tools.bench.aws_stub import Stub
 from tools.bench.compared_programs import Program
 from tools.local_stack import ROOT
 
-CHILD: Final = ROOT / "tools/bench/measured_process.py"
+MEASURED_PROCESS: Final = ROOT / "tools/bench/measured_process.py"
+TIMEOUT_SECONDS: Final = 300.0
 REGION: Final = "eu-central-1"
-LONGEST: Final = 300.0
-"""Seconds that a process may take, under callgrind, too."""
 AREAS: Final = (212, 312, 415)
 
 Event = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Taken:
-    """What one process took. Seconds are of wall and of processor, all threads of the process."""
+class Measurement:
+    """What one process took: seconds of wall time, and of CPU time of all its threads."""
 
     init_wall: float
     init_cpu: float
     modules: int
-    init_mb: float
     walls: Sequence[float]
     cpus: Sequence[float]
     peak_mb: float
-    log_bytes: float
-    """Of a warm call, standard output and error."""
 
     @property
     def cold_cpu(self) -> float:
-        """Of init and the first answer."""
+        """CPU time of the init phase and the first call."""
         return self.init_cpu + self.cpus[0]
 
-    @property
-    def cold_wall(self) -> float:
-        """The same by the wall clock; the stub answers at once."""
-        return self.init_wall + self.walls[0]
+
+def environment(stub: Stub) -> dict[str, str]:
+    """Return the variables that Lambda and template.yaml give each function."""
+    return {
+        "PATH": os.environ["PATH"],
+        "LANG": "C.UTF-8",
+        "TZ": ":UTC",
+        "PYTHONDONTWRITEBYTECODE": "1",  # a function can't write to its code's folder
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_FUNCTION_NAME": "bench",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024",
+        "LAMBDA_TASK_ROOT": "/var/task",
+        "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",
+        "AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1:2000",
+        "_X_AMZN_TRACE_ID": "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1",
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_SESSION_TOKEN": "testing",
+        "AWS_ENDPOINT_URL": stub.url,
+        "TABLE_NAME": "ledger",
+        "QUEUE_URL": f"{stub.url}/123456789012/queue",
+        "DEAD_LETTER_QUEUE_URL": f"{stub.url}/123456789012/dead-letters",
+        "TOKEN_SECRET_ARN": f"arn:aws:secretsmanager:{REGION}:123456789012:secret:token",
+        "REST_BASE_URL": "",
+        "UPSTREAM_HOSTS": "http://127.0.0.1",
+        "DEFAULT_CLIENT": "internal",
+        "RETENTION_DAYS": "90",
+        "MAX_ATTEMPTS": "12",
+        "MAX_AGE_HOURS": "24",
+        "UPSTREAM_TIMEOUT_SECONDS": "45",
+        "CONCURRENT_SENDS": "10",
+        "DELIVERY_CALLS_PER_MINUTE": "300",
+        "RECIPIENT_RESULTS": "off",
+        "POWERTOOLS_SERVICE_NAME": "smsrelay",
+        "POWERTOOLS_METRICS_NAMESPACE": "smsrelay",
+        "POWERTOOLS_LOG_LEVEL": "INFO",
+        "PYDANTIC_DISABLE_PLUGINS": "1",
+    }
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Where the stub is, and how programs are run."""
+    """A running stub, and the processors: the last one runs the programs, the others the stub."""
 
     stub: Stub
     processors: Sequence[int]
-    """Programs are bound to the last one; the stub has the others, if there are any."""
 
-    def environment(self) -> Mapping[str, str]:
-        """What Lambda and template.yaml give each function."""
-        return {
-            "PATH": os.environ["PATH"],
-            "LANG": "C.UTF-8",
-            "TZ": ":UTC",
-            "PYTHONDONTWRITEBYTECODE": "1",  # a function can't write where its code lies
-            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-            "AWS_LAMBDA_FUNCTION_NAME": "bench",
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024",
-            "LAMBDA_TASK_ROOT": "/var/task",
-            "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",
-            "AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1:2000",
-            "AWS_REGION": REGION,
-            "AWS_DEFAULT_REGION": REGION,
-            "AWS_ACCESS_KEY_ID": "testing",
-            "AWS_SECRET_ACCESS_KEY": "testing",
-            "AWS_SESSION_TOKEN": "testing",
-            "AWS_ENDPOINT_URL": self.stub.url,
-            "TABLE_NAME": "ledger",
-            "QUEUE_URL": f"{self.stub.url}/123456789012/queue",
-            "DEAD_LETTER_QUEUE_URL": f"{self.stub.url}/123456789012/dead-letters",
-            "TOKEN_SECRET_ARN": f"arn:aws:secretsmanager:{REGION}:123456789012:secret:token",
-            "REST_BASE_URL": "",
-            "UPSTREAM_HOSTS": "http://127.0.0.1",
-            "DEFAULT_CLIENT": "internal",
-            "RETENTION_DAYS": "90",
-            "MAX_ATTEMPTS": "12",
-            "MAX_AGE_HOURS": "24",
-            "UPSTREAM_TIMEOUT_SECONDS": "45",
-            "CONCURRENT_SENDS": "10",
-            "DELIVERY_CALLS_PER_MINUTE": "300",
-            "RECIPIENT_RESULTS": "off",
-            "POWERTOOLS_SERVICE_NAME": "smsrelay",
-            "POWERTOOLS_METRICS_NAMESPACE": "smsrelay",
-            "POWERTOOLS_LOG_LEVEL": "INFO",
-            "PYDANTIC_DISABLE_PLUGINS": "1",
-        }
-
-    def run(
-        self,
-        program: Program,
-        event: Event,
-        calls: int,
-        *,
-        wrapper: Sequence[str] = (),
-        variables: Mapping[str, str] = MappingProxyType({}),
-    ) -> Taken:
-        """Import a program, and call it `calls` times."""
+    def run(self, program: Program, event: Event, calls: int) -> Measurement:
+        """Import a program in a new process, and call it `calls` times."""
         order = {
             "paths": [str(path) for path in program.paths],
             "event": event,
@@ -116,60 +99,59 @@ class Bench:
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
             json.dump(order, file)
             file.flush()
-            command = [*wrapper, sys.executable, "-S", "-s", "-P", str(CHILD), file.name]
             done = subprocess.run(  # noqa: S603 - the programs of this folder
-                command,
-                env={**self.environment(), **variables},
+                [sys.executable, "-S", "-s", "-P", str(MEASURED_PROCESS), file.name],
+                env=environment(self.stub),
                 cwd=tempfile.gettempdir(),
                 capture_output=True,
                 text=True,
-                timeout=LONGEST,
+                timeout=TIMEOUT_SECONDS,
                 check=False,
             )
         if done.returncode:
             raise RuntimeError(f"{program.name}, {program.function}: {done.stderr[-3000:]}")
-        return Taken(**json.loads(done.stdout))
+        return Measurement(**json.loads(done.stdout))
 
-    def counted(self, program: Program, event: Event, calls: int) -> Mapping[str, float]:
-        """How often a warm call asks each service, by the difference of two runs."""
+    def calls_of_a_warm_request(
+        self, program: Program, event: Event, calls: int
+    ) -> Mapping[str, float]:
+        """Count the calls of each operation, as the difference between two runs."""
         counts = []
         for number in (1, 1 + calls):
             self.stub.control(reset=True)
             self.run(program, event, number)
             counts.append(self.stub.calls())
-        names = counts[0].keys() | counts[1].keys()
-        return {name: (counts[1].get(name, 0) - counts[0].get(name, 0)) / calls for name in names}
+        return {name: (counts[1][name] - counts[0][name]) / calls for name in counts[1]}
 
 
 @contextlib.contextmanager
 def bench() -> Iterator[Bench]:
-    """Start the stub; it ends with the block."""
+    """Start the stub, and stop it when the block ends."""
     processors = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, processors[:-1] or processors)
-    with aws_stub.running() as running:
+    with aws_stub.running() as stub:
         os.sched_setaffinity(0, processors)
-        yield Bench(running, processors)
+        yield Bench(stub, processors)
 
 
 def sample_event(name: str) -> dict[str, Any]:
-    """An event of events/, as Lambda hands it over."""
+    """Load an event of events/."""
     event: dict[str, Any] = json.loads((ROOT / "events" / name).read_text())
     return event
 
 
 def post(recipients: int) -> Event:
-    """A message posted to so many numbers."""
+    """Return the event of a message that is posted to so many fictional numbers."""
     event = sample_event("api-post-message.json")
     body = json.loads(event["body"])
     body["to"] = [
-        f"+1{AREAS[number // 100]}55501{number % 100:02d}"  # 555-01xx belongs to nobody
-        for number in range(recipients)
+        f"+1{AREAS[number // 100]}55501{number % 100:02d}" for number in range(recipients)
     ]
     return event | {"body": json.dumps(body)}
 
 
 def batch(messages: int) -> Event:
-    """A batch of queue messages, with one recipient each."""
+    """Return a batch of queue messages with one recipient each."""
     record = sample_event("sqs-batch.json")["Records"][0]
     body = {"message": "MzA6Nzg6MA", "to": ["+12125550100"], "text": "Your order is on its way."}
     records = [

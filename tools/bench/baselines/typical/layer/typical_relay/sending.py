@@ -14,8 +14,8 @@ from aws_lambda_powertools.utilities.idempotency import (
 )
 from aws_lambda_powertools.utilities.idempotency.serialization.pydantic import PydanticSerializer
 
-from naive_relay.mobileconnect import bodies, call
-from naive_relay.models import Accepted, Order, Send
+from typical_relay.mobileconnect import bodies, call
+from typical_relay.models import Accepted, Order, Send
 
 RETENTION_SECONDS = 90 * 86_400
 

@@ -15,9 +15,9 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.idempotency.exceptions import IdempotencyValidationError
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from naive_relay.mobileconnect import RefusedError
-from naive_relay.models import Message, Order
-from naive_relay.sending import idempotency, logger, metrics, relay, tracer
+from typical_relay.mobileconnect import RefusedError
+from typical_relay.models import Message, Order
+from typical_relay.sending import idempotency, logger, metrics, relay, tracer
 
 processor = BatchProcessor(event_type=EventType.SQS)
 sqs = boto3.client("sqs")

@@ -8,7 +8,7 @@ import httpx
 from aws_lambda_powertools import Tracer
 from aws_lambda_powertools.utilities import parameters
 
-from naive_relay.models import Message, Subscriber
+from typical_relay.models import Message, Subscriber
 
 RECIPIENTS_PER_CALL = 250
 TOKEN_SECONDS = 300

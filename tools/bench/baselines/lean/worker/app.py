@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from pydantic_core import from_json, to_json
 
-from bound_relay.aws import AwsError
-from bound_relay.models import Message
-from bound_relay.relay import ConflictError, NotSentError, aws, logger, relay
+from lean_relay.aws import AwsError
+from lean_relay.models import Message
+from lean_relay.relay import ConflictError, NotSentError, aws, logger, relay
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext

@@ -11,9 +11,9 @@ from aws_lambda_powertools.utilities.idempotency.exceptions import (
 )
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from naive_relay.mobileconnect import RefusedError, UnavailableError
-from naive_relay.models import Accepted, Message, Order
-from naive_relay.sending import idempotency, logger, metrics, relay, tracer
+from typical_relay.mobileconnect import RefusedError, UnavailableError
+from typical_relay.models import Accepted, Message, Order
+from typical_relay.sending import idempotency, logger, metrics, relay, tracer
 
 app = APIGatewayRestResolver(enable_validation=True)
 

@@ -1,4 +1,4 @@
-"""`python -m tests.support.rival_process APP`: a function in a process of its own.
+"""`python -m tests.support.baseline_process APP`: a function in a process of its own.
 
 An event is a line of JSON, and so is the answer to it; a handler that raises is answered by the
 name of what it raised.

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from bound_relay.models import Message
-from bound_relay.relay import ConflictError, NotSentError, logger, relay
+from lean_relay.models import Message
+from lean_relay.relay import ConflictError, NotSentError, logger, relay
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext

@@ -12,8 +12,8 @@ import httpx
 from aws_lambda_powertools.logging import Logger
 from pydantic_core import from_json, to_json
 
-from bound_relay.aws import Aws, AwsError
-from bound_relay.models import Message, bodies_of
+from lean_relay.aws import Aws, AwsError
+from lean_relay.models import Message, bodies_of
 
 TABLE = os.environ["TABLE_NAME"]
 RETENTION_SECONDS = 90 * 86_400
