@@ -20,7 +20,7 @@ from botocore.config import Config
 
 from smsrelay.adapters import dynamodb_ledger, mobileconnect
 from smsrelay.adapters.boto_clients import BotoClients
-from smsrelay.wiring import sending, timeouts
+from smsrelay.wiring import aws_timeouts, sending
 from tests.promise import mutations
 from tests.promise.checkpoints import Checkpoints
 from tests.promise.child import Child, Functions, Json
@@ -53,7 +53,7 @@ class ReadyAws:
 
 def _config(service: str) -> Config:
     """As the relay makes them."""
-    return timeouts.INVOKE_CONFIG if service == "lambda" else timeouts.AWS_CONFIG
+    return aws_timeouts.INVOKE_CONFIG if service == "lambda" else aws_timeouts.AWS_CONFIG
 
 
 def main() -> None:

@@ -40,7 +40,7 @@ from smsrelay.errors import RelayError
 from smsrelay.sends import ids
 from smsrelay.sends.send import SendKey
 from smsrelay.services import sender
-from smsrelay.wiring import sending, timeouts
+from smsrelay.wiring import aws_timeouts, sending
 from smsrelay_cli import dead_letters, sends
 from smsrelay_cli.deployed_stack import DeployedStack
 from tests.support import permissions
@@ -296,7 +296,7 @@ class Trouble:
             self._second = self._functions(SKEW, _twin)
             stack.callback(self._end, self._second)
             dynamodb, sqs = (
-                self.aws_client(service, config=timeouts.AWS_CONFIG)
+                self.aws_client(service, config=aws_timeouts.AWS_CONFIG)
                 for service in ("dynamodb", "sqs")
             )
             environment = self.environment

@@ -63,7 +63,7 @@ paths, calls, paginators, regions = map(json.loads, sys.argv[1:])
 stdlib = sysconfig.get_path("stdlib")
 sys.path = [*paths, stdlib, f"{stdlib}/lib-dynload"]
 from smsrelay.adapters.boto_clients import BotoClients
-from smsrelay.wiring.timeouts import AWS_CONFIG
+from smsrelay.wiring.aws_timeouts import AWS_CONFIG
 
 class Sent(BaseException):
     pass

@@ -19,7 +19,7 @@ from smsrelay.adapters.trust_store import trusted
 from smsrelay.services.callback_sender import CallbackSender
 from smsrelay.settings import Settings
 from smsrelay.wiring import options
-from smsrelay.wiring.timeouts import AWS_CONFIG
+from smsrelay.wiring.aws_timeouts import AWS_CONFIG
 
 
 class Parts(NamedTuple):

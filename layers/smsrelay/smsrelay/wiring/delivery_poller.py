@@ -17,7 +17,7 @@ from smsrelay.adapters.metrics import PowertoolsMetrics
 from smsrelay.services.delivery_poller import MAX_PARALLEL_CALLS, DeliveryPoller
 from smsrelay.settings import Settings
 from smsrelay.wiring import options
-from smsrelay.wiring.timeouts import AWS_CONFIG
+from smsrelay.wiring.aws_timeouts import AWS_CONFIG
 from smsrelay.wiring.upstream import mobileconnect
 
 

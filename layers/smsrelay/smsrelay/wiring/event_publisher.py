@@ -19,7 +19,7 @@ from smsrelay.sends.status_events import StatusChange
 from smsrelay.services.event_publisher import EventPublisher
 from smsrelay.settings import Settings
 from smsrelay.wiring import options
-from smsrelay.wiring.timeouts import AWS_CONFIG
+from smsrelay.wiring.aws_timeouts import AWS_CONFIG
 
 
 class Parts(NamedTuple):

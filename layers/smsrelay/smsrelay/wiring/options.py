@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from smsrelay.adapters.boto_clients import BotoClients
 from smsrelay.ports import CatalogueSource, Clock, Metrics, RecipientResults
 from smsrelay.settings import Settings
-from smsrelay.wiring.timeouts import AWS_CONFIG
+from smsrelay.wiring.aws_timeouts import AWS_CONFIG
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -21,7 +21,7 @@ from smsrelay.ports import Clock, RecipientResults
 from smsrelay.services.sender import Policy, Sender
 from smsrelay.settings import Settings
 from smsrelay.wiring import options
-from smsrelay.wiring.timeouts import AWS_CONFIG
+from smsrelay.wiring.aws_timeouts import AWS_CONFIG
 from smsrelay.wiring.upstream import mobileconnect
 
 if TYPE_CHECKING:

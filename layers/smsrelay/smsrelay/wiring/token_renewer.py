@@ -19,7 +19,7 @@ from smsrelay.adapters.trust_store import trusted
 from smsrelay.security.allowed_hosts import AllowedHosts
 from smsrelay.services.token_renewer import TokenRenewer
 from smsrelay.settings import Settings
-from smsrelay.wiring.timeouts import AWS_CONFIG
+from smsrelay.wiring.aws_timeouts import AWS_CONFIG
 
 
 class Parts(NamedTuple):

@@ -11,7 +11,7 @@ from smsrelay.adapters.mobileconnect import MobileConnect
 from smsrelay.ports import Clock
 from smsrelay.security.allowed_hosts import AllowedHosts
 from smsrelay.settings import Settings
-from smsrelay.wiring.timeouts import INVOKE_CONFIG
+from smsrelay.wiring.aws_timeouts import INVOKE_CONFIG
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient

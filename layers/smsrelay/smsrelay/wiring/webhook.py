@@ -9,7 +9,7 @@ from smsrelay.adapters.metrics import PowertoolsMetrics
 from smsrelay.adapters.signing_secrets import StoredSigningSecrets
 from smsrelay.services.webhook import Webhooks
 from smsrelay.wiring import api, sending
-from smsrelay.wiring.timeouts import AWS_CONFIG
+from smsrelay.wiring.aws_timeouts import AWS_CONFIG
 
 
 class Parts(NamedTuple):
