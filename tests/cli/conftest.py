@@ -84,6 +84,7 @@ class Operator:
 
     def post(self, then: str | None = None, **fields: Any) -> str:
         """Post a message whose call meets a fault; its id."""
+        self.relay.end_pauses()
         if then:
             self.simulator.fail("send", then)
         answer = self.relay.post(MESSAGE | fields)
@@ -91,14 +92,11 @@ class Operator:
         return message_id
 
     def unknown(self, **fields: Any) -> str:
-        self.relay.end_pauses()
         return self.post("500", **fields)
 
     def failed(self, **fields: Any) -> str:
         """A send that is certainly not sent and too old, and its dead letter."""
-        self.relay.end_pauses()
-        self.simulator.fail("send", "503-50300")
-        message_id = self.post(**fields)
+        message_id = self.post("503-50300", **fields)
         self.relay.make_too_old()
         self.relay.work()
         assert [send.status for send in self.sends(message_id)] == ["failed"]

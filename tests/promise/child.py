@@ -148,13 +148,14 @@ class Child:
 
         That round is SQS at its worst: redelivered while the first delivery still holds a lease.
         """
-        for _ in range(ROUNDS):
+        for number in range(ROUNDS):
             self.sweep()
             while self.work():
                 pass
             if not self._held and not self._moving():
                 return
-            self.wait(ROUND_SECONDS)
+            # The last rounds outlast MAX_AGE_HOURS, which alone ends a send that is never taken.
+            self.wait(ROUND_SECONDS if number < ROUNDS - 3 else 90_000.0)
 
     def _invoke(self, function: ModuleType, event: Json, seconds: float) -> Any:
         """What Lambda does: call a handler, and end the process when its time is over."""

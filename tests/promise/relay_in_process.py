@@ -102,8 +102,19 @@ class Call:
     @property
     def is_certain(self) -> bool:
         """Whether the relay can know if the SMS is on its way."""
-        heard = self.status is not None and (self.status < 500 or self.status == 503)
-        return heard or self.never_sent
+        return self.never_sent or self._is_the_apis_own
+
+    @property
+    def _is_the_apis_own(self) -> bool:
+        """Whether the response leaves no doubt: the table of docs/delivery-guarantees.md."""
+        status, answer = self.status or 0, self.answer or ""
+        in_its_shape = '"errorcode"' in answer or '"errors"' in answer
+        return (
+            status in {401, 403, 404, 405, 407, 421, 425, 429}
+            or (200 <= status < 300 and '"tokenId"' in answer)
+            or (status == 503 and '"errorcode"' in answer)
+            or (400 <= status < 500 and status != 408 and in_its_shape)
+        )
 
     @property
     def heard_token(self) -> bool:

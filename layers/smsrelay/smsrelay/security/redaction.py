@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 MAX_LENGTH = 500
 """Characters of one error message that are kept."""
 # In lower case and without punctuation: the words of the upstream's messages of a 400, then of its
-# 401, 403 and 429 and of the token endpoint's 401, then of ours for a response without a reason.
+# 401, 403 and 429 and of the token endpoint's 401.
 _DOCUMENTED = """
     a active an and applicable are array at be blackout blank both cannot client code contact count
     customer defined error false for have hhmm id in invalid is key keyword message messagetext
@@ -23,7 +23,6 @@ _DOCUMENTED = """
     window with yyyymmdd zero
     authorized blocked exceeded insufficient invalidclient limit privileges rate requests
     temporarily your
-    answered gave reason upstream
 """
 DOCUMENTED_WORDS = frozenset(_DOCUMENTED.split())
 """Words that are kept even if a secret contains them."""
