@@ -37,10 +37,11 @@ import smsrelay_cli.main
 from smsrelay.adapters.dynamodb_ledger import REFUSED, DynamoDbLedger
 from smsrelay.adapters.sqs import SqsRetryQueue
 from smsrelay.errors import RelayError
+from smsrelay.runtime import sqs_batch
 from smsrelay.sends import ids
 from smsrelay.sends.send import SendKey
 from smsrelay.services import sender
-from smsrelay.wiring import aws_timeouts, sending
+from smsrelay.wiring import api, aws_timeouts, queue_worker, sending, sweeper
 from smsrelay_cli import dead_letters, sends
 from smsrelay_cli.deployed_stack import DeployedStack
 from tests.support import permissions
@@ -469,7 +470,7 @@ class Trouble:
 
     def _functions(self, skew: float, module_of: Callable[[ModuleType], ModuleType]) -> Functions:
         environment = self.environment
-        api, worker, sweeper = (
+        api_process, worker, sweeper_process = (
             Process(module_of(module), seconds, skew, self)
             for module, seconds in (
                 (environment.api, API_SECONDS),
@@ -477,14 +478,13 @@ class Trouble:
                 (environment.sweeper, SWEEPER_SECONDS),
             )
         )
-        worker.module.__dict__["ThreadPoolExecutor"] = InTurn
         struck = dataclasses.replace(
             environment,
-            api=Door(api, self),
+            api=Door(api_process, self),
             worker=Door(worker, self),
-            sweeper=Door(sweeper, self),
+            sweeper=Door(sweeper_process, self),
         )
-        return Functions(api, worker, sweeper, struck)
+        return Functions(api_process, worker, sweeper_process, struck)
 
     @staticmethod
     def _end(functions: Functions) -> None:
@@ -495,7 +495,10 @@ class Trouble:
         """What stands in for parts of the world as long as this relay is there."""
         operators = SimpleNamespace(time=lambda: self.now + OPERATORS_SKEW)
         yield patch.object(sending, "parts", self._parts)
+        for wiring in (api, queue_worker, sweeper):  # not cached: each process has parts of its own
+            yield patch.object(wiring, "parts", wiring.parts.__wrapped__)
         yield patch.object(sender, "ThreadPoolExecutor", InTurn)
+        yield patch.object(sqs_batch, "ThreadPoolExecutor", InTurn)
         yield patch.object(ids, "new_message_id", self._new_id)
         yield patch.object(smsrelay_cli.main, "time", operators)
         yield patch.object(smsrelay_cli.main, "find_stack", lambda _: self._target)
