@@ -197,7 +197,7 @@ class PromiseMachine(RuleBasedStateMachine):
 
     @rule(
         seconds=st.sampled_from(
-            [0.0, 10.0, 40.0, 120.0, STALLED_AFTER + 1, 1_000.0, 20_000.0, DAY + 1]
+            [0.0, 10.0, 40.0, 120.0, STALLED_AFTER + 1, 1_000.0, 20_000.0, *[DAY + 1] * 3]
         ),
         what=st.sampled_from(["work", "sweep", "sweep and work", "redeliver"]),
         pick=picks,
