@@ -1,11 +1,11 @@
 """The errors of calls to AWS, as the relay's own errors."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from smsrelay.errors import RelayError
+from smsrelay.errors import LedgerUnavailableError, RelayError
 
 AWS_ERRORS = (BotoCoreError, ClientError, KeyError)
 """What a call raises. A KeyError means that the response lacks a member that AWS always sends:
@@ -19,6 +19,11 @@ def aws_errors(error: Callable[[str], RelayError], problem: str) -> Iterator[Non
         yield
     except AWS_ERRORS as caught:
         raise error(f"{problem}: {error_name(caught)}") from caught
+
+
+def ledger_errors() -> AbstractContextManager[None]:
+    """Raise `LedgerUnavailableError` instead of any error of the table."""
+    return aws_errors(LedgerUnavailableError, "the ledger is out of reach")
 
 
 def error_name(error: Exception) -> str:

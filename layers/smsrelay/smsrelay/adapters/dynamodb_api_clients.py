@@ -1,10 +1,8 @@
 """The clients' names and what they have used up, in the ledger's table."""
 
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final
 
-from smsrelay.adapters.aws_errors import aws_errors
-from smsrelay.errors import LedgerUnavailableError
+from smsrelay.adapters.aws_errors import ledger_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -24,7 +22,7 @@ class DynamoDbApiClients:
 
     def name_of(self, credential: str) -> str | None:
         """The name that `put` gave; read consistently, because it decides whose a message is."""
-        with _ledger_errors():
+        with ledger_errors():
             answer = self._client.query(
                 TableName=self._table,
                 KeyConditionExpression="pk = :pk AND sk = :sk",
@@ -47,7 +45,7 @@ class DynamoDbApiClients:
 
     def count(self, client: str, begins: int) -> int:
         """One more in the minute that begins then."""
-        with _ledger_errors():
+        with ledger_errors():
             answer = self._client.update_item(
                 TableName=self._table,
                 Key={"pk": {"S": f"LIMIT#{client}"}, "sk": {"S": str(begins)}},
@@ -59,7 +57,3 @@ class DynamoDbApiClients:
                 ReturnValues="UPDATED_NEW",
             )
             return int(answer["Attributes"]["visits"]["N"])
-
-
-def _ledger_errors() -> AbstractContextManager[None]:
-    return aws_errors(LedgerUnavailableError, "the ledger is out of reach")

@@ -5,13 +5,13 @@ import json
 import logging
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from botocore.exceptions import ClientError
 
-from smsrelay.adapters.aws_errors import aws_errors
+from smsrelay.adapters.aws_errors import ledger_errors
 from smsrelay.errors import LedgerUnavailableError, UnreadableItemError
 from smsrelay.messages.refusals import Refusal
 from smsrelay.ports import ClaimResult, CreateResult, Metrics, RefusedMessage, ReplaceResult
@@ -93,7 +93,7 @@ class DynamoDbLedger:
         """Store all sends or none; a lone one with a plain put, which costs half a transaction."""
         first = sends[0]
         try:
-            with _storage_errors():
+            with ledger_errors():
                 if len(sends) == 1:
                     put = self._put(first, "attribute_not_exists(pk)", {})
                 else:
@@ -133,7 +133,7 @@ class DynamoDbLedger:
 
         A send that somebody called unknown meanwhile still takes what its owner knows better.
         """
-        with _storage_errors():
+        with ledger_errors():
             put = self._put(
                 after,
                 "attempts = :attempts AND #status IN (:before, :unknown)",
@@ -165,7 +165,7 @@ class DynamoDbLedger:
         count = 0
         for partition in _partitions(_GROUPS[Status.UNKNOWN]):
             question = self._group_question(partition, None)
-            with _storage_errors():
+            with ledger_errors():
                 count += self._client.query(**question, Select="COUNT", Limit=limit)["Count"]
         return count
 
@@ -177,7 +177,7 @@ class DynamoDbLedger:
 
     def find_by_token_id(self, token_id: str) -> SendKey | None:
         """The send of a tokenId; the index follows the table within a moment."""
-        with _storage_errors():
+        with ledger_errors():
             answer = self._client.query(
                 TableName=self._table,
                 IndexName="tokens",
@@ -191,7 +191,7 @@ class DynamoDbLedger:
         self, message_id: str, client: str, refusals: Sequence[Refusal], now: float
     ) -> None:
         """Store the refusal beside where the sends would be, so the key stays free."""
-        with _storage_errors():
+        with ledger_errors():
             answer = self._client.put_item(
                 TableName=self._table,
                 Item={
@@ -219,7 +219,7 @@ class DynamoDbLedger:
         Without those that are gone, and those that this version can't read.
         """
         found: dict[SendKey, Send] = {}
-        with _storage_errors():
+        with ledger_errors():
             for start in range(0, len(keys), KEYS_AT_ONCE):
                 remaining_keys: Any = [_key(key) for key in keys[start : start + KEYS_AT_ONCE]]
                 while remaining_keys:
@@ -245,7 +245,7 @@ class DynamoDbLedger:
         count, first = 0, None
         for partition in _partitions(group):
             question = self._group_question(partition, None)
-            with _storage_errors():
+            with ledger_errors():
                 pages = self._client.get_paginator("query").paginate(**question, Select="COUNT")
                 found = sum(page["Count"] for page in pages)
                 if not found:
@@ -259,7 +259,7 @@ class DynamoDbLedger:
 
     def _shard(self, partition: str, due_by: float | None) -> Iterator[tuple[float, SendKey]]:
         question = self._group_question(partition, due_by)
-        with _storage_errors():
+        with ledger_errors():
             for page in self._client.get_paginator("query").paginate(
                 **question, PaginationConfig={"PageSize": KEYS_AT_ONCE}
             ):
@@ -298,7 +298,7 @@ class DynamoDbLedger:
 
     def _claim(self, key: SendKey, written_by: str, now: float, lease_until: float) -> Send | None:
         """The send as it is after the update, whoever owns it; None: no such."""
-        with _storage_errors():
+        with ledger_errors():
             try:
                 answer = self._client.update_item(
                     TableName=self._table,
@@ -361,7 +361,7 @@ class DynamoDbLedger:
         return _PutResult(stored=True)
 
     def _query(self, message_id: str, prefix: str) -> Iterator[Item]:
-        with _storage_errors():
+        with ledger_errors():
             pages = self._client.get_paginator("query").paginate(
                 TableName=self._table,
                 KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
@@ -579,7 +579,3 @@ def _check(answer: Mapping[str, Any]) -> None:
         KeyError: the answer is somebody else's.
     """
     answer["ResponseMetadata"]["RequestId"]
-
-
-def _storage_errors() -> AbstractContextManager[None]:
-    return aws_errors(LedgerUnavailableError, "the ledger is out of reach")
