@@ -8,7 +8,7 @@ import pytest
 from smsrelay.sends.send import Status
 from tests.cli.conftest import MESSAGE, Operator
 from tests.support.environment import CLIENT, Environment
-from tests.support.golden_items import READABLE, UNREADABLE, put, put_unreadable_in
+from tests.support.golden import READABLE, UNREADABLE, put, put_unreadable_in
 
 
 def change(relay: Environment, message_id: str, **numbers: float) -> None:

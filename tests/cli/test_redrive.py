@@ -17,7 +17,7 @@ from smsrelay.sends.send import SendKey, Status, reference_body
 from smsrelay_cli import dead_letters
 from tests.cli.conftest import MESSAGE, Operator
 from tests.support.environment import CLIENT, Environment
-from tests.support.golden_items import UNREADABLE, put
+from tests.support.golden import UNREADABLE, put
 from tests.support.template import ROOT
 
 OURS = {"client": CLIENT, "Idempotency-Key": "order-8812"}

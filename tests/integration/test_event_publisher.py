@@ -37,8 +37,8 @@ from tests.support.environment import (
     running,
     signed_headers,
 )
-from tests.support.golden_items import READABLE, UNREADABLE, put
-from tests.support.hostile_servers import HostileServer
+from tests.support.golden import READABLE, UNREADABLE, put
+from tests.support.http_servers import HostileServer
 from tests.support.template import ROOT, alarm, properties, template
 from tools.mobileconnect_simulator import Simulator
 

@@ -10,7 +10,7 @@ from smsrelay.sends.send import SendKey, Status, reference_body
 from smsrelay.wiring import delivery_poller
 from tests.support.cloudwatch_metrics import metrics
 from tests.support.environment import Environment, running
-from tests.support.golden_items import READABLE, UNREADABLE, put, put_unreadable_in
+from tests.support.golden import READABLE, UNREADABLE, put, put_unreadable_in
 from tools.mobileconnect_simulator import Simulator
 
 LATER = 1_800_000_000.0

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from tests.support.environment import CLIENT
-from tests.support.recorder import DAY, HOUR, MINUTE, Recorder, pretty, recording
+from tests.support.golden import DAY, HOUR, MINUTE, Recorder, pretty, recording
 from tests.support.template import ROOT
 
 Json = dict[str, Any]

@@ -18,7 +18,7 @@ from smsrelay.adapters.mobileconnect import MAX_RESPONSE_BYTES, MobileConnect
 from smsrelay.ports import Credentials
 from smsrelay.sends.call_outcome import Outcome, OutcomeKind
 from tests.support.environment import Environment, running
-from tests.support.hostile_servers import HostileServer, Manner, drip
+from tests.support.http_servers import HostileServer, Manner, drip
 
 BODY = '{"mobileNumbers":["12125550100"]}'
 TOKEN = "the-access-token-of-the-tenant"

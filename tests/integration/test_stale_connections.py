@@ -28,7 +28,7 @@ from smsrelay.ports import Credentials
 from smsrelay.sends.call_outcome import Outcome, OutcomeKind
 from smsrelay.wiring import sending
 from tests.support.environment import running
-from tests.support.hostile_servers import EndingServer
+from tests.support.http_servers import EndingServer
 from tools.local_stack import ROOT, processes
 
 HOUR = 3_600.0

@@ -16,7 +16,7 @@ from smsrelay.adapters import oauth_endpoint
 from smsrelay.tokens.renewal_timing import fingerprint
 from smsrelay.wiring import token_renewer
 from tests.support.environment import Environment, running
-from tests.support.hostile_servers import HostileServer
+from tests.support.http_servers import HostileServer
 from tests.support.template import STACK_NAME
 from tools.mobileconnect_simulator import Simulator
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.simulator.calls import ID, NUMBER, TOKEN
-from tests.support.fake_relay import Answer, FakeRelay, fake_relay
+from tests.support.http_servers import Answer, FakeRelay, fake_relay
 from tools.mobileconnect_simulator import Simulator
 
 SEND_PATH = f"/sms/v1/messageContact/{ID}/send"

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Locator, Page, Route, expect
 from tests.simulator.calls import ID, TOKEN
 from tests.support import browser as browser_support
 from tests.support.browser import CONTRASTS
-from tests.support.fake_relay import Answer, FakeRelay, Posted, fake_relay
+from tests.support.http_servers import Answer, FakeRelay, Posted, fake_relay
 from tools.mobileconnect_simulator import Simulator
 from tools.mobileconnect_simulator.faults import Then
 from tools.mobileconnect_simulator.phone_page import SAMPLES

@@ -63,7 +63,7 @@ from tests.support.environment import (
     signed_headers,
     simulated_aws,
 )
-from tests.support.hostile_servers import HostileServer, Request
+from tests.support.http_servers import HostileServer, Request
 from tools.mobileconnect_simulator import Simulator
 from tools.mobileconnect_simulator.faults import Then
 

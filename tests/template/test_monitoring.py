@@ -14,7 +14,7 @@ from smsrelay.sends.send import Status
 from smsrelay.wiring import sending
 from tests.support.cloudwatch_metrics import documents, metrics, solved
 from tests.support.environment import Environment, running
-from tests.support.golden_items import put_unreadable_in
+from tests.support.golden import put_unreadable_in
 from tests.support.template import ROOT, STACK_NAME, monitoring, template
 from tools.mobileconnect_simulator import Simulator
 

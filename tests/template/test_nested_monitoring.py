@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.cloudformation import Stack
-from tests.support.template import ROOT, monitoring
+from tests.support.template import ROOT, Stack, monitoring
 from tools.local_stack import build
 from tools.local_stack.aws import REGION
 

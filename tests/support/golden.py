@@ -37,8 +37,36 @@ from tests.support.environment import (
     client_of,
     running,
 )
+from tests.support.template import ROOT
 from tools.mobileconnect_simulator import Simulator
 from tools.mobileconnect_simulator.state import CallEntry
+
+Item = dict[str, Any]
+
+FOLDER = ROOT / "tests/golden/items"
+
+
+def _items(pattern: str) -> dict[str, Item]:
+    return {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob(pattern))}
+
+
+READABLE = _items("*.json")
+"""What this version and later ones read. `unknown-attributes` has some that it does not use."""
+UNREADABLE = _items("unreadable/*.json")
+"""What a later version or a defect might store."""
+
+
+def put(relay: Environment, *items: Item) -> None:
+    for item in items:
+        relay.client("dynamodb").put_item(TableName=relay.table, Item=item)
+
+
+def put_unreadable_in(relay: Environment, partition: str) -> int:
+    """Put each unreadable item into a partition of the sparse index; how many there are."""
+    for name, item in UNREADABLE.items():
+        put(relay, item | {"pk": {"S": f"MSG#{name}"}, "unfinished": {"S": partition}})
+    return len(UNREADABLE)
+
 
 Json = dict[str, Any]
 
