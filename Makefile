@@ -5,6 +5,8 @@
 PYTHON ?= python3.13
 BIN := .venv/bin
 LOGS := .local
+# One process for each core; tests/conftest.py says which tests stay together.
+PYTEST := $(BIN)/pytest -q -n auto --dist loadgroup
 SAM_SETTINGS := .aws-sam/settings
 SAM := SAM_CLI_TELEMETRY=0 __SAM_CLI_APP_DIR=$(SAM_SETTINGS) $(BIN)/sam
 COMPILE := CUSTOM_COMPILE_COMMAND='make lock' $(CURDIR)/$(BIN)/pip-compile --quiet --upgrade \
@@ -48,16 +50,16 @@ demo: .venv/ready ## post every sample to a stack of its own, and check what arr
 test: .venv/ready ## lint, types, template rules, and all tests, end to end too
 	$(MAKE) --no-print-directory lint types template audit
 	echo 'running the tests …'
-	$(BIN)/pytest -q --cov
+	$(PYTEST) --cov
 
 unit: .venv/ready ## run the tests that need no AWS and no servers
-	$(BIN)/pytest -q tests/unit
+	$(PYTEST) tests/unit
 
 integration: .venv/ready ## run the tests of functions, command, simulator, template and faults; AWS is simulated
-	$(BIN)/pytest -q tests/integration tests/cli tests/simulator tests/template tests/promise
+	$(PYTEST) tests/integration tests/cli tests/simulator tests/template tests/promise
 
 e2e: .venv/ready ## run the end-to-end tests against a local stack
-	$(BIN)/pytest -q tests/e2e
+	$(PYTEST) tests/e2e
 
 soak: .venv/ready ## 2,000 requests while all fails and workers are killed (5 minutes; SOAK_SEED=1)
 	$(BIN)/python -m tools.local_stack soak $(if $(SOAK_SEED),--seed $(SOAK_SEED)) \

@@ -11,6 +11,13 @@ settings.register_profile("deterministic", derandomize=True, database=None, dead
 settings.load_profile("deterministic")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each file to one process, and all end-to-end tests too: they share a local stack."""
+    for item in items:
+        folder = item.path.parent.name
+        item.add_marker(pytest.mark.xdist_group(folder if folder == "e2e" else item.path.stem))
+
+
 @pytest.fixture(scope="session")
 def session_simulator() -> Iterator[Simulator]:
     with Simulator(access_tokens=[ACCESS_TOKEN]) as simulator:

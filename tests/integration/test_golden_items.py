@@ -72,7 +72,7 @@ def test_an_unreadable_item_is_an_error_of_its_message_alone(
     assert len(ledger.load("golden-unknown")) == 1
 
 
-@pytest.mark.parametrize("name", UNREADABLE.keys() - {"key-of-another-shape"})
+@pytest.mark.parametrize("name", sorted(UNREADABLE.keys() - {"key-of-another-shape"}))
 def test_an_unreadable_item_is_neither_claimed_nor_created_again(
     relay: Environment, ledger: DynamoDbLedger, name: str
 ) -> None:
