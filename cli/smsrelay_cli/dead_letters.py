@@ -97,7 +97,7 @@ class Plan(NamedTuple):
     action: Action
     detail: str | None = None
     key: SendKey | None = None
-    failed: Send | None = None
+    ended: Send | None = None
     new_key: str | None = None
     without_client: bool = False
     """The message named no client: the letter's is the `DefaultClient` that it belonged to."""
@@ -215,8 +215,8 @@ def _plan_of_send(target: DeployedStack, letter: DeadLetter, key: SendKey) -> Pl
     send = target.ledger.load_one(key)
     if send is None:
         return Plan(letter, Action.KEEP, "there is no such send in the ledger", key)
-    if send.status is Status.FAILED and send.body is not None:
-        return Plan(letter, Action.QUEUE, key=key, failed=send)
+    if send.can_be_redriven:
+        return Plan(letter, Action.QUEUE, key=key, ended=send)
     if send.status in ACCEPTED_STATUSES:
         return Plan(letter, Action.REMOVE, f"the send is {send.status}", key)
     action, detail = {
@@ -243,7 +243,7 @@ def _carried_out(target: DeployedStack, plan: Plan, now: float) -> Plan:
         return plan._replace(action=Action.UNCHANGED)
     try:
         if plan.action is Action.QUEUE:
-            if plan.failed and not _revived(target, plan.failed, now):
+            if plan.ended and not _revived(target, plan.ended, now):
                 return plan._replace(
                     action=Action.UNCHANGED, detail="the send has changed meanwhile"
                 )
@@ -262,9 +262,9 @@ def _carried_out(target: DeployedStack, plan: Plan, now: float) -> Plan:
     return plan._replace(action=_DONE[plan.action])
 
 
-def _revived(target: DeployedStack, failed: Send, now: float) -> bool:
-    after = transitions.requeue_by_operator(failed, now=round(now, 3), written_by=new_message_id())
-    return bool(target.ledger.replace_if_unchanged(failed, after))
+def _revived(target: DeployedStack, ended: Send, now: float) -> bool:
+    after = transitions.requeue_by_operator(ended, now=round(now, 3), written_by=new_message_id())
+    return bool(target.ledger.replace_if_unchanged(ended, after))
 
 
 def _enqueue(target: DeployedStack, plan: Plan) -> None:

@@ -236,7 +236,7 @@ def _standing(send: Send) -> str:
     if send.status in ACCEPTED_STATUSES:
         return f"it is {send.status}: it went out"
     return {
-        Status.REJECTED: "it is rejected: it would be again; post a corrected message",
+        Status.REJECTED: "it is rejected: post a corrected message, or redrive its dead letter",
         Status.QUEUED: "it is queued, and will be sent by itself",
         Status.SENDING: "it is being sent right now: look again in some minutes",
         Status.FAILED: "it is failed, so certainly not sent: resend it",

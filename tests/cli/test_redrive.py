@@ -67,6 +67,31 @@ def test_a_failed_send_is_queued_again_with_fresh_attempts(
     assert relay.waiting() == 0
 
 
+def test_a_rejected_send_is_queued_again_as_the_same_send(
+    operator: Operator, relay: Environment
+) -> None:
+    operator.simulator.fail("send", "400")
+    relay.enqueue(MESSAGE, OURS)
+    relay.work()
+    rejected = message_id(CLIENT, "order-8812")
+    ended = operator.run("redrive", answer="y\n")
+    assert ended.code == 0
+    assert ended.rows == [[rejected, "1", CLIENT, "rejected", "queued", "-"]]
+    assert relay.dead_letters() == []
+    [send] = operator.sends(rejected)
+    assert (send.status, send.attempts, send.attempts_before) == (Status.QUEUED, 1, 1)
+    assert "deleteAt" not in only_item(relay)
+    operator.simulator.fail("send", "400")
+    assert operator.works() == [], "the cause is still there"
+    assert operator.sends(rejected)[0].status is Status.REJECTED
+    assert len(relay.dead_letters()) == 1
+    assert operator.run("redrive", "--reason", "rejected", "--yes").code == 0
+    [token] = operator.works()
+    [send] = operator.sends(rejected)
+    assert (send.status, send.token_id, send.attempts) == (Status.ACCEPTED, token, 3)
+    assert (send.body, relay.dead_letters(), relay.waiting()) == (None, [], 0)
+
+
 def test_a_body_goes_back_with_client_and_key(operator: Operator, relay: Environment) -> None:
     before = refused(relay, "order-8812", idempotencyKey="order-8812")
     assert operator.run("redrive", "--yes").code == 0
@@ -231,7 +256,7 @@ def test_a_limit_leaves_the_rest(operator: Operator, relay: Environment) -> None
         (Status.DELIVERED, "removed", 0),
         (Status.PARTIALLY_DELIVERED, "removed", 0),
         (Status.UNDELIVERED, "removed", 0),
-        (Status.REJECTED, "removed", 0),
+        (Status.REJECTED, "removed", 0),  # without its body, as `resolve` leaves it
         (Status.QUEUED, "queued", 0),
         (Status.SENDING, "kept", 1),
         (Status.UNKNOWN, "kept", 1),
@@ -242,7 +267,8 @@ def test_what_the_send_has_become_decides(
 ) -> None:
     failed = operator.failed()
     [send] = operator.sends(failed)
-    operator.ledger.replace_if_unchanged(send, replace(send, status=status))
+    body = None if status is Status.REJECTED else send.body
+    operator.ledger.replace_if_unchanged(send, replace(send, status=status, body=body))
     before = relay.items()
     ended = operator.run("redrive", "--yes", "--json")
     assert ended.code == 0

@@ -6,14 +6,18 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from botocore.client import BaseClient
 from botocore.exceptions import EndpointConnectionError
 
+from smsrelay.adapters.sqs import SqsDeadLetterQueue
+from smsrelay.errors import QueueUnavailableError
 from smsrelay.ports import Deadline
 from smsrelay.sends.ids import message_id
 from smsrelay.sends.queue_envelopes import QueueMessage
+from smsrelay.sends.send import SendKey, reference_body
 from smsrelay.wiring import queue_worker
 from tests.support.aws_calls import intercepted, record
 from tests.support.environment import CLIENT, DEFAULT_CLIENT, Context, Environment
@@ -335,6 +339,77 @@ def test_only_its_age_ends_a_send_that_was_certainly_not_sent(
     stored = relay.get(f"/messages/{letter['messageId']}").body
     assert (stored["status"], stored["sends"][0]["attempts"]) == ("failed", 7)
     assert relay.waiting() == 0
+
+
+def queued_message(relay: Environment, _: Simulator) -> None:
+    relay.enqueue(MESSAGE, OURS)
+
+
+def deferred_request(relay: Environment, _: Simulator) -> None:
+    relay.post(MESSAGE, headers={"Prefer": "respond-async"})
+
+
+def throttled_request(relay: Environment, simulator: Simulator) -> None:
+    simulator.fail("send", "429-50100")
+    assert relay.post(MESSAGE).body["status"] == "queued"
+    relay.make_due()
+
+
+@pytest.mark.parametrize("begin", [queued_message, deferred_request, throttled_request])
+def test_a_send_that_the_worker_sees_rejected_keeps_its_body_and_leaves_a_dead_letter(
+    relay: Environment, simulator: Simulator, begin: Callable[[Environment, Simulator], None]
+) -> None:
+    begin(relay, simulator)
+    simulator.fail("send", "400")
+    assert relay.work() == []
+    [item] = relay.items()
+    assert (item["status"], item["reason"]) == ({"S": "rejected"}, {"S": "refused"})
+    assert "12125550100" in item["body"]["S"]
+    assert "deleteAt" in item
+    number = item["pk"]["S"].removeprefix("MSG#")
+    assert relay.dead_letters() == [
+        {
+            "body": reference_body(SendKey(number, 1)),
+            "reason": "rejected",
+            "errors": "refused",
+            "messageId": number,
+            "client": CLIENT,
+        }
+    ]
+    assert relay.waiting() == 0
+
+
+@pytest.mark.parametrize("to", [["12125550100"], ["12125550100", SUBSCRIBER]])
+def test_a_send_that_was_rejected_over_http_leaves_neither_body_nor_dead_letter(
+    relay: Environment, simulator: Simulator, to: list[Any]
+) -> None:
+    simulator.fail("send", "400", times=len(to))
+    posted = relay.post(MESSAGE | {"to": to}, headers={"Idempotency-Key": "order-8812"})
+    assert posted.status == 422
+    # The worker finds the stored result, and adds nothing to it.
+    relay.enqueue(MESSAGE | {"to": to}, OURS)
+    for _ in range(2):
+        assert relay.work() == []
+    assert [(item["status"], "body" in item) for item in relay.items()] == [
+        ({"S": "rejected"}, False) for _ in to
+    ]
+    assert relay.dead_letters() == []
+    assert len(simulator.calls()) == len(to)
+
+
+def test_a_worker_that_died_before_the_dead_letter_writes_it_after_the_redelivery(
+    relay: Environment, simulator: Simulator
+) -> None:
+    simulator.fail("send", "400")
+    sqs_id = relay.enqueue(MESSAGE, OURS)
+    unavailable = QueueUnavailableError("refused by a test")
+    with patch.object(SqsDeadLetterQueue, "put", side_effect=unavailable):
+        assert relay.work() == [sqs_id]
+    assert relay.dead_letters() == []
+    relay.show_all()
+    assert relay.work() == []
+    assert [letter["reason"] for letter in relay.dead_letters()] == ["rejected"]
+    assert len(simulator.calls()) == 1
 
 
 def test_a_send_that_another_process_has_begun_is_left_alone_until_its_lease_ends(

@@ -72,14 +72,23 @@ def violations(
         f"{_name(item)} stays {_status(item)}" for item in seen.sends if _status(item) not in ENDED
     ]
     found += [
-        f"{_name(item)} failed without a dead letter"
+        f"{_name(item)} {_status(item)} without a dead letter"
         for item in seen.sends
-        if _status(item) == "failed" and not _has_letter(item, seen.letters)
+        if _status(item) in {"failed", "rejected"}
+        and "body" in item
+        and not _has_letter(item, seen.letters)
     ]
     found += [
         f"{_name(item)} keeps its body"
         for item in seen.sends
-        if _status(item) in {"accepted", "rejected"} and "body" in item
+        if _status(item) == "accepted" and "body" in item
+    ]
+    # Only an API call that responds 422 at once removes the body of a rejected send.
+    needs_body = {"failed", "rejected"} if scenario.enqueued else {"failed"}
+    found += [
+        f"{_name(item)} {_status(item)} without its body"
+        for item in seen.sends
+        if _status(item) in needs_body and "body" not in item
     ]
     if not withheld:
         found += [

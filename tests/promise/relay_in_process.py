@@ -274,6 +274,8 @@ class Trouble:
     """How often an operator had a send repeated that may have gone out."""
     resolved: dict[SendKey, str] = field(default_factory=dict)
     """How an operator has ended a send."""
+    redriven: set[SendKey] = field(default_factory=set)
+    """Rejected sends that an operator has had tried again."""
     in_doubt: set[SendKey] = field(default_factory=set)
     """Sends whose process ended between claim and result."""
     deaths: int = 0
@@ -614,6 +616,8 @@ class Trouble:
             self.resolved[key] = after["status"]["S"]
         elif before != after and before["status"]["S"] in {"unknown", "sending"}:
             self.repeats[key] += 1
+        elif before != after and before["status"]["S"] == "rejected":
+            self.redriven.add(key)
         return answer
 
     def _call_upstream(

@@ -72,6 +72,11 @@ def _worth(node: ast.expr, values: Values) -> float | None:
 
 def _called(function: str, arguments: Sequence[ast.expr], values: Values) -> float | None:
     match function, arguments:
+        case "IF", [ast.Compare(left, [ast.GtE()], [right]), then, otherwise]:
+            one, other = _all([left, right], values)
+            if one is None or other is None:
+                return None
+            return _worth(then if one >= other else otherwise, values)
         case "SUM", [ast.List(entries)]:
             known = [it for it in _all(entries, values) if it is not None]
             return sum(known) if known else None

@@ -277,6 +277,7 @@ WANTED = {
     "unreadable items": (NAMESPACE, "UnreadableItems"),
     "token renewal fails": (NAMESPACE, "TokenRenewalsFailed"),
     "upstream blocks": (NAMESPACE, "UpstreamBlocked"),
+    "rejected": (NAMESPACE, "SendsRejected"),
     "wrong route": (NAMESPACE, "WrongRoute"),
     "tokens missing": (NAMESPACE, "TokensMissing"),
     "function errors": ("AWS/Lambda", "Errors"),
@@ -449,8 +450,9 @@ def no_ledger(relay: Environment, _: Simulator) -> None:
     relay.client("dynamodb").delete_table(TableName=relay.table)
 
 
-def a_refused_message(relay: Environment, _: Simulator) -> None:
-    relay.enqueue(MESSAGE | {"to": []})
+def a_rejected_send(relay: Environment, simulator: Simulator) -> None:
+    simulator.fail("send", "400")
+    relay.enqueue(MESSAGE)
 
 
 def a_throttling_upstream(relay: Environment, simulator: Simulator) -> None:
@@ -463,11 +465,12 @@ type Trouble = Callable[[Environment, Simulator], None]
 SEEN_BY_AWS: Mapping[str, tuple[Callable[[Environment], list[float]], Trouble]] = {
     "ApiErrorsAlarm": (server_errors, no_ledger),
     "FunctionErrorsAlarm": (failures, no_ledger),
-    "DeadLettersAlarm": (dead_letters, a_refused_message),
+    "DeadLettersAlarm": (dead_letters, a_rejected_send),
     "QueueAgeAlarm": (ages, a_throttling_upstream),
 }
 PROVEN_ELSEWHERE = {
     "ThrottlesAlarm",  # below, function by function
+    "SendsRejectedAlarm",  # below, by its share
     "CallbackDeadLettersAlarm",  # tests/integration/test_event_publisher.py covers its queue
 }
 
@@ -485,6 +488,57 @@ def test_an_alarm_on_a_metric_of_aws_rings_when_it_should_and_only_then(
 
 def test_every_alarm_is_made_to_ring() -> None:
     assert sorted([*OURS, *SEEN_BY_AWS, *PROVEN_ELSEWHERE]) == sorted(ALARMS)
+
+
+# The one on metric math over our own metrics.
+
+
+def rejected_value(sums: Mapping[str, float]) -> list[float]:
+    """The value that SendsRejectedAlarm compares, from the sums of our metrics in its period."""
+    entries = {entry["Id"]: entry for entry in math_entries(ALARMS["SendsRejectedAlarm"])}
+    many = entries.pop("many")
+    names = {}
+    for metric_id, entry in entries.items():
+        assert (entry["ReturnData"], entry["MetricStat"]["Stat"]) == (False, "Sum")
+        assert entry["MetricStat"]["Period"] == 300
+        names[metric_id] = entry["MetricStat"]["Metric"]["MetricName"]
+    seen = {metric_id: sums[name] for metric_id, name in names.items() if name in sums}
+    value = solved({"many": many["Expression"]}, "many", seen)
+    return [] if value is None else [value]
+
+
+@pytest.mark.parametrize(
+    ("sums", "expected"),
+    [
+        ({}, False),
+        ({"SendsAccepted": 100.0}, False),
+        ({"SendsRejected": 9.0}, False),
+        ({"SendsRejected": 10.0}, True),
+        ({"SendsRejected": 10.0, "SendsAccepted": 40.0}, True),
+        ({"SendsRejected": 10.0, "SendsAccepted": 41.0}, False),
+        ({"SendsRejected": 10.0, "SendsUnknown": 20.0, "SendsFailed": 20.0}, True),
+        ({"SendsRejected": 10.0, "SendsUnknown": 20.0, "SendsFailed": 21.0}, False),
+        ({"SendsRejected": 10.0, "SendsAccepted": 40.0, "SendsQueued": 500.0}, True),
+        ({"SendsRejected": 500.0, "SendsAccepted": 2_001.0}, False),
+    ],
+)
+def test_rejected_sends_ring_if_they_are_many_and_a_large_share(
+    sums: Mapping[str, float], expected: bool
+) -> None:
+    assert rings(ALARMS["SendsRejectedAlarm"], rejected_value(sums)) is expected
+
+
+def test_sends_that_the_worker_sees_rejected_are_counted_by_the_alarm(
+    relay: Environment, simulator: Simulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(relay: Environment, simulator: Simulator) -> None:
+        simulator.fail("send", "400", times=10)
+        for _ in range(10):
+            relay.enqueue(MESSAGE)
+        relay.work()
+
+    sums = {name: sum(seen) for name, seen in values(relay, simulator, capsys, work).items()}
+    assert rings(ALARMS["SendsRejectedAlarm"], rejected_value(sums))
 
 
 # Those on metric math: by what Lambda counts for each function.

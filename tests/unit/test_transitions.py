@@ -132,6 +132,17 @@ def test_a_send_after_a_call(
     assert after.due_at == (NOW + 8 if status is Status.QUEUED else NOW + 1)
 
 
+def test_a_rejected_send_keeps_its_body_if_an_operator_may_redrive_it() -> None:
+    outcome = Outcome(OutcomeKind.REJECTED, "refused", 400)
+    after = transitions.finish_attempt(
+        SENDING, outcome, now=NOW + 1, wait=7.0, max_attempts=4, keep_rejected=True
+    )
+    assert (after.status, after.body) == (Status.REJECTED, "{}")
+    again = transitions.requeue_by_operator(after, now=NOW + 100, written_by="operator")
+    assert (again.status, again.attempts, again.resent_at) == (Status.QUEUED, 1, NOW + 100)
+    assert not again.may_have_been_sent
+
+
 @pytest.mark.parametrize(
     ("kind", "attempt"), [(OutcomeKind.REJECTED, 2), (OutcomeKind.NOT_SENT, 4)]
 )
@@ -155,11 +166,12 @@ def test_what_may_have_gone_out_is_never_called_rejected_or_failed(
         replace(SENDING, status=Status.UNKNOWN), now=NOW, written_by="o"
     )
     assert tried(held, Outcome(kind, "why"), attempt + 1).status is Status.UNKNOWN
-    certain = transitions.requeue_by_operator(
-        replace(SENDING, status=Status.FAILED), now=NOW, written_by="o"
-    )
-    ended = tried(certain, Outcome(kind, "why"), attempt + 1)
-    assert ended.status in {Status.REJECTED, Status.FAILED}
+    for status in (Status.FAILED, Status.REJECTED):
+        certain = transitions.requeue_by_operator(
+            replace(SENDING, status=status), now=NOW, written_by="o"
+        )
+        ended = tried(certain, Outcome(kind, "why"), attempt + 1)
+        assert ended.status in {Status.REJECTED, Status.FAILED}
 
 
 def test_a_lease_that_ran_out_means_unknown_and_never_again() -> None:

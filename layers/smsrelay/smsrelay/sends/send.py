@@ -31,6 +31,8 @@ DELIVERY_STATUSES = frozenset({Status.DELIVERED, Status.UNDELIVERED, Status.PART
 """Those in which the upstream has told what became of it."""
 ACCEPTED_STATUSES = DELIVERY_STATUSES | {Status.ACCEPTED}
 """Those in which the upstream has taken it."""
+NOT_SENT_STATUSES = frozenset({Status.REJECTED, Status.FAILED})
+"""Those in which it was certainly not sent."""
 UNFINISHED_STATUSES = frozenset({Status.QUEUED, Status.SENDING, Status.UNKNOWN})
 """Those after which the relay or an operator still has to act before the send ends."""
 
@@ -86,7 +88,7 @@ class Send:
     may_have_been_sent: bool = False
     """Whether an attempt at it may have gone out, although another one followed."""
     body: str | None = None
-    """The JSON to send; gone when the send has ended."""
+    """The JSON to send; removed when the send ends, unless an operator may have it tried again."""
     token_id: str | None = None
     reason: str | None = None
     errors: tuple[str, ...] = ()
@@ -116,6 +118,11 @@ class Send:
     def has_ended(self) -> bool:
         """Whether the relay does nothing more with it. A `failed` send has ended."""
         return self.status not in UNFINISHED_STATUSES and not self.awaits_report
+
+    @property
+    def can_be_redriven(self) -> bool:
+        """Whether it ended without being sent, and an operator can have it tried again."""
+        return self.status in NOT_SENT_STATUSES and self.body is not None
 
     @property
     def log_fields(self) -> dict[str, str]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from smsrelay.sends import polling_schedule
 from smsrelay.sends.call_outcome import Outcome, OutcomeKind
 from smsrelay.sends.delivery_report import DeliveryCounts, DeliveryReport, count_recipients
-from smsrelay.sends.send import OnUnknown, Send, Status
+from smsrelay.sends.send import NOT_SENT_STATUSES, OnUnknown, Send, Status
 
 NOBODY_SUBSCRIBED = "no-subscribed-recipient"
 
@@ -32,6 +32,7 @@ def finish_attempt(  # noqa: PLR0913 - what became of it, and three numbers of t
     max_attempts: int,
     is_last: bool = False,
     poll_delivery: bool = False,
+    keep_rejected: bool = False,
 ) -> Send:
     """The send after a call.
 
@@ -44,6 +45,7 @@ def finish_attempt(  # noqa: PLR0913 - what became of it, and three numbers of t
         max_attempts: How many attempts in doubt a send with `onUnknown: "resend"` has.
         is_last: Whether it is too old for another attempt.
         poll_delivery: Whether an accepted send's delivery is to be asked for.
+        keep_rejected: Whether a rejected send keeps its body, so that an operator can redrive it.
     """
     after = replace(
         send,
@@ -61,7 +63,7 @@ def finish_attempt(  # noqa: PLR0913 - what became of it, and three numbers of t
     # What may have gone out, at an earlier attempt too, is never called rejected or failed:
     # somebody would send it again.
     if outcome.kind is OutcomeKind.REJECTED and not after.may_have_been_sent:
-        return replace(after, status=Status.REJECTED, body=None)
+        return replace(after, status=Status.REJECTED, body=send.body if keep_rejected else None)
     awaits_operator = outcome.kind is OutcomeKind.UNKNOWN and send.on_unknown is OnUnknown.HOLD
     if outcome.kind is OutcomeKind.REJECTED or awaits_operator:
         return replace(after, status=Status.UNKNOWN)
@@ -119,7 +121,7 @@ def requeue_by_operator(send: Send, *, now: float, written_by: str) -> Send:
         attempts_before=send.attempts,
         attempts_put_off=0,
         resent_at=now,
-        may_have_been_sent=send.may_have_been_sent or send.status is not Status.FAILED,
+        may_have_been_sent=send.may_have_been_sent or send.status not in NOT_SENT_STATUSES,
         updated_at=now,
         due_at=now,
         written_by=written_by,

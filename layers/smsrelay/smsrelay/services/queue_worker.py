@@ -131,8 +131,8 @@ class QueueWorker:
         return None
 
     def _end(self, send: Send) -> float | None:
-        if send.status is Status.FAILED:
-            # Also when it was failed before: whoever stored that may have died before the letter.
+        if send.can_be_redriven:
+            # Also when it had ended before: whoever stored that may have died before the letter.
             self._relay.dead_letter(send)
         if send.status in {Status.QUEUED, Status.SENDING}:
             return max(1.0, send.due_at - self._clock())

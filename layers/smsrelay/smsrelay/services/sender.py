@@ -160,7 +160,7 @@ class Sender:
             stored = self._ledger.load(message_id) or creation.sends
             return self._replay(stored, sends[0].fingerprint)
         if at_once:
-            called = self._call(sends[0], deadline)
+            called = self._call(sends[0], deadline, keep_rejected=timing is Timing.SINGLE_NOW)
             return MessageState(message_id, [called.send], upstream_seconds=called.seconds)
         if timing is Timing.NOW and len(sends) > 1:
             sends = self._attempt_all(sends, deadline)
@@ -181,8 +181,10 @@ class Sender:
         sends = self._ledger.load(identity.message_id) if identity else ()
         return self._replay(sends, identity.fingerprint) if identity and sends else None
 
-    def attempt(self, key: SendKey, deadline: Deadline) -> Send:
+    def attempt(self, key: SendKey, deadline: Deadline, *, keep_rejected: bool = True) -> Send:
         """Claim a queued send that is due, and make its call; else say how it stands.
+
+        Without `keep_rejected` a rejected send loses its body, because its caller learns of it.
 
         Raises:
             NotFoundError: there is no such send.
@@ -200,7 +202,7 @@ class Sender:
         if claim is None:
             raise NotFoundError(str(key))
         if claim.won:
-            return self._call(claim.send, deadline).send
+            return self._call(claim.send, deadline, keep_rejected=keep_rejected).send
         return self._expire_lease(claim.send)
 
     def has_time_for_call(self, deadline: Deadline) -> bool:
@@ -226,7 +228,7 @@ class Sender:
             self._queue.put(waits)
 
     def dead_letter(self, send: Send) -> None:
-        """Put a failed send where a person looks.
+        """Put a failed or rejected send where a person looks.
 
         Raises:
             QueueUnavailableError: it has to be tried again.
@@ -234,7 +236,7 @@ class Sender:
         self._dead_letters.put(
             reference_body(send.key),
             {
-                "reason": "too-old",
+                "reason": "rejected" if send.status is Status.REJECTED else "too-old",
                 "errors": send.reason or "",
                 "messageId": send.key.message_id,
                 "client": send.client,
@@ -343,7 +345,7 @@ class Sender:
             if not self.has_time_for_call(deadline):
                 return send
             try:
-                return self.attempt(send.key, deadline)
+                return self.attempt(send.key, deadline, keep_rejected=False)
             except LedgerUnavailableError:
                 return send
 
@@ -368,7 +370,7 @@ class Sender:
         """Seconds until a send is due again; they differ, so that not all are due at once."""
         return pause * (1.0 + 0.2 * self._random())
 
-    def _call(self, send: Send, deadline: Deadline) -> "_Called":
+    def _call(self, send: Send, deadline: Deadline, *, keep_rejected: bool) -> "_Called":
         """Call the upstream for a send that is claimed, and store what became of it."""
         seconds = pause = 0.0
         age = transitions.age(send, self._clock())
@@ -407,6 +409,7 @@ class Sender:
             max_attempts=self._policy.max_attempts,
             is_last=too_old,
             poll_delivery=self._policy.polls_delivery,
+            keep_rejected=keep_rejected,
         )
         self._store(send, after, deadline)
         _without_errors(self._count, after, outcome)
