@@ -56,7 +56,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 - Python would show what it says
-        print_notice("smsrelay: it failed in an unforeseen way:")
+        print_notice("smsrelay: unexpected error:")
         for line in described(error):
             print_notice(line)
         return FAILED

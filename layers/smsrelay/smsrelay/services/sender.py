@@ -424,7 +424,7 @@ class Sender:
         except Exception:
             # The last net: whatever it was, the SMS may be out, and the send must not hang.
             with suppress(Exception):
-                logger.exception("the call failed in an unforeseen way", extra=send.log_fields)
+                logger.exception("unexpected error during the call", extra=send.log_fields)
             return Outcome(OutcomeKind.UNKNOWN, "internal-error")
 
     def _count(self, send: Send, outcome: Outcome) -> None:
