@@ -6,6 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
@@ -18,6 +19,8 @@ from smsrelay_cli.exit_codes import ABORTED, BROKEN_PIPE, FAILED, CommandError
 from smsrelay_cli.terminal import print_notice
 
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+AGE = r"([0-9]{1,9})([smhd])"
+WRONG_TIME = "a time looks like 2026-11-26T08:00+01:00, or like 2h"
 LARGEST_LIMIT = 1_000
 _CARRYING = {"PutItem", "SendMessage", "SendMessageBatch", "CreateSecret", "PutSecretValue"}
 """Operations that carry a message or a secret: what AWS says of them may repeat it."""
@@ -157,9 +160,8 @@ def _add_reading(command: _AddCommand) -> None:
 
 
 def _add_deciding(command: _AddCommand) -> None:
-    resend = command("resend", "have unknown and failed sends of a message tried again")
-    resend.add_argument("id", metavar="ID")
-    resend.add_argument("--send", type=_number, metavar="N", help="only this send")
+    resend = command("resend", "have unknown and failed sends tried again")
+    _add_choice(resend)
     resend.add_argument(
         "--queued",
         action="store_true",
@@ -169,11 +171,10 @@ def _add_deciding(command: _AddCommand) -> None:
     resend.set_defaults(run=sends.resend)
 
     resolve = command("resolve", "end unknown sends by hand; their body is removed")
-    resolve.add_argument("id", metavar="ID")
+    _add_choice(resolve)
     resolve.add_argument("--as", dest="status", required=True, choices=["accepted", "rejected"])
-    resolve.add_argument("--send", type=_number, metavar="N", help="only this send")
     resolve.add_argument("--token-id", metavar="T", help="of a send that was accepted")
-    resolve.add_argument("--reason", metavar="TEXT", help="how you know; its senders see it")
+    resolve.add_argument("--note", metavar="TEXT", help="how you know; its senders see it")
     resolve.add_argument("--yes", action="store_true", help="don't ask")
     resolve.set_defaults(run=sends.resolve)
 
@@ -184,6 +185,21 @@ def _add_deciding(command: _AddCommand) -> None:
     redrive.add_argument("--dry-run", action="store_true", help="only say what would be done")
     redrive.add_argument("--yes", action="store_true", help="don't ask")
     redrive.set_defaults(run=dead_letters.redrive)
+
+
+def _add_choice(command: argparse.ArgumentParser) -> None:
+    """Which sends are meant: those of one message, or all that match filters."""
+    command.add_argument("id", metavar="ID", nargs="?", help="of a message; else filters choose")
+    command.add_argument("--send", type=_number, metavar="N", help="only this send of the message")
+    filters = command.add_argument_group("filters, in place of ID")
+    filters.add_argument("--reason", metavar="R", help="only sends with this reason")
+    filters.add_argument(
+        "--since", type=_since, metavar="TIME", help="changed since 2026-11-26T08:00Z, or for 2h"
+    )
+    filters.add_argument("--client", metavar="C", help="only this client's")
+    filters.add_argument(
+        "--limit", type=_limit, metavar="N", help=f"at most ({sends.DEFAULT_LIMIT}), oldest first"
+    )
 
 
 def _add_clients(parser: argparse.ArgumentParser, shared: argparse.ArgumentParser) -> None:
@@ -255,8 +271,21 @@ def _limit(text: str) -> int:
     return number
 
 
+def _since(text: str) -> float:
+    """Seconds since the epoch, from a time with an offset or from an age."""
+    if re.fullmatch(AGE, text):
+        return time.time() - _seconds(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(WRONG_TIME) from None
+    if moment.tzinfo is None:
+        raise argparse.ArgumentTypeError(WRONG_TIME)
+    return moment.timestamp()
+
+
 def _seconds(text: str) -> int:
-    match = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
+    match = re.fullmatch(AGE, text)
     if not match:
         raise argparse.ArgumentTypeError("an age looks like 90s, 15m, 1h or 2d")
     return int(match[1]) * _UNITS[match[2]]

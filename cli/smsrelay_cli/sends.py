@@ -1,6 +1,6 @@
 """The commands about sends: list, show, token, resend, resolve."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import batched, islice
 from time import time
@@ -36,6 +36,8 @@ GROUPS = {
 MOST_READ = 10_000
 """Sends that one listing reads at most; `queued` and `sending` share a group."""
 BATCH = 100
+DEFAULT_LIMIT = 100
+"""Sends that filters choose at most, unless the operator says how many."""
 LONGEST_NOTE = 200
 WRONG_CLOCK = 300.0
 """Seconds by which the clock of an operator's machine may be ahead."""
@@ -118,36 +120,35 @@ def resend(target: DeployedStack, options: Any, now: float) -> int:
             return None if send.body is not None else "its body is gone: it has to be posted anew"
         return _standing(send)
 
-    chosen = _chosen(target, options, objection)
+    if options.id is None and options.queued:
+        raise UsageError("--queued goes with the id of a message")
+    chosen = _chosen(target, options, objection, ["unknown", "failed"])
     undecided = [send for send in chosen if _is_undecided(send, now)]
+    if undecided or (chosen and options.id is None):
+        confirm(_resend_question(chosen, undecided, options), yes=options.yes)
+    moment = _moment()
+
+    def requeue(send: Send) -> Change:
+        if send.status is Status.QUEUED:
+            return Change(send, send, is_done=True)
+        after = transitions.requeue_by_operator(send, now=moment, written_by=new_message_id())
+        return _settled(target, send, after)
+
+    return _decide(target, options, chosen, requeue)
+
+
+def _resend_question(chosen: Sequence[Send], undecided: Sequence[Send], options: Any) -> str:
+    of_message = "" if options.id is None else f" of {options.id}"
+    words = []
     if undecided:
         recipients = sum(send.recipients for send in undecided)
-        confirm(
-            f"Nobody knows whether {counted(len(undecided), 'send')} of {options.id} went out: "
-            f"up to {counted(recipients, 'SMS', 'SMS')} may go out twice. Send again?",
-            yes=options.yes,
+        words.append(
+            f"It is not known whether {counted(len(undecided), 'send')}{of_message} went out: "
+            f"up to {counted(recipients, 'SMS', 'SMS')} may go out twice."
         )
-    moment = _moment()
-    changes = []
-    for send in chosen:
-        if send.status is Status.QUEUED:
-            changes.append(Change(send, send, is_done=True))
-        else:
-            after = transitions.requeue_by_operator(send, now=moment, written_by=new_message_id())
-            changes.append(_settled(target, send, after))
-    waits = {
-        change.after.key: max(0.0, change.after.due_at - moment)
-        for change in changes
-        if change.is_done
-    }
-    is_queued = _enqueue(target, waits)
-    _print_changes(changes, options)
-    if not is_queued:
-        raise CommandError(
-            "the ledger says queued, but the queue did not take it. It is not lost: the sweeper "
-            f"queues it within minutes, or repeat with: smsrelay resend {options.id} --queued"
-        )
-    return DONE if all(change.is_done for change in changes) else FAILED
+    if certain := len(chosen) - len(undecided):
+        words.append(f"{counted(certain, 'other send')} certainly did not go out.")
+    return f"{' '.join(words)} Send {counted(len(chosen), 'send')} again?"
 
 
 def resolve(target: DeployedStack, options: Any, now: float) -> int:
@@ -155,51 +156,64 @@ def resolve(target: DeployedStack, options: Any, now: float) -> int:
     status = Status(options.status)
     if options.token_id is not None and status is not Status.ACCEPTED:
         raise UsageError("--token-id goes with --as accepted")
+    if options.token_id is not None and options.id is None:
+        raise UsageError("--token-id goes with the id of a message")
 
     def objection(send: Send) -> str | None:
         return None if _is_undecided(send, now) else _standing(send)
 
-    chosen = _chosen(target, options, objection)
+    chosen = _chosen(target, options, objection, ["unknown"])
     if options.token_id is not None:
         if len(chosen) > 1:
             raise CommandError("a tokenId belongs to one send: say which with --send N")
         owner = target.ledger.find_by_token_id(options.token_id)
         if owner is not None:
             raise CommandError(f"this tokenId belongs to {owner}")
-    recipients = sum(send.recipients for send in chosen)
-    confirm(
-        f"{counted(len(chosen), 'send')} of {options.id} "
-        f"({counted(recipients, 'recipient')}) will be {status}, and can't be sent again. Sure?",
-        yes=options.yes,
-    )
-    moment = _moment()
-    changes = [
-        _settled(
-            target,
-            send,
-            transitions.resolve_by_operator(
-                send,
-                status,
-                token_id=options.token_id,
-                note=_note(options.reason, send),
-                now=moment,
-                written_by=new_message_id(),
-            ),
+    if chosen:
+        of_message = "" if options.id is None else f" of {options.id}"
+        recipients = counted(sum(send.recipients for send in chosen), "recipient")
+        confirm(
+            f"{counted(len(chosen), 'send')}{of_message} ({recipients}) will be {status}, "
+            "and can't be sent again. Sure?",
+            yes=options.yes,
         )
-        for send in chosen
-    ]
-    _print_changes(changes, options)
-    return DONE if all(change.is_done for change in changes) else FAILED
+    moment = _moment()
+
+    def end(send: Send) -> Change:
+        after = transitions.resolve_by_operator(
+            send,
+            status,
+            token_id=options.token_id,
+            note=_note(options.note, send),
+            now=moment,
+            written_by=new_message_id(),
+        )
+        return _settled(target, send, after)
+
+    return _decide(target, options, chosen, end)
 
 
 def _chosen(
-    target: DeployedStack, options: Any, objection: Callable[[Send], str | None]
+    target: DeployedStack,
+    options: Any,
+    objection: Callable[[Send], str | None],
+    groups: Sequence[str],
 ) -> Sequence[Send]:
-    """The sends that are meant: the one of `--send`, else all that can be.
+    """The sends that are meant: those of a message, or those in `groups` that match the filters.
 
     Raises:
-        CommandError: there is none, or it is refused.
+        UsageError: neither an id nor a filter chooses sends, or both do.
+        CommandError: the message has none that can be changed.
     """
+    filters = (options.reason, options.since, options.client)
+    if options.id is None:
+        if filters == (None, None, None):
+            raise UsageError("choose sends by ID, or by --reason, --since or --client")
+        if options.send is not None:
+            raise UsageError("--send goes with the id of a message")
+        return _matching(target, options, objection, groups)
+    if (*filters, options.limit) != (None, None, None, None):
+        raise UsageError("--reason, --since, --client and --limit take the place of an ID")
     sends = target.ledger.load(options.id)
     if not sends:
         what = "its body is in the dead-letter queue (smsrelay redrive)"
@@ -219,6 +233,35 @@ def _chosen(
         omitted = f"; and {len(sends) - 3} more" if len(sends) > 3 else ""  # noqa: PLR2004 - as above
         raise CommandError(f"refused: {whys}{omitted}")
     return chosen
+
+
+def _matching(
+    target: DeployedStack,
+    options: Any,
+    objection: Callable[[Send], str | None],
+    groups: Sequence[str],
+) -> Sequence[Send]:
+    """The sends in groups of the sparse index that match the filters, the oldest first."""
+
+    def matches(send: Send) -> bool:
+        return (
+            (options.reason is None or send.reason == options.reason)
+            and (options.since is None or send.updated_at >= options.since)
+            and (options.client is None or send.client == options.client)
+            and GROUPS.get(send.status) in groups
+            and objection(send) is None
+        )
+
+    def found() -> Iterator[Send]:
+        for group in groups:
+            for keys in batched(target.ledger.unfinished(group), BATCH, strict=False):
+                yield from filter(matches, target.ledger.load_sends(keys))
+
+    limit = options.limit or DEFAULT_LIMIT
+    chosen = list(islice(found(), limit + 1))
+    if len(chosen) > limit:
+        print_notice(f"More than {limit} match: this is about the first {limit} (--limit N).")
+    return chosen[:limit]
 
 
 def _is_undecided(send: Send, now: float) -> bool:
@@ -253,7 +296,48 @@ def _settled(target: DeployedStack, before: Send, after: Send) -> Change:
     return Change(before, before, is_done=False, detail=f"it has become {became} meanwhile")
 
 
-def _enqueue(target: DeployedStack, waits: dict[Any, float]) -> bool:
+def _decide(
+    target: DeployedStack,
+    options: Any,
+    chosen: Sequence[Send],
+    decision: Callable[[Send], Change],
+) -> int:
+    """Change sends one after the other, enqueue those that are queued, and report all of them.
+
+    Also if an error or the operator stops it: the command can then be repeated.
+
+    Raises:
+        CommandError: the queue did not take what is queued.
+    """
+    changes: list[Change] = []
+    is_queued = False
+    try:
+        for send in chosen:
+            changes.append(decision(send))  # noqa: PERF401 - what is done so far is reported
+    finally:
+        for n, send in enumerate(chosen[len(changes) :]):
+            detail = "not changed" if n else "it is not known whether the ledger took it"
+            changes.append(Change(send, send, is_done=False, detail=detail))
+        try:
+            is_queued = _enqueue(target, changes)
+        finally:
+            _print_changes(changes, options)
+    if not is_queued:
+        repeat = "" if options.id is None else f", or repeat: smsrelay resend {options.id} --queued"
+        raise CommandError(
+            "the ledger says queued, but the queue did not take all of it. Nothing is lost: the "
+            f"sweeper queues it within minutes{repeat}"
+        )
+    return DONE if all(change.is_done for change in changes) else FAILED
+
+
+def _enqueue(target: DeployedStack, changes: Sequence[Change]) -> bool:
+    now = time()
+    waits = {
+        change.after.key: max(0.0, change.after.due_at - now)
+        for change in changes
+        if change.is_done and change.after.status is Status.QUEUED
+    }
     try:
         if waits:
             target.queue.put(waits)
@@ -284,6 +368,8 @@ def _print_changes(changes: Sequence[Change], options: Any) -> None:
     ]
     if options.json:
         print_json({"sends": rows})
+    elif not rows:
+        print_line("No send matches.")
     else:
         columns = ["id", "n", "was", "is", "recipients"]
         print_table(

@@ -8,6 +8,7 @@ import botocore.session
 
 from tests.cli.conftest import Operator
 from tests.support import permissions
+from tests.support.environment import CLIENT
 from tests.support.permissions import Permission
 from tests.support.template import ROOT
 
@@ -57,6 +58,7 @@ def test_operators_may_what_their_commands_call_and_nothing_else(operator: Opera
     with permissions.noting() as calls:
         redriven(operator)
         unknown, other, token = operator.unknown(), operator.unknown(), operator.post()
+        operator.unknown()
         [sent] = operator.sends(token)
         for command in (
             ("list", "--status", "unknown"),
@@ -64,6 +66,8 @@ def test_operators_may_what_their_commands_call_and_nothing_else(operator: Opera
             ("show", "nobodys", "--json"),
             ("token", str(sent.token_id)),
             ("resend", unknown, "--yes"),
+            ("resolve", "--reason", "no-such-reason", "--as", "accepted", "--yes"),
+            ("resend", "--client", CLIENT, "--since", "1h", "--limit", "1", "--yes"),
             ("resolve", other, "--as", "rejected", "--yes"),
             ("stats",),
         ):

@@ -1,15 +1,21 @@
 """What an operator decides: resend and resolve, and who wins when the worker knows better."""
 
+import itertools
 import time
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 
+from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
 from smsrelay.adapters.sqs import SqsRetryQueue
-from smsrelay.errors import QueueUnavailableError
+from smsrelay.errors import LedgerUnavailableError, QueueUnavailableError
+from smsrelay.ports import ReplaceResult
 from smsrelay.sends.send import Send, Status
 from tests.cli.conftest import MESSAGE, RETENTION_DAYS, Operator
-from tests.support.environment import Environment
+from tests.support.environment import CLIENT, Environment
 
 
 def accepted_late(operator: Operator, attempt: Send) -> bool:
@@ -236,7 +242,7 @@ def test_what_is_found_out_is_written_down(operator: Operator, relay: Environmen
     message_id = operator.unknown()
     ended = operator.run(
         *("resolve", message_id, "--as", "accepted", "--token-id", "found-token"),
-        *("--reason", "phoned +1 212 555 0100, it rang"),
+        *("--note", "phoned +1 212 555 0100, it rang"),
         answer="y\n",
     )
     assert (ended.code, ended.rows) == (0, [[message_id, "1", "unknown", "accepted", "2"]])
@@ -284,6 +290,209 @@ def test_one_token_for_two_sends_is_refused(operator: Operator) -> None:
     ended = operator.run("resolve", message_id, "--as", "accepted", "--token-id", "t", "--yes")
     assert ended.code == 1
     assert "--send N" in ended.err
+
+
+# Sends that filters choose.
+
+
+def several(operator: Operator, *changes: dict[str, Any]) -> list[str]:
+    """Unknown sends that differ from each other in what `changes` says; their message ids."""
+    ids = []
+    for n, fields in enumerate(changes):
+        ids.append(operator.unknown())
+        [send] = operator.sends(ids[-1])
+        after = replace(send, due_at=send.due_at - 1_000 + n, **fields)
+        assert operator.ledger.replace_if_unchanged(send, after)
+    return ids
+
+
+def statuses(operator: Operator, ids: list[str]) -> list[str]:
+    return [operator.sends(message_id)[0].status for message_id in ids]
+
+
+NOW = time.time()
+HOUR_AGO, DAY_AGO = (
+    datetime.fromtimestamp(NOW - seconds, timezone(timedelta(hours=2))).isoformat()
+    for seconds in (3_600, 86_400)
+)
+MIXED = (
+    {"reason": "server-error", "client": "billing"},
+    {"reason": "read-timeout", "updated_at": NOW - 7_200},
+    {"reason": "server-error", "updated_at": NOW - 200_000},
+)
+
+
+@pytest.mark.parametrize(
+    ("filters", "matching"),
+    [
+        (["--reason", "server-error"], [0, 2]),
+        (["--client", "billing"], [0]),
+        (["--client", CLIENT], [1, 2]),
+        (["--since", HOUR_AGO], [0]),
+        (["--since", DAY_AGO], [0, 1]),
+        (["--since", "3h"], [0, 1]),
+        (["--since", "3h", "--client", CLIENT], [1]),
+        (["--reason", "server-error", "--client", CLIENT], [2]),
+        (["--since", "30d", "--limit", "2"], [0, 1]),
+        (["--reason", "server"], []),
+        (["--client", ""], []),
+    ],
+)
+@pytest.mark.parametrize("command", [["resend"], ["resolve", "--as", "rejected"]])
+def test_filters_choose_the_sends(
+    operator: Operator,
+    relay: Environment,
+    command: list[str],
+    filters: list[str],
+    matching: list[int],
+) -> None:
+    ids = several(operator, *MIXED)
+    ended = operator.run(*command, *filters, "--yes")
+    assert ended.code == 0
+    after = "queued" if command == ["resend"] else "rejected"
+    expected = [after if n in matching else "unknown" for n in range(len(MIXED))]
+    assert statuses(operator, ids) == expected
+    assert relay.waiting() == (len(matching) if command == ["resend"] else 0)
+    if matching:
+        assert [row[0] for row in ended.rows] == [ids[n] for n in matching]
+    else:
+        assert ended.out == "No send matches.\n"
+    assert ("More than 2 match" in ended.err) == ("--limit" in filters)
+
+
+def test_the_question_says_how_many_sends_and_what_will_happen(operator: Operator) -> None:
+    failed = operator.failed()
+    ids = several(operator, {}, {})
+    ended = operator.run("resend", "--client", CLIENT, answer="n\n")
+    assert ended.code == 3
+    assert ended.err.startswith(
+        "It is not known whether 2 sends went out: up to 4 SMS may go out twice. "
+        "1 other send certainly did not go out. Send 3 sends again? [y/N] "
+    )
+    ended = operator.run("resolve", "--client", CLIENT, "--as", "accepted", answer="n\n")
+    assert ended.code == 3
+    assert "2 sends (4 recipients) will be accepted, and can't be sent again. Sure?" in ended.err
+    assert statuses(operator, [*ids, failed]) == ["unknown", "unknown", "failed"]
+    ended = operator.run("resend", "--reason", "too-old", answer="y\n")
+    assert "1 other send certainly did not go out. Send 1 send again?" in ended.err
+    assert statuses(operator, [*ids, failed]) == ["unknown", "unknown", "queued"]
+
+
+def test_sends_that_filters_choose_go_out_again(operator: Operator) -> None:
+    ids = several(operator, {}, {}, {})
+    assert operator.run("resend", "--reason", "server-error", answer="y\n").code == 0
+    assert len(operator.works()) == 3
+    assert statuses(operator, ids) == ["accepted"] * 3
+
+
+def test_the_note_of_many_sends_is_stored_with_each(operator: Operator) -> None:
+    ids = several(operator, {}, {})
+    note = ("--note", "the proxy forwarded nothing")
+    ended = operator.run("resolve", "--since", "1h", "--as", "rejected", *note, "--yes", "--json")
+    assert [row["is"] for row in ended.json["sends"]] == ["rejected"] * 2
+    reasons = {operator.sends(message_id)[0].reason for message_id in ids}
+    assert reasons == {"resolved-by-operator: the proxy forwarded nothing"}
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (LedgerUnavailableError("the ledger is out of reach"), 1, "out of reach"),
+        (KeyboardInterrupt(), 3, "interrupted"),
+    ],
+)
+@pytest.mark.parametrize("command", [["resend"], ["resolve", "--as", "accepted"]])
+def test_a_run_that_was_stopped_reports_what_is_done_and_can_be_repeated(
+    operator: Operator,
+    relay: Environment,
+    command: list[str],
+    error: BaseException,
+    code: int,
+    words: str,
+) -> None:
+    ids = several(operator, {}, {}, {})
+    original, calls = DynamoDbLedger.replace_if_unchanged, itertools.count(1)
+
+    def stop(ledger: DynamoDbLedger, before: Send, after: Send) -> ReplaceResult:
+        if next(calls) == 2:
+            raise error
+        return original(ledger, before, after)
+
+    with patch.object(DynamoDbLedger, "replace_if_unchanged", stop):
+        ended = operator.run(*command, "--client", CLIENT, "--yes", "--json")
+    done = "queued" if command == ["resend"] else "accepted"
+    assert ended.code == code
+    assert words in ended.err
+    assert [(row["id"], row["is"], row["detail"]) for row in ended.json["sends"]] == [
+        (ids[0], done, None),
+        (ids[1], None, "it is not known whether the ledger took it"),
+        (ids[2], None, "not changed"),
+    ]
+    assert statuses(operator, ids) == [done, "unknown", "unknown"]
+    assert relay.waiting() == (1 if command == ["resend"] else 0)
+    again = operator.run(*command, "--client", CLIENT, "--yes")
+    assert (again.code, len(again.rows)) == (0, 2)
+    assert statuses(operator, ids) == [done] * 3
+    assert relay.waiting() == (3 if command == ["resend"] else 0)
+
+
+def test_a_send_that_has_changed_meanwhile_does_not_stop_the_others(operator: Operator) -> None:
+    ids = several(operator, {}, {}, {})
+    [attempt] = operator.sends(ids[1])
+    ended = operator.run(
+        *("resend", "--client", CLIENT),
+        answer="y\n",
+        before=lambda: accepted_late(operator, attempt),
+    )
+    assert ended.code == 1
+    assert "it has become accepted meanwhile" in ended.out
+    assert statuses(operator, ids) == ["queued", "accepted", "queued"]
+
+
+def test_if_the_queue_fails_sends_that_filters_chose_are_left_to_the_sweeper(
+    operator: Operator, relay: Environment
+) -> None:
+    several(operator, {}, {})
+    unavailable = QueueUnavailableError("the queue is out of reach")
+    with patch.object(SqsRetryQueue, "put", side_effect=unavailable):
+        ended = operator.run("resend", "--client", CLIENT, "--yes")
+    assert ended.code == 1
+    assert "the sweeper queues it within minutes" in ended.err
+    assert "--queued" not in ended.err
+    assert [row[3] for row in ended.rows] == ["queued", "queued"]
+    relay.make_due()
+    assert relay.sweep() == {"queued": 2}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["resend"],
+        ["resend", "--yes"],
+        ["resend", "--limit", "5"],
+        ["resend", "01K", "--client", CLIENT],
+        ["resend", "01K", "--limit", "5"],
+        ["resend", "--client", CLIENT, "--send", "1"],
+        ["resend", "--client", CLIENT, "--queued"],
+        ["resend", "--since", "yesterday"],
+        ["resend", "--since", "2026-11-26T08:00"],
+        ["resend", "--since", "2026-11-26"],
+        ["resend", "--client", CLIENT, "--limit", "1001"],
+        ["resolve", "--as", "accepted"],
+        ["resolve", "01K", "--as", "accepted", "--reason", "it rang"],
+        ["resolve", "--client", CLIENT, "--as", "accepted", "--send", "1"],
+        ["resolve", "--client", CLIENT, "--as", "accepted", "--token-id", "t"],
+    ],
+)
+def test_a_choice_of_sends_that_is_not_clear_is_refused(
+    operator: Operator, relay: Environment, arguments: list[str]
+) -> None:
+    operator.unknown()
+    before = relay.items()
+    ended = operator.run(*arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err
+    assert relay.items() == before
 
 
 @pytest.mark.parametrize(

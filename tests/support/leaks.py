@@ -556,7 +556,7 @@ class Operator:
         """Every command that changes something."""
         for message_id in ids:
             reason = f"{planted("an operator's reason").text} {EVERYTHING}"
-            self.run("resolve", message_id, "--as", "rejected", "--yes", "--reason", reason)
+            self.run("resolve", message_id, "--as", "rejected", "--yes", "--note", reason)
             self.run("resend", message_id, "--yes")
         self.run("redrive", "--yes")
 
