@@ -170,9 +170,15 @@ def _add_deciding(command: _AddCommand) -> None:
     resend.add_argument("--yes", action="store_true", help="don't ask")
     resend.set_defaults(run=sends.resend)
 
-    resolve = command("resolve", "end unknown sends by hand; their body is removed")
+    resolve = command("resolve", "end unknown sends by hand")
     _add_choice(resolve)
-    resolve.add_argument("--as", dest="status", required=True, choices=["accepted", "rejected"])
+    resolve.add_argument(
+        "--as",
+        dest="status",
+        required=True,
+        choices=["accepted", "rejected", "failed"],
+        help="sent, rejected, or certainly not sent; only failed keeps the body, and can be resent",
+    )
     resolve.add_argument("--token-id", metavar="T", help="of a send that was accepted")
     resolve.add_argument("--note", metavar="TEXT", help="how you know; its senders see it")
     resolve.add_argument("--yes", action="store_true", help="don't ask")

@@ -172,9 +172,10 @@ def resolve(target: DeployedStack, options: Any, now: float) -> int:
     if chosen:
         of_message = "" if options.id is None else f" of {options.id}"
         recipients = counted(sum(send.recipients for send in chosen), "recipient")
+        again = "can be resent" if status is Status.FAILED else "can't be sent again"
         confirm(
             f"{counted(len(chosen), 'send')}{of_message} ({recipients}) will be {status}, "
-            "and can't be sent again. Sure?",
+            f"and {again}. Sure?",
             yes=options.yes,
         )
     moment = _moment()

@@ -264,6 +264,23 @@ def test_what_never_went_out_is_rejected(operator: Operator, relay: Environment)
     assert (shown["status"], shown["sends"][0]["reason"]) == ("rejected", "resolved-by-operator")
 
 
+def test_what_was_certainly_not_sent_is_failed_and_can_be_resent_without_a_doubt(
+    operator: Operator, relay: Environment
+) -> None:
+    message_id = operator.unknown()
+    ended = operator.run("resolve", message_id, "--as", "failed", answer="y\n")
+    assert "1 send of" in ended.err
+    assert "will be failed, and can be resent. Sure?" in ended.err
+    [item] = relay.items()
+    assert (item["status"], "body" in item, "deleteAt" in item) == ({"S": "failed"}, True, True)
+    assert relay.get(f"/messages/{message_id}").body["status"] == "failed"
+    resent = operator.run("resend", message_id)
+    assert (resent.code, resent.err) == (0, "")
+    relay.make_too_old()
+    relay.work()
+    assert operator.sends(message_id)[0].status is Status.FAILED, "not unknown"
+
+
 def test_a_late_result_beats_who_resolves_too(operator: Operator) -> None:
     message_id = operator.unknown()
     [attempt] = operator.sends(message_id)

@@ -1,7 +1,11 @@
 """The commands of docs/runbook.md do what the page says."""
 
+import logging
 import re
 import shlex
+from typing import NamedTuple
+
+import pytest
 
 from smsrelay.sends.send import Status
 from tests.cli.conftest import MESSAGE, Operator
@@ -42,3 +46,82 @@ def test_the_example_settles_a_gateway_outage(operator: Operator) -> None:
     assert ended.status is Status.ACCEPTED
     assert ended.reason == "resolved-by-operator: gateway outage, see incident 42"
     assert operator.run(*listed).out.startswith("No send is unknown")
+
+
+class Logged(NamedTuple):
+    """A result that could not be stored: what the upstream did, and how the send must end."""
+
+    then: str
+    status: Status
+    end: Status
+    may_have_been_sent: bool = False
+
+
+LOGGED = {
+    "`accepted`, with a `token_id`": Logged("ok", Status.ACCEPTED, Status.ACCEPTED),
+    "`accepted`, without a `token_id`": Logged("202-no-token", Status.ACCEPTED, Status.ACCEPTED),
+    "`rejected`": Logged("400", Status.REJECTED, Status.REJECTED),
+    "`queued`": Logged("429-50100", Status.QUEUED, Status.ACCEPTED),
+    "`failed`": Logged("too old", Status.FAILED, Status.ACCEPTED),
+    "`unknown`": Logged("500", Status.UNKNOWN, Status.UNKNOWN, may_have_been_sent=True),
+}
+
+
+def rows_of_results() -> dict[str, str]:
+    """The commands of the section's table, by the result that the log shows."""
+    table = section("ResultsNotStoredAlarm").partition("| --- | --- | --- |\n")[2]
+    return dict(re.findall(r"^\| (.*?) \| .*? \| (.*?) \|$", table, re.MULTILINE))
+
+
+def lose_result(operator: Operator, logged: Logged) -> None:
+    """Make a send whose result is in the log only; the sweeper finds that its lease has ended."""
+    relay = operator.relay
+    if logged.status is Status.FAILED:
+        relay.post(MESSAGE, headers={"Prefer": "respond-async"})
+        relay.make_too_old()
+        with relay.ledger_refuses_writes():
+            relay.work()
+    else:
+        operator.simulator.fail("send", logged.then)
+        with relay.ledger_refuses_writes():
+            relay.post(MESSAGE)
+    relay.change(dueAt=1)
+    relay.sweep()
+
+
+def test_the_runbook_has_a_row_for_each_result() -> None:
+    assert list(rows_of_results()) == list(LOGGED)
+
+
+@pytest.mark.parametrize("name", LOGGED)
+def test_a_result_in_the_log_is_resolved_as_what_it_was(
+    operator: Operator, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    logged = LOGGED[name]
+    with caplog.at_level(logging.ERROR):
+        lose_result(operator, logged)
+    [line] = [vars(it) for it in caplog.records if it.getMessage().startswith("result not stored")]
+    assert "put it back" in line["message"]
+    assert (line["status"], line["may_have_been_sent"]) == (
+        logged.status,
+        logged.may_have_been_sent,
+    )
+    message_id, number = line["send"].split("/")
+    assert operator.sends(message_id)[0].status is Status.UNKNOWN
+    sent_before = len(operator.simulator.sent())
+
+    for command in re.findall(r"`smsrelay (.*?)`", rows_of_results()[name]):
+        values = {"ID": message_id, "N": number, "TOKEN_ID": line["token_id"]}
+        ended = operator.run(
+            *(values.get(word, word) for word in shlex.split(command)), answer="y\n"
+        )
+        assert ended.code == 0
+        assert "twice" not in ended.err
+    operator.works()
+
+    [send] = operator.sends(message_id)
+    assert send.status is logged.end
+    was_sent_now = logged.status in {Status.QUEUED, Status.FAILED}
+    assert len(operator.simulator.sent()) - sent_before == was_sent_now
+    if logged.status is Status.ACCEPTED:
+        assert send.token_id == line["token_id"]

@@ -222,7 +222,7 @@ def test_saved_queries_ask_for_fields_that_are_logged(name: str) -> None:
     logged = {
         "@timestamp", "@log", "message", "send", "client", "attempt", "reason", "upstream_status",
         "token_id", "correlation_id", "message_id", "status", "level", "exception_name",
-        "request_id",
+        "request_id", "may_have_been_sent",
     }  # fmt: skip
     text = QUERIES[name]["QueryString"]
     fields = re.search(r"^fields (.*)$", text, re.MULTILINE)
@@ -254,7 +254,7 @@ def test_saved_queries_find_what_they_are_for(
     [unknown] = found("UnknownQuery", lambda line: line["message"] == "send unknown")
     assert {"reason", "client"} <= unknown.keys()
     lost = found("PutBackQuery", lambda line: "put it back" in line["message"])
-    assert {"send", "status", "token_id"} <= lost[0].keys()
+    assert {"send", "status", "token_id", "may_have_been_sent"} <= lost[0].keys()
     outcomes = found("OutcomesQuery", lambda line: line["message"].startswith("send "))
     assert {"client", "message", "reason"} <= outcomes[0].keys()
     failed = found("UnexpectedQuery", lambda line: line["level"] == "ERROR")

@@ -264,6 +264,16 @@ def test_an_operator_ends_what_is_undecided(status: Status) -> None:
     assert silent.reason == "resolved-by-operator"
 
 
+def test_an_operator_who_knows_that_a_send_was_not_sent_ends_the_doubt() -> None:
+    unknown = replace(SENDING, status=Status.UNKNOWN, may_have_been_sent=True)
+    failed = transitions.resolve_by_operator(
+        unknown, Status.FAILED, token_id=None, note=None, now=NOW + 5, written_by="operator"
+    )
+    assert (failed.status, failed.body, failed.may_have_been_sent) == (Status.FAILED, "{}", False)
+    again = transitions.requeue_by_operator(failed, now=NOW + 6, written_by="operator")
+    assert (again.status, again.body, again.may_have_been_sent) == (Status.QUEUED, "{}", False)
+
+
 @pytest.mark.parametrize(
     ("scheduled_for", "poll_from"), [(None, NOW + 1), (NOW - 60, NOW + 1), (NOW + 900, NOW + 900)]
 )

@@ -139,8 +139,12 @@ def resolve_by_operator(  # noqa: PLR0913 - what an operator says, and when
     now: float,
     written_by: str,
 ) -> Send:
-    """The send as an operator ends it who found out what became of it."""
+    """The send as an operator ends it who found out what became of it.
+
+    `failed` means that it was certainly not sent: it keeps its body, so that it can be resent.
+    """
     reason = "resolved-by-operator"
+    is_failed = status is Status.FAILED
     return replace(
         send,
         status=status,
@@ -148,9 +152,10 @@ def resolve_by_operator(  # noqa: PLR0913 - what an operator says, and when
         updated_at=now,
         due_at=now,
         written_by=written_by,
+        may_have_been_sent=send.may_have_been_sent and not is_failed,
         reason=f"{reason}: {note}" if note else reason,
         errors=(),
-        body=None,
+        body=send.body if is_failed else None,
     )
 
 

@@ -464,6 +464,7 @@ class Sender:
                 "status": after.status.value,
                 "token_id": after.token_id,
                 "reason": after.reason,
+                "may_have_been_sent": after.may_have_been_sent,
             },
         )
 
