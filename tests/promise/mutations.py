@@ -163,6 +163,16 @@ def kept_body() -> None:
     patch.object(transitions, "finish_attempt", keep).start()
 
 
+def dropped_body() -> None:
+    """A send that the worker sees rejected loses its body, so an operator can't redrive it."""
+    ended = transitions.finish_attempt
+
+    def drop(send: Send, outcome: Outcome, **rest: Any) -> Send:
+        return ended(send, outcome, **rest | {"keep_rejected": False})
+
+    patch.object(transitions, "finish_attempt", drop).start()
+
+
 def abandoned_refusal() -> None:
     """What is refused from the queue is deleted, and nobody ever hears of it."""
     patch.object(Sender, "reject", lambda *_, **__: None).start()
@@ -185,6 +195,7 @@ MUTATIONS: dict[str, Callable[[], None]] = {
         believed_anybody,
         overwritten_result,
         kept_body,
+        dropped_body,
         abandoned_refusal,
     )
 }

@@ -26,6 +26,7 @@ CASES = [
     ("believed_anybody", "faults", "worker-throttled", "hold", "got 2 SMS"),
     ("overwritten_result", "meanwhiles", "api", "resend", "is lost"),
     ("kept_body", "deaths", "api", "hold", "keeps its body"),
+    ("dropped_body", "faults", "worker", "hold", "rejected without its body"),
     ("abandoned_refusal", "deaths", "worker-refused", "hold", "neither recorded nor"),
 ]
 
