@@ -61,10 +61,10 @@ def executable() -> str:
 
 
 @contextmanager
-def running_browser() -> Iterator[Browser]:
+def running_browser(*more_options: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         # No sandbox: CI's containers forbid its namespaces, and only our own pages are opened.
-        options = ["--no-sandbox", "--no-proxy-server"]
+        options = ["--no-sandbox", "--no-proxy-server", *more_options]
         browser = playwright.chromium.launch(executable_path=executable(), args=options)
         yield browser
         browser.close()

@@ -28,6 +28,10 @@ LARGEST_EVENT = 6 * 1024 * 1024
 """Bytes that Lambda takes in a synchronous call; the gateway answers 413 above it."""
 LONGEST_TURN = 60.0
 """Seconds that a call waits for one of a function's reserved executions."""
+LOCAL_NAMES = {b"127.0.0.1", b"localhost"}
+OWN_PAGES = {b"none", b"same-origin"}
+"""Sec-Fetch-Site of an address that a person typed, and of links on a page of MiniStack's."""
+NOT_LOCAL = b"The local stack answers programs on this machine and its own pages only.\n"
 
 
 def tell_the_api_key() -> None:
@@ -237,6 +241,35 @@ def reserve_concurrency() -> None:
     lambda_svc._acquire_execution_slot = in_turn
 
 
+def refuse_other_sites_pages() -> None:
+    """AWS checks signatures. MiniStack doesn't, so any web page could run code through it.
+
+    A page of another site shows in Origin or Sec-Fetch-Site, and a name of another site that leads
+    to this machine (DNS rebinding) in Host. No page of MiniStack's own needs an Origin.
+    """
+    answer = app.app
+
+    async def guarded(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI
+        if scope["type"] == "lifespan" or _is_local(dict(scope["headers"])):
+            await answer(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close"})  # before it is accepted: 403
+        else:
+            plain = [(b"content-type", b"text/plain")]
+            await send({"type": "http.response.start", "status": 403, "headers": plain})
+            await send({"type": "http.response.body", "body": NOT_LOCAL})
+
+    app.app = guarded
+
+
+def _is_local(headers: dict[bytes, bytes]) -> bool:
+    return (
+        headers.get(b"host", b"").partition(b":")[0] in LOCAL_NAMES
+        and b"origin" not in headers
+        and headers.get(b"sec-fetch-site", b"none") in OWN_PAGES
+    )
+
+
 if __name__ == "__main__":
     tell_the_api_key()
     import_gateway_responses()
@@ -248,4 +281,5 @@ if __name__ == "__main__":
     let_starts_fail_alone()
     go_on_after_a_failed_batch()
     unpack_layers_once()
+    refuse_other_sites_pages()
     app.main()
