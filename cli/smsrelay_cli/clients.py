@@ -2,11 +2,15 @@
 
 import base64
 import json
+import re
 import secrets
 from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
+
+from smsrelay.adapters.aws_errors import error_name
 from smsrelay.adapters.dynamodb_api_clients import DynamoDbApiClients
 from smsrelay.messages.client_names import RULE, is_client_name
 from smsrelay.security.webhook_signature import parse_secrets
@@ -17,8 +21,12 @@ from smsrelay_cli.terminal import confirm, print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from mypy_boto3_apigateway.type_defs import UsagePlanTypeDef
+    from mypy_boto3_iam import IAMClient
 
 SECRET_BYTES = 32
+_KEY_ID = re.compile(r"[0-9A-Za-z]{1,19}")
+"""An API key's id; its value has 20 characters or more."""
+_PRINCIPAL = re.compile(r"arn:[^:]+:iam::[0-9]{12}:(role|user)/(?:.+/)?([^/]+)")
 _COLUMNS = ["client", "rate", "burst", "quota", "keys"]
 
 
@@ -64,6 +72,25 @@ class Clients:
         self.names.put(key["id"], client)
         self.gateway.create_usage_plan_key(usagePlanId=plan_id, keyId=key["id"], keyType="API_KEY")
         return key
+
+    def key(self, key_id: str) -> Any:
+        """A key of the account, without its value; None: there is none."""
+        try:
+            return self.gateway.get_api_key(apiKey=key_id)
+        except ClientError as error:
+            if error_name(error) == "NotFoundException":
+                return None
+            raise
+
+    def principal_like(self, kind: str, name: str) -> str | None:
+        """The ARN of the account's role or user with this name."""
+        iam: IAMClient = self._target.client("iam")
+        try:
+            if kind == "role":
+                return iam.get_role(RoleName=name)["Role"]["Arn"]
+            return iam.get_user(UserName=name)["User"]["Arn"]
+        except iam.exceptions.NoSuchEntityException:
+            return None
 
     def keys(self, plan_id: str) -> list[str]:
         pages = self.gateway.get_paginator("get_usage_plan_keys").paginate(usagePlanId=plan_id)
@@ -137,9 +164,35 @@ def drop(target: DeployedStack, options: Any, _now: float) -> int:
 
 def allow(target: DeployedStack, options: Any, _now: float) -> int:
     """A client's name for an IAM principal, or for a key that was made otherwise."""
-    credential = principal(options.credential)
-    Clients(target).names.put(credential, _meant(target, options))
+    clients, client = Clients(target), _meant(target, options)
+    credential = _existing(clients, options.credential)
+    clients.names.put(credential, client)
     return _print_fields(options, {"client": options.client, "credential": credential})
+
+
+def _existing(clients: Clients, given: str) -> str:
+    """The credential as its callers show it.
+
+    Raises:
+        UsageError: it can't be a credential. It is not repeated, because it may be a key's value.
+        CommandError: there is no such key, role or user.
+    """
+    credential = principal(given)
+    if match := _PRINCIPAL.fullmatch(credential):
+        kind, name = match.groups()
+        found = clients.principal_like(kind, name)
+        if found is None:
+            raise CommandError(f"there is no {kind} {name} in this account")
+        if principal(found) != credential:
+            raise CommandError(f"IAM has {found}, not {credential}")
+    elif not _KEY_ID.fullmatch(credential):
+        raise UsageError(
+            "a credential is the ARN of an IAM role or user, or the id of an API key. If you gave "
+            "the value of a key, replace that key: your shell may have stored the value"
+        )
+    elif clients.key(credential) is None:
+        raise CommandError(f"there is no API key with the id {credential}")
+    return credential
 
 
 def webhook(target: DeployedStack, options: Any, _now: float) -> int:

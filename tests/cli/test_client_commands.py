@@ -52,6 +52,21 @@ def client(operator: Operator, *arguments: str, code: int = 0) -> Any:
     return ended.json if code == 0 else ended.err
 
 
+def made_elsewhere(gateway: Gateway) -> str:
+    """The id of a key that no command has made."""
+    key_id: str = gateway.create_api_key("made elsewhere", enabled=True)["id"]
+    return key_id
+
+
+def new_role(operator: Operator, name: str, path: str = "/") -> str:
+    """The ARN of a new role; IAM is the same for all tests."""
+    role = operator.relay.client("iam").create_role(
+        RoleName=name, Path=path, AssumeRolePolicyDocument="{}"
+    )
+    arn: str = role["Role"]["Arn"]
+    return arn
+
+
 def test_a_client_gets_a_plan_a_key_and_a_name(operator: Operator, gateway: Gateway) -> None:
     made = client(operator, "add", "shop", "--rate", "5", "--burst", "7", "--quota", "9", "--show")
     key = gateway.api_keys[made["keyId"]]
@@ -106,28 +121,31 @@ def test_what_makes_no_sense_is_refused(operator: Operator) -> None:
         assert "name is 1 to 63" in operator.run("client", "allow", "--", name, "key").err
 
 
-@pytest.mark.usefixtures("gateway")
-def test_a_principal_gets_a_name_whatever_its_session(operator: Operator) -> None:
-    role = "arn:aws:iam::123456789012:role/team/Shop"
+def test_a_principal_gets_a_name_whatever_its_session(operator: Operator, gateway: Gateway) -> None:
+    role = new_role(operator, "Shop", path="/team/")
+    assert role == "arn:aws:iam::123456789012:role/team/Shop"
     told = client(operator, "allow", "shop", role)
     assert told["credential"] == "arn:aws:iam::123456789012:role/Shop"
     posted = operator.relay.post(MESSAGE, client="other").body
     session = "arn:aws:sts::123456789012:assumed-role/Shop/s1"
     assert operator.relay.get(f"/iam/messages/{posted['id']}", client=session).status == 404
-    client(operator, "allow", "shop", "made-elsewhere")
-    posted = operator.relay.post(MESSAGE, key_id="made-elsewhere").body
+    key_id = made_elsewhere(gateway)
+    client(operator, "allow", "shop", key_id)
+    posted = operator.relay.post(MESSAGE, key_id=key_id).body
     assert operator.relay.get(f"/iam/messages/{posted['id']}", client=session).status == 200
 
 
-@pytest.mark.parametrize("command", [("add", "internal"), ("allow", "internal", "key-1")])
+@pytest.mark.parametrize("command", ["add", "allow"])
 def test_the_default_clients_name_is_given_only_on_purpose(
-    operator: Operator, gateway: Gateway, command: tuple[str, ...]
+    operator: Operator, gateway: Gateway, command: str
 ) -> None:
     """It sees the messages of the queue that name no client."""
-    assert "--default" in client(operator, *command, code=1)
-    assert gateway.api_keys == {}
-    made = client(operator, *command, "--default")
-    key = made["keyId"] if command[0] == "add" else "key-1"
+    elsewhere = made_elsewhere(gateway)
+    arguments = (command, "internal", *([elsewhere] if command == "allow" else []))
+    assert "--default" in client(operator, *arguments, code=1)
+    assert list(gateway.api_keys) == [elsewhere]
+    made = client(operator, *arguments, "--default")
+    key = made["keyId"] if command == "add" else elsewhere
     operator.relay.enqueue(MESSAGE, {"Idempotency-Key": "order-8812"})
     operator.works()
     path = f"/messages/{message_id('', 'order-8812')}"
@@ -135,9 +153,38 @@ def test_the_default_clients_name_is_given_only_on_purpose(
 
 
 def test_nobody_else_is_taken_for_the_default_client(operator: Operator, gateway: Gateway) -> None:
-    for command in (("add", "shop"), ("allow", "shop", "key-1")):
+    for command in (("add", "shop"), ("allow", "shop", "key1")):
         assert "internal" in client(operator, *command, "--default", code=2)
     assert gateway.api_keys == {}
+
+
+@pytest.mark.usefixtures("gateway")
+def test_a_credential_that_does_not_exist_gets_no_name(operator: Operator) -> None:
+    iam = operator.relay.client("iam")
+    iam.create_user(UserName="carl", Path="/team/")
+    role = new_role(operator, "Till")
+    other_account = role.replace("123456789012", "210987654321")
+    user = "arn:aws:iam::123456789012:user"
+    for credential in (f"{role}s", f"{user}/bob", "abcdefghij"):
+        assert "there is no" in client(operator, "allow", "shop", credential, code=1)
+    assert f"IAM has {role}" in client(operator, "allow", "shop", other_account, code=1)
+    told = client(operator, "allow", "shop", f"{user}/carl", code=1)
+    assert f"IAM has {user}/team/carl" in told
+    table = operator.relay.client("dynamodb").scan(TableName=operator.relay.table)
+    assert "shop" not in {item["client"]["S"] for item in table["Items"]}
+    client(operator, "allow", "shop", f"{user}/team/carl")
+
+
+def test_the_value_of_a_key_is_refused_and_not_repeated(
+    operator: Operator, gateway: Gateway
+) -> None:
+    made = client(operator, "add", "shop", "--show")
+    told = client(operator, "allow", "shop", made["key"], code=2)
+    assert "the id of an API key" in told
+    assert made["key"] not in told
+    for credential in ("arn:aws:iam::123456789012:root", "key of mine", "key-1", ""):
+        assert "the id of an API key" in client(operator, "allow", "shop", credential, code=2)
+    assert gateway.asked_for == []
 
 
 @pytest.mark.usefixtures("gateway")

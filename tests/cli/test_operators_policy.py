@@ -21,6 +21,8 @@ NAMES = {
     "arn:aws:sqs:REGION:ACCOUNT:DEAD_LETTER_QUEUE": "DeadLetterQueue",
     "arn:aws:secretsmanager:REGION:ACCOUNT:secret:STACK/webhooks/*": "WebhookSecretPrefix",
     "arn:aws:secretsmanager:REGION:ACCOUNT:secret:STACK/callbacks/*": "CallbackSecretPrefix",
+    "arn:aws:iam::ACCOUNT:role/*": "role/*",
+    "arn:aws:iam::ACCOUNT:user/*": "user/*",
     "arn:aws:ssm:REGION:ACCOUNT:parameter/STACK/catalogue": "Catalogue",
 }
 # The test's own relay stands for the stack that CloudFormation describes.
@@ -86,7 +88,7 @@ def test_operators_may_what_their_commands_call_and_nothing_else(operator: Opera
 
 def test_who_manages_clients_may_what_the_commands_call_and_nothing_else() -> None:
     needed = {Permission("dynamodb:PutItem", "Ledger")}
-    for service in ("apigateway", "secretsmanager"):
+    for service in ("apigateway", "iam", "secretsmanager"):
         model = botocore.session.get_session().get_service_model(service)
         for operation in permissions.operations_in(CLI, service):
             if operation not in model.operation_names:
@@ -95,6 +97,9 @@ def test_who_manages_clients_may_what_the_commands_call_and_nothing_else() -> No
             if service == "apigateway":
                 place = re.sub(r"\{.*?\}", "*", http["requestUri"])
                 needed.add(Permission(f"apigateway:{http['method']}", place))
+            elif service == "iam":
+                kind = operation.removeprefix("Get").lower()
+                needed.add(Permission(f"iam:{operation}", f"{kind}/*"))
             else:
                 kinds = ("WebhookSecretPrefix", "CallbackSecretPrefix")
                 needed |= {Permission(f"secretsmanager:{operation}", kind) for kind in kinds}

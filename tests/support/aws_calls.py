@@ -9,6 +9,7 @@ from typing import Any
 from unittest.mock import patch
 
 from botocore.client import BaseClient
+from botocore.exceptions import ClientError
 
 Interceptor = Callable[[BaseClient, str, Any, Callable[[], Any]], Any]
 """What stands before each call: it gets client, operation, parameters, and what makes the call."""
@@ -53,6 +54,8 @@ class Gateway:
         self.api_keys: dict[str, Json] = {}
         self.plans: dict[str, Json] = {"p0": {"id": "p0", "name": "another API's"}}
         self.plan_keys: dict[str, list[str]] = {}
+        self.asked_for: list[str] = []
+        """The ids in the addresses of calls, which CloudTrail writes down."""
 
     def create_api_key(self, name: str, *, enabled: bool) -> Json:
         key_id = f"key{len(self.api_keys)}"
@@ -75,6 +78,12 @@ class Gateway:
 
     def delete_api_key(self, *, apiKey: str) -> None:  # noqa: N803 - same
         del self.api_keys[apiKey]
+
+    def get_api_key(self, *, apiKey: str) -> Json:  # noqa: N803 - same
+        self.asked_for.append(apiKey)
+        if apiKey not in self.api_keys:
+            raise ClientError({"Error": {"Code": "NotFoundException"}}, "GetApiKey")
+        return {name: it for name, it in self.api_keys[apiKey].items() if name != "value"}
 
     def get_paginator(self, operation: str) -> Any:
         def keys(usagePlanId: str) -> list[Json]:  # noqa: N803 - same

@@ -2,7 +2,6 @@
 
 import base64
 import importlib.util
-import io
 import json
 import os
 import random
@@ -12,7 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -31,6 +30,7 @@ from standardwebhooks import Webhook
 from smsrelay.adapters.dynamodb_api_clients import DynamoDbApiClients
 from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
 from smsrelay.errors import LedgerUnavailableError
+from smsrelay.services.api_clients import principal
 from smsrelay.services.upstream_pause import UpstreamPause
 from smsrelay.wiring import (
     api,
@@ -43,8 +43,6 @@ from smsrelay.wiring import (
     token_renewer,
     webhook,
 )
-from smsrelay_cli import deployed_stack
-from smsrelay_cli.main import main
 from tests.support import contract, permissions
 from tests.support.aws_calls import record
 from tests.support.template import ROOT, properties, variables
@@ -115,27 +113,9 @@ class Environment:
         return key_id
 
     def allow(self, client: str, credential: str) -> None:
-        """Run `smsrelay client allow`."""
-        outputs = {
-            "TableName": self.table,
-            "QueueUrl": self.queue_url,
-            "DeadLetterQueueUrl": self.dead_letter_queue_url,
-        }
-        parameters = {"RetentionDays": "90", "DefaultClient": DEFAULT_CLIENT}
-        stack = {
-            "Outputs": [{"OutputKey": key, "OutputValue": it} for key, it in outputs.items()],
-            "Parameters": [
-                {"ParameterKey": key, "ParameterValue": it} for key, it in parameters.items()
-            ],
-        }
-        said = io.StringIO()
-        with (
-            patch.object(deployed_stack, "describe_stack", lambda *_: stack),
-            redirect_stdout(said),
-            redirect_stderr(said),
-        ):
-            code = main(["--stack-name", "stack", "client", "allow", client, credential])
-        assert code == 0, said.getvalue()
+        """Register a key's id or a principal, which need not exist."""
+        names = DynamoDbApiClients(self.client("dynamodb"), self.table)
+        names.put(principal(credential), client)
 
     def post(
         self,

@@ -172,7 +172,16 @@ def _resources(parameters: Mapping[str, Any]) -> Iterator[str]:
     if "RequestItems" in parameters:
         yield from map(_name, parameters["RequestItems"])
         return
-    names = ("TableName", "QueueUrl", "SecretId", "FunctionName", "StackName", "Name")
+    names = [
+        "TableName",
+        "QueueUrl",
+        "SecretId",
+        "FunctionName",
+        "StackName",
+        "Name",
+        "RoleName",
+        "UserName",
+    ]
     [name] = [_name(parameters[key]) for key in names if key in parameters]
     yield f"{name}/index/{parameters['IndexName']}" if "IndexName" in parameters else name
 
