@@ -5,6 +5,7 @@ import json
 import re
 import secrets
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,13 @@ from botocore.exceptions import ClientError
 
 from smsrelay.adapters.aws_errors import error_name
 from smsrelay.adapters.dynamodb_api_clients import DynamoDbApiClients
+from smsrelay.adapters.signing_secrets import CACHE_SECONDS
 from smsrelay.messages.client_names import RULE, is_client_name
 from smsrelay.security.webhook_signature import parse_secrets
 from smsrelay.services.api_clients import principal
 from smsrelay_cli.deployed_stack import DeployedStack
 from smsrelay_cli.exit_codes import DONE, CommandError, UsageError
-from smsrelay_cli.terminal import confirm, print_json, print_line, print_table
+from smsrelay_cli.terminal import confirm, print_json, print_line, print_notice, print_table
 
 if TYPE_CHECKING:
     from mypy_boto3_apigateway.type_defs import UsagePlanTypeDef
@@ -96,8 +98,11 @@ class Clients:
         pages = self.gateway.get_paginator("get_usage_plan_keys").paginate(usagePlanId=plan_id)
         return [key["id"] for page in pages for key in page["items"]]
 
-    def new_secret(self, prefix: str, client: str) -> tuple[str, str]:
-        """A new secret for signatures, beside the one before it; its place and its value."""
+    def new_secret(self, prefix: str, client: str, *, revoke: bool) -> tuple[str, str]:
+        """A new secret for signatures; its place and its value.
+
+        The one before it still counts, unless `revoke` ends all old ones.
+        """
         store = self._target.client("secretsmanager")
         name = f"{prefix}{client}"
         value = "whsec_" + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
@@ -108,8 +113,9 @@ class Clients:
             key = {"KmsKeyId": self._target.key_arn} if self._target.key_arn else {}
             store.create_secret(Name=name, SecretString=json.dumps({"current": value}), **key)
         else:
-            both = {"current": value} | ({"previous": existing[0]} if existing else {})
-            store.put_secret_value(SecretId=name, SecretString=json.dumps(both))
+            kept = {"previous": existing[0]} if existing and not revoke else {}
+            secret = json.dumps({"current": value} | kept)
+            store.put_secret_value(SecretId=name, SecretString=secret)
         return name, value
 
 
@@ -196,10 +202,11 @@ def _existing(clients: Clients, given: str) -> str:
 
 
 def webhook(target: DeployedStack, options: Any, _now: float) -> int:
-    """A new webhook secret; the one before it counts, too, until the next."""
+    """A new webhook secret; the one before it counts, too, until the next, or is revoked."""
     if not target.webhook_secret_prefix:
         raise CommandError("this relay takes no webhooks: deploy it with Webhooks=on")
-    return _create_secret(target, target.webhook_secret_prefix, _checked(options.client), options)
+    client, prefix = _checked(options.client), target.webhook_secret_prefix
+    return _create_secret(target, prefix, client, options, revoke=options.revoke)
 
 
 def callback(target: DeployedStack, options: Any, _now: float) -> int:
@@ -209,10 +216,26 @@ def callback(target: DeployedStack, options: Any, _now: float) -> int:
     return _create_secret(target, target.callback_secret_prefix, _checked(options.client), options)
 
 
-def _create_secret(target: DeployedStack, prefix: str, client: str, options: Any) -> int:
-    place, value = Clients(target).new_secret(prefix, client)
+def _create_secret(
+    target: DeployedStack, prefix: str, client: str, options: Any, *, revoke: bool = False
+) -> int:
+    place, value = Clients(target).new_secret(prefix, client, revoke=revoke)
     fields = {"client": client, "secretName": place}
-    return _print_fields(options, fields | ({"secret": value} if options.show else {}))
+    if options.show:
+        fields["secret"] = value
+    if revoke:
+        fields["oldSecretsEndAt"] = _forgotten_at()
+        print_notice(
+            f"Functions may accept the old secrets until {fields['oldSecretsEndAt']}, because they "
+            "cache them; longer only while they can't reach Secrets Manager."
+        )
+    return _print_fields(options, fields)
+
+
+def _forgotten_at() -> str:
+    """When every function has read again what was changed by now, rounded up to a second."""
+    moment = datetime.now(UTC) + timedelta(seconds=CACHE_SECONDS + 1)
+    return moment.isoformat(timespec="seconds")
 
 
 def _plan_of(clients: Clients, options: Any) -> Any:
@@ -255,5 +278,5 @@ def _print_fields(options: Any, fields: dict[str, str]) -> int:
         print_json(fields)
     else:
         for name, value in fields.items():
-            print_line(f"{name:<12}{value}")
+            print_line(f"{name:<17}{value}")
     return DONE

@@ -240,7 +240,9 @@ def _add_clients(parser: argparse.ArgumentParser, shared: argparse.ArgumentParse
     what = "name the client of an IAM role or user (ARN), or of an API key (id)"
     may_be_default(command("allow", what, clients.allow, "client", "credential"))
     what = "give a client a new webhook secret; the one before it still counts"
-    shows(command("webhook", what, clients.webhook, "client"))
+    webhook = command("webhook", what, clients.webhook, "client")
+    shows(webhook)
+    webhook.add_argument("--revoke", action="store_true", help="end all old secrets at once")
     what = "give a client a new secret to check callbacks with; the one before it still counts"
     shows(command("callback", what, clients.callback, "client"))
 

@@ -1,11 +1,14 @@
 """`smsrelay client …` against the real thing in process: keys, plans, names and secrets."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from smsrelay.adapters.signing_secrets import CACHE_SECONDS
 from smsrelay.sends.ids import message_id
+from smsrelay.wiring import webhook
 from smsrelay_cli import deployed_stack
 from tests.cli.conftest import MESSAGE, Operator
 from tests.support.aws_calls import Gateway
@@ -193,6 +196,32 @@ def test_two_webhook_secrets_count_at_a_time(operator: Operator) -> None:
     secrets = [client(operator, "webhook", "shop", "--show")["secret"] for _ in range(3)]
     statuses = [relay.post_webhook("shop", secret, MESSAGE).status for secret in secrets]
     assert statuses == [401, 202, 202]
+
+
+@pytest.mark.usefixtures("gateway")
+def test_a_revoked_webhook_secret_ends_when_the_functions_forget_it(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay = operator.relay
+    old = [client(operator, "webhook", "shop", "--show")["secret"] for _ in range(2)]
+    read_at = datetime.now(UTC)
+    assert relay.post_webhook("shop", old[0], MESSAGE).status == 202
+
+    ended = operator.run("client", "webhook", "shop", "--revoke", "--show", "--json")
+
+    latest = datetime.now(UTC) + timedelta(seconds=CACHE_SECONDS + 1)
+    ends_at = ended.json["oldSecretsEndAt"]
+    assert latest - timedelta(seconds=60) < datetime.fromisoformat(ends_at) <= latest
+    assert f"until {ends_at}" in ended.err
+    store = relay.client("secretsmanager")
+    value = store.get_secret_value(SecretId=ended.json["secretName"])["SecretString"]
+    assert json.loads(value) == {"current": ended.json["secret"]}
+    secrets = webhook.parts().webhooks._secrets  # noqa: SLF001 - its clock is put forward
+    monkeypatch.setattr(secrets, "_clock", lambda: read_at.timestamp() + CACHE_SECONDS - 1)
+    assert relay.post_webhook("shop", old[1], MESSAGE).status == 202, "still cached"
+    monkeypatch.setattr(secrets, "_clock", datetime.fromisoformat(ends_at).timestamp)
+    assert [relay.post_webhook("shop", it, MESSAGE).status for it in old] == [401, 401]
+    assert relay.post_webhook("shop", ended.json["secret"], MESSAGE).status == 202
 
 
 def test_a_relay_without_webhooks_gets_no_secrets(operator: Operator) -> None:
