@@ -1,6 +1,7 @@
 """`smsrelay client …`: who may post, by which way, and how much."""
 
 import base64
+import contextlib
 import json
 import re
 import secrets
@@ -12,14 +13,22 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from smsrelay.adapters.aws_errors import error_name
-from smsrelay.adapters.dynamodb_api_clients import DynamoDbApiClients
-from smsrelay.adapters.signing_secrets import CACHE_SECONDS
+from smsrelay.adapters.dynamodb_api_clients import NAME, DynamoDbApiClients
+from smsrelay.adapters.signing_secrets import CACHE_SECONDS as SECRET_CACHE_SECONDS
 from smsrelay.messages.client_names import RULE, is_client_name
 from smsrelay.security.webhook_signature import parse_secrets
+from smsrelay.services.api_clients import CACHE_SECONDS as NAME_CACHE_SECONDS
 from smsrelay.services.api_clients import principal
 from smsrelay_cli.deployed_stack import DeployedStack
 from smsrelay_cli.exit_codes import DONE, CommandError, UsageError
-from smsrelay_cli.terminal import confirm, print_json, print_line, print_notice, print_table
+from smsrelay_cli.terminal import (
+    confirm,
+    counted,
+    print_json,
+    print_line,
+    print_notice,
+    print_table,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_apigateway.type_defs import UsagePlanTypeDef
@@ -29,6 +38,7 @@ SECRET_BYTES = 32
 _KEY_ID = re.compile(r"[0-9A-Za-z]{1,19}")
 """An API key's id; its value has 20 characters or more."""
 _PRINCIPAL = re.compile(r"arn:[^:]+:iam::[0-9]{12}:(role|user)/(?:.+/)?([^/]+)")
+_CREDENTIAL = "CREDENTIAL#"
 _COLUMNS = ["client", "rate", "burst", "quota", "keys"]
 
 
@@ -46,8 +56,41 @@ class Clients:
         return self._target.client("apigateway")
 
     @cached_property
-    def names(self) -> DynamoDbApiClients:
-        return DynamoDbApiClients(self._target.client("dynamodb"), self._target.table)
+    def _table(self) -> Any:
+        return self._target.client("dynamodb")
+
+    @cached_property
+    def _names(self) -> DynamoDbApiClients:
+        return DynamoDbApiClients(self._table, self._target.table)
+
+    def register(self, credential: str, client: str) -> None:
+        """Let a credential belong to a client, and list it as the client's.
+
+        The list comes first, so that a removal finds every credential that counts.
+        """
+        self._table.put_item(TableName=self._target.table, Item=_listed(client, credential))
+        self._names.put(credential, client)
+
+    def registered(self, client: str) -> list[str]:
+        """The credentials that were registered for a client; it may have lost some since."""
+        pages = self._table.get_paginator("query").paginate(
+            TableName=self._target.table,
+            KeyConditionExpression="pk = :pk AND begins_with(sk, :sk)",
+            ExpressionAttributeValues={":pk": {"S": f"CLIENT#{client}"}, ":sk": {"S": _CREDENTIAL}},
+            ConsistentRead=True,
+        )
+        return [it["sk"]["S"].removeprefix(_CREDENTIAL) for page in pages for it in page["Items"]]
+
+    def unregister(self, credential: str, client: str) -> None:
+        """End what `register` did, unless the credential is another client's by now."""
+        with contextlib.suppress(self._table.exceptions.ConditionalCheckFailedException):
+            self._table.delete_item(
+                TableName=self._target.table,
+                Key={"pk": {"S": f"CLIENT#{credential}"}, "sk": {"S": NAME}},
+                ConditionExpression="client = :client",
+                ExpressionAttributeValues={":client": {"S": client}},
+            )
+        self._table.delete_item(TableName=self._target.table, Key=_listed(client, credential))
 
     def plans(self) -> Iterator[tuple[str, "UsagePlanTypeDef"]]:
         """Each client's plan, by the client's name."""
@@ -71,9 +114,31 @@ class Clients:
     def new_key(self, client: str, plan_id: str) -> Any:
         """A key of a client's; its name comes before it can be used."""
         key = self.gateway.create_api_key(name=f"{self._prefix}{client}", enabled=True)
-        self.names.put(key["id"], client)
+        self.register(key["id"], client)
         self.gateway.create_usage_plan_key(usagePlanId=plan_id, keyId=key["id"], keyType="API_KEY")
         return key
+
+    def delete_key(self, plan_id: str | None, key_id: str) -> None:
+        if plan_id:
+            self.gateway.delete_usage_plan_key(usagePlanId=plan_id, keyId=key_id)
+        self.gateway.delete_api_key(apiKey=key_id)
+
+    def delete_plan(self, plan: Any) -> None:
+        """API Gateway deletes a plan only once it has no stage."""
+        stages = [f"{it['apiId']}:{it['stage']}" for it in plan.get("apiStages", [])]
+        if stages:
+            self.gateway.update_usage_plan(
+                usagePlanId=plan["id"],
+                patchOperations=[
+                    {"op": "remove", "path": "/apiStages", "value": stage} for stage in stages
+                ],
+            )
+        self.gateway.delete_usage_plan(usagePlanId=plan["id"])
+
+    def is_own_key(self, credential: str, client: str) -> bool:
+        """Whether a credential is a key that `new_key` made for the client."""
+        key = self.key(credential) if _KEY_ID.fullmatch(credential) else None
+        return key is not None and key["name"] == f"{self._prefix}{client}"
 
     def key(self, key_id: str) -> Any:
         """A key of the account, without its value; None: there is none."""
@@ -97,6 +162,24 @@ class Clients:
     def keys(self, plan_id: str) -> list[str]:
         pages = self.gateway.get_paginator("get_usage_plan_keys").paginate(usagePlanId=plan_id)
         return [key["id"] for page in pages for key in page["items"]]
+
+    def webhook_secret(self, client: str) -> str | None:
+        """The name of a client's webhook secret; None: it has none."""
+        if not self._target.webhook_secret_prefix:
+            return None
+        name = f"{self._target.webhook_secret_prefix}{client}"
+        try:
+            self._target.client("secretsmanager").get_secret_value(SecretId=name)
+        except ClientError as error:
+            if error_name(error) in {"ResourceNotFoundException", "InvalidRequestException"}:
+                return None  # the second: it is marked for deletion
+            raise
+        return name
+
+    def delete_secret(self, name: str) -> None:
+        """At once, so that the name can be used again."""
+        store = self._target.client("secretsmanager")
+        store.delete_secret(SecretId=name, ForceDeleteWithoutRecovery=True)
 
     def new_secret(self, prefix: str, client: str, *, revoke: bool) -> tuple[str, str]:
         """A new secret for signatures; its place and its value.
@@ -163,16 +246,62 @@ def drop(target: DeployedStack, options: Any, _now: float) -> int:
     if options.key_id not in clients.keys(plan_id):
         raise CommandError(f"{options.client} has no key {options.key_id}")
     confirm(f"delete the key {options.key_id} of {options.client}?", yes=options.yes)
-    clients.gateway.delete_usage_plan_key(usagePlanId=plan_id, keyId=options.key_id)
-    clients.gateway.delete_api_key(apiKey=options.key_id)
+    clients.delete_key(plan_id, options.key_id)
     return _print_fields(options, {"client": options.client, "deleted": options.key_id})
+
+
+def remove(target: DeployedStack, options: Any, _now: float) -> int:
+    """The end of a client; the plan and the list of its credentials come last.
+
+    So a removal that fails half-way finds the rest when it is repeated.
+    """
+    clients, client = Clients(target), _checked(options.client)
+    plan = clients.plan(client)
+    in_plan = clients.keys(plan["id"]) if plan else []
+    registered = sorted({*clients.registered(client)} - {*in_plan})
+    keys = [*in_plan, *(it for it in registered if clients.is_own_key(it, client))]
+    others = [it for it in registered if it not in keys]
+    secret = clients.webhook_secret(client)
+    parts = [
+        counted(len(keys), "API key") if keys else "",
+        counted(len(others), "other registration") if others else "",
+        "webhook secret" if secret else "",
+        "usage plan" if plan else "",
+    ]
+    if not any(parts):
+        raise CommandError(f"there is no client {client}: nothing to remove")
+    confirm(f"Remove {client}: {', '.join(filter(None, parts))}?", yes=options.yes)
+    removed = []
+    if secret:
+        clients.delete_secret(secret)
+        removed.append({"kind": "webhook secret", "name": secret})
+    for credential in others:
+        clients.unregister(credential, client)
+        removed.append({"kind": "registration", "name": credential})
+    for key_id in keys:
+        clients.delete_key(plan["id"] if key_id in in_plan else None, key_id)
+        clients.unregister(key_id, client)
+        removed.append({"kind": "API key", "name": key_id})
+    if plan:
+        clients.delete_plan(plan)
+        removed.append({"kind": "usage plan", "name": plan["id"]})
+    until = _forgotten_at(max(NAME_CACHE_SECONDS, SECRET_CACHE_SECONDS))
+    print_notice(
+        f"Functions may accept its IAM principals and webhook secrets until {until}, because they "
+        "cache them; longer only while they can't reach Secrets Manager."
+    )
+    if options.json:
+        print_json({"client": client, "removed": removed, "endsAt": until})
+    else:
+        print_table(["kind", "name"], removed)
+    return DONE
 
 
 def allow(target: DeployedStack, options: Any, _now: float) -> int:
     """A client's name for an IAM principal, or for a key that was made otherwise."""
     clients, client = Clients(target), _meant(target, options)
     credential = _existing(clients, options.credential)
-    clients.names.put(credential, client)
+    clients.register(credential, client)
     return _print_fields(options, {"client": options.client, "credential": credential})
 
 
@@ -224,7 +353,7 @@ def _create_secret(
     if options.show:
         fields["secret"] = value
     if revoke:
-        fields["oldSecretsEndAt"] = _forgotten_at()
+        fields["oldSecretsEndAt"] = _forgotten_at(SECRET_CACHE_SECONDS)
         print_notice(
             f"Functions may accept the old secrets until {fields['oldSecretsEndAt']}, because they "
             "cache them; longer only while they can't reach Secrets Manager."
@@ -232,10 +361,15 @@ def _create_secret(
     return _print_fields(options, fields)
 
 
-def _forgotten_at() -> str:
+def _forgotten_at(cache_seconds: float) -> str:
     """When every function has read again what was changed by now, rounded up to a second."""
-    moment = datetime.now(UTC) + timedelta(seconds=CACHE_SECONDS + 1)
+    moment = datetime.now(UTC) + timedelta(seconds=cache_seconds + 1)
     return moment.isoformat(timespec="seconds")
+
+
+def _listed(client: str, credential: str) -> Any:
+    """The item of the table that lists a credential as a client's."""
+    return {"pk": {"S": f"CLIENT#{client}"}, "sk": {"S": f"{_CREDENTIAL}{credential}"}}
 
 
 def _plan_of(clients: Clients, options: Any) -> Any:

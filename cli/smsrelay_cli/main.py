@@ -237,6 +237,9 @@ def _add_clients(parser: argparse.ArgumentParser, shared: argparse.ArgumentParse
     shows(command("rotate", "give a client one more API key", clients.rotate, "client"))
     dropped = command("drop", "delete an API key of a client", clients.drop, "client", "key_id")
     dropped.add_argument("--yes", action="store_true", help="don't ask")
+    what = "remove a client: API keys, registrations, webhook secret, usage plan"
+    removed = command("remove", what, clients.remove, "client")
+    removed.add_argument("--yes", action="store_true", help="don't ask")
     what = "name the client of an IAM role or user (ARN), or of an API key (id)"
     may_be_default(command("allow", what, clients.allow, "client", "credential"))
     what = "give a client a new webhook secret; the one before it still counts"

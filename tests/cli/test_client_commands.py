@@ -1,17 +1,21 @@
 """`smsrelay client …` against the real thing in process: keys, plans, names and secrets."""
 
 import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from smsrelay.adapters.signing_secrets import CACHE_SECONDS
 from smsrelay.sends.ids import message_id
 from smsrelay.wiring import webhook
 from smsrelay_cli import deployed_stack
 from tests.cli.conftest import MESSAGE, Operator
-from tests.support.aws_calls import Gateway
+from tests.support.aws_calls import Gateway, intercepted
 
 
 @pytest.fixture
@@ -222,6 +226,119 @@ def test_a_revoked_webhook_secret_ends_when_the_functions_forget_it(
     monkeypatch.setattr(secrets, "_clock", datetime.fromisoformat(ends_at).timestamp)
     assert [relay.post_webhook("shop", it, MESSAGE).status for it in old] == [401, 401]
     assert relay.post_webhook("shop", ended.json["secret"], MESSAGE).status == 202
+
+
+def registrations(operator: Operator, name: str) -> list[str]:
+    """The keys of the table's items that name a client."""
+    scanned = operator.relay.client("dynamodb").scan(TableName=operator.relay.table)["Items"]
+    return [it["pk"]["S"] for it in scanned if name in json.dumps(it)]
+
+
+def secret_names(operator: Operator) -> list[str]:
+    store = operator.relay.client("secretsmanager")
+    prefix = f"{operator.relay.table}/webhooks/"
+    found = store.list_secrets(Filters=[{"Key": "name", "Values": [prefix]}])
+    return [secret["Name"] for secret in found["SecretList"]]
+
+
+@contextmanager
+def failing_once(gateway: Gateway, operation: str) -> Iterator[None]:
+    """Let an operation fail, of the gateway or of another service."""
+
+    def fail(_client: Any, called: str, _parameters: Any, call: Callable[[], Any]) -> Any:
+        if called == operation:
+            raise ClientError({"Error": {"Code": "ThrottlingException"}}, operation)
+        return call()
+
+    gateway.fails_at = operation
+    with intercepted(fail):
+        yield
+
+
+@pytest.mark.parametrize(
+    "fails_at",
+    [
+        None,
+        "delete_usage_plan_key",
+        "delete_api_key",
+        "DeleteItem",
+        "DeleteSecret",
+        "update_usage_plan",
+        "delete_usage_plan",
+    ],
+)
+def test_callers_of_a_removed_client_are_refused(
+    operator: Operator, gateway: Gateway, fails_at: str | None
+) -> None:
+    """Whichever way they come. A removal that fails half-way can be repeated."""
+    relay, name = operator.relay, f"shop-{fails_at}".lower().replace("_", "-")
+    elsewhere, role = made_elsewhere(gateway), new_role(operator, f"Of-{name}")
+    key, other = (client(operator, "add", it)["keyId"] for it in (name, "other"))
+    client(operator, "allow", name, elsewhere)
+    client(operator, "allow", name, role)
+    secret = client(operator, "webhook", name, "--show")["secret"]
+    client(operator, "webhook", "other")
+    [plan_id] = [it for it, plan in gateway.plans.items() if plan["name"].endswith(f"/{name}")]
+    if fails_at:
+        with failing_once(gateway, fails_at):
+            assert "Exception" in client(operator, "remove", name, "--yes", code=1)
+
+    removed = client(operator, "remove", name, "--yes")["removed"]
+
+    if fails_at is None:
+        assert removed == [
+            {"kind": "webhook secret", "name": f"{relay.table}/webhooks/{name}"},
+            {"kind": "registration", "name": role},
+            {"kind": "registration", "name": elsewhere},
+            {"kind": "API key", "name": key},
+            {"kind": "usage plan", "name": plan_id},
+        ]
+    assert sorted(gateway.api_keys) == sorted([elsewhere, other]), "another API's key stays"
+    assert [row["client"] for row in client(operator, "list")] == ["other"]
+    assert registrations(operator, name) == []
+    assert secret_names(operator) == [f"{relay.table}/webhooks/other"]
+    session = role.replace(":iam:", ":sts:").replace(":role/", ":assumed-role/") + "/s1"
+    for key_id in (key, elsewhere):
+        assert relay.post(MESSAGE, key_id=key_id).status == 403
+    assert relay.get("/iam/messages/any", client=session).status == 403
+    assert relay.post_webhook(name, secret, MESSAGE).status == 401
+    assert relay.post(MESSAGE, key_id=other).status == 202
+    assert "there is no client" in client(operator, "remove", name, "--yes", code=1)
+    client(operator, "add", name)
+
+
+@pytest.mark.usefixtures("gateway")
+def test_a_removal_asks_first_and_prints_what_it_removed(operator: Operator) -> None:
+    key = client(operator, "add", "shop")["keyId"]
+    ended = operator.run("client", "remove", "shop", answer="n\n")
+    assert (ended.code, ended.out) == (3, "")
+    assert "Remove shop: 1 API key, usage plan?" in ended.err
+    assert [row["client"] for row in client(operator, "list")] == ["shop"]
+
+    before = datetime.now(UTC)
+    ended = operator.run("client", "remove", "shop", answer="y\n")
+
+    assert [line.split() for line in ended.out.splitlines()] == [
+        ["KIND", "NAME"],
+        ["API", "key", key],
+        ["usage", "plan", "p1"],
+    ]
+    [until] = re.findall(r"until (\S+),", ended.err)
+    after = datetime.fromisoformat(until) - before
+    assert CACHE_SECONDS < after.total_seconds() < CACHE_SECONDS + 60
+
+
+def test_a_credential_that_another_client_has_by_now_stays_its_own(
+    operator: Operator, gateway: Gateway
+) -> None:
+    key_id = made_elsewhere(gateway)
+    for name in ("first", "second"):
+        client(operator, "allow", name, key_id)
+
+    client(operator, "remove", "first", "--yes")
+
+    posted = operator.relay.post(MESSAGE, key_id=key_id)
+    assert [send.client for send in operator.sends(posted.body["id"])] == ["second"]
 
 
 def test_a_relay_without_webhooks_gets_no_secrets(operator: Operator) -> None:

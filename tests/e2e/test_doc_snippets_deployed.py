@@ -150,6 +150,23 @@ def test_a_quota_is_a_clients_own(
     assert len(upstream.sent()) == 2
 
 
+def test_a_removed_client_has_no_key_and_no_plan(
+    stack: Stack, operator: Operator, anybody: httpx.Client
+) -> None:
+    made = operator.run("add", "leaver", "--show")
+    secret = operator.run("webhook", "leaver")["secretName"]
+    removed = operator.run("remove", "leaver", "--yes")["removed"]
+    assert [it["kind"] for it in removed] == ["webhook secret", "API key", "usage plan"]
+    answer = anybody.post("/messages", json=MESSAGE, headers={"x-api-key": made["key"]})
+    assert (answer.status_code, answer.json()["code"]) == (403, "api-key-required")
+    assert "leaver" not in {row["client"] for row in operator.run("list")}
+    store = stack.clients.secretsmanager
+    with pytest.raises(store.exceptions.ResourceNotFoundException):
+        store.get_secret_value(SecretId=secret)
+    assert operator.run("add", "leaver")["client"] == "leaver"
+    assert operator.run("webhook", "leaver")["secretName"] == secret
+
+
 def test_an_iam_principal_is_its_client(
     stack: Stack, upstream: SimulatorControl, operator: Operator, anybody: httpx.Client
 ) -> None:

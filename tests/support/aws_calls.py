@@ -56,6 +56,8 @@ class Gateway:
         self.plan_keys: dict[str, list[str]] = {}
         self.asked_for: list[str] = []
         """The ids in the addresses of calls, which CloudTrail writes down."""
+        self.fails_at: str | None = None
+        """The operation that fails, once."""
 
     def create_api_key(self, name: str, *, enabled: bool) -> Json:
         key_id = f"key{len(self.api_keys)}"
@@ -74,10 +76,30 @@ class Gateway:
         self.plan_keys[usagePlanId].append(keyId)
 
     def delete_usage_plan_key(self, *, usagePlanId: str, keyId: str) -> None:  # noqa: N803 - same
+        self._fail("delete_usage_plan_key")
         self.plan_keys[usagePlanId].remove(keyId)
 
     def delete_api_key(self, *, apiKey: str) -> None:  # noqa: N803 - same
+        self._fail("delete_api_key")
         del self.api_keys[apiKey]
+
+    def update_usage_plan(self, *, usagePlanId: str, patchOperations: list[Json]) -> None:  # noqa: N803 - same
+        self._fail("update_usage_plan")
+        stages = self.plans[usagePlanId]["apiStages"]
+        for patch_operation in patchOperations:
+            assert (patch_operation["op"], patch_operation["path"]) == ("remove", "/apiStages")
+            api_id, stage = patch_operation["value"].split(":")
+            stages.remove({"apiId": api_id, "stage": stage})
+
+    def delete_usage_plan(self, *, usagePlanId: str) -> None:  # noqa: N803 - same
+        self._fail("delete_usage_plan")
+        assert not self.plans[usagePlanId]["apiStages"], "AWS refuses to delete it"
+        del self.plans[usagePlanId], self.plan_keys[usagePlanId]
+
+    def _fail(self, operation: str) -> None:
+        if self.fails_at == operation:
+            self.fails_at = None
+            raise ClientError({"Error": {"Code": "TooManyRequestsException"}}, operation)
 
     def get_api_key(self, *, apiKey: str) -> Json:  # noqa: N803 - same
         self.asked_for.append(apiKey)
