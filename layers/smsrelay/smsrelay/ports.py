@@ -60,10 +60,7 @@ class Ledger(Protocol):
         """Turn a queued send that is due into a sending one, if nobody else has; None: no such."""
 
     def replace_if_unchanged(self, before: Send, after: Send) -> ReplaceResult:
-        """Write what became of a send, if it still is as it was before.
-
-        Never creates an item.
-        """
+        """Write what became of a send, if it still is as it was before. Never creates an item."""
 
     def load(self, message_id: str) -> Sequence[Send]:
         """The sends of a message, by number; none if there is no such message."""
@@ -72,10 +69,7 @@ class Ledger(Protocol):
         """One send, consistently; None: no such."""
 
     def stalled(self, before: float, limit: int) -> Sequence[SendKey]:
-        """At most `limit` queued sends that were due, and sending ones whose lease ended.
-
-        Oldest first.
-        """
+        """At most `limit` overdue queued sends and expired leases, oldest first."""
 
     def count_unknown(self, limit: int) -> int:
         """How many sends are unknown; it stops counting at `limit` in each partition."""
@@ -111,67 +105,43 @@ class Credentials(NamedTuple):
 
 
 class TokenSource(Protocol):
-    """Where the access token comes from."""
+    """Where the access token comes from. Both methods raise `TokenUnavailableError` without one."""
 
     def current(self) -> Credentials:
-        """The credentials, from the cache while they last.
-
-        Raises:
-            TokenUnavailableError: there are none.
-        """
+        """The credentials, from the cache while they last."""
 
     def renewed(self, refused: Credentials) -> Credentials:
-        """The credentials as they stand in the store now, since the upstream refused these.
-
-        Raises:
-            TokenUnavailableError: there are none.
-        """
+        """The credentials as they stand in the store now, since the upstream refused these."""
 
 
 class TokenRenewal(Protocol):
     """Who renews the access token."""
 
     def ask(self, reason: RenewalReason, token: str) -> None:
-        """Ask for a new token, and do not wait; `token` is the fingerprint of the old one.
-
-        Raises nothing: whoever asks goes on without.
-        """
+        """Ask for a new token; `token` is the old one's fingerprint. Neither waits nor raises."""
 
 
 class TokenStore(Protocol):
-    """Where the token function keeps the access token."""
+    """Where the token function keeps the access token.
+
+    All methods raise `SecretUnavailableError` if the store is down; the old token is still there.
+    """
 
     def load(self) -> StoredToken | None:
-        """The token as it is stored now; None: there is none that could be used.
-
-        Raises:
-            SecretUnavailableError: nobody knows.
-        """
+        """The token as it is stored now; None: there is none that could be used."""
 
     def load_previous(self) -> StoredToken | None:
-        """The token before this one; None: there was none.
-
-        Raises:
-            SecretUnavailableError: nobody knows.
-        """
+        """The token before this one; None: there was none."""
 
     def write(self, token: "AccessToken") -> None:
-        """Put a new token in the place of the old one, which can be read until then.
-
-        Raises:
-            SecretUnavailableError: the old one is still there.
-        """
+        """Put a new token in the place of the old one, which can be read until then."""
 
 
 class CredentialsSource(Protocol):
     """Where the client credentials come from."""
 
     def load(self) -> "ClientCredentials":
-        """The credentials as they are now.
-
-        Raises:
-            CredentialsUnusableError, SecretUnavailableError: there are none.
-        """
+        """The credentials. Raises `CredentialsUnusableError` or `SecretUnavailableError`."""
 
 
 class TokenIssuer(Protocol):
@@ -210,75 +180,52 @@ class RecipientResult(NamedTuple):
 
 
 class RecipientResults(Protocol):
-    """How it ended for each recipient, where that is to be kept."""
+    """How it ended for each recipient. Both methods raise `LedgerUnavailableError`."""
 
     def record(self, send: Send, codes: Mapping[str, int]) -> None:
-        """Keep the state of each number of a send that has ended, by a keyed hash of it.
-
-        Raises:
-            LedgerUnavailableError: it has to be tried again.
-        """
+        """Keep the state of each number of a send that has ended, by a keyed hash of it."""
 
     def load(self, message_id: str) -> Mapping[int, Sequence[RecipientResult]]:
-        """What was kept of a message's recipients, by the numbers of its sends.
-
-        Raises:
-            LedgerUnavailableError: it can't be asked.
-        """
+        """What was kept of a message's recipients, by the numbers of its sends."""
 
 
 class RetryQueue(Protocol):
-    """The queue from which the worker takes what has to be tried again."""
+    """The queue from which the worker takes what has to be tried again.
+
+    Raises `QueueUnavailableError` if it did not take all.
+    """
 
     def put(self, sends: Mapping[SendKey, float]) -> None:
-        """Enqueue sends, each to be delivered after its seconds.
-
-        Raises:
-            QueueUnavailableError: some were not taken.
-        """
+        """Enqueue sends, each to be delivered after its seconds."""
 
 
 class DeadLetterQueue(Protocol):
-    """Where a person looks for what nobody tries again."""
+    """Where a person looks for what nobody tries again. Raises `QueueUnavailableError`."""
 
     def put(self, body: str, attributes: Mapping[str, str]) -> None:
-        """Keep a body with the reason as message attributes.
-
-        Raises:
-            QueueUnavailableError: it was not taken.
-        """
+        """Keep a body with the reason as message attributes."""
 
 
 class Metrics(Protocol):
-    """Metrics."""
+    """Counts and durations of one invocation."""
 
-    def count(self, name: str, value: int = 1) -> None:
-        """Add to a count."""
+    def count(self, name: str, value: int = 1) -> None: ...
 
-    def time(self, name: str, seconds: float) -> None:
-        """Note how long something took."""
+    def time(self, name: str, seconds: float) -> None: ...
 
 
 class ClientNames(Protocol):
     """Which client an API key or an IAM principal belongs to."""
 
     def name_of(self, credential: str) -> str | None:
-        """The client's name; None: it was never given one.
-
-        Raises:
-            LedgerUnavailableError: nobody knows.
-        """
+        """The client's name; None: it was never given one. Raises `LedgerUnavailableError`."""
 
 
 class RequestCounter(Protocol):
-    """How many requests a client has made."""
+    """How many requests a client has made. Raises `LedgerUnavailableError`."""
 
     def count(self, client: str, begins: int) -> int:
-        """Count one more in the minute that begins then (seconds since the epoch); how many now.
-
-        Raises:
-            LedgerUnavailableError: they can't be counted.
-        """
+        """Count one more in the minute that begins then (seconds since the epoch); how many now."""
 
 
 class CatalogueSource(Protocol):
@@ -287,8 +234,7 @@ class CatalogueSource(Protocol):
     def current(self) -> "Catalogue":
         """The catalogue, from the cache while it lasts, and for longer while no other can be had.
 
-        Raises:
-            LedgerUnavailableError: there never was one that could be used.
+        Raises `LedgerUnavailableError` if there never was one that could be used.
         """
 
 
@@ -296,36 +242,24 @@ class SigningSecrets(Protocol):
     """The secrets that a client's webhooks are signed with, at most two at a time."""
 
     def current(self, client: str) -> Sequence[str]:
-        """The secrets, from the cache while they last; none for a client that has none.
-
-        Raises:
-            SecretUnavailableError: nobody knows.
-        """
+        """The secrets, none if the client has none. Raises `SecretUnavailableError`."""
 
     def refresh(self, client: str) -> Sequence[str]:
         """The secrets as they are stored, if it is time to look again. Raises nothing."""
 
 
 class EventBus(Protocol):
-    """Where every change of a send's status is told."""
+    """Publishes every change of a send's status. Raises `PublishError` if some were not taken."""
 
     def put(self, events: Sequence[Mapping[str, Any]]) -> None:
-        """Put events on the bus, in this order.
-
-        Raises:
-            PublishError: some were not taken.
-        """
+        """Put events on the bus, in this order."""
 
 
 class Callbacks(Protocol):
-    """What waits to be posted to clients that want to be called."""
+    """The queue of callbacks to clients. Raises `PublishError` if some were not taken."""
 
     def put(self, bodies: Sequence[str]) -> None:
-        """Keep callbacks until they are posted.
-
-        Raises:
-            PublishError: some were not taken.
-        """
+        """Keep callbacks until they are posted."""
 
 
 class CallbackClient(Protocol):
