@@ -6,20 +6,17 @@ from smsrelay.runtime import lambda_init
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from smsrelay.errors import LedgerUnavailableError, NotFoundError, RelayError, UnexpectedError
 from smsrelay.ports import Deadline
 from smsrelay.runtime import api_gateway
-from smsrelay.runtime.lambda_handler import Event, deadline_of, lambda_handler
+from smsrelay.runtime.lambda_handler import Context, Event, deadline_of, lambda_handler
 from smsrelay.services import problem_documents
 from smsrelay.services.api import Post
 from smsrelay.services.http_response import Response
 from smsrelay.wiring import api
-
-if TYPE_CHECKING:
-    from aws_lambda_powertools.utilities.typing import LambdaContext
 
 # The page has its style inside, and needs nothing else.
 _DOCUMENTATION = {
@@ -96,7 +93,7 @@ FILES = {
     api,
     on_error=lambda: api_gateway.to_proxy(problem_documents.of_error(UnexpectedError())),
 )
-def handler(event: Event, context: "LambdaContext") -> dict[str, Any]:
+def handler(event: Event, context: Context) -> dict[str, Any]:
     """Respond to one request."""
     # The routes under /iam are the same, for requests that IAM principals sign.
     path, method = re.sub("^/iam(?=/)", "", event["path"]), event["httpMethod"].upper()

@@ -3,17 +3,12 @@
 from smsrelay.runtime import lambda_init
 
 # isort: split
-from typing import TYPE_CHECKING
-
-from smsrelay.runtime.lambda_handler import Event, deadline_of, lambda_handler
+from smsrelay.runtime.lambda_handler import Context, Event, deadline_of, lambda_handler
 from smsrelay.wiring import sweeper
-
-if TYPE_CHECKING:
-    from aws_lambda_powertools.utilities.typing import LambdaContext
 
 
 @lambda_handler(sweeper)
-def handler(_event: Event, context: "LambdaContext") -> dict[str, int]:
+def handler(_event: Event, context: Context) -> dict[str, int]:
     """Sweep once, and return how many sends were recovered, by status."""
     return sweeper.parts().sweeper.sweep(deadline_of(context))
 

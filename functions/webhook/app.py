@@ -3,24 +3,21 @@
 from smsrelay.runtime import lambda_init
 
 # isort: split
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from smsrelay.errors import UnexpectedError
 from smsrelay.runtime import api_gateway
-from smsrelay.runtime.lambda_handler import Event, deadline_of, lambda_handler
+from smsrelay.runtime.lambda_handler import Context, Event, deadline_of, lambda_handler
 from smsrelay.services import problem_documents
 from smsrelay.services.webhook import Webhook
 from smsrelay.wiring import webhook
-
-if TYPE_CHECKING:
-    from aws_lambda_powertools.utilities.typing import LambdaContext
 
 
 @lambda_handler(
     webhook,
     on_error=lambda: api_gateway.to_proxy(problem_documents.of_error(UnexpectedError())),
 )
-def handler(event: Event, context: "LambdaContext") -> dict[str, Any]:
+def handler(event: Event, context: Context) -> dict[str, Any]:
     """Respond to one request."""
     received = Webhook(
         event["pathParameters"]["client"],

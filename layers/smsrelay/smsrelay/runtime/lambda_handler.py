@@ -2,55 +2,24 @@
 
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Protocol
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from smsrelay.errors import UnexpectedError
 from smsrelay.ports import Deadline
 from smsrelay.runtime.error_boundary import log_unexpected
 
 if TYPE_CHECKING:
-    from aws_lambda_powertools.logging import Logger
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 type Event = Mapping[str, Any]
-type Handler[Result] = Callable[[Event, "LambdaContext"], Result]
+type Context = LambdaContext
+type Handler[Result] = Callable[[Event, Context], Result]
 
 
-class Parts(Protocol):
-    """What the shell needs of a function's parts."""
-
-    @property
-    def logger(self) -> "Logger":
-        """Powertools' logger; its keys are on every line."""
-
-    @property
-    def metrics(self) -> "FlushedMetrics":
-        """The metrics of one invocation."""
-
-
-class FlushedMetrics(Protocol):
-    """Metrics that are written once at the end of an invocation."""
-
-    def flush(self) -> None:
-        """Write what was counted."""
-
-
-class Wiring(Protocol):
-    """A module of `wiring`."""
-
-    @property
-    def parts(self) -> Callable[[], Parts]:
-        """Returns the parts of this execution environment."""
-
-
-class Decorator(Protocol):
-    """Puts the shell around a handler."""
-
-    def __call__[Result](self, handle: Handler[Result], /) -> Handler[Result]:
-        """Return the handler that Lambda calls."""
-
-
-def lambda_handler(wiring: Wiring, *, on_error: Callable[[], Any] | None = None) -> Decorator:
+def lambda_handler(
+    wiring: ModuleType, *, on_error: Callable[[], Any] | None = None
+) -> Callable[[Handler[Any]], Handler[Any]]:
     """Put the shell around a handler.
 
     Args:
@@ -60,9 +29,9 @@ def lambda_handler(wiring: Wiring, *, on_error: Callable[[], Any] | None = None)
             an `UnexpectedError`, which repeats nothing of the error's text.
     """
 
-    def decorate[Result](handle: Handler[Result]) -> Handler[Result]:
+    def decorate(handle: Handler[Any]) -> Handler[Any]:
         @wraps(handle)
-        def handler(event: Event, context: "LambdaContext") -> Result:
+        def handler(event: Event, context: Context) -> Any:  # noqa: ANN401 - whatever `handle` returns
             parts = wiring.parts()
             parts.logger.append_keys(request_id=context.aws_request_id)
             try:
@@ -71,8 +40,7 @@ def lambda_handler(wiring: Wiring, *, on_error: Callable[[], Any] | None = None)
             except UnexpectedError:
                 if on_error is None:
                     raise
-                response: Result = on_error()
-                return response
+                return on_error()
             finally:
                 parts.metrics.flush()
 
@@ -81,6 +49,6 @@ def lambda_handler(wiring: Wiring, *, on_error: Callable[[], Any] | None = None)
     return decorate
 
 
-def deadline_of(context: "LambdaContext") -> Deadline:
+def deadline_of(context: Context) -> Deadline:
     """The seconds that are left of this invocation."""
     return lambda: context.get_remaining_time_in_millis() / 1000
