@@ -104,7 +104,7 @@ def handler(event: Event, context: Context) -> dict[str, Any]:
         return api_gateway.proxy_response(200, headers, body)
     try:
         response = _respond(method, path, event, deadline_of(context))
-    except RelayError as error:  # the client is over its limit, or it isn't registered
+    except RelayError as error:
         is_unread = method == "GET" and isinstance(error, LedgerUnavailableError)
         response = problem_documents.not_read() if is_unread else problem_documents.of_error(error)
     return api_gateway.to_proxy(response)

@@ -5,7 +5,7 @@ from smsrelay.runtime import lambda_init
 # isort: split
 from typing import Any
 
-from smsrelay.errors import UnexpectedError
+from smsrelay.errors import RelayError, UnexpectedError
 from smsrelay.runtime import api_gateway
 from smsrelay.runtime.lambda_handler import Context, Event, deadline_of, lambda_handler
 from smsrelay.services import problem_documents
@@ -24,7 +24,11 @@ def handler(event: Event, context: Context) -> dict[str, Any]:
         api_gateway.headers_of(event),
         api_gateway.body_of(event) or b"",  # what can't be decoded has no valid signature
     )
-    return api_gateway.to_proxy(webhook.parts().webhooks.post(received, deadline_of(context)))
+    try:
+        response = webhook.parts().webhooks.post(received, deadline_of(context))
+    except RelayError as error:
+        response = problem_documents.of_error(error)
+    return api_gateway.to_proxy(response)
 
 
 lambda_init.end_init(webhook.parts)

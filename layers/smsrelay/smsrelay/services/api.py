@@ -1,17 +1,15 @@
 """The first way in: HTTP requests, whatever carries them."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from pydantic_core import PydanticCustomError
 
 from smsrelay.errors import (
     InvalidHeaderError,
-    LedgerUnavailableError,
     NotFoundError,
     QueueUnavailableError,
-    RelayError,
     RequestInProgressError,
     UnsupportedMediaTypeError,
 )
@@ -21,7 +19,7 @@ from smsrelay.messages.strict_json import decode
 from smsrelay.ports import Clock, Deadline, Metrics, RecipientResults
 from smsrelay.sends import ids
 from smsrelay.sends.send import Status
-from smsrelay.services import problem_documents, responses
+from smsrelay.services import responses
 from smsrelay.services.http_response import Response
 from smsrelay.services.request_reader import RequestReader, key_in
 from smsrelay.services.sender import MessageState, Sender, Timing
@@ -43,7 +41,7 @@ class Post(NamedTuple):
 
 
 class Api:
-    """From requests to answers. It raises nothing that has an answer."""
+    """From requests to answers. A `RelayError` that it raises has an answer, too."""
 
     def __init__(
         self,
@@ -54,34 +52,26 @@ class Api:
         clock: Clock,
         recipient_results: RecipientResults | None = None,
     ) -> None:
-        """The reader knows what a message's name stands for; `rows`, if recipients' are kept."""
         self._relay = relay
         self._reader = reader
         self._metrics = metrics
         self._clock = clock
         self._recipient_results = recipient_results
 
-    def post_message(self, post: Post, deadline: Deadline) -> Response:
-        """`POST /messages`."""
-        return _respond(lambda: self._post(post, deadline))
-
     def get_message(self, message_id: str, client: str) -> Response:
         """`GET /messages/{id}`."""
-        return _look_up(message_id, lambda: self._stored(message_id, client))
-
-    def get_token(self, token_id: str, client: str) -> Response:
-        """`GET /tokens/{tokenId}`."""
-        return _look_up(
-            token_id,
-            lambda: responses.of_token(token_id, self._relay.find_by_token_id(token_id, client)),
-        )
-
-    def _stored(self, message_id: str, client: str) -> Response:
+        _check_name(message_id)
         message = self._relay.load(message_id, client)
         results = self._recipient_results.load(message_id) if self._recipient_results else {}
         return responses.of_stored(message, message_id, results)
 
-    def _post(self, post: Post, deadline: Deadline) -> Response:
+    def get_token(self, token_id: str, client: str) -> Response:
+        """`GET /tokens/{tokenId}`."""
+        _check_name(token_id)
+        return responses.of_token(token_id, self._relay.find_by_token_id(token_id, client))
+
+    def post_message(self, post: Post, deadline: Deadline) -> Response:
+        """`POST /messages`."""
         _check_content(post.headers)
         began = self._clock()
         document = decode(post.body or "")
@@ -120,22 +110,9 @@ class Api:
             logger.exception("sends not in the queue", extra={"message_id": message.id})
 
 
-def _respond(ask: Callable[[], Response]) -> Response:
-    try:
-        return ask()
-    except RelayError as error:
-        return problem_documents.of_error(error)
-
-
-def _look_up(name: str, ask: Callable[[], Response]) -> Response:
+def _check_name(name: str) -> None:
     if len(name.encode()) > LONGEST_NAME:
-        return problem_documents.of_error(NotFoundError())
-    try:
-        return ask()
-    except LedgerUnavailableError:
-        return problem_documents.not_read()
-    except RelayError as error:
-        return problem_documents.of_error(error)
+        raise NotFoundError(name)
 
 
 def _check_content(headers: Mapping[str, str]) -> None:

@@ -14,6 +14,7 @@ from smsrelay.errors import (
     RateLimitedError,
     RelayError,
     RequestInProgressError,
+    SecretUnavailableError,
     TooLargeError,
     UnsupportedMediaTypeError,
 )
@@ -126,7 +127,7 @@ def of_error(error: RelayError) -> Response:  # noqa: C901, PLR0911, PLR0912 - a
             )
         case NotFoundError():
             return problem(HTTPStatus.NOT_FOUND, "not-found", "There is nothing here.")
-        case LedgerUnavailableError():
+        case LedgerUnavailableError() | SecretUnavailableError():
             return problem(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "not-stored",

@@ -3,16 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from smsrelay.errors import (
-    InvalidSignatureError,
-    LedgerUnavailableError,
-    RelayError,
-    SecretUnavailableError,
-)
+from smsrelay.errors import InvalidSignatureError
 from smsrelay.messages.client_names import is_client_name
 from smsrelay.ports import Deadline, Metrics, SigningSecrets
 from smsrelay.security.webhook_signature import verify_signature
-from smsrelay.services import problem_documents
 from smsrelay.services.api import Api, Post
 from smsrelay.services.client_rate_limit import ClientRateLimit
 from smsrelay.services.http_response import Response
@@ -27,7 +21,7 @@ class Webhook(NamedTuple):
 
 
 class Webhooks:
-    """From webhooks to answers. It raises nothing that has an answer."""
+    """From webhooks to answers. A `RelayError` that it raises has an answer, too."""
 
     def __init__(
         self, api: Api, secrets: SigningSecrets, rate_limit: ClientRateLimit, metrics: Metrics
@@ -43,28 +37,14 @@ class Webhooks:
 
         So a copy of a webhook is answered again, and not sent again.
         """
-        try:
-            self._check(webhook)
-            self._rate_limit.check(webhook.client)
-        except SecretUnavailableError:
-            return problem_documents.of_error(LedgerUnavailableError())
-        except RelayError as error:
-            return problem_documents.of_error(error)
+        if not self._is_signed(webhook):
+            # Nobody learns whether the client, its secret or the signature is what's missing.
+            self._metrics.count("WebhooksRefused")
+            raise InvalidSignatureError
+        self._rate_limit.check(webhook.client)
         key = webhook.headers["webhook-id"]
         post = Post(webhook.headers, webhook.body.decode(), webhook.client, key)
         return self._api.post_message(post, deadline)
-
-    def _check(self, webhook: Webhook) -> None:
-        """Nobody learns whether the client, its secret or the signature is what's missing.
-
-        Raises:
-            InvalidSignatureError: it is.
-            SecretUnavailableError: nobody knows.
-        """
-        if self._is_signed(webhook):
-            return
-        self._metrics.count("WebhooksRefused")
-        raise InvalidSignatureError
 
     def _is_signed(self, webhook: Webhook) -> bool:
         secrets: Sequence[str] = ()
