@@ -31,73 +31,8 @@ WHEELS: Final = {"arm64": "manylinux2014_aarch64", "x86_64": "manylinux2014_x86_
 LEFT_OUT: Final = ("anyio",)
 """Distributions of the lock that nothing imports: httpx's asynchronous half, which goes without."""
 
-UNUSED: Final = (
-    *(f"{name}*" for name in LEFT_OUT),
-    "bin",  # commands
-    "**/*.pyi",
-    "**/__pycache__",
-    # Of each distribution only METADATA (its name and version) and its licences are of use.
-    "*.dist-info/INSTALLER",
-    "*.dist-info/RECORD",
-    "*.dist-info/REQUESTED",
-    "*.dist-info/WHEEL",
-    "*.dist-info/entry_points.txt",
-    "*.dist-info/top_level.txt",
-    "*.dist-info/sboms",
-    "pydantic/v1",  # the old pydantic, for who has not moved on
-    "pydantic/experimental",
-    "pydantic/mypy.py",
-    "idna/uts46data.py",  # how hosts are written that no template allows
-    "tzdata/zoneinfo/tzdata.zi",  # all zones in one text; zoneinfo reads the others
-    "httpx/_main.py",  # its command
-    "certifi/tests",
-    # What httpcore tries to import, and goes without: HTTP/2, SOCKS, other ways to wait.
-    "httpcore/_*/http2.py",
-    "httpcore/_*/socks_proxy.py",
-    "httpcore/_backends/anyio.py",
-    "httpcore/_backends/trio.py",
-    # Of Powertools: logs and metrics.
-    "aws_lambda_powertools/event_handler",
-    "aws_lambda_powertools/metrics/provider/datadog",
-    "aws_lambda_powertools/utilities/auth_alpha",
-    "aws_lambda_powertools/utilities/batch",
-    "aws_lambda_powertools/utilities/circuit_breaker",
-    "aws_lambda_powertools/utilities/data_classes",
-    "aws_lambda_powertools/utilities/data_masking",
-    "aws_lambda_powertools/utilities/feature_flags",
-    "aws_lambda_powertools/utilities/idempotency",
-    "aws_lambda_powertools/utilities/kafka",
-    "aws_lambda_powertools/utilities/metadata",
-    "aws_lambda_powertools/utilities/parameters",
-    "aws_lambda_powertools/utilities/parser",
-    "aws_lambda_powertools/utilities/streaming",
-    "aws_lambda_powertools/utilities/validation",
-)
-"""What is left out, by pattern. A test holds each to match, and runs the functions without it."""
-
+LISTS: Final = (HERE / "left_out.txt", HERE / "aws_data.txt")
 AWS_DATA: Final = "botocore/data"
-AWS_DATA_USED: Final = (
-    # Read for every client.
-    "_retry.json",
-    "endpoints.json",
-    "partitions.json",
-    "sdk-default-configuration.json",
-    # The services that the functions call, each in its only API version in use.
-    *(
-        f"{service}/{file}"
-        for service in (
-            "dynamodb/2012-08-10",
-            "events/2015-10-07",
-            "lambda/2015-03-31",
-            "secretsmanager/2017-10-17",
-            "sqs/2012-11-05",
-            "ssm/2014-11-06",
-        )
-        for file in ("service-2*.json*", "endpoint-rule-set-1*.json*")
-    ),
-    "dynamodb/2012-08-10/paginators-1.json",
-)
-"""Patterns of the files of botocore's data that are shipped. The rest describes other services."""
 
 
 def build(target: Path, architecture: str, cache: Path) -> None:
@@ -127,12 +62,19 @@ def compile_all(folder: Path, place: str) -> None:
         raise SystemExit(f"{folder} can't be compiled")
 
 
+def patterns(file: Path) -> list[str]:
+    """The glob patterns of a list: its lines without comments."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
 def unused(folder: Path) -> Iterator[Path]:
     """Yield the files and folders of the installed dependencies that are left out."""
-    for pattern in UNUSED:
+    left_out, aws_data = map(patterns, LISTS)
+    for pattern in (*left_out, *(f"{name}*" for name in LEFT_OUT)):
         yield from folder.glob(pattern)
     data = folder / AWS_DATA
-    used = {path for pattern in AWS_DATA_USED for path in data.glob(pattern)}
+    used = {path for pattern in aws_data for path in data.glob(pattern)}
     used |= {parent for path in used for parent in path.parents}
     yield from (path for path in data.rglob("*") if path not in used)
 
@@ -194,7 +136,7 @@ def _install(folder: Path, architecture: str) -> None:
 def _fingerprint(architecture: str) -> str:
     """A name for what the dependencies are when they are installed."""
     digest = hashlib.sha256(architecture.encode())
-    for path in (LOCK, Path(__file__)):
+    for path in (LOCK, *LISTS, Path(__file__)):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:32]
 
