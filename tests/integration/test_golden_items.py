@@ -1,10 +1,11 @@
 """Every reader of the ledger, with stored items of each status and with unreadable ones."""
 
+from functools import partial
 from typing import Any
 
 import pytest
 
-from smsrelay.adapters.dynamodb_ledger import AWAITS_REPORT, DynamoDbLedger, UnreadableItems
+from smsrelay.adapters.dynamodb_ledger import AWAITS_REPORT, DynamoDbLedger, report_unreadable
 from smsrelay.errors import UnreadableItemError
 from smsrelay.sends.send import SendKey, Status, reference_body
 from smsrelay.wiring import delivery_poller
@@ -39,7 +40,9 @@ def counts() -> Counts:
 
 @pytest.fixture
 def ledger(relay: Environment, counts: Counts) -> DynamoDbLedger:
-    return DynamoDbLedger(relay.client("dynamodb"), relay.table, 90, UnreadableItems(counts).report)
+    return DynamoDbLedger(
+        relay.client("dynamodb"), relay.table, 90, partial(report_unreadable, counts)
+    )
 
 
 def test_there_is_an_item_of_each_status() -> None:

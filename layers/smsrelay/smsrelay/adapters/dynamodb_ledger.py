@@ -5,9 +5,11 @@ import json
 import logging
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import suppress
+from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 Item = Mapping[str, Any]
 """An item in the low-level notation: `{"name": {"S": "value"}}`."""
+Report = Callable[[UnreadableItemError], None]
+"""Called for each item that this version can't read."""
 
 REFUSED = "REFUSED"
 SHARDS: Final = {"open": 64, "followed": 16, "unknown": 16, "failed": 16}
@@ -50,24 +54,10 @@ _GROUPS = {
 }
 
 
-class _PutResult(NamedTuple):
-    """Whether an item was put, else the one that made the condition fail, if there is one."""
-
-    stored: bool
-    existing: Send | None = None
-
-
-class UnreadableItems:
-    """Logs and counts items that this version can't read."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        """Count them as `UnreadableItems`."""
-        self._metrics = metrics
-
-    def report(self, error: UnreadableItemError) -> None:
-        """Log the item's key and the kind of error, and count it."""
-        logger.error("%s", error)
-        self._metrics.count("UnreadableItems")
+def report_unreadable(metrics: Metrics, error: UnreadableItemError) -> None:
+    """Log the item's key and the kind of error, and count it."""
+    logger.error("%s", error)
+    metrics.count("UnreadableItems")
 
 
 class DynamoDbLedger:
@@ -78,37 +68,26 @@ class DynamoDbLedger:
         client: "DynamoDBClient",
         table: str,
         retention_days: int,
-        report_unreadable: Callable[[UnreadableItemError], None] = lambda _: None,
+        report: Report = lambda _: None,
     ) -> None:
-        """DynamoDB deletes an item `retention_days` after its send has ended, never before.
-
-        `report_unreadable` is called for each item that this version can't read.
-        """
+        """DynamoDB deletes an item `retention_days` after its send has ended, never before."""
         self._client = client
         self._table = table
         self._retention = retention_days * SECONDS_PER_DAY
-        self._report_unreadable = report_unreadable
+        self._report = report
 
     def create(self, sends: Sequence[Send]) -> CreateResult:
-        """Store all sends or none; a lone one with a plain put, which costs half a transaction."""
+        """Store all sends or none."""
         first = sends[0]
         try:
             with ledger_errors():
-                if len(sends) == 1:
-                    put = self._put(first, "attribute_not_exists(pk)", {})
-                else:
-                    put = self._put_all(sends)
+                existing = self._put_new(sends)
         except LedgerUnavailableError:
             # Only the answer may be lost: one look before the caller is told that nothing is here.
-            put = _PutResult(stored=False, existing=self.load_one(first.key))
-            if put.existing is None:
+            existing = self.load_one(first.key)
+            if existing is None:
                 raise
-        if put.stored:
-            return CreateResult(created=True, sends=sends)
-        existing = put.existing or self.load_one(first.key)
-        if existing is None:
-            raise LedgerUnavailableError("the condition failed, but there is no item")
-        if existing.written_by == first.written_by:
+        if existing is None or existing.written_by == first.written_by:
             return CreateResult(created=True, sends=sends)
         return CreateResult(created=False, sends=[existing])
 
@@ -134,27 +113,38 @@ class DynamoDbLedger:
         A send that somebody called unknown meanwhile still takes what its owner knows better.
         """
         with ledger_errors():
-            put = self._put(
-                after,
-                "attempts = :attempts AND #status IN (:before, :unknown)",
-                {
-                    ":attempts": {"N": str(before.attempts)},
-                    ":before": {"S": before.status},
-                    ":unknown": {"S": Status.UNKNOWN},
-                },
-            )
-        if put.stored or (put.existing and _is_repeated(put.existing, after)):
-            return ReplaceResult.STORED
-        return ReplaceResult.CHANGED if put.existing else ReplaceResult.GONE
+            try:
+                answer = self._client.put_item(
+                    TableName=self._table,
+                    Item=self._item(after),
+                    ConditionExpression="attempts = :attempts AND #status IN (:before, :unknown)",
+                    ExpressionAttributeNames={"#status": "status"},
+                    ExpressionAttributeValues={
+                        ":attempts": {"N": str(before.attempts)},
+                        ":before": {"S": before.status},
+                        ":unknown": {"S": Status.UNKNOWN},
+                    },
+                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                )
+                _check(answer)
+            except ClientError as error:
+                existing = _existing(error)
+                if existing is None:
+                    return ReplaceResult.GONE
+                # botocore repeats a write whose answer was lost.
+                is_repeated = _write_of(existing) == _write_of(after)
+                return ReplaceResult.STORED if is_repeated else ReplaceResult.CHANGED
+        return ReplaceResult.STORED
 
     def load(self, message_id: str) -> Sequence[Send]:
         """The sends of a message, consistently."""
-        return [self._read(item) for item in self._query(message_id, "SEND#")]
+        items = self._query(message_id, "SEND#")
+        return [_parsed(_send, item, self._report) for item in items]
 
     def load_one(self, key: SendKey) -> Send | None:
         """One send, consistently."""
         items = self._query(key.message_id, _key(key)["sk"]["S"])
-        return next((self._read(item) for item in items), None)
+        return _parsed(_send, items[0], self._report) if items else None
 
     def stalled(self, before: float, limit: int) -> Sequence[SendKey]:
         """What the sweeper looks at: one merged, bounded query of the sparse index."""
@@ -185,7 +175,7 @@ class DynamoDbLedger:
                 ExpressionAttributeValues={":token": {"S": token_id}},
                 Limit=1,
             )
-            return next(self._readable(_send_key, answer["Items"]), None)
+            return next(self._readable(_parse_key, answer["Items"]), None)
 
     def record_refusal(
         self, message_id: str, client: str, refusals: Sequence[Refusal], now: float
@@ -207,11 +197,8 @@ class DynamoDbLedger:
 
     def load_refusal(self, message_id: str) -> RefusedMessage | None:
         """The refusal of a message, if it was one."""
-        for item in self._query(message_id, REFUSED):
-            with _parsing(item):
-                refusals = [Refusal(*entry) for entry in json.loads(item["refusals"]["S"])]
-                return RefusedMessage(item["client"]["S"], refusals, _seconds(item, "createdAt"))
-        return None
+        items = self._query(message_id, REFUSED)
+        return _parsed(_refusal, items[0]) if items else None
 
     def load_sends(self, keys: Sequence[SendKey]) -> Sequence[Send]:
         """Sends by their keys and in this order, consistently.
@@ -242,7 +229,7 @@ class DynamoDbLedger:
 
     def count_unfinished(self, group: str) -> tuple[int, float | None]:
         """How many sends a group has, and when its first one is due."""
-        count, first = 0, None
+        count, dues = 0, list[float]()
         for partition in _partitions(group):
             question = self._group_question(partition, None)
             with ledger_errors():
@@ -252,10 +239,8 @@ class DynamoDbLedger:
                     continue
                 count += found
                 answer = self._client.query(**question, Limit=1)
-            for item in answer["Items"]:
-                due = float(item["dueAt"]["N"])
-                first = due if first is None else min(first, due)
-        return count, first
+            dues += [float(item["dueAt"]["N"]) for item in answer["Items"]]
+        return count, min(dues, default=None)
 
     def _shard(self, partition: str, due_by: float | None) -> Iterator[tuple[float, SendKey]]:
         question = self._group_question(partition, due_by)
@@ -276,25 +261,11 @@ class DynamoDbLedger:
             "ExpressionAttributeValues": values,
         }
 
-    def _read(self, item: Item) -> Send:
-        """The send of an item.
-
-        Raises:
-            UnreadableItemError: this version can't read it.
-        """
-        try:
-            return _send(item)
-        except UnreadableItemError as error:
-            self._report_unreadable(error)
-            raise
-
     def _readable[T](self, parse: Callable[[Item], T], items: Iterable[Item]) -> Iterator[T]:
         """What `parse` reads from the items, without those that this version can't read."""
         for item in items:
-            try:
-                yield parse(item)
-            except UnreadableItemError as error:
-                self._report_unreadable(error)
+            with suppress(UnreadableItemError):
+                yield _parsed(parse, item, self._report)
 
     def _claim(self, key: SendKey, written_by: str, now: float, lease_until: float) -> Send | None:
         """The send as it is after the update, whoever owns it; None: no such."""
@@ -322,45 +293,39 @@ class DynamoDbLedger:
                 )
             except ClientError as error:
                 return _existing(error)
-            return _send(answer["Attributes"])
+            return _parsed(_send, answer["Attributes"])
 
-    def _put(self, send: Send, condition: str, values: dict[str, Any]) -> "_PutResult":
-        """Put an item on a condition."""
-        expression_values: dict[str, Any] = {}
-        if values:
-            expression_values["ExpressionAttributeValues"] = values
-            expression_values["ExpressionAttributeNames"] = {"#status": "status"}
-        try:
-            answer = self._client.put_item(
-                TableName=self._table,
-                Item=self._item(send),
-                ConditionExpression=condition,
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
-                **expression_values,
-            )
-        except ClientError as error:
-            return _PutResult(stored=False, existing=_existing(error))
-        _check(answer)
-        return _PutResult(stored=True)
+    def _put_new(self, sends: Sequence[Send]) -> Send | None:
+        """Put the items of a new message; the first one's item if it exists already, else None.
 
-    def _put_all(self, sends: Sequence[Send]) -> "_PutResult":
-        """Put all items in one transaction."""
-        puts: list[Any] = [
-            {"Put": {"TableName": self._table, "Item": self._item(send)}} for send in sends
-        ]
+        Raises:
+            LedgerUnavailableError: it exists, and does not.
+        """
+        puts: list[Any] = [{"TableName": self._table, "Item": self._item(send)} for send in sends]
         # The first item is the lock of the message: it alone decides.
-        puts[0]["Put"]["ConditionExpression"] = "attribute_not_exists(pk)"
+        puts[0] |= {
+            "ConditionExpression": "attribute_not_exists(pk)",
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
         try:
-            _check(self._client.transact_write_items(TransactItems=puts))
+            if len(puts) == 1:  # which costs half a transaction
+                _check(self._client.put_item(**puts[0]))
+            else:
+                _check(self._client.transact_write_items(TransactItems=[{"Put": p} for p in puts]))
         except self._client.exceptions.TransactionCanceledException:
             # The condition, or another request with the same key at the same moment.
-            existing = self.load(sends[0].key.message_id)
-            if not existing:
+            existing = self.load_one(sends[0].key)
+            if existing is None:
                 raise
-            return _PutResult(stored=False, existing=existing[0])
-        return _PutResult(stored=True)
+            return existing
+        except ClientError as error:
+            existing = _existing(error) or self.load_one(sends[0].key)
+            if existing is None:
+                raise LedgerUnavailableError("the condition failed, but there is no item") from None
+            return existing
+        return None
 
-    def _query(self, message_id: str, prefix: str) -> Iterator[Item]:
+    def _query(self, message_id: str, prefix: str) -> list[Item]:
         with ledger_errors():
             pages = self._client.get_paginator("query").paginate(
                 TableName=self._table,
@@ -371,8 +336,7 @@ class DynamoDbLedger:
                 },
                 ConsistentRead=True,
             )
-            items = [item for page in pages for item in page["Items"]]
-        return iter(items)
+            return [item for page in pages for item in page["Items"]]
 
     def _item(self, send: Send) -> dict[str, Any]:
         item: dict[str, Any] = {
@@ -390,9 +354,7 @@ class DynamoDbLedger:
         }
         if send.has_ended:
             item["deleteAt"] = {"N": str(int(send.due_at) + self._retention)}
-        if send.scheduled_for is not None:
-            item["deliverAt"] = _number(send.scheduled_for)
-        optional = {
+        texts = {
             "body": send.body,
             "fingerprint": send.fingerprint,
             "tokenId": send.token_id,
@@ -404,13 +366,11 @@ class DynamoDbLedger:
             "delivery": delivery_report.to_json(send.delivery) if send.delivery else None,
             "unfinished": partition_of(send),
         }
-        item |= {name: {"S": value} for name, value in optional.items() if value is not None}
-        if send.attempts_before:
-            item["attemptsBefore"] = {"N": str(send.attempts_before)}
-        if send.attempts_put_off:
-            item["attemptsPutOff"] = {"N": str(send.attempts_put_off)}
-        if send.resent_at is not None:
-            item["resentAt"] = _number(send.resent_at)
+        item |= {name: {"S": value} for name, value in texts.items() if value is not None}
+        times = {"deliverAt": send.scheduled_for, "resentAt": send.resent_at}
+        item |= {name: _number(value) for name, value in times.items() if value is not None}
+        counts = {"attemptsBefore": send.attempts_before, "attemptsPutOff": send.attempts_put_off}
+        item |= {name: {"N": str(value)} for name, value in counts.items() if value}
         if send.may_have_been_sent:
             item["inDoubt"] = {"BOOL": True}
         return item
@@ -430,16 +390,6 @@ def _partitions(group: str) -> list[str]:
 
 
 def _send(item: Item) -> Send:
-    """The send of an item.
-
-    Raises:
-        UnreadableItemError: this version can't read it.
-    """
-    with _parsing(item):
-        return _parse(item)
-
-
-def _parse(item: Item) -> Send:
     def text(name: str) -> str | None:
         return item[name]["S"] if name in item else None
 
@@ -472,75 +422,61 @@ def _parse(item: Item) -> Send:
     )
 
 
-class LedgerStream:
-    """Reads the records of the table's stream."""
+def change_of(metrics: Metrics, record: Mapping[str, Any]) -> StatusChange | None:
+    """The change that a record of the table's stream tells of.
 
-    def __init__(self, report_unreadable: Callable[[UnreadableItemError], None]) -> None:
-        """`report_unreadable` is called for each record that this version can't read."""
-        self._report_unreadable = report_unreadable
-
-    def change_of(self, record: Mapping[str, Any]) -> StatusChange | None:
-        """The change that a record tells of.
-
-        None: the record is of no send or of its end, or this version can't read it. An unreadable
-        record would fail its batch each time, and no later event would be published.
-        """
-        images = record["dynamodb"]
-        after = images.get("NewImage")
-        if after is None or not after["sk"]["S"].startswith("SEND#"):
-            return None
-        before = images.get("OldImage")
-        try:
-            return StatusChange(before and _send(before), _send(after))
-        except UnreadableItemError as error:
-            self._report_unreadable(error)
-            return None
+    None: the record is of no send or of its end, or this version can't read it. An unreadable
+    record would fail its batch each time, and no later event would be published.
+    """
+    images, report = record["dynamodb"], partial(report_unreadable, metrics)
+    after = images.get("NewImage")
+    if after is None or not after["sk"]["S"].startswith("SEND#"):
+        return None
+    before = images.get("OldImage")
+    with suppress(UnreadableItemError):
+        return StatusChange(
+            before and _parsed(_send, before, report), _parsed(_send, after, report)
+        )
+    return None
 
 
 def _key(key: SendKey) -> dict[str, Any]:
     return {"pk": {"S": f"MSG#{key.message_id}"}, "sk": {"S": f"SEND#{key.number:03d}"}}
 
 
-def _send_key(item: Item) -> SendKey:
-    """The key of a send's item.
-
-    Raises:
-        UnreadableItemError: this version can't read it.
-    """
-    with _parsing(item):
-        return _parse_key(item)
-
-
 def _due_key(item: Item) -> tuple[float, SendKey]:
-    """When a send is due, and its key.
+    """When a send is due, and its key."""
+    return _seconds(item, "dueAt"), _parse_key(item)
 
-    Raises:
-        UnreadableItemError: this version can't read it.
-    """
-    with _parsing(item):
-        return _seconds(item, "dueAt"), _parse_key(item)
+
+def _refusal(item: Item) -> RefusedMessage:
+    refusals = [Refusal(*entry) for entry in json.loads(item["refusals"]["S"])]
+    return RefusedMessage(item["client"]["S"], refusals, _seconds(item, "createdAt"))
 
 
 def _parse_key(item: Item) -> SendKey:
     return SendKey(item["pk"]["S"].removeprefix("MSG#"), int(item["sk"]["S"].removeprefix("SEND#")))
 
 
-@contextmanager
-def _parsing(item: Item) -> Iterator[None]:
+def _parsed[T](parse: Callable[[Item], T], item: Item, report: Report = lambda _: None) -> T:
+    """What `parse` reads from an item.
+
+    Raises:
+        UnreadableItemError: this version can't read it.
+    """
     try:
-        yield
+        return parse(item)
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        keys = "/".join(next(iter(item.get(name, {}).values()), "?") for name in ("pk", "sk"))
         # Not the error itself: its text may contain what the item holds.
-        raise UnreadableItemError(keys, type(error).__name__) from None
+        cause = type(error).__name__
+    keys = "/".join(next(iter(item.get(name, {}).values()), "?") for name in ("pk", "sk"))
+    unreadable = UnreadableItemError(keys, cause)
+    report(unreadable)
+    raise unreadable
 
 
 def _seconds(item: Item, name: str) -> float:
-    """A time.
-
-    Raises:
-        ValueError: no date can be made of it.
-    """
+    """A time that Python can make a date of; else a ValueError."""
     seconds = float(item[name]["N"])
     if not 0 <= seconds <= MAX_TIME:
         raise ValueError(name)
@@ -551,14 +487,8 @@ def _number(seconds: float) -> dict[str, str]:
     return {"N": f"{seconds:.3f}"}
 
 
-def _is_repeated(existing: Send, written: Send) -> bool:
-    """Whether what stands there is what was written: botocore repeats a write without answer."""
-    return (existing.written_by, existing.attempts, existing.status, existing.token_id) == (
-        written.written_by,
-        written.attempts,
-        written.status,
-        written.token_id,
-    )
+_write_of = attrgetter("written_by", "attempts", "status", "token_id")
+"""What tells one write of a send from another."""
 
 
 def _existing(error: ClientError) -> Send | None:
@@ -566,7 +496,7 @@ def _existing(error: ClientError) -> Send | None:
     if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
         raise error
     item: Any = error.response.get("Item")
-    return _send(item) if item else None
+    return _parsed(_send, item) if item else None
 
 
 def _check(answer: Mapping[str, Any]) -> None:

@@ -3,14 +3,14 @@
 import os
 import time
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics
 
 from smsrelay.adapters.boto_clients import BotoClients
-from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger, UnreadableItems
+from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger, report_unreadable
 from smsrelay.adapters.http_transport import KeepAliveTransport
 from smsrelay.adapters.logger import package_logger
 from smsrelay.adapters.metrics import PowertoolsMetrics
@@ -54,7 +54,10 @@ def build(environment: Mapping[str, str]) -> Parts:
     secrets = aws.client("secretsmanager", config=AWS_CONFIG)
     delivery_poller = DeliveryPoller(
         ledger=DynamoDbLedger(
-            dynamodb, settings.table_name, settings.retention_days, UnreadableItems(metrics).report
+            dynamodb,
+            settings.table_name,
+            settings.retention_days,
+            partial(report_unreadable, metrics),
         ),
         reports=mobileconnect(connections, settings, aws, secrets, time.time),
         metrics=metrics,

@@ -3,14 +3,14 @@
 import os
 import time
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics
 
 from smsrelay.adapters.boto_clients import BotoClients
-from smsrelay.adapters.dynamodb_ledger import LedgerStream, UnreadableItems
+from smsrelay.adapters.dynamodb_ledger import change_of
 from smsrelay.adapters.eventbridge import EventBridgeBus
 from smsrelay.adapters.logger import package_logger
 from smsrelay.adapters.metrics import PowertoolsMetrics
@@ -43,5 +43,4 @@ def parts() -> Parts:
         callbacks=SqsCallbacks(aws.client("sqs", config=AWS_CONFIG), queue) if queue else None,
         catalogue=options.catalogue(aws, settings, metrics, time.time),
     )
-    stream = LedgerStream(UnreadableItems(metrics).report)
-    return Parts(event_publisher, stream.change_of, metrics, logger)
+    return Parts(event_publisher, partial(change_of, metrics), metrics, logger)

@@ -5,14 +5,14 @@ import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING
 
 from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics
 
 from smsrelay.adapters.boto_clients import BotoClients
-from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger, UnreadableItems
+from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger, report_unreadable
 from smsrelay.adapters.http_transport import KeepAliveTransport
 from smsrelay.adapters.logger import package_logger
 from smsrelay.adapters.metrics import PowertoolsMetrics
@@ -80,7 +80,7 @@ def build(environment: Mapping[str, str]) -> Parts:
     connections = KeepAliveTransport(settings.concurrent_sends * 2, clock)
     dynamodb = aws.client("dynamodb", config=AWS_CONFIG)
     ledger = DynamoDbLedger(
-        dynamodb, settings.table_name, settings.retention_days, UnreadableItems(metrics).report
+        dynamodb, settings.table_name, settings.retention_days, partial(report_unreadable, metrics)
     )
     secrets = aws.client("secretsmanager", config=AWS_CONFIG)
     relay = Sender(
