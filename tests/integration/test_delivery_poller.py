@@ -3,7 +3,6 @@
 import hashlib
 import hmac
 import json
-import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -227,7 +226,7 @@ def test_two_at_once_end_a_send_once(
     look(relay, 3)
     relay.make_due()
     capsys.readouterr()
-    other = delivery_poller.build(os.environ)
+    other = delivery_poller.parts.__wrapped__()
     report, heard = MobileConnect.report, []
 
     def meanwhile(reports: MobileConnect, template: str, token_id: str, timeout: float) -> Any:
@@ -240,7 +239,7 @@ def test_two_at_once_end_a_send_once(
 
     with patch.object(MobileConnect, "report", meanwhile):
         assert relay.follow() == {"delivered": 1}
-    other.close()
+    other.connections.close()
     assert heard == [{"delivered": 1}]
     assert metrics(capsys.readouterr().out)["SendsDelivered"] == [1]
     assert ask(relay, posted)["sends"][0]["status"] == "delivered"

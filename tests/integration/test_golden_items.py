@@ -144,7 +144,7 @@ def test_the_delivery_poller_polls_the_others(
         unreadable = put_unreadable_in(relay, f"{AWAITS_REPORT}#0")
         assert relay.follow() == {"accepted": 1}
         assert sum(metrics(capsys.readouterr().out)["UnreadableItems"]) == unreadable
-        delivery_poller.parts().close()
+        delivery_poller.parts().connections.close()
 
 
 def test_the_worker_gives_an_unreadable_item_back(

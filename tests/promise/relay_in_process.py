@@ -5,7 +5,6 @@ import importlib.util
 import io
 import json
 import logging
-import os
 import re
 import ssl
 import sys
@@ -63,6 +62,8 @@ OPERATORS_SKEW = 290.0
 """How far ahead an operator's clock is; the command allows for 300 seconds."""
 HEALED = 1
 """Faults of a call in a row that botocore's second try makes up for."""
+BUILD = sending.parts.__wrapped__
+"""Builds the parts of a process. Not looked up later: `sending.parts` is replaced then."""
 NUMBER = re.compile(r"1[0-9]{3}55501[0-9]{2}")
 _SERVICES = {"DynamoDB_20120810": "dynamodb", "AmazonSQS": "sqs"}
 """By the first half of the header X-Amz-Target; Secrets Manager's is its own name."""
@@ -168,7 +169,7 @@ class Process:
 
     def end(self) -> None:
         if self._parts is not None:
-            self._parts.close()
+            self._parts.connections.close()
         self._parts = None
 
 
@@ -334,7 +335,7 @@ class Trouble:
                 ssl, "create_default_context", lambda **_: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             ),
         ):
-            parts = sending.build(os.environ)
+            parts = BUILD()
         # Not before: Powertools leaves a logger alone that has a handler.
         parts.logger.addHandler(self._lines)
         return parts

@@ -264,7 +264,7 @@ class Environment:
 
     def status_anew(self) -> None:
         """Forget what the status function knows, as a new environment would."""
-        delivery_poller.parts().close()
+        delivery_poller.parts().connections.close()
         delivery_poller.parts.cache_clear()
 
     def delete_items(self) -> None:
@@ -332,10 +332,10 @@ class Environment:
     def default_client(self, name: str) -> Iterator[None]:
         """A deployment changes `DefaultClient` for a while: environments start again."""
         with patch.dict(os.environ, {"DEFAULT_CLIENT": name}):
-            sending.parts().close()
+            sending.parts().connections.close()
             sending.parts.cache_clear()
             yield
-        sending.parts().close()
+        sending.parts().connections.close()
         sending.parts.cache_clear()
 
     def enqueue(self, body: object, attributes: Mapping[str, str] | None = None) -> str:
@@ -554,10 +554,9 @@ def _functions() -> Iterator[tuple[ModuleType, ...]]:
         sending.parts,
         token_renewer.parts,
         delivery_poller.parts,
-        callback_sender.parts,
     )
     built_on_these = (api.parts, webhook.parts, queue_worker.parts, sweeper.parts)
-    for built in (*builders, *built_on_these, event_publisher.parts):
+    for built in (*builders, *built_on_these, callback_sender.parts, event_publisher.parts):
         built.cache_clear()
     try:
         common = (
@@ -576,8 +575,11 @@ def _functions() -> Iterator[tuple[ModuleType, ...]]:
             built_on.cache_clear()
         for built in builders:
             if built.cache_info().currsize:
-                built().close()
+                built().connections.close()
             built.cache_clear()
+        if callback_sender.parts.cache_info().currsize:
+            callback_sender.parts().close()
+        callback_sender.parts.cache_clear()
 
 
 def _load(name: str, function: str | None = None) -> ModuleType:

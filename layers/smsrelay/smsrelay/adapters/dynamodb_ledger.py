@@ -296,11 +296,7 @@ class DynamoDbLedger:
             return _parsed(_send, answer["Attributes"])
 
     def _put_new(self, sends: Sequence[Send]) -> Send | None:
-        """Put the items of a new message; the first one's item if it exists already, else None.
-
-        Raises:
-            LedgerUnavailableError: it exists, and does not.
-        """
+        """Put the items of a new message; the first one's item if it exists already, else None."""
         puts: list[Any] = [{"TableName": self._table, "Item": self._item(send)} for send in sends]
         # The first item is the lock of the message: it alone decides.
         puts[0] |= {

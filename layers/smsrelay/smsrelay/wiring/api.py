@@ -14,8 +14,6 @@ from smsrelay.wiring import sending
 
 
 class Parts(NamedTuple):
-    """What that function uses."""
-
     api: Api
     client_registry: ClientRegistry
     client_rate_limit: ClientRateLimit

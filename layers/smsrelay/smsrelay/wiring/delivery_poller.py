@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Mapping
 from functools import cache, partial
 from typing import NamedTuple
 
@@ -22,31 +21,16 @@ from smsrelay.wiring.upstream import mobileconnect
 
 
 class Parts(NamedTuple):
-    """What that function uses."""
-
     delivery_poller: DeliveryPoller
     metrics: PowertoolsMetrics
     logger: Logger
     connections: KeepAliveTransport
 
-    def close(self) -> None:
-        """Close the connections to the upstream."""
-        self.connections.close()
-
 
 @cache
 def parts() -> Parts:
     """The parts of this execution environment, set up by its environment variables."""
-    return build(os.environ)
-
-
-def build(environment: Mapping[str, str]) -> Parts:
-    """Build everything anew.
-
-    Raises:
-        KeyError, ValueError: the environment variables are incomplete or wrong.
-    """
-    settings = Settings.from_environment(environment)
+    settings = Settings.from_environment(os.environ)
     logger, metrics = package_logger(), PowertoolsMetrics(Metrics())
     aws = BotoClients()
     connections = KeepAliveTransport(MAX_PARALLEL_CALLS, time.time)

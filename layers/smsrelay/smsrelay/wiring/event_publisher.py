@@ -23,8 +23,6 @@ from smsrelay.wiring.aws_timeouts import AWS_CONFIG
 
 
 class Parts(NamedTuple):
-    """What that function uses."""
-
     event_publisher: EventPublisher
     change_of: Callable[[Mapping[str, Any]], StatusChange | None]
     """What a record of the stream tells of."""

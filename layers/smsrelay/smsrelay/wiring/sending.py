@@ -3,7 +3,6 @@
 import os
 import random
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts that all of these functions use."""
-
     settings: Settings
     relay: Sender
     ledger: DynamoDbLedger
@@ -54,24 +51,11 @@ class Parts:
         catalogue = options.catalogue(self.aws, self.settings, self.metrics, self.clock)
         return RequestReader(catalogue)
 
-    def close(self) -> None:
-        """Close the connections to the upstream."""
-        self.connections.close()
-
 
 @cache
 def parts() -> Parts:
     """The parts of this execution environment, set up by its environment variables."""
-    return build(os.environ)
-
-
-def build(environment: Mapping[str, str]) -> Parts:
-    """Build everything anew.
-
-    Raises:
-        KeyError, ValueError: the environment variables are incomplete or wrong.
-    """
-    settings = Settings.from_environment(environment)
+    settings = Settings.from_environment(os.environ)
     clock = time.time
     logger, metrics = package_logger(), PowertoolsMetrics(Metrics())
     aws = BotoClients()

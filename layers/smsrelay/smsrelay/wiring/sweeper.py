@@ -11,8 +11,6 @@ from smsrelay.wiring import sending
 
 
 class Parts(NamedTuple):
-    """What that function uses."""
-
     sweeper: Sweeper
     metrics: PowertoolsMetrics
     logger: Logger

@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Mapping
 from functools import cache
 from typing import NamedTuple
 
@@ -23,31 +22,16 @@ from smsrelay.wiring.aws_timeouts import AWS_CONFIG
 
 
 class Parts(NamedTuple):
-    """What the token function uses."""
-
     token_renewer: TokenRenewer
     metrics: PowertoolsMetrics
     logger: Logger
-    http: httpx.Client
-
-    def close(self) -> None:
-        """Close the connections to the upstream."""
-        self.http.close()
+    connections: httpx.Client
 
 
 @cache
 def parts() -> Parts:
     """The parts of this execution environment, set up by its environment variables."""
-    return build(os.environ)
-
-
-def build(environment: Mapping[str, str]) -> Parts:
-    """Build everything anew.
-
-    Raises:
-        KeyError, ValueError: the environment variables are incomplete or wrong.
-    """
-    settings = Settings.from_environment(environment)
+    settings = Settings.from_environment(os.environ)
     logger, metrics = package_logger(), PowertoolsMetrics(Metrics())
     hosts = AllowedHosts.parse(settings.upstream_hosts)
     secrets = BotoClients().client("secretsmanager", config=AWS_CONFIG)

@@ -13,8 +13,6 @@ from smsrelay.wiring.aws_timeouts import AWS_CONFIG
 
 
 class Parts(NamedTuple):
-    """What that function uses."""
-
     webhooks: Webhooks
     metrics: PowertoolsMetrics
     logger: Logger
