@@ -126,8 +126,8 @@ class RecipientState(_Model):
     ]
 
 
-class Delivery(_Model):
-    """How many recipients were reached, as far as MobileConnect has told."""
+class EventDelivery(_Model):
+    """How many recipients were reached, as an event tells it."""
 
     delivered: Annotated[int, Field(ge=0, description="Reached.", examples=[1])]
     undelivered: Annotated[
@@ -141,6 +141,11 @@ class Delivery(_Model):
     unsubscribed: Annotated[
         int, Field(ge=0, description="Left out, as they have not subscribed.", examples=[0])
     ]
+
+
+class Delivery(EventDelivery):
+    """How many recipients were reached, as far as MobileConnect has told."""
+
     checked_at: Annotated[_Time, Field(description="When MobileConnect was asked last.")]
     recipients: Annotated[
         list[RecipientState] | None,
@@ -158,17 +163,6 @@ class StoredSend(SendSummary):
     delivery: Annotated[
         Delivery | None, Field(description="Once MobileConnect was asked, a minute later.")
     ] = None
-
-
-class EventDelivery(_Model):
-    """How many recipients were reached, as an event tells it."""
-
-    delivered: Annotated[int, Field(ge=0, description="Reached.", examples=[1])]
-    undelivered: Annotated[
-        dict[str, int], Field(description="Not reached, by MobileConnect's status code.")
-    ]
-    pending: Annotated[int, Field(ge=0, description="Nothing final is known.", examples=[0])]
-    unsubscribed: Annotated[int, Field(ge=0, description="Left out.", examples=[0])]
 
 
 class SendChange(_Model):
