@@ -13,7 +13,6 @@ class TooLargeError(RelayError):
     """The body is larger than a request may be."""
 
     def __init__(self, max_bytes: int) -> None:
-        """Name the most bytes that a request may have."""
         super().__init__(f"a request holds at most {max_bytes} bytes")
 
 
@@ -41,7 +40,6 @@ class IdempotencyKeyReusedError(RelayError):
     """The idempotency key belongs to another body: the caller should use a new key."""
 
     def __init__(self, message_id: str) -> None:
-        """Name the message that the key belongs to."""
         super().__init__(f"the idempotency key belongs to message {message_id}, with another body")
         self.message_id = message_id
 
@@ -50,7 +48,6 @@ class RequestInProgressError(RelayError):
     """The first request with this key has not ended: the caller should repeat a little later."""
 
     def __init__(self, message_id: str) -> None:
-        """Name the message."""
         super().__init__(f"message {message_id} is being sent")
         self.message_id = message_id
 
@@ -71,7 +68,6 @@ class RateLimitedError(RelayError):
     """The client has made more requests than it may: it should repeat this one later."""
 
     def __init__(self, retry_after: int) -> None:
-        """Say after how many seconds."""
         super().__init__(f"the client may go on in {retry_after} s")
         self.retry_after = retry_after
 

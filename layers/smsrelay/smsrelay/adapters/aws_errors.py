@@ -22,7 +22,6 @@ def aws_errors(error: Callable[[str], RelayError], problem: str) -> Iterator[Non
 
 
 def ledger_errors() -> AbstractContextManager[None]:
-    """Raise `LedgerUnavailableError` instead of any error of the table."""
     return aws_errors(LedgerUnavailableError, "the ledger is out of reach")
 
 

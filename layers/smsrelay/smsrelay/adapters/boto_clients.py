@@ -17,7 +17,6 @@ class BotoClients:
     """
 
     def __init__(self) -> None:
-        """Make the session; nothing is called yet."""
         self._session = botocore.session.Session()
 
     if TYPE_CHECKING:  # boto3's types know which client belongs to a service's name
@@ -25,5 +24,4 @@ class BotoClients:
     else:
 
         def client(self, service: str, config: "Config") -> object:
-            """Make a client of a service."""
             return self._session.create_client(service, config=config)

@@ -59,7 +59,6 @@ class CachedTokenSource:
         self._asked: dict[tuple[RenewalReason, str], float] = {}
 
     def current(self) -> Credentials:
-        """The credentials, from the cache while they last."""
         with self._lock:  # a batch of sends that all need the token reads it once
             if self._credentials is None or self._clock() >= self._read_again_at:
                 self._read()

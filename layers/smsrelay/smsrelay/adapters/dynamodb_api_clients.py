@@ -44,7 +44,6 @@ class DynamoDbApiClients:
         self._client.put_item(TableName=self._table, Item=item)
 
     def count(self, client: str, begins: int) -> int:
-        """One more in the minute that begins then."""
         with ledger_errors():
             answer = self._client.update_item(
                 TableName=self._table,

@@ -77,7 +77,6 @@ class DynamoDbLedger:
         self._report = report
 
     def create(self, sends: Sequence[Send]) -> CreateResult:
-        """Store all sends or none."""
         first = sends[0]
         try:
             with ledger_errors():
@@ -137,21 +136,17 @@ class DynamoDbLedger:
         return ReplaceResult.STORED
 
     def load(self, message_id: str) -> Sequence[Send]:
-        """The sends of a message, consistently."""
         items = self._query(message_id, "SEND#")
         return [_parsed(_send, item, self._report) for item in items]
 
     def load_one(self, key: SendKey) -> Send | None:
-        """One send, consistently."""
         items = self._query(key.message_id, _key(key)["sk"]["S"])
         return _parsed(_send, items[0], self._report) if items else None
 
     def stalled(self, before: float, limit: int) -> Sequence[SendKey]:
-        """What the sweeper looks at: one merged, bounded query of the sparse index."""
         return list(islice(self.unfinished("open", due_by=before), limit))
 
     def count_unknown(self, limit: int) -> int:
-        """One bounded query for each shard of the sparse index."""
         count = 0
         for partition in _partitions(_GROUPS[Status.UNKNOWN]):
             question = self._group_question(partition, None)
@@ -160,7 +155,6 @@ class DynamoDbLedger:
         return count
 
     def due_polls(self, now: float, limit: int) -> Sequence[Send]:
-        """One merged, bounded query of the sparse index, and the items that it names."""
         keys = list(islice(self.unfinished(AWAITS_REPORT, due_by=now), limit))
         # The index follows the table within a moment.
         return [send for send in self.load_sends(keys) if send.awaits_report and send.due_at <= now]
@@ -196,7 +190,6 @@ class DynamoDbLedger:
             _check(answer)
 
     def load_refusal(self, message_id: str) -> RefusedMessage | None:
-        """The refusal of a message, if it was one."""
         items = self._query(message_id, REFUSED)
         return _parsed(_refusal, items[0]) if items else None
 
@@ -441,7 +434,6 @@ def _key(key: SendKey) -> dict[str, Any]:
 
 
 def _due_key(item: Item) -> tuple[float, SendKey]:
-    """When a send is due, and its key."""
     return _seconds(item, "dueAt"), _parse_key(item)
 
 

@@ -41,7 +41,6 @@ class DynamoDbRecipientResults:
         self._key_secret = key_secret
 
     def record(self, send: Send, codes: Mapping[str, int]) -> None:
-        """Replace the rows of a send that has ended."""
         with aws_errors(LedgerUnavailableError, "the recipients can't be stored"):
             rows = sorted([hash_of(self._key, number), code] for number, code in codes.items())
             answer = self._client.put_item(
@@ -56,7 +55,6 @@ class DynamoDbRecipientResults:
             answer["ResponseMetadata"]["RequestId"]
 
     def load(self, message_id: str) -> Mapping[int, Sequence[RecipientResult]]:
-        """The rows of a message's sends, by the send's number."""
         with aws_errors(LedgerUnavailableError, "the recipients can't be read"):
             pages = self._client.get_paginator("query").paginate(
                 TableName=self._table,

@@ -20,12 +20,10 @@ class EventBridgeBus:
     """The `EventBus` port."""
 
     def __init__(self, client: "EventBridgeClient", bus: str) -> None:
-        """`bus` is a name or ARN."""
         self._client = client
         self._bus = bus
 
     def put(self, events: Sequence[Mapping[str, Any]]) -> None:
-        """Ten at a time; the order within a stream's batch stays."""
         for batch in batched(events, BATCH, strict=False):
             with aws_errors(PublishError, "the bus is out of reach"):
                 answer = self._client.put_events(

@@ -24,7 +24,6 @@ class LambdaTokenRenewal:
         self._function = function
 
     def ask(self, reason: RenewalReason, token: str) -> None:
-        """Send the event, and wait for nothing."""
         if not self._function:
             return
         extra = {"reason": reason.value, "token": token}

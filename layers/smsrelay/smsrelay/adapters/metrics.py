@@ -10,17 +10,14 @@ class PowertoolsMetrics:
     """The `Counter` port."""
 
     def __init__(self, metrics: Metrics) -> None:
-        """Whoever handles the invocation flushes at its end."""
         self._metrics = metrics
         self._lock = threading.Lock()  # the sends of a batch run in threads
 
     def count(self, name: str, value: int = 1) -> None:
-        """Add to a count of this invocation."""
         with self._lock:
             self._metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
 
     def time(self, name: str, seconds: float) -> None:
-        """Note how long something took, in milliseconds."""
         with self._lock:
             value = round(seconds * 1_000, 1)
             self._metrics.add_metric(name=name, unit=MetricUnit.Milliseconds, value=value)

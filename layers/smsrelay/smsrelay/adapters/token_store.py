@@ -19,7 +19,6 @@ class SecretTokenStore:
     """The `TokenStore` port: the same secret, as the token function reads and writes it."""
 
     def __init__(self, client: "SecretsManagerClient", secret: str) -> None:
-        """`secret` is a name or ARN."""
         self._client = client
         self._secret = secret
 
@@ -28,7 +27,6 @@ class SecretTokenStore:
         return self._version("AWSCURRENT")
 
     def load_previous(self) -> StoredToken | None:
-        """The previous version, the same way."""
         return self._version("AWSPREVIOUS")
 
     def write(self, token: AccessToken) -> None:
@@ -57,13 +55,11 @@ class SecretCredentials:
     """The `CredentialsSource` port: read at each need, so that new ones count at once."""
 
     def __init__(self, client: "SecretsManagerClient", secret: str, hosts: AllowedHosts) -> None:
-        """`secret` is a name or ARN."""
         self._client = client
         self._secret = secret
         self._hosts = hosts
 
     def load(self) -> ClientCredentials:
-        """The current version."""
         response = _value(self._client, self._secret, "AWSCURRENT")
         return parse_credentials("" if response is None else response["SecretString"], self._hosts)
 

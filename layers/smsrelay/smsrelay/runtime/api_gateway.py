@@ -13,7 +13,6 @@ Event = Mapping[str, Any]
 
 
 def headers_of(event: Event) -> dict[str, str]:
-    """The request's headers, by their names in lower case."""
     return {name.lower(): value for name, value in (event.get("headers") or {}).items()}
 
 
@@ -29,13 +28,11 @@ def body_of(event: Event) -> bytes | None:
 
 
 def to_proxy(response: Response) -> dict[str, Any]:
-    """A response as API Gateway expects it."""
     headers = {"Content-Type": response.content_type, **response.headers}
     return proxy_response(response.status, headers, to_json(response.body).decode())
 
 
 def proxy_response(status: int, headers: Mapping[str, str], body: str) -> dict[str, Any]:
-    """The proxy response for a body that is text."""
     return {
         "statusCode": int(status),
         "multiValueHeaders": {name: [value] for name, value in headers.items()},

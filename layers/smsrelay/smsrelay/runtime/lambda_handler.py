@@ -50,5 +50,4 @@ def lambda_handler(
 
 
 def deadline_of(context: Context) -> Deadline:
-    """The seconds that are left of this invocation."""
     return lambda: context.get_remaining_time_in_millis() / 1000

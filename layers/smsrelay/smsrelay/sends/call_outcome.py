@@ -85,7 +85,6 @@ OUT_OF_TIME = Outcome(OutcomeKind.NOT_SENT, "out-of-time")
 
 
 def of_failure(failure: Failure) -> Outcome:
-    """The outcome of a call that got no response."""
     kind = OutcomeKind.NOT_SENT if failure in _BEFORE_THE_REQUEST else OutcomeKind.UNKNOWN
     return Outcome(kind, failure.value)
 

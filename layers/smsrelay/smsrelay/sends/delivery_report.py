@@ -95,7 +95,6 @@ def count_recipients(report: DeliveryReport, recipients: int, now: float) -> Del
 
 
 def to_json(counts: DeliveryCounts) -> str:
-    """As one string, for the ledger."""
     return json.dumps(
         {
             "delivered": counts.delivered,
@@ -109,7 +108,6 @@ def to_json(counts: DeliveryCounts) -> str:
 
 
 def from_json(stored: str) -> DeliveryCounts:
-    """What `written` wrote."""
     entry = json.loads(stored)
     return DeliveryCounts(
         int(entry["delivered"]),

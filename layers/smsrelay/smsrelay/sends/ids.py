@@ -21,8 +21,6 @@ _ROOT = re.compile(r"(?:^|;)Root=(1-[0-9a-f]{8}-[0-9a-f]{24})(?:;|$)")
 
 
 class Identity(NamedTuple):
-    """Identifies a request that has an idempotency key."""
-
     message_id: str
     fingerprint: str
 

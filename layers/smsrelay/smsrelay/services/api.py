@@ -59,19 +59,16 @@ class Api:
         self._recipient_results = recipient_results
 
     def get_message(self, message_id: str, client: str) -> Response:
-        """`GET /messages/{id}`."""
         _check_name(message_id)
         message = self._relay.load(message_id, client)
         results = self._recipient_results.load(message_id) if self._recipient_results else {}
         return responses.of_stored(message, message_id, results)
 
     def get_token(self, token_id: str, client: str) -> Response:
-        """`GET /tokens/{tokenId}`."""
         _check_name(token_id)
         return responses.of_token(token_id, self._relay.find_by_token_id(token_id, client))
 
     def post_message(self, post: Post, deadline: Deadline) -> Response:
-        """`POST /messages`."""
         _check_content(post.headers)
         began = self._clock()
         document = decode(post.body or "")

@@ -9,8 +9,6 @@ MINUTE = 60.0
 
 
 class ClientRateLimit:
-    """Counts the requests of each client in each minute."""
-
     def __init__(self, request_counter: RequestCounter, *, per_minute: int, clock: Clock) -> None:
         """`per_minute` 0 means that there is no limit."""
         self._request_counter = request_counter

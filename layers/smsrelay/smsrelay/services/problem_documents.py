@@ -45,7 +45,6 @@ def problem(
 
 
 def errors_of(refusals: Sequence[Refusal]) -> list[dict[str, str]]:
-    """The member `errors` of a problem document."""
     return [refusal._asdict() for refusal in refusals]
 
 

@@ -15,7 +15,6 @@ from smsrelay.services.sender import MessageState
 
 
 def of_message(message: MessageState, *, deferred: bool) -> Response:
-    """The answer to a posted message."""
     # As the first time: how far it was delivered since is for who asks.
     at_first = [_at_first(send) for send in message.sends]
     status = message_status([send.status for send in at_first])
@@ -61,7 +60,6 @@ def of_message(message: MessageState, *, deferred: bool) -> Response:
 
 
 def _at_first(send: Send) -> Send:
-    """A send as it was when the upstream had taken it."""
     return (
         replace(send, status=Status.ACCEPTED, reason=None)
         if send.status in DELIVERY_STATUSES
@@ -74,7 +72,6 @@ def of_stored(
     message_id: str,
     results: Mapping[int, Sequence[RecipientResult]] = {},
 ) -> Response:
-    """The answer to who asks for a message; `rows` are its recipients', if they are kept."""
     if isinstance(message, RefusedMessage):
         return Response(
             HTTPStatus.OK,
@@ -114,7 +111,6 @@ def _stored(send: Send, results: Sequence[RecipientResult]) -> dict[str, Any]:
 
 
 def of_token(token_id: str, key: SendKey) -> Response:
-    """The answer to who asks what a tokenId belongs to."""
     location = f"/messages/{key.message_id}"
     return Response(
         HTTPStatus.OK,

@@ -46,7 +46,6 @@ class TokenRenewer:
         metrics: Metrics,
         clock: Clock,
     ) -> None:
-        """Take the ports."""
         self._store = store
         self._credentials = credentials
         self._issuer = issuer

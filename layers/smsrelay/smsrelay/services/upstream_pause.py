@@ -34,7 +34,6 @@ class _Pause:
         self._until = now + self._seconds
 
     def prolong(self, now: float) -> None:
-        """The probe has not ended the pause."""
         self._failed_probes += 1
         self.begin(now)
 
@@ -47,7 +46,6 @@ class UpstreamPause:
     """
 
     def __init__(self, clock: Clock, random: Random) -> None:
-        """Start without a pause."""
         self._clock = clock
         self._random = random
         self._lock = threading.Lock()
@@ -78,7 +76,6 @@ class UpstreamPause:
             return Call(upstream_message_id, pauses)
 
     def record(self, call: "Call", outcome: Outcome) -> None:
-        """Note what became of a call."""
         with self._lock:
             now = self._clock()
             for pause in call.probes:

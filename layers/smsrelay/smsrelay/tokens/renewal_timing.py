@@ -26,8 +26,6 @@ TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 
 
 class RenewalReason(StrEnum):
-    """Why a new token is needed."""
-
     MISSING = "missing"  # there is none that could be used
     UNDATED = "undated"  # nobody knows when it ends
     EXPIRING = "expiring"

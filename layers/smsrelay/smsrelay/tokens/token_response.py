@@ -22,8 +22,6 @@ MAX_TOKEN_LENGTH: Final = 4_096
 
 @dataclass(frozen=True, slots=True)
 class ClientCredentials:
-    """What a token is asked for with."""
-
     client_id: str = field(repr=False)
     client_secret: str = field(repr=False)
     auth_base_url: str
@@ -33,7 +31,6 @@ class ClientCredentials:
     """None: all; an empty one would give none."""
 
     def request(self) -> dict[str, str]:
-        """The JSON body of the token request."""
         body = {
             "grant_type": "client_credentials",
             "client_id": self.client_id,
@@ -47,8 +44,6 @@ class ClientCredentials:
 
 
 class AccessToken(NamedTuple):
-    """A new token."""
-
     access_token: str
     expires_at: float
     """Seconds since the epoch."""

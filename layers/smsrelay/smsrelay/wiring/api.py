@@ -23,7 +23,6 @@ class Parts(NamedTuple):
 
 @cache
 def parts() -> Parts:
-    """The parts of this execution environment."""
     shared = sending.parts()
     clients = DynamoDbApiClients(shared.dynamodb, shared.settings.table_name)
     registry = ClientRegistry(clients, default=shared.settings.default_client, clock=shared.clock)

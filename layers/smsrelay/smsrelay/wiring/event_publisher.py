@@ -32,7 +32,6 @@ class Parts(NamedTuple):
 
 @cache
 def parts() -> Parts:
-    """The parts of this execution environment, set up by its environment variables."""
     settings, aws = Settings.from_environment(os.environ), BotoClients()
     logger, metrics = package_logger(), PowertoolsMetrics(Metrics())
     bus, queue = settings.event_bus, settings.callback_queue_url

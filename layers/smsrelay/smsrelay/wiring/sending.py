@@ -54,7 +54,6 @@ class Parts:
 
 @cache
 def parts() -> Parts:
-    """The parts of this execution environment, set up by its environment variables."""
     settings = Settings.from_environment(os.environ)
     clock = time.time
     logger, metrics = package_logger(), PowertoolsMetrics(Metrics())

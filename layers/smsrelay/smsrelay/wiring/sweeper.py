@@ -18,7 +18,6 @@ class Parts(NamedTuple):
 
 @cache
 def parts() -> Parts:
-    """The parts of this execution environment."""
     shared = sending.parts()
     sweeper = Sweeper(shared.relay, shared.ledger, metrics=shared.metrics, clock=shared.clock)
     return Parts(sweeper, shared.metrics, shared.logger)

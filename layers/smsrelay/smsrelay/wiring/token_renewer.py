@@ -30,7 +30,6 @@ class Parts(NamedTuple):
 
 @cache
 def parts() -> Parts:
-    """The parts of this execution environment, set up by its environment variables."""
     settings = Settings.from_environment(os.environ)
     logger, metrics = package_logger(), PowertoolsMetrics(Metrics())
     hosts = AllowedHosts.parse(settings.upstream_hosts)

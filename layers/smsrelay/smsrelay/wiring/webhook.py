@@ -20,7 +20,6 @@ class Parts(NamedTuple):
 
 @cache
 def parts() -> Parts:
-    """The parts of this execution environment."""
     shared, http = sending.parts(), api.parts()
     client = shared.aws.client("secretsmanager", config=AWS_CONFIG)
     secrets = StoredSigningSecrets(client, shared.settings.webhook_secret_prefix, shared.clock)
