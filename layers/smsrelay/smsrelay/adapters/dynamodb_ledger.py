@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
 
-from smsrelay.adapters.aws_errors import ledger_errors
+from smsrelay.adapters.aws_errors import error_name, ledger_errors
 from smsrelay.errors import LedgerUnavailableError, UnreadableItemError
 from smsrelay.messages.refusals import Refusal
 from smsrelay.ports import ClaimResult, CreateResult, Metrics, RefusedMessage, ReplaceResult
@@ -301,16 +301,10 @@ class DynamoDbLedger:
                 _check(self._client.put_item(**puts[0]))
             else:
                 _check(self._client.transact_write_items(TransactItems=[{"Put": p} for p in puts]))
-        except self._client.exceptions.TransactionCanceledException:
-            # The condition, or another request with the same key at the same moment.
-            existing = self.load_one(sends[0].key)
-            if existing is None:
-                raise
-            return existing
         except ClientError as error:
             existing = _existing(error) or self.load_one(sends[0].key)
             if existing is None:
-                raise LedgerUnavailableError("the condition failed, but there is no item") from None
+                raise LedgerUnavailableError(f"no item, but {error_name(error)}") from error
             return existing
         return None
 
@@ -480,8 +474,9 @@ _write_of = attrgetter("written_by", "attempts", "status", "token_id")
 
 
 def _existing(error: ClientError) -> Send | None:
-    """The item that made a condition fail; raises every other error again."""
-    if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+    """The item that made a condition fail, if it is known; raises every other error again."""
+    # A transaction also fails if another request with the same key writes at the same moment.
+    if error_name(error) not in {"ConditionalCheckFailedException", "TransactionCanceledException"}:
         raise error
     item: Any = error.response.get("Item")
     return _parsed(_send, item) if item else None
