@@ -4,12 +4,11 @@ from smsrelay.runtime import lambda_init
 
 # isort: split
 import re
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import unquote
 
-from smsrelay.errors import LedgerUnavailableError, NotFoundError, RelayError, UnexpectedError
+from smsrelay.errors import LedgerUnavailableError, NotFoundError, RelayError
 from smsrelay.ports import Deadline
 from smsrelay.runtime import api_gateway
 from smsrelay.runtime.lambda_handler import Context, Event, deadline_of, lambda_handler
@@ -25,63 +24,7 @@ _DOCUMENTATION = {
     "X-Content-Type-Options": "nosniff",
 }
 
-
-class Request(NamedTuple):
-    """One request, and the id or tokenId in its path."""
-
-    event: Event
-    deadline: Deadline
-    name: str
-
-    @property
-    def body(self) -> str | None:
-        """The body as text; None if it isn't text, so it isn't JSON either."""
-        body = api_gateway.body_of(self.event)
-        try:
-            return None if body is None else body.decode(errors="surrogatepass")
-        except UnicodeDecodeError:
-            return None
-
-    @property
-    def user_arn(self) -> str | None:
-        """The ARN of the IAM principal that signed the request, if one did."""
-        arn: str | None = self.event["requestContext"]["identity"].get("userArn")
-        return arn
-
-    def client(self) -> str:
-        """The client that the API key or the IAM principal belongs to."""
-        api_key_id = self.event["requestContext"]["identity"].get("apiKeyId")
-        return api.parts().client_registry.client_of(api_key_id, self.user_arn)
-
-
-def post_message(request: Request) -> Response:
-    """`POST /messages`."""
-    parts, client = api.parts(), request.client()
-    if request.user_arn:  # usage plans count the requests of API keys
-        parts.client_rate_limit.check(client)
-    post = Post(api_gateway.headers_of(request.event), request.body, client)
-    return parts.api.post_message(post, request.deadline)
-
-
-def get_message(request: Request) -> Response:
-    """`GET /messages/{id}`."""
-    return api.parts().api.get_message(request.name, request.client())
-
-
-def get_token(request: Request) -> Response:
-    """`GET /tokens/{tokenId}`."""
-    return api.parts().api.get_token(request.name, request.client())
-
-
-_NAME = r"([-\w.~()'!*:@,;=+&$%<> \[\]{}|^]+)"
-# API Gateway has matched the path before, so a path that matches nothing here is not a route.
-ROUTES: Mapping[str, list[tuple[re.Pattern[str], Callable[[Request], Response]]]] = {
-    "POST": [(re.compile(r"/messages()"), post_message)],
-    "GET": [
-        (re.compile(f"/messages/{_NAME}"), get_message),
-        (re.compile(f"/tokens/{_NAME}"), get_token),
-    ],
-}
+_NAME = re.compile(r"[-\w.~()'!*:@,;=+&$%<> \[\]{}|^]+")
 FILES = {
     "/openapi.json": ("openapi.json", "application/json"),
     "/docs": ("docs.html", "text/html; charset=utf-8"),
@@ -89,10 +32,7 @@ FILES = {
 """What `make openapi` has written beside this module; a file is read when it is requested."""
 
 
-@lambda_handler(
-    api,
-    on_error=lambda: api_gateway.to_proxy(problem_documents.of_error(UnexpectedError())),
-)
+@lambda_handler(api, on_error=api_gateway.to_problem)
 def handler(event: Event, context: Context) -> dict[str, Any]:
     """Respond to one request."""
     # The routes under /iam are the same, for requests that IAM principals sign.
@@ -105,16 +45,40 @@ def handler(event: Event, context: Context) -> dict[str, Any]:
     try:
         response = _respond(method, path, event, deadline_of(context))
     except RelayError as error:
-        is_unread = method == "GET" and isinstance(error, LedgerUnavailableError)
-        response = problem_documents.not_read() if is_unread else problem_documents.of_error(error)
+        if method != "GET" or not isinstance(error, LedgerUnavailableError):
+            return api_gateway.to_problem(error)
+        response = problem_documents.not_read()
     return api_gateway.to_proxy(response)
 
 
 def _respond(method: str, path: str, event: Event, deadline: Deadline) -> Response:
-    for route, respond in ROUTES.get(method, []):
-        if match := route.fullmatch(path):
-            return respond(Request(event, deadline, unquote(match[1])))
+    parts, identity = api.parts(), event["requestContext"]["identity"]
+
+    def client() -> str:
+        """The client that the API key or the IAM principal belongs to."""
+        return parts.client_registry.client_of(identity.get("apiKeyId"), identity.get("userArn"))
+
+    # API Gateway has matched the path before, so a path that matches nothing here is not a route.
+    match method, path.split("/"):
+        case "POST", ["", "messages"]:
+            post = Post(api_gateway.headers_of(event), _text(event), client())
+            if identity.get("userArn"):  # usage plans count the requests of API keys
+                parts.client_rate_limit.check(post.client)
+            return parts.api.post_message(post, deadline)
+        case "GET", ["", "messages", name] if _NAME.fullmatch(name):
+            return parts.api.get_message(unquote(name), client())
+        case "GET", ["", "tokens", name] if _NAME.fullmatch(name):
+            return parts.api.get_token(unquote(name), client())
     raise NotFoundError
+
+
+def _text(event: Event) -> str | None:
+    """The body as text; None if it isn't text, so it isn't JSON either."""
+    body = api_gateway.body_of(event)
+    try:
+        return None if body is None else body.decode(errors="surrogatepass")
+    except UnicodeDecodeError:
+        return None
 
 
 lambda_init.end_init(api.parts)

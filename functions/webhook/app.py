@@ -5,18 +5,14 @@ from smsrelay.runtime import lambda_init
 # isort: split
 from typing import Any
 
-from smsrelay.errors import RelayError, UnexpectedError
+from smsrelay.errors import RelayError
 from smsrelay.runtime import api_gateway
 from smsrelay.runtime.lambda_handler import Context, Event, deadline_of, lambda_handler
-from smsrelay.services import problem_documents
 from smsrelay.services.webhook import Webhook
 from smsrelay.wiring import webhook
 
 
-@lambda_handler(
-    webhook,
-    on_error=lambda: api_gateway.to_proxy(problem_documents.of_error(UnexpectedError())),
-)
+@lambda_handler(webhook, on_error=api_gateway.to_problem)
 def handler(event: Event, context: Context) -> dict[str, Any]:
     """Respond to one request."""
     received = Webhook(
@@ -27,7 +23,7 @@ def handler(event: Event, context: Context) -> dict[str, Any]:
     try:
         response = webhook.parts().webhooks.post(received, deadline_of(context))
     except RelayError as error:
-        response = problem_documents.of_error(error)
+        return api_gateway.to_problem(error)
     return api_gateway.to_proxy(response)
 
 

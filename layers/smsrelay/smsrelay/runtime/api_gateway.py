@@ -7,9 +7,10 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from smsrelay.errors import RelayError
+from smsrelay.runtime.lambda_handler import Event
+from smsrelay.services import problem_documents
 from smsrelay.services.http_response import Response
-
-Event = Mapping[str, Any]
 
 
 def headers_of(event: Event) -> dict[str, str]:
@@ -25,6 +26,11 @@ def body_of(event: Event) -> bytes | None:
         return base64.b64decode(body, validate=True)
     except (binascii.Error, ValueError):
         return None
+
+
+def to_problem(error: RelayError) -> dict[str, Any]:
+    """The response to an error."""
+    return to_proxy(problem_documents.of_error(error))
 
 
 def to_proxy(response: Response) -> dict[str, Any]:

@@ -18,7 +18,7 @@ type Handler[Result] = Callable[[Event, Context], Result]
 
 
 def lambda_handler(
-    wiring: ModuleType, *, on_error: Callable[[], Any] | None = None
+    wiring: ModuleType, *, on_error: Callable[[UnexpectedError], Any] | None = None
 ) -> Callable[[Handler[Any]], Handler[Any]]:
     """Put the shell around a handler.
 
@@ -37,10 +37,10 @@ def lambda_handler(
             try:
                 with log_unexpected():
                     return handle(event, context)
-            except UnexpectedError:
+            except UnexpectedError as error:
                 if on_error is None:
                     raise
-                return on_error()
+                return on_error(error)
             finally:
                 parts.metrics.flush()
 
