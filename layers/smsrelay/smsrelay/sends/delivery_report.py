@@ -33,6 +33,15 @@ class DeliveryCounts:
     checked_at: float = 0.0
     """Seconds since the epoch."""
 
+    def as_json(self) -> dict[str, Any]:
+        """The counts as members of a JSON object, without the time."""
+        return {
+            "delivered": self.delivered,
+            "undelivered": dict(self.undelivered),
+            "pending": self.pending,
+            "unsubscribed": self.unsubscribed,
+        }
+
 
 class DeliveryReport(NamedTuple):
     """The upstream's answer: `codes` has the state of each number, its highest code."""
@@ -95,16 +104,8 @@ def count_recipients(report: DeliveryReport, recipients: int, now: float) -> Del
 
 
 def to_json(counts: DeliveryCounts) -> str:
-    return json.dumps(
-        {
-            "delivered": counts.delivered,
-            "undelivered": dict(counts.undelivered),
-            "pending": counts.pending,
-            "unsubscribed": counts.unsubscribed,
-            "checkedAt": counts.checked_at,
-        },
-        separators=(",", ":"),
-    )
+    stored = {**counts.as_json(), "checkedAt": counts.checked_at}
+    return json.dumps(stored, separators=(",", ":"))
 
 
 def from_json(stored: str) -> DeliveryCounts:

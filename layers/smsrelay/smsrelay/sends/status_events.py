@@ -59,19 +59,17 @@ def event_of(change: StatusChange) -> Mapping[str, Any]:
     if send.reason is not None and send.status not in {Status.ACCEPTED, Status.DELIVERED}:
         data["reason"] = send.reason
     if send.delivery is not None:
-        data["delivery"] = {
-            "delivered": send.delivery.delivered,
-            "undelivered": dict(send.delivery.undelivered),
-            "pending": send.delivery.pending,
-            "unsubscribed": send.delivery.unsubscribed,
-        }
+        data["delivery"] = send.delivery.as_json()
     return {
         "type": f"{SOURCE}.send.{send.status.value}",
-        "timestamp": datetime.fromtimestamp(send.updated_at, UTC).isoformat(
-            timespec="milliseconds"
-        ),
+        "timestamp": iso_time(send.updated_at),
         "data": data,
     }
+
+
+def iso_time(seconds: float) -> str:
+    """A time in ISO 8601, in UTC with milliseconds."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 def event_id(event: Mapping[str, Any]) -> str:

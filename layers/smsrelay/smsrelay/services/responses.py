@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
 from smsrelay.ports import RecipientResult, RefusedMessage
 from smsrelay.sends.message_status import message_status
 from smsrelay.sends.send import DELIVERY_STATUSES, Send, SendKey, Status
+from smsrelay.sends.status_events import iso_time
 from smsrelay.services.http_response import Response
 from smsrelay.services.problem_documents import errors_of, problem
 from smsrelay.services.sender import MessageState
@@ -78,7 +78,7 @@ def of_stored(
             {
                 "id": message_id,
                 "status": Status.REJECTED,
-                "createdAt": _time(message.created_at),
+                "createdAt": iso_time(message.created_at),
                 "errors": errors_of(message.refusals),
                 "sends": [],
             },
@@ -87,7 +87,7 @@ def of_stored(
     body: dict[str, Any] = {
         "id": message.id,
         "status": message_status([send.status for send in message.sends]),
-        "createdAt": _time(first.created_at),
+        "createdAt": iso_time(first.created_at),
     }
     if first.reference is not None:
         body["reference"] = first.reference
@@ -96,17 +96,12 @@ def of_stored(
 
 
 def _stored(send: Send, results: Sequence[RecipientResult]) -> dict[str, Any]:
-    stored = {**_brief(send), "attempts": send.attempts, "updatedAt": _time(send.updated_at)}
+    stored = {**_brief(send), "attempts": send.attempts, "updatedAt": iso_time(send.updated_at)}
     if send.delivery:
-        counts = send.delivery
-        stored["delivery"] = {
-            "delivered": counts.delivered,
-            "undelivered": dict(counts.undelivered),
-            "pending": counts.pending,
-            "unsubscribed": counts.unsubscribed,
-            "checkedAt": _time(counts.checked_at),
-            **({"recipients": [row._asdict() for row in results]} if results else {}),
-        }
+        delivery = {**send.delivery.as_json(), "checkedAt": iso_time(send.delivery.checked_at)}
+        if results:
+            delivery["recipients"] = [result._asdict() for result in results]
+        stored["delivery"] = delivery
     return stored
 
 
@@ -132,7 +127,3 @@ def _brief(send: Send) -> dict[str, Any]:
     if send.errors:
         brief["errors"] = list(send.errors)
     return brief
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
