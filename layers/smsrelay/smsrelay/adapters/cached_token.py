@@ -61,8 +61,8 @@ class CachedTokenSource:
     def current(self) -> Credentials:
         with self._lock:  # a batch of sends that all need the token reads it once
             if self._credentials is None or self._clock() >= self._read_again_at:
-                self._read()
-            return self._require_credentials()
+                return self._read()
+            return self._credentials
 
     def renewed(self, refused: Credentials) -> Credentials:
         """The credentials after one more read, unless another thread has read new ones already.
@@ -71,30 +71,27 @@ class CachedTokenSource:
         queue, and finds it when it comes back.
         """
         with self._lock:
-            if self._credentials is None or self._credentials == refused:
-                self._read()
-                if self._credentials == refused:
-                    self._ask(RenewalReason.REFUSED, fingerprint(refused.access_token))
-            return self._require_credentials()
+            if self._credentials is not None and self._credentials != refused:
+                return self._credentials
+            credentials = self._read()
+            if credentials == refused:
+                self._ask(RenewalReason.REFUSED, fingerprint(refused.access_token))
+            return credentials
 
-    def _require_credentials(self) -> Credentials:
-        if self._credentials is None:
-            raise TokenUnavailableError("the secret was never read")
-        return self._credentials
-
-    def _read(self) -> None:
+    def _read(self) -> Credentials:
         """Read the secret; a failure stands for a moment, so that a batch waits for it once."""
         if self._failed and self._clock() < self._read_again_at:
             raise self._failed
         try:
-            self._fetch()
-            self._failed = None
+            self._credentials = self._fetch()
         except TokenUnavailableError as error:
             self._failed = error
             self._read_again_at = self._clock() + MIN_CACHE_SECONDS
             raise
+        self._failed = None
+        return self._credentials
 
-    def _fetch(self) -> None:
+    def _fetch(self) -> Credentials:
         try:
             response = self._client.get_secret_value(SecretId=self._secret)
             token = parse_stored_token(response["SecretString"])
@@ -113,10 +110,9 @@ class CachedTokenSource:
             raise TokenUnavailableError(
                 f"RestBaseUrl, else the token secret's rest_instance_url, is {error}"
             ) from None
-        self._credentials = Credentials(token.access_token, base_url)
-        self._read_again_at = max(
-            self._good_until(token, response), self._clock() + MIN_CACHE_SECONDS
-        )
+        good_until = self._good_until(token, response)
+        self._read_again_at = max(good_until, self._clock() + MIN_CACHE_SECONDS)
+        return Credentials(token.access_token, base_url)
 
     def _good_until(self, token: "Token", response: "GetSecretValueResponseTypeDef") -> float:
         """When to read again; near the end of a token this asks for the next one."""

@@ -43,8 +43,18 @@ class StoredSigningSecrets:
 
     def current(self, client: str) -> Sequence[str]:
         """From the cache while it is fresh; a store out of reach makes it last longer."""
+        return self._cached_for(CACHE_SECONDS, client)
+
+    def refresh(self, client: str) -> Sequence[str]:
+        """As the store has them, unless they were just read: so a rotation counts at once."""
+        try:
+            return self._cached_for(MIN_REFRESH_INTERVAL, client)
+        except SecretUnavailableError:
+            return ()
+
+    def _cached_for(self, seconds: float, client: str) -> Sequence[str]:
         cached = self._cache.get(client)
-        if cached and self._clock() < cached.read_at + CACHE_SECONDS:
+        if cached and self._clock() < cached.read_at + seconds:
             return cached.secrets
         try:
             return self._read(client)
@@ -52,16 +62,6 @@ class StoredSigningSecrets:
             if cached is None:
                 raise
             return cached.secrets
-
-    def refresh(self, client: str) -> Sequence[str]:
-        """As the store has them, unless they were just read: so a rotation counts at once."""
-        cached = self._cache.get(client)
-        if cached and self._clock() < cached.read_at + MIN_REFRESH_INTERVAL:
-            return cached.secrets
-        try:
-            return self._read(client)
-        except SecretUnavailableError:
-            return cached.secrets if cached else ()
 
     def _read(self, client: str) -> Sequence[str]:
         now = self._clock()

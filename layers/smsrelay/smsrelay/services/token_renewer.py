@@ -8,12 +8,11 @@ from smsrelay.errors import CredentialsUnusableError, SecretUnavailableError
 from smsrelay.ports import Clock, CredentialsSource, Metrics, TokenIssuer, TokenStore
 from smsrelay.tokens.renewal_timing import (
     RenewalReason,
-    StoredToken,
     fingerprint,
     may_replace_refused,
     renewal_reason,
 )
-from smsrelay.tokens.token_response import AccessToken, TokenError
+from smsrelay.tokens.token_response import TokenError
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +78,7 @@ class TokenRenewer:
             if (
                 token is not None
                 and reason is RenewalReason.REFUSED
-                and not self._may_replace(token)
+                and not may_replace_refused(token, self._store.load_previous(), self._clock())
             ):
                 logger.warning(
                     "refused token kept: the last one was replaced just now",
@@ -91,9 +90,6 @@ class TokenRenewer:
             return self._fail(TokenError("secret-unavailable", None, (str(error),)))
         except CredentialsUnusableError as error:
             return self._fail(TokenError("credentials-unusable", None, (str(error),)))
-
-    def _may_replace(self, token: StoredToken) -> bool:
-        return may_replace_refused(token, self._store.load_previous(), self._clock())
 
     def _renew(self, reason: RenewalReason) -> dict[str, str]:
         credentials = self._credentials.load()
@@ -112,7 +108,7 @@ class TokenRenewer:
                 "seconds": round(answer.expires_at - asked_at),
             },
         )
-        if not _may_send(answer):
+        if answer.scope and SEND_SCOPE not in answer.scope.split():
             logger.warning("the new token may not send: its scope lacks %s", SEND_SCOPE)
         return {"did": "renewed", "reason": reason.value}
 
@@ -129,7 +125,3 @@ class TokenRenewer:
             },
         )
         return {"did": "failed", "reason": problem.reason}
-
-
-def _may_send(token: AccessToken) -> bool:
-    return not token.scope or SEND_SCOPE in token.scope.split()

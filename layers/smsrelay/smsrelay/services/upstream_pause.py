@@ -1,6 +1,7 @@
 """Pauses of one environment: how long it makes no calls, and when it probes the upstream."""
 
 import threading
+from typing import NamedTuple
 
 from smsrelay.ports import Clock, Random
 from smsrelay.sends.backoff import MAX_PAUSE, doubled, pause_after
@@ -15,9 +16,9 @@ MAX_MESSAGE_IDS = 1_000
 class _Pause:
     """One reason to pause. After each wait a single call goes through, the probe."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: float) -> None:
         self.is_probing = False
-        self._until = 0.0
+        self._until = now + FIRST_PROBE
         self._failed_probes = 0
 
     @property
@@ -30,12 +31,17 @@ class _Pause:
             return self._seconds
         return min(self._seconds, max(0.0, self._until - now))
 
-    def begin(self, now: float) -> None:
+    def prolong(self, now: float) -> None:
+        self.is_probing = False
+        self._failed_probes += 1
         self._until = now + self._seconds
 
-    def prolong(self, now: float) -> None:
-        self._failed_probes += 1
-        self.begin(now)
+
+class Call(NamedTuple):
+    """One call, and the pauses that it probes."""
+
+    upstream_message_id: str
+    probes: list[_Pause]
 
 
 class UpstreamPause:
@@ -65,7 +71,7 @@ class UpstreamPause:
         with self._lock:
             return self._wait(self._pauses(upstream_message_id))
 
-    def begin_call(self, upstream_message_id: str) -> "Call | float":
+    def begin_call(self, upstream_message_id: str) -> Call | float:
         """The call, to be given to `record`; a number: it must wait for so many seconds."""
         with self._lock:
             pauses = self._pauses(upstream_message_id)
@@ -75,21 +81,20 @@ class UpstreamPause:
                 pause.is_probing = True
             return Call(upstream_message_id, pauses)
 
-    def record(self, call: "Call", outcome: Outcome) -> None:
+    def record(self, call: Call, outcome: Outcome) -> None:
         with self._lock:
             now = self._clock()
             for pause in call.probes:
-                pause.is_probing = False
                 pause.prolong(now)
             self._record_throttling(outcome, now)
             if outcome.kind is OutcomeKind.UNKNOWN:
-                self._doubt = self._doubt or _begun(now)
+                self._doubt = self._doubt or _Pause(now)
             elif outcome.is_from_api:
                 self._doubt = None
             if outcome.reason in WRONG_ROUTE_REASONS:
-                self._wrong_route = self._wrong_route or _begun(now)
+                self._wrong_route = self._wrong_route or _Pause(now)
             elif outcome.reason == NOT_FOUND:
-                self._message_ids.setdefault(call.upstream_message_id, _begun(now))
+                self._message_ids.setdefault(call.upstream_message_id, _Pause(now))
                 if len(self._message_ids) > MAX_MESSAGE_IDS:
                     del self._message_ids[next(iter(self._message_ids))]
             elif outcome.kind in {OutcomeKind.ACCEPTED, OutcomeKind.REJECTED}:
@@ -110,25 +115,10 @@ class UpstreamPause:
             pause = pause_after(outcome, self._throttled_calls, self._random)
             self._throttled_until = max(self._throttled_until, now + pause)
 
-    def _pauses(self, upstream_message_id: str) -> "list[_Pause]":
+    def _pauses(self, upstream_message_id: str) -> list[_Pause]:
         pauses = (self._doubt, self._wrong_route, self._message_ids.get(upstream_message_id))
         return [pause for pause in pauses if pause]
 
-    def _wait(self, pauses: "list[_Pause]") -> float:
+    def _wait(self, pauses: list[_Pause]) -> float:
         now = self._clock()
         return max((pause.remaining(now) for pause in pauses), default=0.0)
-
-
-class Call:
-    """One call, and the pauses that it probes."""
-
-    def __init__(self, upstream_message_id: str, probes: "list[_Pause]") -> None:
-        """`probes` are the pauses that let it through."""
-        self.upstream_message_id = upstream_message_id
-        self.probes = probes
-
-
-def _begun(now: float) -> _Pause:
-    pause = _Pause()
-    pause.begin(now)
-    return pause
