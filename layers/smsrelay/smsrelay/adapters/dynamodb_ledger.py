@@ -194,10 +194,7 @@ class DynamoDbLedger:
         return _parsed(_refusal, items[0]) if items else None
 
     def load_sends(self, keys: Sequence[SendKey]) -> Sequence[Send]:
-        """Sends by their keys and in this order, consistently.
-
-        Without those that are gone, and those that this version can't read.
-        """
+        """Sends by their keys and in this order, consistently; without unreadable ones."""
         found: dict[SendKey, Send] = {}
         with ledger_errors():
             for start in range(0, len(keys), KEYS_AT_ONCE):
@@ -441,11 +438,7 @@ def _parse_key(item: Item) -> SendKey:
 
 
 def _parsed[T](parse: Callable[[Item], T], item: Item, report: Report = lambda _: None) -> T:
-    """What `parse` reads from an item.
-
-    Raises:
-        UnreadableItemError: this version can't read it.
-    """
+    """What `parse` reads from an item. Raises `UnreadableItemError`."""
     try:
         return parse(item)
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:

@@ -20,10 +20,7 @@ _LONGEST_CHAIN = 10
 
 
 def package_logger() -> Logger:
-    """The logger of the whole package: modules log through the standard library to its children.
-
-    Called again, it is the same one.
-    """
+    """The one logger of the package: modules log through the standard library to its children."""
     # Powertools names the logger after `service`, and the modules' loggers are its children.
     logger = Logger(service="smsrelay")
     logger.append_keys(service=os.environ.get("POWERTOOLS_SERVICE_NAME", "smsrelay"))

@@ -7,7 +7,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 
 class PowertoolsMetrics:
-    """The `Counter` port."""
+    """The `Metrics` port."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics

@@ -83,11 +83,7 @@ class SsmMessageCatalogue:
 
 
 def _catalogue_of(text: str | None) -> Catalogue:
-    """The catalogue in a parameter's value.
-
-    Raises:
-        CatalogueUnusableError: it is none.
-    """
+    """The catalogue in a parameter's value. Raises `CatalogueUnusableError`."""
     if text is None:
         return Catalogue()
     try:

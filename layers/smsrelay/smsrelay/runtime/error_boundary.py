@@ -11,11 +11,7 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def log_unexpected() -> Iterator[None]:
-    """Log an unexpected exception, and replace it by one that repeats nothing of its text.
-
-    Raises:
-        UnexpectedError: instead of any exception; its text is the name of the exception's type.
-    """
+    """Log any exception, and raise an `UnexpectedError` instead, which names only its type."""
     try:
         yield
     except Exception as error:

@@ -44,10 +44,9 @@ _NOT_ALPHANUMERIC = bytes(code for code in range(128) if not chr(code).isalnum()
 def redact(messages: Iterable[str], body: str) -> tuple[str, ...]:
     """Cut what a request says about people out of error messages.
 
-    Args:
-        messages: The upstream's error messages, such as `13175550100 is not a numeric string`.
-        body: The JSON that the upstream answers to. Its numbers, text, media URL, subscriber keys
-            and attribute values are secrets.
+    A message is, for example, `13175550100 is not a numeric string`. `body` is the JSON that the
+    upstream answers to: its numbers, text, media URL, subscriber keys and attribute values are
+    secrets.
     """
     return without(messages, _secrets(body))
 

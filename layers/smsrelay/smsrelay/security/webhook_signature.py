@@ -60,11 +60,7 @@ def _verifies(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
 def signature_headers(secrets: Sequence[str], name: str, at: int, body: bytes) -> Mapping[str, str]:
     """The headers of a webhook of our own; with two secrets a receiver may know either.
 
-    Args:
-        secrets: Those of the receiver.
-        name: The webhook's id, the same at each try.
-        at: Seconds since the epoch.
-        body: As it is sent.
+    `name` is the webhook's id, the same at each try; `at` is in seconds since the epoch.
     """
     from standardwebhooks import Webhook  # noqa: PLC0415 - as above
 

@@ -28,11 +28,8 @@ def retry_delay(
     What the upstream asks for, and on top of it exponential backoff with full jitter: many sends
     that failed together don't come back together, and the more there are, the more rarely.
 
-    Args:
-        outcome: Of the attempt that failed.
-        attempt: Its number, from 1.
-        random: Gives a number between 0 and 1.
-        longest: Seconds until the send is too old.
+    `attempt` is the number of the failed attempt, from 1; `longest` the seconds until the send is
+    too old; `random` gives a number between 0 and 1.
     """
     backoff = min(MAX_DELAY, doubled(BASE_DELAY, attempt - 1))
     if outcome.retry_after is not None:
@@ -47,11 +44,7 @@ def retry_delay(
 def pause_after(outcome: Outcome, throttled: int, random: Callable[[], float]) -> float:
     """Seconds for which a worker makes no call at all, between 0 and 20.
 
-    Args:
-        outcome: Of a call.
-        throttled: How many calls the upstream has put off since it last took one, this one
-            included.
-        random: Gives a number between 0 and 1.
+    `throttled` is how many calls the upstream has put off since it last took one, this one included.
     """
     if outcome.reason not in _THROTTLING_REASONS:
         return 0.0

@@ -92,11 +92,8 @@ def of_failure(failure: Failure) -> Outcome:
 def of_response(status: int, headers: Mapping[str, str], body: bytes, now: float) -> Outcome:
     """The outcome of a call that got a response.
 
-    Args:
-        status: HTTP status.
-        headers: Of the response; looked up by lower-case name.
-        body: As much of it as could be read: a status that arrived stays true without its body.
-        now: Seconds since the epoch, for a `Retry-After` that is a date.
+    `headers` has lower-case names. `body` is as much as could be read: a status that arrived stays
+    true without it. `now` is in seconds since the epoch, for a `Retry-After` that is a date.
     """
     text = body.decode("utf-8-sig", "replace")
     document = _document(text)

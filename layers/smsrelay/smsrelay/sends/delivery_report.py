@@ -86,13 +86,7 @@ def _code(row: Mapping[str, Any]) -> int:
 
 
 def count_recipients(report: DeliveryReport, recipients: int, now: float) -> DeliveryCounts:
-    """The report in numbers.
-
-    Args:
-        report: The upstream's.
-        recipients: How many the send has.
-        now: Seconds since the epoch.
-    """
+    """The report in numbers, for a send with so many recipients."""
     counted = recipients if report.counted is None else min(report.counted, recipients)
     states = Counter(report.codes.values())
     delivered = min(states[DELIVERED], counted)

@@ -26,11 +26,7 @@ class Identity(NamedTuple):
 
 
 def identify(client: str, key: str, document: "Document") -> Identity:
-    """The identity of the request that `client` posts under `key`; it need not be valid.
-
-    Raises:
-        NotJsonError: the document is nested too deeply.
-    """
+    """The identity of the request that `client` posts under `key`; it need not be valid."""
     return Identity(message_id(client, key), fingerprint(document, key))
 
 

@@ -121,11 +121,7 @@ def _check_content(headers: Mapping[str, str]) -> None:
 
 
 def _key(headers: Mapping[str, str]) -> str | None:
-    """The key in the header Idempotency-Key, with or without quotes.
-
-    Raises:
-        InvalidHeaderError: it can't be a key.
-    """
+    """The key in the header Idempotency-Key, quoted or not. Raises `InvalidHeaderError`."""
     value = headers.get("idempotency-key")
     if value is None:
         return None

@@ -16,12 +16,7 @@ class ClientRateLimit:
         self._clock = clock
 
     def check(self, client: str) -> None:
-        """Count one request of a client that no usage plan counts.
-
-        Raises:
-            RateLimitedError: it has made too many in this minute.
-            LedgerUnavailableError: they can't be counted.
-        """
+        """Count one request. Raises `RateLimitedError` or `LedgerUnavailableError`."""
         if not self._per_minute:
             return
         minute, passed = divmod(self._clock(), MINUTE)

@@ -59,7 +59,7 @@ class DeliveryPoller:
         budget: int,
         recipient_results: RecipientResults | None = None,
     ) -> None:
-        """`budget` is the calls of one run; `rows`, if any, keeps how it ended for each number."""
+        """`budget` is the calls of one run; `recipient_results` is None if they are not kept."""
         self._ledger = ledger
         self._reports = reports
         self._metrics = metrics
@@ -69,15 +69,10 @@ class DeliveryPoller:
         self._paused_until = 0.0
 
     def run(self, deadline: Deadline) -> dict[str, int]:
-        """Ask once for each send that is due.
+        """Ask once for each send that is due, and return how many there were, by result.
 
         The first call goes alone: an upstream that throttles meets one call a minute, not a batch.
-
-        Returns:
-            how many sends were asked for, by what was heard.
-
-        Raises:
-            LedgerUnavailableError: nobody knows what is due.
+        Raises `LedgerUnavailableError` if the ledger can't say what is due.
         """
         if self._clock() < self._paused_until:
             return {"paused": 1}

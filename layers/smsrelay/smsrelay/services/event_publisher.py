@@ -23,11 +23,7 @@ class EventPublisher:
         self._catalogue = catalogue
 
     def publish(self, changes: Sequence[StatusChange]) -> None:
-        """Tell of changes, in their order.
-
-        Raises:
-            PublishError, LedgerUnavailableError: of some; tell of all of them again.
-        """
+        """Tell of changes, in their order. After a `RelayError`, tell of all of them again."""
         status_changes = [change for change in changes if change.is_event]
         if self._bus:
             self._bus.put([event_of(change) for change in status_changes])

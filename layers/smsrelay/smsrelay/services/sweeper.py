@@ -1,4 +1,4 @@
-"""The broom: what a dying process left behind goes on, or is seen."""
+"""Recovers stalled sends: expired leases, and queued sends whose SQS message never arrived."""
 
 import logging
 from collections import Counter as Tally
@@ -28,11 +28,7 @@ class Sweeper:
         self._clock = clock
 
     def sweep(self, deadline: Deadline) -> dict[str, int]:
-        """Look once, oldest first.
-
-        Returns:
-            how many sends were recovered, by the status that they have now.
-        """
+        """Look once, oldest first; return how many sends were recovered, by their new status."""
         recovered: Tally[str] = Tally()
         for key in self._ledger.stalled(self._clock(), MOST_PER_SWEEP):
             if deadline() < SHORTEST_STEP:

@@ -54,13 +54,10 @@ class TokenRenewer:
         self._refused: str | None = None
 
     def run(self, ask: RenewalRequest | None) -> dict[str, str]:
-        """Look at the stored token, and renew it if it has to be.
+        """Renew the stored token if necessary; return what was done and why.
 
         After a failure only the schedule tries again: a wrong client secret must not meet the
         upstream as often as sends are refused. What was refused is remembered for it.
-
-        Returns:
-            what was done, `renewed`, `kept` or `failed`, and why.
         """
         if ask is None:
             self._failed = False

@@ -33,10 +33,7 @@ class Webhooks:
         self._metrics = metrics
 
     def post(self, webhook: Webhook, deadline: Deadline) -> Response:
-        """`POST /webhooks/{client}`: the webhook's id is the idempotency key.
-
-        So a copy of a webhook is answered again, and not sent again.
-        """
+        """The webhook's id is the idempotency key: a copy is answered again, not sent again."""
         if not self._is_signed(webhook):
             # Nobody learns whether the client, its secret or the signature is what's missing.
             self._metrics.count("WebhooksRefused")

@@ -92,15 +92,10 @@ def parse_token_response(
     credentials: ClientCredentials,
     hosts: AllowedHosts,
 ) -> AccessToken | TokenError:
-    """What an answer says.
+    """What an answer says; the credentials are taken out of the upstream's words.
 
-    Args:
-        status: HTTP status.
-        body: As much of it as was read.
-        asked_at: Seconds since the epoch; the token's life counts from here, and nothing is taken
-            off it: senders and this function have their own margins.
-        credentials: What was sent; taken out of the upstream's words.
-        hosts: Where its REST URL may lead.
+    The token's life counts from `asked_at` (seconds since the epoch), and nothing is taken off it:
+    senders and the token function have their own margins.
     """
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return _parse_access_token(body, asked_at, hosts)
