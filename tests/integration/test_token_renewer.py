@@ -368,7 +368,7 @@ def test_a_store_that_is_away(
     operation: str,
     error: Exception,
 ) -> None:
-    client = token_renewer.parts().token_renewer._store._client  # type: ignore[attr-defined] # noqa: SLF001 - its own client
+    client = token_renewer.parts().token_renewer.store._client  # type: ignore[attr-defined] # noqa: SLF001 - its own client
     with patch.object(client, operation, side_effect=error):
         assert empty.renew() == {"did": "failed", "reason": "secret-unavailable"}
         assert empty.renew({"need": "missing", "token": ""})["reason"] == "failed-before"

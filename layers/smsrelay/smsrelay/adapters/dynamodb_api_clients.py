@@ -13,7 +13,7 @@ COUNTED_FOR: Final = 3_600
 
 
 class DynamoDbApiClients:
-    """The `ClientNames` and `RequestCounter` ports: `pk = CLIENT#{credential}`, `pk = LIMIT#{client}`."""
+    """The ports `ClientNames` and `RequestCounter`: `CLIENT#{credential}` and `LIMIT#{client}`."""
 
     def __init__(self, client: "DynamoDBClient", table: str) -> None:
         """The table is the ledger's: one read less to wait for at a cold start than elsewhere."""

@@ -136,11 +136,11 @@ class DynamoDbLedger:
         return ReplaceResult.STORED
 
     def load(self, message_id: str) -> Sequence[Send]:
-        items = self._query(message_id, "SEND#")
+        items = items_of(self._client, self._table, message_id, "SEND#")
         return [_parsed(_send, item, self._report) for item in items]
 
     def load_one(self, key: SendKey) -> Send | None:
-        items = self._query(key.message_id, _key(key)["sk"]["S"])
+        items = items_of(self._client, self._table, key.message_id, _key(key)["sk"]["S"])
         return _parsed(_send, items[0], self._report) if items else None
 
     def stalled(self, before: float, limit: int) -> Sequence[SendKey]:
@@ -190,7 +190,7 @@ class DynamoDbLedger:
             _check(answer)
 
     def load_refusal(self, message_id: str) -> RefusedMessage | None:
-        items = self._query(message_id, REFUSED)
+        items = items_of(self._client, self._table, message_id, REFUSED)
         return _parsed(_refusal, items[0]) if items else None
 
     def load_sends(self, keys: Sequence[SendKey]) -> Sequence[Send]:
@@ -305,19 +305,6 @@ class DynamoDbLedger:
             return existing
         return None
 
-    def _query(self, message_id: str, prefix: str) -> list[Item]:
-        with ledger_errors():
-            pages = self._client.get_paginator("query").paginate(
-                TableName=self._table,
-                KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
-                ExpressionAttributeValues={
-                    ":pk": {"S": f"MSG#{message_id}"},
-                    ":prefix": {"S": prefix},
-                },
-                ConsistentRead=True,
-            )
-            return [item for page in pages for item in page["Items"]]
-
     def _item(self, send: Send) -> dict[str, Any]:
         item: dict[str, Any] = {
             **_key(send.key),
@@ -354,6 +341,21 @@ class DynamoDbLedger:
         if send.may_have_been_sent:
             item["inDoubt"] = {"BOOL": True}
         return item
+
+
+def items_of(client: "DynamoDBClient", table: str, message_id: str, prefix: str) -> list[Item]:
+    """The items of a message whose sort keys begin with the prefix, consistently."""
+    with ledger_errors():
+        pages = client.get_paginator("query").paginate(
+            TableName=table,
+            KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
+            ExpressionAttributeValues={
+                ":pk": {"S": f"MSG#{message_id}"},
+                ":prefix": {"S": prefix},
+            },
+            ConsistentRead=True,
+        )
+        return [item for page in pages for item in page["Items"]]
 
 
 def partition_of(send: Send) -> str | None:

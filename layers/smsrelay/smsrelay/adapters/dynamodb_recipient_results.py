@@ -4,11 +4,12 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from smsrelay.adapters.aws_errors import aws_errors
-from smsrelay.errors import LedgerUnavailableError
+from smsrelay.adapters.aws_errors import ledger_errors
+from smsrelay.adapters.dynamodb_ledger import SECONDS_PER_DAY, items_of
 from smsrelay.ports import RecipientResult
 from smsrelay.sends.send import Send
 
@@ -17,64 +18,48 @@ if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
 _PREFIX: Final = "RECIPIENTS#"
-SECONDS_PER_DAY: Final = 86_400
 HASH_LENGTH: Final = 32
 """Hexadecimal digits: 128 bits, so that no two of all the world's numbers meet."""
 
 
+@dataclass
 class DynamoDbRecipientResults:
     """The `RecipientResults` port: one item for each send, `sk = RECIPIENTS#{n}`."""
 
-    def __init__(
-        self,
-        client: "DynamoDBClient",
-        table: str,
-        retention_days: int,
-        secrets: "SecretsManagerClient",
-        key_secret: str,
-    ) -> None:
-        """DynamoDB deletes the rows with their send; only who records them needs the key."""
-        self._client = client
-        self._table = table
-        self._retention = retention_days * SECONDS_PER_DAY
-        self._secrets = secrets
-        self._key_secret = key_secret
+    client: "DynamoDBClient"
+    table: str
+    retention_days: int
+    """DynamoDB deletes the rows with their send."""
+    secrets: "SecretsManagerClient"
+    key_secret: str
+    """The secret with the key of the hashes; `load` does not need it."""
 
     def record(self, send: Send, codes: Mapping[str, int]) -> None:
-        with aws_errors(LedgerUnavailableError, "the recipients can't be stored"):
+        with ledger_errors():
             rows = sorted([hash_of(self._key, number), code] for number, code in codes.items())
-            answer = self._client.put_item(
-                TableName=self._table,
+            delete_at = int(send.due_at) + self.retention_days * SECONDS_PER_DAY
+            answer = self.client.put_item(
+                TableName=self.table,
                 Item={
                     "pk": {"S": f"MSG#{send.key.message_id}"},
                     "sk": {"S": f"{_PREFIX}{send.key.number:03d}"},
                     "rows": {"S": json.dumps(rows, separators=(",", ":"))},
-                    "deleteAt": {"N": str(int(send.due_at) + self._retention)},
+                    "deleteAt": {"N": str(delete_at)},
                 },
             )
             answer["ResponseMetadata"]["RequestId"]
 
     def load(self, message_id: str) -> Mapping[int, Sequence[RecipientResult]]:
-        with aws_errors(LedgerUnavailableError, "the recipients can't be read"):
-            pages = self._client.get_paginator("query").paginate(
-                TableName=self._table,
-                KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
-                ExpressionAttributeValues={
-                    ":pk": {"S": f"MSG#{message_id}"},
-                    ":prefix": {"S": _PREFIX},
-                },
-            )
-            items: list[Any] = [item for page in pages for item in page["Items"]]
         return {
             int(item["sk"]["S"].removeprefix(_PREFIX)): [
                 RecipientResult(*row) for row in json.loads(item["rows"]["S"])
             ]
-            for item in items
+            for item in items_of(self.client, self.table, message_id, _PREFIX)
         }
 
     @cached_property
     def _key(self) -> bytes:
-        answer = self._secrets.get_secret_value(SecretId=self._key_secret)
+        answer = self.secrets.get_secret_value(SecretId=self.key_secret)
         return answer["SecretString"].encode()
 
 

@@ -44,7 +44,7 @@ def retry_delay(
 def pause_after(outcome: Outcome, throttled: int, random: Callable[[], float]) -> float:
     """Seconds for which a worker makes no call at all, between 0 and 20.
 
-    `throttled` is how many calls the upstream has put off since it last took one, this one included.
+    `throttled` is how many calls the upstream has put off since it last took one, with this one.
     """
     if outcome.reason not in _THROTTLING_REASONS:
         return 0.0

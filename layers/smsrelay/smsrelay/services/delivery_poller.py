@@ -4,6 +4,7 @@ import logging
 from collections import Counter as Tally
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from threading import Event
 from typing import Final
 
@@ -46,27 +47,18 @@ _AFFECTS_ALL_CALLS: Final = frozenset(
 )
 
 
+@dataclass(kw_only=True)
 class DeliveryPoller:
     """One run a minute, within a budget of calls, oldest due first."""
 
-    def __init__(  # noqa: PLR0913 - one argument for each port
-        self,
-        *,
-        ledger: Ledger,
-        reports: DeliveryReports,
-        metrics: Metrics,
-        clock: Clock,
-        budget: int,
-        recipient_results: RecipientResults | None = None,
-    ) -> None:
-        """`budget` is the calls of one run; `recipient_results` is None if they are not kept."""
-        self._ledger = ledger
-        self._reports = reports
-        self._metrics = metrics
-        self._clock = clock
-        self._budget = budget
-        self._recipient_results = recipient_results
-        self._paused_until = 0.0
+    ledger: Ledger
+    reports: DeliveryReports
+    metrics: Metrics
+    clock: Clock
+    budget: int
+    """Calls of one run."""
+    recipient_results: RecipientResults | None
+    _paused_until: float = field(default=0.0, init=False)
 
     def run(self, deadline: Deadline) -> dict[str, int]:
         """Ask once for each send that is due, and return how many there were, by result.
@@ -74,9 +66,9 @@ class DeliveryPoller:
         The first call goes alone: an upstream that throttles meets one call a minute, not a batch.
         Raises `LedgerUnavailableError` if the ledger can't say what is due.
         """
-        if self._clock() < self._paused_until:
+        if self.clock() < self._paused_until:
             return {"paused": 1}
-        due = self._ledger.due_polls(self._clock(), self._budget)
+        due = self.ledger.due_polls(self.clock(), self.budget)
         stop = Event()
         counts = Tally(self._poll_all(due[:1], deadline, stop))
         counts.update(self._poll_all(due[1:], deadline, stop))
@@ -92,9 +84,9 @@ class DeliveryPoller:
             return list(pool.map(poll, sends))
 
     def _poll(self, send: Send, stop: Event) -> str:
-        self._metrics.count("DeliveryCalls")
-        answer = self._reports.report(send.upstream_message_id, send.token_id or "", TIMEOUT)
-        now, written_by = self._clock(), ids.new_message_id()
+        self.metrics.count("DeliveryCalls")
+        answer = self.reports.report(send.upstream_message_id, send.token_id or "", TIMEOUT)
+        now, written_by = self.clock(), ids.new_message_id()
         if isinstance(answer, DeliveryReport):
             after = transitions.apply_report(send, answer, now=now, written_by=written_by)
         elif answer.reason in _AFFECTS_ALL_CALLS:
@@ -103,20 +95,20 @@ class DeliveryPoller:
             return answer.reason
         else:
             logger.warning("no delivery report", extra={**send.log_fields, "reason": answer.reason})
-            self._metrics.count("DeliveryCallsFailed")
+            self.metrics.count("DeliveryCallsFailed")
             after = transitions.schedule_next_poll(send, now=now, written_by=written_by)
         try:
             if (
                 after.status is not send.status
-                and self._recipient_results
+                and self.recipient_results
                 and isinstance(answer, DeliveryReport)
             ):
                 # Before the send ends: who dies between the two writes them again.
-                self._recipient_results.record(after, answer.codes)
-            result = self._ledger.replace_if_unchanged(send, after)
+                self.recipient_results.record(after, answer.codes)
+            result = self.ledger.replace_if_unchanged(send, after)
             if result is ReplaceResult.GONE:
                 logger.error("delivery not stored: the item is gone", extra=send.log_fields)
-                self._metrics.count("ResultsNotStored")
+                self.metrics.count("ResultsNotStored")
                 return "gone"
             if result:
                 self._record(send, after)
@@ -130,7 +122,7 @@ class DeliveryPoller:
         wait = BLOCKED_DELAY if answer.reason == "blocked" else MIN_PAUSE
         # A little less than a minute: the next run is not to find itself a moment too early.
         self._paused_until = now + max(wait, answer.retry_after or 0.0) - 5.0
-        self._metrics.count("DeliveryCallsRefused")
+        self.metrics.count("DeliveryCallsRefused")
         level = logging.ERROR if answer.reason == "forbidden" else logging.WARNING
         logger.log(
             level,
@@ -146,11 +138,11 @@ class DeliveryPoller:
             return
         counts = after.delivery
         if after.status is not before.status:
-            self._metrics.count(after.status.metric)
+            self.metrics.count(after.status.metric)
         if after.reason == transitions.NOBODY_SUBSCRIBED:
-            self._metrics.count("SendsWithoutSubscribers")
+            self.metrics.count("SendsWithoutSubscribers")
         if after.status is Status.ACCEPTED or (counts and counts.pending):
-            self._metrics.count("DeliveriesNeverReported")
+            self.metrics.count("DeliveriesNeverReported")
         if counts:
             for name, number in (
                 ("RecipientsDelivered", counts.delivered),
@@ -158,7 +150,7 @@ class DeliveryPoller:
                 ("RecipientsUnsubscribed", counts.unsubscribed),
             ):
                 if number:
-                    self._metrics.count(name, number)
+                    self.metrics.count(name, number)
         logger.info(
             "delivery %s",
             after.status.value,

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from smsrelay.errors import CredentialsUnusableError, SecretUnavailableError
@@ -33,25 +34,17 @@ def parse_renewal_request(event: Mapping[str, Any]) -> RenewalRequest | None:
     return RenewalRequest(str(event["need"]), str(event.get("token")))
 
 
+@dataclass(kw_only=True)
 class TokenRenewer:
     """Runs one at a time (the template sees to that), so it may remember what happened before."""
 
-    def __init__(
-        self,
-        *,
-        store: TokenStore,
-        credentials: CredentialsSource,
-        issuer: TokenIssuer,
-        metrics: Metrics,
-        clock: Clock,
-    ) -> None:
-        self._store = store
-        self._credentials = credentials
-        self._issuer = issuer
-        self._metrics = metrics
-        self._clock = clock
-        self._failed = False
-        self._refused: str | None = None
+    store: TokenStore
+    credentials: CredentialsSource
+    issuer: TokenIssuer
+    metrics: Metrics
+    clock: Clock
+    _failed: bool = field(default=False, init=False)
+    _refused: str | None = field(default=None, init=False)
 
     def run(self, ask: RenewalRequest | None) -> dict[str, str]:
         """Renew the stored token if necessary; return what was done and why.
@@ -66,16 +59,16 @@ class TokenRenewer:
         if self._failed:
             return {"did": "kept", "reason": "failed-before"}
         try:
-            token = self._store.load()
+            token = self.store.load()
             refused = token is not None and fingerprint(token.access_token) == self._refused
-            reason = renewal_reason(token, self._clock(), refused=refused)
+            reason = renewal_reason(token, self.clock(), refused=refused)
             if reason is None:
-                self._metrics.count("TokenGood")
+                self.metrics.count("TokenGood")
                 return {"did": "kept", "reason": "good"}
             if (
                 token is not None
                 and reason is RenewalReason.REFUSED
-                and not may_replace_refused(token, self._store.load_previous(), self._clock())
+                and not may_replace_refused(token, self.store.load_previous(), self.clock())
             ):
                 logger.warning(
                     "refused token kept: the last one was replaced just now",
@@ -89,14 +82,14 @@ class TokenRenewer:
             return self._fail(TokenError("credentials-unusable", None, (str(error),)))
 
     def _renew(self, reason: RenewalReason) -> dict[str, str]:
-        credentials = self._credentials.load()
-        asked_at = self._clock()
-        answer = self._issuer.fetch(credentials)
+        credentials = self.credentials.load()
+        asked_at = self.clock()
+        answer = self.issuer.fetch(credentials)
         if isinstance(answer, TokenError):
             return self._fail(answer)
-        self._store.write(answer)
-        self._metrics.count("TokensRenewed")
-        self._metrics.count("TokenGood")
+        self.store.write(answer)
+        self.metrics.count("TokensRenewed")
+        self.metrics.count("TokenGood")
         logger.info(
             "token renewed",
             extra={
@@ -111,7 +104,7 @@ class TokenRenewer:
 
     def _fail(self, problem: TokenError) -> dict[str, str]:
         self._failed = True
-        self._metrics.count("TokenRenewalsFailed")
+        self.metrics.count("TokenRenewalsFailed")
         logger.error(
             "token not renewed: %s",
             problem.reason,
