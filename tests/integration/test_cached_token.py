@@ -102,7 +102,7 @@ def secret(**fields: object) -> str:
 def test_what_the_secret_may_hold(
     value: str, token: str, expires_at: float | None, url: str
 ) -> None:
-    assert parse_stored_token(value) == (token, expires_at, url)
+    assert parse_stored_token(value, NOW) == (token, expires_at, NOW, url)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_what_the_secret_may_hold(
 )
 def test_what_is_no_token(value: str) -> None:
     with pytest.raises(TokenUnavailableError) as caught:
-        parse_stored_token(value)
+        parse_stored_token(value, NOW)
     assert "two words" not in str(caught.value)
 
 

@@ -182,7 +182,7 @@ def test_a_number_is_known_however_it_is_written(number: str, data: st.DataObjec
 @example('{"access_token": "t", "expires_at": NaN}')
 def test_every_secret_holds_a_token_or_none(secret: str) -> None:
     try:
-        token = parse_stored_token(secret)
+        token = parse_stored_token(secret, 0.0)
     except TokenUnavailableError as error:
         assert str(error) == "the token secret holds no usable access_token"
     else:

@@ -5,7 +5,7 @@ import math
 import threading
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
 
@@ -23,7 +23,6 @@ from smsrelay.tokens.renewal_timing import (
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
-    from mypy_boto3_secretsmanager.type_defs import GetSecretValueResponseTypeDef
 
 UNDATED_CACHE_SECONDS: Final = 300.0
 """Seconds that a token without `expires_at` is kept."""
@@ -94,7 +93,8 @@ class CachedTokenSource:
     def _fetch(self) -> Credentials:
         try:
             response = self._client.get_secret_value(SecretId=self._secret)
-            token = parse_stored_token(response["SecretString"])
+            stored_at = response["CreatedDate"].timestamp()
+            token = parse_stored_token(response["SecretString"], stored_at)
         except AWS_ERRORS as error:
             if has_no_value(error):
                 self._ask(RenewalReason.MISSING, "")
@@ -110,17 +110,15 @@ class CachedTokenSource:
             raise TokenUnavailableError(
                 f"RestBaseUrl, else the token secret's rest_instance_url, is {error}"
             ) from None
-        good_until = self._good_until(token, response)
-        self._read_again_at = max(good_until, self._clock() + MIN_CACHE_SECONDS)
+        self._read_again_at = max(self._good_until(token), self._clock() + MIN_CACHE_SECONDS)
         return Credentials(token.access_token, base_url)
 
-    def _good_until(self, token: "Token", response: "GetSecretValueResponseTypeDef") -> float:
+    def _good_until(self, token: StoredToken) -> float:
         """When to read again; near the end of a token this asks for the next one."""
         now = self._clock()
         if token.expires_at is None:
             return now + UNDATED_CACHE_SECONDS
-        stored = StoredToken(token.access_token, token.expires_at, stored_at(response))
-        good_until = token.expires_at - refresh_ahead(stored)
+        good_until = token.expires_at - refresh_ahead(token)
         if good_until <= now:
             self._ask(RenewalReason.EXPIRING, fingerprint(token.access_token))
         return good_until
@@ -140,21 +138,8 @@ def has_no_value(error: Exception) -> bool:
     return isinstance(error, ClientError) and error_name(error) == "ResourceNotFoundException"
 
 
-def stored_at(response: "GetSecretValueResponseTypeDef") -> float:
-    """When a version was stored, in seconds since the epoch."""
-    return response["CreatedDate"].timestamp()
-
-
-class Token(NamedTuple):
-    """What the secret says: `expires_at` in seconds since the epoch, if it says when."""
-
-    access_token: str
-    expires_at: float | None
-    base_url: str
-
-
-def parse_stored_token(secret: str) -> Token:
-    """The token in a secret's value.
+def parse_stored_token(secret: str, since: float) -> StoredToken:
+    """The token in a secret's value that was stored at `since`.
 
     The value is `{"access_token", "expires_at", "rest_instance_url"}`, or the bare token.
     `expires_at` may be a number of seconds since the epoch, or an ISO 8601 time.
@@ -166,10 +151,8 @@ def parse_stored_token(secret: str) -> Token:
     access_token = fields.get("access_token")
     if not isinstance(access_token, str) or not TOKEN.fullmatch(access_token):
         raise TokenUnavailableError("the token secret holds no usable access_token")
-    url = fields.get("rest_instance_url")
-    return Token(
-        access_token, _expiry(fields.get("expires_at")), url if isinstance(url, str) else ""
-    )
+    expires_at, url = _expiry(fields.get("expires_at")), fields.get("rest_instance_url")
+    return StoredToken(access_token, expires_at, since, url if isinstance(url, str) else "")
 
 
 def _fields(secret: str) -> Mapping[str, Any]:

@@ -4,7 +4,7 @@ import json
 from typing import TYPE_CHECKING
 
 from smsrelay.adapters.aws_errors import AWS_ERRORS, aws_errors, error_name
-from smsrelay.adapters.cached_token import has_no_value, parse_stored_token, stored_at
+from smsrelay.adapters.cached_token import has_no_value, parse_stored_token
 from smsrelay.errors import SecretUnavailableError, TokenUnavailableError
 from smsrelay.security.allowed_hosts import AllowedHosts
 from smsrelay.tokens.renewal_timing import StoredToken
@@ -45,10 +45,10 @@ class SecretTokenStore:
         if response is None:
             return None
         try:
-            token = parse_stored_token(response.get("SecretString", ""))
+            stored_at = response["CreatedDate"].timestamp()
+            return parse_stored_token(response.get("SecretString", ""), stored_at)
         except TokenUnavailableError:
             return None
-        return StoredToken(token.access_token, token.expires_at, stored_at(response))
 
 
 class SecretCredentials:

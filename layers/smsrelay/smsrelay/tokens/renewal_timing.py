@@ -40,6 +40,8 @@ class StoredToken(NamedTuple):
     """None: nobody knows."""
     since: float
     """When it was stored."""
+    base_url: str = ""
+    """Of the tenant's REST API, as the secret has it."""
 
     @property
     def lifetime(self) -> float | None:
