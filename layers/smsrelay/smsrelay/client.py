@@ -85,84 +85,69 @@ class _Model(BaseModel):
 class SendSummary(_Model):
     """One call of MobileConnect for one message, and what became of it."""
 
-    n: Annotated[int, Field(ge=1, le=100, description="Its number in the message.", examples=[1])]
+    n: int = Field(ge=1, le=100, description="Its number in the message.", examples=[1])
     status: SendStatus
-    recipients: Annotated[
-        int, Field(ge=1, le=250, description="How many recipients it has.", examples=[1])
-    ]
+    recipients: int = Field(ge=1, le=250, description="How many recipients it has.", examples=[1])
     token_id: _TokenId | None = None
-    reason: Annotated[
-        str | None,
-        Field(
-            description="Why it is not accepted, in one word: `throttled`, `blocked`, "
-            "`unavailable`, `unauthorised`, `no-connection`, `read-timeout`, `out-of-time` and so "
-            "on. New words may come.",
-            examples=["throttled"],
-        ),
-    ] = None
-    errors: Annotated[
-        list[str] | None,
-        Field(
-            description="What MobileConnect said, in its own words.",
-            min_length=1,
-            examples=[["Keyword PLAY is invalid for the code on the message"]],
-        ),
-    ] = None
+    reason: str | None = Field(
+        default=None,
+        description="Why it is not accepted, in one word: `throttled`, `blocked`, "
+        "`unavailable`, `unauthorised`, `no-connection`, `read-timeout`, `out-of-time` and so "
+        "on. New words may come.",
+        examples=["throttled"],
+    )
+    errors: list[str] | None = Field(
+        default=None,
+        description="What MobileConnect said, in its own words.",
+        min_length=1,
+        examples=[["Keyword PLAY is invalid for the code on the message"]],
+    )
 
 
 class RecipientState(_Model):
     """How it ended for one recipient."""
 
-    hash: Annotated[
-        str,
-        Field(
-            description="Stands for the number: HMAC-SHA-256 with the relay's key, its first half.",
-            pattern="^[0-9a-f]{32}$",
-            examples=["3c1a7b5f9d2e4680a1b2c3d4e5f60718"],
-        ),
-    ]
-    code: Annotated[
-        int, Field(ge=0, le=9999, description="MobileConnect's status code.", examples=[4000])
-    ]
+    hash: str = Field(
+        description="Stands for the number: HMAC-SHA-256 with the relay's key, its first half.",
+        pattern="^[0-9a-f]{32}$",
+        examples=["3c1a7b5f9d2e4680a1b2c3d4e5f60718"],
+    )
+    code: int = Field(ge=0, le=9999, description="MobileConnect's status code.", examples=[4000])
 
 
 class EventDelivery(_Model):
     """How many recipients were reached, as an event tells it."""
 
-    delivered: Annotated[int, Field(ge=0, description="Reached.", examples=[1])]
-    undelivered: Annotated[
-        dict[str, int],
-        Field(
-            description="Not reached, and not tried any more, by MobileConnect's status code.",
-            examples=[{"4500": 1}],
-        ),
-    ]
-    pending: Annotated[int, Field(ge=0, description="Nothing final is known.", examples=[0])]
-    unsubscribed: Annotated[
-        int, Field(ge=0, description="Left out, as they have not subscribed.", examples=[0])
-    ]
+    delivered: int = Field(ge=0, description="Reached.", examples=[1])
+    undelivered: dict[str, int] = Field(
+        description="Not reached, and not tried any more, by MobileConnect's status code.",
+        examples=[{"4500": 1}],
+    )
+    pending: int = Field(ge=0, description="Nothing final is known.", examples=[0])
+    unsubscribed: int = Field(
+        ge=0, description="Left out, as they have not subscribed.", examples=[0]
+    )
 
 
 class Delivery(EventDelivery):
     """How many recipients were reached, as far as MobileConnect has told."""
 
-    checked_at: Annotated[_Time, Field(description="When MobileConnect was asked last.")]
-    recipients: Annotated[
-        list[RecipientState] | None,
-        Field(
-            description="One by one, if the relay keeps that (`RecipientResults`).", min_length=1
-        ),
-    ] = None
+    checked_at: _Time = Field(description="When MobileConnect was asked last.")
+    recipients: list[RecipientState] | None = Field(
+        default=None,
+        description="One by one, if the relay keeps that (`RecipientResults`).",
+        min_length=1,
+    )
 
 
 class StoredSend(SendSummary):
     """A send as the ledger has it."""
 
-    attempts: Annotated[int, Field(ge=0, description="Attempts so far.", examples=[1])]
-    updated_at: Annotated[_Time, Field(description="When it was written last.")]
-    delivery: Annotated[
-        Delivery | None, Field(description="Once MobileConnect was asked, a minute later.")
-    ] = None
+    attempts: int = Field(ge=0, description="Attempts so far.", examples=[1])
+    updated_at: _Time = Field(description="When it was written last.")
+    delivery: Delivery | None = Field(
+        default=None, description="Once MobileConnect was asked, a minute later."
+    )
 
 
 class SendChange(_Model):
@@ -171,20 +156,20 @@ class SendChange(_Model):
     model_config = ConfigDict(extra="forbid")
 
     id: _Id
-    n: Annotated[int, Field(ge=1, le=100, description="Its number in the message.", examples=[1])]
-    client: Annotated[str, Field(description="Who posted it.", examples=["shop"])]
+    n: int = Field(ge=1, le=100, description="Its number in the message.", examples=[1])
+    client: str = Field(description="Who posted it.", examples=["shop"])
     status: SendStatus
-    previous_status: Annotated[
-        SendStatus | None, Field(description="Before; left out for a new send.")
-    ] = None
-    final: Annotated[
-        bool, Field(description="Whether nothing more happens to it by itself.", examples=[True])
-    ]
-    recipients: Annotated[int, Field(ge=1, le=250, examples=[1])]
-    attempts: Annotated[int, Field(ge=0, description="So far.", examples=[1])]
+    previous_status: SendStatus | None = Field(
+        default=None, description="Before; left out for a new send."
+    )
+    final: bool = Field(
+        description="Whether nothing more happens to it by itself.", examples=[True]
+    )
+    recipients: int = Field(ge=1, le=250, examples=[1])
+    attempts: int = Field(ge=0, description="So far.", examples=[1])
     token_id: _TokenId | None = None
-    reference: Annotated[str | None, Field(description="The caller's own.")] = None
-    reason: Annotated[str | None, Field(description="Why, in one word.")] = None
+    reference: str | None = Field(default=None, description="The caller's own.")
+    reason: str | None = Field(default=None, description="Why, in one word.")
     delivery: EventDelivery | None = None
 
 
@@ -193,11 +178,8 @@ class Event(_Model):
 
     model_config = ConfigDict(extra="forbid")
 
-    type: Annotated[
-        str,
-        Field(pattern=r"^smsrelay\.send\.[a-z_]+$", examples=["smsrelay.send.delivered"]),
-    ]
-    timestamp: Annotated[_Time, Field(description="When it was written.")]
+    type: str = Field(pattern=r"^smsrelay\.send\.[a-z_]+$", examples=["smsrelay.send.delivered"])
+    timestamp: _Time = Field(description="When it was written.")
     data: SendChange
 
 
@@ -205,47 +187,35 @@ class AcceptedMessage(_Model):
     """A message that was taken: sent, or stored to be sent."""
 
     id: _Id
-    status: Annotated[
-        Literal["accepted", "partial", "queued"],
-        Field(
-            description="`accepted`: all sends are. `queued`: all are to be tried (again); "
-            "nothing more needs to be done. `partial`: a mixture; see `sends`.",
-            examples=["accepted"],
-        ),
-    ]
-    sends: Annotated[
-        list[SendSummary],
-        Field(
-            min_length=1,
-            max_length=100,
-            examples=[
-                [{"n": 1, "status": "accepted", "recipients": 1, "tokenId": EXAMPLE_TOKEN_ID}]
-            ],
-        ),
-    ]
+    status: Literal["accepted", "partial", "queued"] = Field(
+        description="`accepted`: all sends are. `queued`: all are to be tried (again); "
+        "nothing more needs to be done. `partial`: a mixture; see `sends`.",
+        examples=["accepted"],
+    )
+    sends: list[SendSummary] = Field(
+        min_length=1,
+        max_length=100,
+        examples=[[{"n": 1, "status": "accepted", "recipients": 1, "tokenId": EXAMPLE_TOKEN_ID}]],
+    )
 
 
 class StoredMessage(_Model):
     """A message, and how far its sends have come."""
 
     id: _Id
-    status: Annotated[
-        Literal[_Statuses, "partial"],
-        Field(
-            description="What all sends have in common, else `partial`; `unknown` as soon as one "
-            "is; `partially_delivered` if all that differs is whom they reached.",
-            examples=["accepted"],
-        ),
-    ]
-    created_at: Annotated[_Time, Field(description="When it came in.")]
-    reference: Annotated[
-        str | None, Field(description="The caller's own.", examples=["order-8812"])
-    ] = None
-    errors: Annotated[
-        list["Refusal"] | None,
-        Field(description="Why a message of the queue was refused; it has no sends."),
-    ] = None
-    sends: Annotated[list[StoredSend], Field(max_length=100)]
+    status: Literal[_Statuses, "partial"] = Field(
+        description="What all sends have in common, else `partial`; `unknown` as soon as one "
+        "is; `partially_delivered` if all that differs is whom they reached.",
+        examples=["accepted"],
+    )
+    created_at: _Time = Field(description="When it came in.")
+    reference: str | None = Field(
+        default=None, description="The caller's own.", examples=["order-8812"]
+    )
+    errors: list["Refusal"] | None = Field(
+        default=None, description="Why a message of the queue was refused; it has no sends."
+    )
+    sends: list[StoredSend] = Field(max_length=100)
 
 
 class TokenOwner(_Model):
@@ -253,34 +223,22 @@ class TokenOwner(_Model):
 
     token_id: _TokenId
     id: _Id
-    n: Annotated[int, Field(ge=1, le=100, description="Which send of it.", examples=[1])]
+    n: int = Field(ge=1, le=100, description="Which send of it.", examples=[1])
 
 
 class Refusal(_Model):
     """One reason to refuse a request."""
 
-    pointer: Annotated[
-        str,
-        Field(
-            description="The place: a JSON Pointer (RFC 6901) into the request.",
-            max_length=300,
-            examples=["/to/0", ""],
-        ),
-    ]
-    code: Annotated[
-        str,
-        Field(
-            description="Stable, and made for programs.",
-            examples=["invalid-number"],
-        ),
-    ]
-    detail: Annotated[
-        str,
-        Field(
-            description="For people. It never repeats what was posted.",
-            examples=["Invalid phone number: this is not a numeric string."],
-        ),
-    ]
+    pointer: str = Field(
+        description="The place: a JSON Pointer (RFC 6901) into the request.",
+        max_length=300,
+        examples=["/to/0", ""],
+    )
+    code: str = Field(description="Stable, and made for programs.", examples=["invalid-number"])
+    detail: str = Field(
+        description="For people. It never repeats what was posted.",
+        examples=["Invalid phone number: this is not a numeric string."],
+    )
 
 
 class Problem(_Model):
