@@ -115,10 +115,9 @@ class TokenSource(Protocol):
 
 
 class TokenRenewal(Protocol):
-    """Who renews the access token."""
+    """Asks for a new token; `token` is the old one's fingerprint. Neither waits nor raises."""
 
-    def ask(self, reason: RenewalReason, token: str) -> None:
-        """Ask for a new token; `token` is the old one's fingerprint. Neither waits nor raises."""
+    def ask(self, reason: RenewalReason, token: str) -> None: ...
 
 
 class TokenStore(Protocol):
@@ -138,17 +137,15 @@ class TokenStore(Protocol):
 
 
 class CredentialsSource(Protocol):
-    """Where the client credentials come from."""
+    """The client credentials. Raises `CredentialsUnusableError` or `SecretUnavailableError`."""
 
-    def load(self) -> "ClientCredentials":
-        """The credentials. Raises `CredentialsUnusableError` or `SecretUnavailableError`."""
+    def load(self) -> "ClientCredentials": ...
 
 
 class TokenIssuer(Protocol):
-    """The upstream's token endpoint."""
+    """The upstream's token endpoint, asked once for a new token. Raises nothing."""
 
-    def fetch(self, credentials: "ClientCredentials") -> "AccessToken | TokenError":
-        """Ask once for a new token. Raises nothing."""
+    def fetch(self, credentials: "ClientCredentials") -> "AccessToken | TokenError": ...
 
 
 class Upstream(Protocol):
@@ -162,12 +159,11 @@ class Upstream(Protocol):
 
 
 class DeliveryReports(Protocol):
-    """MobileConnect, asked what became of what it accepted."""
+    """MobileConnect's report of one send; an outcome: why there is none. Raises nothing."""
 
     def report(
         self, upstream_message_id: str, token_id: str, timeout: float
-    ) -> DeliveryReport | Outcome:
-        """The report of one send; an outcome: why there is none. Raises nothing."""
+    ) -> DeliveryReport | Outcome: ...
 
 
 class RecipientResult(NamedTuple):
@@ -190,20 +186,18 @@ class RecipientResults(Protocol):
 
 
 class RetryQueue(Protocol):
-    """The queue from which the worker takes what has to be tried again.
+    """Brings sends to the worker, each after its seconds.
 
     Raises `QueueUnavailableError` if it did not take all.
     """
 
-    def put(self, sends: Mapping[SendKey, float]) -> None:
-        """Enqueue sends, each to be delivered after its seconds."""
+    def put(self, sends: Mapping[SendKey, float]) -> None: ...
 
 
 class DeadLetterQueue(Protocol):
-    """Where a person looks for what nobody tries again. Raises `QueueUnavailableError`."""
+    """Keeps a body, with the reason as attributes. Raises `QueueUnavailableError`."""
 
-    def put(self, body: str, attributes: Mapping[str, str]) -> None:
-        """Keep a body with the reason as message attributes."""
+    def put(self, body: str, attributes: Mapping[str, str]) -> None: ...
 
 
 class Metrics(Protocol):
@@ -215,10 +209,9 @@ class Metrics(Protocol):
 
 
 class ClientNames(Protocol):
-    """Which client an API key or an IAM principal belongs to."""
+    """Which client an API key or IAM principal belongs to. Raises `LedgerUnavailableError`."""
 
-    def name_of(self, credential: str) -> str | None:
-        """The client's name; None: it was never given one. Raises `LedgerUnavailableError`."""
+    def name_of(self, credential: str) -> str | None: ...
 
 
 class RequestCounter(Protocol):
@@ -249,21 +242,18 @@ class SigningSecrets(Protocol):
 
 
 class EventBus(Protocol):
-    """Publishes every change of a send's status. Raises `PublishError` if some were not taken."""
+    """Publishes events, in this order. Raises `PublishError` if some were not taken."""
 
-    def put(self, events: Sequence[Mapping[str, Any]]) -> None:
-        """Put events on the bus, in this order."""
+    def put(self, events: Sequence[Mapping[str, Any]]) -> None: ...
 
 
 class Callbacks(Protocol):
     """The queue of callbacks to clients. Raises `PublishError` if some were not taken."""
 
-    def put(self, bodies: Sequence[str]) -> None:
-        """Keep callbacks until they are posted."""
+    def put(self, bodies: Sequence[str]) -> None: ...
 
 
 class CallbackClient(Protocol):
-    """The way out to clients."""
+    """Posts once to a client: the answer's status, or None without an answer. Raises nothing."""
 
-    def post(self, url: str, body: str, headers: Mapping[str, str]) -> int | None:
-        """Post once; the status of the answer, None: there is none. Raises nothing."""
+    def post(self, url: str, body: str, headers: Mapping[str, str]) -> int | None: ...
