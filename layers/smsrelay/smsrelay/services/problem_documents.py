@@ -3,21 +3,8 @@
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
-from smsrelay.errors import (
-    ClientNotRegisteredError,
-    IdempotencyKeyReusedError,
-    InvalidHeaderError,
-    InvalidSignatureError,
-    LedgerUnavailableError,
-    NotFoundError,
-    NotJsonError,
-    RateLimitedError,
-    RelayError,
-    RequestInProgressError,
-    SecretUnavailableError,
-    TooLargeError,
-    UnsupportedMediaTypeError,
-)
+from smsrelay import errors
+from smsrelay.errors import RelayError
 from smsrelay.messages.refusals import Refusal, RequestRefusedError
 from smsrelay.services.http_response import Response
 
@@ -66,34 +53,31 @@ def of_error(error: RelayError) -> Response:  # noqa: C901, PLR0911, PLR0912 - a
     match error:
         case RequestRefusedError():
             return _of_refusals(error)
-        case TooLargeError():
+        case errors.TooLargeError():
             return problem(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                 "too-large",
                 f"{_sentence(error)} Nothing was sent.",
             )
-        case NotJsonError():
-            return problem(
-                HTTPStatus.BAD_REQUEST,
-                "not-json",
-                f"The body is not JSON: {error}. Nothing was sent.",
-            )
-        case UnsupportedMediaTypeError():
+        case errors.NotJsonError():
+            detail = f"The body is not JSON: {error}. Nothing was sent."
+            return problem(HTTPStatus.BAD_REQUEST, "not-json", detail)
+        case errors.UnsupportedMediaTypeError():
             return problem(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
                 "wrong-content-type",
                 f"{error} Nothing was sent.",
             )
-        case InvalidHeaderError():
+        case errors.InvalidHeaderError():
             return problem(HTTPStatus.BAD_REQUEST, "invalid-header", f"{error} Nothing was sent.")
-        case IdempotencyKeyReusedError():
+        case errors.IdempotencyKeyReusedError():
             return problem(
                 HTTPStatus.UNPROCESSABLE_ENTITY,
                 "idempotency-key-reused",
                 "This Idempotency-Key belongs to a request with another body. Nothing was sent.",
                 id=error.message_id,
             )
-        case RequestInProgressError():
+        case errors.RequestInProgressError():
             return problem(
                 HTTPStatus.CONFLICT,
                 "still-running",
@@ -102,14 +86,14 @@ def of_error(error: RelayError) -> Response:  # noqa: C901, PLR0911, PLR0912 - a
                 {"Retry-After": "1"},
                 id=error.message_id,
             )
-        case ClientNotRegisteredError():
+        case errors.ClientNotRegisteredError():
             return problem(
                 HTTPStatus.FORBIDDEN,
                 "client-not-registered",
                 "This API key or IAM principal belongs to no registered client. Ask the operator "
                 "of the relay to register it. Nothing was sent.",
             )
-        case InvalidSignatureError():
+        case errors.InvalidSignatureError():
             # Without WWW-Authenticate: the gateway would rename it.
             return problem(
                 HTTPStatus.UNAUTHORIZED,
@@ -117,16 +101,16 @@ def of_error(error: RelayError) -> Response:  # noqa: C901, PLR0911, PLR0912 - a
                 "There is no such client, or it has not signed this, or not within the last five "
                 "minutes. Nothing was sent.",
             )
-        case RateLimitedError():
+        case errors.RateLimitedError():
             return problem(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 "over-limit",
                 "Too many requests of this client in this minute. Nothing was sent.",
                 {"Retry-After": str(error.retry_after)},
             )
-        case NotFoundError():
+        case errors.NotFoundError():
             return problem(HTTPStatus.NOT_FOUND, "not-found", "There is nothing here.")
-        case LedgerUnavailableError() | SecretUnavailableError():
+        case errors.LedgerUnavailableError() | errors.SecretUnavailableError():
             return problem(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "not-stored",

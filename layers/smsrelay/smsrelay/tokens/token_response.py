@@ -35,12 +35,10 @@ class ClientCredentials:
             "grant_type": "client_credentials",
             "client_id": self.client_id,
             "client_secret": self.client_secret,
+            "account_id": self.account_id,
+            "scope": self.scope,
         }
-        if self.account_id is not None:
-            body["account_id"] = self.account_id
-        if self.scope is not None:
-            body["scope"] = self.scope
-        return body
+        return {name: value for name, value in body.items() if value is not None}
 
 
 class AccessToken(NamedTuple):
