@@ -8,20 +8,16 @@ from typing import Any
 from smsrelay.errors import RelayError
 from smsrelay.runtime import api_gateway
 from smsrelay.runtime.lambda_handler import Context, Event, deadline_of, lambda_handler
-from smsrelay.services.webhook import Webhook
 from smsrelay.wiring import webhook
 
 
 @lambda_handler(webhook, on_error=api_gateway.to_problem)
 def handler(event: Event, context: Context) -> dict[str, Any]:
     """Respond to one request."""
-    received = Webhook(
-        event["pathParameters"]["client"],
-        api_gateway.headers_of(event),
-        api_gateway.body_of(event) or b"",  # what can't be decoded has no valid signature
-    )
+    client, headers = event["pathParameters"]["client"], api_gateway.headers_of(event)
+    body = api_gateway.body_of(event) or b""  # what can't be decoded has no valid signature
     try:
-        response = webhook.parts().webhooks.post(received, deadline_of(context))
+        response = webhook.parts().webhooks.post(client, headers, body, deadline_of(context))
     except RelayError as error:
         return api_gateway.to_problem(error)
     return api_gateway.to_proxy(response)

@@ -24,16 +24,12 @@ class StatusChange(NamedTuple):
         return (
             self.before is None
             or self.before.status is not self.after.status
-            or (self.is_final and not _is_final(self.before))
+            or (is_final(self.after) and not is_final(self.before))
         )
 
-    @property
-    def is_final(self) -> bool:
-        """Whether nothing more happens to it by itself."""
-        return _is_final(self.after)
 
-
-def _is_final(send: Send) -> bool:
+def is_final(send: Send) -> bool:
+    """Whether nothing more happens to a send automatically."""
     ends = DELIVERY_STATUSES | {Status.REJECTED, Status.UNKNOWN, Status.FAILED}
     return send.status in ends or (send.status is Status.ACCEPTED and not send.awaits_report)
 
@@ -46,7 +42,7 @@ def event_of(change: StatusChange) -> Mapping[str, Any]:
         "n": send.key.number,
         "client": send.client,
         "status": send.status.value,
-        "final": change.is_final,
+        "final": is_final(send),
         "recipients": send.recipients,
         "attempts": send.attempts,
     }

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from smsrelay.ports import Callbacks, CatalogueSource, EventBus
-from smsrelay.sends.status_events import StatusChange, event_of
+from smsrelay.sends.status_events import StatusChange, event_of, is_final
 
 
 @dataclass(kw_only=True)
@@ -27,7 +27,7 @@ class EventPublisher:
             callback_events = [
                 event_of(change)
                 for change in status_changes
-                if change.is_final and catalogue.callback_of(change.after.client)
+                if is_final(change.after) and catalogue.callback_of(change.after.client)
             ]
             self.callbacks.put(
                 [json.dumps(event, separators=(",", ":")) for event in callback_events]
