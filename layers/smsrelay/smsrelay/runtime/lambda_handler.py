@@ -1,5 +1,6 @@
 """The shell that all handlers share: log context, metrics, and unexpected errors."""
 
+import logging
 from collections.abc import Callable, Mapping
 from functools import wraps
 from types import ModuleType
@@ -7,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from smsrelay.errors import UnexpectedError
 from smsrelay.ports import Deadline
-from smsrelay.runtime.error_boundary import log_unexpected
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
+
+logger = logging.getLogger(__name__)
 
 type Event = Mapping[str, Any]
 type Context = LambdaContext
@@ -35,12 +37,14 @@ def lambda_handler(
             parts = wiring.parts()
             parts.logger.append_keys(request_id=context.aws_request_id)
             try:
-                with log_unexpected():
-                    return handle(event, context)
-            except UnexpectedError as error:
+                return handle(event, context)
+            except Exception as error:
+                # Lambda's runtime would log an exception with its whole text.
+                logger.exception("failed unexpectedly")
+                unexpected = UnexpectedError(type(error).__name__)
                 if on_error is None:
-                    raise
-                return on_error(error)
+                    raise unexpected from None
+                return on_error(unexpected)
             finally:
                 parts.metrics.flush()
 

@@ -23,6 +23,7 @@ _WRONG_ROUTE: Mapping[int, str] = {403: "forbidden"} | dict.fromkeys(
     (405, 407, 421, 425), "wrong-route"
 )
 """Reasons of the statuses that concern the way to the API: they are the same for every message."""
+_CAN_REJECT = set(range(400, 500)) - {HTTPStatus.REQUEST_TIMEOUT}
 WRONG_ROUTE_REASONS = frozenset(_WRONG_ROUTE.values())
 NOT_FOUND = "not-found"
 """The reason of a 404: it concerns the message id in the path."""
@@ -129,12 +130,7 @@ def _of_status(status: int, code: int | None, *, has_errors: bool) -> tuple[Outc
             return OutcomeKind.NOT_SENT, _WRONG_ROUTE[status]
         case HTTPStatus.NOT_FOUND:
             return OutcomeKind.NOT_SENT, NOT_FOUND
-    is_client_error = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
-    if (
-        is_client_error
-        and status != HTTPStatus.REQUEST_TIMEOUT
-        and (has_errors or code is not None)
-    ):
+    if status in _CAN_REJECT and (has_errors or code is not None):
         return OutcomeKind.REJECTED, "refused"
     # It may have gone out before it failed. With 408 a server says that it waited for the request
     # in vain, or, wrongly but often, for itself.

@@ -70,12 +70,7 @@ def may_replace_refused(token: StoredToken, before: StoredToken | None, now: flo
     """
     if before is None:
         return True
-    interval = (
-        MIN_REPLACEMENT_INTERVAL
-        if token.lifetime is None
-        else min(MIN_REPLACEMENT_INTERVAL, 2 * token.lifetime)
-    )
-    return now - before.since >= interval
+    return now - before.since >= _share(token, MIN_REPLACEMENT_INTERVAL, 0.5)
 
 
 def refresh_ahead(token: StoredToken) -> float:
@@ -88,5 +83,6 @@ def fingerprint(access_token: str) -> str:
     return sha256(access_token.encode()).hexdigest()[:16]
 
 
-def _share(token: StoredToken, most: float, part: int) -> float:
+def _share(token: StoredToken, most: float, part: float) -> float:
+    """The token's lifetime divided by `part`, at most so many seconds."""
     return most if token.lifetime is None else min(most, token.lifetime / part)
