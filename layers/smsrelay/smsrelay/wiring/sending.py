@@ -3,9 +3,8 @@
 import os
 import random
 import time
-from dataclasses import dataclass
-from functools import cache, cached_property, partial
-from typing import TYPE_CHECKING
+from functools import cache, partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics
@@ -29,8 +28,7 @@ if TYPE_CHECKING:
     from smsrelay.services.request_reader import RequestReader
 
 
-@dataclass(frozen=True)
-class Parts:
+class Parts(NamedTuple):
     settings: Settings
     relay: Sender
     ledger: DynamoDbLedger
@@ -43,9 +41,9 @@ class Parts:
     dynamodb: "DynamoDBClient"
     clock: Clock
 
-    @cached_property
+    @property
     def request_reader(self) -> "RequestReader":
-        """Reads requests; the sweeper doesn't need it."""
+        """A new reader of requests; the sweeper doesn't need one."""
         from smsrelay.services.request_reader import RequestReader
 
         catalogue = options.catalogue(self.aws, self.settings, self.metrics, self.clock)
