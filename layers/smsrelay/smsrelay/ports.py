@@ -126,11 +126,8 @@ class TokenStore(Protocol):
     All methods raise `SecretUnavailableError` if the store is down; the old token is still there.
     """
 
-    def load(self) -> StoredToken | None:
-        """The token as it is stored now; None: there is none that could be used."""
-
-    def load_previous(self) -> StoredToken | None:
-        """The token before this one; None: there was none."""
+    def load(self, *, previous: bool = False) -> StoredToken | None:
+        """The stored token, or the one before it; None: there is none that could be used."""
 
     def write(self, token: "AccessToken") -> None:
         """Put a new token in the place of the old one, which can be read until then."""

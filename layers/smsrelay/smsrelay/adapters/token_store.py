@@ -22,12 +22,16 @@ class SecretTokenStore:
         self._client = client
         self._secret = secret
 
-    def load(self) -> StoredToken | None:
-        """The current version; what is no token counts as none."""
-        return self._version("AWSCURRENT")
-
-    def load_previous(self) -> StoredToken | None:
-        return self._version("AWSPREVIOUS")
+    def load(self, *, previous: bool = False) -> StoredToken | None:
+        stage = "AWSPREVIOUS" if previous else "AWSCURRENT"
+        response = _value(self._client, self._secret, stage)
+        if response is None:
+            return None
+        try:
+            stored_at = response["CreatedDate"].timestamp()
+            return parse_stored_token(response.get("SecretString", ""), stored_at)
+        except TokenUnavailableError:
+            return None
 
     def write(self, token: AccessToken) -> None:
         """Store a new version; in the same step it becomes the current one."""
@@ -39,16 +43,6 @@ class SecretTokenStore:
         }
         with aws_errors(SecretUnavailableError, "the token secret can't be written"):
             self._client.put_secret_value(SecretId=self._secret, SecretString=json.dumps(value))
-
-    def _version(self, stage: str) -> StoredToken | None:
-        response = _value(self._client, self._secret, stage)
-        if response is None:
-            return None
-        try:
-            stored_at = response["CreatedDate"].timestamp()
-            return parse_stored_token(response.get("SecretString", ""), stored_at)
-        except TokenUnavailableError:
-            return None
 
 
 class SecretCredentials:

@@ -68,7 +68,7 @@ class TokenRenewer:
             if (
                 token is not None
                 and reason is RenewalReason.REFUSED
-                and not may_replace_refused(token, self.store.load_previous(), self.clock())
+                and not may_replace_refused(token, self.store.load(previous=True), self.clock())
             ):
                 logger.warning(
                     "refused token kept: the last one was replaced just now",
