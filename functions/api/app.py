@@ -72,13 +72,12 @@ def _respond(method: str, path: str, event: Event, deadline: Deadline) -> Respon
     raise NotFoundError
 
 
-def _text(event: Event) -> str | None:
-    """The body as text; None if it isn't text, so it isn't JSON either."""
-    body = api_gateway.body_of(event)
+def _text(event: Event) -> str:
+    """The body as text; empty if it isn't text, so it isn't JSON either."""
     try:
-        return None if body is None else body.decode(errors="surrogatepass")
+        return api_gateway.body_of(event).decode(errors="surrogatepass")
     except UnicodeDecodeError:
-        return None
+        return ""
 
 
 lambda_init.end_init(api.parts)

@@ -34,7 +34,7 @@ class Post(NamedTuple):
     """A posted message: header names in lower case, the body as text."""
 
     headers: Mapping[str, str]
-    body: str | None
+    body: str
     client: str
     key: str | None = None
     """An idempotency key that stands for the header's: a webhook's id, which is signed."""
@@ -71,7 +71,7 @@ class Api:
     def post_message(self, post: Post, deadline: Deadline) -> Response:
         _check_content(post.headers)
         began = self._clock()
-        document = decode(post.body or "")
+        document = decode(post.body)
         key = post.key or _key(post.headers) or key_in(document.value)
         identity = ids.identify(post.client, key, document) if key else None
         deferred = _prefers_async(post.headers)
