@@ -37,7 +37,7 @@ def is_final(send: Send) -> bool:
 def event_of(change: StatusChange) -> Mapping[str, Any]:
     """The event: `type`, `timestamp` and `data`, as Standard Webhooks has them."""
     send = change.after
-    data: dict[str, Any] = {
+    data = {
         "id": send.key.message_id,
         "n": send.key.number,
         "client": send.client,
@@ -45,21 +45,16 @@ def event_of(change: StatusChange) -> Mapping[str, Any]:
         "final": is_final(send),
         "recipients": send.recipients,
         "attempts": send.attempts,
+        "previousStatus": change.before and change.before.status.value,
+        "tokenId": send.token_id,
+        "reference": send.reference,
+        "reason": None if send.status in {Status.ACCEPTED, Status.DELIVERED} else send.reason,
+        "delivery": send.delivery and send.delivery.as_json(),
     }
-    if change.before is not None:
-        data["previousStatus"] = change.before.status.value
-    if send.token_id is not None:
-        data["tokenId"] = send.token_id
-    if send.reference is not None:
-        data["reference"] = send.reference
-    if send.reason is not None and send.status not in {Status.ACCEPTED, Status.DELIVERED}:
-        data["reason"] = send.reason
-    if send.delivery is not None:
-        data["delivery"] = send.delivery.as_json()
     return {
         "type": f"{SOURCE}.send.{send.status.value}",
         "timestamp": iso_time(send.updated_at),
-        "data": data,
+        "data": {name: value for name, value in data.items() if value is not None},
     }
 
 

@@ -115,15 +115,12 @@ def of_token(token_id: str, key: SendKey) -> Response:
 
 
 def _brief(send: Send) -> dict[str, Any]:
-    brief: dict[str, Any] = {
+    brief = {
         "n": send.key.number,
         "status": send.status,
         "recipients": send.recipients,
+        "tokenId": send.token_id,
+        "reason": None if send.status in {Status.ACCEPTED, Status.DELIVERED} else send.reason,
+        "errors": list(send.errors) or None,
     }
-    if send.token_id is not None:
-        brief["tokenId"] = send.token_id
-    if send.reason is not None and send.status not in {Status.ACCEPTED, Status.DELIVERED}:
-        brief["reason"] = send.reason
-    if send.errors:
-        brief["errors"] = list(send.errors)
-    return brief
+    return {name: value for name, value in brief.items() if value is not None}
