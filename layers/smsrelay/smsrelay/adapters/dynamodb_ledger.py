@@ -289,15 +289,13 @@ class DynamoDbLedger:
         """Put the items of a new message; the first one's item if it exists already, else None."""
         puts: list[Any] = [{"TableName": self._table, "Item": self._item(send)} for send in sends]
         # The first item is the lock of the message: it alone decides.
-        puts[0] |= {
-            "ConditionExpression": "attribute_not_exists(pk)",
-            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-        }
+        puts[0]["ConditionExpression"] = "attribute_not_exists(pk)"
         try:
-            if len(puts) == 1:  # which costs half a transaction
-                _check(self._client.put_item(**puts[0]))
-            else:
+            if len(puts) > 1:
                 _check(self._client.transact_write_items(TransactItems=[{"Put": p} for p in puts]))
+            else:  # a plain put costs half a transaction
+                returned = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+                _check(self._client.put_item(**puts[0] | returned))
         except ClientError as error:
             existing = _existing(error) or self.load_one(sends[0].key)
             if existing is None:
