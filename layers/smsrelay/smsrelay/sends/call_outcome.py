@@ -74,11 +74,6 @@ class Outcome(NamedTuple):
         """Whether the API itself responded, and not something between the relay and the API."""
         return self.kind in _GIVEN_BY_API or self.error_code is not None
 
-    @property
-    def unauthorised(self) -> bool:
-        """Whether another access token might help."""
-        return self.status == HTTPStatus.UNAUTHORIZED
-
 
 _GIVEN_BY_API = {OutcomeKind.ACCEPTED, OutcomeKind.REJECTED}
 OUT_OF_TIME = Outcome(OutcomeKind.NOT_SENT, "out-of-time")
