@@ -48,7 +48,7 @@ def emitted() -> set[str]:
             # `_metrics.count(name)`, or as arguments: `f(_metrics.count, name)`
             call = [node.func, *node.args]
             for method, name in pairwise(call):
-                if ast.unparse(method).endswith(("_metrics.count", "_metrics.time")):
+                if ast.unparse(method).endswith(("metrics.count", "metrics.time")):
                     found |= _names(name)
     return found
 
