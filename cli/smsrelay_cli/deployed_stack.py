@@ -51,6 +51,10 @@ class DeployedStack:
     """The SSM parameter with the message catalogue; empty: there is none."""
     callback_secret_prefix: str = ""
     """The same of callbacks; empty: nobody is called back."""
+    credentials_secret: str = ""
+    """The secret with the client credentials; empty: the relay does not renew its token."""
+    token_renewer: str = ""
+    """The name of the function that renews the access token; empty: the same."""
     key_arn: str = ""
     """The KMS key of the stack's own; empty: it has none."""
     session: boto3.Session = field(default_factory=boto3.Session)
@@ -113,6 +117,8 @@ def _local(file: Path) -> DeployedStack:
             "StageName": stage,
             "WebhookSecretPrefix": stack.get("webhook_secret_prefix", ""),
             "CatalogueParameter": stack.get("catalogue_parameter", ""),
+            "CredentialsSecretArn": stack.get("credentials_secret", ""),
+            "TokenRenewerFunctionName": stack.get("token_renewer", ""),
         },
         {"RetentionDays": str(LOCAL_RETENTION_DAYS), "DefaultClient": stack["default_client"]},
         stack["aws_endpoint_url"],
@@ -167,6 +173,8 @@ def _target(
         webhook_secret_prefix=outputs.get("WebhookSecretPrefix", ""),
         callback_secret_prefix=outputs.get("CallbackSecretPrefix", ""),
         catalogue_parameter=outputs.get("CatalogueParameter", ""),
+        credentials_secret=outputs.get("CredentialsSecretArn", ""),
+        token_renewer=outputs.get("TokenRenewerFunctionName", ""),
         key_arn=outputs.get("KeyArn", ""),
         session=session,
         endpoint_url=endpoint_url,

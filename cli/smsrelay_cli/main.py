@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from smsrelay.adapters.logger import described
 from smsrelay.errors import RelayError
-from smsrelay_cli import catalogue, clients, dead_letters, sends, stats
+from smsrelay_cli import catalogue, clients, credentials, dead_letters, sends, stats
 from smsrelay_cli.deployed_stack import STACK_VARIABLE, find_stack
 from smsrelay_cli.exit_codes import ABORTED, BROKEN_PIPE, FAILED, CommandError
 from smsrelay_cli.terminal import print_notice
@@ -102,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_deciding(command)
     _add_clients(command("client", "say who may post, and how much"), shared)
     _add_catalogue(command("catalogue", "give messages names and defaults"), shared)
+    _add_credentials(command("credentials", "replace the client secret before it expires"), shared)
     return parser
 
 
@@ -267,6 +268,19 @@ def _add_catalogue(parser: argparse.ArgumentParser, shared: argparse.ArgumentPar
     for with_file in (checked, put):
         with_file.add_argument("file", type=Path, metavar="FILE")
     command("show", "show the catalogue that is stored", catalogue.show)
+
+
+def _add_credentials(parser: argparse.ArgumentParser, shared: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="credentials_command", required=True, metavar="COMMAND")
+    for name, what, run in (
+        ("status", "show when the client secrets expire", credentials.status),
+        ("stage", "store the staged client secret, and check it", credentials.stage),
+        ("promote", "use the staged client secret only", credentials.promote),
+    ):
+        added = commands.add_parser(name, help=what, description=what, parents=[shared])
+        added.set_defaults(run=run)
+        if name == "promote":
+            added.add_argument("--yes", action="store_true", help="don't ask")
 
 
 def _number(text: str) -> int:

@@ -10,8 +10,14 @@ from smsrelay.wiring import token_renewer
 
 @lambda_handler(token_renewer)
 def handler(event: Event, _context: Context) -> dict[str, str]:
-    """Check the token once, renew it if necessary, and return what was done."""
-    return token_renewer.parts().token_renewer.run(parse_renewal_request(event))
+    """Check the token once, renew it if necessary, and return what was done.
+
+    `{"check": "staged"}`, which `smsrelay credentials` sends, only tries the staged client secret.
+    """
+    renewer = token_renewer.parts().token_renewer
+    if event.get("check") == "staged":
+        return renewer.check_staged()
+    return renewer.run(parse_renewal_request(event))
 
 
 lambda_init.end_init(token_renewer.parts)

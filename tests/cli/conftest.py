@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import sys
 import uuid
 from collections.abc import Callable
@@ -63,6 +64,8 @@ class Operator:
     def __init__(self, relay: Environment, simulator: Simulator, patch: pytest.MonkeyPatch) -> None:
         self.relay, self.simulator = relay, simulator
         self._patch = patch
+        self.outputs: dict[str, str] = {}
+        """The outputs of the relay's CloudFormation stack."""
         self.ledger = DynamoDbLedger(relay.client("dynamodb"), relay.table, retention_days=90)
 
     def run(
@@ -121,20 +124,24 @@ def operator(
         "TableName": relay.table,
         "QueueUrl": relay.queue_url,
         "DeadLetterQueueUrl": relay.dead_letter_queue_url,
+        "CredentialsSecretArn": os.environ["CREDENTIALS_SECRET_ARN"],
+        "TokenRenewerFunctionName": "token-renewer",
     }
     parameters = {"RetentionDays": RETENTION_DAYS, "DefaultClient": "internal"}
-    stacks = {
+    stacks: dict[str, Any] = {
         name: {
             "Parameters": [
                 {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
             ],
-            "Outputs": [{"OutputKey": key, "OutputValue": value} for key, value in outputs.items()],
         },
         "other": {"Outputs": []},
     }
 
     def describe_stack(_: object, wanted: str) -> Any:
         """CloudFormation; moto's needs a package that is not there, the local stack's is tried."""
+        if wanted == name:
+            listed = [{"OutputKey": key, "OutputValue": it} for key, it in outputs.items()]
+            return stacks[wanted] | {"Outputs": listed}
         if wanted in stacks:
             return stacks[wanted]
         words: Any = {
@@ -147,4 +154,6 @@ def operator(
     monkeypatch.setenv("SMSRELAY_STACK", name)
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     monkeypatch.setattr(dead_letters, "POLL_SECONDS", 0)
-    return Operator(relay, simulator, monkeypatch)
+    operator = Operator(relay, simulator, monkeypatch)
+    operator.outputs = outputs
+    return operator

@@ -30,7 +30,7 @@ FOUND = Permission("cloudformation:DescribeStacks", "Stack")
 
 
 def policies() -> list[Any]:
-    """The JSON of the page, in its order: operators, clients, the catalogue, the key."""
+    """The JSON of the page, in its order: operators, clients, catalogue, credentials, the key."""
     page = (ROOT / "docs/cli.md").read_text()
     return [json.loads(it) for it in re.findall(r"```json\n(\{.*?\n?\})\n```", page, re.DOTALL)]
 
@@ -128,8 +128,22 @@ def test_who_keeps_the_catalogue_may_what_the_commands_call_and_nothing_else() -
     assert sorted(needed - policy) == [], "missing"
 
 
+def test_who_replaces_the_client_secret_may_what_the_commands_call_and_nothing_else() -> None:
+    calls = r"\.(get_secret_value|put_secret_value|invoke)\("
+    asked = set(re.findall(calls, (CLI / "credentials.py").read_text()))
+    assert asked == {"get_secret_value", "put_secret_value", "invoke"}
+    assert allowed(policies()[3]) == {
+        Permission("secretsmanager:GetSecretValue", "CREDENTIALS_SECRET_ARN"),
+        Permission("secretsmanager:PutSecretValue", "CREDENTIALS_SECRET_ARN"),
+        Permission(
+            "lambda:InvokeFunction",
+            "arn:aws:lambda:REGION:ACCOUNT:function:TOKEN_RENEWER_FUNCTION_NAME",
+        ),
+    }
+
+
 def test_with_the_customers_own_key_operators_need_it_too() -> None:
     needed = permissions.keys_needed(allowed(policies()[0]) | allowed(policies()[1]))
-    via = policies()[3]["Condition"]["StringEquals"]["kms:ViaService"]
+    via = policies()[4]["Condition"]["StringEquals"]["kms:ViaService"]
     assert {it.resource for it in needed} == {host.partition(".")[0] for host in via}
-    assert {it.action for it in needed} == set(policies()[3]["Action"])
+    assert {it.action for it in needed} == set(policies()[4]["Action"])

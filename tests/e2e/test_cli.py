@@ -3,7 +3,8 @@
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +115,31 @@ def test_a_stack_is_found_by_its_name(shell: Shell, stack: Stack) -> None:
                         by_file=False, code=1)  # fmt: skip
     assert len(missing.stderr.splitlines()) == 1
     assert "usage" in shell.run("--help").stdout
+
+
+@pytest.fixture
+def credentials(stack: Stack) -> Iterator[None]:
+    """The simulator's first client secret counts again after the test, and the stack has it."""
+    secrets = stack.clients.secretsmanager
+    value = secrets.get_secret_value(SecretId=stack.credentials_secret)["SecretString"]
+    yield
+    secrets.put_secret_value(SecretId=stack.credentials_secret, SecretString=value)
+
+
+@pytest.mark.usefixtures("credentials")
+def test_the_client_secret_is_replaced_without_a_gap(
+    shell: Shell, upstream: SimulatorControl, api: httpx.Client
+) -> None:
+    """Stage, activate, a message in between, promote: with the token renewer as it is deployed."""
+    secret = upstream.change_secrets("stage")["staged"]
+    expires = (datetime.now(UTC) + timedelta(days=180)).date().isoformat()
+    staged = shell.run("credentials", "stage", answer=f"{secret}\n{expires}\n")
+    assert "The staged secret works" in staged.stdout
+    upstream.change_secrets("activate")
+    upstream.expire_tokens()
+    assert api.post("/messages", json=MESSAGE).status_code == 202
+    wait_for(lambda: len(upstream.sent()) == 1, what="the message, with a new token", seconds=30)
+    assert shell.ask("credentials", "status").keys() == {"active", "staged"}
+    shell.run("credentials", "promote", "--yes")
+    assert shell.ask("credentials", "status")["active"]["expiresAt"] == expires
+    upstream.reset()

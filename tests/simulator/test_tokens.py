@@ -228,3 +228,49 @@ def test_magic_clients_fail_always_or_once(simulator: Simulator, client: httpx.C
     assert statuses("sim-429-50100-once") == [429, 200, 429]
     assert statuses("sim-unheard-of") == [401, 401, 401]
     assert simulator.token_counts() == {"fetches": 1, "calls": 9}
+
+
+def asked_with(client: httpx.Client, secret: str) -> int:
+    return client.post("/v2/token", json={**CREDENTIALS, "client_secret": secret}).status_code
+
+
+def changed(client: httpx.Client, change: str) -> dict[str, str]:
+    state: dict[str, str] = client.post("/_control/secrets", json={"change": change}).json()
+    return state
+
+
+def test_a_staged_secret_works_beside_the_active_one_until_it_is_activated(
+    simulator: Simulator, client: httpx.Client
+) -> None:
+    staged = changed(client, "stage")["staged"]
+    assert [asked_with(client, it) for it in (SECRET, staged, "other")] == [200, 200, 401]
+    assert changed(client, "activate")["active"] == staged
+    assert [asked_with(client, it) for it in (SECRET, staged)] == [401, 200]
+    simulator.reset()
+    assert [asked_with(client, it) for it in (SECRET, staged)] == [200, 401]
+
+
+def test_a_secret_expires_180_days_after_it_was_generated(
+    simulator: Simulator, client: httpx.Client
+) -> None:
+    staged = changed(client, "stage")["staged"]
+    simulator.advance(timedelta(days=180, seconds=-5))
+    assert asked_with(client, staged) == 200
+    simulator.advance(timedelta(seconds=6))
+    assert asked_with(client, staged) == 401
+
+
+@pytest.mark.usefixtures("simulator")
+def test_revocation_ends_every_secret(client: httpx.Client) -> None:
+    staged = changed(client, "stage")["staged"]
+    changed(client, "revoke")
+    assert [asked_with(client, it) for it in (SECRET, staged)] == [401, 401]
+    assert asked_with(client, changed(client, "stage")["staged"]) == 200
+    assert asked_with(client, SECRET) == 401
+
+
+@pytest.mark.usefixtures("simulator")
+def test_only_a_change_that_is_possible_is_made(client: httpx.Client) -> None:
+    bodies: tuple[object, ...] = ({"change": "activate"}, {"change": "burn"}, {}, [])
+    for body in bodies:
+        assert client.post("/_control/secrets", json=body).status_code == 400

@@ -4,6 +4,7 @@ import ast
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -122,7 +123,7 @@ ON_THE_DASHBOARD = {
     },
     "queue age": {"ApproximateAgeOfOldestMessage"},
     "unknown": {"UnknownSends", "ResultsNotStored"},
-    "tokens": {"TokenGood", "TokensRenewed", "TokenRenewalsFailed"},
+    "tokens": {"TokenGood", "TokensRenewed", "TokenRenewalsFailed", "CredentialDaysLeft"},
 }  # fmt: skip
 
 
@@ -201,7 +202,7 @@ def test_each_alarm_has_a_runbook_and_tells_the_topic(name: str) -> None:
     assert f"\n### {name}\n" in PAGE
     told = {"Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]}
     assert alarm["AlarmActions"] == alarm["OKActions"] == told
-    assert alarm["TreatMissingData"] in {"breaching", "notBreaching"}
+    assert alarm["TreatMissingData"] in {"breaching", "notBreaching", "ignore"}
 
 
 def test_each_runbook_has_an_alarm() -> None:
@@ -303,11 +304,17 @@ def rings(alarm: Mapping[str, Any], values: list[float]) -> bool:
     assert alarm["EvaluationPeriods"] == 1
     if not values:
         return bool(alarm["TreatMissingData"] == "breaching")
-    adds = alarm.get("Statistic", "Sum") == "Sum"
-    value = sum(values) if adds else max(values)
+    statistics: Mapping[str, Callable[[list[float]], float]] = {
+        "Sum": sum,
+        "Maximum": max,
+        "Minimum": min,
+    }
+    value = statistics[alarm.get("Statistic", "Sum")](values)
     threshold = float(alarm["Threshold"])
     if alarm["ComparisonOperator"] == "LessThanThreshold":
         return value < threshold
+    if alarm["ComparisonOperator"] == "LessThanOrEqualToThreshold":
+        return value <= threshold
     assert alarm["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
     return value >= threshold
 
@@ -335,6 +342,36 @@ def blocked(relay: Environment, simulator: Simulator) -> None:
 
 def not_renewed(relay: Environment, simulator: Simulator) -> None:
     relay.put_credentials(client_id="i", client_secret="s", auth_base_url=simulator.url)
+    simulator.fail("token", "401")
+    relay.put_secret("{}")
+    relay.renew()
+
+
+def without_a_date(relay: Environment, simulator: Simulator) -> None:
+    relay.put_credentials(client_id="i", client_secret="s", auth_base_url=simulator.url)
+    relay.put_secret("{}")
+    relay.renew()
+
+
+def expires_in_a_week(relay: Environment, simulator: Simulator) -> None:
+    expires = datetime.now(UTC) + timedelta(days=7)
+    relay.put_credentials(
+        client_id="i",
+        client_secret="s",
+        auth_base_url=simulator.url,
+        expires_at=expires.isoformat(),
+    )
+    relay.put_secret("{}")
+    relay.renew()
+
+
+def activated(relay: Environment, simulator: Simulator) -> None:
+    relay.put_credentials(
+        client_id="i",
+        client_secret="old",
+        auth_base_url=simulator.url,
+        staged_client_secret="new",
+    )
     simulator.fail("token", "401")
     relay.put_secret("{}")
     relay.renew()
@@ -373,13 +410,21 @@ PROVOKED: Mapping[str, Callable[[Environment, Simulator], None]] = {
     "TokensMissingAlarm": token_missing,
     "TokenNotRenewedAlarm": not_renewed,
     "AccessTokenMissingAlarm": not_renewed,
+    "ClientSecretExpiresAlarm": without_a_date,
+    "ClientSecretExpiresSoonAlarm": expires_in_a_week,
+    "StagedSecretInUseAlarm": activated,
     "CatalogueUnusableAlarm": unusable,
     "DeliveriesRefusedAlarm": deliveries_refused,
 }
 
 
 def usual(relay: Environment, simulator: Simulator) -> None:
-    relay.put_credentials(client_id="i", client_secret="s", auth_base_url=simulator.url)
+    relay.put_credentials(
+        client_id="i",
+        client_secret="s",
+        auth_base_url=simulator.url,
+        expires_at=(datetime.now(UTC) + timedelta(days=32)).date().isoformat(),
+    )
     relay.renew()
     assert relay.post(MESSAGE).status == 202
     relay.sweep()

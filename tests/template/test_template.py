@@ -312,7 +312,13 @@ def test_without_renewal_nothing_of_it_is_there() -> None:
         "TokenRenewerLogs",
         "CredentialsSecret",
     }
-    alarms = {"TokenNotRenewedAlarm", "AccessTokenMissingAlarm"}
+    alarms = {
+        "TokenNotRenewedAlarm",
+        "AccessTokenMissingAlarm",
+        "ClientSecretExpiresAlarm",
+        "ClientSecretExpiresSoonAlarm",
+        "StagedSecretInUseAlarm",
+    }
     for name, resource in monitoring()["Resources"].items():
         assert (resource.get("Condition") == "IsTokenRenewalOn") == (name in alarms), name
     for name, resource in (template()["Resources"] | template()["Outputs"]).items():

@@ -310,6 +310,7 @@ def platform(message: str) -> bytes:
         (302, b"", "unexpected-status", ()),
         (304, good(), "unexpected-status", ()),
         (401, b"{", "credentials-refused", ()),
+        (400, b'{"error": "invalid_client"}', "credentials-refused", ("invalid_client",)),
         (401, platform("call +1 212 555 0100"), "credentials-refused", ("call …",)),
         (401, platform("x" * 9_000), "credentials-refused", ("x" * 500,)),
     ],

@@ -45,6 +45,12 @@ class SimulatorControl:
         """End every access token before its time."""
         self._client.post("/tokens/expire").raise_for_status()
 
+    def change_secrets(self, change: str) -> dict[str, Any]:
+        """Change the client secrets: `stage`, `activate` or `revoke`."""
+        response = self._client.post("/secrets", json={"change": change})
+        state: dict[str, Any] = response.raise_for_status().json()
+        return state
+
     def introduce_relay(self, api_url: str, api_key: str) -> None:
         """Say where the relay is that the phone page's form is to post to."""
         relay = {"apiUrl": api_url, "apiKey": api_key}

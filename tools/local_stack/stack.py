@@ -29,7 +29,7 @@ SENDS_AT_ONCE = "20"
 """By two workers, the least there can be: each starts a process of its own."""
 FIRST_CLIENT_LIMITS = ("--rate", "1000", "--burst", "2000")
 """What is tried here comes in bursts; requests a second, and at once."""
-NOT_PUBLISHED = ("state", "functions", "credentials_secret")
+NOT_PUBLISHED = ("state", "functions")
 
 
 class StartError(Exception):
@@ -69,6 +69,8 @@ class Stack:
     functions: dict[str, str]
     """Names of the functions by their names in the template."""
     credentials_secret: str
+    token_renewer: str
+    """The name of the function."""
     webhook_secret_prefix: str
     """What the names of the webhooks' secrets begin with."""
     catalogue_parameter: str
@@ -227,6 +229,7 @@ class LocalStack:
             state=self._state,
             functions=functions,
             credentials_secret=credentials_secret or "",
+            token_renewer=functions.get("TokenRenewerFunction", ""),
             webhook_secret_prefix=outputs["WebhookSecretPrefix"],
             catalogue_parameter=outputs.get("CatalogueParameter", ""),
             default_client=parameters["DefaultClient"],

@@ -11,6 +11,7 @@ from typing import Final
 
 from aiohttp import web
 
+from tools.mobileconnect_simulator.client_secrets import Change
 from tools.mobileconnect_simulator.clock import stamp
 from tools.mobileconnect_simulator.faults import BadFaultsError, Route, Then, read_faults
 from tools.mobileconnect_simulator.phone_page import (
@@ -104,6 +105,7 @@ class Server:
             web.delete("/_control/faults", self._remove_faults),
             web.post("/_control/reset", self._act(self._service.reset)),
             web.post("/_control/tokens/expire", self._act(self._service.expire_tokens)),
+            web.post("/_control/secrets", self._change_secrets),
             web.post("/_control/clock", self._advance_clock),
         ]
 
@@ -194,6 +196,14 @@ class Server:
         except ValueError as error:
             return refused(error)
         return web.json_response(left)
+
+    async def _change_secrets(self, request: web.Request) -> web.StreamResponse:
+        body = await control_body(request)
+        try:
+            change = Change(str(body.get("change") if isinstance(body, Mapping) else body))
+            return web.json_response(self._service.change_secrets(change))
+        except ValueError as error:
+            return refused(error)
 
     async def _advance_clock(self, request: web.Request) -> web.StreamResponse:
         body = await control_body(request)

@@ -31,6 +31,7 @@ from tools.mobileconnect_simulator.call_log import (
     SentEntry,
     TokenCounts,
 )
+from tools.mobileconnect_simulator.client_secrets import Change, ClientSecrets, SecretsState
 from tools.mobileconnect_simulator.clock import Clock, TimeSource, stamp, utc_now
 from tools.mobileconnect_simulator.credentials import TokenRequest, read_token_request
 from tools.mobileconnect_simulator.deliveries import SimulatedDelivery
@@ -136,6 +137,7 @@ class MobileConnect:
         self._lock = threading.Condition()
         self._clock = Clock(time_source)
         self._tokens = TokenStore(self._clock, settings.token_seconds, known=settings.access_tokens)
+        self._secrets = ClientSecrets(self._clock, settings.client_secret)
         self._magic = Magic()
         self._faults = FaultQueue()
         self._calls: BoundedLog[CallEntry] = BoundedLog()
@@ -272,8 +274,9 @@ class MobileConnect:
             return self._faults.left()
 
     def reset(self) -> None:
-        """Forget all that happened and all faults; tokens stay good."""
+        """Forget all that happened, all faults and changes of secrets; tokens stay good."""
         with self._lock:
+            self._secrets = ClientSecrets(self._clock, self._settings.client_secret)
             self._faults.clear()
             self._magic.clear()
             self._calls.clear()
@@ -288,6 +291,11 @@ class MobileConnect:
     def issue_token(self, scopes: Iterable[str], seconds: int | None) -> str:
         with self._lock:
             return self._tokens.issue(frozenset(scopes), seconds)[0]
+
+    def change_secrets(self, change: Change) -> SecretsState:
+        """Stage, activate or revoke client secrets."""
+        with self._lock:
+            return self._secrets.change(change)
 
     def expire_tokens(self) -> None:
         with self._lock:
@@ -308,8 +316,7 @@ class MobileConnect:
         known = self._settings
         if not magic_numbers.is_client(request.client_id):
             good_id = known.client_id in {None, request.client_id}
-            good_secret = known.client_secret in {None, request.client_secret}
-            if not (good_id and good_secret):
+            if not (good_id and self._secrets.accepts(request.client_secret)):
                 return responses.oauth_error(401, "invalid_client", "Invalid client credentials.")
         return Cleared(
             magic_fault=lambda: self._magic.client_fault(request.client_id),

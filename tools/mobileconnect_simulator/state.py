@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from tools.mobileconnect_simulator.call_log import CallEntry, PhoneMessage, SentEntry, TokenCounts
+from tools.mobileconnect_simulator.client_secrets import Change, SecretsState
 from tools.mobileconnect_simulator.clock import TimeSource, utc_now
 from tools.mobileconnect_simulator.faults import BadFaultsError, FaultEntry, read_faults
 from tools.mobileconnect_simulator.http_server import Server
@@ -119,6 +120,10 @@ class Simulator:
     def sent(self) -> list[SentEntry]:
         """Each send that was accepted, oldest first, also where the caller never heard of it."""
         return self._service.sent()
+
+    def change_secrets(self, change: str) -> SecretsState:
+        """Do what a person does in Marketing Cloud's setup: `stage`, `activate` or `revoke`."""
+        return self._service.change_secrets(Change(change))
 
     def wait_for_sent(self, count: int, timeout: float = 5) -> list[SentEntry]:
         """The accepted sends, as soon as there are `count`; `timeout` in seconds.

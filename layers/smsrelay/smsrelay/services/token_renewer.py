@@ -1,6 +1,7 @@
 """The token function's use case: a token that is always good, fetched as rarely as possible."""
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -13,7 +14,12 @@ from smsrelay.tokens.renewal_timing import (
     may_replace_refused,
     renewal_reason,
 )
-from smsrelay.tokens.token_response import TokenError
+from smsrelay.tokens.token_response import (
+    CREDENTIALS_REFUSED,
+    AccessToken,
+    ClientCredentials,
+    TokenError,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +51,7 @@ class TokenRenewer:
     clock: Clock
     _failed: bool = field(default=False, init=False)
     _refused: str | None = field(default=None, init=False)
+    _accepted_secret: str | None = field(default=None, init=False)
 
     def run(self, ask: RenewalRequest | None) -> dict[str, str]:
         """Renew the stored token if necessary; return what was done and why.
@@ -84,7 +91,7 @@ class TokenRenewer:
     def _renew(self, reason: RenewalReason) -> dict[str, str]:
         credentials = self.credentials.load()
         asked_at = self.clock()
-        answer = self.issuer.fetch(credentials)
+        answer = self._fetch(credentials)
         if isinstance(answer, TokenError):
             return self._fail(answer)
         self.store.write(answer)
@@ -101,6 +108,43 @@ class TokenRenewer:
         if answer.scope and SEND_SCOPE not in answer.scope.split():
             logger.warning("the new token may not send: its scope lacks %s", SEND_SCOPE)
         return {"did": "renewed", "reason": reason.value}
+
+    def _fetch(self, credentials: ClientCredentials) -> AccessToken | TokenError:
+        """Fetch a token with the client secret that was accepted last, else with the other one.
+
+        Marketing Cloud ends the active secret at the moment when a person activates the staged one.
+        """
+        choices = [credentials] if credentials.staged is None else [credentials, credentials.staged]
+        choices.sort(key=lambda choice: choice.client_secret != self._accepted_secret)
+        for choice in choices:
+            answer = self.issuer.fetch(choice)
+            if isinstance(answer, AccessToken):
+                self._accepted_secret = choice.client_secret
+                self.metrics.count("CredentialDaysLeft", math.floor(choice.days_left(self.clock())))
+                if choice is credentials.staged:
+                    self.metrics.count("StagedSecretInUse")
+                    logger.warning("secret activated: run `smsrelay credentials promote`")
+                break
+            if answer.reason != CREDENTIALS_REFUSED:
+                break
+        return answer
+
+    def check_staged(self) -> dict[str, str]:
+        """Request one token with the staged client secret; the token is not used.
+
+        Returns:
+            `{"did": "checked", "reason": "accepted"}`, or the reason why there is no token.
+        """
+        try:
+            staged = self.credentials.load().staged
+        except (SecretUnavailableError, CredentialsUnusableError) as error:
+            logger.error("the staged client secret can't be checked: %s", error)  # noqa: TRY400
+            return {"did": "checked", "reason": "credentials-unusable"}
+        if staged is None:
+            return {"did": "checked", "reason": "no-staged-secret"}
+        answer = self.issuer.fetch(staged)
+        reason = answer.reason if isinstance(answer, TokenError) else "accepted"
+        return {"did": "checked", "reason": reason}
 
     def _fail(self, problem: TokenError) -> dict[str, str]:
         self._failed = True

@@ -1,7 +1,8 @@
 """OAuth client credentials (`POST /v2/token`): what is asked, and what an answer says."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
@@ -18,6 +19,8 @@ MAX_LIFETIME: Final = 86_400.0
 """Seconds that are believed: a token is renewed once a day, whatever its answer says."""
 MAX_TOKEN_LENGTH: Final = 4_096
 """Characters; the upstream's have 512 at most."""
+CREDENTIALS_REFUSED: Final = "credentials-refused"
+"""The reason if the client id or the client secret is not accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,20 @@ class ClientCredentials:
     """The business unit (MID); None: the package's own."""
     scope: str | None = None
     """None: all; an empty one would give none."""
+    expires_at: datetime | None = None
+    """When the client secret expires; None: not known."""
+    staged: "ClientCredentials | None" = None
+    """The same with the staged client secret, which is accepted beside the active one."""
+
+    def days_left(self, now: float) -> float:
+        """Days until the client secret expires.
+
+        Without a date 30, so that the alarm asks for the date: a secret lasts 180 days, and nothing
+        says when it was generated.
+        """
+        if self.expires_at is None:
+            return 30.0
+        return (self.expires_at.timestamp() - now) / 86_400
 
     def request(self) -> dict[str, str]:
         body = {
@@ -60,14 +77,15 @@ class TokenError(NamedTuple):
 def parse_credentials(secret: str, hosts: AllowedHosts) -> ClientCredentials:
     """The client credentials in a secret's value.
 
-    The value is `{"client_id", "client_secret", "auth_base_url", "account_id", "scope"}`; the last
-    two may be left out, be empty or null.
+    The value is `{"client_id", "client_secret", "auth_base_url", "account_id", "scope",
+    "expires_at", "staged_client_secret", "staged_expires_at"}`; all but the first three may be left
+    out, be empty or null. The two dates are ISO 8601, in UTC if they have no offset.
 
     Raises:
         CredentialsUnusableError: something is missing, or the URL may not be called.
     """
     fields = json_object(secret)
-    required = {}
+    required: dict[str, str] = {}
     for name in ("client_id", "client_secret", "auth_base_url"):
         value = fields.get(name)
         if not isinstance(value, str) or not value.strip():
@@ -77,9 +95,19 @@ def parse_credentials(secret: str, hosts: AllowedHosts) -> ClientCredentials:
         required["auth_base_url"] = hosts.base_url(required["auth_base_url"])
     except ValueError as error:
         raise CredentialsUnusableError(f"auth_base_url: {error}") from None
-    return ClientCredentials(
-        **required, account_id=_word(fields.get("account_id")), scope=_word(fields.get("scope"))
+    active = ClientCredentials(
+        required["client_id"],
+        required["client_secret"],
+        required["auth_base_url"],
+        account_id=_word(fields.get("account_id")),
+        scope=_word(fields.get("scope")),
+        expires_at=parse_date(fields.get("expires_at")),
     )
+    staged = fields.get("staged_client_secret")
+    if not isinstance(staged, str) or not staged.strip():
+        return active
+    expires_at = parse_date(fields.get("staged_expires_at"))
+    return replace(active, staged=replace(active, client_secret=staged, expires_at=expires_at))
 
 
 def parse_token_response(
@@ -98,7 +126,10 @@ def parse_token_response(
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return _parse_access_token(body, asked_at, hosts)
     secrets = (credentials.client_secret, credentials.client_id)
-    return TokenError(_reason(status), status, without(words_of(body), secrets))
+    # RFC 6749, 5.2: the status of invalid_client is 400 or 401.
+    refused = json_object(body.decode("utf-8", "replace")).get("error") == "invalid_client"
+    reason = CREDENTIALS_REFUSED if refused else _reason(status)
+    return TokenError(reason, status, without(words_of(body), secrets))
 
 
 def _parse_access_token(
@@ -129,7 +160,7 @@ def _parse_access_token(
 
 def _reason(status: int) -> str:
     if status == HTTPStatus.UNAUTHORIZED:
-        return "credentials-refused"
+        return CREDENTIALS_REFUSED
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return "throttled"
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -149,6 +180,15 @@ def _lifetime(value: object) -> float | None:
     if not math.isfinite(lifetime) or lifetime <= 0:
         return None
     return min(lifetime, MAX_LIFETIME)
+
+
+def parse_date(value: object) -> datetime | None:
+    """A date or time in ISO 8601, in UTC if it has no offset; None if it can't be read."""
+    try:
+        moment = datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _word(value: object) -> str | None:

@@ -1,0 +1,160 @@
+"""The client secret that access tokens are requested with: when it expires, and its replacement."""
+
+import getpass
+import json
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from smsrelay.messages.strict_json import json_object
+from smsrelay.tokens.token_response import parse_date
+from smsrelay_cli.deployed_stack import DeployedStack
+from smsrelay_cli.exit_codes import DONE, FAILED, CommandError, UsageError
+from smsrelay_cli.terminal import confirm, print_json, print_line, print_notice
+
+CHECK_SECONDS = 600
+"""How long `stage` waits: when a new secret begins to work is not documented (API.md)."""
+CHECK_INTERVAL = 30
+ACCEPTED = "accepted"
+_ACTIVE, _STAGED = "client_secret", "staged_client_secret"
+_EXPIRES, _STAGED_EXPIRES = "expires_at", "staged_expires_at"
+
+
+class CredentialsSecret:
+    """The JSON document in the secret `CredentialsSecret`."""
+
+    def __init__(self, target: DeployedStack) -> None:
+        """Find the secret.
+
+        Raises:
+            CommandError: the relay has no client credentials.
+        """
+        if not target.credentials_secret:
+            raise CommandError("this relay renews no token: deploy it with TokenRenewal=on")
+        self._target = target
+        self._client = target.client("secretsmanager")
+
+    def load(self) -> dict[str, Any]:
+        """Load the fields.
+
+        Raises:
+            CommandError: the secret has no client secret yet.
+        """
+        value = self._client.get_secret_value(SecretId=self._target.credentials_secret)
+        fields = json_object(value["SecretString"])
+        if not fields.get(_ACTIVE):
+            raise CommandError(
+                "the credentials secret has no client_secret yet: put the first one in"
+            )
+        return fields
+
+    def store(self, fields: dict[str, Any]) -> None:
+        self._client.put_secret_value(
+            SecretId=self._target.credentials_secret, SecretString=json.dumps(fields)
+        )
+
+    def check_staged(self) -> str:
+        """Request one token with the staged secret; `accepted`, or the reason why not."""
+        response = self._target.client("lambda").invoke(
+            FunctionName=self._target.token_renewer, Payload=json.dumps({"check": "staged"})
+        )
+        result = json_object(response["Payload"].read().decode())
+        return str(result.get("reason", "the token renewer failed: look at its log"))
+
+
+def status(target: DeployedStack, options: Any, now: float) -> int:
+    """Show when each secret expires; never a secret."""
+    fields = CredentialsSecret(target).load()
+    rows = {"active": _shown(fields.get(_EXPIRES), now)}
+    if fields.get(_STAGED):
+        rows["staged"] = _shown(fields.get(_STAGED_EXPIRES), now)
+    if options.json:
+        print_json(rows)
+    else:
+        for name, row in rows.items():
+            days = "no date" if row["daysLeft"] is None else f"{row['daysLeft']} days left"
+            print_line(f"{name}  {row['expiresAt'] or '-'}  {days}")
+        if rows["active"]["expiresAt"] is None:
+            print_notice(f"Add {_EXPIRES} to the secret: Marketing Cloud shows the date.")
+    return DONE
+
+
+def stage(target: DeployedStack, options: Any, now: float) -> int:
+    """Store the staged secret beside the active one, and check it with a token request."""
+    secret = CredentialsSecret(target)
+    fields = secret.load()
+    value = _read("Staged client secret (not shown): ", is_secret=True)
+    if value == fields[_ACTIVE]:
+        raise CommandError("this is the active secret: generate a staged one in Marketing Cloud")
+    expires = _date(_read("It expires on (YYYY-MM-DD): "))
+    if expires.timestamp() <= now:
+        raise UsageError("this date has passed: enter the date on which the staged secret expires")
+    secret.store(fields | {_STAGED: value, _STAGED_EXPIRES: expires.date().isoformat()})
+    reason = _wait_until_accepted(secret)
+    if options.json:
+        print_json({"staged": reason})
+    elif reason == ACCEPTED:
+        print_line("The staged secret works. Activate it in Marketing Cloud; the relay follows.")
+        print_line("Then run `smsrelay credentials promote`.")
+    if reason == ACCEPTED:
+        return DONE
+    print_notice(
+        f"smsrelay: the staged secret is stored, but was not accepted: {reason}. "
+        "Do not activate it. Check that you copied all of it, and run this command again."
+    )
+    return FAILED
+
+
+def promote(target: DeployedStack, options: Any, _now: float) -> int:
+    """Replace the active secret by the staged one, which must work."""
+    secret = CredentialsSecret(target)
+    fields = secret.load()
+    if not fields.get(_STAGED):
+        raise CommandError("there is no staged secret: `smsrelay credentials stage` stores one")
+    reason = secret.check_staged()
+    if reason != ACCEPTED:
+        raise CommandError(f"the staged secret does not work, so nothing was changed: {reason}")
+    confirm("Replace the active client secret by the staged one?", yes=options.yes)
+    fields[_ACTIVE], fields[_EXPIRES] = fields.pop(_STAGED), fields.pop(_STAGED_EXPIRES, None)
+    secret.store(fields)
+    if options.json:
+        print_json({"expiresAt": fields[_EXPIRES]})
+    else:
+        print_line(f"The relay uses the new secret only. It expires on {fields[_EXPIRES]}.")
+    return DONE
+
+
+def _wait_until_accepted(secret: CredentialsSecret) -> str:
+    give_up_at = time.monotonic() + CHECK_SECONDS
+    while (reason := secret.check_staged()) != ACCEPTED and time.monotonic() < give_up_at:
+        print_notice(f"not accepted yet ({reason}); the next try is in {CHECK_INTERVAL} s …")
+        time.sleep(CHECK_INTERVAL)
+    return reason
+
+
+def _read(prompt: str, *, is_secret: bool = False) -> str:
+    """A line from the terminal or the standard input; never from an argument, which `ps` shows."""
+    if is_secret and sys.stdin.isatty():
+        line = getpass.getpass(prompt, stream=sys.stderr)
+    else:
+        if sys.stdin.isatty():
+            print(prompt, end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline()
+    if not line.strip():
+        raise UsageError("two lines are needed: the staged client secret, and its expiry date")
+    return line.strip()
+
+
+def _date(text: str) -> datetime:
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        raise UsageError(f"{text} is not a date such as 2027-05-25") from None
+
+
+def _shown(date: object, now: float) -> dict[str, Any]:
+    expires = parse_date(date)
+    if expires is None:
+        return {"expiresAt": None, "daysLeft": None}
+    return {"expiresAt": date, "daysLeft": int((expires.timestamp() - now) // 86_400)}

@@ -1,0 +1,122 @@
+"""`smsrelay credentials`: the client secret is replaced before it expires, and is never shown."""
+
+import io
+import json
+import os
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from botocore.client import BaseClient
+
+from smsrelay_cli import credentials
+from tests.cli.conftest import Operator
+from tests.support.aws_calls import intercepted
+
+OLD, NEW = "the-old-secret-of-the-client", "the-new-secret-of-the-client"
+
+
+def date(days: int) -> str:
+    return (datetime.now(UTC) + timedelta(days=days)).date().isoformat()
+
+
+class Person(Operator):
+    """An operator whose relay has client credentials."""
+
+    def fields(self) -> dict[str, Any]:
+        store = self.relay.client("secretsmanager")
+        value = store.get_secret_value(SecretId=os.environ["CREDENTIALS_SECRET_ARN"])
+        fields: dict[str, Any] = json.loads(value["SecretString"])
+        return fields
+
+
+@pytest.fixture
+def person(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Person]:
+    person = Person(operator.relay, operator.simulator, monkeypatch)
+    url = operator.simulator.url
+    person.relay.put_credentials(client_id="a", client_secret=OLD, auth_base_url=url)
+    monkeypatch.setattr(credentials, "CHECK_INTERVAL", 0)
+
+    def invoke(_: BaseClient, operation: str, parameters: Any, call: Any) -> Any:
+        if operation != "Invoke":
+            return call()
+        answer = person.relay.renew(json.loads(parameters["Payload"]))
+        return {"Payload": io.BytesIO(json.dumps(answer).encode())}
+
+    with intercepted(invoke):
+        yield person
+
+
+def test_a_secret_is_staged_checked_and_promoted(person: Person) -> None:
+    assert "no date" in person.run("credentials", "status").out
+    staged = person.run("credentials", "stage", answer=f"{NEW}\n{date(180)}\n")
+    assert (staged.code, "The staged secret works" in staged.out) == (0, True)
+    assert person.fields()["client_secret"] == OLD
+    status = person.run("credentials", "status", "--json").json
+    assert status == {
+        "active": {"expiresAt": None, "daysLeft": None},
+        "staged": {"expiresAt": date(180), "daysLeft": 179},
+    }
+    promoted = person.run("credentials", "promote", "--yes")
+    assert promoted.code == 0
+    fields = person.fields()
+    assert (fields["client_secret"], fields["expires_at"]) == (NEW, date(180))
+    assert not {"staged_client_secret", "staged_expires_at"} & fields.keys()
+    for ended in (staged, promoted):
+        assert not {OLD, NEW} & set((ended.out + ended.err).split())
+
+
+def test_a_staged_secret_is_checked_until_it_works(person: Person) -> None:
+    person.simulator.fail("token", "401", times=3)
+    staged = person.run("credentials", "stage", answer=f"{NEW}\n{date(180)}\n")
+    assert staged.code == 0
+    assert staged.err.count("not accepted yet (credentials-refused)") == 3
+
+
+def test_the_check_ends_after_ten_minutes(person: Person) -> None:
+    person.simulator.fail("token", "401", times=-1)
+    minutes = iter(range(100))
+    clock = type("Clock", (), {"monotonic": lambda: next(minutes) * 60, "sleep": time.sleep})
+    with patch.object(credentials, "time", clock):
+        staged = person.run("credentials", "stage", answer=f"{NEW}\n{date(180)}\n")
+    assert staged.code == 1
+    assert staged.err.count("not accepted yet") == 9
+    assert "Do not activate it" in staged.err
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "wrong"),
+    [
+        ("", 2, "two lines are needed"),
+        (f"{NEW}\n", 2, "two lines are needed"),
+        (f"{NEW}\nMay 2027\n", 2, "is not a date"),
+        (f"{NEW}\n2020-01-01\n", 2, "this date has passed"),
+        (f"{OLD}\n2099-01-01\n", 1, "this is the active secret"),
+    ],
+)
+def test_nothing_is_stored_unless_secret_and_date_are_right(
+    person: Person, answer: str, code: int, wrong: str
+) -> None:
+    before = person.fields()
+    ended = person.run("credentials", "stage", answer=answer)
+    assert (ended.code, wrong in ended.err) == (code, True)
+    assert person.fields() == before
+
+
+def test_a_staged_secret_that_does_not_work_is_not_promoted(person: Person) -> None:
+    assert "there is no staged secret" in person.run("credentials", "promote", "--yes").err
+    person.run("credentials", "stage", answer=f"{NEW}\n{date(180)}\n")
+    before = person.fields()
+    person.simulator.fail("token", "401", times=-1)
+    ended = person.run("credentials", "promote", "--yes")
+    assert (ended.code, "nothing was changed: credentials-refused" in ended.err) == (1, True)
+    assert person.fields() == before
+
+
+def test_a_relay_that_renews_no_token_has_no_credentials(operator: Operator) -> None:
+    operator.outputs.pop("CredentialsSecretArn")
+    ended = operator.run("credentials", "status")
+    assert (ended.code, "TokenRenewal=on" in ended.err) == (1, True)
