@@ -1,8 +1,9 @@
-# Run by sam in a copy of this folder. Needed on the build machine: python3.13 with pip.
+# Run by sam, in a copy of this folder. Needed on the build machine: python3.13 with pip.
 PYTHON ?= python3.13
-# The checkout's own .aws-sam, where the installed dependencies stay for the next build.
-KEPT := $(abspath $(dir $(firstword $(MAKEFILE_LIST)))../../../.aws-sam/dependencies)
+# sam names this file in the checkout; installed dependencies stay in .aws-sam for the next build.
+CHECKOUT := $(abspath $(dir $(firstword $(MAKEFILE_LIST)))../../..)
 
 .PHONY: build-Layer
 build-Layer:
-	$(PYTHON) -B build_layer.py --architecture $(ARCHITECTURE) --kept "$(KEPT)" "$(ARTIFACTS_DIR)/python"
+	$(PYTHON) -B "$(CHECKOUT)/tools/build_layer.py" --architecture $(ARCHITECTURE) \
+		--kept "$(CHECKOUT)/.aws-sam/dependencies" "$(ARTIFACTS_DIR)/python"

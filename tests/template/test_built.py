@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from botocore.loaders import Loader
 
-import build_layer
 from tests.support.permissions import services_in
 from tests.support.template import ROOT, run_built
+from tools import build_layer
 from tools.local_stack import build
 
 HASHED_AND_UNCHECKED = 0b01

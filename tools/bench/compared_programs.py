@@ -14,7 +14,7 @@ from typing import Final
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-import build_layer
+from tools import build_layer
 from tools.local_stack import ROOT, build
 
 FOLDER: Final = ROOT / ".local/bench"

@@ -28,6 +28,7 @@ from typing import Any
 import boto3
 import yaml
 
+from tools import build_layer
 from tools.local_stack import ROOT
 from tools.local_stack.aws import REGION
 from tools.local_stack.processes import last_lines
@@ -113,7 +114,7 @@ def _fingerprint() -> str:
     ):
         digest.update(f"{part}\n".encode())
     files = (path for folder in SOURCES for path in folder.rglob("*") if path.is_file())
-    for path in (*TEMPLATES, Path(__file__), *sorted(files)):
+    for path in (*TEMPLATES, Path(__file__), Path(build_layer.__file__), *sorted(files)):
         if "__pycache__" not in path.parts:
             content = path.read_bytes()
             digest.update(f"{path.relative_to(ROOT)} {len(content)}\n".encode())

@@ -9,7 +9,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-import build_layer
+from tools import build_layer
 from tools.requirements import ROOT
 
 RUNTIME = ROOT / "layers/smsrelay/requirements.txt"

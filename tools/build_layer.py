@@ -19,8 +19,8 @@ from pathlib import Path
 from py_compile import PycInvalidationMode
 from typing import Any, Final
 
-HERE: Final = Path(__file__).resolve().parent
-LOCK: Final = HERE / "requirements.txt"
+LAYER: Final = Path(__file__).resolve().parents[1] / "layers/smsrelay"
+LOCK: Final = LAYER / "requirements.txt"
 OURS: Final = ("smsrelay", "licences")
 TARGET: Final = (3, 13)
 PLACE: Final = "/opt/python"
@@ -31,7 +31,7 @@ WHEELS: Final = {"arm64": "manylinux2014_aarch64", "x86_64": "manylinux2014_x86_
 LEFT_OUT: Final = ("anyio",)
 """Distributions of the lock that nothing imports: httpx's asynchronous half, which goes without."""
 
-LISTS: Final = (HERE / "left_out.txt", HERE / "aws_data.txt")
+LISTS: Final = (LAYER / "left_out.txt", LAYER / "aws_data.txt")
 AWS_DATA: Final = "botocore/data"
 
 
@@ -42,7 +42,7 @@ def build(target: Path, architecture: str, cache: Path) -> None:
         _keep(dependencies, architecture)
     shutil.copytree(dependencies, target, dirs_exist_ok=True)
     for name in OURS:
-        shutil.copytree(HERE / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(LAYER / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
         compile_all(target / name, f"{PLACE}/{name}")
 
 
