@@ -1,4 +1,5 @@
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import settings
@@ -28,6 +29,14 @@ def session_simulator() -> Iterator[Simulator]:
 def simulator(session_simulator: Simulator) -> Simulator:
     session_simulator.reset()
     return session_simulator
+
+
+@pytest.fixture
+def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Let seconds pass at once by the monotonic clock; `time.perf_counter` does not notice."""
+    monotonic, passed = time.monotonic, [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic() + sum(passed))
+    return passed.append
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,10 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import cycle
+from typing import Any
 
 import pytest
 
-from smsrelay.adapters import mobileconnect
 from smsrelay.adapters.http_transport import KeepAliveTransport
 from smsrelay.adapters.mobileconnect import MAX_RESPONSE_BYTES, MobileConnect
 from smsrelay.ports import Credentials
@@ -402,8 +402,7 @@ def test_an_answer_byte_by_byte_ends_with_the_time(name: str) -> None:
     assert took < SHORT + SLACK
 
 
-def test_a_request_that_is_not_read_ends_with_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mobileconnect, "WRITE_TIMEOUT", 0.3)
+def test_a_request_that_is_not_read_ends_with_the_time() -> None:
     over = threading.Event()
 
     def manner(_: socket.socket) -> None:
@@ -505,6 +504,59 @@ def test_a_relay_with_a_hostile_upstream_still_answers_in_time(aws: None) -> Non
         over.set()
         assert (told, took < 2 + SLACK) == (504, True)
         assert [item["status"]["S"] for item in relay.items()] == ["unknown"]
+
+
+@pytest.fixture
+def lookup_takes(
+    monkeypatch: pytest.MonkeyPatch, pass_time: Callable[[float], None]
+) -> Callable[[float], None]:
+    """Let each lookup of an address take so many seconds from now on."""
+    look_up = socket.getaddrinfo
+
+    def slowly(seconds: float) -> None:
+        def slow_lookup(*arguments: Any, **named: Any) -> Any:
+            pass_time(seconds)
+            return look_up(*arguments, **named)
+
+        monkeypatch.setattr(socket, "getaddrinfo", slow_lookup)
+
+    return slowly
+
+
+def test_nothing_is_written_after_the_deadline(
+    aws: None, lookup_takes: Callable[[float], None]
+) -> None:
+    """No time-out of a socket ends a lookup."""
+    _ = aws
+    written: list[bytes] = []
+    with (
+        HostileServer(lambda peer: written.append(peer.recv(1)), receive_buffer=65_536) as server,
+        running(server.url) as relay,
+    ):
+        lookup_takes(60.0)
+        told = relay.post({"message": "MzA6Nzg6MA", "to": ["12125550100"]})
+        server.wait_for_hang_up()
+    [send] = told.body["sends"]
+    assert (told.status, send["status"], send["reason"]) == (202, "queued", "out-of-time")
+    assert written == [b""], "connected, and nothing else"
+
+
+def test_a_slow_lookup_leaves_less_time_for_the_answer(
+    lookup_takes: Callable[[float], None],
+) -> None:
+    over = threading.Event()
+
+    def manner(_: socket.socket) -> None:
+        over.wait(50)
+
+    with HostileServer(manner) as server, calling(server.url) as send:
+        lookup_takes(59.3)
+        began = time.perf_counter()
+        outcome = send(timeout=60.0)
+        took = time.perf_counter() - began
+        over.set()
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.UNKNOWN, "read-timeout")
+    assert took < 10
 
 
 def _post(relay: Environment) -> int:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
+from smsrelay.adapters.http_transport import KeepAliveTransport
 from smsrelay.adapters.mobileconnect import MAX_RESPONSE_BYTES, MobileConnect, failure_of
 from smsrelay.errors import TokenUnavailableError
 from smsrelay.ports import Credentials
@@ -33,7 +34,7 @@ class FixedToken:
 
 
 def send(base_url: str, timeout: float = 5.0) -> Outcome:
-    with httpx.HTTPTransport(trust_env=False) as transport:
+    with KeepAliveTransport(1, time.time) as transport:
         upstream = MobileConnect(transport, FixedToken(base_url), lambda: 0.0)
         return upstream.send("MzA6Nzg6MA", BODY, timeout)
 
@@ -182,25 +183,32 @@ def test_no_redirect_is_followed_with_the_token(simulator: Simulator) -> None:
     assert simulator.calls() == []
 
 
-def test_two_calls_after_a_401_share_one_time(simulator: Simulator) -> None:
+def test_two_calls_after_a_401_share_one_time(
+    simulator: Simulator, pass_time: Callable[[float], None]
+) -> None:
     class Renewing(FixedToken):
+        takes = 59.3
+
         def renewed(self, refused: Credentials) -> Credentials:
+            pass_time(self.takes)
             return refused._replace(access_token=simulator.issue_token())
 
-    simulator.fail("send", "401", delay_ms=1_000)
+    simulator.fail("send", "401")
     simulator.fail("send", "hang-after-accept")
-    began = time.monotonic()
-    with httpx.HTTPTransport(trust_env=False) as transport:
-        upstream = MobileConnect(transport, Renewing(simulator.url), lambda: 0.0)
-        assert upstream.send("MzA6Nzg6MA", BODY, 2.5).reason == "read-timeout"
-        assert time.monotonic() - began < 3.2, "2.5 s for both, not for each"
-        simulator.fail("send", "401", delay_ms=1_000)
-        assert upstream.send("MzA6Nzg6MA", BODY, 1.45).reason == "out-of-time"
+    with KeepAliveTransport(1, time.time) as transport:
+        tokens = Renewing(simulator.url)
+        upstream = MobileConnect(transport, tokens, lambda: 0.0)
+        began = time.perf_counter()
+        assert upstream.send("MzA6Nzg6MA", BODY, 60.0).reason == "read-timeout"
+        assert time.perf_counter() - began < 10, "60 s for both, not for each"
+        simulator.fail("send", "401")
+        tokens.takes = 59.9
+        assert upstream.send("MzA6Nzg6MA", BODY, 60.0).reason == "out-of-time"
     assert [call["status"] for call in simulator.calls()] == [401, None, 401]
 
 
 def test_when_the_token_took_all_the_time_nothing_is_called(simulator: Simulator) -> None:
-    with httpx.HTTPTransport(trust_env=False) as transport:
+    with KeepAliveTransport(1, time.time) as transport:
         upstream = MobileConnect(transport, FixedToken(simulator.url), lambda: 0.0)
         outcome = upstream.send("MzA6Nzg6MA", BODY, timeout=0.1)
     assert outcome == Outcome(OutcomeKind.NOT_SENT, "out-of-time")
@@ -212,7 +220,7 @@ def test_without_a_token_nothing_is_called() -> None:
         def current(self) -> Credentials:
             raise TokenUnavailableError
 
-    with httpx.HTTPTransport(trust_env=False) as transport:
+    with KeepAliveTransport(1, time.time) as transport:
         outcome = MobileConnect(transport, NoToken(""), lambda: 0.0).send("m", BODY, 1.0)
     assert outcome == Outcome(OutcomeKind.NOT_SENT, "no-token")
 

@@ -20,15 +20,23 @@ KEEP_ALIVE: Final = 3.0
 """Seconds that a connection may be idle: less than servers commonly wait before they close one."""
 
 
+class DeadlinePassedError(httpx.ConnectTimeout):
+    """The deadline of a call passed before the first byte of its request was written."""
+
+
 class KeepAliveTransport(httpx.HTTPTransport):
-    """HTTP over connections that are fresh. Safe to be used by several threads."""
+    """HTTP over connections that are fresh. Safe to be used by several threads.
+
+    The read time-out of a request is for the whole call: from its start to the last byte of its
+    response. The write time-out has no meaning.
+    """
 
     def __init__(self, max_connections: int, clock: Clock) -> None:
         """`clock` is the wall clock; it may be set back."""
         super().__init__(verify=trusted())
         # httpx has no public way to give its pool a network backend, and the age of a connection by
         # the wall clock needs one. A test fails if the attribute disappears from HTTPTransport.
-        self._pool = httpcore.ConnectionPool(
+        self._pool = _Pool(
             ssl_context=trusted(),
             max_connections=max_connections,
             keepalive_expiry=KEEP_ALIVE,
@@ -43,6 +51,16 @@ class KeepAliveTransport(httpx.HTTPTransport):
             response.close()
             raise httpx.RemoteProtocolError("more than one answer to a request", request=request)
         return response
+
+
+class _Pool(httpcore.ConnectionPool):
+    """Connections whose `read` and `write` get the deadline of the call as their time-out."""
+
+    def handle_request(self, request: httpcore.Request) -> httpcore.Response:
+        timeout = request.extensions["timeout"]
+        deadline = time.monotonic() + timeout["read"]
+        request.extensions["timeout"] = {**timeout, "read": deadline, "write": deadline}
+        return super().handle_request(request)
 
 
 class _Network(httpcore.SyncBackend):
@@ -64,40 +82,42 @@ class _Network(httpcore.SyncBackend):
 
 
 class _Stream(httpcore.NetworkStream):
-    """A connection that knows since when it has been idle."""
+    """A connection that knows since when it has been idle.
+
+    The time-outs of `read` and `write` are deadlines: moments of the monotonic clock.
+    """
 
     def __init__(self, stream: httpcore.NetworkStream, clock: Clock) -> None:
         self._stream = stream
         self._clock = clock
         self._read_at: float | None = None
         """When the answer before the next request was read; None: no answer is complete."""
-        self._asked_at = time.monotonic()
-        """When the last of a request was written."""
+        self._is_begun = False
+        """Whether a byte of a request was written, and nothing read since."""
 
     @property
     def has_response(self) -> bool:
         """Whether anything was read since the last of a request was written."""
-        return self._read_at is not None
+        return not self._is_begun
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        # The time-out is the whole answer's: one that comes byte by byte would never meet it.
-        if timeout is not None:
-            timeout -= time.monotonic() - self._asked_at
-            if timeout <= 0:
-                raise httpcore.ReadTimeout("the answer took too long")
-        data = self._stream.read(max_bytes, timeout)
-        self._read_at = self._clock()
+        data = self._stream.read(max_bytes, _time_left(timeout, httpcore.ReadTimeout))
+        self._read_at, self._is_begun = self._clock(), False
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        # The last moment at which it is certain that nothing of a request was sent: the pool takes
-        # another connection then. It has looked before, but the end may have come since, by the
-        # server or by another thread that found the connection too old.
-        if self._read_at is not None and self._has_ended():
-            raise httpcore.ConnectionNotAvailable
-        self._read_at = None
-        self._stream.write(buffer, timeout)
-        self._asked_at = time.monotonic()
+        if self._is_begun:
+            time_left = _time_left(timeout, httpcore.WriteTimeout)
+        else:
+            # The last moment at which it is certain that nothing of a request was sent: the pool
+            # takes another connection then. It has looked before, but the end may have come since,
+            # by the server or by another thread that found the connection too old.
+            if self._read_at is not None and self._has_ended():
+                raise httpcore.ConnectionNotAvailable
+            # A lookup of the address has no time-out, and each address has one of its own.
+            time_left = _time_left(timeout, DeadlinePassedError)
+            self._read_at, self._is_begun = None, True
+        self._stream.write(buffer, time_left)
 
     def close(self) -> None:
         self._stream.close()
@@ -121,3 +141,13 @@ class _Stream(httpcore.NetworkStream):
         # A clock that was set back tells nothing, so that is too old as well.
         read_at = self._read_at
         return read_at is not None and not 0 <= self._clock() - read_at <= KEEP_ALIVE
+
+
+def _time_left(deadline: float | None, passed: type[Exception]) -> float | None:
+    """The seconds until a deadline; raises `passed` if there are none."""
+    if deadline is None:
+        return None
+    time_left = deadline - time.monotonic()
+    if time_left <= 0:
+        raise passed("the deadline has passed")
+    return time_left

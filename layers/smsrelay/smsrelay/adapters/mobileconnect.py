@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import httpx
 
+from smsrelay.adapters.http_transport import DeadlinePassedError, KeepAliveTransport
 from smsrelay.errors import TokenUnavailableError
 from smsrelay.ports import Clock, Credentials, TokenSource
 from smsrelay.security.redaction import without
@@ -16,7 +17,7 @@ from smsrelay.sends import call_outcome
 from smsrelay.sends.call_outcome import Failure, Outcome, OutcomeKind
 from smsrelay.sends.delivery_report import DeliveryReport, parse_report
 
-POOL_TIMEOUT, CONNECT_TIMEOUT, WRITE_TIMEOUT = 1.0, 2.0, 2.0
+POOL_TIMEOUT, CONNECT_TIMEOUT = 1.0, 2.0
 SHORTEST_CALL: Final = 0.5
 """Seconds below which no call is begun: it could only end as unknown."""
 MAX_RESPONSE_BYTES: Final = 65_536
@@ -66,7 +67,7 @@ class _Response(NamedTuple):
 class MobileConnect:
     """The ports `Upstream` and `DeliveryReports`."""
 
-    def __init__(self, transport: httpx.BaseTransport, tokens: TokenSource, clock: Clock) -> None:
+    def __init__(self, transport: KeepAliveTransport, tokens: TokenSource, clock: Clock) -> None:
         """`transport` must not retry.
 
         Without a client above it no redirect is followed, no cookie kept, and nothing of the
@@ -135,17 +136,19 @@ class MobileConnect:
                     "timeout": {
                         "pool": POOL_TIMEOUT,
                         "connect": CONNECT_TIMEOUT,
-                        "write": WRITE_TIMEOUT,
-                        "read": time_left,
+                        "write": time_left,
+                        "read": time_left,  # for the whole call
                     }
                 },
             )
             response = self._transport.handle_request(asked)
             try:
-                body = _read(response, request.most, give_up_at)
+                body = _read(response, request.most)
             finally:
                 response.close()
             return _Response(response.status_code, response.headers, body, credentials.access_token)
+        except DeadlinePassedError:
+            return call_outcome.OUT_OF_TIME
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return call_outcome.of_failure(failure_of(error))
 
@@ -164,13 +167,13 @@ def failure_of(error: httpx.HTTPError | httpx.InvalidURL) -> Failure:
     return next(failure for kind, failure in FAILURES.items() if isinstance(error, kind))
 
 
-def _read(response: httpx.Response, most: int, give_up_at: float) -> bytes:
+def _read(response: httpx.Response, most: int) -> bytes:
     """The answer's body, as much as comes: once a status arrived, nothing takes it back."""
     answer = bytearray()
     try:
         for chunk in cast("httpx.SyncByteStream", response.stream):  # as it comes
             answer += chunk
-            if len(answer) > most or time.monotonic() > give_up_at:
+            if len(answer) > most:
                 break
     except httpx.HTTPError:
         pass
