@@ -4,8 +4,10 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from moto.events.models import Rule
 from standardwebhooks import Webhook
 
+from smsrelay.adapters import callback_client
 from smsrelay.adapters.eventbridge import EventBridgeBus
 from smsrelay.adapters.sqs import LONGEST_VISIBILITY, SqsRetryQueue
 from smsrelay.adapters.ssm_message_catalogue import SsmMessageCatalogue
@@ -38,7 +41,7 @@ from tests.support.environment import (
     signed_headers,
 )
 from tests.support.golden import READABLE, UNREADABLE, put
-from tests.support.http_servers import HostileServer
+from tests.support.http_servers import HostileServer, drip
 from tests.support.template import ROOT, alarm, properties, template
 from tools.mobileconnect_simulator import Simulator
 
@@ -307,6 +310,43 @@ def test_who_is_gone_is_called_no_more(onlooker: Onlooker) -> None:
     onlooker.relay.tell()
     onlooker.server.replies(lambda _: answering(410))
     assert onlooker.relay.call_back() == []
+
+
+SLOW_CLIENT = "slow-client"
+
+
+@pytest.fixture
+def callbacks_of_two(onlooker: Onlooker) -> Onlooker:
+    """A callback for each of two clients, in one batch; `wanted` has no address of the slow one."""
+    onlooker.relay.client("secretsmanager").create_secret(
+        Name=f"{onlooker.relay.table}/callbacks/{SLOW_CLIENT}",
+        SecretString=json.dumps({"current": onlooker.secret}),
+    )
+    onlooker.wanted[SLOW_CLIENT] = "http://slow.example/sms-results"
+    for client in (SLOW_CLIENT, CLIENT):
+        onlooker.relay.post(MESSAGE, client=client)
+    onlooker.follow()
+    onlooker.relay.tell()
+    onlooker.server.replies(lambda _: answering(200))
+    return onlooker
+
+
+def test_a_receiver_that_answers_byte_by_byte_is_tried_again(
+    callbacks_of_two: Onlooker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onlooker, over = callbacks_of_two, threading.Event()
+    monkeypatch.setattr(callback_client, "TIMEOUT", httpx.Timeout(0.5))
+
+    def manner(peer: socket.socket) -> None:
+        drip(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 1_000, peer, over, every=0.05)
+
+    with HostileServer(manner) as slow:
+        onlooker.wanted[SLOW_CLIENT] = slow.url
+        began = time.perf_counter()
+        assert len(onlooker.relay.call_back()) == 1
+        assert time.perf_counter() - began < 10, "the whole answer takes 50 s"
+        over.set()
+    assert len(onlooker.server.requests) == 1
 
 
 RECEIVERS = dict(re.findall(r"<!-- runs: callback -->\n```(\w+)\n(.*?)```", PAGE, re.DOTALL))

@@ -17,6 +17,7 @@ from smsrelay.adapters.http_transport import KeepAliveTransport
 from smsrelay.adapters.mobileconnect import MAX_RESPONSE_BYTES, MobileConnect
 from smsrelay.ports import Credentials
 from smsrelay.sends.call_outcome import Outcome, OutcomeKind
+from smsrelay.services import delivery_poller
 from tests.support.environment import Environment, running
 from tests.support.http_servers import HostileServer, Manner, drip
 
@@ -557,6 +558,29 @@ def test_a_slow_lookup_leaves_less_time_for_the_answer(
         over.set()
     assert (outcome.kind, outcome.reason) == (OutcomeKind.UNKNOWN, "read-timeout")
     assert took < 10
+
+
+def test_a_delivery_report_byte_by_byte_ends_with_the_time(
+    aws: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _ = aws
+    monkeypatch.setattr(delivery_poller, "TIMEOUT", SHORT)
+    over = threading.Event()
+
+    def manner(peer: socket.socket) -> None:
+        drip(b"HTTP/1.1 200 " + b"A" * 1_000, peer, over, every=0.05)
+
+    with (
+        HostileServer(GOOD_ANSWER) as server,
+        running(server.url, DELIVERY_CALLS_PER_MINUTE="10") as relay,
+    ):
+        assert _post(relay) == 202
+        server.answers(manner)
+        relay.make_due()
+        began = time.perf_counter()
+        assert relay.follow() == {"no-report": 1}
+        assert time.perf_counter() - began < 10
+        over.set()
 
 
 def _post(relay: Environment) -> int:

@@ -16,7 +16,7 @@ from smsrelay.adapters import oauth_endpoint
 from smsrelay.tokens.renewal_timing import fingerprint
 from smsrelay.wiring import token_renewer
 from tests.support.environment import Environment, running
-from tests.support.http_servers import HostileServer
+from tests.support.http_servers import HostileServer, drip
 from tests.support.template import STACK_NAME
 from tools.mobileconnect_simulator import Simulator
 
@@ -440,6 +440,22 @@ def test_an_answer_in_drops_takes_no_longer_than_any_other(
     hold = threading.Event()
     with endpoint(HEAD + b"Content-Length: 100\r\n\r\n{", hold=hold) as url:
         assert answered_by(empty, url) == "timeout"
+
+
+def test_headers_byte_by_byte_take_no_longer_either(
+    empty: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oauth_endpoint, "TOTAL_TIMEOUT", 0.3)
+    over = threading.Event()
+
+    def manner(peer: socket.socket) -> None:
+        drip(HEAD + b"X: " + b"y" * 1_000, peer, over, every=0.05)
+
+    with HostileServer(manner) as server:
+        began = time.perf_counter()
+        assert answered_by(empty, server.url) == "timeout"
+        assert time.perf_counter() - began < 10, "the whole answer takes 50 s"
+        over.set()
 
 
 def test_no_server_at_all(empty: Environment) -> None:

@@ -6,13 +6,17 @@ from typing import Final
 import httpx
 
 TIMEOUT: Final = httpx.Timeout(10.0, connect=3.0)
+"""Seconds; the read time-out is for the whole call (`KeepAliveTransport`)."""
 
 
 class HttpCallbackClient:
     """The `Poster` port."""
 
     def __init__(self, client: httpx.Client) -> None:
-        """`client` must not follow redirects: what is signed goes to one address only."""
+        """`client` has a `KeepAliveTransport`, and must not follow redirects.
+
+        What is signed goes to one address only.
+        """
         self._client = client
 
     def post(self, url: str, body: str, headers: Mapping[str, str]) -> int | None:

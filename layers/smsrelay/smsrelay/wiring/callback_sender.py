@@ -11,11 +11,11 @@ from aws_lambda_powertools.metrics import Metrics
 
 from smsrelay.adapters.boto_clients import BotoClients
 from smsrelay.adapters.callback_client import HttpCallbackClient
+from smsrelay.adapters.http_transport import KeepAliveTransport
 from smsrelay.adapters.logger import package_logger
 from smsrelay.adapters.metrics import PowertoolsMetrics
 from smsrelay.adapters.signing_secrets import StoredSigningSecrets
 from smsrelay.adapters.sqs import SqsRetryQueue
-from smsrelay.adapters.trust_store import trusted
 from smsrelay.services.callback_sender import CallbackSender
 from smsrelay.settings import Settings
 from smsrelay.wiring import options
@@ -48,7 +48,9 @@ def parts() -> Parts:
     catalogue = options.catalogue(aws, settings, metrics, time.time)
     if catalogue is None:
         raise ValueError("callbacks need the catalogue")
-    http = httpx.Client(follow_redirects=False, trust_env=False, verify=trusted())
+    # More connections than callbacks of a batch: one that hangs keeps its connection.
+    transport = KeepAliveTransport(100, time.time)
+    http = httpx.Client(transport=transport, follow_redirects=False, trust_env=False)
     secrets = aws.client("secretsmanager", config=AWS_CONFIG)
     callback_sender = CallbackSender(
         catalogue=catalogue,

@@ -10,11 +10,11 @@ from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics
 
 from smsrelay.adapters.boto_clients import BotoClients
+from smsrelay.adapters.http_transport import KeepAliveTransport
 from smsrelay.adapters.logger import package_logger
 from smsrelay.adapters.metrics import PowertoolsMetrics
 from smsrelay.adapters.oauth_endpoint import OAuthEndpoint
 from smsrelay.adapters.token_store import SecretCredentials, SecretTokenStore
-from smsrelay.adapters.trust_store import trusted
 from smsrelay.security.allowed_hosts import AllowedHosts
 from smsrelay.services.token_renewer import TokenRenewer
 from smsrelay.settings import Settings
@@ -34,13 +34,8 @@ def parts() -> Parts:
     logger, metrics = package_logger(), PowertoolsMetrics(Metrics())
     hosts = AllowedHosts.parse(settings.upstream_hosts)
     secrets = BotoClients().client("secretsmanager", config=AWS_CONFIG)
-    # No connection is kept: the next call is minutes away.
-    http = httpx.Client(
-        follow_redirects=False,
-        trust_env=False,
-        verify=trusted(),
-        limits=httpx.Limits(max_connections=1, max_keepalive_connections=0),
-    )
+    transport = KeepAliveTransport(1, time.time)
+    http = httpx.Client(transport=transport, follow_redirects=False, trust_env=False)
     token_renewer = TokenRenewer(
         store=SecretTokenStore(secrets, settings.token_secret_arn),
         credentials=SecretCredentials(secrets, settings.credentials_secret_arn, hosts),
