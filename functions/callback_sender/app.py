@@ -5,7 +5,7 @@ from smsrelay.runtime import lambda_init
 # isort: split
 from typing import TYPE_CHECKING, Any
 
-from smsrelay.runtime.lambda_handler import Event, lambda_handler
+from smsrelay.runtime.lambda_handler import Event, deadline_of, lambda_handler
 from smsrelay.runtime.sqs_batch import Record, run_batch
 from smsrelay.wiring import callback_sender
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @lambda_handler(callback_sender)
-def handler(event: Event, _context: "LambdaContext") -> dict[str, Any]:
+def handler(event: Event, context: "LambdaContext") -> dict[str, Any]:
     """Post the callbacks of a batch, and report those that SQS must deliver again."""
     parts, records = callback_sender.parts(), event["Records"]
 
@@ -22,7 +22,14 @@ def handler(event: Event, _context: "LambdaContext") -> dict[str, Any]:
         attempt = int(record["attributes"]["ApproximateReceiveCount"])
         return parts.callback_sender.send(record["body"], attempt)
 
-    return run_batch(records, process, queue=parts.queue, logger=parts.logger, threads=len(records))
+    return run_batch(
+        records,
+        process,
+        queue=parts.queue,
+        logger=parts.logger,
+        threads=len(records),
+        deadline=deadline_of(context),
+    )
 
 
 lambda_init.end_init(callback_sender.parts)

@@ -43,6 +43,7 @@ from tests.support.environment import (
 from tests.support.golden import READABLE, UNREADABLE, put
 from tests.support.http_servers import HostileServer, drip
 from tests.support.template import ROOT, alarm, properties, template
+from tools.local_stack.polling import wait_for
 from tools.mobileconnect_simulator import Simulator
 
 Json = dict[str, Any]
@@ -347,6 +348,33 @@ def test_a_receiver_that_answers_byte_by_byte_is_tried_again(
         assert time.perf_counter() - began < 10, "the whole answer takes 50 s"
         over.set()
     assert len(onlooker.server.requests) == 1
+
+
+def test_a_callback_that_hangs_goes_back_to_the_queue_alone(
+    callbacks_of_two: Onlooker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lookup of an address has no time-out; Lambda would end the function, and all come again."""
+    onlooker, before = callbacks_of_two, threading.active_count()
+    look_up, released, ended = socket.getaddrinfo, threading.Event(), threading.Event()
+
+    def hang(host: str, *arguments: Any, **named: Any) -> Any:
+        if host == "slow.example":
+            released.wait(30)
+            ended.set()
+            raise socket.gaierror
+        return look_up(host, *arguments, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    assert len(onlooker.relay.call_back(remaining=4.0)) == 1
+    assert not ended.is_set(), "the batch's result did not wait for it"
+    assert len(onlooker.server.requests) == 1
+    released.set()
+    wait_for(lambda: threading.active_count() <= before, what="the end of the threads", seconds=20)
+
+    onlooker.wanted[SLOW_CLIENT] = onlooker.wanted[CLIENT]
+    onlooker.relay.show_all(onlooker.callback_queue)
+    assert onlooker.relay.call_back() == []
+    assert len(onlooker.server.requests) == 2
 
 
 RECEIVERS = dict(re.findall(r"<!-- runs: callback -->\n```(\w+)\n(.*?)```", PAGE, re.DOTALL))

@@ -10,6 +10,7 @@ import ssl
 import sys
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -210,6 +211,13 @@ class InTurn:
 
     def map(self, task: Callable[..., Any], *arguments: Iterable[Any]) -> list[Any]:
         return list(map(task, *arguments))
+
+    def submit(self, task: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(task(*arguments))
+        return future
+
+    def shutdown(self, **_: object) -> None: ...
 
 
 class Lines(logging.Handler):

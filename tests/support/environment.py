@@ -297,10 +297,10 @@ class Environment:
         """Let the events function have records of the stream, by default all there were."""
         self.events.handler({"Records": self.stream() if records is None else records}, Context())
 
-    def call_back(self) -> list[str]:
+    def call_back(self, remaining: float = 30.0) -> list[str]:
         """Let the callback function have what it is to post; the ids of what comes back."""
         url = os.environ["CALLBACK_QUEUE_URL"]
-        return self._hand(url, self.callback, 30.0)
+        return self._hand(url, self.callback, remaining)
 
     def renew(self, event: Json | None = None) -> Json:
         """Let the token function look once, by default as its schedule does."""

@@ -1,15 +1,19 @@
 """Batches of SQS messages: processed side by side, with Lambda's partial batch response."""
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Protocol
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from smsrelay.errors import QueueUnavailableError
+from smsrelay.ports import Deadline
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.logging import Logger
 
 type Record = Mapping[str, Any]
+
+RETURN_SECONDS: Final = 2.0
+"""Seconds of an invocation that are kept to return the result of the batch."""
 
 
 class Queue(Protocol):
@@ -23,13 +27,14 @@ class Queue(Protocol):
         """
 
 
-def run_batch(
+def run_batch(  # noqa: PLR0913 - what the two queues' functions differ in
     records: Sequence[Record],
     process: Callable[[Record], float | None],
     *,
     queue: Queue,
     logger: "Logger",
     threads: int,
+    deadline: Deadline | None = None,
 ) -> dict[str, Any]:
     """Process the messages of an SQS batch side by side.
 
@@ -39,6 +44,8 @@ def run_batch(
         queue: Where the messages came from.
         logger: Gets each unexpected error.
         threads: How many messages are processed at once.
+        deadline: What is not finished shortly before it goes back to the queue. Its thread goes on
+            in the next invocation, so this is only for messages that may be processed twice.
 
     Returns:
         Lambda's partial batch response: the messages that SQS must not delete.
@@ -57,12 +64,16 @@ def run_batch(
             return False
         return delay is None
 
-    with ThreadPoolExecutor(threads) as pool:
-        done = list(pool.map(is_done, records))
+    pool = ThreadPoolExecutor(threads)
+    tasks = [pool.submit(is_done, record) for record in records]
+    _, late = wait(tasks, None if deadline is None else max(0.0, deadline() - RETURN_SECONDS))
+    pool.shutdown(wait=False)
+    if late:
+        logger.error("messages not finished in time: %d", len(late))
     return {
         "batchItemFailures": [
             {"itemIdentifier": record["messageId"]}
-            for record, finished in zip(records, done, strict=True)
-            if not finished
+            for record, task in zip(records, tasks, strict=True)
+            if task in late or not task.result()
         ]
     }
