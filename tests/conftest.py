@@ -4,6 +4,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import settings
 
+import smsrelay_cli.main
+from smsrelay.wiring import sending
+from smsrelay_cli import sends
 from tests.support.environment import ACCESS_TOKEN, Environment, running, simulated_aws
 from tools.mobileconnect_simulator import Simulator
 
@@ -37,6 +40,25 @@ def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     monotonic, passed = time.monotonic, [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: monotonic() + sum(passed))
     return passed.append
+
+
+class WallClock:
+    """The time of the functions that send, and of the operator's command; tests put it forward."""
+
+    now = 1_790_000_000.0
+
+    def time(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def wall_clock(monkeypatch: pytest.MonkeyPatch) -> WallClock:
+    """To be requested before `relay`, whose parts take it."""
+    clock = WallClock()
+    monkeypatch.setattr(sending, "time", clock)
+    monkeypatch.setattr(smsrelay_cli.main, "time", clock)
+    monkeypatch.setattr(sends, "time", clock.time)
+    return clock
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,10 @@
 """What an operator decides: resend and resolve, and who wins when the worker knows better."""
 
 import itertools
+import json
 import time
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from unittest.mock import patch
 
@@ -15,6 +16,7 @@ from smsrelay.errors import LedgerUnavailableError, QueueUnavailableError
 from smsrelay.ports import ReplaceResult
 from smsrelay.sends.send import Send, Status
 from tests.cli.conftest import MESSAGE, RETENTION_DAYS, Operator
+from tests.conftest import WallClock
 from tests.support.environment import CLIENT, Environment
 
 
@@ -34,6 +36,25 @@ def test_an_unknown_send_goes_out_again_after_a_yes(operator: Operator) -> None:
     [token] = operator.works()
     [send] = operator.sends(message_id)
     assert (send.status, send.token_id, send.attempts) == (Status.ACCEPTED, token, 2)
+
+
+@pytest.mark.parametrize("then", ["503-50300", "500"])
+def test_quiet_hours_keep_their_stored_offset_when_the_clocks_change(
+    wall_clock: WallClock, operator: Operator, relay: Environment, then: str
+) -> None:
+    """In a retry by the worker, and after a resend by an operator."""
+    window = {"start": "21:00", "end": "08:00", "timezone": "America/Chicago"}
+    wall_clock.now = datetime(2026, 11, 1, 0, 0, tzinfo=UTC).timestamp()
+    message_id = operator.post(then, quietHours=window)
+    wall_clock.now += 12 * 3_600
+    if then == "500":
+        assert operator.run("resend", message_id, "--yes").code == 0
+    operator.works()
+    relay.end_pauses()
+    relay.post(MESSAGE | {"quietHours": window})
+    bodies = [json.loads(sent["raw"]) for sent in operator.simulator.sent()]
+    offsets = [body["blackoutWindow"]["UtcOffset"] for body in bodies]
+    assert offsets == ["-0500", "-0600"], "stored before the change, and requested after it"
 
 
 @pytest.mark.parametrize("answer", ["", "\n", "n\n", "no\n", "yesterday\n"])

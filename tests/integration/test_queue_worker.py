@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 from unittest.mock import patch
 
@@ -19,6 +20,7 @@ from smsrelay.sends.ids import message_id
 from smsrelay.sends.queue_envelopes import QueueMessage
 from smsrelay.sends.send import SendKey, reference_body
 from smsrelay.wiring import queue_worker
+from tests.conftest import WallClock
 from tests.support.aws_calls import intercepted, record
 from tests.support.environment import CLIENT, DEFAULT_CLIENT, Context, Environment
 from tests.support.template import ROOT
@@ -38,6 +40,21 @@ def test_a_bare_message_is_sent_and_deleted(relay: Environment, simulator: Simul
     assert item["client"] == {"S": "internal"}
     assert item["pk"] == {"S": f"MSG#{message_id('', sqs_id)}"}
     assert relay.waiting() == 0
+
+
+def test_a_send_time_that_passed_meanwhile_is_sent_as_it_is(
+    wall_clock: WallClock, relay: Environment, simulator: Simulator
+) -> None:
+    wall_clock.now = datetime(2026, 10, 5, 20, 0, tzinfo=UTC).timestamp()
+    scheduled = MESSAGE | {"sendAt": "2026-10-05T17:01:00-04:00"}
+    simulator.fail("send", "503-50300")
+    assert relay.post(scheduled).body["status"] == "queued"
+    relay.enqueue(scheduled)
+    wall_clock.now += 3 * 3_600
+    relay.make_due()
+    assert relay.work() == []
+    times = [sent["body"]["SendTime"] for sent in simulator.sent()]
+    assert times == ["2026-10-05 21:01"] * 2, "of a send that waited, and of a request that did"
 
 
 @pytest.mark.parametrize("name", ["sns-notification", "eventbridge-event"])
