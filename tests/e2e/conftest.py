@@ -30,7 +30,7 @@ def upstream(stack: Stack, upstream_of_session: SimulatorControl) -> Iterator[Si
     """
     upstream_of_session.reset()
     yield upstream_of_session
-    wait_for(lambda: not _waiting(stack), what="an empty queue", seconds=60)
+    wait_for(lambda: not _waiting(stack), what="an empty queue", seconds=180)
 
 
 def _waiting(stack: Stack) -> int:

@@ -90,7 +90,7 @@ def test_the_stacks_own_key_is_the_default_clients(
         QueueUrl=stack.queue_url,
         MessageBody=json.dumps(MESSAGE | {"idempotencyKey": "without-a-client"}),
     )
-    wait_for(upstream.sent, what="the message from the queue", seconds=30)
+    wait_for(upstream.sent, what="the message from the queue", seconds=90)
     path = f"/messages/{message_id('', 'without-a-client')}"
     assert anybody.get(path, headers={"x-api-key": stack.api_key}).status_code == 200
 

@@ -53,7 +53,7 @@ def test_message_goes_through_the_api(api: httpx.Client, upstream: SimulatorCont
 def test_message_goes_through_the_queue(stack: Stack, upstream: SimulatorControl) -> None:
     stack.clients.sqs.send_message(QueueUrl=stack.queue_url, MessageBody=json.dumps(MESSAGE))
 
-    (sent,) = wait_for(upstream.sent, what="the message from the queue", seconds=30)
+    (sent,) = wait_for(upstream.sent, what="the message from the queue", seconds=90)
 
     assert sent["body"]["messageText"] == MESSAGE["text"]
 
@@ -172,7 +172,7 @@ def test_a_start_that_dies_takes_no_other_process_along(stack: Stack, tmp_path: 
 
     with ThreadPoolExecutor() as pool:
         first = pool.submit(invoke)
-        wait_for((tmp_path / "begun").exists, what="the first invocation", seconds=30)
+        wait_for((tmp_path / "begun").exists, what="the first invocation", seconds=90)
         (tmp_path / "die").touch()
         assert invoke()["error"]
         (tmp_path / "go").touch()

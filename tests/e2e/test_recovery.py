@@ -29,11 +29,11 @@ def test_a_send_without_a_message_is_found_and_finished(
     answer = stack.clients.lambda_.invoke(FunctionName=stack.functions["SweeperFunction"])
     assert "FunctionError" not in answer, answer["Payload"].read()
 
-    [sent] = wait_for(upstream.sent, what="the recovered send", seconds=30)
+    [sent] = wait_for(upstream.sent, what="the recovered send", seconds=90)
 
     def accepted() -> dict[str, Any] | None:
         stored: dict[str, Any] = api.get(f"/messages/{posted['id']}").json()
         return stored if stored["status"] == "accepted" else None
 
-    stored = wait_for(accepted, what="its tokenId", seconds=10)
+    stored = wait_for(accepted, what="its tokenId", seconds=60)
     assert stored["sends"][0]["tokenId"] == sent["tokenId"]

@@ -48,7 +48,7 @@ def test_a_token_that_ends_before_its_time_is_renewed_once_and_no_caller_hears_o
         wait_for(
             lambda: len(upstream.sent()) == len(posted),
             what="the sends with the new token",
-            seconds=20,
+            seconds=60,
         )
         assert upstream.tokens_fetched() == fetched + 1
 
@@ -80,7 +80,7 @@ def test_without_renewal_a_token_that_somebody_puts_in_is_enough(tmp_path: Path)
         off.clients.secretsmanager.put_secret_value(
             SecretId=off.token_secret, SecretString=issued.text
         )
-        wait_for(lambda: post(off)["status"] == "accepted", what="the token", seconds=20)
+        wait_for(lambda: post(off)["status"] == "accepted", what="the token", seconds=60)
 
 
 def post(stack: Stack) -> dict[str, Any]:

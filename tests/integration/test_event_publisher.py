@@ -336,7 +336,7 @@ def test_a_receiver_that_answers_byte_by_byte_is_tried_again(
     callbacks_of_two: Onlooker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     onlooker, over = callbacks_of_two, threading.Event()
-    monkeypatch.setattr(callback_client, "TIMEOUT", httpx.Timeout(0.5))
+    monkeypatch.setattr(callback_client, "TIMEOUT", httpx.Timeout(2.0))
 
     def manner(peer: socket.socket) -> None:
         drip(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 1_000, peer, over, every=0.05)
@@ -365,7 +365,7 @@ def test_a_callback_that_hangs_goes_back_to_the_queue_alone(
         return look_up(host, *arguments, **named)
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
-    assert len(onlooker.relay.call_back(remaining=4.0)) == 1
+    assert len(onlooker.relay.call_back(remaining=5.0)) == 1
     assert not ended.is_set(), "the batch's result did not wait for it"
     assert len(onlooker.server.requests) == 1
     released.set()

@@ -33,7 +33,7 @@ class FixedToken:
         return refused
 
 
-def send(base_url: str, timeout: float = 5.0) -> Outcome:
+def send(base_url: str, timeout: float = 30.0) -> Outcome:
     with KeepAliveTransport(1, time.time) as transport:
         upstream = MobileConnect(transport, FixedToken(base_url), lambda: 0.0)
         return upstream.send("MzA6Nzg6MA", BODY, timeout)
@@ -95,7 +95,7 @@ def test_each_fault_of_the_simulator(
     simulator: Simulator, then: str, kind: OutcomeKind, reason: str
 ) -> None:
     simulator.fail("send", then)
-    outcome = send(simulator.url, timeout=0.8 if then.startswith("hang") else 5.0)
+    outcome = send(simulator.url, timeout=1.5 if then.startswith("hang") else 30.0)
     assert (outcome.kind, outcome.reason) == (kind, reason)
     assert len(simulator.calls()) == 1, "one call, whatever becomes of it"
 
@@ -168,7 +168,7 @@ def test_an_answer_that_drips_ends_with_the_time() -> None:
             pass
 
     with server(drip) as url:
-        outcome = send(url, timeout=0.8)
+        outcome = send(url, timeout=1.5)
         hung_up.set()
     assert outcome == Outcome(OutcomeKind.UNKNOWN, "unexpected-success", 202)
 
@@ -187,7 +187,7 @@ def test_two_calls_after_a_401_share_one_time(
     simulator: Simulator, pass_time: Callable[[float], None]
 ) -> None:
     class Renewing(FixedToken):
-        takes = 59.3
+        takes = 59.0
 
         def renewed(self, refused: Credentials) -> Credentials:
             pass_time(self.takes)

@@ -67,7 +67,7 @@ class Caller:
         self._upstream = MobileConnect(self.transport, Token(url), self.clock)
 
     def send(self) -> Outcome:
-        return self._upstream.send("MzA6Nzg6MA", "{}", timeout=0.7)
+        return self._upstream.send("MzA6Nzg6MA", "{}", timeout=2.0)
 
     def send_side_by_side(self, server: EndingServer) -> list[Outcome]:
         server.hold()

@@ -61,7 +61,7 @@ def test_serves_until_it_is_told_to_stop(tmp_path: Path, number: signal.Signals)
                 + content
             )
             process.send_signal(number)
-            assert process.wait(timeout=5) == 0
+            assert process.wait(timeout=20) == 0
         assert process.stderr is not None
         assert process.stderr.read() == ""
 
@@ -85,7 +85,7 @@ def test_credentials_and_life_of_a_token() -> None:
 )
 def test_wrong_options_are_told(options: list[str]) -> None:
     with command(*options) as (process, line):
-        assert process.wait(timeout=10) == 2
+        assert process.wait(timeout=20) == 2
         assert line == ""
         assert process.stderr is not None
         assert f"argument {options[0]}" in process.stderr.read()
@@ -96,7 +96,7 @@ def test_a_taken_port_is_told() -> None:
         socket.create_server(("127.0.0.1", 0)) as taken,
         command("--port", str(taken.getsockname()[1])) as (process, line),
     ):
-        assert process.wait(timeout=10) == 1
+        assert process.wait(timeout=20) == 1
         assert line == ""
         assert process.stderr is not None
         assert process.stderr.read().startswith("simulator: ")

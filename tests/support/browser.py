@@ -20,6 +20,7 @@ from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 from tools.local_stack import ROOT
 from tools.local_stack.stack import LocalStack, StartError
 
+expect.set_options(timeout=20_000)  # milliseconds: a slow machine is no failure
 CONTRASTS = """() => {
   const numbers = (text) => (text.match(/[\\d.]+/g) ?? []).map(Number);
   const light = (rgb) => {

@@ -161,7 +161,7 @@ class HostileServer:
 
     def wait_for_hang_up(self) -> None:
         """Wait until no connection is left."""
-        wait_for(lambda: not self._open, what="the end of all connections", seconds=5)
+        wait_for(lambda: not self._open, what="the end of all connections", seconds=20)
 
     def _start(self, run: Callable[..., None], *arguments: object) -> None:
         self._threads.append(threading.Thread(target=run, args=arguments))
@@ -295,7 +295,7 @@ class EndingServer:
             socket.socket.shutdown(connection, socket.SHUT_RD)  # wakes up who reads; it closes
 
         self._end_all(reset)
-        wait_for(lambda: not self._open, what="the end of all connections", seconds=5)
+        wait_for(lambda: not self._open, what="the end of all connections", seconds=20)
         self._wait_until(lambda state, _: state == _CLOSE_WAIT)
 
     def forget(self) -> None:
@@ -323,7 +323,7 @@ class EndingServer:
         self._gate.clear()
 
     def wait_for_held(self, count: int) -> None:
-        wait_for(lambda: self._held == count, what=f"{count} requests at once", seconds=5)
+        wait_for(lambda: self._held == count, what=f"{count} requests at once", seconds=20)
 
     def release(self) -> None:
         self._gate.set()
@@ -384,7 +384,7 @@ class EndingServer:
         wait_for(
             lambda: all(seen(*entry) for entry in _callers(self._port)),
             what="the callers' kernel",
-            seconds=5,
+            seconds=20,
         )
 
 
