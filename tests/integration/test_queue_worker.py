@@ -26,6 +26,7 @@ from tests.conftest import WallClock
 from tests.support.aws_calls import intercepted, record
 from tests.support.environment import CLIENT, DEFAULT_CLIENT, Context, Environment, running
 from tests.support.http_servers import ANSWER, HostileServer
+from tests.support.requests import TOO_LARGE_TO
 from tests.support.template import ROOT
 from tools.mobileconnect_simulator import Simulator
 
@@ -551,6 +552,70 @@ def test_a_batch_runs_side_by_side(aws: None) -> None:
             relay.enqueue(MESSAGE | {"text": str(n)})
         assert relay.work() == []
         assert {item["status"]["S"] for item in relay.items()} == {"accepted"}
+
+
+def large(text: str) -> Any:
+    """A message of one send, with a body of 120 KB."""
+    return MESSAGE | {"to": TOO_LARGE_TO[:30], "text": text}
+
+
+def receive(relay: Environment) -> list[Any]:
+    """The records of a batch with all that is in the queue."""
+    messages = relay.client("sqs").receive_message(QueueUrl=relay.queue_url, MaxNumberOfMessages=10)
+    return [record(message) for message in messages["Messages"]]
+
+
+def test_large_messages_take_turns_and_small_ones_do_not_wait_for_them(
+    relay: Environment, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_done = threading.Semaphore(0)
+    large_ones: list[bool] = []
+    turn = threading.Lock()
+    intake = queue_worker.parts().queue_worker
+    process = intake.process
+
+    def watch(message: QueueMessage, deadline: Deadline) -> float | None:
+        if len(message.body) < 100_000:
+            delay = process(message, deadline)
+            small_done.release()
+            return delay
+        is_alone = turn.acquire(blocking=False)
+        if not large_ones:
+            assert small_done.acquire(timeout=10), "a small message waits"
+        large_ones.append(is_alone)
+        delay = process(message, deadline)
+        turn.release()
+        return delay
+
+    monkeypatch.setattr(intake, "process", watch)
+    for n in range(8):
+        relay.enqueue(large(str(n)))
+    relay.enqueue(MESSAGE)
+    assert relay.work() == []
+    assert large_ones == [True] * 8
+    assert len(simulator.sent()) == 9
+
+
+def test_a_large_message_without_time_left_comes_back_untouched(
+    relay: Environment, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = Context(60.0)
+    intake = queue_worker.parts().queue_worker
+    process = intake.process
+
+    def pass_time(message: QueueMessage, deadline: Deadline) -> float | None:
+        delay = process(message, deadline)
+        context.remaining = 13.9
+        return delay
+
+    monkeypatch.setattr(intake, "process", pass_time)
+    for n in range(3):
+        relay.enqueue(large(str(n)))
+    first, *others = receive(relay)
+    answer = relay.worker.handler({"Records": [first, *others]}, context)
+    failed = [entry["itemIdentifier"] for entry in answer["batchItemFailures"]]
+    assert failed == [other["messageId"] for other in others]
+    assert len(relay.items()) == len(simulator.sent()) == 1
 
 
 def test_an_unforeseen_error_stays_with_its_message(
