@@ -20,6 +20,7 @@ from smsrelay.services import request_reader, sender
 from smsrelay.services.upstream_pause import UpstreamPause
 from tests.support.cloudwatch_metrics import metrics
 from tests.support.environment import CLIENT, Environment, HttpAnswer
+from tests.support.requests import TOO_LARGE_TO
 from tools.mobileconnect_simulator import Simulator
 
 MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
@@ -118,7 +119,7 @@ def test_a_padded_message_id_is_encoded_into_the_path(
         ("nobody", MESSAGE | {"to": []}, {}, 422, "invalid-request"),
         ("1 MiB", json.dumps(MESSAGE | {"text": "x" * 1_048_576}), {}, 413, "too-large"),
         ("7 MB", json.dumps(MESSAGE | {"text": "x" * 7_000_000}), {}, 413, "too-large"),
-        ("a large text", MESSAGE | {"text": "x" * 400_000}, {}, 413, "too-large"),
+        ("a large call", MESSAGE | {"to": TOO_LARGE_TO}, {}, 413, "too-large"),
         ("a form", "message=m", {"Content-Type": "text/plain"}, 415, "wrong-content-type"),
         ("no type", MESSAGE, {"Content-Type": ""}, 415, "wrong-content-type"),
         ("compressed", MESSAGE, {"Content-Encoding": "gzip"}, 415, "wrong-content-type"),
@@ -208,7 +209,7 @@ def test_the_same_key_with_another_body_is_refused(
         MESSAGE | {"text": " "},
         MESSAGE | {"to": "12125550100"},
         '{"text":"Hello","text":"Hello","to":["+1 212 555 0100"],"message":"MzA6Nzg6MA"}',
-        MESSAGE | {"text": "x" * 400_000},
+        MESSAGE | {"to": TOO_LARGE_TO},
     ],
 )
 def test_an_invalid_body_under_the_key_of_a_stored_message_is_another_body(

@@ -21,6 +21,7 @@ import pytest
 
 from tests.support.environment import CLIENT
 from tests.support.golden import DAY, HOUR, MINUTE, Recorder, pretty, recording
+from tests.support.requests import TOO_LARGE_TO
 from tests.support.template import ROOT
 
 Json = dict[str, Any]
@@ -197,7 +198,7 @@ def refused_requests(recorder: Recorder) -> None:
     recorder.post("this is not JSON")
     recorder.post(MESSAGE, Content_Type="text/plain")
     recorder.post(MESSAGE, Idempotency_Key="\u00fc")
-    recorder.post(MESSAGE | {"text": "x" * 400_000})
+    recorder.post(MESSAGE | {"to": TOO_LARGE_TO})
     recorder.post(MESSAGE | {"text": "x" * 1_048_576})
     recorder.post(MESSAGE, Idempotency_Key="k")
     recorder.post(MESSAGE | {"text": "Another one"}, Idempotency_Key="k")

@@ -139,7 +139,7 @@ def test_the_same_sns_notification_twice_is_one_sms(
         (json.dumps({"message": "m"}), "refused", "/to missing"),
         (json.dumps(MESSAGE | {"keyword": "K"}), "refused", "/keyword keyword-not-needed"),
         (json.dumps(MESSAGE | {"idempotencyKey": "ü"}), "refused", "invalid-idempotency-key"),
-        (json.dumps(MESSAGE | {"text": "x" * 400_000}), "refused", "too-large"),
+        (json.dumps(MESSAGE | {"to": TOO_LARGE_TO}), "refused", "too-large"),
         ('{"send":{"id":"01ARZ3NDEKTSV4RRFFQ69G5FAV","n":1}}', "no-such-send", "/send not-found"),
     ],
 )

@@ -6,9 +6,9 @@ import pytest
 
 from smsrelay.messages.refusals import RequestRefusedError
 from smsrelay.messages.strict_json import decode
-from smsrelay.messages.upstream_calls import MAX_BODY_BYTES, build_calls
+from smsrelay.messages.upstream_calls import build_calls
 from smsrelay.messages.validation import parse_request
-from tests.support.requests import NOW, bodies, body, request
+from tests.support.requests import NOW, TOO_LARGE_TO, bodies, body, request
 
 NUMBERS = {"mobileNumbers": ["12125550100"]}
 
@@ -139,11 +139,11 @@ def test_more_than_250_are_split(numbers: int, sizes: list[int]) -> None:
 
 def test_what_does_not_fit_the_store_is_refused() -> None:
     with pytest.raises(RequestRefusedError) as caught:
-        build_calls(request(text="x" * MAX_BODY_BYTES), NOW)
+        build_calls(request(to=TOO_LARGE_TO), NOW)
     assert [refusal.code for refusal in caught.value.refusals] == ["too-large"]
-    many = [f"4477009{n:05d}" for n in range(5_000)]
+    many = [f"4477009{n:05d}" for n in range(25_000)]
     with pytest.raises(RequestRefusedError):
-        build_calls(request(to=many, text="x" * 300_000), NOW)
+        build_calls(request(to=many, text="\U0001f600" * 10_000), NOW)
 
 
 def test_the_bodies_of_the_reference() -> None:

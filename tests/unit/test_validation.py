@@ -14,6 +14,9 @@ from smsrelay.messages.validation import parse_request
 from tests.support.requests import refusals, refused, request
 
 SUBSCRIBER = {"mobile": "12125550101", "key": "k"}
+FIELDS = {str(n): "x" for n in range(100)}
+QUIET_FIELDS = ("/quietHours", "too-many-fields")
+BIG = 10**4_000
 
 
 @pytest.mark.parametrize(
@@ -60,12 +63,29 @@ SUBSCRIBER = {"mobile": "12125550101", "key": "k"}
             },
         ),
         ({"to": [SUBSCRIBER | {"attributes": {"": "x"}}]}, {("/to/0/attributes/", "blank")}),
+        ({"to": [SUBSCRIBER | {"attributes": {"n" * 128: "x" * 4_000}}]}, set()),
+        (
+            {"to": [SUBSCRIBER | {"attributes": {"n" * 129: "x", "a": "x" * 4_001, "b": BIG}}]},
+            {
+                (f"/to/0/attributes/{'n' * 129}", "too-long"),
+                ("/to/0/attributes/a", "too-long"),
+                ("/to/0/attributes/b", "too-long"),
+            },
+        ),
+        ({"to": [SUBSCRIBER | {"attributes": FIELDS}]}, set()),
+        (
+            {"to": [SUBSCRIBER | {"attributes": FIELDS | {"one more": []}}]},
+            {("/to/0/attributes", "too-many-fields")},
+        ),
+        ({"to": [SUBSCRIBER | FIELDS]}, {("/to/0", "too-many-fields")}),
         ({"text": "Hello"}, set()),
         ({"text": ""}, {("/text", "blank-text")}),
         ({"text": " \n\t"}, {("/text", "blank-text")}),
         ({"text": "\u200b\u2060\ufeff"}, {("/text", "blank-text")}),
         ({"text": 1}, {("/text", "wrong-type")}),
         ({"text": None}, {("/text", "wrong-type")}),
+        ({"text": "\U0001f600" * 10_000}, set()),
+        ({"text": "x" * 10_001}, {("/text", "too-long")}),
         ({"subscribe": True, "keyword": "JOIN"}, set()),
         ({"resubscribe": True, "keyword": "JOIN"}, set()),
         ({"subscribe": False, "resubscribe": False}, set()),
@@ -112,6 +132,8 @@ SUBSCRIBER = {"mobile": "12125550101", "key": "k"}
         ({"txt": "a typing error"}, {("/txt", "unknown-field")}),
         ({"send_at": "2026-10-05T20:01Z"}, {("/send_at", "unknown-field")}),
         ({"a~b/c": 1}, {("/a~0b~1c", "unknown-field")}),
+        (FIELDS, {("", "too-many-fields")}),
+        ({"quietHours": FIELDS | {"one more": 1}}, {QUIET_FIELDS, ("/quietHours", "zone-missing")}),
     ],
 )
 def test_each_rule(fields: dict[str, object], expected: set[tuple[str, str]]) -> None:
@@ -185,6 +207,44 @@ def test_all_refusals_come_at_once() -> None:
         ("/mediaUrl", "invalid-url"),
         ("/extra", "unknown-field"),
     }
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (FIELDS | {"to": ["123"]}, {("", "too-many-fields"), ("/to/0", "invalid-number")}),
+        (
+            {"to": [{}] * 25_001, "text": " "},
+            {("/to", "too-many-recipients"), ("/text", "blank-text")},
+        ),
+        (
+            {"to": [SUBSCRIBER | FIELDS, {"key": "k"}], "keyword": "JOIN"},
+            {
+                ("/to/0", "too-many-fields"),
+                ("/to/1/mobile", "incomplete-subscriber"),
+                ("/keyword", "keyword-not-needed"),
+            },
+        ),
+    ],
+)
+def test_what_is_not_looked_into_hides_no_other_refusal(
+    fields: dict[str, object], expected: set[tuple[str, str]]
+) -> None:
+    assert refused(**fields) == expected
+
+
+def test_a_thousand_refusals_are_listed_and_the_others_are_counted() -> None:
+    with pytest.raises(RequestRefusedError) as caught:
+        request(to=[{"mobile": "x"}] * 5_000, text=" ", subscribe=True)
+    listed = [(refusal.pointer, refusal.code) for refusal in caught.value.refusals]
+    assert len(listed) == 1_000
+    assert listed[:4] == [
+        ("/text", "blank-text"),
+        ("/keyword", "keyword-missing"),
+        ("/to/0/mobile", "invalid-number"),
+        ("/to/0/key", "incomplete-subscriber"),
+    ]
+    assert caught.value.omitted == 2 + 2 * 5_000 - 1_000
 
 
 _K = {"mobile": "12125550100", "key": "k"}

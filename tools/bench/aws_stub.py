@@ -124,7 +124,7 @@ class Services:
         return web.json_response({})
 
     async def _record(self, operation: str, request: web.BaseRequest) -> str:
-        raw = await request.text()
+        raw = (await request.content.read()).decode()  # of any size, as `text()` is not
         self.calls[operation] += 1
         self._requests.append((operation, request, raw))
         return raw

@@ -1,12 +1,13 @@
 """Every code that a field can be refused with, and a request that is."""
 
 import json
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from smsrelay.messages.client_names import RULE
 from smsrelay.messages.message_catalogue import Catalogue, CatalogueMessage
 from smsrelay.messages.refusals import Refusal, RequestRefusedError
-from smsrelay.messages.request import MAX_RECIPIENTS, CatalogueDefaults
+from smsrelay.messages.request import MAX_FIELDS, MAX_RECIPIENTS, CatalogueDefaults
 from smsrelay.messages.strict_json import decode
 from smsrelay.messages.validation import parse_request
 from tools.openapi import Json
@@ -29,6 +30,10 @@ def _with(**fields: object) -> str:
     return json.dumps({"message": "MzA6Nzg6MA", "to": _TO} | fields)
 
 
+def _with_attributes(attributes: Mapping[str, object]) -> str:
+    return _with(to=[{"mobile": "12125550101", "key": "a", "attributes": attributes}])
+
+
 def _quiet(**fields: object) -> str:
     return _with(quietHours=_QUIET | fields)
 
@@ -43,11 +48,17 @@ CODES: dict[str, Code] = {
     "wrong-type": Code("The value has another type, or is null.", _with(text=None)),
     "number-out-of-range": Code(
         "An attribute's number has too large or too small an exponent.",
-        _with(to=[{"mobile": "12125550101", "key": "a", "attributes": {"Points": 1e99}}]),
+        _with_attributes({"Points": 1e99}),
     ),
     "invalid-character": Code("A NUL character, or half a surrogate pair.", _with(text="a\0b")),
     "blank": Code("The value, or an attribute's name, is blank.", _with(reference=" ")),
-    "too-long": Code("The value has too many characters.", _with(reference="x" * 257)),
+    "too-long": Code(
+        "The value, or an attribute's name, has too many characters.", _with(reference="x" * 257)
+    ),
+    "too-many-fields": Code(
+        f"An object has more than {MAX_FIELDS} fields. Its fields are not checked.",
+        _with_attributes({str(n): "" for n in range(MAX_FIELDS + 1)}),
+    ),
     "invalid-value": Code("The value is none of those that are known.", _with(onUnknown="maybe")),
     "invalid-message-id": Code(
         "`message` is neither a message id nor a name.", _with(message="../admin")

@@ -242,8 +242,9 @@ def _type(schema: Json) -> str:  # noqa: PLR0911 - a table
         if not name.endswith("Problem"):
             return f'<a href="#{name}">{name}</a>'
         return '<a href="#problems">problem</a>'
-    if "oneOf" in schema and "type" not in schema:
-        return " or ".join(dict.fromkeys(map(_type, schema["oneOf"])))
+    kinds = schema.get("oneOf") or schema.get("anyOf")
+    if kinds and "type" not in schema:
+        return " or ".join(dict.fromkeys(map(_type, kinds)))
     if "enum" in schema:
         return "<br>".join(f"<code>{escape(str(value))}</code>" for value in schema["enum"])
     kind = schema.get("type", "")
@@ -260,6 +261,7 @@ _LIMITS = {
     "maxLength": "length ≤ {}",
     "minItems": "entries ≥ {}",
     "maxItems": "entries ≤ {}",
+    "maxProperties": "fields ≤ {}",
     "minimum": "≥ {}",
     "maximum": "≤ {}",
     "default": "default <code>{}</code>",

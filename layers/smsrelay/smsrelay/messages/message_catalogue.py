@@ -24,7 +24,7 @@ from smsrelay.messages.request import (
     validate_message,
 )
 from smsrelay.messages.strict_json import Document
-from smsrelay.messages.validation import check_quiet_hours, refusal_of
+from smsrelay.messages.validation import check_quiet_hours, refusals_of
 
 MAX_CATALOGUE_BYTES: Final = 8_192
 """What the Parameter Store's advanced tier holds."""
@@ -181,8 +181,8 @@ def parse_catalogue(document: Document) -> Catalogue:
     try:
         catalogue = Catalogue.from_json(document.value)
     except ValidationError as error:
-        for detail in error.errors(include_url=False, include_input=False):
-            refusal = refusal_of(detail)
+        details = error.errors(include_url=False, include_input=False)
+        for refusal, detail in zip(refusals_of(error), details, strict=True):
             place = pointer(_inside(document.value, detail["loc"]))
             found.append(refusal._replace(pointer=place))
     found += _check_entries(document.value)

@@ -63,8 +63,8 @@ def invalid(code: str, detail: str) -> PydanticCustomError:
 class RequestRefusedError(RelayError):
     """The request breaks the rules; `refusals` holds every reason, `omitted` counts the rest."""
 
-    def __init__(self, refusals: Sequence[Refusal]) -> None:
+    def __init__(self, refusals: Sequence[Refusal], omitted: int = 0) -> None:
         """Keep the reasons; the exception's own text holds their codes only."""
         super().__init__(", ".join(sorted({refusal.code for refusal in refusals})))
         self.refusals = tuple(refusals[:MAX_REFUSALS])
-        self.omitted = len(refusals) - len(self.refusals)
+        self.omitted = omitted + len(refusals) - len(self.refusals)

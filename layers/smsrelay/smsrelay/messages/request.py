@@ -15,11 +15,11 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
-    Discriminator,
     Field,
-    Tag,
     ValidatorFunctionWrapHandler,
+    WithJsonSchema,
     WrapValidator,
+    model_validator,
 )
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
@@ -33,6 +33,11 @@ MAX_SENDS = 100
 RECIPIENTS_PER_SEND = 250
 """The most recipients of one send: documented for Subscribers, safe for mobileNumbers (API.md)."""
 MAX_RECIPIENTS = MAX_SENDS * RECIPIENTS_PER_SEND
+TOO_MANY_RECIPIENTS = f"A request holds at most {MAX_RECIPIENTS} recipients."
+MAX_FIELDS = 100
+"""The most fields of any object: `attributes` can have many, all others have fewer."""
+MAX_TEXT, MAX_ATTRIBUTE, MAX_ATTRIBUTE_NAME = 10_000, 4_000, 128
+"""Characters."""
 
 MAX_EXPONENT = 30  # of an attribute's number, which is written out
 
@@ -47,6 +52,17 @@ def not_null(value: object) -> object:
     """Reject null: a request leaves out a field that has no value."""
     if value is None:
         raise invalid("wrong-type", "It must not be null. Leave the field out instead.")
+    return value
+
+
+def validate_size(value: object) -> object:
+    """Reject an object with too many fields before pydantic makes an error of each.
+
+    Raises:
+        PydanticCustomError: `too-many-fields`.
+    """
+    if isinstance(value, dict) and len(value) > MAX_FIELDS:
+        raise invalid("too-many-fields", f"An object has at most {MAX_FIELDS} fields.")
     return value
 
 
@@ -71,7 +87,7 @@ def validate_message(value: str) -> str:
     return value
 
 
-def _validate_text(value: str) -> str:
+def validate_text(value: str) -> str:
     if _BLANK.fullmatch(value):
         raise invalid("blank-text", refusals.BLANK_TEXT)
     return value
@@ -88,13 +104,13 @@ def validate_keyword(value: str) -> str:
     return value
 
 
-def _validate_subscriber_key(value: str) -> str:
+def validate_subscriber_key(value: str) -> str:
     if not value.strip():
         raise invalid("incomplete-subscriber", refusals.INCOMPLETE_SUBSCRIBER)
     return value
 
 
-def _validate_url(value: str) -> str:
+def validate_url(value: str) -> str:
     try:
         parts = urlsplit(value)
         usable = parts.scheme.lower() in {"http", "https"} and parts.hostname
@@ -106,13 +122,13 @@ def _validate_url(value: str) -> str:
     return value
 
 
-def _validate_time(value: object) -> object:
+def validate_time(value: object) -> object:
     if isinstance(value, datetime):  # from who builds a request in Python
         value = value.isoformat()
     return times.parse_instant(value) if isinstance(value, str) else not_null(value)
 
 
-def _validate_reference(value: str) -> str:
+def validate_reference(value: str) -> str:
     if not value.strip():
         raise invalid("blank", "It must not be blank.")
     return value
@@ -132,7 +148,7 @@ def validate_key(value: str) -> str:
     return value
 
 
-def _validate_attribute(value: object) -> str:
+def validate_attribute(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str | int):
@@ -149,12 +165,6 @@ def _validate_attribute(value: object) -> str:
     raise invalid("wrong-type", "It must be a string, a number or a boolean.")
 
 
-def _recipient_kind(value: object) -> str | None:
-    if isinstance(value, str):
-        return "number"
-    return "subscriber" if isinstance(value, dict | Subscriber) else None
-
-
 class StrictModel(BaseModel):
     """What others write: camelCase, no unknown fields, and no type stands for another."""
 
@@ -167,6 +177,8 @@ class StrictModel(BaseModel):
         validate_by_name=True,  # for who builds one in Python; JSON has the aliases: `written`
     )
 
+    _size = model_validator(mode="before")(validate_size)
+
     @classmethod
     def from_json(cls, value: object) -> Self:
         """The model in what was decoded from JSON: its fields have the names of the JSON.
@@ -177,34 +189,68 @@ class StrictModel(BaseModel):
         return cls.model_validate(value, by_alias=True, by_name=False)
 
 
-Mobile = Annotated[str, AfterValidator(normalize)]
+type MobileNumber = Annotated[
+    str,
+    AfterValidator(normalize),
+    Field(
+        description="A mobile number in E.164 notation, country code included, with or without "
+        "`+`, spaces, dots, brackets and hyphens: 8 to 15 digits, of a length that exists for the "
+        "country code.",
+        examples=["+1 212 555 0100", "12125550101", "1 (212) 555-0102"],
+    ),
+]
 
 
 class Subscriber(StrictModel):
     """A recipient who is more than a number: a contact with attributes for personalisation."""
 
-    mobile: Mobile
-    key: Annotated[str, Field(max_length=254), AfterValidator(_validate_subscriber_key)]
-    attributes: dict[
-        Annotated[str, Field(min_length=1)], Annotated[str, BeforeValidator(_validate_attribute)]
-    ] = Field(default_factory=dict)
+    mobile: MobileNumber
+    key: Annotated[str, AfterValidator(validate_subscriber_key)] = Field(
+        max_length=254,
+        description="The SubscriberKey of the contact. Not blank.",
+        examples=["ExampleSubKey1"],
+    )
+    attributes: Annotated[
+        dict[
+            Annotated[str, Field(min_length=1, max_length=MAX_ATTRIBUTE_NAME)],
+            Annotated[
+                str,
+                Field(max_length=MAX_ATTRIBUTE),
+                BeforeValidator(validate_attribute),
+                WithJsonSchema(
+                    {"type": ["string", "number", "boolean"], "maxLength": MAX_ATTRIBUTE}
+                ),
+            ],
+        ],
+        Field(max_length=MAX_FIELDS),
+        BeforeValidator(validate_size),
+    ] = Field(
+        default_factory=dict,
+        description="Strings for personalisation. Numbers are sent as they are written (fractions "
+        f"between 1e-{MAX_EXPONENT} and 1e{MAX_EXPONENT}), booleans as `true` and `false`.",
+        examples=[{"FirstName": "Michael", "Points": 1250, "Member": True}],
+    )
 
 
-Recipient = Annotated[
-    Annotated[Mobile, Tag("number")] | Annotated[Subscriber, Tag("subscriber")],
-    Discriminator(
-        _recipient_kind,
-        custom_error_type="wrong-type",
-        custom_error_message="It must be a number as a string, or a subscriber as an object.",
-    ),
-]
+def _validate_recipient(value: object, _: ValidatorFunctionWrapHandler) -> str | Subscriber:
+    """The recipient; pydantic would report an error of each member of the union, and its name."""
+    if isinstance(value, str):
+        return normalize(value)
+    if isinstance(value, dict | Subscriber):
+        return Subscriber.model_validate(value)
+    raise invalid("wrong-type", "It must be a number as a string, or a subscriber as an object.")
 
 
-def _validate_plain_numbers(value: object, validate: ValidatorFunctionWrapHandler) -> object:
-    """A list of sound numbers, as most requests have one, needs no look at the kind of each entry.
+Recipient = Annotated[MobileNumber | Subscriber, WrapValidator(_validate_recipient)]
 
-    What is wrong with another one `validate` says, entry by entry.
+
+def _validate_recipients(value: object, validate: ValidatorFunctionWrapHandler) -> object:
+    """A list of valid numbers, as in most requests, needs no check of each entry's type.
+
+    `validate` reports only the first entry that is wrong: it would make an error of each.
     """
+    if isinstance(value, list) and len(value) > MAX_RECIPIENTS:
+        raise invalid("too-many-recipients", TOO_MANY_RECIPIENTS)
     if isinstance(value, list) and value and all(type(entry) is str for entry in value):
         with contextlib.suppress(PydanticCustomError):
             return [normalize(entry) for entry in value]
@@ -214,14 +260,24 @@ def _validate_plain_numbers(value: object, validate: ValidatorFunctionWrapHandle
 class QuietHours(StrictModel):
     """No delivery between `start` and `end`, in the local time of a zone or an offset."""
 
-    start: Annotated[str, AfterValidator(times.validate_time_of_day)]
-    end: Annotated[str, AfterValidator(times.validate_time_of_day)]
+    start: Annotated[str, AfterValidator(times.validate_time_of_day)] = Field(
+        description="`HH:MM`, from 00:00 to 23:59.", examples=["21:00"]
+    )
+    end: Annotated[str, AfterValidator(times.validate_time_of_day)] = Field(
+        description="`HH:MM`; not the same as `start`. An earlier one is on the next day.",
+        examples=["08:00"],
+    )
     timezone: Annotated[
         str | None, BeforeValidator(not_null), AfterValidator(times.validate_timezone)
-    ] = None
+    ] = Field(
+        default=None,
+        description="A name of the IANA time zone database. Its offset is the one in force at the "
+        "time of sending, daylight saving time included.",
+        examples=["America/Chicago"],
+    )
     utc_offset: Annotated[
         str | None, BeforeValidator(not_null), AfterValidator(times.validate_utc_offset)
-    ] = None
+    ] = Field(default=None, description="From -12:00 to +14:00.", examples=["-05:00"])
 
 
 class CatalogueDefaults(NamedTuple):
@@ -237,32 +293,95 @@ class CatalogueDefaults(NamedTuple):
 class MessageRequest(StrictModel):
     """One message to one or more recipients: the JSON that internal systems post."""
 
-    message: Annotated[str, Field(max_length=512), AfterValidator(validate_message)]
-    to: Annotated[list[Recipient], Field(min_length=1), WrapValidator(_validate_plain_numbers)]
-    text: Annotated[str | None, BeforeValidator(not_null), AfterValidator(_validate_text)] = None
-    subscribe: Annotated[bool | None, BeforeValidator(not_null)] = None
-    resubscribe: Annotated[bool | None, BeforeValidator(not_null)] = None
-    keyword: Annotated[
-        str | None,
-        BeforeValidator(not_null),
-        Field(max_length=100),
-        AfterValidator(validate_keyword),
-    ] = None
-    send_at: Annotated[datetime | None, BeforeValidator(_validate_time)] = None
-    quiet_hours: Annotated[QuietHours | None, BeforeValidator(not_null)] = None
-    media_url: Annotated[
-        str | None, BeforeValidator(not_null), Field(max_length=2048), AfterValidator(_validate_url)
-    ] = None
+    message: Annotated[str, AfterValidator(validate_message)] = Field(
+        max_length=512,
+        description="The encoded message id of MobileConnect, or a name of the deployment's "
+        "message catalogue, if it has one. A name can have a `keyword`, `quietHours` and "
+        "`onUnknown` for requests that leave these out.",
+        examples=["MzA6Nzg6MA", "welcome"],
+    )
+    to: Annotated[list[Recipient], WrapValidator(_validate_recipients)] = Field(
+        min_length=1,
+        max_length=MAX_RECIPIENTS,
+        fail_fast=True,
+        description="The recipients: numbers, subscribers, or both. Identical entries become one; "
+        "entries of one number that differ are refused. They are split into sends of one kind "
+        f"with at most {RECIPIENTS_PER_SEND} recipients each, and at most {MAX_SENDS} sends.",
+        examples=[["+1 212 555 0100", {"mobile": "12125550101", "key": "ExampleSubKey1"}]],
+    )
+    text: Annotated[str | None, BeforeValidator(not_null), AfterValidator(validate_text)] = Field(
+        default=None,
+        max_length=MAX_TEXT,
+        description="The text to send instead of the message's own. Not blank.",
+        examples=["Your order 8812 is on its way."],
+    )
+    subscribe: Annotated[bool | None, BeforeValidator(not_null)] = Field(
+        default=None,
+        description="Make a subscription to `keyword` for recipients who have none.",
+        examples=[True],
+    )
+    resubscribe: Annotated[bool | None, BeforeValidator(not_null)] = Field(
+        default=None,
+        description="Renew the subscription to `keyword` of recipients who have unsubscribed.",
+        examples=[True],
+    )
+    keyword: Annotated[str | None, BeforeValidator(not_null), AfterValidator(validate_keyword)] = (
+        Field(
+            default=None,
+            max_length=100,
+            description="A keyword of the message's code. Needed when `subscribe` or `resubscribe` "
+            "is true, refused when neither is.",
+            examples=["JOINSMS"],
+        )
+    )
+    send_at: Annotated[
+        datetime | None, BeforeValidator(validate_time, json_schema_input_type=str)
+    ] = Field(
+        default=None,
+        description="When to send: ISO 8601 with an offset from UTC, in the years "
+        f"{times.FIRST_YEAR} to {times.LAST_YEAR}. Seconds may be left out, and are dropped. A "
+        "time that has passed means now.",
+        examples=["2027-01-15T16:01:00-05:00", "2027-01-15T21:01Z"],
+    )
+    quiet_hours: Annotated[QuietHours | None, BeforeValidator(not_null)] = Field(
+        default=None,
+        description="Hours without delivery: messages that fall into them wait for their end.",
+        examples=[{"start": "21:00", "end": "08:00", "timezone": "America/Chicago"}],
+    )
+    media_url: Annotated[str | None, BeforeValidator(not_null), AfterValidator(validate_url)] = (
+        Field(
+            default=None,
+            max_length=2048,
+            description="The picture or other media of an MMS: an http or https URL.",
+            examples=["https://images.example.com/welcome.jpg"],
+        )
+    )
     reference: Annotated[
-        str | None,
-        BeforeValidator(not_null),
-        Field(max_length=256),
-        AfterValidator(_validate_reference),
-    ] = None
-    on_unknown: Literal["hold", "resend"] = "hold"
+        str | None, BeforeValidator(not_null), AfterValidator(validate_reference)
+    ] = Field(
+        default=None,
+        max_length=256,
+        description="The caller's own reference, stored and never sent. Not blank.",
+        examples=["order-8812"],
+    )
+    on_unknown: Literal["hold", "resend"] = Field(
+        default="hold",
+        description="What to do when nobody can know whether a send went out. `hold`: never send "
+        "it again automatically. `resend`: send it again, so that it arrives at least once (a "
+        "one-time password).",
+        examples=["hold", "resend"],
+    )
     idempotency_key: Annotated[
         str | None, BeforeValidator(not_null), AfterValidator(validate_key)
-    ] = None
+    ] = Field(
+        default=None,
+        description="A repetition under the same key is answered again and not sent again. 1 to "
+        "255 printable ASCII characters, without spaces at the ends, with or without double quotes "
+        'around them: `"k"` (the IETF draft) and `k` are the same key. A key counts for one '
+        "client, for as long as the send is stored. HTTP and the queue share a client's keys if "
+        "the queue message names the client. The header `Idempotency-Key` comes first.",
+        examples=["order-8812-shipped"],
+    )
 
     def with_defaults(self, defaults: CatalogueDefaults) -> "MessageRequest":
         """With the catalogue's defaults for what it leaves out."""

@@ -3,7 +3,7 @@
 The models (request.py) check each field. The rules between fields and between recipients are here.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -11,11 +11,12 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from smsrelay.messages import refusals
-from smsrelay.messages.refusals import Refusal, RequestRefusedError, pointer
+from smsrelay.messages.refusals import MAX_REFUSALS, Refusal, RequestRefusedError, pointer
 from smsrelay.messages.request import (
     MAX_RECIPIENTS,
     MAX_SENDS,
     RECIPIENTS_PER_SEND,
+    TOO_MANY_RECIPIENTS,
     CatalogueDefaults,
     MessageRequest,
     Recipient,
@@ -33,26 +34,23 @@ def parse_request(
     Raises:
         RequestRefusedError: with every reason at once, not the first only.
     """
-    found = list(document.refusals)
-    if _entries(document.value) > MAX_RECIPIENTS:
-        raise RequestRefusedError([*found, TOO_MANY])
-    recipients: Iterable[tuple[int, str | Subscriber]]
+    raw, found, omitted = document.value, list(document.refusals), 0
     request = None
     try:
-        request = MessageRequest.from_json(document.value)
-        recipients = enumerate(request.to)
+        request = MessageRequest.from_json(raw)
+        recipients: Sequence[tuple[int, str | Subscriber]] = list(enumerate(request.to))
+        wrong: Sequence[Refusal] = ()
     except ValidationError as error:
-        found += [
-            refusal_of(detail) for detail in error.errors(include_url=False, include_input=False)
-        ]
-        recipients = _valid_recipients(document.value)
+        # Of the entries in `to` this error has only the first that is wrong.
+        found += [one for one in refusals_of(error) if not one.pointer.startswith("/to/")]
+        recipients, wrong, omitted = _check_recipients(raw)
     if isinstance(defaults, Refusal):
         found.append(defaults)
-    if isinstance(document.value, dict):
-        found += check_fields_together(document.value, defaults)
-    found += check_duplicates(recipients)
+    if isinstance(raw, dict):
+        found += check_fields_together(raw, defaults)
+    found += [*wrong, *check_duplicates(recipients)]
     if found or request is None:
-        raise RequestRefusedError(list(dict.fromkeys(found)))
+        raise RequestRefusedError(list(dict.fromkeys(found)), omitted)
     return request if isinstance(defaults, Refusal) else request.with_defaults(defaults)
 
 
@@ -74,28 +72,26 @@ _CODES = {
     "too_short": ("no-recipients", refusals.NO_RECIPIENTS),
     "literal_error": ("invalid-value", "It must be one of: hold, resend."),
 }
-TOO_MANY = Refusal(
-    "/to", "too-many-recipients", f"A request holds at most {MAX_RECIPIENTS} recipients."
-)
-_KINDS = {"number", "subscriber"}  # pydantic puts the tag of a recipient into its path
 
 
-def refusal_of(error: ErrorDetails) -> Refusal:
-    """What pydantic says of a field, in the words of this package."""
-    path = tuple(
-        step
-        for n, step in enumerate(error["loc"])
-        if not (step in _KINDS and n == 2 and error["loc"][0] == "to")  # noqa: PLR2004 - to, 0, tag
-        and step != "[key]"
-    )
+def refusals_of(error: ValidationError, place: tuple[str | int, ...] = ()) -> list[Refusal]:
+    """The errors of pydantic in the words of this package; `place` is what it has validated."""
+    return [
+        _refusal_of(detail, (*place, *detail["loc"]))
+        for detail in error.errors(include_url=False, include_input=False)
+    ]
+
+
+def _refusal_of(error: ErrorDetails, path: tuple[str | int, ...]) -> Refusal:
+    place = pointer(step for step in path if step != "[key]")
     kind = error["type"]
     if kind == "missing" and len(path) > 1 and path[0] == "to":
-        return Refusal(pointer(path), "incomplete-subscriber", refusals.INCOMPLETE_SUBSCRIBER)
-    if kind in {"string_too_long", "too_long"}:
-        most = error.get("ctx", {}).get("max_length")
-        return Refusal(pointer(path), "too-long", f"It must have at most {most} characters.")
+        return Refusal(place, "incomplete-subscriber", refusals.INCOMPLETE_SUBSCRIBER)
+    if kind == "string_too_long":
+        most = error["ctx"]["max_length"]
+        return Refusal(place, "too-long", f"It must have at most {most} characters.")
     code, detail = _CODES.get(kind, (kind, error["msg"]))
-    return Refusal(pointer(path), code, detail)
+    return Refusal(place, code, detail)
 
 
 def check_fields_together(
@@ -143,7 +139,7 @@ def check_duplicates(recipients: Iterable[tuple[int, str | Subscriber]]) -> Iter
                 )
         subscribers = sum(isinstance(recipient, Subscriber) for _, recipient in first.values())
     if sends_needed(len(numbers)) + sends_needed(subscribers) > MAX_SENDS:
-        yield TOO_MANY
+        yield Refusal("/to", "too-many-recipients", TOO_MANY_RECIPIENTS)
 
 
 def sends_needed(recipients: int) -> int:
@@ -151,19 +147,31 @@ def sends_needed(recipients: int) -> int:
     return -(-recipients // RECIPIENTS_PER_SEND)
 
 
-def _entries(raw: object) -> int:
-    entries = raw.get("to") if isinstance(raw, dict) else None
-    return len(entries) if isinstance(entries, list) else 0
+def _check_recipients(
+    raw: object,
+) -> tuple[list[tuple[int, str | Subscriber]], list[Refusal], int]:
+    """Check the recipients of a refused request one by one.
 
-
-def _valid_recipients(raw: object) -> Iterator[tuple[int, str | Subscriber]]:
-    """The recipients of a refused request that are right by themselves."""
+    Returns:
+        The valid recipients, the refusals of the others, and how many more refusals there are.
+    """
+    valid: list[tuple[int, str | Subscriber]] = []
+    found: list[Refusal] = []
+    omitted = 0
     entries = raw.get("to") if isinstance(raw, dict) else None
-    for n, entry in enumerate(entries if isinstance(entries, list) else ()):
+    if not isinstance(entries, list) or len(entries) > MAX_RECIPIENTS:
+        return valid, found, omitted
+    for n, entry in enumerate(entries):
         try:
-            yield n, _recipient_adapter().validate_python(entry, by_alias=True, by_name=False)
-        except ValidationError:
-            continue
+            recipient = _recipient_adapter().validate_python(entry)
+        except ValidationError as error:
+            if len(found) < MAX_REFUSALS:
+                found += refusals_of(error, ("to", n))
+            else:
+                omitted += error.error_count()
+        else:
+            valid.append((n, recipient))
+    return valid, found, omitted
 
 
 @cache
