@@ -78,6 +78,7 @@ WRONG: list[tuple[str, object]] = [
     ("/messages/welcome/name", of_welcome(name="x")),
     ("/messages/welcome/on_unknown", of_welcome(on_unknown="hold")),
     ("/messages/welcome/keyword", of_welcome(keyword=None)),
+    ("/messages/welcome/keyword", of_welcome(keyword=" ")),
     ("/messages/welcome/keyword", of_welcome(keyword="x" * 101)),
     ("/messages/welcome/onUnknown", of_welcome(onUnknown="maybe")),
     ("/messages/welcome/allowedClients", of_welcome(allowedClients=[])),
@@ -95,7 +96,6 @@ BEYOND_SCHEMA: list[tuple[str, object]] = [
     ("/messages/MzA6Nzg6MA", {"messages": {ID: ID}}),
     ("/messages/welcome", {"messages": {"welcome": "bm8gaWQ"}}),
     ("/messages/welcome/id", of_welcome(id="shipped")),
-    ("/messages/welcome/keyword", of_welcome(keyword=" ")),
     ("/messages/welcome/quietHours/end", of_welcome(quietHours=QUIET | {"end": "21:00"})),
     (
         "/messages/welcome/quietHours/timezone",

@@ -6,12 +6,12 @@ from itertools import groupby
 
 from smsrelay import __version__
 from smsrelay.messages import client_names
-from smsrelay.messages.request import MAX_RECIPIENTS, MAX_SENDS
+from smsrelay.messages.request import MAX_RECIPIENTS, MAX_SENDS, MessageRequest
 from smsrelay.services.http_response import Response
 from tools.openapi import ROOT, Json, problem_examples, request_schema, response_schemas
 from tools.openapi.error_codes import CODES, example
 from tools.openapi.problem_examples import Problem
-from tools.openapi.request_schema import KEY, REF
+from tools.openapi.request_schema import REF
 
 SAMPLES = ROOT / "events/messages"
 LARGEST_SAMPLE = 2_000
@@ -105,7 +105,7 @@ _TOKEN_PARAMETER: Json = {
 _KEY_PARAMETER: Json = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": KEY,
+    "description": MessageRequest.model_fields["idempotency_key"].description,
     "schema": {"type": "string", "pattern": request_schema.KEY_PATTERN},
     "example": "order-8812-shipped",
 }
