@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 from smsrelay.messages.client_names import RULE, is_client_name
 from smsrelay.messages.refusals import MESSAGE_ID, Refusal, RequestRefusedError, pointer
 from smsrelay.messages.request import (
+    NOT_NULL,
     CatalogueDefaults,
     QuietHours,
     StrictModel,
@@ -96,17 +97,14 @@ class CatalogueMessage(StrictModel):
     """A message under a name, and what counts where a request says nothing."""
 
     id: Annotated[str, Field(max_length=512), AfterValidator(_id)]
-    keyword: Annotated[
-        str | None,
-        BeforeValidator(not_null),
-        Field(max_length=100),
-        AfterValidator(validate_keyword),
-    ] = None
-    quiet_hours: Annotated[QuietHours | None, BeforeValidator(not_null)] = None
+    keyword: Annotated[str | None, NOT_NULL, AfterValidator(validate_keyword)] = Field(
+        default=None, max_length=100
+    )
+    quiet_hours: Annotated[QuietHours | None, NOT_NULL] = None
     allowed_clients: Annotated[
         tuple[Client, ...] | None, BeforeValidator(_to_tuple), AfterValidator(_validate_clients)
     ] = None
-    on_unknown: Annotated[Literal["hold", "resend"] | None, BeforeValidator(not_null)] = None
+    on_unknown: Annotated[Literal["hold", "resend"] | None, NOT_NULL] = None
 
     @model_validator(mode="before")
     @classmethod
@@ -121,12 +119,9 @@ class CatalogueMessage(StrictModel):
 class CatalogueClient(StrictModel):
     """What is known of a client."""
 
-    callback: Annotated[
-        str | None,
-        BeforeValidator(not_null),
-        Field(max_length=MAX_CALLBACK),
-        AfterValidator(_callback),
-    ] = None
+    callback: Annotated[str | None, NOT_NULL, AfterValidator(_callback)] = Field(
+        default=None, max_length=MAX_CALLBACK
+    )
 
 
 class Catalogue(StrictModel):

@@ -55,6 +55,9 @@ def not_null(value: object) -> object:
     return value
 
 
+NOT_NULL = BeforeValidator(not_null)
+
+
 def validate_size(value: object) -> object:
     """Reject an object with too many fields before pydantic makes an error of each.
 
@@ -267,17 +270,15 @@ class QuietHours(StrictModel):
         description="`HH:MM`; not the same as `start`. An earlier one is on the next day.",
         examples=["08:00"],
     )
-    timezone: Annotated[
-        str | None, BeforeValidator(not_null), AfterValidator(times.validate_timezone)
-    ] = Field(
+    timezone: Annotated[str | None, NOT_NULL, AfterValidator(times.validate_timezone)] = Field(
         default=None,
         description="A name of the IANA time zone database. Its offset is the one in force at the "
         "time of sending, daylight saving time included.",
         examples=["America/Chicago"],
     )
-    utc_offset: Annotated[
-        str | None, BeforeValidator(not_null), AfterValidator(times.validate_utc_offset)
-    ] = Field(default=None, description="From -12:00 to +14:00.", examples=["-05:00"])
+    utc_offset: Annotated[str | None, NOT_NULL, AfterValidator(times.validate_utc_offset)] = Field(
+        default=None, description="From -12:00 to +14:00.", examples=["-05:00"]
+    )
 
 
 class CatalogueDefaults(NamedTuple):
@@ -309,30 +310,28 @@ class MessageRequest(StrictModel):
         f"with at most {RECIPIENTS_PER_SEND} recipients each, and at most {MAX_SENDS} sends.",
         examples=[["+1 212 555 0100", {"mobile": "12125550101", "key": "ExampleSubKey1"}]],
     )
-    text: Annotated[str | None, BeforeValidator(not_null), AfterValidator(validate_text)] = Field(
+    text: Annotated[str | None, NOT_NULL, AfterValidator(validate_text)] = Field(
         default=None,
         max_length=MAX_TEXT,
         description="The text to send instead of the message's own. Not blank.",
         examples=["Your order 8812 is on its way."],
     )
-    subscribe: Annotated[bool | None, BeforeValidator(not_null)] = Field(
+    subscribe: Annotated[bool | None, NOT_NULL] = Field(
         default=None,
         description="Make a subscription to `keyword` for recipients who have none.",
         examples=[True],
     )
-    resubscribe: Annotated[bool | None, BeforeValidator(not_null)] = Field(
+    resubscribe: Annotated[bool | None, NOT_NULL] = Field(
         default=None,
         description="Renew the subscription to `keyword` of recipients who have unsubscribed.",
         examples=[True],
     )
-    keyword: Annotated[str | None, BeforeValidator(not_null), AfterValidator(validate_keyword)] = (
-        Field(
-            default=None,
-            max_length=100,
-            description="A keyword of the message's code. Needed when `subscribe` or `resubscribe` "
-            "is true, refused when neither is.",
-            examples=["JOINSMS"],
-        )
+    keyword: Annotated[str | None, NOT_NULL, AfterValidator(validate_keyword)] = Field(
+        default=None,
+        max_length=100,
+        description="A keyword of the message's code. Needed when `subscribe` or `resubscribe` "
+        "is true, refused when neither is.",
+        examples=["JOINSMS"],
     )
     send_at: Annotated[
         datetime | None, BeforeValidator(validate_time, json_schema_input_type=str)
@@ -343,22 +342,18 @@ class MessageRequest(StrictModel):
         "time that has passed means now.",
         examples=["2027-01-15T16:01:00-05:00", "2027-01-15T21:01Z"],
     )
-    quiet_hours: Annotated[QuietHours | None, BeforeValidator(not_null)] = Field(
+    quiet_hours: Annotated[QuietHours | None, NOT_NULL] = Field(
         default=None,
         description="Hours without delivery: messages that fall into them wait for their end.",
         examples=[{"start": "21:00", "end": "08:00", "timezone": "America/Chicago"}],
     )
-    media_url: Annotated[str | None, BeforeValidator(not_null), AfterValidator(validate_url)] = (
-        Field(
-            default=None,
-            max_length=2048,
-            description="The picture or other media of an MMS: an http or https URL.",
-            examples=["https://images.example.com/welcome.jpg"],
-        )
+    media_url: Annotated[str | None, NOT_NULL, AfterValidator(validate_url)] = Field(
+        default=None,
+        max_length=2048,
+        description="The picture or other media of an MMS: an http or https URL.",
+        examples=["https://images.example.com/welcome.jpg"],
     )
-    reference: Annotated[
-        str | None, BeforeValidator(not_null), AfterValidator(validate_reference)
-    ] = Field(
+    reference: Annotated[str | None, NOT_NULL, AfterValidator(validate_reference)] = Field(
         default=None,
         max_length=256,
         description="The caller's own reference, stored and never sent. Not blank.",
@@ -371,9 +366,7 @@ class MessageRequest(StrictModel):
         "one-time password).",
         examples=["hold", "resend"],
     )
-    idempotency_key: Annotated[
-        str | None, BeforeValidator(not_null), AfterValidator(validate_key)
-    ] = Field(
+    idempotency_key: Annotated[str | None, NOT_NULL, AfterValidator(validate_key)] = Field(
         default=None,
         description="A repetition under the same key is answered again and not sent again. 1 to "
         "255 printable ASCII characters, without spaces at the ends, with or without double quotes "
