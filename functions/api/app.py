@@ -35,8 +35,7 @@ FILES = {
 @lambda_handler(api, on_error=api_gateway.to_problem)
 def handler(event: Event, context: Context) -> dict[str, Any]:
     """Respond to one request."""
-    # The routes under /iam are the same, for requests that IAM principals sign.
-    path, method = re.sub("^/iam(?=/)", "", event["path"]), event["httpMethod"].upper()
+    method, path = api_gateway.route_of(event)
     if method == "GET" and path in FILES:
         name, content_type = FILES[path]
         body = Path(__file__).with_name(name).read_text(encoding="utf-8")

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from smsrelay.adapters.http_transport import KeepAliveTransport
-from smsrelay.adapters.mobileconnect import MAX_RESPONSE_BYTES, MobileConnect, failure_of
+from smsrelay.adapters.http_transport import KeepAliveTransport, failure_of
+from smsrelay.adapters.mobileconnect import MAX_RESPONSE_BYTES, MobileConnect
 from smsrelay.errors import TokenUnavailableError
 from smsrelay.ports import Credentials
 from smsrelay.sends.call_outcome import Failure, Outcome, OutcomeKind

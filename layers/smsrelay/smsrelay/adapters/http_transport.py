@@ -7,7 +7,7 @@ clocks: the monotonic one, which httpcore looks at, may stand still while a mach
 
 import ssl
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import httpcore
@@ -15,13 +15,35 @@ import httpx
 
 from smsrelay.adapters.trust_store import trusted
 from smsrelay.ports import Clock
+from smsrelay.sends.call_outcome import Failure
 
 KEEP_ALIVE: Final = 3.0
 """Seconds that a connection may be idle: less than servers commonly wait before they close one."""
 
 
+# From the most special to the most general; what stands here by its base class only is as
+# uncertain as it gets. A test walks httpx's own exceptions.
+FAILURES: Mapping[type[httpx.HTTPError | httpx.InvalidURL], Failure] = {
+    httpx.ConnectTimeout: Failure.CONNECT_TIMEOUT,
+    httpx.PoolTimeout: Failure.NO_CONNECTION,
+    httpx.ConnectError: Failure.NO_CONNECTION,
+    httpx.UnsupportedProtocol: Failure.NO_CONNECTION,
+    httpx.InvalidURL: Failure.NO_CONNECTION,
+    httpx.ReadTimeout: Failure.READ_TIMEOUT,
+    httpx.ReadError: Failure.READ_FAILED,
+    httpx.WriteTimeout: Failure.WRITE_FAILED,
+    httpx.WriteError: Failure.WRITE_FAILED,
+    httpx.HTTPError: Failure.PROTOCOL_ERROR,
+}
+
+
 class DeadlinePassedError(httpx.ConnectTimeout):
     """The deadline of a call passed before the first byte of its request was written."""
+
+
+def failure_of(error: httpx.HTTPError | httpx.InvalidURL) -> Failure:
+    """What an exception of httpx says about the request."""
+    return next(failure for kind, failure in FAILURES.items() if isinstance(error, kind))
 
 
 class KeepAliveTransport(httpx.HTTPTransport):

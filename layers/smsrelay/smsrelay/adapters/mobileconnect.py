@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import httpx
 
-from smsrelay.adapters.http_transport import DeadlinePassedError, KeepAliveTransport
+from smsrelay.adapters.http_transport import DeadlinePassedError, KeepAliveTransport, failure_of
 from smsrelay.errors import TokenUnavailableError
 from smsrelay.ports import Clock, Credentials, TokenSource
 from smsrelay.security.redaction import without
@@ -24,21 +24,6 @@ MAX_RESPONSE_BYTES: Final = 65_536
 """Bytes of an answer that are read: every documented one is far smaller."""
 MAX_REPORT_BYTES: Final = 2_000_000
 """The same of a report: 250 numbers with a dozen rows of 200 bytes each are 600 KB."""
-
-# From the most special to the most general; what stands here by its base class only is as
-# uncertain as it gets. A test walks httpx's own exceptions.
-FAILURES: Mapping[type[httpx.HTTPError | httpx.InvalidURL], Failure] = {
-    httpx.ConnectTimeout: Failure.CONNECT_TIMEOUT,
-    httpx.PoolTimeout: Failure.NO_CONNECTION,
-    httpx.ConnectError: Failure.NO_CONNECTION,
-    httpx.UnsupportedProtocol: Failure.NO_CONNECTION,
-    httpx.InvalidURL: Failure.NO_CONNECTION,
-    httpx.ReadTimeout: Failure.READ_TIMEOUT,
-    httpx.ReadError: Failure.READ_FAILED,
-    httpx.WriteTimeout: Failure.WRITE_FAILED,
-    httpx.WriteError: Failure.WRITE_FAILED,
-    httpx.HTTPError: Failure.PROTOCOL_ERROR,
-}
 
 
 class _Request(NamedTuple):
@@ -160,11 +145,6 @@ def _url(base_url: str, path: str) -> httpx.URL:
 
 def _path(upstream_message_id: str) -> str:
     return f"/sms/v1/messageContact/{quote(upstream_message_id, safe='')}"
-
-
-def failure_of(error: httpx.HTTPError | httpx.InvalidURL) -> Failure:
-    """What an exception of httpx says about the request."""
-    return next(failure for kind, failure in FAILURES.items() if isinstance(error, kind))
 
 
 def _read(response: httpx.Response, most: int) -> bytes:

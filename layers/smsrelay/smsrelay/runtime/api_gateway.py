@@ -1,6 +1,7 @@
 """API Gateway's proxy events and responses."""
 
 import base64
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,11 @@ from smsrelay.errors import RelayError
 from smsrelay.runtime.lambda_handler import Event
 from smsrelay.services import problem_documents
 from smsrelay.services.http_response import Response
+
+
+def route_of(event: Event) -> tuple[str, str]:
+    """The method and the path; the routes under /iam are the same, for IAM principals."""
+    return event["httpMethod"].upper(), re.sub("^/iam(?=/)", "", event["path"])
 
 
 def headers_of(event: Event) -> dict[str, str]:
