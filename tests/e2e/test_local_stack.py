@@ -29,6 +29,8 @@ PUBLISHED = {
     "dead_letter_queue_url",
     "table",
     "token_secret",
+    "credentials_secret",
+    "token_renewer",
     "simulator_url",
     "phone_url",
     "docs_url",

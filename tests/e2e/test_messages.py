@@ -164,6 +164,7 @@ def test_one_request_with_both_kinds_of_recipients(
     subscriber = {"mobile": "12125550101", "key": "k", "attributes": {"Points": 1250, "Vip": True}}
     answer = api.post("/messages", json=MESSAGE | {"to": ["12125550100", subscriber]})
     assert answer.status_code == 202
+    wait_for(lambda: len(upstream.sent()) == 2, what="both sends", seconds=60)
     bodies = [sent["body"] for sent in upstream.sent()]
     assert [{"mobileNumbers", "Subscribers"} & set(body) for body in bodies].count(
         {"mobileNumbers"}

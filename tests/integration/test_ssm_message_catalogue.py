@@ -17,7 +17,7 @@ from botocore.exceptions import EndpointConnectionError
 from smsrelay.adapters.ssm_message_catalogue import SsmMessageCatalogue
 from smsrelay.errors import LedgerUnavailableError
 from smsrelay.services.api_clients import ClientRegistry
-from smsrelay.wiring import api
+from smsrelay.wiring import api, queue_worker
 from tests.support import permissions
 from tests.support.aws_calls import intercepted
 from tests.support.environment import Environment, running
@@ -67,9 +67,10 @@ def ssm_away() -> Iterator[None]:
 
 
 def forget() -> None:
-    """Let the environment's catalogue be as old as a minute."""
-    catalogue: Any = api.parts().api._reader._catalogue  # noqa: SLF001
-    catalogue._read_again_at = 0.0  # noqa: SLF001
+    """Let the catalogues of the API and the worker be as old as a minute."""
+    for service in (api.parts().api, queue_worker.parts().queue_worker):
+        catalogue: Any = service._reader._catalogue  # noqa: SLF001
+        catalogue._read_again_at = 0.0  # noqa: SLF001
 
 
 def only(answer: Any) -> dict[str, str]:
