@@ -15,11 +15,12 @@ settings.register_profile("deterministic", derandomize=True, database=None, dead
 settings.load_profile("deterministic")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give each file to one process, and all end-to-end tests too: they share a local stack."""
     for item in items:
-        folder = item.path.parent.name
-        item.add_marker(pytest.mark.xdist_group(folder if folder == "e2e" else item.path.stem))
+        is_e2e = item.path.parent.name == "e2e"
+        item.add_marker(pytest.mark.xdist_group("e2e" if is_e2e else item.path.stem))
 
 
 @pytest.fixture(scope="session")
