@@ -245,7 +245,7 @@ class EventBus(Protocol):
 
 
 class Callbacks(Protocol):
-    """The queue of callbacks to clients. Raises `PublishError` if some were not taken."""
+    """The queue of callbacks to clients. Raises `QueueUnavailableError` if it did not take all."""
 
     def put(self, bodies: Sequence[str]) -> None: ...
 

@@ -4,10 +4,11 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from itertools import batched
 from typing import TYPE_CHECKING, Any, Final
 
 from smsrelay.adapters.aws_errors import aws_errors
-from smsrelay.errors import PublishError, QueueUnavailableError
+from smsrelay.errors import QueueUnavailableError
 from smsrelay.messages.strict_json import MAX_REQUEST_BYTES
 from smsrelay.sends.backoff import MAX_SQS_DELAY
 from smsrelay.sends.send import SendKey, reference_body
@@ -22,13 +23,23 @@ LONGEST_VISIBILITY: Final = 42_000
 """Seconds: SQS takes 12 hours at most, which begin when the message was received."""
 
 
-class SqsRetryQueue:
-    """The `RetryQueue` port."""
-
+class _SqsQueue:
     def __init__(self, client: "SQSClient", url: str) -> None:
-        """`url` is the queue's."""
         self._client = client
         self._url = url
+
+    def _send(self, entries: Sequence[Any]) -> list[Any]:
+        """Send in batches, and return the entries that SQS did not take."""
+        taken: set[str] = set()
+        for batch in batched(entries, BATCH, strict=False):
+            with _queue_errors():
+                answer = self._client.send_message_batch(QueueUrl=self._url, Entries=batch)
+            taken |= {entry["Id"] for entry in answer.get("Successful", [])}
+        return [entry for entry in entries if entry["Id"] not in taken]
+
+
+class SqsRetryQueue(_SqsQueue):
+    """The `RetryQueue` port."""
 
     def put(self, sends: Mapping[SendKey, float]) -> None:
         """Enqueue a reference to each send; what SQS refuses is tried once more."""
@@ -53,17 +64,9 @@ class SqsRetryQueue:
                 VisibilityTimeout=min(math.ceil(seconds), LONGEST_VISIBILITY),
             )
 
-    def _send(self, entries: Sequence[Any]) -> list[Any]:
-        return _send(self._client, self._url, entries)
 
-
-class SqsDeadLetterQueue:
+class SqsDeadLetterQueue(_SqsQueue):
     """The `DeadLetterQueue` port."""
-
-    def __init__(self, client: "SQSClient", url: str) -> None:
-        """`url` is the dead-letter queue's."""
-        self._client = client
-        self._url = url
 
     def put(self, body: str, attributes: Mapping[str, str]) -> None:
         """Keep a body; a little of the largest ones is cut off to make room for the reason."""
@@ -86,34 +89,14 @@ class SqsDeadLetterQueue:
             answer["MessageId"]
 
 
-class SqsCallbacks:
+class SqsCallbacks(_SqsQueue):
     """The `Callbacks` port."""
 
-    def __init__(self, client: "SQSClient", url: str) -> None:
-        """`url` is the queue's."""
-        self._client = client
-        self._url = url
-
     def put(self, bodies: Sequence[str]) -> None:
-        """Enqueue them; what SQS refuses is told again with all the others."""
         entries = [{"Id": str(n), "MessageBody": body} for n, body in enumerate(bodies)]
-        try:
-            refused = _send(self._client, self._url, entries)
-        except QueueUnavailableError as error:
-            raise PublishError(str(error)) from error
+        refused = self._send(entries)
         if refused:
-            raise PublishError(f"the queue refused {len(refused)} callbacks")
-
-
-def _send(client: "SQSClient", url: str, entries: Sequence[Any]) -> list[Any]:
-    """Send in batches; the entries that were not taken."""
-    taken: set[str] = set()
-    for start in range(0, len(entries), BATCH):
-        batch = entries[start : start + BATCH]
-        with _queue_errors():
-            answer = client.send_message_batch(QueueUrl=url, Entries=batch)
-        taken |= {entry["Id"] for entry in answer.get("Successful", [])}
-    return [entry for entry in entries if entry["Id"] not in taken]
+            raise QueueUnavailableError(f"the queue refused {len(refused)} callbacks")
 
 
 def _printable(value: str) -> str:
