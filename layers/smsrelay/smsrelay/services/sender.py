@@ -9,11 +9,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import NamedTuple
 
-from smsrelay.errors import (
-    IdempotencyKeyReusedError,
-    LedgerUnavailableError,
-    NotFoundError,
-)
+from smsrelay.errors import IdempotencyKeyReusedError, LedgerUnavailableError, NotFoundError
 from smsrelay.messages.refusals import Refusal
 from smsrelay.messages.request import MessageRequest
 from smsrelay.messages.upstream_calls import build_calls
@@ -102,13 +98,6 @@ class MessageState(NamedTuple):
     """How long the upstream took, if there was one call and it was made at once."""
 
 
-class _Called(NamedTuple):
-    """A send after its call, and how long the upstream took."""
-
-    send: Send
-    seconds: float
-
-
 class Sender:
     """Validated requests in, ledger and upstream behind. Safe to be used by several threads."""
 
@@ -124,7 +113,6 @@ class Sender:
         random: Random,
         policy: Policy,
     ) -> None:
-        """Take the ports."""
         self._ledger = ledger
         self._upstream = upstream
         self._queue = queue
@@ -160,49 +148,37 @@ class Sender:
             stored = self._ledger.load(message_id) or creation.sends
             return self._replay(stored, sends[0].fingerprint)
         if at_once:
-            called = self._call(sends[0], deadline, keep_rejected=timing is Timing.SINGLE_NOW)
-            return MessageState(message_id, [called.send], upstream_seconds=called.seconds)
+            keep_rejected = timing is Timing.SINGLE_NOW
+            send, seconds = self._call(sends[0], deadline, keep_rejected=keep_rejected)
+            return MessageState(message_id, [send], upstream_seconds=seconds)
         if timing is Timing.NOW and len(sends) > 1:
             sends = self._attempt_all(sends, deadline)
         return MessageState(message_id, sends)
 
     def find_stored(self, identity: ids.Identity | None) -> MessageState | None:
-        """Find the stored result of a request that would be refused now.
+        """Find what `submit` stored of a request that is refused now; None: nothing.
 
-        Rules, catalogue and rights may have changed since it was stored.
-
-        Returns:
-            None if the request has no key, or was not stored.
-
-        Raises:
-            LedgerUnavailableError: the ledger is out of reach.
-            IdempotencyKeyReusedError: the key belongs to another request.
+        Rules, catalogue and rights may have changed since then. Raises the same errors as `submit`.
         """
         sends = self._ledger.load(identity.message_id) if identity else ()
         return self._replay(sends, identity.fingerprint) if identity and sends else None
 
     def attempt(self, key: SendKey, deadline: Deadline, *, keep_rejected: bool = True) -> Send:
-        """Claim a queued send that is due, and make its call; else say how it stands.
+        """Claim a queued send that is due, and make its call; return it as it is then.
 
         Without `keep_rejected` a rejected send loses its body, because its caller learns of it.
-
-        Raises:
-            NotFoundError: there is no such send.
-            LedgerUnavailableError: the ledger is out of reach; nothing was sent.
+        Raises `NotFoundError`, or `LedgerUnavailableError` if nothing was sent.
         """
         now = self._clock()
         if self._upstream_pause.is_on and (paused := self._postpone(key, now)):
             return paused
         claim = self._ledger.claim(
-            key,
-            written_by=ids.new_message_id(),
-            now=now,
-            lease_until=self._lease(now, deadline),
+            key, written_by=ids.new_message_id(), now=now, lease_until=self._lease(now, deadline)
         )
         if claim is None:
             raise NotFoundError(str(key))
         if claim.won:
-            return self._call(claim.send, deadline, keep_rejected=keep_rejected).send
+            return self._call(claim.send, deadline, keep_rejected=keep_rejected)[0]
         return self._expire_lease(claim.send)
 
     def has_time_for_call(self, deadline: Deadline) -> bool:
@@ -215,11 +191,7 @@ class Sender:
         return self._upstream_pause.remaining()
 
     def enqueue(self, sends: Iterable[Send]) -> None:
-        """Put what is queued into the queue, to be tried when it is due.
-
-        Raises:
-            QueueUnavailableError: the queue did not take all of it.
-        """
+        """Put the queued sends into the queue. Raises `QueueUnavailableError`."""
         now = self._clock()
         waits = {
             send.key: max(0.0, send.due_at - now) for send in sends if send.status is Status.QUEUED
@@ -228,11 +200,7 @@ class Sender:
             self._queue.put(waits)
 
     def dead_letter(self, send: Send) -> None:
-        """Put a failed or rejected send where a person looks.
-
-        Raises:
-            QueueUnavailableError: it has to be tried again.
-        """
+        """Put a failed or rejected send where a person looks. Raises `QueueUnavailableError`."""
         self._dead_letters.put(
             reference_body(send.key),
             {
@@ -244,16 +212,11 @@ class Sender:
         )
 
     def recover_stalled(self, key: SendKey) -> Send | None:
-        """Find out what became of a send that should have gone on long ago, and let it go on.
+        """Recover a stalled send and return it; None: it is not stalled.
 
-        A run-out lease becomes `unknown` (or `queued`, if the caller chose so), and a queued send
-        whose message never came is queued again: its process died between ledger and queue.
-
-        Returns:
-            the send as it is now, if it was one of these; None: it goes on by itself.
-
-        Raises:
-            LedgerUnavailableError, QueueUnavailableError: it has to be tried again.
+        A send whose lease has expired becomes `unknown` (or `queued`, if the caller chose so). A
+        queued send whose SQS message never arrived is queued again: its process died between ledger
+        and queue. Raises `LedgerUnavailableError` or `QueueUnavailableError`.
         """
         send = self._ledger.load_one(key)
         now = self._clock()
@@ -262,7 +225,7 @@ class Sender:
         if transitions.lease_expired(send, now):
             after = self._expire_lease(send)
         elif send.status is Status.QUEUED and send.due_at + STALLED_AFTER <= now:
-            # Due anew, so that the next sweep does not find it again while it waits its turn.
+            # Due again, so that the next sweep does not find it while it waits its turn.
             after = replace(send, due_at=now, updated_at=now)
             if not self._ledger.replace_if_unchanged(send, after):
                 return None
@@ -272,27 +235,17 @@ class Sender:
         return after
 
     def load(self, message_id: str, client: str) -> MessageState | RefusedMessage:
-        """A client's own message.
-
-        Raises:
-            NotFoundError: there is none, or it is another client's.
-        """
+        """A client's own message. Raises `NotFoundError`."""
         sends = self._ledger.load(message_id)
-        if sends:
-            if sends[0].client == client:
-                return MessageState(message_id, sends)
-            raise NotFoundError(message_id)
-        refused = self._ledger.load_refusal(message_id)
+        if sends and sends[0].client == client:
+            return MessageState(message_id, sends)
+        refused = None if sends else self._ledger.load_refusal(message_id)
         if refused is None or refused.client != client:
             raise NotFoundError(message_id)
         return refused
 
     def find_by_token_id(self, token_id: str, client: str) -> SendKey:
-        """The send that a tokenId of the client's belongs to.
-
-        Raises:
-            NotFoundError: there is none, or it is another client's.
-        """
+        """The client's send that has this tokenId. Raises `NotFoundError`."""
         key = self._ledger.find_by_token_id(token_id)
         send = self._ledger.load_one(key) if key else None
         if send is None or send.client != client:
@@ -311,8 +264,7 @@ class Sender:
     ) -> None:
         """Record that a body from the queue can never work, and keep it where a person looks.
 
-        Raises:
-            LedgerUnavailableError, QueueUnavailableError: it has to be tried again.
+        Raises `LedgerUnavailableError` or `QueueUnavailableError`.
         """
         # The letter keeps the whole pointers: it holds the body, too.
         stored = [refusal._replace(pointer=without_names(refusal.pointer)) for refusal in refusals]
@@ -370,8 +322,11 @@ class Sender:
         """Seconds until a send is due again; they differ, so that not all are due at once."""
         return pause * (1.0 + 0.2 * self._random())
 
-    def _call(self, send: Send, deadline: Deadline, *, keep_rejected: bool) -> "_Called":
-        """Call the upstream for a send that is claimed, and store what became of it."""
+    def _call(self, send: Send, deadline: Deadline, *, keep_rejected: bool) -> tuple[Send, float]:
+        """Call the upstream for a claimed send, and store the result.
+
+        Returns the send, and the seconds that the upstream took.
+        """
         seconds = pause = 0.0
         age = transitions.age(send, self._clock())
         too_old = age > self._policy.max_age
@@ -387,7 +342,7 @@ class Sender:
             if response.kind is OutcomeKind.ACCEPTED:
                 # Before anything can fail, so the log has the tokenId. It is not a secret.
                 _without_errors(_log, send, Status.ACCEPTED, response)
-            errors = _without_errors(_redacted, response.errors, send.body or "")
+            errors = _without_errors(lambda: fit_errors(redact(response.errors, send.body or "")))
             outcome = response._replace(errors=errors or ())
             seconds = max(0.0, self._clock() - began)
             _without_errors(self._metrics.time, "UpstreamTime", seconds)
@@ -415,7 +370,7 @@ class Sender:
         _without_errors(self._count, after, outcome)
         if outcome.kind is not OutcomeKind.ACCEPTED:
             _without_errors(_log, after, after.status, outcome)
-        return _Called(after, seconds)
+        return after, seconds
 
     def _ask_upstream(self, send: Send, deadline: Deadline) -> Outcome:
         timeout = min(self._policy.upstream_timeout, deadline() - RESERVED_SECONDS)
@@ -439,7 +394,7 @@ class Sender:
             self._metrics.count("WrongRoute")
 
     def _store(self, before: Send, after: Send, deadline: Deadline) -> None:
-        """Write a result; if that can't be done, the log is where it can be put back from."""
+        """Write a result; if that fails, log all that an operator needs to put it back."""
         for _ in range(STORE_ATTEMPTS):
             try:
                 result = self._ledger.replace_if_unchanged(before, after)
@@ -487,11 +442,6 @@ class Sender:
             return after
         # Somebody else was quicker, and knows more.
         return self._ledger.load_one(send.key) or send
-
-
-def _redacted(errors: Sequence[str], body: str) -> tuple[str, ...]:
-    """The upstream's error messages as they are stored: without secrets, and not too large."""
-    return fit_errors(redact(errors, body))
 
 
 def _plan(submission: Submission, now: float) -> list[Send]:
