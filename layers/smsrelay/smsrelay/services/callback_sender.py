@@ -37,17 +37,10 @@ class CallbackSender:
         self._clock = clock
 
     def send(self, body: str, attempt: int) -> float | None:
-        """Post a callback, signed as Standard Webhooks are.
+        """Post an event, signed as Standard Webhooks are.
 
-        Args:
-            body: The event, as it is posted.
-            attempt: How often it was tried, this time included.
-
-        Returns:
-            None if it is done, else the seconds until the next try.
-
-        Raises:
-            LedgerUnavailableError: nobody knows where to.
+        `attempt` is the number of this try, from 1. Returns the seconds until the next try, None if
+        the callback is done. Raises `LedgerUnavailableError` if the catalogue can't be read.
         """
         event = json.loads(body)
         client = event["data"]["client"]

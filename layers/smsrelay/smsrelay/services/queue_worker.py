@@ -60,18 +60,13 @@ class QueueWorker:
         self._sleep = sleep
 
     def process(self, queue_message: QueueMessage, deadline: Deadline) -> float | None:
-        """Do what a message asks for.
-
-        Returns:
-            None if the message is done and may be deleted, else the seconds after which it has
-            to be delivered again.
-        """
+        """Do what a message asks for; return the seconds until its next delivery, None: done."""
         pause = self._relay.pause_remaining()
         if not self._relay.has_time_for_call(lambda: deadline() - pause):
             return pause
         if pause:
-            # Asleep: what were given back would come again and again, and each time cost an attempt
-            # of SQS's. What waits behind it stays in the queue.
+            # A message that goes back costs a receive of SQS each time. Those behind it stay in the
+            # queue.
             self._sleep(pause)
         try:
             return self._process(queue_message, deadline)
@@ -84,6 +79,7 @@ class QueueWorker:
 
     def _process(self, queue_message: QueueMessage, deadline: Deadline) -> float | None:
         sender = origin_of(queue_message)
+        refusals: Sequence[Refusal]
         try:
             content = open_envelope(queue_message)
             if isinstance(content, SendKey):
@@ -91,20 +87,26 @@ class QueueWorker:
             sender = MessageOrigin(content.client, content.key)
             return self._submit(content, queue_message.trace, deadline)
         except NotJsonError as error:
-            refusals = [Refusal("", "not-json", f"The body is not JSON: {error}.")]
-            self._reject(queue_message, sender, refusals, "not-json")
+            reason, detail = "not-json", f"The body is not JSON: {error}."
+            refusals = [Refusal("", reason, detail)]
         except TooLargeError as error:
-            self._reject(queue_message, sender, [Refusal("", "too-large", str(error))], "too-large")
+            reason, refusals = "too-large", [Refusal("", "too-large", str(error))]
         except RequestRefusedError as refused:
-            self._reject(queue_message, sender, refused.refusals, "refused")
+            reason, refusals = "refused", refused.refusals
         except IdempotencyKeyReusedError:
-            refusals = [
-                Refusal("/idempotencyKey", "key-reused", "The key belongs to another message.")
-            ]
-            self._reject(queue_message, sender, refusals, "idempotency-key-reused")
+            reason, detail = "idempotency-key-reused", "The key belongs to another message."
+            refusals = [Refusal("/idempotencyKey", "key-reused", detail)]
         except NotFoundError:
-            refusals = [Refusal("/send", "not-found", "There is no such send in the ledger.")]
-            self._reject(queue_message, sender, refusals, "no-such-send")
+            reason, detail = "no-such-send", "There is no such send in the ledger."
+            refusals = [Refusal("/send", "not-found", detail)]
+        self._relay.reject(
+            queue_message.body,
+            message_id=ids.message_id(sender.client, sender.key),
+            client=sender.client or self._default_client,
+            key=sender.key,
+            refusals=refusals,
+            reason=reason,
+        )
         return None
 
     def _submit(self, request: QueueRequest, trace: str | None, deadline: Deadline) -> float | None:
@@ -125,31 +127,15 @@ class QueueWorker:
             if message.replayed and send.status is Status.QUEUED:
                 send = self._relay.attempt(send.key, deadline)
             return self._end(send)
-        # After a redelivery, too: nobody knows whether the first time came this far, and a send
-        # that is claimed already doesn't mind.
+        # After a redelivery, too: the first time may not have come this far, and a message for a
+        # send that is claimed does no harm.
         self._relay.enqueue(message.sends)
         return None
 
     def _end(self, send: Send) -> float | None:
         if send.can_be_redriven:
-            # Also when it had ended before: whoever stored that may have died before the letter.
+            # Also when it had ended before: the process that stored it may have died before this.
             self._relay.dead_letter(send)
         if send.status in {Status.QUEUED, Status.SENDING}:
             return max(1.0, send.due_at - self._clock())
         return None
-
-    def _reject(
-        self,
-        queue_message: QueueMessage,
-        sender: MessageOrigin,
-        refusals: Sequence[Refusal],
-        reason: str,
-    ) -> None:
-        self._relay.reject(
-            queue_message.body,
-            message_id=ids.message_id(sender.client, sender.key),
-            client=sender.client or self._default_client,
-            key=sender.key,
-            refusals=refusals,
-            reason=reason,
-        )
