@@ -10,7 +10,7 @@ from smsrelay.sends.delivery_report import DeliveryReport
 from smsrelay.sends.send import Send, SendKey
 from smsrelay.tokens.renewal_timing import RenewalReason, StoredToken
 
-if TYPE_CHECKING:  # whoever takes these has them; the others need not import them
+if TYPE_CHECKING:  # only some functions import these
     from smsrelay.messages.message_catalogue import Catalogue
     from smsrelay.tokens.token_response import AccessToken, ClientCredentials, TokenError
 
@@ -37,14 +37,13 @@ class CreateResult(NamedTuple):
 
 
 class ReplaceResult(Enum):
-    """What a conditional replacement found. True only if the send is stored."""
+    """Result of a conditional replacement. True only if the send is stored."""
 
     STORED = "stored"
     CHANGED = "changed"  # another attempt has begun, or the send has ended
     GONE = "gone"  # the ledger has no such item any more
 
     def __bool__(self) -> bool:
-        """Whether the send is stored."""
         return self is ReplaceResult.STORED
 
 
@@ -121,13 +120,10 @@ class TokenRenewal(Protocol):
 
 
 class TokenStore(Protocol):
-    """Where the token function keeps the access token.
-
-    All methods raise `SecretUnavailableError` if the store is down; the old token is still there.
-    """
+    """Stores the access token. Both methods raise `SecretUnavailableError`; the old one stays."""
 
     def load(self, *, previous: bool = False) -> StoredToken | None:
-        """The stored token, or the one before it; None: there is none that could be used."""
+        """The stored token, or the one before it; None: no usable one."""
 
     def write(self, token: "AccessToken") -> None:
         """Put a new token in the place of the old one, which can be read until then."""
@@ -146,13 +142,10 @@ class TokenIssuer(Protocol):
 
 
 class Upstream(Protocol):
-    """MobileConnect."""
+    """MobileConnect. Raises nothing, and repeats no call that the upstream may have taken."""
 
     def send(self, upstream_message_id: str, body: str, timeout: float) -> Outcome:
-        """Make one call within `timeout` seconds, and say what became of it.
-
-        Raises nothing, and repeats no call that the upstream may have taken.
-        """
+        """Make one call within `timeout` seconds."""
 
 
 class DeliveryReports(Protocol):
@@ -183,10 +176,7 @@ class RecipientResults(Protocol):
 
 
 class RetryQueue(Protocol):
-    """Brings sends to the worker, each after its seconds.
-
-    Raises `QueueUnavailableError` if it did not take all.
-    """
+    """Delivers sends after their seconds. Raises `QueueUnavailableError` if it did not take all."""
 
     def put(self, sends: Mapping[SendKey, float]) -> None: ...
 
@@ -219,13 +209,9 @@ class RequestCounter(Protocol):
 
 
 class CatalogueSource(Protocol):
-    """Where the message catalogue comes from."""
+    """The message catalogue. Raises `LedgerUnavailableError` if there never was a valid one."""
 
-    def current(self) -> "Catalogue":
-        """The catalogue, from the cache while it lasts, and for longer while no other can be had.
-
-        Raises `LedgerUnavailableError` if there never was one that could be used.
-        """
+    def current(self) -> "Catalogue": ...
 
 
 class SigningSecrets(Protocol):

@@ -32,12 +32,12 @@ FAILURE_CACHE_SECONDS: Final = 5.0
 
 
 class SsmMessageCatalogue:
-    """The `CatalogueSource` port."""
+    """The `CatalogueSource` port: a catalogue that can't be replaced is kept."""
 
     def __init__(
         self, client: "Callable[[], SSMClient]", parameter: str, metrics: Metrics, clock: Clock
     ) -> None:
-        """`client` makes one at the first need: who posts ids has none."""
+        """`client` makes a client when the first name is posted."""
         self._client = client
         self._parameter = parameter
         self._metrics = metrics
@@ -95,7 +95,7 @@ def _catalogue_of(text: str | None) -> Catalogue:
     except RequestRefusedError as refused:
         first, *rest = refused.refusals
         others = f" ({len(rest)} more)" if rest else ""
-        # Not where, since a place is made of what somebody has put there: the command shows it.
+        # Without the pointer, which can contain what somebody wrote: `smsrelay catalogue` shows it.
         raise CatalogueUnusableError(
             f"the catalogue breaks the rules: {first.detail}{others}"
         ) from None
