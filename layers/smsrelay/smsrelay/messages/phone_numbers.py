@@ -18,11 +18,8 @@ _LENGTHS = {
 def normalize(written: str) -> str:
     """The digits of a mobile number in E.164 notation, with or without plus and separators.
 
-    Checked is what is certain: 8 to 15 digits, of a length that exists for the country code.
-    Whether the number is assigned is the carrier's knowledge; the reference's own examples are not.
-
-    Raises:
-        PydanticCustomError: `invalid-number`, with the reason.
+    A number has 8 to 15 digits, of a length that exists for the country code. Only carriers know
+    whether it is assigned; the upstream reference's own examples are not.
     """
     digits = written.removeprefix("+")
     if not (digits.isascii() and digits.isdigit()):  # what is E.164 already needs no pattern

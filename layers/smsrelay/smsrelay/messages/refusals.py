@@ -56,7 +56,7 @@ def pointer(path: Iterable[str | int]) -> str:
 
 
 def invalid(code: str, detail: str) -> PydanticCustomError:
-    """What a validator raises: `code` and `detail` become a `Refusal` at the field's place."""
+    """The error that validators raise: pydantic adds the place, for a `Refusal`."""
     return PydanticCustomError(code, detail)
 
 
@@ -64,7 +64,7 @@ class RequestRefusedError(RelayError):
     """The request breaks the rules; `refusals` holds every reason, `omitted` counts the rest."""
 
     def __init__(self, refusals: Sequence[Refusal], omitted: int = 0) -> None:
-        """Keep the reasons; the exception's own text holds their codes only."""
+        """Without the details: the exception's text has the codes only."""
         super().__init__(", ".join(sorted({refusal.code for refusal in refusals})))
         self.refusals = tuple(refusals[:MAX_REFUSALS])
         self.omitted = omitted + len(refusals) - len(self.refusals)

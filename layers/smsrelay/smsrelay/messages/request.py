@@ -59,11 +59,7 @@ NOT_NULL = BeforeValidator(not_null)
 
 
 def validate_size(value: object) -> object:
-    """Reject an object with too many fields before pydantic makes an error of each.
-
-    Raises:
-        PydanticCustomError: `too-many-fields`.
-    """
+    """Reject an object with too many fields before pydantic makes an error of each."""
     if isinstance(value, dict) and len(value) > MAX_FIELDS:
         raise invalid("too-many-fields", f"An object has at most {MAX_FIELDS} fields.")
     return value
@@ -80,11 +76,6 @@ def is_encoded_id(message: str) -> bool:
 
 
 def validate_message(value: str) -> str:
-    """The message id or name as it was given, if it can be one.
-
-    Raises:
-        PydanticCustomError: `invalid-message-id`.
-    """
     if not MESSAGE_ID.fullmatch(value):
         raise invalid("invalid-message-id", refusals.MESSAGE_ID)
     return value
@@ -97,11 +88,6 @@ def validate_text(value: str) -> str:
 
 
 def validate_keyword(value: str) -> str:
-    """The keyword as it was given, if it is one.
-
-    Raises:
-        PydanticCustomError: `keyword-missing`.
-    """
     if not value.strip():
         raise invalid("keyword-missing", refusals.KEYWORD_MISSING)
     return value
@@ -138,13 +124,11 @@ def validate_reference(value: str) -> str:
 
 
 def validate_key(value: str) -> str:
-    """The key without the quotes that it may have (the IETF draft): 1 to 255 printable ASCII.
+    """The key without the double quotes that it may have (the IETF draft).
 
-    Raises:
-        PydanticCustomError: `invalid-idempotency-key`.
+    Raises `PydanticCustomError`, also outside of pydantic.
     """
-    quote = '"'
-    if len(value) > 1 and value.startswith(quote) and value.endswith(quote):
+    if len(value) > 1 and value[0] == value[-1] == '"':
         value = value[1:-1]
     if not KEY.fullmatch(value) or len(value) > MAX_KEY:
         raise invalid("invalid-idempotency-key", "It must be 1 to 255 printable ASCII characters.")
@@ -184,11 +168,7 @@ class StrictModel(BaseModel):
 
     @classmethod
     def from_json(cls, value: object) -> Self:
-        """The model in what was decoded from JSON: its fields have the names of the JSON.
-
-        Raises:
-            ValidationError: it is none.
-        """
+        """Validate decoded JSON, in which fields have their camelCase names only."""
         return cls.model_validate(value, by_alias=True, by_name=False)
 
 

@@ -18,11 +18,7 @@ _LEAST, _MOST = timedelta(hours=-12), timedelta(hours=14)  # the offsets that ar
 
 
 def parse_instant(written: str) -> datetime:
-    """The moment that an ISO 8601 date and time with an offset names, in UTC.
-
-    Raises:
-        PydanticCustomError: `invalid-time`, or `time-without-offset`.
-    """
+    """The moment in UTC of an ISO 8601 date and time with an offset."""
     match = _MOMENT.fullmatch(written)
     try:
         moment = datetime.fromisoformat(written.upper()) if match else None
@@ -39,22 +35,14 @@ def parse_instant(written: str) -> datetime:
 
 
 def validate_time_of_day(written: str) -> str:
-    """The time as it was written, if it is one (`HH:MM`, 00:00 to 23:59).
-
-    Raises:
-        PydanticCustomError: `invalid-time-of-day`.
-    """
+    """Return the time as it is written, if it is `HH:MM` from 00:00 to 23:59."""
     if not TIME_OF_DAY.fullmatch(written):
         raise refusals.invalid("invalid-time-of-day", refusals.WINDOW_TIME)
     return written
 
 
 def validate_utc_offset(written: str) -> str:
-    """The offset as it was written, if it is one (`+HH:MM` or `-HH:MM`, -12:00 to +14:00).
-
-    Raises:
-        PydanticCustomError: `invalid-offset`.
-    """
+    """Return the offset as it is written, if it is `+HH:MM` or `-HH:MM` from -12:00 to +14:00."""
     match = _OFFSET.fullmatch(written)
     if match:
         distance = timedelta(hours=int(match[2]), minutes=int(match[3]))
@@ -64,11 +52,7 @@ def validate_utc_offset(written: str) -> str:
 
 
 def validate_timezone(written: str) -> str:
-    """The name as it was written, if it is a zone of the IANA time zone database.
-
-    Raises:
-        PydanticCustomError: `unknown-timezone`.
-    """
+    """Return the name as it is written, if the IANA time zone database has it."""
     try:
         if ZONE.fullmatch(written):
             ZoneInfo(written)
