@@ -5,6 +5,7 @@ import binascii
 import contextlib
 import math
 import re
+from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Literal, NamedTuple, Self
@@ -87,16 +88,18 @@ def validate_text(value: str) -> str:
     return value
 
 
-def validate_keyword(value: str) -> str:
-    if not value.strip():
-        raise invalid("keyword-missing", refusals.KEYWORD_MISSING)
-    return value
+def _not_blank(code: str, detail: str) -> Callable[[str], str]:
+    def validate(value: str) -> str:
+        if not value.strip():
+            raise invalid(code, detail)
+        return value
+
+    return validate
 
 
-def validate_subscriber_key(value: str) -> str:
-    if not value.strip():
-        raise invalid("incomplete-subscriber", refusals.INCOMPLETE_SUBSCRIBER)
-    return value
+validate_keyword = _not_blank("keyword-missing", refusals.KEYWORD_MISSING)
+validate_reference = _not_blank("blank", "It must not be blank.")
+validate_subscriber_key = _not_blank("incomplete-subscriber", refusals.INCOMPLETE_SUBSCRIBER)
 
 
 def validate_url(value: str) -> str:
@@ -112,15 +115,9 @@ def validate_url(value: str) -> str:
 
 
 def validate_time(value: object) -> object:
-    if isinstance(value, datetime):  # from who builds a request in Python
+    if isinstance(value, datetime):  # from an application that builds a request in Python
         value = value.isoformat()
     return times.parse_instant(value) if isinstance(value, str) else not_null(value)
-
-
-def validate_reference(value: str) -> str:
-    if not value.strip():
-        raise invalid("blank", "It must not be blank.")
-    return value
 
 
 def validate_key(value: str) -> str:
@@ -140,7 +137,7 @@ def validate_attribute(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, str | int):
         return str(value)
-    if isinstance(value, float) and math.isfinite(value):  # from who builds a request in Python
+    if isinstance(value, float) and math.isfinite(value):  # from an application in Python
         value = Decimal(repr(value))
     if isinstance(value, Decimal) and value.is_finite():
         if abs(value.adjusted()) > MAX_EXPONENT:
