@@ -13,6 +13,8 @@ from smsrelay.messages.refusals import MAX_REFUSALS, Refusal, pointer
 
 MAX_REQUEST_BYTES = 1_048_576
 """The size of the largest request: what one SQS message holds (1 MiB)."""
+INVALID_CHARACTER = ("invalid-character", "A NUL character or half a surrogate pair stands here.")
+"""Code and detail of a refusal."""
 
 _UNUSABLE = re.compile("[\x00\ud800-\udfff]")
 # How the same characters look when they are escaped, or whatever else needs the closer look.
@@ -41,9 +43,7 @@ def decode(text: str) -> Document:
     Fractions become `Decimal`, so that a price keeps its last zero. Names that stand twice in an
     object, NUL characters and lone surrogates are refusals, not errors: they have a place.
 
-    Raises:
-        TooLargeError: over `MAX_BYTES` as UTF-8.
-        NotJsonError: no JSON at all, nested too deeply, or NaN and the like.
+    Raises `TooLargeError` (over `MAX_REQUEST_BYTES` as UTF-8) or `NotJsonError`.
     """
     is_plain = text.isascii()
     size = len(text) if is_plain else len(text.encode("utf-8", "surrogatepass"))
@@ -120,23 +120,14 @@ def _children(value: object) -> Iterator[tuple[str | int, object]]:
 def _refusals_of(path: Sequence[str | int], value: object) -> Iterator[Refusal]:
     """The refusals of a value, without those of the values in it."""
     if isinstance(value, str) and _UNUSABLE.search(value):
-        yield _unusable((*path,))
+        yield Refusal(pointer(path), *INVALID_CHARACTER)
     elif isinstance(value, dict):
         for name in getattr(value, "repeated", ()):
-            yield Refusal(
-                pointer((*path, _printable(name))),
-                "duplicate-field",
-                "The field stands here more than once.",
-            )
+            place = pointer((*path, _printable(name)))
+            yield Refusal(place, "duplicate-field", "The field stands here more than once.")
         for name in value:
             if _UNUSABLE.search(name):
-                yield _unusable((*path, _printable(name)))
-
-
-def _unusable(path: tuple[str | int, ...]) -> Refusal:
-    return Refusal(
-        pointer(path), "invalid-character", "A NUL character or half a surrogate pair stands here."
-    )
+                yield Refusal(pointer((*path, _printable(name))), *INVALID_CHARACTER)
 
 
 def _printable(name: str) -> str:

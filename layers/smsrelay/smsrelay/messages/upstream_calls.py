@@ -1,7 +1,7 @@
 """From one request to the bodies of one or more calls of the upstream."""
 
-from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import batched
 from typing import Any, NamedTuple
 
 from pydantic_core import to_json
@@ -29,8 +29,7 @@ def build_calls(request: MessageRequest, now: datetime) -> tuple[UpstreamCall, .
     Plain numbers and subscribers exclude each other in one call (API.md), and an identical
     recipient is called once. `now` decides a zone's offset where the request has no `sendAt`.
 
-    Raises:
-        RequestRefusedError: the bodies are too large to be stored.
+    Raises `RequestRefusedError` if the bodies are too large to be stored.
     """
     common = _common(request, now)
     # The request was checked: entries with the same number are identical.
@@ -38,22 +37,17 @@ def build_calls(request: MessageRequest, now: datetime) -> tuple[UpstreamCall, .
     numbers = list(dict.fromkeys([entry for entry in request.to if isinstance(entry, str)]))
     subscribers = [_subscriber(entry) for entry in named.values()]
     calls = tuple(
-        UpstreamCall(_json({field: chunk, **common}), len(chunk))
+        UpstreamCall(to_json({field: batch, **common}).decode(), len(batch))
         for field, entries in (("mobileNumbers", numbers), ("Subscribers", subscribers))
-        for chunk in _chunks(entries)
+        for batch in batched(entries, RECIPIENTS_PER_SEND, strict=False)
     )
     sizes = [len(call.body.encode()) for call in calls]
     if max(sizes) > MAX_BODY_BYTES or sum(sizes) > MAX_TOTAL_BYTES:
-        raise RequestRefusedError(
-            [
-                Refusal(
-                    "",
-                    "too-large",
-                    f"A call of the upstream must not exceed {MAX_BODY_BYTES} bytes, all calls of "
-                    f"a request not {MAX_TOTAL_BYTES}. Post fewer recipients, or shorter values.",
-                )
-            ]
+        detail = (
+            f"A call of the upstream must not exceed {MAX_BODY_BYTES} bytes, all calls of a "
+            f"request not {MAX_TOTAL_BYTES}. Post fewer recipients, or shorter values."
         )
+        raise RequestRefusedError([Refusal("", "too-large", detail)])
     return calls
 
 
@@ -87,19 +81,7 @@ def _window(quiet_hours: QuietHours | None, moment: datetime) -> dict[str, str] 
 
 
 def _subscriber(subscriber: Subscriber) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        "MobileNumber": subscriber.mobile,
-        "SubscriberKey": subscriber.key,
-    }
+    entry: dict[str, Any] = {"MobileNumber": subscriber.mobile, "SubscriberKey": subscriber.key}
     if subscriber.attributes:
         entry["Attributes"] = subscriber.attributes
     return entry
-
-
-def _chunks[T](entries: Sequence[T]) -> Iterator[Sequence[T]]:
-    for start in range(0, len(entries), RECIPIENTS_PER_SEND):
-        yield entries[start : start + RECIPIENTS_PER_SEND]
-
-
-def _json(body: dict[str, Any]) -> str:
-    return to_json(body).decode()

@@ -3,7 +3,7 @@
 The models (request.py) check each field. The rules between fields and between recipients are here.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -22,23 +22,25 @@ from smsrelay.messages.request import (
     Recipient,
     Subscriber,
 )
-from smsrelay.messages.strict_json import Document
+from smsrelay.messages.strict_json import INVALID_CHARACTER, Document
+
+type Entry = tuple[int, str | Subscriber]
+"""A valid recipient, and its place in `to`."""
 
 
 def parse_request(
     document: Document,
     defaults: CatalogueDefaults | Refusal = CatalogueDefaults(),  # noqa: B008 - immutable
 ) -> MessageRequest:
-    """The request in a decoded document, with what the catalogue says of its message.
+    """The request in a decoded document, with the catalogue's defaults for its message.
 
-    Raises:
-        RequestRefusedError: with every reason at once, not the first only.
+    Raises `RequestRefusedError` with every reason at once.
     """
     raw, found, omitted = document.value, list(document.refusals), 0
     request = None
     try:
         request = MessageRequest.from_json(raw)
-        recipients: Sequence[tuple[int, str | Subscriber]] = list(enumerate(request.to))
+        recipients: list[Entry] = list(enumerate(request.to))
         wrong: Sequence[Refusal] = ()
     except ValidationError as error:
         # Of the entries in `to` this error has only the first that is wrong.
@@ -64,10 +66,7 @@ _CODES = {
     "datetime_type": ("wrong-type", "It must be a string."),
     "model_type": ("wrong-type", "It must be an object."),
     "model_attributes_type": ("wrong-type", "It must be an object."),
-    "string_unicode": (
-        "invalid-character",
-        "A NUL character or half a surrogate pair stands here.",
-    ),
+    "string_unicode": INVALID_CHARACTER,
     "string_too_short": ("blank", "It must not be blank."),
     "too_short": ("no-recipients", refusals.NO_RECIPIENTS),
     "literal_error": ("invalid-value", "It must be one of: hold, resend."),
@@ -99,7 +98,7 @@ def check_fields_together(
 ) -> Iterator[Refusal]:
     """The rules between fields, read off the raw document: they hold whatever else is wrong."""
     flags = [raw.get("subscribe", False), raw.get("resubscribe", False)]
-    # What a message that is refused would bring along nobody knows.
+    # A name that the catalogue refuses could have had a keyword.
     has_default = isinstance(defaults, Refusal) or defaults.keyword is not None
     if True in flags and "keyword" not in raw and not has_default:
         yield Refusal("/keyword", "keyword-missing", refusals.KEYWORD_MISSING)
@@ -121,22 +120,18 @@ def check_quiet_hours(window: object, place: str) -> Iterator[Refusal]:
         yield Refusal(f"{place}/end", "empty-window", "Quiet hours must not end when they start.")
 
 
-def check_duplicates(recipients: Iterable[tuple[int, str | Subscriber]]) -> Iterator[Refusal]:
-    """The same number twice is one recipient, unless the two differ: which one is meant?"""
-    entries = list(recipients)
+def check_duplicates(entries: Sequence[Entry]) -> Iterator[Refusal]:
+    """The same number twice is one recipient; two that differ are refused."""
     numbers = {recipient for _, recipient in entries if isinstance(recipient, str)}
     subscribers = 0
     if len(numbers) < len(entries):  # else no two of them can be at odds
-        first: dict[str, tuple[int, str | Subscriber]] = {}
+        first: dict[str, Entry] = {}
         for n, recipient in entries:
             number = recipient if isinstance(recipient, str) else recipient.mobile
             at, other = first.setdefault(number, (n, recipient))
             if other != recipient:
-                yield Refusal(
-                    pointer(("to", n)),
-                    "conflicting-recipients",
-                    f"The same number stands at /to/{at} with another key or other attributes.",
-                )
+                detail = f"The same number stands at /to/{at} with another key or other attributes."
+                yield Refusal(pointer(("to", n)), "conflicting-recipients", detail)
         subscribers = sum(isinstance(recipient, Subscriber) for _, recipient in first.values())
     if sends_needed(len(numbers)) + sends_needed(subscribers) > MAX_SENDS:
         yield Refusal("/to", "too-many-recipients", TOO_MANY_RECIPIENTS)
@@ -147,15 +142,12 @@ def sends_needed(recipients: int) -> int:
     return -(-recipients // RECIPIENTS_PER_SEND)
 
 
-def _check_recipients(
-    raw: object,
-) -> tuple[list[tuple[int, str | Subscriber]], list[Refusal], int]:
+def _check_recipients(raw: object) -> tuple[list[Entry], list[Refusal], int]:
     """Check the recipients of a refused request one by one.
 
-    Returns:
-        The valid recipients, the refusals of the others, and how many more refusals there are.
+    Returns the valid ones, the refusals of the others, and how many more refusals there are.
     """
-    valid: list[tuple[int, str | Subscriber]] = []
+    valid: list[Entry] = []
     found: list[Refusal] = []
     omitted = 0
     entries = raw.get("to") if isinstance(raw, dict) else None
