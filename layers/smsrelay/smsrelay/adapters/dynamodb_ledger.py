@@ -82,7 +82,7 @@ class DynamoDbLedger:
             with ledger_errors():
                 existing = self._put_new(sends)
         except LedgerUnavailableError:
-            # Only the answer may be lost: one look before the caller is told that nothing is here.
+            # Only the answer may be lost.
             existing = self.load_one(first.key)
             if existing is None:
                 raise
@@ -93,7 +93,6 @@ class DynamoDbLedger:
     def claim(
         self, key: SendKey, *, written_by: str, now: float, lease_until: float
     ) -> ClaimResult | None:
-        """One conditional update, which gives back the body to send."""
         try:
             existing = self._claim(key, written_by, now, lease_until)
         except LedgerUnavailableError:
@@ -109,7 +108,7 @@ class DynamoDbLedger:
     def replace_if_unchanged(self, before: Send, after: Send) -> ReplaceResult:
         """Replace the item, unless another attempt has begun or the send has ended meanwhile.
 
-        A send that somebody called unknown meanwhile still takes what its owner knows better.
+        The owner's result also replaces `unknown`, which another process has written meanwhile.
         """
         with ledger_errors():
             try:
@@ -149,7 +148,7 @@ class DynamoDbLedger:
     def count_unknown(self, limit: int) -> int:
         count = 0
         for partition in _partitions(_GROUPS[Status.UNKNOWN]):
-            question = self._group_question(partition, None)
+            question = self._group_question(partition)
             with ledger_errors():
                 count += self._client.query(**question, Select="COUNT", Limit=limit)["Count"]
         return count
@@ -211,8 +210,7 @@ class DynamoDbLedger:
     def unfinished(self, group: str, *, due_by: float | None = None) -> Iterator[SendKey]:
         """Sends of the group "open", "unknown", "failed" or "followed", those due first.
 
-        They are read as they are asked for. The index follows the table within a moment: read them
-        before anything is decided.
+        The index follows the table within a moment: read a send before you decide anything.
         """
         shards = [self._shard(partition, due_by) for partition in _partitions(group)]
         return (key for _, key in heapq.merge(*shards))
@@ -221,7 +219,7 @@ class DynamoDbLedger:
         """How many sends a group has, and when its first one is due."""
         count, dues = 0, list[float]()
         for partition in _partitions(group):
-            question = self._group_question(partition, None)
+            question = self._group_question(partition)
             with ledger_errors():
                 pages = self._client.get_paginator("query").paginate(**question, Select="COUNT")
                 found = sum(page["Count"] for page in pages)
@@ -238,9 +236,11 @@ class DynamoDbLedger:
             for page in self._client.get_paginator("query").paginate(
                 **question, PaginationConfig={"PageSize": KEYS_AT_ONCE}
             ):
-                yield from self._readable(_due_key, page["Items"])
+                yield from self._readable(
+                    lambda item: (_seconds(item, "dueAt"), _parse_key(item)), page["Items"]
+                )
 
-    def _group_question(self, partition: str, due_by: float | None) -> dict[str, Any]:
+    def _group_question(self, partition: str, due_by: float | None = None) -> dict[str, Any]:
         condition, values = "unfinished = :partition", {":partition": {"S": partition}}
         if due_by is not None:
             condition, values = f"{condition} AND dueAt <= :by", values | {":by": _number(due_by)}
@@ -347,10 +347,7 @@ def items_of(client: "DynamoDBClient", table: str, message_id: str, prefix: str)
         pages = client.get_paginator("query").paginate(
             TableName=table,
             KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
-            ExpressionAttributeValues={
-                ":pk": {"S": f"MSG#{message_id}"},
-                ":prefix": {"S": prefix},
-            },
+            ExpressionAttributeValues={":pk": {"S": f"MSG#{message_id}"}, ":prefix": {"S": prefix}},
             ConsistentRead=True,
         )
         return [item for page in pages for item in page["Items"]]
@@ -403,10 +400,9 @@ def _send(item: Item) -> Send:
 
 
 def change_of(metrics: Metrics, record: Mapping[str, Any]) -> StatusChange | None:
-    """The change that a record of the table's stream tells of.
+    """The change in a record of the table's stream; None: of no send, or not readable.
 
-    None: the record is of no send or of its end, or this version can't read it. An unreadable
-    record would fail its batch each time, and no later event would be published.
+    An unreadable record would fail its batch each time, and no later event would be published.
     """
     images, report = record["dynamodb"], partial(report_unreadable, metrics)
     after = images.get("NewImage")
@@ -422,10 +418,6 @@ def change_of(metrics: Metrics, record: Mapping[str, Any]) -> StatusChange | Non
 
 def _key(key: SendKey) -> dict[str, Any]:
     return {"pk": {"S": f"MSG#{key.message_id}"}, "sk": {"S": f"SEND#{key.number:03d}"}}
-
-
-def _due_key(item: Item) -> tuple[float, SendKey]:
-    return _seconds(item, "dueAt"), _parse_key(item)
 
 
 def _refusal(item: Item) -> RefusedMessage:
@@ -476,12 +468,9 @@ def _existing(error: ClientError) -> Send | None:
 
 
 def _check(answer: Mapping[str, Any]) -> None:
-    """Take a write for done only if it is DynamoDB that says so.
+    """Raise a KeyError if the answer to a write is not DynamoDB's.
 
-    botocore takes any answer with a good status for a success, a web page too; who believes that
-    a condition held, sends. DynamoDB's own answers carry a request id, and a checksum of the rest.
-
-    Raises:
-        KeyError: the answer is somebody else's.
+    botocore takes any answer with a good status for a success, a web page too, and a send must not
+    follow from that. DynamoDB's own answers have a request id, and a checksum of the rest.
     """
     answer["ResponseMetadata"]["RequestId"]
