@@ -17,11 +17,7 @@ _THROTTLING_REASONS = frozenset({"throttled", "blocked", "unavailable"})
 
 
 def retry_delay(
-    outcome: Outcome,
-    attempt: int,
-    random: Callable[[], float],
-    *,
-    longest: float = math.inf,
+    outcome: Outcome, attempt: int, random: Callable[[], float], *, longest: float = math.inf
 ) -> float:
     """Seconds until the next attempt, between 1 and `longest`.
 
@@ -31,14 +27,11 @@ def retry_delay(
     `attempt` is the number of the failed attempt, from 1; `longest` the seconds until the send is
     too old; `random` gives a number between 0 and 1.
     """
+    least = outcome.retry_after
+    if least is None:
+        least = BLOCKED_DELAY if outcome.reason == "blocked" else 0.0
     backoff = min(MAX_DELAY, doubled(BASE_DELAY, attempt - 1))
-    if outcome.retry_after is not None:
-        delay = outcome.retry_after + random() * backoff
-    elif outcome.reason == "blocked":
-        delay = BLOCKED_DELAY + random() * backoff
-    else:
-        delay = random() * backoff
-    return max(1.0, min(longest, delay))
+    return max(1.0, min(longest, least + random() * backoff))
 
 
 def pause_after(outcome: Outcome, throttled: int, random: Callable[[], float]) -> float:
