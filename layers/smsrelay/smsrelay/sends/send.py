@@ -28,13 +28,13 @@ class Status(StrEnum):
 
 
 DELIVERY_STATUSES = frozenset({Status.DELIVERED, Status.UNDELIVERED, Status.PARTIALLY_DELIVERED})
-"""Those in which the upstream has told what became of it."""
+"""The upstream has reported the delivery."""
 ACCEPTED_STATUSES = DELIVERY_STATUSES | {Status.ACCEPTED}
-"""Those in which the upstream has taken it."""
+"""The upstream has accepted the send."""
 NOT_SENT_STATUSES = frozenset({Status.REJECTED, Status.FAILED})
-"""Those in which it was certainly not sent."""
+"""The send was certainly not sent."""
 UNFINISHED_STATUSES = frozenset({Status.QUEUED, Status.SENDING, Status.UNKNOWN})
-"""Those after which the relay or an operator still has to act before the send ends."""
+"""The relay or an operator still has to act before the send ends."""
 
 
 class OnUnknown(StrEnum):
@@ -51,7 +51,6 @@ class SendKey(NamedTuple):
     number: int
 
     def __str__(self) -> str:
-        """As it stands in logs."""
         return f"{self.message_id}/{self.number}"
 
 

@@ -38,13 +38,12 @@ def finish_attempt(  # noqa: PLR0913 - what became of it, and three numbers of t
 
     Args:
         send: As it was while the call ran.
-        outcome: What became of the call; its errors are stored as they are, so redact and
-            limit them first.
+        outcome: Its errors are stored as they are, so redact and limit them first.
         now: Seconds since the epoch.
         wait: Seconds until the next attempt, if there is one.
         max_attempts: How many attempts in doubt a send with `onUnknown: "resend"` has.
         is_last: Whether it is too old for another attempt.
-        poll_delivery: Whether an accepted send's delivery is to be asked for.
+        poll_delivery: Whether the delivery of an accepted send is polled.
         keep_rejected: Whether a rejected send keeps its body, so that an operator can redrive it.
     """
     after = replace(
@@ -57,9 +56,8 @@ def finish_attempt(  # noqa: PLR0913 - what became of it, and three numbers of t
     )
     if outcome.kind is OutcomeKind.ACCEPTED:
         after = replace(after, status=Status.ACCEPTED, token_id=outcome.token_id, body=None)
-        return (
-            _await_report(after, now) if poll_delivery and outcome.token_id is not None else after
-        )
+        polls = poll_delivery and outcome.token_id is not None
+        return _await_report(after, now) if polls else after
     # What may have gone out, at an earlier attempt too, is never called rejected or failed:
     # somebody would send it again.
     if outcome.kind is OutcomeKind.REJECTED and not after.may_have_been_sent:
@@ -110,10 +108,9 @@ def is_undecided(send: Send, now: float) -> bool:
 
 
 def requeue_by_operator(send: Send, *, now: float, written_by: str) -> Send:
-    """The send as an operator has it tried again, with a fresh count of attempts and a fresh age.
+    """The send that an operator resends: its age and the attempts that count begin again.
 
-    The number of the attempt goes on, so that a result of an earlier attempt that comes late fits
-    no attempt of the new life.
+    `attempts` goes on, so that a late result of an earlier attempt does not match a new one.
     """
     return replace(
         send,
@@ -139,11 +136,10 @@ def resolve_by_operator(  # noqa: PLR0913 - what an operator says, and when
     now: float,
     written_by: str,
 ) -> Send:
-    """The send as an operator ends it who found out what became of it.
+    """The send as an operator ends it.
 
     `failed` means that it was certainly not sent: it keeps its body, so that it can be resent.
     """
-    reason = "resolved-by-operator"
     is_failed = status is Status.FAILED
     return replace(
         send,
@@ -153,7 +149,7 @@ def resolve_by_operator(  # noqa: PLR0913 - what an operator says, and when
         due_at=now,
         written_by=written_by,
         may_have_been_sent=send.may_have_been_sent and not is_failed,
-        reason=f"{reason}: {note}" if note else reason,
+        reason=f"resolved-by-operator: {note}" if note else "resolved-by-operator",
         errors=(),
         body=send.body if is_failed else None,
     )
@@ -177,13 +173,9 @@ def apply_report(send: Send, report: DeliveryReport, *, now: float, written_by: 
     has_failed = report.has_failed and not counts.delivered
     if not (report.has_ended and not counts.pending) and not has_failed:
         return schedule_next_poll(after, now=now, written_by=written_by)
-    return replace(
-        after,
-        status=_reached(counts),
-        awaits_report=False,
-        due_at=now,
-        reason=_why(counts) if _reached(counts) is Status.UNDELIVERED else None,
-    )
+    status = _reached(counts)
+    reason = _why(counts) if status is Status.UNDELIVERED else None
+    return replace(after, status=status, awaits_report=False, due_at=now, reason=reason)
 
 
 def schedule_next_poll(send: Send, *, now: float, written_by: str) -> Send:
@@ -196,10 +188,13 @@ def schedule_next_poll(send: Send, *, now: float, written_by: str) -> Send:
         return replace(
             send, written_by=written_by, due_at=now + polling_schedule.next_poll_delay(age)
         )
-    after = replace(send, written_by=written_by, awaits_report=False, due_at=now)
-    counts = send.delivery
-    return (
-        replace(after, status=Status.PARTIALLY_DELIVERED) if counts and counts.delivered else after
+    is_reached = send.delivery and send.delivery.delivered
+    return replace(
+        send,
+        status=Status.PARTIALLY_DELIVERED if is_reached else send.status,
+        written_by=written_by,
+        awaits_report=False,
+        due_at=now,
     )
 
 
