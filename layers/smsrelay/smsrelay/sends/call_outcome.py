@@ -95,8 +95,7 @@ def of_response(status: int, headers: Mapping[str, str], body: bytes, now: float
     document = _document(text)
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return _of_success(status, document, text)
-    code = _error_code(document)
-    errors = _errors(document)
+    code, errors = _error_code(document), _errors(document)
     retry_after = _retry_after(headers.get("retry-after"), document, now)
     kind, reason = _of_status(status, code, has_errors=_has_errors(document))
     if kind is OutcomeKind.REJECTED:
@@ -139,7 +138,7 @@ def words_of(body: bytes) -> tuple[str, ...]:
 
 
 def _document(text: str) -> dict[str, Any]:
-    """The JSON object in the body; empty for HTML, nothing, or anything else."""
+    """The JSON object in the body; empty if there is none."""
     # The reference's own example of a success has a comma too many.
     return json_object(text) or json_object(_LAST_COMMA.sub("}", text))
 
@@ -176,11 +175,10 @@ def _token_id(document: Mapping[str, Any], text: str) -> str | None:
 
 def _errors(document: Mapping[str, Any]) -> tuple[str, ...]:
     """The reason in any of the three shapes of API.md."""
-    errors = document.get("errors")
-    if isinstance(errors, list) and errors:
+    if _has_errors(document):
         words = [
             entry if isinstance(entry, str) else json.dumps(entry, ensure_ascii=False)
-            for entry in errors[:MAX_ERRORS]
+            for entry in document["errors"][:MAX_ERRORS]
         ]
     else:
         parts = [document.get(name) for name in ("message", "error", "error_description")]

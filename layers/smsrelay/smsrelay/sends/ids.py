@@ -47,10 +47,7 @@ def fingerprint(document: "Document", key: str) -> str:
 
     An HMAC-SHA256 of the JSON as posted, without `idempotencyKey`. The order of members, spaces
     and escapes don't count. The HMAC's key is the idempotency key, which is not stored: otherwise
-    the number of a finished send could be found by trying all numbers.
-
-    Raises:
-        NotJsonError: the document is nested too deeply.
+    the number of a finished send could be found by trying all numbers. Raises `NotJsonError`.
     """
     content = document.value
     if isinstance(content, dict):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pydantic_core import PydanticCustomError
 
 from smsrelay.messages.client_names import RULE, is_client_name
-from smsrelay.messages.refusals import Refusal, RequestRefusedError, pointer
+from smsrelay.messages.refusals import Refusal, RequestRefusedError
 from smsrelay.messages.request import MAX_SENDS, validate_key
 from smsrelay.messages.strict_json import Document, decode, utf8_safe
 from smsrelay.sends.send import SendKey
@@ -62,14 +62,10 @@ def origin_of(queue_message: QueueMessage) -> MessageOrigin:
 
 
 def open_envelope(queue_message: QueueMessage) -> QueueRequest | SendKey:
-    """What a message of the queue says.
+    """The request in a message of the queue, or the send that the relay's own message names.
 
-    Known are the simplified JSON bare, inside an SNS notification, or as the detail of an
-    EventBridge event; and the relay's own references to a send.
-
-    Raises:
-        NotJsonError, TooLargeError: as `decode` does.
-        RequestRefusedError: the idempotency key can't be one, or the client breaks the rule.
+    A request comes bare, inside an SNS notification, or as the detail of an EventBridge event.
+    Raises the errors of `decode`, and `RequestRefusedError` for an invalid client or key.
     """
     document = outer = decode(queue_message.body)
     attributes, fallback = queue_message.attributes, queue_message.id
@@ -107,9 +103,8 @@ def _validate_key(key: str) -> str:
     try:
         return validate_key(key)
     except PydanticCustomError as error:
-        raise RequestRefusedError(
-            [Refusal(pointer(("idempotencyKey",)), error.type, error.message())]
-        ) from None
+        refusal = Refusal("/idempotencyKey", error.type, error.message())
+        raise RequestRefusedError([refusal]) from None
 
 
 def _reference(value: Mapping[str, Any]) -> SendKey | None:
@@ -118,7 +113,7 @@ def _reference(value: Mapping[str, Any]) -> SendKey | None:
         return None
     message_id, n = reference.get("id"), reference.get("n")
     if isinstance(message_id, str) and _ID.fullmatch(message_id) and isinstance(n, int):
-        # Whatever else it is, no send has it: what no key of the ledger can be must not get there.
+        # No send has another number, and the ledger must not be asked for an impossible key.
         return SendKey(message_id, n) if 1 <= n <= MAX_SENDS else None
     return None
 
