@@ -3,18 +3,15 @@
 from smsrelay.runtime import lambda_init
 
 # isort: split
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from smsrelay.runtime.lambda_handler import Event, deadline_of, lambda_handler
+from smsrelay.runtime.lambda_handler import Context, Event, deadline_of, lambda_handler
 from smsrelay.runtime.sqs_batch import Record, run_batch
 from smsrelay.wiring import callback_sender
 
-if TYPE_CHECKING:
-    from aws_lambda_powertools.utilities.typing import LambdaContext
-
 
 @lambda_handler(callback_sender)
-def handler(event: Event, context: "LambdaContext") -> dict[str, Any]:
+def handler(event: Event, context: Context) -> dict[str, Any]:
     """Post the callbacks of a batch, and report those that SQS must deliver again."""
     parts, records = callback_sender.parts(), event["Records"]
 

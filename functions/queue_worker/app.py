@@ -3,19 +3,16 @@
 from smsrelay.runtime import lambda_init
 
 # isort: split
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from smsrelay.runtime.lambda_handler import Event, deadline_of, lambda_handler
+from smsrelay.runtime.lambda_handler import Context, Event, deadline_of, lambda_handler
 from smsrelay.runtime.sqs_batch import Record, run_batch
 from smsrelay.sends.queue_envelopes import QueueMessage
 from smsrelay.wiring import queue_worker
 
-if TYPE_CHECKING:
-    from aws_lambda_powertools.utilities.typing import LambdaContext
-
 
 @lambda_handler(queue_worker)
-def handler(event: Event, context: "LambdaContext") -> dict[str, Any]:
+def handler(event: Event, context: Context) -> dict[str, Any]:
     """Process the messages of a batch, and report those that SQS must deliver again."""
     parts, deadline = queue_worker.parts(), deadline_of(context)
     return run_batch(

@@ -554,9 +554,10 @@ def _functions() -> Iterator[tuple[ModuleType, ...]]:
         sending.parts,
         token_renewer.parts,
         delivery_poller.parts,
+        callback_sender.parts,
     )
     built_on_these = (api.parts, webhook.parts, queue_worker.parts, sweeper.parts)
-    for built in (*builders, *built_on_these, callback_sender.parts, event_publisher.parts):
+    for built in (*builders, *built_on_these, event_publisher.parts):
         built.cache_clear()
     try:
         common = (
@@ -577,9 +578,6 @@ def _functions() -> Iterator[tuple[ModuleType, ...]]:
             if built.cache_info().currsize:
                 built().connections.close()
             built.cache_clear()
-        if callback_sender.parts.cache_info().currsize:
-            callback_sender.parts().close()
-        callback_sender.parts.cache_clear()
 
 
 def _load(name: str, function: str | None = None) -> ModuleType:

@@ -23,26 +23,15 @@ from smsrelay.wiring.aws_timeouts import AWS_CONFIG
 
 
 class Parts(NamedTuple):
-    """What that function uses."""
-
     callback_sender: CallbackSender
     queue: SqsRetryQueue
     metrics: PowertoolsMetrics
     logger: Logger
-    http: httpx.Client
-
-    def close(self) -> None:
-        """Close the connections to the clients."""
-        self.http.close()
+    connections: httpx.Client
 
 
 @cache
 def parts() -> Parts:
-    """The parts of this execution environment, set up by its environment variables.
-
-    Raises:
-        ValueError: there is no catalogue that would say whom to call.
-    """
     settings, aws = Settings.from_environment(os.environ), BotoClients()
     logger, metrics = package_logger(), PowertoolsMetrics(Metrics())
     catalogue = options.catalogue(aws, settings, metrics, time.time)

@@ -13,8 +13,6 @@ from smsrelay.wiring import sending
 
 
 class Parts(NamedTuple):
-    """What that function uses."""
-
     queue_worker: QueueWorker
     queue: SqsRetryQueue
     threads: int
@@ -25,7 +23,6 @@ class Parts(NamedTuple):
 
 @cache
 def parts() -> Parts:
-    """The parts of this execution environment."""
     shared = sending.parts()
     queue_worker = QueueWorker(
         shared.relay,

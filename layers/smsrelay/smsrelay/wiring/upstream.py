@@ -1,4 +1,4 @@
-"""The upstream, for who sends and for who asks what became of it."""
+"""The upstream, for the functions that send and the one that polls deliveries."""
 
 from functools import cache
 from typing import TYPE_CHECKING
@@ -24,7 +24,6 @@ def mobileconnect(
     secrets: "SecretsManagerClient",
     clock: Clock,
 ) -> MobileConnect:
-    """MobileConnect, with the access token of the secret."""
     renewal = LambdaTokenRenewal(
         cache(lambda: aws.client("lambda", config=INVOKE_CONFIG)), settings.token_function
     )
