@@ -22,7 +22,7 @@ def handler(event: Event, context: Context) -> dict[str, Any]:
     return run_batch(
         records,
         process,
-        queue=parts.queue,
+        show_again=parts.queue.show_again,
         logger=parts.logger,
         threads=len(records),
         deadline=deadline_of(context),

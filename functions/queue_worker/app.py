@@ -18,7 +18,7 @@ def handler(event: Event, context: Context) -> dict[str, Any]:
     return run_batch(
         event["Records"],
         lambda record: parts.queue_worker.process(_queue_message(record), deadline),
-        queue=parts.queue,
+        show_again=parts.queue.show_again,
         logger=parts.logger,
         threads=parts.threads,
     )

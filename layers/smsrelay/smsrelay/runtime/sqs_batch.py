@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from smsrelay.errors import QueueUnavailableError
 from smsrelay.ports import Deadline
@@ -19,22 +19,11 @@ RETURN_SECONDS: Final = 2.0
 """Seconds of an invocation that are kept to return the result of the batch."""
 
 
-class Queue(Protocol):
-    """The queue that a batch came from."""
-
-    def show_again(self, receipt_handle: str, seconds: float) -> None:
-        """Deliver a message again after so many seconds.
-
-        Raises:
-            QueueUnavailableError: the message comes back after the queue's visibility time-out.
-        """
-
-
 def run_batch(  # noqa: PLR0913 - what the two queues' functions differ in
     records: Sequence[Record],
     process: Callable[[Record], float | None],
     *,
-    queue: Queue,
+    show_again: Callable[[str, float], None],
     logger: "Logger",
     threads: int,
     deadline: Deadline | None = None,
@@ -44,21 +33,18 @@ def run_batch(  # noqa: PLR0913 - what the two queues' functions differ in
     Args:
         records: The event's records.
         process: Returns None if the message is done, else the seconds until SQS delivers it again.
-        queue: Where the messages came from.
+        show_again: Sets these seconds for a message's receipt handle.
         logger: Gets each unexpected error.
         threads: How many messages are processed at once; of these, at most one is large.
         deadline: What is not finished shortly before it goes back to the queue. Its thread goes on
             in the next invocation, so this is only for messages that may be processed twice.
-
-    Returns:
-        Lambda's partial batch response: the messages that SQS must not delete.
     """
 
     def is_done(record: Record) -> bool:
         try:
             delay = process(record)
             if delay is not None:
-                queue.show_again(record["receiptHandle"], delay)
+                show_again(record["receiptHandle"], delay)
         except QueueUnavailableError:
             return False  # the visibility time-out brings it back, only later
         except Exception:
