@@ -1,7 +1,6 @@
-"""The access token in Secrets Manager, as who sends reads it."""
+"""The access token in Secrets Manager, as the functions that send read it."""
 
 import json
-import math
 import threading
 from collections.abc import Mapping
 from datetime import datetime
@@ -18,6 +17,7 @@ from smsrelay.tokens.renewal_timing import (
     RenewalReason,
     StoredToken,
     fingerprint,
+    finite_number,
     refresh_ahead,
 )
 
@@ -139,13 +139,10 @@ def has_no_value(error: Exception) -> bool:
 
 
 def parse_stored_token(secret: str, since: float) -> StoredToken:
-    """The token in a secret's value that was stored at `since`.
+    """The token in a secret's value that was stored at `since`. Raises `TokenUnavailableError`.
 
     The value is `{"access_token", "expires_at", "rest_instance_url"}`, or the bare token.
     `expires_at` may be a number of seconds since the epoch, or an ISO 8601 time.
-
-    Raises:
-        TokenUnavailableError: there is no usable token in it.
     """
     fields = _fields(secret)
     access_token = fields.get("access_token")
@@ -166,14 +163,9 @@ def _fields(secret: str) -> Mapping[str, Any]:
 
 
 def _expiry(value: object) -> float | None:
-    if isinstance(value, bool) or value is None:
-        return None
-    try:
-        seconds = float(value)  # type: ignore[arg-type] # whatever it is, float says if it can't
-    except (TypeError, ValueError, OverflowError):
-        pass
-    else:
-        return seconds if math.isfinite(seconds) else None
+    seconds = finite_number(value)
+    if seconds is not None:
+        return seconds
     try:
         return datetime.fromisoformat(str(value)).timestamp()
     except ValueError:

@@ -1,5 +1,6 @@
 """The access token, and when it has to be renewed: pure functions of the token and the time."""
 
+import math
 import re
 from enum import StrEnum
 from hashlib import sha256
@@ -76,6 +77,17 @@ def may_replace_refused(token: StoredToken, before: StoredToken | None, now: flo
 def refresh_ahead(token: StoredToken) -> float:
     """Seconds before its end from which on senders look for the next one."""
     return _share(token, REFRESH_AHEAD, 4)
+
+
+def finite_number(value: object) -> float | None:
+    """A number of a JSON document, which may be written as a string."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def fingerprint(access_token: str) -> str:

@@ -1,6 +1,5 @@
 """OAuth client credentials (`POST /v2/token`): what is asked, and what an answer says."""
 
-import math
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -11,7 +10,7 @@ from smsrelay.messages.strict_json import json_object
 from smsrelay.security.allowed_hosts import AllowedHosts
 from smsrelay.security.redaction import without
 from smsrelay.sends.call_outcome import words_of
-from smsrelay.tokens.renewal_timing import TOKEN
+from smsrelay.tokens.renewal_timing import TOKEN, finite_number
 
 DEFAULT_LIFETIME: Final = 1080.0
 """Seconds that a token is good for by the documentation, where an answer does not say."""
@@ -79,10 +78,8 @@ def parse_credentials(secret: str, hosts: AllowedHosts) -> ClientCredentials:
 
     The value is `{"client_id", "client_secret", "auth_base_url", "account_id", "scope",
     "expires_at", "staged_client_secret", "staged_expires_at"}`; all but the first three may be left
-    out, be empty or null. The two dates are ISO 8601, in UTC if they have no offset.
-
-    Raises:
-        CredentialsUnusableError: something is missing, or the URL may not be called.
+    out, be empty or null. The two dates are ISO 8601, in UTC if they have no offset. Raises
+    `CredentialsUnusableError`.
     """
     fields = json_object(secret)
     required: dict[str, str] = {}
@@ -118,7 +115,7 @@ def parse_token_response(
     credentials: ClientCredentials,
     hosts: AllowedHosts,
 ) -> AccessToken | TokenError:
-    """What an answer says; the credentials are taken out of the upstream's words.
+    """The token in an answer, else the error, with the credentials cut out of its words.
 
     The token's life counts from `asked_at` (seconds since the epoch), and nothing is taken off it:
     senders and the token function have their own margins.
@@ -135,7 +132,7 @@ def parse_token_response(
 def _parse_access_token(
     body: bytes, asked_at: float, hosts: AllowedHosts
 ) -> AccessToken | TokenError:
-    """Of an answer that ought to hold a token: none of its words is repeated."""
+    """The token, or an error that repeats no word of the answer, since it may contain a token."""
     fields = json_object(body.decode("utf-8", "replace"))
     access_token = fields.get("access_token")
     if (
@@ -144,8 +141,8 @@ def _parse_access_token(
         or len(access_token) > MAX_TOKEN_LENGTH
     ):
         return TokenError("no-token-in-answer", HTTPStatus.OK)
-    lifetime = _lifetime(fields.get("expires_in", DEFAULT_LIFETIME))
-    if lifetime is None:
+    lifetime = finite_number(fields.get("expires_in", DEFAULT_LIFETIME))
+    if lifetime is None or lifetime <= 0:
         return TokenError("absurd-expiry", HTTPStatus.OK)
     url, scope = fields.get("rest_instance_url"), fields.get("scope")
     if url:
@@ -153,9 +150,8 @@ def _parse_access_token(
             url = hosts.base_url(str(url))
         except ValueError:
             return TokenError("rest-url-not-allowed", HTTPStatus.OK)
-    return AccessToken(
-        access_token, asked_at + lifetime, url or "", scope if isinstance(scope, str) else ""
-    )
+    expires_at = asked_at + min(lifetime, MAX_LIFETIME)
+    return AccessToken(access_token, expires_at, url or "", scope if isinstance(scope, str) else "")
 
 
 def _reason(status: int) -> str:
@@ -168,18 +164,6 @@ def _reason(status: int) -> str:
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return "server-error"
     return "unexpected-status"  # a redirect, say: following it would give the secret away
-
-
-def _lifetime(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        lifetime = float(value)
-    except (ValueError, OverflowError):
-        return None
-    if not math.isfinite(lifetime) or lifetime <= 0:
-        return None
-    return min(lifetime, MAX_LIFETIME)
 
 
 def parse_date(value: object) -> datetime | None:
