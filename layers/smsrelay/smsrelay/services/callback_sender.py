@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from smsrelay.errors import SecretUnavailableError
@@ -17,24 +18,14 @@ _DONE = {*range(200, 300), HTTPStatus.GONE}
 """Taken, or (410) by a client that wants no more callbacks."""
 
 
+@dataclass(kw_only=True)
 class CallbackSender:
-    """Posts one callback."""
-
-    def __init__(
-        self,
-        *,
-        catalogue: CatalogueSource,
-        secrets: SigningSecrets,
-        client: CallbackClient,
-        metrics: Metrics,
-        clock: Clock,
-    ) -> None:
-        """`secrets` are those that callbacks are signed with, not those of webhooks."""
-        self._catalogue = catalogue
-        self._secrets = secrets
-        self._client = client
-        self._metrics = metrics
-        self._clock = clock
+    catalogue: CatalogueSource
+    secrets: SigningSecrets
+    """Those of callbacks, not those of webhooks."""
+    client: CallbackClient
+    metrics: Metrics
+    clock: Clock
 
     def send(self, body: str, attempt: int) -> float | None:
         """Post an event, signed as Standard Webhooks are.
@@ -44,15 +35,15 @@ class CallbackSender:
         """
         event = json.loads(body)
         client = event["data"]["client"]
-        url = self._catalogue.current().callback_of(client)
+        url = self.catalogue.current().callback_of(client)
         if url is None:
             logger.warning("callback dropped: none is wanted", extra={"client": client})
             return None
         status = self._post(url, client, event_id(event), body)
         if status in _DONE:
-            self._metrics.count("CallbacksDone")
+            self.metrics.count("CallbacksDone")
             return None
-        self._metrics.count("CallbacksFailed")
+        self.metrics.count("CallbacksFailed")
         logger.warning(
             "callback failed",
             extra={"client": client, "event": event_id(event), "status": status, "try": attempt},
@@ -61,11 +52,11 @@ class CallbackSender:
 
     def _post(self, url: str, client: str, name: str, body: str) -> int | None:
         try:
-            secrets = self._secrets.current(client)
+            secrets = self.secrets.current(client)
         except SecretUnavailableError:
             return None
         if not secrets:
             logger.error("callback not signed: the client has no secret", extra={"client": client})
             return None
-        headers = signature_headers(secrets, name, int(self._clock()), body.encode())
-        return self._client.post(url, body, {"Content-Type": "application/json", **headers})
+        headers = signature_headers(secrets, name, int(self.clock()), body.encode())
+        return self.client.post(url, body, {"Content-Type": "application/json", **headers})

@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter as Tally
+from dataclasses import dataclass
 
 from smsrelay.errors import LedgerUnavailableError, QueueUnavailableError
 from smsrelay.ports import Clock, Deadline, Ledger, Metrics
@@ -17,32 +18,30 @@ SHORTEST_STEP = 5.0
 """Seconds below which no further send is looked at."""
 
 
+@dataclass
 class Sweeper:
-    """Looks for sends whose lease ran out, and for queued ones whose message never came."""
-
-    def __init__(self, relay: Sender, ledger: Ledger, *, metrics: Metrics, clock: Clock) -> None:
-        """Use the same ledger as the relay."""
-        self._relay = relay
-        self._ledger = ledger
-        self._metrics = metrics
-        self._clock = clock
+    relay: Sender
+    ledger: Ledger
+    """The same as the relay's."""
+    metrics: Metrics
+    clock: Clock
 
     def sweep(self, deadline: Deadline) -> dict[str, int]:
         """Look once, oldest first; return how many sends were recovered, by their new status."""
         recovered: Tally[str] = Tally()
-        for key in self._ledger.stalled(self._clock(), MOST_PER_SWEEP):
+        for key in self.ledger.stalled(self.clock(), MOST_PER_SWEEP):
             if deadline() < SHORTEST_STEP:
                 break
             try:
-                send = self._relay.recover_stalled(key)
+                send = self.relay.recover_stalled(key)
             except (LedgerUnavailableError, QueueUnavailableError) as error:
                 logger.warning("send not recovered", extra={"send": str(key), "cause": str(error)})
                 continue
             if send is not None:
                 recovered[send.status.value] += 1
         # As long as there is one, an alarm is to say so.
-        if unknown := self._ledger.count_unknown(MOST_COUNTED):
-            self._metrics.count("UnknownSends", unknown)
+        if unknown := self.ledger.count_unknown(MOST_COUNTED):
+            self.metrics.count("UnknownSends", unknown)
         if recovered:
             logger.warning("recovered sends", extra={"recovered": dict(recovered)})
         return dict(recovered)

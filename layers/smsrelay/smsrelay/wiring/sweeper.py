@@ -19,5 +19,5 @@ class Parts(NamedTuple):
 @cache
 def parts() -> Parts:
     shared = sending.parts()
-    sweeper = Sweeper(shared.relay, shared.ledger, metrics=shared.metrics, clock=shared.clock)
+    sweeper = Sweeper(shared.relay, shared.ledger, shared.metrics, shared.clock)
     return Parts(sweeper, shared.metrics, shared.logger)
