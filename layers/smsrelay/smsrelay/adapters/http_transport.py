@@ -69,7 +69,7 @@ class KeepAliveTransport(httpx.HTTPTransport):
         """Make a call; an answer that was there before its request belongs to another one."""
         response = super().handle_request(request)
         stream = response.extensions["network_stream"]
-        if isinstance(stream, _Stream) and not stream.has_response:
+        if isinstance(stream, _Stream) and stream.is_begun:
             response.close()
             raise httpx.RemoteProtocolError("more than one answer to a request", request=request)
         return response
@@ -114,21 +114,16 @@ class _Stream(httpcore.NetworkStream):
         self._clock = clock
         self._read_at: float | None = None
         """When the answer before the next request was read; None: no answer is complete."""
-        self._is_begun = False
+        self.is_begun = False
         """Whether a byte of a request was written, and nothing read since."""
-
-    @property
-    def has_response(self) -> bool:
-        """Whether anything was read since the last of a request was written."""
-        return not self._is_begun
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         data = self._stream.read(max_bytes, _time_left(timeout, httpcore.ReadTimeout))
-        self._read_at, self._is_begun = self._clock(), False
+        self._read_at, self.is_begun = self._clock(), False
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        if self._is_begun:
+        if self.is_begun:
             time_left = _time_left(timeout, httpcore.WriteTimeout)
         else:
             # The last moment at which it is certain that nothing of a request was sent: the pool
@@ -138,7 +133,7 @@ class _Stream(httpcore.NetworkStream):
                 raise httpcore.ConnectionNotAvailable
             # A lookup of the address has no time-out, and each address has one of its own.
             time_left = _time_left(timeout, DeadlinePassedError)
-            self._read_at, self._is_begun = None, True
+            self._read_at, self.is_begun = None, True
         self._stream.write(buffer, time_left)
 
     def close(self) -> None:
@@ -157,12 +152,10 @@ class _Stream(httpcore.NetworkStream):
         return self._has_ended() if info == "is_readable" else self._stream.get_extra_info(info)
 
     def _has_ended(self) -> bool:
-        return self._is_too_old() or bool(self._stream.get_extra_info("is_readable"))
-
-    def _is_too_old(self) -> bool:
         # A clock that was set back tells nothing, so that is too old as well.
         read_at = self._read_at
-        return read_at is not None and not 0 <= self._clock() - read_at <= KEEP_ALIVE
+        is_too_old = read_at is not None and not 0 <= self._clock() - read_at <= KEEP_ALIVE
+        return is_too_old or bool(self._stream.get_extra_info("is_readable"))
 
 
 def _time_left(deadline: float | None, passed: type[Exception]) -> float | None:
