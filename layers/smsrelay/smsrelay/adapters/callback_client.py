@@ -10,13 +10,10 @@ TIMEOUT: Final = httpx.Timeout(10.0, connect=3.0)
 
 
 class HttpCallbackClient:
-    """The `Poster` port."""
+    """The `CallbackClient` port."""
 
     def __init__(self, client: httpx.Client) -> None:
-        """`client` has a `KeepAliveTransport`, and must not follow redirects.
-
-        What is signed goes to one address only.
-        """
+        """`client` has a `KeepAliveTransport`; a signed callback must not follow a redirect."""
         self._client = client
 
     def post(self, url: str, body: str, headers: Mapping[str, str]) -> int | None:

@@ -21,8 +21,8 @@ KEEP_ALIVE: Final = 3.0
 """Seconds that a connection may be idle: less than servers commonly wait before they close one."""
 
 
-# From the most special to the most general; what stands here by its base class only is as
-# uncertain as it gets. A test walks httpx's own exceptions.
+# From the most special to the most general: an exception found by its base class only leaves the
+# result most uncertain. A test walks httpx's own exceptions.
 FAILURES: Mapping[type[httpx.HTTPError | httpx.InvalidURL], Failure] = {
     httpx.ConnectTimeout: Failure.CONNECT_TIMEOUT,
     httpx.PoolTimeout: Failure.NO_CONNECTION,

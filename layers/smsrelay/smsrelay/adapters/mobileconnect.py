@@ -44,7 +44,7 @@ class _Response(NamedTuple):
     access_token: str
 
     def outcome(self, now: float) -> Outcome:
-        """What it says; the relay takes out what a send says, the token is known here only."""
+        """The outcome without the access token, which only this module knows."""
         result = call_outcome.of_response(self.status, self.headers, self.body, now)
         return result._replace(errors=without(result.errors, [self.access_token]))
 
@@ -55,8 +55,7 @@ class MobileConnect:
     def __init__(self, transport: KeepAliveTransport, tokens: TokenSource, clock: Clock) -> None:
         """`transport` must not retry.
 
-        Without a client above it no redirect is followed, no cookie kept, and nothing of the
-        environment taken: the token goes to one host, and nothing comes along.
+        No `httpx.Client` uses it, so no redirect, cookie or proxy takes the token elsewhere.
         """
         self._transport = transport
         self._tokens = tokens
@@ -81,10 +80,10 @@ class MobileConnect:
         return parse_report(answer.body) or Outcome(OutcomeKind.UNKNOWN, "no-report", answer.status)
 
     def _ask(self, request: _Request, timeout: float) -> _Response | Outcome:
-        """The answer; an outcome: why there is none.
+        """Return the response, or the outcome if there is none.
 
-        A 401 is answered by one more call, if the store has another token by now: the first one
-        was certainly not processed. Nothing else is repeated here.
+        Only a 401 is repeated, once, if the store has another token by now: the first call was
+        certainly not processed.
         """
         give_up_at = time.monotonic() + timeout
         try:

@@ -14,7 +14,7 @@ from smsrelay.tokens.token_response import (
 )
 
 TOTAL_TIMEOUT: Final = 10.0
-"""Seconds for the whole call; nobody waits for it, and the next run tries again."""
+"""Seconds for the whole call; the next run tries again."""
 CONNECT_TIMEOUT: Final = 3.0
 MAX_RESPONSE_BYTES: Final = 65_536
 """Bytes of an answer that are read: a token has 512, and some words around it."""
@@ -24,10 +24,7 @@ class OAuthEndpoint:
     """The `TokenIssuer` port."""
 
     def __init__(self, client: httpx.Client, hosts: AllowedHosts, clock: Clock) -> None:
-        """`client` has a `KeepAliveTransport`, and must not follow redirects.
-
-        They would take the secret elsewhere.
-        """
+        """`client` has a `KeepAliveTransport`; a redirect would take the secret elsewhere."""
         self._client = client
         self._hosts = hosts
         self._clock = clock

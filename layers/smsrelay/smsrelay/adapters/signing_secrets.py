@@ -42,37 +42,32 @@ class StoredSigningSecrets:
         self._cache: dict[str, _CachedSecrets] = {}
 
     def current(self, client: str) -> Sequence[str]:
-        """From the cache while it is fresh; a store out of reach makes it last longer."""
         return self._cached_for(CACHE_SECONDS, client)
 
     def refresh(self, client: str) -> Sequence[str]:
-        """As the store has them, unless they were just read: so a rotation counts at once."""
+        """Read the secrets unless they were just read, so that a rotation counts at once."""
         try:
             return self._cached_for(MIN_REFRESH_INTERVAL, client)
         except SecretUnavailableError:
             return ()
 
     def _cached_for(self, seconds: float, client: str) -> Sequence[str]:
-        cached = self._cache.get(client)
-        if cached and self._clock() < cached.read_at + seconds:
+        now, cached = self._clock(), self._cache.get(client)
+        if cached and now < cached.read_at + seconds:
             return cached.secrets
         try:
-            return self._read(client)
+            secrets = self._read(client)
         except SecretUnavailableError:
             if cached is None:
                 raise
             return cached.secrets
-
-    def _read(self, client: str) -> Sequence[str]:
-        now = self._clock()
-        secrets = self._fetched(client)
         self._cache.pop(client, None)
         if len(self._cache) >= CACHE_SIZE:
             del self._cache[next(iter(self._cache))]  # the one that was read first
         self._cache[client] = _CachedSecrets(secrets, now)
         return secrets
 
-    def _fetched(self, client: str) -> Sequence[str]:
+    def _read(self, client: str) -> Sequence[str]:
         with aws_errors(SecretUnavailableError, "a webhook secret can't be read"):
             try:
                 response = self._client.get_secret_value(SecretId=f"{self._prefix}{client}")
