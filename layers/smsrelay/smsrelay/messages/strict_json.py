@@ -9,12 +9,10 @@ from itertools import islice
 from typing import Any, NamedTuple, NoReturn
 
 from smsrelay.errors import NotJsonError, TooLargeError
-from smsrelay.messages.refusals import MAX_REFUSALS, Refusal, pointer
+from smsrelay.messages.refusals import INVALID_CHARACTER, MAX_REFUSALS, Refusal, pointer
 
 MAX_REQUEST_BYTES = 1_048_576
 """The size of the largest request: what one SQS message holds (1 MiB)."""
-INVALID_CHARACTER = ("invalid-character", "A NUL character or half a surrogate pair stands here.")
-"""Code and detail of a refusal."""
 
 _UNUSABLE = re.compile("[\x00\ud800-\udfff]")
 # How the same characters look when they are escaped, or whatever else needs the closer look.
@@ -120,14 +118,15 @@ def _children(value: object) -> Iterator[tuple[str | int, object]]:
 def _refusals_of(path: Sequence[str | int], value: object) -> Iterator[Refusal]:
     """The refusals of a value, without those of the values in it."""
     if isinstance(value, str) and _UNUSABLE.search(value):
-        yield Refusal(pointer(path), *INVALID_CHARACTER)
+        yield Refusal(pointer(path), "invalid-character", INVALID_CHARACTER)
     elif isinstance(value, dict):
         for name in getattr(value, "repeated", ()):
             place = pointer((*path, _printable(name)))
             yield Refusal(place, "duplicate-field", "The field stands here more than once.")
         for name in value:
             if _UNUSABLE.search(name):
-                yield Refusal(pointer((*path, _printable(name))), *INVALID_CHARACTER)
+                place = pointer((*path, _printable(name)))
+                yield Refusal(place, "invalid-character", INVALID_CHARACTER)
 
 
 def _printable(name: str) -> str:

@@ -22,7 +22,7 @@ from smsrelay.messages.request import (
     Recipient,
     Subscriber,
 )
-from smsrelay.messages.strict_json import INVALID_CHARACTER, Document
+from smsrelay.messages.strict_json import Document
 
 type Entry = tuple[int, str | Subscriber]
 """A valid recipient, and its place in `to`."""
@@ -66,7 +66,7 @@ _CODES = {
     "datetime_type": ("wrong-type", "It must be a string."),
     "model_type": ("wrong-type", "It must be an object."),
     "model_attributes_type": ("wrong-type", "It must be an object."),
-    "string_unicode": INVALID_CHARACTER,
+    "string_unicode": ("invalid-character", refusals.INVALID_CHARACTER),
     "string_too_short": ("blank", "It must not be blank."),
     "too_short": ("no-recipients", refusals.NO_RECIPIENTS),
     "literal_error": ("invalid-value", "It must be one of: hold, resend."),

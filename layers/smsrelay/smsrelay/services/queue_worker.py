@@ -88,7 +88,7 @@ class QueueWorker:
             return self._submit(content, queue_message.trace, deadline)
         except NotJsonError as error:
             reason, detail = "not-json", f"The body is not JSON: {error}."
-            refusals = [Refusal("", reason, detail)]
+            refusals = [Refusal("", "not-json", detail)]
         except TooLargeError as error:
             reason, refusals = "too-large", [Refusal("", "too-large", str(error))]
         except RequestRefusedError as refused:
