@@ -36,16 +36,12 @@ def errors_of(refusals: Sequence[Refusal]) -> list[dict[str, str]]:
 
 
 def _of_refusals(refused: RequestRefusedError) -> Response:
-    too_large = all(refusal.code == "too-large" for refusal in refused.refusals)
-    extensions: dict[str, object] = {"errorsOmitted": refused.omitted} if refused.omitted else {}
-    return problem(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE if too_large else HTTPStatus.UNPROCESSABLE_ENTITY,
-        "too-large" if too_large else "invalid-request",
-        "The request breaks the rules that errors lists. Nothing was sent.",
-        {},
-        errors=errors_of(refused.refusals),
-        **extensions,
-    )
+    status, code = HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request"
+    if all(refusal.code == "too-large" for refusal in refused.refusals):
+        status, code = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large"
+    detail = "The request breaks the rules that errors lists. Nothing was sent."
+    omitted = {"errorsOmitted": refused.omitted} if refused.omitted else {}
+    return problem(status, code, detail, {}, errors=errors_of(refused.refusals), **omitted)
 
 
 def of_error(error: RelayError) -> Response:  # noqa: C901, PLR0911, PLR0912 - a table
@@ -54,20 +50,14 @@ def of_error(error: RelayError) -> Response:  # noqa: C901, PLR0911, PLR0912 - a
         case RequestRefusedError():
             return _of_refusals(error)
         case errors.TooLargeError():
-            return problem(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                "too-large",
-                f"{_sentence(error)} Nothing was sent.",
-            )
+            detail = f"{str(error).capitalize()}. Nothing was sent."
+            return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", detail)
         case errors.NotJsonError():
             detail = f"The body is not JSON: {error}. Nothing was sent."
             return problem(HTTPStatus.BAD_REQUEST, "not-json", detail)
         case errors.UnsupportedMediaTypeError():
-            return problem(
-                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-                "wrong-content-type",
-                f"{error} Nothing was sent.",
-            )
+            detail = f"{error} Nothing was sent."
+            return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "wrong-content-type", detail)
         case errors.InvalidHeaderError():
             return problem(HTTPStatus.BAD_REQUEST, "invalid-header", f"{error} Nothing was sent.")
         case errors.IdempotencyKeyReusedError():
@@ -128,15 +118,10 @@ def of_error(error: RelayError) -> Response:  # noqa: C901, PLR0911, PLR0912 - a
 
 
 def not_read() -> Response:
-    """The answer to who asks while the ledger is out of reach."""
+    """The answer to a GET while the ledger is out of reach."""
     return problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "not-read",
         "The relay could not look it up. Please ask again.",
         {"Retry-After": "5"},
     )
-
-
-def _sentence(error: RelayError) -> str:
-    text = str(error)
-    return f"{text[:1].upper()}{text[1:]}."

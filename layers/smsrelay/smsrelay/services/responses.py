@@ -15,7 +15,7 @@ from smsrelay.services.sender import MessageState
 
 
 def of_message(message: MessageState, *, deferred: bool) -> Response:
-    # As the first time: how far it was delivered since is for who asks.
+    # A repeated request gets the first answer: only a GET reports the delivery.
     at_first = [_at_first(send) for send in message.sends]
     status = message_status([send.status for send in at_first])
     sends = [_brief(send) for send in at_first]
@@ -54,17 +54,14 @@ def of_message(message: MessageState, *, deferred: bool) -> Response:
             id=message.id,
             sends=sends,
         )
-    return Response(
-        HTTPStatus.ACCEPTED, {"id": message.id, "status": status, "sends": sends}, headers
-    )
+    body = {"id": message.id, "status": status, "sends": sends}
+    return Response(HTTPStatus.ACCEPTED, body, headers)
 
 
 def _at_first(send: Send) -> Send:
-    return (
-        replace(send, status=Status.ACCEPTED, reason=None)
-        if send.status in DELIVERY_STATUSES
-        else send
-    )
+    if send.status in DELIVERY_STATUSES:
+        return replace(send, status=Status.ACCEPTED, reason=None)
+    return send
 
 
 def of_stored(
@@ -73,16 +70,14 @@ def of_stored(
     results: Mapping[int, Sequence[RecipientResult]] = {},
 ) -> Response:
     if isinstance(message, RefusedMessage):
-        return Response(
-            HTTPStatus.OK,
-            {
-                "id": message_id,
-                "status": Status.REJECTED,
-                "createdAt": iso_time(message.created_at),
-                "errors": errors_of(message.refusals),
-                "sends": [],
-            },
-        )
+        refused = {
+            "id": message_id,
+            "status": Status.REJECTED,
+            "createdAt": iso_time(message.created_at),
+            "errors": errors_of(message.refusals),
+            "sends": [],
+        }
+        return Response(HTTPStatus.OK, refused)
     first = message.sends[0]
     body: dict[str, Any] = {
         "id": message.id,
@@ -106,12 +101,8 @@ def _stored(send: Send, results: Sequence[RecipientResult]) -> dict[str, Any]:
 
 
 def of_token(token_id: str, key: SendKey) -> Response:
-    location = f"/messages/{key.message_id}"
-    return Response(
-        HTTPStatus.OK,
-        {"tokenId": token_id, "id": key.message_id, "n": key.number},
-        {"Link": f'<{location}>; rel="item"'},
-    )
+    body = {"tokenId": token_id, "id": key.message_id, "n": key.number}
+    return Response(HTTPStatus.OK, body, {"Link": f'</messages/{key.message_id}>; rel="item"'})
 
 
 def _brief(send: Send) -> dict[str, Any]:
