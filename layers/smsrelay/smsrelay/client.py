@@ -1,7 +1,6 @@
-"""For Python applications that post: the request, checked before it is posted, and the answers.
+"""For Python applications that post messages: requests and answers (docs/client-library.md).
 
 It needs pydantic, the lengths of phone numbers and the time zones; nothing of AWS, no HTTP client.
-docs/client-library.md shows how it is used and installed.
 """
 
 from http import HTTPStatus
@@ -259,12 +258,9 @@ class Problem(_Model):
 
 
 def body_of(request: MessageRequest) -> str:
-    """The JSON to post, if the relay will take it.
+    """The JSON to post. Raises `RequestRefusedError` with every reason at once.
 
-    Only what is not in a request can still be refused: by the message catalogue, or upstream.
-
-    Raises:
-        RequestRefusedError: with every reason at once.
+    Only the message catalogue and the upstream can still refuse it.
     """
     body = request.model_dump_json(by_alias=True, exclude_unset=True)
     parse_request(decode(body))
@@ -272,10 +268,9 @@ def body_of(request: MessageRequest) -> str:
 
 
 def answer_of(status: int, body: str | bytes) -> AcceptedMessage | Problem:
-    """What the relay says of a posted message. Members that are not known here are ignored.
+    """The relay's answer to a posted message; unknown members are ignored.
 
-    Raises:
-        ValidationError: that was not the relay.
+    Raises pydantic's `ValidationError` if the answer is not the relay's.
     """
     model = AcceptedMessage if status == HTTPStatus.ACCEPTED else Problem
     return model.model_validate_json(body)

@@ -166,11 +166,7 @@ def _unknown(near: list[str]) -> Refusal:
 
 
 def parse_catalogue(document: Document) -> Catalogue:
-    """The catalogue in a decoded document.
-
-    Raises:
-        RequestRefusedError: it is none, with every reason at once.
-    """
+    """The catalogue in a decoded document. Raises `RequestRefusedError` with every reason."""
     found = list(document.refusals)
     catalogue = None
     try:

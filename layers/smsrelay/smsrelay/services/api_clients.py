@@ -1,4 +1,4 @@
-"""Who calls: one name for a client, whichever way it comes and whatever it shows."""
+"""The client's name for an API key or an IAM principal."""
 
 import re
 
@@ -22,10 +22,8 @@ def principal(arn: str) -> str:
 
 
 class ClientRegistry:
-    """Names for API keys and IAM principals."""
-
     def __init__(self, names: ClientNames, *, default: str, clock: Clock) -> None:
-        """`default` is who shows nothing (sam local)."""
+        """`default` is the client of requests without key or principal (sam local)."""
         self._names = names
         self._default = default
         self._clock = clock
@@ -34,10 +32,8 @@ class ClientRegistry:
     def client_of(self, api_key_id: str | None, user_arn: str | None) -> str:
         """The client that an API key or an IAM principal belongs to.
 
-        Raises:
-            ClientNotRegisteredError: it belongs to none. That is not remembered, so a new client's
-                first request is accepted.
-            LedgerUnavailableError: nobody knows; another name instead would be another client's.
+        Raises `LedgerUnavailableError`, or `ClientNotRegisteredError`. The latter is not
+        remembered, so a new client's first request is accepted.
         """
         credential = principal(user_arn) if user_arn else api_key_id
         if not credential:

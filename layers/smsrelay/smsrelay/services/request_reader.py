@@ -3,12 +3,7 @@
 from pydantic_core import PydanticCustomError
 
 from smsrelay.messages.refusals import Refusal
-from smsrelay.messages.request import (
-    MESSAGE_ID,
-    CatalogueDefaults,
-    is_encoded_id,
-    validate_key,
-)
+from smsrelay.messages.request import MESSAGE_ID, CatalogueDefaults, is_encoded_id, validate_key
 from smsrelay.messages.strict_json import Document
 from smsrelay.messages.validation import parse_request
 from smsrelay.ports import CatalogueSource
@@ -26,8 +21,6 @@ def key_in(document: object) -> str | None:
 
 
 class RequestReader:
-    """What every way in does first with what was posted."""
-
     def __init__(self, catalogue: CatalogueSource | None) -> None:
         """Without a catalogue a message has an id and no name."""
         self._catalogue = catalogue
@@ -42,20 +35,15 @@ class RequestReader:
     ) -> Submission:
         """The request of a client; `identity` is None if it has no idempotency key.
 
-        `trace` is what AWS says of where it comes from.
-
-        Raises:
-            RequestRefusedError: with every reason at once.
-            LedgerUnavailableError: it needs the catalogue, and there is none to be had.
+        `trace` is AWS's trace header. Raises `RequestRefusedError` with every reason at once, or
+        `LedgerUnavailableError` if the catalogue can't be read.
         """
         defaults = self._defaults(document.value, client)
         request = parse_request(document, defaults)
-        upstream_message_id = (
-            None if isinstance(defaults, Refusal) else defaults.upstream_message_id
-        )
+        named = not isinstance(defaults, Refusal) and defaults.upstream_message_id
         return Submission(
             request,
-            upstream_message_id=upstream_message_id or request.message,
+            upstream_message_id=named or request.message,
             client=client,
             identity=identity,
             correlation_id=correlation_id(trace),

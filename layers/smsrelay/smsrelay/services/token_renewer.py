@@ -27,14 +27,14 @@ SEND_SCOPE = "sms_send"
 
 
 class RenewalRequest(NamedTuple):
-    """Somebody other than the schedule wants a new token; `token` is the old one's fingerprint."""
+    """A sender wants a new token; `token` is the old one's fingerprint."""
 
     reason: str
     token: str
 
 
 def parse_renewal_request(event: Mapping[str, Any]) -> RenewalRequest | None:
-    """What a sender asks for; None: it is the schedule."""
+    """The request in an event; None: the schedule has sent it."""
     if "need" not in event:
         return None
     return RenewalRequest(str(event["need"]), str(event.get("token")))
@@ -97,14 +97,12 @@ class TokenRenewer:
         self.store.write(answer)
         self.metrics.count("TokensRenewed")
         self.metrics.count("TokenGood")
-        logger.info(
-            "token renewed",
-            extra={
-                "reason": reason.value,
-                "token": fingerprint(answer.access_token),
-                "seconds": round(answer.expires_at - asked_at),
-            },
-        )
+        extra = {
+            "reason": reason.value,
+            "token": fingerprint(answer.access_token),
+            "seconds": round(answer.expires_at - asked_at),
+        }
+        logger.info("token renewed", extra=extra)
         if answer.scope and SEND_SCOPE not in answer.scope.split():
             logger.warning("the new token may not send: its scope lacks %s", SEND_SCOPE)
         return {"did": "renewed", "reason": reason.value}
@@ -132,8 +130,7 @@ class TokenRenewer:
     def check_staged(self) -> dict[str, str]:
         """Request one token with the staged client secret; the token is not used.
 
-        Returns:
-            `{"did": "checked", "reason": "accepted"}`, or the reason why there is no token.
+        The reason is `accepted`, or why there is no token.
         """
         try:
             staged = self.credentials.load().staged
@@ -149,13 +146,7 @@ class TokenRenewer:
     def _fail(self, problem: TokenError) -> dict[str, str]:
         self._failed = True
         self.metrics.count("TokenRenewalsFailed")
-        logger.error(
-            "token not renewed: %s",
-            problem.reason,
-            extra={
-                "reason": problem.reason,
-                "upstream_status": problem.status,
-                "errors": problem.errors,
-            },
-        )
+        reason, status, errors = problem
+        extra = {"reason": reason, "upstream_status": status, "errors": errors}
+        logger.error("token not renewed: %s", reason, extra=extra)
         return {"did": "failed", "reason": problem.reason}
