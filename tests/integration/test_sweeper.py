@@ -72,7 +72,7 @@ def test_one_sweep_asks_for_so_much_and_the_next_ones_go_on(
     for _ in range(count):
         relay.post(MESSAGE, headers=ASYNC)
     relay.make_due()
-    client = sweeper.parts().sweeper._ledger._client  # type: ignore[attr-defined]  # noqa: SLF001 - the relay's own, not the test's
+    client = sweeper.parts().sweeper.ledger._client  # type: ignore[attr-defined]  # noqa: SLF001 - the relay's own, not the test's
     ask, asked = client.query, []
 
     def note(**question: Any) -> Any:
