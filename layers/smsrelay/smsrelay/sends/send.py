@@ -124,8 +124,8 @@ class Send:
         return self.status in NOT_SENT_STATUSES and self.body is not None
 
     @property
-    def log_fields(self) -> dict[str, str]:
-        """What every log line about it says, so that its whole way can be found."""
+    def log_fields(self) -> dict[str, object]:
+        """Fields of every log line about the send, so that one search finds all of them."""
         return {
             "message_id": self.key.message_id,
             "send": str(self.key),

@@ -126,12 +126,9 @@ class Sender:
     def submit(self, submission: Submission, deadline: Deadline, timing: Timing) -> MessageState:
         """Store the sends of a request, and make their calls now or leave them to the workers.
 
-        What is `queued` in the result has to be handed over by the caller (`enqueue`).
-
-        Raises:
-            RequestRefusedError: the request is too large to be stored.
-            LedgerUnavailableError: the ledger is out of reach; nothing was sent.
-            IdempotencyKeyReusedError: the key belongs to another request.
+        The caller must give the queued sends of the result to `enqueue`. Raises
+        `RequestRefusedError` (too large to be stored), `IdempotencyKeyReusedError`, or
+        `LedgerUnavailableError`: nothing was sent.
         """
         now = self._clock()
         sends = _plan(submission, now)
@@ -400,28 +397,22 @@ class Sender:
                 result = self._ledger.replace_if_unchanged(before, after)
                 if result:
                     return
-                problem = (
-                    ": the item is gone"
-                    if result is ReplaceResult.GONE
-                    else ", put it back: the ledger is changed meanwhile"
-                )
+                problem = ", put it back: the ledger is changed meanwhile"
+                if result is ReplaceResult.GONE:
+                    problem = ": the item is gone"
                 break
             except LedgerUnavailableError:
                 problem = ", put it back: the ledger is out of reach"
             if deadline() < STORE_SECONDS:
                 break
         self._metrics.count("ResultsNotStored")
-        logger.error(
-            "result not stored%s",
-            problem,
-            extra={
-                **after.log_fields,
-                "status": after.status.value,
-                "token_id": after.token_id,
-                "reason": after.reason,
-                "may_have_been_sent": after.may_have_been_sent,
-            },
-        )
+        extra = after.log_fields | {
+            "status": after.status.value,
+            "token_id": after.token_id,
+            "reason": after.reason,
+            "may_have_been_sent": after.may_have_been_sent,
+        }
+        logger.error("result not stored%s", problem, extra=extra)
 
     def _replay(self, stored: Sequence[Send], fingerprint: str | None) -> MessageState:
         message_id = stored[0].key.message_id
@@ -477,19 +468,14 @@ def _log(send: Send, status: Status, outcome: Outcome) -> None:
         Status.UNKNOWN: logging.ERROR,
         Status.FAILED: logging.ERROR,
     }.get(status, logging.WARNING)
-    logger.log(
-        level,
-        "send %s",
-        status.value,
-        extra={
-            **send.log_fields,
-            "attempt": send.attempts,
-            "recipients": send.recipients,
-            "reason": outcome.reason,
-            "upstream_status": outcome.status,
-            "token_id": outcome.token_id,
-        },
-    )
+    extra = send.log_fields | {
+        "attempt": send.attempts,
+        "recipients": send.recipients,
+        "reason": outcome.reason,
+        "upstream_status": outcome.status,
+        "token_id": outcome.token_id,
+    }
+    logger.log(level, "send %s", status.value, extra=extra)
 
 
 def _without_errors[**P, T](
