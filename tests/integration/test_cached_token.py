@@ -59,7 +59,7 @@ class FakeRenewal:
         self.asked.append((reason.value, token))
 
 
-HOSTS = AllowedHosts.parse("x.example, http://127.0.0.1")
+HOSTS = AllowedHosts("x.example, http://127.0.0.1")
 
 
 def source_and_renewal(

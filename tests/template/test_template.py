@@ -364,7 +364,7 @@ def test_the_alarms_look_at_what_the_token_function_counts() -> None:
 
 
 def test_the_default_hosts_are_the_upstreams() -> None:
-    hosts = AllowedHosts.parse(template()["Parameters"]["UpstreamHosts"]["Default"])
+    hosts = AllowedHosts(template()["Parameters"]["UpstreamHosts"]["Default"])
     hosts.base_url("https://SUBDOMAIN.auth.marketingcloudapis.com/")
     hosts.base_url("https://SUBDOMAIN.rest.marketingcloudapis.com/")
     for other in ("http://127.0.0.1", "https://example.com"):

@@ -4,8 +4,8 @@ import pytest
 
 from smsrelay.security.allowed_hosts import AllowedHosts
 
-UPSTREAM = AllowedHosts.parse("*.marketingcloudapis.com")
-LOCAL = AllowedHosts.parse(" sms.example.com ,http://127.0.0.1,http://localhost")
+UPSTREAM = AllowedHosts("*.marketingcloudapis.com")
+LOCAL = AllowedHosts(" sms.example.com ,http://127.0.0.1,http://localhost")
 GOOD = "https://x.rest.marketingcloudapis.com"
 
 
@@ -145,4 +145,4 @@ def test_other_hosts_are_those_that_the_deployment_names(given: str, url: str | 
 )
 def test_a_list_that_is_none_stops_the_start(text: str) -> None:
     with pytest.raises(ValueError, match="UPSTREAM_HOSTS"):
-        AllowedHosts.parse(text)
+        AllowedHosts(text)

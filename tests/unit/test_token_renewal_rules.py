@@ -25,7 +25,7 @@ from smsrelay.tokens.token_response import (
 )
 
 NOW = 1_790_000_000.0
-HOSTS = AllowedHosts.parse("*.marketingcloudapis.com")
+HOSTS = AllowedHosts("*.marketingcloudapis.com")
 AUTH, REST = "https://x.auth.marketingcloudapis.com", "https://x.rest.marketingcloudapis.com"
 CLIENT_ID, SECRET = "k3v9x1q7z5w8j2m6p4t0r7yh", "Zx7Qk2Wp9Lm4Vb8Nc3Rt6Yh1"
 CREDENTIALS = ClientCredentials(CLIENT_ID, SECRET, AUTH)

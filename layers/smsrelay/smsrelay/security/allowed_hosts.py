@@ -1,8 +1,7 @@
 """Which servers may be called: secrets and answers hold base URLs, the deployment allows hosts."""
 
 import re
-from collections.abc import Iterable
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
 # A whole URL or none of it: what this does not spell out (userinfo, path, query, fragment, a
 # trailing dot, a letter outside ASCII, a space or backslash in between) is no base URL, so nothing
@@ -29,26 +28,18 @@ class _Entry(NamedTuple):
 class AllowedHosts:
     """The servers that may be called, and the one way to make a base URL of what others wrote."""
 
-    def __init__(self, entries: Iterable[_Entry]) -> None:
-        self._entries = tuple(entries)
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
+    def __init__(self, text: str) -> None:
         """Read a list such as `*.marketingcloudapis.com, sms.example.com`.
 
         `*.` stands for one label or more. `http://127.0.0.1` lets this machine be called, at any
-        port and without TLS: it is for the local stack.
-
-        Raises:
-            ValueError: an entry is none, or there are none.
+        port and without TLS: it is for the local stack. An invalid entry raises a ValueError.
         """
-        return cls([_entry(word) for word in text.split(",")])
+        self._entries = [_entry(word) for word in text.split(",")]
 
     def base_url(self, url: str) -> str:
         """A base URL as `https://host`; given with or without scheme, slash and port 443.
 
-        Raises:
-            ValueError: it is none, or its host may not be called. The text repeats nothing of it.
+        If it is invalid or not allowed, a ValueError is raised, which repeats nothing of it.
         """
         # ASCII first: some letters of other scripts become ASCII in lower case.
         match = _URL.fullmatch(url.strip(" \t\r\n").lower()) if url.isascii() else None

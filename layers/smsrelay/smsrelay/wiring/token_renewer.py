@@ -32,7 +32,7 @@ class Parts(NamedTuple):
 def parts() -> Parts:
     settings = Settings.from_environment(os.environ)
     logger, metrics = package_logger(), PowertoolsMetrics(Metrics())
-    hosts = AllowedHosts.parse(settings.upstream_hosts)
+    hosts = AllowedHosts(settings.upstream_hosts)
     secrets = BotoClients().client("secretsmanager", config=AWS_CONFIG)
     transport = KeepAliveTransport(1, time.time)
     http = httpx.Client(transport=transport, follow_redirects=False, trust_env=False)

@@ -27,7 +27,7 @@ def mobileconnect(
     renewal = LambdaTokenRenewal(
         cache(lambda: aws.client("lambda", config=INVOKE_CONFIG)), settings.token_function
     )
-    hosts = AllowedHosts.parse(settings.upstream_hosts)
+    hosts = AllowedHosts(settings.upstream_hosts)
     tokens = CachedTokenSource(
         secrets, settings.token_secret_arn, settings.rest_base_url, hosts, renewal, clock
     )
