@@ -32,7 +32,7 @@ class UnreadableItemError(LedgerUnavailableError):
     """This version can't read an item of the ledger: a version that can has to be deployed."""
 
     def __init__(self, item: str, cause: str) -> None:
-        """Name the item by its keys, and the kind of error, but nothing of its content."""
+        """`item` is its key, `cause` the type of an error: the text contains no values."""
         super().__init__(f"this version can't read the item {item}: {cause}")
 
 

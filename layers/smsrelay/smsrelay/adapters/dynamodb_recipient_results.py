@@ -1,6 +1,5 @@
 """How it ended for each recipient: a row for each number's keyed hash, in the ledger's table."""
 
-import hashlib
 import hmac
 import json
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 _PREFIX: Final = "RECIPIENTS#"
 HASH_LENGTH: Final = 32
-"""Hexadecimal digits: 128 bits, so that no two of all the world's numbers meet."""
+"""Hexadecimal digits of HMAC-SHA-256: 128 bits, so that no two of all numbers meet."""
 
 
 @dataclass
@@ -36,7 +35,7 @@ class DynamoDbRecipientResults:
 
     def record(self, send: Send, codes: Mapping[str, int]) -> None:
         with ledger_errors():
-            rows = sorted([hash_of(self._key, number), code] for number, code in codes.items())
+            rows = sorted([self._hash_of(number), code] for number, code in codes.items())
             delete_at = int(send.due_at) + self.retention_days * SECONDS_PER_DAY
             answer = self.client.put_item(
                 TableName=self.table,
@@ -62,7 +61,5 @@ class DynamoDbRecipientResults:
         answer = self.secrets.get_secret_value(SecretId=self.key_secret)
         return answer["SecretString"].encode()
 
-
-def hash_of(key: bytes, number: str) -> str:
-    """What stands for a number (digits only): HMAC-SHA-256, its first half in hexadecimal."""
-    return hmac.new(key, number.encode(), hashlib.sha256).hexdigest()[:HASH_LENGTH]
+    def _hash_of(self, number: str) -> str:
+        return hmac.digest(self._key, number.encode(), "sha256").hex()[:HASH_LENGTH]

@@ -136,7 +136,11 @@ class Catalogue(StrictModel):
         """What a name means to a client, or why it can't use it."""
         entry = self.messages.get(name)
         if entry is None:
-            return _unknown(self._near(name, client))
+            near = ", ".join(self._near(name, client))
+            # The name that was posted is not repeated: it may be a number.
+            detail = "There is no such message in the catalogue, and it is no encoded message id."
+            detail += f" Near: {near}." if near else ""
+            return Refusal("/message", "unknown-message", detail)
         if not entry.allows(client):
             return Refusal(
                 "/message", "message-not-allowed", "This client may not use this message."
@@ -156,13 +160,6 @@ class Catalogue(StrictModel):
             if message.allows(client)
         }
         return [usable[match] for match in get_close_matches(name.lower(), usable, MAX_SUGGESTIONS)]
-
-
-def _unknown(near: list[str]) -> Refusal:
-    # The name that was posted is not repeated: it may be a number.
-    detail = "There is no such message in the catalogue, and it is no encoded message id."
-    found = f" Near: {', '.join(near)}." if near else ""
-    return Refusal("/message", "unknown-message", detail + found)
 
 
 def parse_catalogue(document: Document) -> Catalogue:

@@ -24,11 +24,9 @@ class EventPublisher:
             self.bus.put([event_of(change) for change in status_changes])
         if self.callbacks and self.catalogue:
             catalogue = self.catalogue.current()
-            callback_events = [
-                event_of(change)
+            bodies = [
+                json.dumps(event_of(change), separators=(",", ":"))
                 for change in status_changes
                 if is_final(change.after) and catalogue.callback_of(change.after.client)
             ]
-            self.callbacks.put(
-                [json.dumps(event, separators=(",", ":")) for event in callback_events]
-            )
+            self.callbacks.put(bodies)

@@ -82,20 +82,18 @@ def parse_credentials(secret: str, hosts: AllowedHosts) -> ClientCredentials:
     `CredentialsUnusableError`.
     """
     fields = json_object(secret)
-    required: dict[str, str] = {}
     for name in ("client_id", "client_secret", "auth_base_url"):
         value = fields.get(name)
         if not isinstance(value, str) or not value.strip():
             raise CredentialsUnusableError(f"{name} is missing in the client credentials")
-        required[name] = value
     try:
-        required["auth_base_url"] = hosts.base_url(required["auth_base_url"])
+        auth_base_url = hosts.base_url(fields["auth_base_url"])
     except ValueError as error:
         raise CredentialsUnusableError(f"auth_base_url: {error}") from None
     active = ClientCredentials(
-        required["client_id"],
-        required["client_secret"],
-        required["auth_base_url"],
+        fields["client_id"],
+        fields["client_secret"],
+        auth_base_url,
         account_id=_word(fields.get("account_id")),
         scope=_word(fields.get("scope")),
         expires_at=parse_date(fields.get("expires_at")),
