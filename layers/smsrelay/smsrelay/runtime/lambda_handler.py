@@ -24,11 +24,9 @@ def lambda_handler(
 ) -> Callable[[Handler[Any]], Handler[Any]]:
     """Put the shell around a handler.
 
-    Args:
-        wiring: The function's module of `wiring`. Its parts are looked up in each invocation, so a
-            test can replace them.
-        on_error: Returns the response to an unexpected error. Without it the invocation fails with
-            an `UnexpectedError`, which repeats nothing of the error's text.
+    The parts of `wiring`, the function's module, are looked up in each invocation, so a test can
+    replace them. `on_error` returns the response to an unexpected error. Without it the invocation
+    fails with an `UnexpectedError`, which repeats nothing of the error's text.
     """
 
     def decorate(handle: Handler[Any]) -> Handler[Any]:

@@ -30,14 +30,10 @@ def run_batch(  # noqa: PLR0913 - what the two queues' functions differ in
 ) -> dict[str, Any]:
     """Process the messages of an SQS batch side by side, then the large ones in turn.
 
-    Args:
-        records: The event's records.
-        process: Returns None if the message is done, else the seconds until SQS delivers it again.
-        show_again: Sets these seconds for a message's receipt handle.
-        logger: Gets each unexpected error.
-        threads: How many messages are processed at once; of these, at most one is large.
-        deadline: What is not finished shortly before it goes back to the queue. Its thread goes on
-            in the next invocation, so this is only for messages that may be processed twice.
+    `process` returns None if the message is done, else the seconds until SQS delivers it again;
+    `show_again` sets these for a receipt handle. `threads` messages are processed at once; at most
+    one of them is large. What is not finished shortly before `deadline` goes back to the queue. Its
+    thread goes on in the next invocation: use it only for messages that may be processed twice.
     """
 
     def is_done(record: Record) -> bool:

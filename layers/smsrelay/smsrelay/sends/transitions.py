@@ -36,15 +36,10 @@ def finish_attempt(  # noqa: PLR0913 - what became of it, and three numbers of t
 ) -> Send:
     """The send after a call.
 
-    Args:
-        send: As it was while the call ran.
-        outcome: Its errors are stored as they are, so redact and limit them first.
-        now: Seconds since the epoch.
-        wait: Seconds until the next attempt, if there is one.
-        max_attempts: How many attempts in doubt a send with `onUnknown: "resend"` has.
-        is_last: Whether it is too old for another attempt.
-        poll_delivery: Whether the delivery of an accepted send is polled.
-        keep_rejected: Whether a rejected send keeps its body, so that an operator can redrive it.
+    The outcome's errors are stored as they are, so redact and limit them first. `wait` is in
+    seconds, until the next attempt. `max_attempts` limits the attempts in doubt of a send with
+    `onUnknown: "resend"`. A send that is too old has no other attempt: this one `is_last`. With
+    `keep_rejected` a rejected send keeps its body, so that an operator can redrive it.
     """
     after = replace(
         send,
