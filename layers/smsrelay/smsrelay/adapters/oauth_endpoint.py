@@ -31,30 +31,29 @@ class OAuthEndpoint:
 
     def fetch(self, credentials: ClientCredentials) -> AccessToken | TokenError:
         """Call `POST /v2/token` once."""
-        asked_at = self._clock()
+        asked_at, body = self._clock(), bytearray()
         try:
-            status, body = self._post(credentials)
+            with self._client.stream(
+                "POST",
+                f"{credentials.auth_base_url}/v2/token",
+                json=credentials.request(),
+                # Not compressed, so that the cap on the answer is a cap.
+                headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+                timeout=httpx.Timeout(TOTAL_TIMEOUT, connect=CONNECT_TIMEOUT),
+            ) as response:
+                for chunk in response.iter_raw():
+                    body += chunk
+                    if len(body) > MAX_RESPONSE_BYTES:
+                        break
         except httpx.TimeoutException:
             return TokenError("timeout")
         except httpx.HTTPError as error:
             # Its name only: its text may repeat what was sent.
             return TokenError("no-answer", None, (type(error).__name__,))
         return parse_token_response(
-            status, body, asked_at=asked_at, credentials=credentials, hosts=self._hosts
+            response.status_code,
+            bytes(body[:MAX_RESPONSE_BYTES]),
+            asked_at=asked_at,
+            credentials=credentials,
+            hosts=self._hosts,
         )
-
-    def _post(self, credentials: ClientCredentials) -> tuple[int, bytes]:
-        with self._client.stream(
-            "POST",
-            f"{credentials.auth_base_url}/v2/token",
-            json=credentials.request(),
-            # Not compressed, so that the cap on the answer is a cap.
-            headers={"Accept": "application/json", "Accept-Encoding": "identity"},
-            timeout=httpx.Timeout(TOTAL_TIMEOUT, connect=CONNECT_TIMEOUT),
-        ) as response:
-            body = bytearray()
-            for chunk in response.iter_raw():
-                body += chunk
-                if len(body) > MAX_RESPONSE_BYTES:
-                    break
-            return response.status_code, bytes(body[:MAX_RESPONSE_BYTES])
