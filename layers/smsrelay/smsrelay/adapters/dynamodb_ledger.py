@@ -106,10 +106,7 @@ class DynamoDbLedger:
         return ClaimResult(won=won, send=existing)
 
     def replace_if_unchanged(self, before: Send, after: Send) -> ReplaceResult:
-        """Replace the item, unless another attempt has begun or the send has ended meanwhile.
-
-        The owner's result also replaces `unknown`, which another process has written meanwhile.
-        """
+        """The owner's result also replaces an `unknown` that another process has written."""
         with ledger_errors():
             try:
                 answer = self._client.put_item(

@@ -6,10 +6,7 @@ from functools import cache
 import httpx
 
 
-@cache
+@cache  # reading the authorities takes longer than several calls
 def trusted() -> ssl.SSLContext:
-    """Return the one context of this process: it trusts certifi's authorities and no others.
-
-    Reading the authorities takes longer than several calls, so they are read once.
-    """
+    """Return the one context of this process: it trusts certifi's authorities and no others."""
     return httpx.create_ssl_context(trust_env=False)

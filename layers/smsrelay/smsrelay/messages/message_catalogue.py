@@ -1,7 +1,6 @@
-"""The message catalogue: names for message ids, for whom, and with which defaults.
+"""The message catalogue: names for message ids, and where clients are called back.
 
-One JSON document; docs/message-catalogue.md shows it whole. It also says where each client is
-called back.
+docs/message-catalogue.md shows the JSON document.
 """
 
 import re

@@ -121,10 +121,7 @@ def validate_time(value: object) -> object:
 
 
 def validate_key(value: str) -> str:
-    """The key without the double quotes that it may have (the IETF draft).
-
-    Raises `PydanticCustomError`, also outside of pydantic.
-    """
+    """The key without its quotes, if any (the IETF draft). Raises `PydanticCustomError`."""
     if len(value) > 1 and value[0] == value[-1] == '"':
         value = value[1:-1]
     if not KEY.fullmatch(value) or len(value) > MAX_KEY:

@@ -40,7 +40,6 @@ def decode(text: str) -> Document:
 
     Fractions become `Decimal`, so that a price keeps its last zero. Names that stand twice in an
     object, NUL characters and lone surrogates are refusals, not errors: they have a place.
-
     Raises `TooLargeError` (over `MAX_REQUEST_BYTES` as UTF-8) or `NotJsonError`.
     """
     is_plain = text.isascii()

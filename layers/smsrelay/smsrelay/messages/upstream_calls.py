@@ -28,7 +28,6 @@ def build_calls(request: MessageRequest, now: datetime) -> tuple[UpstreamCall, .
 
     Plain numbers and subscribers exclude each other in one call (API.md), and an identical
     recipient is called once. `now` decides a zone's offset where the request has no `sendAt`.
-
     Raises `RequestRefusedError` if the bodies are too large to be stored.
     """
     common = _common(request, now)

@@ -32,10 +32,7 @@ def parse_request(
     document: Document,
     defaults: CatalogueDefaults | Refusal = CatalogueDefaults(),  # noqa: B008 - immutable
 ) -> MessageRequest:
-    """The request in a decoded document, with the catalogue's defaults for its message.
-
-    Raises `RequestRefusedError` with every reason at once.
-    """
+    """The request in a decoded document. Raises `RequestRefusedError` with every reason at once."""
     raw, found, omitted = document.value, list(document.refusals), 0
     request = None
     try:
@@ -143,10 +140,7 @@ def sends_needed(recipients: int) -> int:
 
 
 def _check_recipients(raw: object) -> tuple[list[Entry], list[Refusal], int]:
-    """Check the recipients of a refused request one by one.
-
-    Returns the valid ones, the refusals of the others, and how many more refusals there are.
-    """
+    """The valid recipients, the refusals of the others, and how many more refusals there are."""
     valid: list[Entry] = []
     found: list[Refusal] = []
     omitted = 0

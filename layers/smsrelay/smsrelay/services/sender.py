@@ -99,7 +99,10 @@ class MessageState(NamedTuple):
 
 
 class Sender:
-    """Validated requests in, ledger and upstream behind. Safe to be used by several threads."""
+    """Stores validated requests and calls the upstream. Safe to be used by several threads.
+
+    Methods raise `LedgerUnavailableError` or `QueueUnavailableError` if a store is unavailable.
+    """
 
     def __init__(  # noqa: PLR0913 - one argument for each port
         self,
@@ -126,9 +129,8 @@ class Sender:
     def submit(self, submission: Submission, deadline: Deadline, timing: Timing) -> MessageState:
         """Store the sends of a request, and make their calls now or leave them to the workers.
 
-        The caller must give the queued sends of the result to `enqueue`. Raises
-        `RequestRefusedError` (too large to be stored), `IdempotencyKeyReusedError`, or
-        `LedgerUnavailableError`: nothing was sent.
+        The caller must give the queued sends of the result to `enqueue`. If this raises, nothing
+        was sent: `RequestRefusedError` (too large to be stored), `IdempotencyKeyReusedError`.
         """
         now = self._clock()
         sends = _plan(submission, now)
@@ -164,7 +166,7 @@ class Sender:
         """Claim a queued send that is due, and make its call; return it as it is then.
 
         Without `keep_rejected` a rejected send loses its body, because its caller learns of it.
-        Raises `NotFoundError`, or `LedgerUnavailableError` if nothing was sent.
+        Raises `NotFoundError`.
         """
         now = self._clock()
         if self._upstream_pause.is_on and (paused := self._postpone(key, now)):
@@ -188,7 +190,7 @@ class Sender:
         return self._upstream_pause.remaining()
 
     def enqueue(self, sends: Iterable[Send]) -> None:
-        """Put the queued sends into the queue. Raises `QueueUnavailableError`."""
+        """Put the queued sends into the queue."""
         now = self._clock()
         waits = {
             send.key: max(0.0, send.due_at - now) for send in sends if send.status is Status.QUEUED
@@ -197,7 +199,7 @@ class Sender:
             self._queue.put(waits)
 
     def dead_letter(self, send: Send) -> None:
-        """Put a failed or rejected send where a person looks. Raises `QueueUnavailableError`."""
+        """Put a failed or rejected send where a person looks."""
         self._dead_letters.put(
             reference_body(send.key),
             {
@@ -213,7 +215,7 @@ class Sender:
 
         A send whose lease has expired becomes `unknown` (or `queued`, if the caller chose so). A
         queued send whose SQS message never arrived is queued again: its process died between ledger
-        and queue. Raises `LedgerUnavailableError` or `QueueUnavailableError`.
+        and queue.
         """
         send = self._ledger.load_one(key)
         now = self._clock()
@@ -259,10 +261,7 @@ class Sender:
         refusals: Sequence[Refusal],
         reason: str,
     ) -> None:
-        """Record that a body from the queue can never work, and keep it where a person looks.
-
-        Raises `LedgerUnavailableError` or `QueueUnavailableError`.
-        """
+        """Record that a body from the queue can never work, and keep it where a person looks."""
         # The letter keeps the whole pointers: it holds the body, too.
         stored = [refusal._replace(pointer=without_names(refusal.pointer)) for refusal in refusals]
         self._ledger.record_refusal(message_id, client, stored, self._clock())
@@ -320,10 +319,7 @@ class Sender:
         return pause * (1.0 + 0.2 * self._random())
 
     def _call(self, send: Send, deadline: Deadline, *, keep_rejected: bool) -> tuple[Send, float]:
-        """Call the upstream for a claimed send, and store the result.
-
-        Returns the send, and the seconds that the upstream took.
-        """
+        """Call the upstream for a claimed send; return the stored result and the call's seconds."""
         seconds = pause = 0.0
         age = transitions.age(send, self._clock())
         too_old = age > self._policy.max_age

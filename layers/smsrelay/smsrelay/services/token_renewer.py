@@ -128,10 +128,7 @@ class TokenRenewer:
         return answer
 
     def check_staged(self) -> dict[str, str]:
-        """Request one token with the staged client secret; the token is not used.
-
-        The reason is `accepted`, or why there is no token.
-        """
+        """Request one token with the staged client secret; the token is not used."""
         try:
             staged = self.credentials.load().staged
         except (SecretUnavailableError, CredentialsUnusableError) as error:

@@ -65,10 +65,7 @@ def renewal_reason(token: StoredToken | None, now: float, *, refused: bool) -> R
 
 
 def may_replace_refused(token: StoredToken, before: StoredToken | None, now: float) -> bool:
-    """Whether a refused token that has not expired is replaced now, or the next one waits.
-
-    No third one within MIN_REPLACEMENT_INTERVAL of the one before it.
-    """
+    """Whether a refused token is replaced: no third one comes within MIN_REPLACEMENT_INTERVAL."""
     if before is None:
         return True
     return now - before.since >= _share(token, MIN_REPLACEMENT_INTERVAL, 0.5)
