@@ -85,11 +85,8 @@ class Api:
             message = self._relay.submit(
                 submission, deadline, Timing.DEFERRED if deferred else Timing.NOW
             )
-        except RequestRefusedError:
-            stored = self._relay.find_stored(identity)
-            if stored is None:
-                raise
-            message = stored
+        except RequestRefusedError as refused:
+            message = self._relay.replay(identity, refused)
         if any(send.status is Status.SENDING for send in message.sends):
             raise RequestInProgressError(message.id)
         self._enqueue(message)

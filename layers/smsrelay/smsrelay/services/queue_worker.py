@@ -65,8 +65,7 @@ class QueueWorker:
         if not self._relay.has_time_for_call(lambda: deadline() - pause):
             return pause
         if pause:
-            # A message that goes back costs a receive of SQS each time. Those behind it stay in the
-            # queue.
+            # A message that goes back instead costs a receive of SQS each time.
             self._sleep(pause)
         try:
             return self._process(queue_message, deadline)
@@ -117,11 +116,8 @@ class QueueWorker:
                 request.document, client=client, identity=identity, trace=trace
             )
             message = self._relay.submit(submission, deadline, Timing.SINGLE_NOW)
-        except RequestRefusedError:
-            stored = self._relay.find_stored(identity)
-            if stored is None:
-                raise
-            message = stored
+        except RequestRefusedError as refused:
+            message = self._relay.replay(identity, refused)
         if len(message.sends) == 1:
             send = message.sends[0]
             if message.replayed and send.status is Status.QUEUED:

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from smsrelay.errors import IdempotencyKeyReusedError, LedgerUnavailableError, NotFoundError
-from smsrelay.messages.refusals import Refusal
+from smsrelay.messages.refusals import Refusal, RequestRefusedError
 from smsrelay.messages.request import MessageRequest
 from smsrelay.messages.upstream_calls import build_calls
 from smsrelay.ports import (
@@ -154,13 +154,15 @@ class Sender:
             sends = self._attempt_all(sends, deadline)
         return MessageState(message_id, sends)
 
-    def find_stored(self, identity: ids.Identity | None) -> MessageState | None:
-        """Find what `submit` stored of a request that is refused now; None: nothing.
+    def replay(self, identity: ids.Identity | None, refused: RequestRefusedError) -> MessageState:
+        """Find what `submit` stored of a request that is refused now; else raise `refused`.
 
-        Rules, catalogue and rights may have changed since then. Raises the same errors as `submit`.
+        Rules, catalogue and rights may have changed since then.
         """
         sends = self._ledger.load(identity.message_id) if identity else ()
-        return self._replay(sends, identity.fingerprint) if identity and sends else None
+        if not identity or not sends:
+            raise refused
+        return self._replay(sends, identity.fingerprint)
 
     def attempt(self, key: SendKey, deadline: Deadline, *, keep_rejected: bool = True) -> Send:
         """Claim a queued send that is due, and make its call; return it as it is then.
