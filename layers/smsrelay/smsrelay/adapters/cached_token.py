@@ -98,18 +98,16 @@ class CachedTokenSource:
         except AWS_ERRORS as error:
             if has_no_value(error):
                 self._ask(RenewalReason.MISSING, "")
-            raise TokenUnavailableError(
-                f"the token secret can't be read: {error_name(error)}"
-            ) from error
+            detail = f"the token secret can't be read: {error_name(error)}"
+            raise TokenUnavailableError(detail) from error
         except TokenUnavailableError:
             self._ask(RenewalReason.MISSING, "")
             raise
         try:
             base_url = self._hosts.base_url(self._base_url or token.base_url)
         except ValueError as error:
-            raise TokenUnavailableError(
-                f"RestBaseUrl, else the token secret's rest_instance_url, is {error}"
-            ) from None
+            detail = f"RestBaseUrl, else the token secret's rest_instance_url, is {error}"
+            raise TokenUnavailableError(detail) from None
         self._read_again_at = max(self._good_until(token), self._clock() + MIN_CACHE_SECONDS)
         return Credentials(token.access_token, base_url)
 

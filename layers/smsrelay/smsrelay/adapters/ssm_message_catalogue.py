@@ -96,6 +96,5 @@ def _catalogue_of(text: str | None) -> Catalogue:
         first, *rest = refused.refusals
         others = f" ({len(rest)} more)" if rest else ""
         # Without the pointer, which can contain what somebody wrote: `smsrelay catalogue` shows it.
-        raise CatalogueUnusableError(
-            f"the catalogue breaks the rules: {first.detail}{others}"
-        ) from None
+        detail = f"the catalogue breaks the rules: {first.detail}{others}"
+        raise CatalogueUnusableError(detail) from None

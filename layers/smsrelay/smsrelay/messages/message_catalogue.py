@@ -4,9 +4,9 @@ docs/message-catalogue.md shows the JSON document.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from difflib import get_close_matches
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
@@ -192,8 +192,7 @@ def _inside(value: object, path: tuple[str | int, ...]) -> Iterator[str | int]:
 
 def _check_entries(raw: object) -> Iterator[Refusal]:
     messages = raw.get("messages") if isinstance(raw, dict) else None
-    entries: Mapping[str, Any] = messages if isinstance(messages, dict) else {}
-    for name, entry in entries.items():
+    for name, entry in messages.items() if isinstance(messages, dict) else ():
         if isinstance(entry, dict):
             place = pointer(("messages", name, "quietHours"))
             yield from check_quiet_hours(entry.get("quietHours"), place)

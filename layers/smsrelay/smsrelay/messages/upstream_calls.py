@@ -81,6 +81,4 @@ def _window(quiet_hours: QuietHours | None, moment: datetime) -> dict[str, str] 
 
 def _subscriber(subscriber: Subscriber) -> dict[str, Any]:
     entry: dict[str, Any] = {"MobileNumber": subscriber.mobile, "SubscriberKey": subscriber.key}
-    if subscriber.attributes:
-        entry["Attributes"] = subscriber.attributes
-    return entry
+    return entry | ({"Attributes": subscriber.attributes} if subscriber.attributes else {})

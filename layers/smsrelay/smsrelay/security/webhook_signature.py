@@ -20,7 +20,7 @@ _DUMMY_SECRET: Final = "whsec_" + "A" * 44
 def parse_secrets(value: str) -> Sequence[str]:
     """What a secret's value says: `{"current": "whsec_…", "previous": "whsec_…"}`, or one alone.
 
-    What is no secret of the specification is left out: who has none is answered like anybody.
+    Anything that is not a secret of the specification is left out.
     """
     try:
         fields = json.loads(value)
@@ -65,10 +65,5 @@ def signature_headers(secrets: Sequence[str], name: str, at: int, body: bytes) -
     from standardwebhooks import Webhook  # noqa: PLC0415 - as above
 
     moment, text = datetime.fromtimestamp(at, UTC), body.decode()
-    return {
-        "webhook-id": name,
-        "webhook-timestamp": str(at),
-        "webhook-signature": " ".join(
-            Webhook(secret).sign(name, moment, text) for secret in secrets
-        ),
-    }
+    signatures = " ".join(Webhook(secret).sign(name, moment, text) for secret in secrets)
+    return {"webhook-id": name, "webhook-timestamp": str(at), "webhook-signature": signatures}

@@ -33,10 +33,9 @@ def identify(client: str, key: str, document: "Document") -> Identity:
 def message_id(client: str, key: str) -> str:
     """The id of the message that `client` posts under the idempotency key `key`.
 
-    `client` is empty for a queue message that names no client: the parameter `DefaultClient` must
-    not change its id. The same pair always has the same id, so that the first write of a message
-    is its lock: a second request with the same key meets the item of the first. 26 characters,
-    like a ULID.
+    The same pair always has the same id, so that the first write of a message is its lock: a second
+    request with the same key meets the item of the first. `client` is empty for a queue message
+    that names no client: the parameter `DefaultClient` must not change its id.
     """
     digest = hashlib.sha256(f"{len(client)}:{client}{key}".encode()).digest()
     return _encoded(int.from_bytes(digest[:16]))
