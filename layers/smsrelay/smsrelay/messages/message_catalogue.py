@@ -141,9 +141,8 @@ class Catalogue(StrictModel):
             detail += f" Near: {near}." if near else ""
             return Refusal("/message", "unknown-message", detail)
         if not entry.allows(client):
-            return Refusal(
-                "/message", "message-not-allowed", "This client may not use this message."
-            )
+            detail = "This client may not use this message."
+            return Refusal("/message", "message-not-allowed", detail)
         return CatalogueDefaults(entry.id, entry.keyword, entry.quiet_hours, entry.on_unknown)
 
     def callback_of(self, client: str) -> str | None:

@@ -138,10 +138,8 @@ def validate_attribute(value: object) -> str:
         value = Decimal(repr(value))
     if isinstance(value, Decimal) and value.is_finite():
         if abs(value.adjusted()) > MAX_EXPONENT:
-            raise invalid(
-                "number-out-of-range",
-                f"It must lie between 1e-{MAX_EXPONENT} and 1e{MAX_EXPONENT}.",
-            )
+            detail = f"It must lie between 1e-{MAX_EXPONENT} and 1e{MAX_EXPONENT}."
+            raise invalid("number-out-of-range", detail)
         return f"{value:f}"
     raise invalid("wrong-type", "It must be a string, a number or a boolean.")
 

@@ -81,4 +81,6 @@ def _window(quiet_hours: QuietHours | None, moment: datetime) -> dict[str, str] 
 
 def _subscriber(subscriber: Subscriber) -> dict[str, Any]:
     entry: dict[str, Any] = {"MobileNumber": subscriber.mobile, "SubscriberKey": subscriber.key}
-    return entry | ({"Attributes": subscriber.attributes} if subscriber.attributes else {})
+    if subscriber.attributes:
+        entry["Attributes"] = subscriber.attributes
+    return entry

@@ -92,12 +92,9 @@ def of_error(error: RelayError) -> Response:  # noqa: C901, PLR0911, PLR0912 - a
                 "minutes. Nothing was sent.",
             )
         case errors.RateLimitedError():
-            return problem(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                "over-limit",
-                "Too many requests of this client in this minute. Nothing was sent.",
-                {"Retry-After": str(error.retry_after)},
-            )
+            detail = "Too many requests of this client in this minute. Nothing was sent."
+            headers = {"Retry-After": str(error.retry_after)}
+            return problem(HTTPStatus.TOO_MANY_REQUESTS, "over-limit", detail, headers)
         case errors.NotFoundError():
             return problem(HTTPStatus.NOT_FOUND, "not-found", "There is nothing here.")
         case errors.LedgerUnavailableError() | errors.SecretUnavailableError():
@@ -119,9 +116,5 @@ def of_error(error: RelayError) -> Response:  # noqa: C901, PLR0911, PLR0912 - a
 
 def not_read() -> Response:
     """The answer to a GET while the ledger is out of reach."""
-    return problem(
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        "not-read",
-        "The relay could not look it up. Please ask again.",
-        {"Retry-After": "5"},
-    )
+    detail = "The relay could not look it up. Please ask again."
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, "not-read", detail, {"Retry-After": "5"})
