@@ -168,8 +168,7 @@ def apply_report(send: Send, report: DeliveryReport, *, now: float, written_by: 
     has_failed = report.has_failed and not counts.delivered
     if not (report.has_ended and not counts.pending) and not has_failed:
         return schedule_next_poll(after, now=now, written_by=written_by)
-    status = _reached(counts)
-    reason = _why(counts) if status is Status.UNDELIVERED else None
+    status, reason = _result_of(counts)
     return replace(after, status=status, awaits_report=False, due_at=now, reason=reason)
 
 
@@ -193,15 +192,11 @@ def schedule_next_poll(send: Send, *, now: float, written_by: str) -> Send:
     )
 
 
-def _reached(counts: DeliveryCounts) -> Status:
-    """The status of a send of which nothing more will be told."""
+def _result_of(counts: DeliveryCounts) -> tuple[Status, str | None]:
+    """The final status, and the reason if the upstream reached nobody."""
+    missed = counts.undelivered or counts.pending
     if not counts.delivered:
-        return Status.UNDELIVERED
-    missed = counts.undelivered or counts.pending or counts.unsubscribed
-    return Status.PARTIALLY_DELIVERED if missed else Status.DELIVERED
-
-
-def _why(counts: DeliveryCounts) -> str:
-    """Why nobody was reached, in one word."""
-    nobody = counts.unsubscribed and not counts.undelivered and not counts.pending
-    return NOBODY_SUBSCRIBED if nobody else "not-delivered"
+        reason = NOBODY_SUBSCRIBED if counts.unsubscribed and not missed else "not-delivered"
+        return Status.UNDELIVERED, reason
+    is_partial = missed or counts.unsubscribed
+    return Status.PARTIALLY_DELIVERED if is_partial else Status.DELIVERED, None
