@@ -1,7 +1,7 @@
-"""The log, without words of others: they can hold a number, a text or a token.
+"""The log, without words of others: they can contain a number, a text or a token.
 
-What an exception says is not logged, but what it is and where it came from; and no debug switch of
-a library gets there, such as botocore's, which writes down every request and every answer.
+It has the types and places of exceptions, and no debug lines of libraries: botocore's repeat every
+request and response.
 """
 
 import logging

@@ -23,9 +23,7 @@ def retry_delay(
 
     What the upstream asks for, and on top of it exponential backoff with full jitter: many sends
     that failed together don't come back together, and the more there are, the more rarely.
-
-    `attempt` is the number of the failed attempt, from 1; `longest` the seconds until the send is
-    too old; `random` gives a number between 0 and 1.
+    `attempt` is the number of the failed attempt, from 1.
     """
     least = outcome.retry_after
     if least is None:

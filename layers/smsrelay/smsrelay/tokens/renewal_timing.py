@@ -9,8 +9,7 @@ from typing import Final, NamedTuple
 RENEW_BELOW: Final = 180.0
 """Seconds left below which a token is renewed: a run comes every 60; senders want REFRESH_AHEAD.
 
-With more, a token of 1,080 seconds would be replaced more often than every
-15 minutes (MIN_REPLACEMENT_INTERVAL).
+With more, a token of 1,080 seconds would be replaced more often than every 15 minutes.
 """
 REFRESH_AHEAD: Final = 60.0
 """Seconds before its end from which on senders look for the next token."""
