@@ -154,7 +154,7 @@ class UpstreamInjection:
                 self._clock.advance(timeouts["pool"])
                 raise httpx.PoolTimeout(fault)
             case "write-time-out":
-                self._clock.advance(timeouts["write"])
+                self._clock.advance(timeouts["read"])  # of the whole call
                 raise httpx.WriteTimeout(fault)
             case "write-error":
                 raise httpx.WriteError(fault)

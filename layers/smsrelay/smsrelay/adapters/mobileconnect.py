@@ -110,20 +110,15 @@ class MobileConnect:
         }
         if request.body is not None:
             headers["Content-Type"] = "application/json"
+        # The read time-out is for the whole call (`KeepAliveTransport`).
+        timeouts = {"pool": POOL_TIMEOUT, "connect": CONNECT_TIMEOUT, "read": time_left}
         try:
             asked = httpx.Request(
                 request.method,
                 _url(credentials.base_url, request.path),
                 content=None if request.body is None else request.body.encode(),
                 headers=headers,
-                extensions={
-                    "timeout": {
-                        "pool": POOL_TIMEOUT,
-                        "connect": CONNECT_TIMEOUT,
-                        "write": time_left,
-                        "read": time_left,  # for the whole call
-                    }
-                },
+                extensions={"timeout": timeouts},
             )
             response = self._transport.handle_request(asked)
             try:
