@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import httpx
 import pytest
 
+from smsrelay.adapters import mobileconnect
 from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
 from smsrelay.adapters.metrics import PowertoolsMetrics
 from smsrelay.adapters.mobileconnect import MobileConnect
@@ -550,7 +552,9 @@ def test_nothing_between_a_response_and_its_storing_can_fail(
         (sender.logger, "exception"),
         (sender, "redact"),
         (sender, "retry_delay"),
-        (UpstreamPause, "record"),
+        (UpstreamPause, "end_call"),
+        (mobileconnect, "without"),
+        (httpx.Response, "close"),
         (PowertoolsMetrics, "time"),
         (PowertoolsMetrics, "count"),
     ):

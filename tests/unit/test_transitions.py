@@ -81,19 +81,19 @@ def test_a_worker_holds_back_until_its_time_and_longer_each_time() -> None:
     brake = UpstreamPause(lambda: now[0], lambda: 1.0)
     call = Call("m", [])
     accepted = Outcome(OutcomeKind.ACCEPTED, "accepted", 202)
-    brake.record(call, accepted)
+    brake.end_call(call, accepted)
     assert brake.remaining() == 0
     for hold in (2.0, 4.0, 8.0):
         for _ in range(10):  # calls that ran side by side count once
-            brake.record(call, THROTTLED)
+            brake.end_call(call, THROTTLED)
         assert brake.remaining() == hold
-        brake.record(call, accepted._replace(kind=OutcomeKind.UNKNOWN))
+        brake.end_call(call, accepted._replace(kind=OutcomeKind.UNKNOWN))
         now[0] += hold / 2
         assert brake.remaining() == hold / 2, "what else is heard changes nothing"
         now[0] += hold / 2
         assert brake.remaining() == 0
-    brake.record(call, accepted)
-    brake.record(call, THROTTLED)
+    brake.end_call(call, accepted)
+    brake.end_call(call, THROTTLED)
     assert brake.remaining() == 2.0, "it begins anew after one that was taken"
     now[0] -= 3_600
     assert brake.remaining() == MAX_PAUSE, "a clock that is put back holds nobody for an hour"

@@ -341,9 +341,8 @@ class Sender:
             outcome = response._replace(errors=errors or ())
             seconds = max(0.0, self._clock() - began)
             _without_errors(self._metrics.time, "UpstreamTime", seconds)
-            _without_errors(self._upstream_pause.record, call, outcome)
             # Another send is the next probe, so that this one can't stop the others.
-            pause = 2.0 * self._upstream_pause.wait(send.upstream_message_id)
+            pause = 2.0 * (_without_errors(self._upstream_pause.end_call, call, outcome) or 0.0)
         wait = _without_errors(
             retry_delay,
             outcome,

@@ -9,6 +9,8 @@ from smsrelay.sends.call_outcome import NOT_FOUND, WRONG_ROUTE_REASONS, Outcome,
 
 FIRST_PROBE, LAST_PROBE = 5.0, 300.0
 """Seconds before the first probe; they double with each probe that fails, up to the second."""
+LONGEST_PROBE = 60.0
+"""Seconds after which another probe may begin, even if the end of the last one is not known."""
 MAX_MESSAGE_IDS = 1_000
 """Message ids that are paused on their own at once; the oldest pause ends first."""
 
@@ -17,7 +19,7 @@ class _Pause:
     """One reason to pause. After each wait a single call goes through, the probe."""
 
     def __init__(self, now: float) -> None:
-        self.is_probing = False
+        self._probing_until = 0.0
         self._until = now + FIRST_PROBE
         self._failed_probes = 0
 
@@ -27,12 +29,15 @@ class _Pause:
 
     def remaining(self, now: float) -> float:
         """Seconds until the next probe may be made; 0: now."""
-        if self.is_probing:
+        if now < self._probing_until:
             return self._seconds
         return min(self._seconds, max(0.0, self._until - now))
 
+    def begin_probe(self, now: float) -> None:
+        self._probing_until = now + LONGEST_PROBE
+
     def prolong(self, now: float) -> None:
-        self.is_probing = False
+        self._probing_until = 0.0
         self._failed_probes += 1
         self._until = now + self._seconds
 
@@ -47,8 +52,8 @@ class Call(NamedTuple):
 class UpstreamPause:
     """Three kinds of pause: throttled, in doubt, wrong route. Safe to be used by several threads.
 
-    A call asks with `begin_call`, and ends with `record`. While a doubt or a wrong route pauses the
-    calls, `begin_call` lets one through at a time.
+    Each call has a `begin_call` and an `end_call`. While a doubt or a wrong route pauses the calls,
+    `begin_call` lets one through at a time.
     """
 
     def __init__(self, clock: Clock, random: Random) -> None:
@@ -72,34 +77,39 @@ class UpstreamPause:
             return self._wait(self._pauses(upstream_message_id))
 
     def begin_call(self, upstream_message_id: str) -> Call | float:
-        """The call, to be given to `record`; a number: it must wait for so many seconds."""
+        """The call, to be given to `end_call`; a number: it must wait for so many seconds."""
         with self._lock:
             pauses = self._pauses(upstream_message_id)
             if seconds := self._wait(pauses):
                 return seconds
             for pause in pauses:
-                pause.is_probing = True
+                pause.begin_probe(self._clock())
             return Call(upstream_message_id, pauses)
 
-    def record(self, call: Call, outcome: Outcome) -> None:
+    def end_call(self, call: Call, outcome: Outcome) -> float:
+        """Take the outcome of a call into account; return what `wait` would."""
         with self._lock:
             now = self._clock()
             for pause in call.probes:
                 pause.prolong(now)
-            self._record_throttling(outcome, now)
-            if outcome.kind is OutcomeKind.UNKNOWN:
-                self._doubt = self._doubt or _Pause(now)
-            elif outcome.is_from_api:
-                self._doubt = None
-            if outcome.reason in WRONG_ROUTE_REASONS:
-                self._wrong_route = self._wrong_route or _Pause(now)
-            elif outcome.reason == NOT_FOUND:
-                self._message_ids.setdefault(call.upstream_message_id, _Pause(now))
-                if len(self._message_ids) > MAX_MESSAGE_IDS:
-                    del self._message_ids[next(iter(self._message_ids))]
-            elif outcome.kind in {OutcomeKind.ACCEPTED, OutcomeKind.REJECTED}:
-                self._wrong_route = None
-                self._message_ids.pop(call.upstream_message_id, None)
+            self._record(call, outcome, now)
+            return self._wait(self._pauses(call.upstream_message_id))
+
+    def _record(self, call: Call, outcome: Outcome, now: float) -> None:
+        self._record_throttling(outcome, now)
+        if outcome.kind is OutcomeKind.UNKNOWN:
+            self._doubt = self._doubt or _Pause(now)
+        elif outcome.is_from_api:
+            self._doubt = None
+        if outcome.reason in WRONG_ROUTE_REASONS:
+            self._wrong_route = self._wrong_route or _Pause(now)
+        elif outcome.reason == NOT_FOUND:
+            self._message_ids.setdefault(call.upstream_message_id, _Pause(now))
+            if len(self._message_ids) > MAX_MESSAGE_IDS:
+                del self._message_ids[next(iter(self._message_ids))]
+        elif outcome.kind in {OutcomeKind.ACCEPTED, OutcomeKind.REJECTED}:
+            self._wrong_route = None
+            self._message_ids.pop(call.upstream_message_id, None)
 
     def remaining(self) -> float:
         """Seconds for which no call is to be made, because the upstream throttles."""
