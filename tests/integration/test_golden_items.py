@@ -1,5 +1,6 @@
 """Every reader of the ledger, with stored items of each status and with unreadable ones."""
 
+import time
 from functools import partial
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from smsrelay.adapters.dynamodb_ledger import AWAITS_REPORT, DynamoDbLedger, report_unreadable
 from smsrelay.errors import UnreadableItemError
 from smsrelay.sends.send import SendKey, Status, reference_body
+from smsrelay.services import sweeper
 from smsrelay.wiring import delivery_poller
 from tests.support.cloudwatch_metrics import metrics
 from tests.support.environment import Environment, running
@@ -112,7 +114,7 @@ def test_the_sparse_index_is_read_past_unreadable_keys(
     assert found == UNREADABLE.keys() - {"key-of-another-shape"}
     assert counts.counted == ["UnreadableItems"]
     assert ledger.count_unfinished(group)[0] == unreadable
-    assert len(ledger.stalled(LATER, 100)) == (len(found) if group == "open" else 0)
+    assert len(list(ledger.stalled(LATER))) == (len(found) if group == "open" else 0)
     assert ledger.count_unknown(100) == (unreadable if group == "unknown" else 0)
 
 
@@ -132,6 +134,15 @@ def test_the_sweeper_recovers_the_others(
     put(relay, READABLE["queued"], READABLE["sending"], READABLE["resent"])
     assert relay.sweep() == {"queued": 2, "unknown": 1}
     assert sum(metrics(capsys.readouterr().out)["UnreadableItems"]) == unreadable
+
+
+def test_the_sweeper_recovers_sends_that_are_due_after_many_unreadable_items(
+    relay: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeper, "MOST_PER_SWEEP", 3)
+    assert put_unreadable_in(relay, "open#0") > 3
+    put(relay, READABLE["queued"], READABLE["sending"], READABLE["resent"])
+    assert relay.sweep() == {"queued": 2, "unknown": 1}
 
 
 def test_the_delivery_poller_polls_the_others(
@@ -160,6 +171,27 @@ def test_the_worker_gives_an_unreadable_item_back(
     assert len(relay.work()) == 1
     assert len(simulator.sent()) == 1, "the other message of the batch"
     assert metrics(capsys.readouterr().out)["UnreadableItems"]
+    [stored] = [item for item in relay.items() if item["pk"] == queued["pk"]]
+    assert stored["status"] == {"S": "queued"}
+    assert stored["attempts"] == UNREADABLE["fractional-number"]["attempts"]
+
+
+def test_a_send_that_could_not_be_read_is_sent_by_a_version_that_can(
+    relay: Environment, simulator: Simulator
+) -> None:
+    """No call was made, so the end of the lease must not make the send unknown."""
+    key = SendKey("50RA3E77SKYE6PJ2PSKS6WFK3N", 1)
+    queued = {"pk": {"S": f"MSG#{key.message_id}"}, "createdAt": {"N": str(time.time())}}
+    put(relay, READABLE["queued"] | queued | {"onUnknown": {"S": "ask"}})
+    relay.enqueue(reference_body(key))
+    assert len(relay.work()) == 1
+    assert simulator.calls() == []
+    [item] = relay.items()
+    put(relay, item | {"onUnknown": {"S": "hold"}})
+    relay.make_due()
+    relay.sweep()
+    relay.work()
+    assert [send["status"] for send in relay.items()] == [{"S": "accepted"}]
 
 
 def test_the_api_cannot_read_it_and_says_so(relay: Environment) -> None:

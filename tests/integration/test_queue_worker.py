@@ -107,6 +107,17 @@ def test_a_new_default_client_sends_nothing_again(
     assert relay.items() == items, "it still belongs to the first default client"
 
 
+def test_a_refused_message_stays_with_its_first_default_client(relay: Environment) -> None:
+    refused = MESSAGE | {"to": []}
+    relay.enqueue(refused, {"Idempotency-Key": "order-8812"})
+    assert relay.work() == []
+    with relay.default_client("calendar"):
+        relay.enqueue(refused, {"Idempotency-Key": "order-8812"})
+        assert relay.work() == []
+    [item] = relay.items()
+    assert item["client"] == {"S": DEFAULT_CLIENT}
+
+
 @pytest.mark.parametrize("key", ["order-8812", '"order-8812"'])
 def test_a_key_in_quotes_is_the_same_key(
     relay: Environment, simulator: Simulator, key: str

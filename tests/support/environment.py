@@ -332,11 +332,9 @@ class Environment:
     def default_client(self, name: str) -> Iterator[None]:
         """A deployment changes `DefaultClient` for a while: environments start again."""
         with patch.dict(os.environ, {"DEFAULT_CLIENT": name}):
-            sending.parts().connections.close()
-            sending.parts.cache_clear()
+            _start_again()
             yield
-        sending.parts().connections.close()
-        sending.parts.cache_clear()
+        _start_again()
 
     def enqueue(self, body: object, attributes: Mapping[str, str] | None = None) -> str:
         answer = self.client("sqs").send_message(
@@ -546,6 +544,14 @@ def running(simulator_url: str, **overrides: str) -> Iterator[Environment]:
         relay.key_of(CLIENT)  # now: a test may take the table away
         with patch.object(queue_worker, "_sleep", relay.slept.append):
             yield relay
+
+
+def _start_again() -> None:
+    """Let the functions that send build their parts again, as new environments would."""
+    if sending.parts.cache_info().currsize:
+        sending.parts().connections.close()
+    for built in (sending, api, webhook, queue_worker, sweeper):
+        built.parts.cache_clear()
 
 
 @contextmanager

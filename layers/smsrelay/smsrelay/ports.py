@@ -1,6 +1,6 @@
 """What the relay needs of the world. Adapters implement these; tests have fakes."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -67,8 +67,8 @@ class Ledger(Protocol):
     def load_one(self, key: SendKey) -> Send | None:
         """One send, consistently; None: no such."""
 
-    def stalled(self, before: float, limit: int) -> Sequence[SendKey]:
-        """At most `limit` overdue queued sends and expired leases, oldest first."""
+    def stalled(self, before: float) -> Iterator[SendKey]:
+        """Overdue queued sends and expired leases, oldest first, as they are read."""
 
     def count_unknown(self, limit: int) -> int:
         """How many sends are unknown; it stops counting at `limit` in each partition."""

@@ -139,8 +139,8 @@ class DynamoDbLedger:
         items = items_of(self._client, self._table, key.message_id, _key(key)["sk"]["S"])
         return _parsed(_send, items[0], self._report) if items else None
 
-    def stalled(self, before: float, limit: int) -> Sequence[SendKey]:
-        return list(islice(self.unfinished("open", due_by=before), limit))
+    def stalled(self, before: float) -> Iterator[SendKey]:
+        return self.unfinished("open", due_by=before)
 
     def count_unknown(self, limit: int) -> int:
         count = 0
@@ -172,15 +172,20 @@ class DynamoDbLedger:
     ) -> None:
         """Store the refusal beside where the sends would be, so the key stays free."""
         with ledger_errors():
-            answer = self._client.put_item(
+            answer = self._client.update_item(
                 TableName=self._table,
-                Item={
-                    "pk": {"S": f"MSG#{message_id}"},
-                    "sk": {"S": REFUSED},
-                    "client": {"S": client},
-                    "refusals": {"S": json.dumps(refusals[:100])},
-                    "createdAt": _number(now),
-                    "deleteAt": {"N": str(int(now) + self._retention)},
+                Key={"pk": {"S": f"MSG#{message_id}"}, "sk": {"S": REFUSED}},
+                # It stays the client's for which it was stored first.
+                UpdateExpression=(
+                    "SET #client = if_not_exists(#client, :client), refusals = :refusals, "
+                    "createdAt = if_not_exists(createdAt, :now), deleteAt = :end"
+                ),
+                ExpressionAttributeNames={"#client": "client"},
+                ExpressionAttributeValues={
+                    ":client": {"S": client},
+                    ":refusals": {"S": json.dumps(refusals[:100])},
+                    ":now": _number(now),
+                    ":end": {"N": str(int(now) + self._retention)},
                 },
             )
             _check(answer)
@@ -280,7 +285,28 @@ class DynamoDbLedger:
                 )
             except ClientError as error:
                 return _existing(error)
+        try:
             return _parsed(_send, answer["Attributes"])
+        except UnreadableItemError:
+            self._end_claim(key, written_by, now)
+            raise
+
+    def _end_claim(self, key: SendKey, written_by: str, now: float) -> None:
+        """Put an item back that this version has claimed, but can't read: no call was made."""
+        with ledger_errors():
+            self._client.update_item(
+                TableName=self._table,
+                Key=_key(key),
+                UpdateExpression="SET #status = :queued, attempts = attempts - :one, dueAt = :now",
+                ConditionExpression="#owner = :owner",
+                ExpressionAttributeNames={"#status": "status", "#owner": "owner"},
+                ExpressionAttributeValues={
+                    ":queued": {"S": Status.QUEUED},
+                    ":one": {"N": "1"},
+                    ":now": _number(now),
+                    ":owner": {"S": written_by},
+                },
+            )
 
     def _put_new(self, sends: Sequence[Send]) -> Send | None:
         """Put the items of a new message; the first one's item if it exists already, else None."""

@@ -4,14 +4,18 @@ import logging
 from collections import Counter as Tally
 from dataclasses import dataclass
 
-from smsrelay.errors import LedgerUnavailableError, QueueUnavailableError
+from smsrelay.errors import (
+    LedgerUnavailableError,
+    QueueUnavailableError,
+    UnreadableItemError,
+)
 from smsrelay.ports import Clock, Deadline, Ledger, Metrics
 from smsrelay.services.sender import Sender
 
 logger = logging.getLogger(__name__)
 
 MOST_PER_SWEEP = 800
-"""Sends that one sweep looks at; the next one goes on."""
+"""Readable sends that one sweep looks at; the next one goes on."""
 MOST_COUNTED = 100
 """Unknown sends that are counted in each partition of the index: the alarm needs one."""
 SHORTEST_STEP = 5.0
@@ -29,11 +33,15 @@ class Sweeper:
     def sweep(self, deadline: Deadline) -> dict[str, int]:
         """Look once, oldest first; return how many sends were recovered, by their new status."""
         recovered: Tally[str] = Tally()
-        for key in self.ledger.stalled(self.clock(), MOST_PER_SWEEP):
-            if deadline() < SHORTEST_STEP:
+        left = MOST_PER_SWEEP
+        for key in self.ledger.stalled(self.clock()):
+            if not left or deadline() < SHORTEST_STEP:
                 break
             try:
                 send = self.relay.recover_stalled(key)
+                left -= 1
+            except UnreadableItemError:
+                continue  # it stays, so counting it would keep later sends from being recovered
             except (LedgerUnavailableError, QueueUnavailableError) as error:
                 logger.warning("send not recovered", extra={"send": str(key), "cause": str(error)})
                 continue
