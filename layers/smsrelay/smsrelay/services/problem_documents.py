@@ -64,7 +64,8 @@ def of_error(error: RelayError) -> Response:  # noqa: C901, PLR0911, PLR0912 - a
             return problem(
                 HTTPStatus.UNPROCESSABLE_ENTITY,
                 "idempotency-key-reused",
-                "This Idempotency-Key belongs to a request with another body. Nothing was sent.",
+                "This Idempotency-Key belongs to a request with another body. Nothing was sent. "
+                "Use a new Idempotency-Key for another message.",
                 id=error.message_id,
             )
         case errors.RequestInProgressError():
