@@ -23,7 +23,15 @@ from smsrelay_cli.terminal import (
 if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
 
-_COLUMNS = ["name", "id", "keyword", "quietHours", "onUnknown", "allowedClients"]
+_COLUMNS = [
+    "name",
+    "id",
+    "keyword",
+    "quietHours",
+    "onUnknown",
+    "deliveryPolling",
+    "allowedClients",
+]
 
 
 class Checked(NamedTuple):

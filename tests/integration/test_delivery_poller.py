@@ -167,6 +167,30 @@ def test_without_a_budget_nobody_asks(aws: None, simulator: Simulator) -> None:
         assert calls(simulator) == 0
 
 
+def test_the_catalogue_turns_polling_off_for_a_message(aws: None, simulator: Simulator) -> None:
+    """Whichever way its sends are made: at once, by the worker, or after an attempt that failed."""
+    _ = aws
+    settings = {"DELIVERY_CALLS_PER_MINUTE": "100", "CATALOGUE_PARAMETER": "/polling/catalogue"}
+    offers = {"id": "MzA6Nzg6MA", "deliveryPolling": "none"}
+    codes = {"id": "MzA6Nzg6MA", "deliveryPolling": "all"}
+    with running(simulator.url, **settings) as relay:
+        relay.put_catalogue({"messages": {"offers": offers, "codes": codes}})
+        simulator.fail("send", "503-50300", times=2)
+        for name in ("offers", "codes"):
+            relay.post(MESSAGE | {"message": name})
+            relay.enqueue(MESSAGE | {"message": name})
+        for _round in range(2):
+            relay.make_due()
+            relay.work()
+        sent = relay.items()
+        assert [item["status"]["S"] for item in sent] == ["accepted"] * 4
+        ended = [item for item in sent if "unfinished" not in item]
+        assert [item["deliveryPolling"]["S"] for item in ended] == ["none", "none"]
+        assert all("deleteAt" in item for item in ended)
+        assert look(relay, 1) == {"accepted": 2}
+        assert calls(simulator) == 2
+
+
 @pytest.mark.parametrize("then", ["429-50100", "429-50200", "503-50300", "403"])
 def test_an_upstream_that_does_not_want_to_be_asked_is_not(
     relay: Environment, simulator: Simulator, then: str

@@ -32,7 +32,9 @@ WHOLE: dict[str, Any] = {
             "quietHours": QUIET,
             "allowedClients": ["shop"],
             "onUnknown": "resend",
+            "deliveryPolling": "all",
         },
+        "offers": {"id": ID, "deliveryPolling": "none"},
         "shipped": "MzE6Nzg6MA==",
     },
     "clients": {"shop": {"callback": "https://shop.example.com/sms?a=b"}},
@@ -58,6 +60,7 @@ def test_a_whole_catalogue_is_one_and_so_is_none_at_all() -> None:
     found = catalogue(WHOLE)
     quiet = QuietHours(start="21:00", end="08:00", timezone="America/Chicago")
     assert found.resolve("welcome", "shop") == CatalogueDefaults(ID, "JOINSMS", quiet, "resend")
+    assert found.resolve("offers", "anybody") == CatalogueDefaults(ID, poll_delivery=False)
     assert found.resolve("shipped", "anybody") == CatalogueDefaults("MzE6Nzg6MA==")
     assert found.callback_of("shop") == "https://shop.example.com/sms?a=b"
     assert found.callback_of("other") is None
@@ -81,6 +84,8 @@ WRONG: list[tuple[str, object]] = [
     ("/messages/welcome/keyword", of_welcome(keyword=" ")),
     ("/messages/welcome/keyword", of_welcome(keyword="x" * 101)),
     ("/messages/welcome/onUnknown", of_welcome(onUnknown="maybe")),
+    ("/messages/welcome/deliveryPolling", of_welcome(deliveryPolling="some")),
+    ("/messages/welcome/deliveryPolling", of_welcome(deliveryPolling=None)),
     ("/messages/welcome/allowedClients", of_welcome(allowedClients=[])),
     ("/messages/welcome/allowedClients", of_welcome(allowedClients="shop")),
     ("/messages/welcome/allowedClients/1", of_welcome(allowedClients=["shop", "Shop"])),

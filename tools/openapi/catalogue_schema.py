@@ -59,6 +59,11 @@ FIELDS: Mapping[type[BaseModel], Mapping[str, Json]] = {
             "description": "Counts where a request has none. `resend` is for one-time passwords.",
             "examples": ["resend"],
         },
+        "deliveryPolling": {
+            "description": "`none`: the deliveries of this message are not polled, and `accepted` "
+            "is its last status.",
+            "examples": ["none"],
+        },
     },
     message_catalogue.CatalogueClient: {
         "callback": {

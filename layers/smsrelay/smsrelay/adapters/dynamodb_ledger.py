@@ -361,6 +361,8 @@ class DynamoDbLedger:
         item |= {name: {"N": str(value)} for name, value in counts.items() if value}
         if send.may_have_been_sent:
             item["inDoubt"] = {"BOOL": True}
+        if not send.poll_delivery:
+            item["deliveryPolling"] = {"S": "none"}
         return item
 
 
@@ -417,6 +419,7 @@ def _send(item: Item) -> Send:
         reference=text("reference"),
         correlation_id=text("correlationId"),
         scheduled_for=_seconds(item, "deliverAt") if "deliverAt" in item else None,
+        poll_delivery="deliveryPolling" not in item,
         awaits_report=(text("unfinished") or "").startswith(f"{AWAITS_REPORT}#"),
         delivery=delivery_report.from_json(item["delivery"]["S"]) if "delivery" in item else None,
     )

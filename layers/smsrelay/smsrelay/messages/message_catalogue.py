@@ -104,6 +104,7 @@ class CatalogueMessage(StrictModel):
         tuple[Client, ...] | None, BeforeValidator(_to_tuple), AfterValidator(_validate_clients)
     ] = None
     on_unknown: Annotated[Literal["hold", "resend"] | None, NOT_NULL] = None
+    delivery_polling: Annotated[Literal["all", "none"] | None, NOT_NULL] = None
 
     @model_validator(mode="before")
     @classmethod
@@ -143,7 +144,13 @@ class Catalogue(StrictModel):
         if not entry.allows(client):
             detail = "This client may not use this message."
             return Refusal("/message", "message-not-allowed", detail)
-        return CatalogueDefaults(entry.id, entry.keyword, entry.quiet_hours, entry.on_unknown)
+        return CatalogueDefaults(
+            entry.id,
+            entry.keyword,
+            entry.quiet_hours,
+            entry.on_unknown,
+            poll_delivery=entry.delivery_polling != "none",
+        )
 
     def callback_of(self, client: str) -> str | None:
         """Where a client wants to be called back; None: nowhere."""

@@ -261,6 +261,8 @@ class CatalogueDefaults(NamedTuple):
     keyword: str | None = None
     quiet_hours: QuietHours | None = None
     on_unknown: Literal["hold", "resend"] | None = None
+    poll_delivery: bool = True
+    """Whether the relay polls the delivery of its sends."""
 
 
 class MessageRequest(StrictModel):

@@ -99,6 +99,8 @@ class Send:
 
     While it awaits a report, the start of polling is stored here: read `poll_from`.
     """
+    poll_delivery: bool = True
+    """Whether its delivery is to be polled once it is accepted: `deliveryPolling`."""
     awaits_report: bool = False
     """Whether its delivery is asked for, next when it is due."""
     delivery: DeliveryCounts | None = None

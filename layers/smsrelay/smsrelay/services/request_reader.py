@@ -40,13 +40,15 @@ class RequestReader:
         """
         defaults = self._defaults(document.value, client)
         request = parse_request(document, defaults)
-        named = not isinstance(defaults, Refusal) and defaults.upstream_message_id
+        if isinstance(defaults, Refusal):  # parse_request has raised it
+            defaults = CatalogueDefaults()
         return Submission(
             request,
-            upstream_message_id=named or request.message,
+            upstream_message_id=defaults.upstream_message_id or request.message,
             client=client,
             identity=identity,
             correlation_id=correlation_id(trace),
+            poll_delivery=defaults.poll_delivery,
         )
 
     def _defaults(self, raw: object, client: str) -> CatalogueDefaults | Refusal:

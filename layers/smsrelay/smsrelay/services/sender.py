@@ -86,6 +86,8 @@ class Submission(NamedTuple):
     identity: ids.Identity | None
     """None: the request has no key, so every submission is a new message."""
     correlation_id: str | None = None
+    poll_delivery: bool = True
+    """Whether the catalogue wants the delivery to be polled."""
 
 
 class MessageState(NamedTuple):
@@ -357,7 +359,7 @@ class Sender:
             wait=max(MAX_DELAY if wait is None else wait, pause),
             max_attempts=self._policy.max_attempts,
             is_last=too_old,
-            poll_delivery=self._policy.polls_delivery,
+            poll_delivery=self._policy.polls_delivery and send.poll_delivery,
             keep_rejected=keep_rejected,
         )
         self._store(send, after, deadline)
@@ -454,6 +456,7 @@ def _plan(submission: Submission, now: float) -> list[Send]:
             reference=request.reference,
             correlation_id=submission.correlation_id,
             scheduled_for=request.send_at.timestamp() if request.send_at else None,
+            poll_delivery=submission.poll_delivery,
         )
         for n, call in enumerate(build_calls(request, datetime.fromtimestamp(now, UTC)), start=1)
     ]
