@@ -13,6 +13,7 @@ import pytest
 
 from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
 from smsrelay.adapters.mobileconnect import MobileConnect
+from smsrelay.sends.call_budget import TOKEN_CALLS
 from smsrelay.wiring import delivery_poller
 from tests.support.cloudwatch_metrics import metrics
 from tests.support.environment import RECIPIENT_KEY, Environment, running
@@ -29,7 +30,7 @@ FINISHED = 4
 @pytest.fixture
 def relay(aws: None, simulator: Simulator) -> Iterator[Environment]:
     _ = aws
-    with running(simulator.url, DELIVERY_CALLS_PER_MINUTE="100") as relay:
+    with running(simulator.url, DELIVERY_POLLING="all") as relay:
         yield relay
 
 
@@ -134,7 +135,8 @@ def test_what_is_sent_later_is_asked_for_later(relay: Environment) -> None:
 
 def test_the_oldest_come_first_and_no_more_than_the_budget(aws: None, simulator: Simulator) -> None:
     _ = aws
-    with running(simulator.url, DELIVERY_CALLS_PER_MINUTE="3") as relay:
+    settings = {"DELIVERY_POLLING": "all", "YEARLY_API_CALLS": str(365 * (TOKEN_CALLS + 3))}
+    with running(simulator.url, **settings) as relay:
         posted = [relay.post(MESSAGE).body["id"] for _ in range(5)]
         for age, message_id in enumerate(posted):
             relay.client("dynamodb").update_item(
@@ -146,11 +148,10 @@ def test_the_oldest_come_first_and_no_more_than_the_budget(aws: None, simulator:
         assert relay.follow() == {"accepted": 3}
         looked = {item["pk"]["S"] for item in relay.items() if "delivery" in item}
         assert looked == {f"MSG#{message_id}" for message_id in posted[:3]}
-        assert relay.follow() == {"accepted": 2}
+        assert relay.follow() == {"no-calls-left": 1}
 
 
-def test_a_run_is_a_minute_and_no_two_meet() -> None:
-    """So that the budget of a run is that of a minute."""
+def test_runs_follow_each_other_and_are_not_repeated() -> None:
     function = properties("DeliveryPollerFunction")
     schedule = function["Events"]["EveryMinute"]["Properties"]
     assert schedule["ScheduleExpression"] == "rate(1 minute)"
@@ -158,7 +159,7 @@ def test_a_run_is_a_minute_and_no_two_meet() -> None:
     assert schedule["RetryPolicy"] == {"MaximumRetryAttempts": 0}
 
 
-def test_without_a_budget_nobody_asks(aws: None, simulator: Simulator) -> None:
+def test_without_polling_no_send_awaits_a_report(aws: None, simulator: Simulator) -> None:
     _ = aws
     with running(simulator.url) as relay:
         relay.post(MESSAGE)
@@ -170,7 +171,7 @@ def test_without_a_budget_nobody_asks(aws: None, simulator: Simulator) -> None:
 def test_the_catalogue_turns_polling_off_for_a_message(aws: None, simulator: Simulator) -> None:
     """Whichever way its sends are made: at once, by the worker, or after an attempt that failed."""
     _ = aws
-    settings = {"DELIVERY_CALLS_PER_MINUTE": "100", "CATALOGUE_PARAMETER": "/polling/catalogue"}
+    settings = {"DELIVERY_POLLING": "all", "CATALOGUE_PARAMETER": "/polling/catalogue"}
     offers = {"id": "MzA6Nzg6MA", "deliveryPolling": "none"}
     codes = {"id": "MzA6Nzg6MA", "deliveryPolling": "all"}
     with running(simulator.url, **settings) as relay:
@@ -304,7 +305,7 @@ def test_rows_of_recipients_are_kept_only_if_a_parameter_asks_for_them(
     _ = aws
     to = ["+1 212 555 0100", UNDELIVERABLE]
     for rows in ("off", "on"):
-        settings = {"DELIVERY_CALLS_PER_MINUTE": "100", "RECIPIENT_RESULTS": rows}
+        settings = {"DELIVERY_POLLING": "all", "RECIPIENT_RESULTS": rows}
         with running(simulator.url, **settings) as relay:
             posted = relay.post(MESSAGE | {"to": to}).body
             look(relay)

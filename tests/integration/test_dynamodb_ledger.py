@@ -438,7 +438,7 @@ def test_a_message_with_one_send_costs_two_writes_and_no_read(
             operations.append(operation)
         return call()
 
-    with running(simulator.url, DELIVERY_CALLS_PER_MINUTE="300") as relay:
+    with running(simulator.url, DELIVERY_POLLING="all") as relay:
         relay.post(MESSAGE)  # reads the token
         if way == "worker":
             relay.enqueue(MESSAGE)

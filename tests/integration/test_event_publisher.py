@@ -118,7 +118,7 @@ def onlooker(
             "EVENT_BUS": name,
             "CALLBACK_QUEUE_URL": callbacks,
             "CATALOGUE_PARAMETER": f"/{name}/catalogue",
-            "DELIVERY_CALLS_PER_MINUTE": "100",
+            "DELIVERY_POLLING": "all",
         }
         with running(simulator.url, **settings) as relay:
             secret = new_webhook_secret()

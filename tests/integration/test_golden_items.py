@@ -149,7 +149,7 @@ def test_the_delivery_poller_polls_the_others(
     aws: None, simulator: Simulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _ = aws
-    with running(simulator.url, DELIVERY_CALLS_PER_MINUTE="100") as relay:
+    with running(simulator.url, DELIVERY_POLLING="all") as relay:
         relay.post(MESSAGE)
         relay.make_due()
         unreadable = put_unreadable_in(relay, f"{AWAITS_REPORT}#0")

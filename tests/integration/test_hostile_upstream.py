@@ -575,7 +575,7 @@ def test_a_delivery_report_byte_by_byte_ends_with_the_time(
 
     with (
         HostileServer(GOOD_ANSWER) as server,
-        running(server.url, DELIVERY_CALLS_PER_MINUTE="10") as relay,
+        running(server.url, DELIVERY_POLLING="all") as relay,
     ):
         assert _post(relay) == 202
         server.answers(manner)

@@ -20,7 +20,7 @@ MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "
 @pytest.fixture
 def relay(aws: None, simulator: Simulator) -> Iterator[Environment]:
     _ = aws
-    settings = {"DELIVERY_CALLS_PER_MINUTE": "9", "UPSTREAM_TIMEOUT_SECONDS": "5"}
+    settings = {"DELIVERY_POLLING": "all", "UPSTREAM_TIMEOUT_SECONDS": "5"}
     with running(simulator.url, **settings) as relay:
         yield relay
 

@@ -427,9 +427,9 @@ class Environment:
         return sum(int(attributes[name]) for name in names)
 
     def items(self) -> list[Json]:
-        """All items of the ledger but clients' names, in the low-level notation."""
+        """All items of the ledger but clients' names and the budget of calls, as DynamoDB's."""
         items: list[Json] = self.client("dynamodb").scan(TableName=self.table)["Items"]
-        kept = [item for item in items if not item["pk"]["S"].startswith("CLIENT#")]
+        kept = [item for item in items if not item["pk"]["S"].startswith(("CLIENT#", "BUDGET"))]
         return sorted(kept, key=lambda item: (item["pk"]["S"], item["sk"]["S"]))
 
     def put_credentials(self, **fields: object) -> None:

@@ -307,7 +307,7 @@ def recording(*, polls_per_status: int = 1) -> Iterator[Recorder]:
             "EVENT_BUS": bus,
             "CALLBACK_QUEUE_URL": callbacks,
             "CATALOGUE_PARAMETER": "/recorded/catalogue",
-            "DELIVERY_CALLS_PER_MINUTE": "100",
+            "DELIVERY_POLLING": "all",
             "RECIPIENT_RESULTS": "on",
         }
         relay = stack.enter_context(running(simulator.url, **settings))

@@ -71,7 +71,7 @@ Json = dict[str, Any]
 
 FOLLOWING = {
     "UPSTREAM_TIMEOUT_SECONDS": "0.6",
-    "DELIVERY_CALLS_PER_MINUTE": "9",
+    "DELIVERY_POLLING": "all",
     "RECIPIENT_RESULTS": "on",
 }
 TOKEN = planted("access token").token

@@ -62,7 +62,7 @@ def variables(
         "MAX_AGE_HOURS": "24",
         "UPSTREAM_TIMEOUT_SECONDS": "2",
         "CONCURRENT_SENDS": "10",
-        "DELIVERY_CALLS_PER_MINUTE": "0",
+        "DELIVERY_POLLING": "none",
         "RECIPIENT_RESULTS": "off",
         "UPSTREAM_HOSTS": "http://127.0.0.1",
         "POWERTOOLS_SERVICE_NAME": STACK_NAME,

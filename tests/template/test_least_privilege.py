@@ -26,7 +26,7 @@ TWO_SENDS = MESSAGE | {"to": ["+1 212 555 0100", {"mobile": "12125550101", "key"
 NAMED, CATALOGUE = MESSAGE | {"message": "welcome"}, {"messages": {"welcome": "MzA6Nzg6MA"}}
 REFUSED = MESSAGE | {"text": " "}
 JSON = {"Content-Type": "application/json"}
-FOLLOWING = {"DELIVERY_CALLS_PER_MINUTE": "9", "RECIPIENT_RESULTS": "on"}
+FOLLOWING = {"DELIVERY_POLLING": "all", "RECIPIENT_RESULTS": "on"}
 TELLING = {
     "EVENT_BUS": "bus-of-the-privileged",
     "CALLBACK_QUEUE_URL": f"https://sqs.{REGION}.amazonaws.com/123456789012/callbacks-of-the-privileged",

@@ -453,7 +453,7 @@ def test_each_alarm_rings_when_it_should_and_only_then(
     _ = aws
     alarm = OURS[name]
     settings = {
-        "DELIVERY_CALLS_PER_MINUTE": "9",
+        "DELIVERY_POLLING": "all",
         "CATALOGUE_PARAMETER": f"/{name}/catalogue",
     }
     with running(simulator.url, **settings) as relay:

@@ -22,7 +22,7 @@ OPTIONS: Mapping[str, tuple[str, str]] = {
     "IamAccess": ("off", "on"),
     "Webhooks": ("off", "on"),
     "Catalogue": ("off", "on"),
-    "DeliveryCallsPerMinute": ("300", "0"),
+    "DeliveryPolling": ("all", "none"),
     "EventBus": ("", "bus"),
     "Callbacks": ("off", "on"),
     "AlarmTopicArn": ("", "arn:aws:sns:us-east-1:123456789012:alarms"),

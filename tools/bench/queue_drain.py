@@ -24,7 +24,7 @@ def drain(bench: Bench, messages: int) -> dict[str, float]:
     """Fill the queue while the worker is disabled, then enable it and time its calls."""
     parameters = {
         "TokenRenewal": "off",
-        "DeliveryCallsPerMinute": "0",
+        "DeliveryPolling": "none",
         "MaxConcurrentSends": str(CONCURRENT_SENDS),
     }
     with LocalStack(ROOT / ".local/bench/stack", parameters=parameters) as stack:

@@ -72,7 +72,7 @@ def environment(stub: Stub) -> dict[str, str]:
         "MAX_AGE_HOURS": "24",
         "UPSTREAM_TIMEOUT_SECONDS": "45",
         "CONCURRENT_SENDS": "10",
-        "DELIVERY_CALLS_PER_MINUTE": "300",
+        "DELIVERY_POLLING": "all",
         "RECIPIENT_RESULTS": "off",
         "POWERTOOLS_SERVICE_NAME": "smsrelay",
         "POWERTOOLS_METRICS_NAMESPACE": "smsrelay",

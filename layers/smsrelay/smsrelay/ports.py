@@ -5,6 +5,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from smsrelay.messages.refusals import Refusal
+from smsrelay.sends.call_budget import Reservation
 from smsrelay.sends.call_outcome import Outcome
 from smsrelay.sends.delivery_report import DeliveryReport
 from smsrelay.sends.send import Send, SendKey
@@ -173,6 +174,19 @@ class RecipientResults(Protocol):
 
     def load(self, message_id: str) -> Mapping[int, Sequence[RecipientResult]]:
         """What was kept of a message's recipients, by the numbers of its sends."""
+
+
+class ApiCalls(Protocol):
+    """The API calls that a day may make. All methods raise `LedgerUnavailableError`."""
+
+    def left(self, now: float) -> int:
+        """How many calls may still be made today."""
+
+    def reserve(self, calls: int, now: float) -> Reservation:
+        """Reserve at most so many calls. Calls that are not given back count as made."""
+
+    def give_back(self, reservation: Reservation, unused: int) -> None:
+        """Return the calls of a reservation that were not made."""
 
 
 class RetryQueue(Protocol):

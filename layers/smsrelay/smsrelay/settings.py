@@ -21,8 +21,8 @@ class Settings:
     max_age_hours: float
     upstream_timeout_seconds: float
     concurrent_sends: int
-    delivery_calls_per_minute: int
-    """How often a minute the upstream is asked what became of accepted sends; 0: never."""
+    delivery_polling: str
+    """all: accepted sends await a report; none: accepted is their last status."""
     recipient_results: str
     """on: how it ended is kept for each recipient, by a hash of the number."""
     upstream_hosts: str
@@ -35,6 +35,8 @@ class Settings:
     """What the names of the webhooks' secrets begin with, for the function that takes them."""
     recipient_key_secret: str = ""
     """The key of that hash, for the functions that need it."""
+    yearly_api_calls: int = 0
+    """The API calls of the contract's year, for the function that polls; 0: unlimited."""
     event_bus: str = ""
     """The bus that every change is told to; empty: none."""
     callback_queue_url: str = ""

@@ -10,6 +10,7 @@ from typing import Final
 
 from smsrelay.errors import LedgerUnavailableError
 from smsrelay.ports import (
+    ApiCalls,
     Clock,
     Deadline,
     DeliveryReports,
@@ -20,6 +21,7 @@ from smsrelay.ports import (
 )
 from smsrelay.sends import ids, transitions
 from smsrelay.sends.backoff import BLOCKED_DELAY
+from smsrelay.sends.call_budget import Reservation
 from smsrelay.sends.call_outcome import Failure, Outcome
 from smsrelay.sends.delivery_report import DeliveryReport
 from smsrelay.sends.send import Send, Status
@@ -28,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 MAX_PARALLEL_CALLS: Final = 5
 """Calls at once: beside the sends, which come first."""
+MAX_CALLS: Final = 300
+"""Calls of one run: it makes five at a time, and has 40 seconds for them."""
 TIMEOUT: Final = 10.0
 MIN_POLL_SECONDS: Final = TIMEOUT + 5.0
 """Seconds below which no further send is asked for: the last answer has to be stored, too."""
@@ -47,32 +51,57 @@ _AFFECTS_ALL_CALLS: Final = frozenset(
 )
 
 
+_NO_CALL: Final = frozenset(
+    {"left", Failure.NO_TOKEN, Failure.NO_CONNECTION, Failure.CONNECT_TIMEOUT}
+)
+"""Results of sends for which no request reached the upstream."""
+
+
 @dataclass(kw_only=True)
 class DeliveryPoller:
-    """One run a minute, within a budget of calls, oldest due first."""
+    """One run a minute, within the budget of calls, oldest due first."""
 
     ledger: Ledger
     reports: DeliveryReports
     metrics: Metrics
     clock: Clock
-    budget: int
-    """Calls of one run."""
+    api_calls: ApiCalls
     recipient_results: RecipientResults | None
     _paused_until: float = field(default=0.0, init=False)
 
     def run(self, deadline: Deadline) -> dict[str, int]:
         """Ask once for each send that is due, and return how many there were, by result.
 
-        The first call goes alone: an upstream that throttles meets one call a minute, not a batch.
-        Raises `LedgerUnavailableError` if the ledger can't say what is due.
+        The budget of calls bounds them. The first call goes alone: an upstream that throttles
+        meets one call a minute, not a batch. Raises `LedgerUnavailableError` if the ledger can't
+        say what is due, or how many calls are left.
         """
-        if self.clock() < self._paused_until:
+        now = self.clock()
+        if now < self._paused_until:
             return {"paused": 1}
-        due = self.ledger.due_polls(self.clock(), self.budget)
+        calls = min(MAX_CALLS, self.api_calls.left(now))
+        if not calls:
+            return {"no-calls-left": 1}
+        due = self.ledger.due_polls(now, calls)
+        if not due:
+            return {}
+        reserved = self.api_calls.reserve(len(due), now)
+        if not reserved.calls:  # another run was quicker
+            return {"no-calls-left": 1}
+        due = due[: reserved.calls]
         stop = Event()
         counts = Tally(self._poll_all(due[:1], deadline, stop))
         counts.update(self._poll_all(due[1:], deadline, stop))
+        unused = sum(counts[result] for result in _NO_CALL)
+        if unused:
+            self._give_back(reserved, unused)
         return dict(counts)
+
+    def _give_back(self, reserved: Reservation, unused: int) -> None:
+        try:
+            self.api_calls.give_back(reserved, unused)
+        except LedgerUnavailableError:
+            logger.warning("unused calls count as used", extra={"calls": unused})
 
     def _poll_all(self, sends: Sequence[Send], deadline: Deadline, stop: Event) -> list[str]:
         def poll(send: Send) -> str:

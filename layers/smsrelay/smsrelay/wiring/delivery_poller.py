@@ -9,10 +9,12 @@ from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics
 
 from smsrelay.adapters.boto_clients import BotoClients
+from smsrelay.adapters.dynamodb_call_budget import DynamoDbCallBudget
 from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger, report_unreadable
 from smsrelay.adapters.http_transport import KeepAliveTransport
 from smsrelay.adapters.logger import package_logger
 from smsrelay.adapters.metrics import PowertoolsMetrics
+from smsrelay.sends.call_budget import daily_share
 from smsrelay.services.delivery_poller import MAX_PARALLEL_CALLS, DeliveryPoller
 from smsrelay.settings import Settings
 from smsrelay.wiring import options
@@ -45,7 +47,9 @@ def parts() -> Parts:
         reports=mobileconnect(connections, settings, aws, secrets, time.time),
         metrics=metrics,
         clock=time.time,
-        budget=settings.delivery_calls_per_minute,
+        api_calls=DynamoDbCallBudget(
+            dynamodb, settings.table_name, daily_share(settings.yearly_api_calls)
+        ),
         recipient_results=options.recipient_results(settings, dynamodb, secrets),
     )
     return Parts(delivery_poller, metrics, logger, connections)

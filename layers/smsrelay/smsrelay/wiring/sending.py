@@ -77,7 +77,7 @@ def parts() -> Parts:
             max_age=settings.max_age_hours * 3600,
             upstream_timeout=settings.upstream_timeout_seconds,
             concurrent_sends=settings.concurrent_sends,
-            polls_delivery=settings.delivery_calls_per_minute > 0,
+            polls_delivery=settings.delivery_polling == "all",
         ),
     )
     return Parts(

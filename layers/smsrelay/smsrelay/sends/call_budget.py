@@ -1,0 +1,88 @@
+"""How many API calls a day may make, so that the year's calls last for the year. Pure.
+
+Days are UTC, counted since the epoch.
+"""
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+TOKEN_CALLS: Final = 120
+"""Calls a day for access tokens (one in 20 minutes), and for polls repeated with a renewed one."""
+SAVING_DAYS: Final = 7
+UNLIMITED: Final = 10**9
+"""The daily share without a limit: more than the runs of a day can use."""
+
+
+class DayCalls(NamedTuple):
+    """The calls of a day."""
+
+    used: int = 0
+    """Calls made on the day."""
+    taken: int = 0
+    """Calls taken from the day's share, on the day or, from what it saved, later."""
+
+
+class Reservation(NamedTuple):
+    """Calls of a run; `shares` are the days whose shares they are taken from."""
+
+    day: int
+    shares: dict[int, int]
+
+    @property
+    def calls(self) -> int:
+        return sum(self.shares.values())
+
+
+class CallBudget(NamedTuple):
+    """The calls of the last days."""
+
+    first_day: int
+    """No earlier day has saved anything."""
+    days: Mapping[int, DayCalls]
+
+    def saved(self, share: int, today: int) -> int:
+        """What is left of the shares of the last seven days."""
+        return sum(self._free(day, share) for day in self._saving_days(today))
+
+    def left(self, share: int, today: int) -> int:
+        """What may still be used today."""
+        return self._free(today, share) + self.saved(share, today)
+
+    def reserve(self, share: int, today: int, calls: int) -> Reservation:
+        """At most so many calls: of today's share first, then of the oldest that is saved."""
+        shares: dict[int, int] = {}
+        for day in (today, *self._saving_days(today)):
+            taken = min(self._free(day, share), calls - sum(shares.values()))
+            if taken:
+                shares[day] = taken
+        return Reservation(today, shares)
+
+    def after(self, reservation: Reservation) -> "CallBudget":
+        """The budget without the reserved calls; negative ones are given back."""
+        first = reservation.day - SAVING_DAYS
+        days = {day: calls for day, calls in self.days.items() if day >= first}
+        for day, taken in {reservation.day: 0, **reservation.shares}.items():
+            calls = days.get(day, DayCalls())
+            days[day] = calls._replace(taken=calls.taken + taken)
+        today = days[reservation.day]
+        days[reservation.day] = today._replace(used=today.used + reservation.calls)
+        return CallBudget(self.first_day, days)
+
+    def _saving_days(self, today: int) -> range:
+        return range(max(self.first_day, today - SAVING_DAYS), today)
+
+    def _free(self, day: int, share: int) -> int:
+        return max(0, share - self.days.get(day, DayCalls()).taken)
+
+
+def daily_share(yearly: int) -> int:
+    """The calls of a day for deliveries, from those of a year for everything; 0: unlimited."""
+    return max(0, yearly // 365 - TOKEN_CALLS) if yearly else UNLIMITED
+
+
+def returned(reservation: Reservation, unused: int) -> Reservation:
+    """The reservation that gives unused calls back: to the saved shares first."""
+    shares: dict[int, int] = {}
+    for day, taken in reversed(reservation.shares.items()):
+        shares[day] = -min(taken, unused + sum(shares.values()))
+    return Reservation(reservation.day, shares)
