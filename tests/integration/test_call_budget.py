@@ -1,4 +1,7 @@
-"""The yearly API calls: how many polls a day may make, through the delivery poller's handler."""
+"""The yearly API calls: how many polls a day may make, and which sends get them.
+
+Through the delivery poller's handler, the simulator and a clock that the tests move.
+"""
 
 import json
 from collections.abc import Iterator
@@ -10,12 +13,16 @@ from unittest.mock import patch
 import boto3
 import pytest
 
+from smsrelay.adapters import dynamodb_ledger
 from smsrelay.adapters.dynamodb_call_budget import DynamoDbCallBudget
 from smsrelay.adapters.dynamodb_ledger import change_of
 from smsrelay.adapters.mobileconnect import MobileConnect
 from smsrelay.errors import LedgerUnavailableError, UnexpectedError
 from smsrelay.sends.call_budget import TOKEN_CALLS, CallBudget
+from smsrelay.sends.status_events import event_of
+from smsrelay.services import delivery_poller as services_delivery_poller
 from smsrelay.wiring import delivery_poller, sending
+from tests.support.cloudwatch_metrics import metrics
 from tests.support.environment import ACCESS_TOKEN, REGION, Environment, running
 from tools.mobileconnect_simulator import Simulator
 
@@ -44,7 +51,41 @@ class Tenant:
 
     def post(self, sends: int) -> None:
         for _ in range(sends):
-            assert self.relay.post(MESSAGE).body["status"] == "accepted"
+            self.post_to(1)
+
+    def post_to(self, recipients: int, **headers: str) -> str:
+        """Post a message; its id."""
+        to = [f"+1 212 555 01{number:02}" for number in range(recipients)]
+        posted = self.relay.post(MESSAGE | {"to": to}, headers=headers).body
+        assert posted["status"] == "accepted"
+        message_id: str = posted["id"]
+        return message_id
+
+    def polled(self) -> list[str]:
+        """Let the poller run; the messages that it asked for, in this order."""
+        ids = {
+            item["tokenId"]["S"]: item["pk"]["S"].removeprefix("MSG#")
+            for item in self.relay.items()
+        }
+        asked: list[str] = []
+        report = MobileConnect.report
+
+        def noted(reports: MobileConnect, message: str, token_id: str, timeout: float) -> Any:
+            asked.append(ids[token_id])
+            return report(reports, message, token_id, timeout)
+
+        with (
+            patch.object(MobileConnect, "report", noted),
+            patch.object(services_delivery_poller, "MAX_PARALLEL_CALLS", 1),
+        ):
+            self.relay.follow()
+        return asked
+
+    def send(self, message_id: str) -> dict[str, Any]:
+        """The only send of a message, as its client sees it."""
+        [send] = self.relay.get(f"/messages/{message_id}").body["sends"]
+        found: dict[str, Any] = send
+        return found
 
     def polls(self) -> int:
         """Let all sends be due, and the poller run; how many calls it made."""
@@ -263,8 +304,8 @@ def test_no_other_reader_finds_the_item(aws: None) -> None:
             record for record in tenant.relay.stream() if record["dynamodb"]["Keys"] == key_of(item)
         ]
         assert changed
-        metrics = delivery_poller.parts().metrics
-        assert [change_of(metrics, record) for record in changed] == [None]
+        of_poller = delivery_poller.parts().metrics
+        assert [change_of(of_poller, record) for record in changed] == [None]
         for message_id in ("BUDGET", "CALLS"):
             assert tenant.relay.get(f"/messages/{message_id}").status == 404
 
@@ -277,6 +318,102 @@ def test_without_a_limit_the_calls_are_counted_too(aws: None) -> None:
         assert tenant.polls() == 2
         [[day, [used, _taken]]] = json.loads(tenant.budget_item()["days"]["S"])
         assert (day, used) == (int(MIDNIGHT // DAY), 2)
+
+
+def test_first_polls_come_before_later_ones_then_more_recipients_first(tenant: Tenant) -> None:
+    polled_before = tenant.post_to(9)
+    tenant.now += 60
+    assert tenant.polled() == [polled_before]
+    one, two, another_one, five = [tenant.post_to(number) for number in (1, 2, 1, 5)]
+    tenant.now += 600
+    assert tenant.polled()[:2] == [five, two], "and one of the last two: 4 calls a day"
+    [unpolled] = [item for item in tenant.relay.items() if "delivery" not in item]
+    assert unpolled["pk"]["S"].removeprefix("MSG#") in {one, another_one}
+    tenant.now += DAY
+    assert tenant.polled() == [
+        unpolled["pk"]["S"].removeprefix("MSG#"),
+        polled_before,
+        five,
+        two,
+    ]
+
+
+def test_a_broadcast_does_not_wait_behind_many_single_messages(tenant: Tenant) -> None:
+    """A run chooses from a bounded number of sends of a group, the oldest due."""
+    tenant.post(SHARE + 6)
+    tenant.now += 60
+    broadcast = tenant.post_to(2)
+    tenant.now += 60
+    with patch.object(dynamodb_ledger, "MAX_CANDIDATES", SHARE):
+        assert tenant.polled()[0] == broadcast
+
+
+def test_what_is_not_polled_within_72_hours_ends(
+    aws: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _ = aws
+    with shared_clock(YEARLY_API_CALLS=str(365 * TOKEN_CALLS), EVENT_BUS="") as tenant:
+        accepted = tenant.now
+        key = {"Idempotency-Key": "order-8812"}
+        message_id = tenant.post_to(1, **key)
+        tenant.post_to(2)
+        tenant.now = accepted + 3 * DAY - 0.001
+        assert tenant.relay.follow() == {"no-calls-left": 1}
+        assert "reason" not in tenant.send(message_id)
+        capsys.readouterr()
+        tenant.now = accepted + 3 * DAY
+        assert tenant.relay.follow() == {"no-calls-left": 1, "not-polled": 2}
+        assert metrics(capsys.readouterr().out)["DeliveriesNotPolled"] == [2]
+        assert tenant.relay.follow() == {"no-calls-left": 1}
+        assert tenant.calls() == 0
+        send = tenant.send(message_id)
+        assert (send["status"], send["reason"]) == ("accepted", "not-polled")
+        for item in tenant.relay.items():
+            assert "unfinished" not in item
+            assert int(item["deleteAt"]["N"]) == int(tenant.now + 90 * DAY)
+        change = change_of(delivery_poller.parts().metrics, tenant.relay.stream()[-1])
+        assert change
+        assert change.is_event
+        data = event_of(change)["data"]
+        assert (data["status"], data["final"], data["reason"]) == ("accepted", True, "not-polled")
+        again = tenant.relay.post(MESSAGE | {"to": ["+1 212 555 0100"]}, headers=key)
+        assert again.body["id"] == message_id
+        assert "reason" not in again.body["sends"][0], "a repetition gets the first response"
+
+
+def test_a_later_poll_that_is_not_made_in_time_ends_the_send_as_it_is_known(
+    tenant: Tenant,
+) -> None:
+    message_id = tenant.post_to(2)
+    tenant.now += 60
+    assert tenant.polls() == 1
+    [item] = tenant.relay.items()
+    counts = json.loads(item["delivery"]["S"]) | {"delivered": 1, "pending": 1}
+    tenant.relay.change(delivery=json.dumps(counts))
+    tenant.now += 3 * DAY
+    assert tenant.relay.follow() == {"not-polled": 1}, "although there are calls left by now"
+    send = tenant.send(message_id)
+    assert (send["status"], send["reason"]) == ("partially_delivered", "not-polled")
+    assert send["delivery"]["delivered"] == 1
+
+
+def test_late_sends_end_while_the_upstream_refuses_polls(tenant: Tenant) -> None:
+    tenant.post(1)
+    tenant.now += 3 * DAY - 60
+    tenant.post(1)
+    tenant.now += 60
+    tenant.simulator.fail("deliveries", "429-50200")
+    assert tenant.relay.follow() == {"blocked": 1, "not-polled": 1}
+    assert tenant.relay.follow() == {"paused": 1}
+
+
+def test_an_ending_that_is_not_stored_is_repeated(tenant: Tenant) -> None:
+    tenant.post(1)
+    tenant.now += 3 * DAY
+    with tenant.relay.ledger_refuses_writes():
+        assert tenant.relay.follow() == {}
+    assert tenant.relay.follow(remaining=4.0) == {}
+    assert tenant.relay.follow() == {"not-polled": 1}
 
 
 def test_a_contracts_year_lasts_for_a_year() -> None:

@@ -338,11 +338,22 @@ def key_of(group: str, shard: int) -> SendKey:
     raise AssertionError("no key lies there")
 
 
+def fields_of(group: str) -> dict[str, Any]:
+    """What makes a send belong to a group."""
+    statuses = {"open": Status.QUEUED, "unknown": Status.UNKNOWN, "failed": Status.FAILED}
+    if group in statuses:
+        return {"status": statuses[group]}
+    return {
+        "status": Status.ACCEPTED,
+        "awaits_report": True,
+        "polled": group == "followed",
+        "recipients": 2 if group == "first-many" else 1,
+        "scheduled_for": NOW,
+    }
+
+
 def shard_of(group: str, key: SendKey) -> int:
-    status = {"open": Status.QUEUED, "unknown": Status.UNKNOWN, "failed": Status.FAILED}
-    place = partition_of(
-        send(key=key, status=status.get(group, Status.ACCEPTED), awaits_report=group == "followed")
-    )
+    place = partition_of(send(key=key, **fields_of(group)))
     assert place is not None
     assert place.startswith(f"{group}#")
     return int(place.partition("#")[2])
@@ -367,35 +378,28 @@ def test_sends_are_spread_evenly_over_the_shards(group: str, ids: str) -> None:
 
 def test_no_shard_has_to_take_what_a_partition_can_not() -> None:
     """The arithmetic of docs/capacity.md: 10,000 sends a second, by the writes that each costs."""
-    writes = {"open": 4, "followed": 1, "unknown": 1, "failed": 1}
+    writes = {"open": 4, "first-many": 1, "first-one": 1, "followed": 1, "unknown": 1, "failed": 1}
     assert SHARDS.keys() == writes.keys()
     for group, each in writes.items():
         assert 10_000 * each / SHARDS[group] <= 1_000 / 1.5, f"{group} has no reserve"
 
 
 def test_readers_find_the_sends_of_every_shard_the_oldest_first(ledger: DynamoDbLedger) -> None:
-    statuses = {"open": Status.QUEUED, "unknown": Status.UNKNOWN, "failed": Status.FAILED}
     for group, shards in SHARDS.items():
         # So that the order is not that of the shards.
         order = sorted(range(shards), key=lambda shard: shard * 37 % shards)
         keys = [key_of(group, shard) for shard in order]
         for age, key in enumerate(keys):
-            stored = send(
-                key=key,
-                status=statuses.get(group, Status.ACCEPTED),
-                awaits_report=group == "followed",
-                due_at=NOW + age,
-            )
-            ledger.create([stored])
+            ledger.create([send(key=key, due_at=NOW + age, **fields_of(group))])
         assert list(ledger.unfinished(group)) == keys
         assert list(ledger.unfinished(group, due_by=NOW + 2)) == keys[:3]
         assert ledger.count_unfinished(group) == (shards, NOW)
         later = NOW + shards
         if group == "open":
             assert list(ledger.stalled(later)) == keys
-        if group == "followed":
-            assert [found.key for found in ledger.due_polls(later, 300)] == keys
-            assert [found.key for found in ledger.due_polls(later, 5)] == keys[:5]
+        if group == "first-many":  # the first one that is polled: the others come after it
+            assert [found.key for found in ledger.due_polls(later, 300).on_time] == keys
+            assert [found.key for found in ledger.due_polls(later, 5).on_time] == keys[:5]
         if group == "unknown":
             assert ledger.count_unknown(100) == shards
 
@@ -421,8 +425,9 @@ def test_a_look_at_nothing_costs_one_query_for_each_shard(relay: Environment) ->
     assert (list(ledger.stalled(NOW)), ledger.count_unknown(100)) == ([], 0)
     assert client.queries == SHARDS["open"] + SHARDS["unknown"], "the sweeper's, each minute"
     client.queries = 0
-    assert ledger.due_polls(NOW, 300) == []
-    assert client.queries == SHARDS["followed"], "the status function's, each minute"
+    assert ledger.due_polls(NOW, 300) == ([], [])
+    polled = SHARDS["first-many"] + SHARDS["first-one"] + SHARDS["followed"]
+    assert client.queries == polled, "the status function's, each minute"
 
 
 @pytest.mark.parametrize("way", ["api", "worker"])

@@ -391,6 +391,15 @@ def deliveries_refused(relay: Environment, simulator: Simulator) -> None:
         relay.follow()
 
 
+def deliveries_not_polled(relay: Environment, _: Simulator) -> None:
+    relay.post(MESSAGE)
+    past = {"N": "1"}
+    for item in relay.items():
+        late = item | {"deliverAt": past, "dueAt": past}
+        relay.client("dynamodb").put_item(TableName=relay.table, Item=late)
+    relay.follow()
+
+
 def wrong_route(relay: Environment, simulator: Simulator) -> None:
     simulator.fail("send", "403")
     relay.post(MESSAGE)
@@ -415,6 +424,7 @@ PROVOKED: Mapping[str, Callable[[Environment, Simulator], None]] = {
     "StagedSecretInUseAlarm": activated,
     "CatalogueUnusableAlarm": unusable,
     "DeliveriesRefusedAlarm": deliveries_refused,
+    "DeliveriesNotPolledAlarm": deliveries_not_polled,
 }
 
 

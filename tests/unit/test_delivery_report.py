@@ -13,7 +13,7 @@ from smsrelay.sends.delivery_report import (
     count_recipients,
     parse_report,
 )
-from smsrelay.sends.polling_schedule import MAX_POLL_INTERVAL, POLLING_PERIOD
+from smsrelay.sends.polling_schedule import LAST_POLL, MAX_POLL_INTERVAL, POLLING_PERIOD
 from smsrelay.sends.send import OnUnknown, Send, SendKey, Status
 
 NOW = 1_800_000_000.0
@@ -143,8 +143,8 @@ def test_a_send_is_asked_for_ever_more_rarely_and_at_last_not_at_all() -> None:
         )
     minutes = [int(age / MINUTE) for age in asked]
     assert minutes[:6] == [1, 3, 9, 27, 81, 243]
-    assert asked[-1] >= POLLING_PERIOD > asked[-2]
-    assert asked[-1] <= POLLING_PERIOD + MAX_POLL_INTERVAL
+    assert asked[-1] == LAST_POLL == POLLING_PERIOD - HOUR
+    assert asked[-2] >= LAST_POLL - MAX_POLL_INTERVAL
     assert len(asked) < 25
     assert send.status is Status.ACCEPTED, "nobody knows"
 

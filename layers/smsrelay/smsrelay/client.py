@@ -92,7 +92,8 @@ class SendSummary(_Model):
         default=None,
         description="Why it is not accepted, in one word: `throttled`, `blocked`, "
         "`unavailable`, `unauthorised`, `no-connection`, `read-timeout`, `out-of-time` and so "
-        "on. New words may come.",
+        "on. New words may come. `not-polled`: it is accepted, but its delivery could not be "
+        "polled within 72 hours.",
         examples=["throttled"],
     )
     errors: list[str] | None = Field(
@@ -168,7 +169,10 @@ class SendChange(_Model):
     attempts: int = Field(ge=0, description="So far.", examples=[1])
     token_id: _TokenId | None = None
     reference: str | None = Field(default=None, description="The caller's own.")
-    reason: str | None = Field(default=None, description="Why, in one word.")
+    reason: str | None = Field(
+        default=None,
+        description="Why, in one word; `not-polled`: its delivery could not be polled.",
+    )
     delivery: EventDelivery | None = None
 
 

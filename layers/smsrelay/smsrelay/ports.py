@@ -74,8 +74,8 @@ class Ledger(Protocol):
     def count_unknown(self, limit: int) -> int:
         """How many sends are unknown; it stops counting at `limit` in each partition."""
 
-    def due_polls(self, now: float, limit: int) -> Sequence[Send]:
-        """At most `limit` accepted sends whose delivery is to be asked for, oldest first."""
+    def due_polls(self, now: float, limit: int) -> "DuePolls":
+        """At most `limit` sends to poll, the most important first, and those that are too late."""
 
     def find_by_token_id(self, token_id: str) -> SendKey | None:
         """The send that was accepted with this tokenId."""
@@ -87,6 +87,15 @@ class Ledger(Protocol):
 
     def load_refusal(self, message_id: str) -> "RefusedMessage | None":
         """What `record_refusal` stored."""
+
+
+class DuePolls(NamedTuple):
+    """Accepted sends that await a report, and whose next poll is due."""
+
+    on_time: Sequence[Send]
+    """First polls before later ones, then more recipients first, then oldest due first."""
+    late: Sequence[Send]
+    """Those that could not be polled within 72 hours."""
 
 
 class RefusedMessage(NamedTuple):

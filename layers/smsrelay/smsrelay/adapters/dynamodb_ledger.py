@@ -7,8 +7,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import islice
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
@@ -16,8 +15,16 @@ from botocore.exceptions import ClientError
 from smsrelay.adapters.aws_errors import error_name, ledger_errors
 from smsrelay.errors import LedgerUnavailableError, UnreadableItemError
 from smsrelay.messages.refusals import Refusal
-from smsrelay.ports import ClaimResult, CreateResult, Metrics, RefusedMessage, ReplaceResult
+from smsrelay.ports import (
+    ClaimResult,
+    CreateResult,
+    DuePolls,
+    Metrics,
+    RefusedMessage,
+    ReplaceResult,
+)
 from smsrelay.sends import delivery_report
+from smsrelay.sends.polling_schedule import POLLING_PERIOD
 from smsrelay.sends.send import OnUnknown, Send, SendKey, Status
 from smsrelay.sends.status_events import StatusChange
 
@@ -30,7 +37,14 @@ Report = Callable[[UnreadableItemError], None]
 """Called for each item that this version can't read."""
 
 REFUSED = "REFUSED"
-SHARDS: Final = {"open": 64, "followed": 16, "unknown": 16, "failed": 16}
+SHARDS: Final = {
+    "open": 64,
+    "first-many": 16,
+    "first-one": 16,
+    "followed": 16,
+    "unknown": 16,
+    "failed": 16,
+}
 """Partitions of each group of the sparse index of what is unfinished: one would be a hot one.
 
 At 10,000 sends a second each takes 625 of the 1,000 writes that a partition takes: a send costs
@@ -41,8 +55,15 @@ KEYS_AT_ONCE: Final = 100
 SECONDS_PER_DAY: Final = 86_400
 MAX_TIME: Final = 253_402_300_799.0
 """The end of the year 9999, the last one that Python's dates know."""
-AWAITS_REPORT: Final = "followed"
-"""The group of accepted sends whose delivery is asked for."""
+FIRST_MANY, FIRST_ONE, AWAITS_REPORT = "first-many", "first-one", "followed"
+"""The groups of accepted sends that await a report: before the first poll, with several recipients
+or with one, and after it. In this order they are polled."""
+MAX_CANDIDATES: Final = 3_000
+"""Sends of a group, the oldest due, that a run chooses from."""
+MAX_LATE: Final = 8_000
+"""Sends that a run may end because they were not polled in time."""
+FEW: Final = 20
+"""Sends of a group that a run looks at if it has no calls for it."""
 
 logger = logging.getLogger(__name__)
 
@@ -150,10 +171,34 @@ class DynamoDbLedger:
                 count += self._client.query(**question, Select="COUNT", Limit=limit)["Count"]
         return count
 
-    def due_polls(self, now: float, limit: int) -> Sequence[Send]:
-        keys = list(islice(self.unfinished(AWAITS_REPORT, due_by=now), limit))
+    def due_polls(self, now: float, limit: int) -> DuePolls:
+        """One merged, bounded query of the sparse index for each group, and the items."""
+        on_time, late = list[SendKey](), list[SendKey]()
+        for group in (FIRST_MANY, FIRST_ONE, AWAITS_REPORT):
+            at_most = MAX_CANDIDATES if len(on_time) < limit else FEW
+            candidates = list[tuple[int, SendKey]]()
+            for poll_from, recipients, key in self._due(group, now, min(at_most, KEYS_AT_ONCE)):
+                if now - poll_from < POLLING_PERIOD:
+                    candidates.append((recipients, key))
+                else:
+                    late.append(key)
+                if len(candidates) == at_most or len(late) >= MAX_LATE:
+                    break
+            candidates.sort(key=itemgetter(0), reverse=True)  # stable: the oldest due first
+            on_time += [key for _, key in candidates]
         # The index follows the table within a moment.
-        return [send for send in self.load_sends(keys) if send.awaits_report and send.due_at <= now]
+        sends = [send for send in self.load_sends(on_time[:limit]) if send.due_at <= now]
+        return DuePolls(
+            [send for send in sends if send.awaits_report],
+            [send for send in self.load_sends(late) if send.awaits_report],
+        )
+
+    def _due(self, group: str, now: float, page_size: int) -> Iterator[tuple[float, int, SendKey]]:
+        """The start of polling, the recipients and the key of sends, the oldest due first."""
+        shards = [
+            self._shard(partition, now, _due_poll, page_size) for partition in _partitions(group)
+        ]
+        return (poll for _, poll in heapq.merge(*shards))
 
     def find_by_token_id(self, token_id: str) -> SendKey | None:
         """The send of a tokenId; the index follows the table within a moment."""
@@ -214,7 +259,7 @@ class DynamoDbLedger:
 
         The index follows the table within a moment: read a send before you decide anything.
         """
-        shards = [self._shard(partition, due_by) for partition in _partitions(group)]
+        shards = [self._shard(partition, due_by, _parse_key) for partition in _partitions(group)]
         return (key for _, key in heapq.merge(*shards))
 
     def count_unfinished(self, group: str) -> tuple[int, float | None]:
@@ -232,15 +277,24 @@ class DynamoDbLedger:
             dues += [float(item["dueAt"]["N"]) for item in answer["Items"]]
         return count, min(dues, default=None)
 
-    def _shard(self, partition: str, due_by: float | None) -> Iterator[tuple[float, SendKey]]:
+    def _shard[T](
+        self,
+        partition: str,
+        due_by: float | None,
+        parse: Callable[[Item], T],
+        page_size: int = KEYS_AT_ONCE,
+    ) -> Iterator[tuple[float, T]]:
+        """When the sends of a partition are due, and what `parse` reads of them."""
+
+        def due(item: Item) -> tuple[float, T]:
+            return _seconds(item, "dueAt"), parse(item)
+
         question = self._group_question(partition, due_by)
         with ledger_errors():
             for page in self._client.get_paginator("query").paginate(
-                **question, PaginationConfig={"PageSize": KEYS_AT_ONCE}
+                **question, PaginationConfig={"PageSize": page_size}
             ):
-                yield from self._readable(
-                    lambda item: (_seconds(item, "dueAt"), _parse_key(item)), page["Items"]
-                )
+                yield from self._readable(due, page["Items"])
 
     def _group_question(self, partition: str, due_by: float | None = None) -> dict[str, Any]:
         condition, values = "unfinished = :partition", {":partition": {"S": partition}}
@@ -380,7 +434,10 @@ def items_of(client: "DynamoDBClient", table: str, message_id: str, prefix: str)
 
 def partition_of(send: Send) -> str | None:
     """The partition of the sparse index that a send belongs to while somebody must look at it."""
-    group = AWAITS_REPORT if send.awaits_report else _GROUPS.get(send.status)
+    group = _GROUPS.get(send.status)
+    if send.awaits_report:
+        first = FIRST_ONE if send.recipients == 1 else FIRST_MANY
+        group = AWAITS_REPORT if send.polled else first
     if group is None:
         return None
     # By the send, not by its message: the hundred of a large one are a hundred writes, too.
@@ -395,6 +452,7 @@ def _send(item: Item) -> Send:
     def text(name: str) -> str | None:
         return item[name]["S"] if name in item else None
 
+    group = (text("unfinished") or "").partition("#")[0]
     return Send(
         key=_parse_key(item),
         client=item["client"]["S"],
@@ -420,7 +478,8 @@ def _send(item: Item) -> Send:
         correlation_id=text("correlationId"),
         scheduled_for=_seconds(item, "deliverAt") if "deliverAt" in item else None,
         poll_delivery="deliveryPolling" not in item,
-        awaits_report=(text("unfinished") or "").startswith(f"{AWAITS_REPORT}#"),
+        awaits_report=group in {FIRST_MANY, FIRST_ONE, AWAITS_REPORT},
+        polled=group == AWAITS_REPORT,
         delivery=delivery_report.from_json(item["delivery"]["S"]) if "delivery" in item else None,
     )
 
@@ -444,6 +503,11 @@ def change_of(metrics: Metrics, record: Mapping[str, Any]) -> StatusChange | Non
 
 def _key(key: SendKey) -> dict[str, Any]:
     return {"pk": {"S": f"MSG#{key.message_id}"}, "sk": {"S": f"SEND#{key.number:03d}"}}
+
+
+def _due_poll(item: Item) -> tuple[float, int, SendKey]:
+    """When the polling of a send began, its recipients and its key."""
+    return _seconds(item, "deliverAt"), int(item["recipients"]["N"]), _parse_key(item)
 
 
 def _refusal(item: Item) -> RefusedMessage:

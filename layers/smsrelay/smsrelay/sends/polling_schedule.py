@@ -7,6 +7,8 @@ FIRST_POLL: Final = 60.0
 MAX_POLL_INTERVAL: Final = 6 * 3_600.0
 POLLING_PERIOD: Final = 72 * 3_600.0
 """Seconds for which a send is asked for; carriers report within that or not at all."""
+LAST_POLL: Final = POLLING_PERIOD - 3_600.0
+"""Seconds after which the last poll is due: it has an hour to be made."""
 
 
 def next_poll_delay(age: float) -> float:

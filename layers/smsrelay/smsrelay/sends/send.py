@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 from smsrelay.sends.delivery_report import DeliveryCounts
 
+NOT_POLLED = "not-polled"
+"""The reason of an accepted send whose delivery could not be polled in time."""
+
 
 class Status(StrEnum):
     """Where a send is in its life (docs/delivery-guarantees.md draws it)."""
@@ -103,6 +106,8 @@ class Send:
     """Whether its delivery is to be polled once it is accepted: `deliveryPolling`."""
     awaits_report: bool = False
     """Whether its delivery is asked for, next when it is due."""
+    polled: bool = False
+    """Whether it has been asked for since it awaits a report."""
     delivery: DeliveryCounts | None = None
 
     @property
@@ -124,6 +129,12 @@ class Send:
     def can_be_redriven(self) -> bool:
         """Whether it ended without being sent, and an operator can have it tried again."""
         return self.status in NOT_SENT_STATUSES and self.body is not None
+
+    @property
+    def public_reason(self) -> str | None:
+        """The reason that clients see; None: its status says all."""
+        is_plain = self.status in {Status.ACCEPTED, Status.DELIVERED} and self.reason != NOT_POLLED
+        return None if is_plain else self.reason
 
     @property
     def log_fields(self) -> dict[str, object]:

@@ -48,7 +48,7 @@ def event_of(change: StatusChange) -> Mapping[str, Any]:
         "previousStatus": change.before and change.before.status.value,
         "tokenId": send.token_id,
         "reference": send.reference,
-        "reason": None if send.status in {Status.ACCEPTED, Status.DELIVERED} else send.reason,
+        "reason": send.public_reason,
         "delivery": send.delivery and send.delivery.as_json(),
     }
     return {

@@ -5,7 +5,7 @@ from dataclasses import replace
 from smsrelay.sends import polling_schedule
 from smsrelay.sends.call_outcome import Outcome, OutcomeKind
 from smsrelay.sends.delivery_report import DeliveryCounts, DeliveryReport, count_recipients
-from smsrelay.sends.send import NOT_SENT_STATUSES, OnUnknown, Send, Status
+from smsrelay.sends.send import NOT_POLLED, NOT_SENT_STATUSES, OnUnknown, Send, Status
 
 NOBODY_SUBSCRIBED = "no-subscribed-recipient"
 
@@ -175,19 +175,28 @@ def apply_report(send: Send, report: DeliveryReport, *, now: float, written_by: 
 def schedule_next_poll(send: Send, *, now: float, written_by: str) -> Send:
     """A followed send of which the upstream has not told enough: it is asked for again.
 
-    After 72 hours it is not: it ends as it is known by then.
+    The last poll is due after 71 hours; then it ends as it is known.
     """
-    age = now - (send.poll_from or send.created_at)
-    if age < polling_schedule.POLLING_PERIOD:
-        return replace(
-            send, written_by=written_by, due_at=now + polling_schedule.next_poll_delay(age)
-        )
-    is_reached = send.delivery and send.delivery.delivered
+    began = send.poll_from or send.created_at
+    if now - began < polling_schedule.LAST_POLL:
+        due_at = now + polling_schedule.next_poll_delay(now - began)
+        last = began + polling_schedule.LAST_POLL
+        return replace(send, polled=True, written_by=written_by, due_at=min(due_at, last))
+    return _stop_polling(send, now, written_by)
+
+
+def end_unpolled(send: Send, *, now: float, written_by: str) -> Send:
+    """A send whose next poll could not be made within the 72 hours: it ends as it is known."""
+    return replace(_stop_polling(send, now, written_by), reason=NOT_POLLED, updated_at=now)
+
+
+def _stop_polling(send: Send, now: float, written_by: str) -> Send:
+    reached = send.delivery and send.delivery.delivered
     return replace(
         send,
-        status=Status.PARTIALLY_DELIVERED if is_reached else send.status,
-        written_by=written_by,
+        status=Status.PARTIALLY_DELIVERED if reached else send.status,
         awaits_report=False,
+        written_by=written_by,
         due_at=now,
     )
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter as Tally
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Event
@@ -24,7 +24,7 @@ from smsrelay.sends.backoff import BLOCKED_DELAY
 from smsrelay.sends.call_budget import Reservation
 from smsrelay.sends.call_outcome import Failure, Outcome
 from smsrelay.sends.delivery_report import DeliveryReport
-from smsrelay.sends.send import Send, Status
+from smsrelay.sends.send import NOT_POLLED, Send, Status
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,8 @@ MAX_CALLS: Final = 300
 TIMEOUT: Final = 10.0
 MIN_POLL_SECONDS: Final = TIMEOUT + 5.0
 """Seconds below which no further send is asked for: the last answer has to be stored, too."""
+MIN_WRITE_SECONDS: Final = 5.0
+"""Seconds below which no further send is ended without a poll."""
 MIN_PAUSE: Final = 60.0
 # What every other call would meet, too.
 _AFFECTS_ALL_CALLS: Final = frozenset(
@@ -59,7 +61,7 @@ _NO_CALL: Final = frozenset(
 
 @dataclass(kw_only=True)
 class DeliveryPoller:
-    """One run a minute, within the budget of calls, oldest due first."""
+    """One run a minute, within the budget of calls."""
 
     ledger: Ledger
     reports: DeliveryReports
@@ -73,44 +75,69 @@ class DeliveryPoller:
         """Ask once for each send that is due, and return how many there were, by result.
 
         The budget of calls bounds them. The first call goes alone: an upstream that throttles
-        meets one call a minute, not a batch. Raises `LedgerUnavailableError` if the ledger can't
-        say what is due, or how many calls are left.
+        meets one call a minute, not a batch. Sends that could not be asked for within 72 hours
+        end. Raises `LedgerUnavailableError` if the ledger can't say what is due, or how many
+        calls are left.
         """
         now = self.clock()
-        if now < self._paused_until:
-            return {"paused": 1}
-        calls = min(MAX_CALLS, self.api_calls.left(now))
-        if not calls:
-            return {"no-calls-left": 1}
+        is_paused = now < self._paused_until
+        calls = 0 if is_paused else min(MAX_CALLS, self.api_calls.left(now))
         due = self.ledger.due_polls(now, calls)
-        if not due:
-            return {}
-        reserved = self.api_calls.reserve(len(due), now)
-        if not reserved.calls:  # another run was quicker
-            return {"no-calls-left": 1}
-        due = due[: reserved.calls]
-        stop = Event()
-        counts = Tally(self._poll_all(due[:1], deadline, stop))
-        counts.update(self._poll_all(due[1:], deadline, stop))
-        unused = sum(counts[result] for result in _NO_CALL)
-        if unused:
-            self._give_back(reserved, unused)
+        reserved = self.api_calls.reserve(len(due.on_time), now) if due.on_time else None
+        counts = self._poll_all(due.on_time, reserved, deadline) if reserved else Tally[str]()
+        if is_paused:
+            counts["paused"] = 1
+        elif not calls or (reserved and not reserved.calls):
+            counts["no-calls-left"] = 1
+        if ended := self._end_unpolled(due.late, deadline):
+            counts[NOT_POLLED] = ended
         return dict(counts)
+
+    def _poll_all(
+        self, sends: Sequence[Send], reserved: Reservation, deadline: Deadline
+    ) -> Tally[str]:
+        sends, stop = sends[: reserved.calls], Event()
+
+        def poll(send: Send) -> str:
+            if stop.is_set() or deadline() < MIN_POLL_SECONDS:
+                return "left"
+            return self._poll(send, stop)
+
+        counts = Tally(map(poll, sends[:1]))
+        counts.update(_in_parallel(poll, sends[1:]))
+        if unused := sum(counts[result] for result in _NO_CALL):
+            self._give_back(reserved, unused)
+        return counts
+
+    def _end_unpolled(self, sends: Sequence[Send], deadline: Deadline) -> int:
+        """End sends that could not be polled in time; how many there were."""
+
+        def end(send: Send) -> bool:
+            if deadline() < MIN_WRITE_SECONDS:
+                return False
+            after = transitions.end_unpolled(
+                send, now=self.clock(), written_by=ids.new_message_id()
+            )
+            try:
+                is_stored = bool(self.ledger.replace_if_unchanged(send, after))
+            except LedgerUnavailableError:
+                return False  # the next run finds it again
+            if is_stored and send.delivery:
+                self._record(send, after)
+            return is_stored
+
+        ended = sum(_in_parallel(end, sends))
+        if ended:
+            # No line for each: there can be thousands, and the ledger has them.
+            logger.warning("deliveries were not polled in time", extra={"sends": ended})
+            self.metrics.count("DeliveriesNotPolled", ended)
+        return ended
 
     def _give_back(self, reserved: Reservation, unused: int) -> None:
         try:
             self.api_calls.give_back(reserved, unused)
         except LedgerUnavailableError:
             logger.warning("unused calls count as used", extra={"calls": unused})
-
-    def _poll_all(self, sends: Sequence[Send], deadline: Deadline, stop: Event) -> list[str]:
-        def poll(send: Send) -> str:
-            if stop.is_set() or deadline() < MIN_POLL_SECONDS:
-                return "left"
-            return self._poll(send, stop)
-
-        with ThreadPoolExecutor(MAX_PARALLEL_CALLS) as pool:
-            return list(pool.map(poll, sends))
 
     def _poll(self, send: Send, stop: Event) -> str:
         self.metrics.count("DeliveryCalls")
@@ -170,7 +197,9 @@ class DeliveryPoller:
             self.metrics.count(after.status.metric)
         if after.reason == transitions.NOBODY_SUBSCRIBED:
             self.metrics.count("SendsWithoutSubscribers")
-        if after.status is Status.ACCEPTED or (counts and counts.pending):
+        if after.reason != NOT_POLLED and (
+            after.status is Status.ACCEPTED or (counts and counts.pending)
+        ):
             self.metrics.count("DeliveriesNeverReported")
         if counts:
             for name, number in (
@@ -192,3 +221,8 @@ class DeliveryPoller:
                 "unsubscribed": counts.unsubscribed if counts else None,
             },
         )
+
+
+def _in_parallel[T](step: Callable[[Send], T], sends: Sequence[Send]) -> list[T]:
+    with ThreadPoolExecutor(MAX_PARALLEL_CALLS) as pool:
+        return list(pool.map(step, sends))

@@ -7,7 +7,7 @@ from typing import Any
 
 from smsrelay.ports import RecipientResult, RefusedMessage
 from smsrelay.sends.message_status import message_status
-from smsrelay.sends.send import DELIVERY_STATUSES, Send, SendKey, Status
+from smsrelay.sends.send import ACCEPTED_STATUSES, Send, SendKey, Status
 from smsrelay.sends.status_events import iso_time
 from smsrelay.services.http_response import Response
 from smsrelay.services.problem_documents import errors_of, problem
@@ -59,7 +59,7 @@ def of_message(message: MessageState, *, deferred: bool) -> Response:
 
 
 def _at_first(send: Send) -> Send:
-    if send.status in DELIVERY_STATUSES:
+    if send.status in ACCEPTED_STATUSES:
         return replace(send, status=Status.ACCEPTED, reason=None)
     return send
 
@@ -111,7 +111,7 @@ def _brief(send: Send) -> dict[str, Any]:
         "status": send.status,
         "recipients": send.recipients,
         "tokenId": send.token_id,
-        "reason": None if send.status in {Status.ACCEPTED, Status.DELIVERED} else send.reason,
+        "reason": send.public_reason,
         "errors": list(send.errors) or None,
     }
     return {name: value for name, value in brief.items() if value is not None}
