@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 STACK_VARIABLE = "SMSRELAY_STACK"
 STACK_FILE = Path(__file__).parents[2] / ".local" / "stack.json"
 """What `make up` writes."""
-LOCAL_RETENTION_DAYS = 90
-"""The template's default, with which the local stack is deployed."""
+DEFAULTS = {"RetentionDays": "90", "DeliveryPolling": "all", "YearlyApiCalls": "2000000"}
+"""The template's defaults, with which the local stack is deployed."""
 _OUTPUTS = ("TableName", "QueueUrl", "DeadLetterQueueUrl")
 _PARAMETERS = ("RetentionDays", "DefaultClient")
 # An operator waits in front of it: fail soon, and say so.
@@ -43,6 +43,9 @@ class DeployedStack:
     table: str = ""
     default_client: str = ""
     """The client of a queue message that names none."""
+    polls_deliveries: bool = True
+    yearly_api_calls: int = 0
+    """The API calls that the contract includes for a year; 0: unlimited."""
     api_id: str = ""
     stage: str = ""
     webhook_secret_prefix: str = ""
@@ -120,7 +123,7 @@ def _local(file: Path) -> DeployedStack:
             "CredentialsSecretArn": stack.get("credentials_secret", ""),
             "TokenRenewerFunctionName": stack.get("token_renewer", ""),
         },
-        {"RetentionDays": str(LOCAL_RETENTION_DAYS), "DefaultClient": stack["default_client"]},
+        {"DefaultClient": stack["default_client"]},
         stack["aws_endpoint_url"],
     )
 
@@ -154,6 +157,7 @@ def _target(
 ) -> DeployedStack:
     sqs = session.client("sqs", config=_AWS, endpoint_url=endpoint_url)
     dynamodb = session.client("dynamodb", config=_AWS, endpoint_url=endpoint_url)
+    parameters = DEFAULTS | dict(parameters)
     retention_days = int(parameters["RetentionDays"])
     return DeployedStack(
         ledger=DynamoDbLedger(
@@ -168,6 +172,8 @@ def _target(
         dead_letter_queue_url=outputs["DeadLetterQueueUrl"],
         table=outputs["TableName"],
         default_client=parameters["DefaultClient"],
+        polls_deliveries=parameters["DeliveryPolling"] == "all",
+        yearly_api_calls=int(parameters["YearlyApiCalls"]),
         api_id=outputs.get("RestApiId", ""),
         stage=outputs.get("StageName", ""),
         webhook_secret_prefix=outputs.get("WebhookSecretPrefix", ""),

@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from smsrelay.adapters.logger import described
 from smsrelay.errors import RelayError
-from smsrelay_cli import catalogue, clients, credentials, dead_letters, sends, stats
+from smsrelay_cli import budget, catalogue, clients, credentials, dead_letters, sends, stats
 from smsrelay_cli.deployed_stack import STACK_VARIABLE, find_stack
 from smsrelay_cli.exit_codes import ABORTED, BROKEN_PIPE, FAILED, CommandError
 from smsrelay_cli.terminal import print_notice
@@ -155,6 +155,9 @@ def _add_reading(command: _AddCommand) -> None:
     token = command("token", "show the send that a tokenId belongs to")
     token.add_argument("token_id", metavar="TOKENID")
     token.set_defaults(run=sends.token)
+
+    calls = command("budget", "show the API calls that polls use, and what they suffice for")
+    calls.set_defaults(run=budget.budget)
 
     numbers = command("stats", "count what is not finished, and what lies in the queues")
     numbers.set_defaults(run=stats.stats)

@@ -66,6 +66,8 @@ class Operator:
         self._patch = patch
         self.outputs: dict[str, str] = {}
         """The outputs of the relay's CloudFormation stack."""
+        self.parameters: dict[str, str] = {}
+        """Its parameters."""
         self.ledger = DynamoDbLedger(relay.client("dynamodb"), relay.table, retention_days=90)
 
     def run(
@@ -129,11 +131,6 @@ def operator(
     }
     parameters = {"RetentionDays": RETENTION_DAYS, "DefaultClient": "internal"}
     stacks: dict[str, Any] = {
-        name: {
-            "Parameters": [
-                {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
-            ],
-        },
         "other": {"Outputs": []},
     }
 
@@ -141,7 +138,8 @@ def operator(
         """CloudFormation; moto's needs a package that is not there, the local stack's is tried."""
         if wanted == name:
             listed = [{"OutputKey": key, "OutputValue": it} for key, it in outputs.items()]
-            return stacks[wanted] | {"Outputs": listed}
+            chosen = [{"ParameterKey": key, "ParameterValue": it} for key, it in parameters.items()]
+            return {"Outputs": listed, "Parameters": chosen}
         if wanted in stacks:
             return stacks[wanted]
         words: Any = {
@@ -155,5 +153,5 @@ def operator(
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     monkeypatch.setattr(dead_letters, "POLL_SECONDS", 0)
     operator = Operator(relay, simulator, monkeypatch)
-    operator.outputs = outputs
+    operator.outputs, operator.parameters = outputs, parameters
     return operator

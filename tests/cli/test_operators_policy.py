@@ -72,6 +72,7 @@ def test_operators_may_what_their_commands_call_and_nothing_else(operator: Opera
             ("resend", "--client", CLIENT, "--since", "1h", "--limit", "1", "--yes"),
             ("resolve", other, "--as", "rejected", "--yes"),
             ("stats",),
+            ("budget",),
         ):
             operator.run(*command)
     made = calls["operator"]
