@@ -1,0 +1,83 @@
+"""docs/capacity.md: its figures about polls and their costs are what its arithmetic gives."""
+
+import re
+from typing import Any
+
+import pytest
+
+from smsrelay.sends.call_budget import daily_share
+from smsrelay.services.delivery_poller import MAX_CALLS
+from tests.support.template import ROOT
+
+PAGE = (ROOT / "docs/capacity.md").read_text()
+[COSTS] = re.findall(r"<!-- runs: deliveries -->\n```python\n(.*?)```", PAGE, re.DOTALL)
+POLLS_OF_A_MESSAGE = 3
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of the table that begins with this line, without its head."""
+    lines = PAGE[PAGE.index(heading) :].partition("\n\n")[0].splitlines()[2:]
+    return [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in lines]
+
+
+def number(cell: str) -> float:
+    return float(cell.partition(" ")[0].replace(",", ""))
+
+
+def served(yearly: int, messages: int) -> str:
+    each = min(daily_share(yearly), 24 * 60 * MAX_CALLS) / messages
+    if each >= POLLS_OF_A_MESSAGE:
+        return "all"
+    return f"{each:.1f} each" if each >= 1 else f"{100 * each:.2g} % polled"
+
+
+def test_the_table_of_polls() -> None:
+    table = rows("| messages a day | 2,000,000 calls a year |")
+    assert [number(messages) for messages, *_ in table][:: len(table) - 1] == [1_000, 10_000_000]
+    for messages, *cells in table:
+        years = (2_000_000, 6_000_000, 200_000_000)
+        assert cells == [served(yearly, int(number(messages))) for yearly in years]
+
+
+def deliveries(sends: int) -> tuple[float, float]:
+    """USD for a million sends at so many a month: DynamoDB, and Lambda's time."""
+    names: dict[str, Any] = {}
+    exec(COSTS.replace("sends = 1_000_000 ", f"sends = {sends} "), names)  # noqa: S102 - our own page # nosec B102
+    assert names["sends"] == sends
+    return names["dynamodb"], names["lambda_time"]
+
+
+def test_the_calculation_has_the_default_share() -> None:
+    assert f"{daily_share(2_000_000):_} * days" in COSTS
+
+
+def test_deliveries_cost_less_than_they_did() -> None:
+    dynamodb, lambda_time = deliveries(1_000_000)
+    assert dynamodb + lambda_time < 1.5
+    assert f"That is {dynamodb:.2f} and {lambda_time:.2f} USD." in PAGE
+    assert sum(deliveries(30_000)) == pytest.approx(6.36, rel=0.05), "three polls for each send"
+
+
+def test_the_table_of_a_million_messages() -> None:
+    *lines, total = rows("| USD for a million messages |")
+    found = {name: cells for name, *cells in lines}
+    dynamodb, lambda_time = deliveries(1_000_000)
+    assert number(found["deliveries, writes and reads"][0]) == round(dynamodb, 2)
+    assert number(found["deliveries, Lambda's time"][0]) == round(lambda_time, 2)
+    for column in range(2):
+        cells = [cells[column] for cells in found.values() if cells[column][0].isdigit()]
+        together = number(total[1 + column])
+        assert sum(map(number, cells)) == pytest.approx(together, abs=0.02), "rounded lines"
+        shares = [int(cell.partition("(")[2].removesuffix("%)")) for cell in cells]
+        assert shares == pytest.approx([100 * number(it) / together for it in cells], abs=0.51)
+
+
+def test_the_table_of_a_month() -> None:
+    fixed = sum(number(usd) for _, usd in rows("| USD a month |"))
+    _, *together = rows("| USD for a million messages |")[-1]
+    for messages, *cells in rows("| messages a day | smsrelay over HTTP |")[:2]:
+        sends = round(number(messages) * 365 / 12)
+        for cell, at_a_million in zip(cells, together, strict=False):
+            others = number(at_a_million) - sum(deliveries(1_000_000))
+            usd = fixed + sends * (others + sum(deliveries(sends))) / 1_000_000
+            assert number(cell) == pytest.approx(usd, abs=0.03)
