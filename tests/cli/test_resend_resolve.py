@@ -221,9 +221,9 @@ def test_a_lease_that_ran_out_counts_as_unknown(operator: Operator, relay: Envir
 
 
 def test_one_send_of_many_can_be_meant(operator: Operator) -> None:
-    subscriber = {"mobile": "12125550101", "key": "k"}
+    subscriber = {"mobile": "+12125550101", "key": "k"}
     operator.simulator.fail("send", "500", times=2)
-    message_id = operator.post(to=["12125550100", subscriber])
+    message_id = operator.post(to=["+12125550100", subscriber])
     ended = operator.run("resend", message_id, "--send", "2", "--yes")
     assert [row[1] for row in ended.rows] == ["2"]
     statuses = [send.status for send in operator.sends(message_id)]
@@ -324,7 +324,7 @@ def test_a_result_after_the_decision_does_not_undo_it(operator: Operator) -> Non
 
 def test_one_token_for_two_sends_is_refused(operator: Operator) -> None:
     operator.simulator.fail("send", "500", times=2)
-    message_id = operator.post(to=["12125550100", {"mobile": "12125550101", "key": "k"}])
+    message_id = operator.post(to=["+12125550100", {"mobile": "+12125550101", "key": "k"}])
     ended = operator.run("resolve", message_id, "--as", "accepted", "--token-id", "t", "--yes")
     assert ended.code == 1
     assert "--send N" in ended.err

@@ -20,7 +20,7 @@ from tools.local_stack.polling import wait_for
 from tools.local_stack.simulator_client import SimulatorControl
 from tools.local_stack.stack import LocalStack, Stack, StartError
 
-MESSAGE = {"message": "MzA6Nzg6MA", "to": ["12125550100"], "text": "Hello"}
+MESSAGE = {"message": "MzA6Nzg6MA", "to": ["+12125550100"], "text": "Hello"}
 
 PUBLISHED = {
     "api_url",
@@ -49,7 +49,7 @@ def test_message_goes_through_the_api(api: httpx.Client, upstream: SimulatorCont
     assert answer.status_code == 202, answer.text
     (sent,) = upstream.sent()
     assert sent["tokenId"] == answer.json()["sends"][0]["tokenId"]
-    assert sent["body"]["mobileNumbers"] == MESSAGE["to"]
+    assert sent["body"]["mobileNumbers"] == ["12125550100"]
 
 
 def test_message_goes_through_the_queue(stack: Stack, upstream: SimulatorControl) -> None:

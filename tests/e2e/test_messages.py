@@ -13,7 +13,7 @@ from tools.local_stack.polling import wait_for
 from tools.local_stack.simulator_client import SimulatorControl
 from tools.local_stack.stack import Stack
 
-MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["12125550100"], "text": "Hello"}
+MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["+12125550100"], "text": "Hello"}
 
 REFERENCE_NUMBERS = {
     "mobileNumbers": ["13175551212"],
@@ -66,12 +66,12 @@ TABLE = [
             "message": "MzA6Nzg6MA",
             "to": [
                 {
-                    "mobile": "15555554410",
+                    "mobile": "+15555554410",
                     "key": "ExampleSubKey1",
                     "attributes": {"FirstName": "Michael"},
                 },
                 {
-                    "mobile": "15555552254",
+                    "mobile": "+15555552254",
                     "key": "ExampleSubKey2",
                     "attributes": {"FirstName": "Kristen"},
                 },
@@ -82,7 +82,7 @@ TABLE = [
         REFERENCE_SUBSCRIBERS,
         id="the reference: two subscribers",
     ),
-    pytest.param({"to": ["+1 (212) 555-0100", "1.212.555.0100"]}, NUMBERS, id="numbers"),
+    pytest.param({"to": ["+1 (212) 555-0100", "+1.212.555.0100"]}, NUMBERS, id="numbers"),
     pytest.param(
         {"text": "Grüße 👋"}, NUMBERS | {"Override": True, "messageText": "Grüße 👋"}, id="text"
     ),
@@ -148,7 +148,7 @@ def test_each_row_of_the_table_arrives_in_the_upstreams_casing_and_types(
     fields: dict[str, Any],
     expected: dict[str, Any],
 ) -> None:
-    request = {"message": "MzA6Nzg6MA", "to": ["12125550100"]} | fields
+    request = {"message": "MzA6Nzg6MA", "to": ["+12125550100"]} | fields
     answer = api.post("/messages", json=request)
     assert answer.status_code == 202, answer.text
     [sent] = upstream.sent()
@@ -161,8 +161,8 @@ def test_each_row_of_the_table_arrives_in_the_upstreams_casing_and_types(
 def test_one_request_with_both_kinds_of_recipients(
     api: httpx.Client, upstream: SimulatorControl
 ) -> None:
-    subscriber = {"mobile": "12125550101", "key": "k", "attributes": {"Points": 1250, "Vip": True}}
-    answer = api.post("/messages", json=MESSAGE | {"to": ["12125550100", subscriber]})
+    subscriber = {"mobile": "+12125550101", "key": "k", "attributes": {"Points": 1250, "Vip": True}}
+    answer = api.post("/messages", json=MESSAGE | {"to": ["+12125550100", subscriber]})
     assert answer.status_code == 202
     wait_for(lambda: len(upstream.sent()) == 2, what="both sends", seconds=60)
     bodies = [sent["body"] for sent in upstream.sent()]
@@ -176,7 +176,7 @@ def test_one_request_with_both_kinds_of_recipients(
 def test_ten_thousand_recipients_none_lost_none_twice(
     api: httpx.Client, upstream: SimulatorControl
 ) -> None:
-    numbers = [f"4477009{n:05d}" for n in range(10_000)]
+    numbers = [f"+4477009{n:05d}" for n in range(10_000)]
     answer = api.post(
         "/messages", json=MESSAGE | {"to": numbers}, headers={"Prefer": "respond-async"}
     )
@@ -190,7 +190,9 @@ def test_ten_thousand_recipients_none_lost_none_twice(
 
     stored = wait_for(accepted, what="40 accepted sends", seconds=60, every=0.2)
     sent = upstream.sent()
-    assert sorted(number for call in sent for number in call["body"]["mobileNumbers"]) == numbers
+    assert sorted(number for call in sent for number in call["body"]["mobileNumbers"]) == [
+        number[1:] for number in numbers
+    ]
     tokens = [send["tokenId"] for send in stored["sends"]]
     assert sorted(tokens) == sorted(call["tokenId"] for call in sent)
     assert len(set(tokens)) == 40
@@ -219,7 +221,7 @@ def test_one_key_posted_ten_times_at_once_is_one_sms(
 def test_one_key_with_many_sends_at_once_is_one_message(
     api: httpx.Client, upstream: SimulatorControl
 ) -> None:
-    numbers = [f"4477009{n:05d}" for n in range(500)]
+    numbers = [f"+4477009{n:05d}" for n in range(500)]
 
     def post(_: int) -> httpx.Response:
         return api.post(
@@ -311,10 +313,10 @@ def test_a_dead_letter_says_why(
         (b"", 400, "not-json"),
         (b'{"message":', 400, "not-json"),
         (b"[" * 10_000, 400, "not-json"),
-        (b'{"message":"a/../b","to":["12125550100"]}', 422, "invalid-request"),
-        (b'{"message":"m","to":["12125550100"],"text":"\\u0000"}', 422, "invalid-request"),
-        (b'{"message":"m","to":["12125550100"],"text":"\\ud800"}', 422, "invalid-request"),
-        (b'{"message":"m","to":["1"],"to":["12125550100"]}', 422, "invalid-request"),
+        (b'{"message":"a/../b","to":["+12125550100"]}', 422, "invalid-request"),
+        (b'{"message":"m","to":["+12125550100"],"text":"\\u0000"}', 422, "invalid-request"),
+        (b'{"message":"m","to":["+12125550100"],"text":"\\ud800"}', 422, "invalid-request"),
+        (b'{"message":"m","to":["1"],"to":["+12125550100"]}', 422, "invalid-request"),
         (b'{"text":"' + b"x" * 2_000_000 + b'"}', 413, "too-large"),
         (b'{"text":"' + b"x" * 7_000_000 + b'"}', 413, "too-large"),
     ],

@@ -8,7 +8,7 @@ from tools.local_stack.polling import wait_for
 from tools.local_stack.simulator_client import SimulatorControl
 from tools.local_stack.stack import Stack
 
-MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["12125550100"], "text": "Hello"}
+MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["+12125550100"], "text": "Hello"}
 
 
 def test_a_send_without_a_message_is_found_and_finished(

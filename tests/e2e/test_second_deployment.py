@@ -11,7 +11,7 @@ from tools.local_stack.polling import wait_for
 from tools.local_stack.stack import LocalStack, Stack
 
 TAKES_MESSAGES = ("ApiFunction", "IamFunction", "WebhookFunction", "QueueWorkerFunction")
-MESSAGE = {"message": "MzA6Nzg6MA", "to": ["12125550100"]}
+MESSAGE = {"message": "MzA6Nzg6MA", "to": ["+12125550100"]}
 
 
 @pytest.fixture

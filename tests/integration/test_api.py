@@ -68,8 +68,8 @@ def test_a_message_is_sent_once_and_its_token_is_stored(
 
 
 def test_numbers_and_subscribers_become_two_sends(relay: Environment, simulator: Simulator) -> None:
-    subscriber = {"mobile": "12125550101", "key": "k", "attributes": {"FirstName": "Zoë"}}
-    answer = relay.post(MESSAGE | {"to": ["12125550100", subscriber], "reference": "order-8812"})
+    subscriber = {"mobile": "+12125550101", "key": "k", "attributes": {"FirstName": "Zoë"}}
+    answer = relay.post(MESSAGE | {"to": ["+12125550100", subscriber], "reference": "order-8812"})
 
     assert [(send["n"], send["recipients"]) for send in answer.body["sends"]] == [(1, 1), (2, 1)]
     tokens = {send["tokenId"] for send in answer.body["sends"]}
@@ -97,21 +97,21 @@ def test_a_padded_message_id_is_encoded_into_the_path(
         ("deep but whole", '{"to":' + "[" * 500 + "]" * 500 + "}", {}, 422, "invalid-request"),
         (
             "NUL",
-            '{"message":"m","to":["12125550100"],"text":"\\u0000"}',
+            '{"message":"m","to":["+12125550100"],"text":"\\u0000"}',
             {},
             422,
             "invalid-request",
         ),
         (
             "half a surrogate pair",
-            '{"message":"m","to":["12125550100"],"te\\ud800xt":"\\ud800"}',
+            '{"message":"m","to":["+12125550100"],"te\\ud800xt":"\\ud800"}',
             {},
             422,
             "invalid-request",
         ),
         (
             "duplicate names",
-            '{"message":"m","to":["12125550100"],"to":["12125550101"]}',
+            '{"message":"m","to":["+12125550100"],"to":["+12125550101"]}',
             {},
             422,
             "invalid-request",
@@ -146,7 +146,7 @@ def test_bad_input_has_a_clear_problem_and_nothing_is_sent(
 
 
 def test_a_refusal_lists_pointer_code_and_detail(relay: Environment) -> None:
-    answer = relay.post({"message": "m", "to": ["12"], "subscribe": True, "txt": 1})
+    answer = relay.post({"message": "m", "to": ["+12"], "subscribe": True, "txt": 1})
     assert_problem(answer, 422, "invalid-request")
     assert {error["pointer"]: error["code"] for error in answer.body["errors"]} == {
         "/to/0": "invalid-number",
@@ -209,7 +209,7 @@ def test_the_same_key_with_another_body_is_refused(
     "body",
     [
         MESSAGE | {"text": " "},
-        MESSAGE | {"to": "12125550100"},
+        MESSAGE | {"to": "+12125550100"},
         '{"text":"Hello","text":"Hello","to":["+1 212 555 0100"],"message":"MzA6Nzg6MA"}',
         MESSAGE | {"to": TOO_LARGE_TO},
     ],
@@ -289,7 +289,7 @@ def test_respond_async_stores_queues_and_answers_at_once(
 def test_ten_thousand_recipients_become_forty_sends(
     relay: Environment, simulator: Simulator
 ) -> None:
-    numbers = [f"4477009{n:05d}" for n in range(10_000)]
+    numbers = [f"+4477009{n:05d}" for n in range(10_000)]
     answer = relay.post(MESSAGE | {"to": numbers}, headers=ASYNC)
     assert [send["recipients"] for send in answer.body["sends"]] == [250] * 40
     while relay.waiting():
@@ -297,7 +297,8 @@ def test_ten_thousand_recipients_become_forty_sends(
 
     sent = simulator.sent()
     bodies: list[Any] = [call["body"] for call in sent]
-    assert sorted(number for body in bodies for number in body["mobileNumbers"]) == numbers
+    sent_to = sorted(number for body in bodies for number in body["mobileNumbers"])
+    assert sent_to == [number[1:] for number in numbers]
     stored = relay.get(f"/messages/{answer.body['id']}").body
     assert stored["status"] == "accepted"
     tokens = {send["tokenId"] for send in stored["sends"]}
@@ -306,7 +307,7 @@ def test_ten_thousand_recipients_become_forty_sends(
 
 
 def test_several_sends_at_once_run_side_by_side(relay: Environment, simulator: Simulator) -> None:
-    numbers = [f"4477009{n:05d}" for n in range(1_000)]
+    numbers = [f"+4477009{n:05d}" for n in range(1_000)]
     answer = relay.post(MESSAGE | {"to": numbers})
     assert answer.body["status"] == "accepted"
     assert len(simulator.sent()) == 4
@@ -340,7 +341,7 @@ def test_what_was_certainly_not_sent_is_queued_and_finished_by_the_worker(
 
 def test_some_accepted_and_some_queued_is_partial(relay: Environment, simulator: Simulator) -> None:
     simulator.fail("send", "429-50100")
-    numbers = [f"4477009{n:05d}" for n in range(500)]
+    numbers = [f"+4477009{n:05d}" for n in range(500)]
     answer = relay.post(MESSAGE | {"to": numbers})
     assert (answer.status, answer.body["status"]) == (202, "partial")
     assert sorted(send["status"] for send in answer.body["sends"]) == ["accepted", "queued"]
@@ -644,7 +645,7 @@ def test_the_largest_message_and_the_longest_errors_fit_into_an_item(
     )
     monkeypatch.setattr(MobileConnect, "send", lambda *_: outcome)
     to = [
-        {"mobile": f"4477009{n:05d}", "key": f"k{n}", "attributes": {"name": "\U0001f600" * 330}}
+        {"mobile": f"+4477009{n:05d}", "key": f"k{n}", "attributes": {"name": "\U0001f600" * 330}}
         for n in range(250)
     ]
     answer = relay.post(MESSAGE | {"to": to, "reference": "\U0001f600" * 100})
@@ -669,7 +670,7 @@ def test_without_time_left_nothing_is_begun(relay: Environment, simulator: Simul
     assert (answer.status, answer.body["status"]) == (202, "queued")
     assert answer.body["sends"][0]["reason"] == "out-of-time"
     assert simulator.calls() == []
-    numbers = [f"4477009{n:05d}" for n in range(500)]
+    numbers = [f"+4477009{n:05d}" for n in range(500)]
     answer = relay.post(MESSAGE | {"to": numbers}, remaining=13.9)
     assert (answer.status, answer.body["status"]) == (202, "queued")
     assert simulator.calls() == []

@@ -32,19 +32,19 @@ QUIET: Json = {"start": "21:00", "end": "08:00"}
 NUMBERS = [f"+1 {AREAS[n // 100]} 555 01{n % 100:02d}" for n in range(251)]
 SUBSCRIBERS: list[Json] = [
     {"mobile": "+1-212-555-0103", "key": "Key1", "attributes": {"FirstName": "Zoë", "Vip": True}},
-    {"mobile": "12125550104", "key": "Key2", "attributes": {"Points": 1250}},
-    {"mobile": "12125550105", "key": "Key3"},
+    {"mobile": "+12125550104", "key": "Key2", "attributes": {"Points": 1250}},
+    {"mobile": "+12125550105", "key": "Key3"},
 ]
 MESSAGE: Json = {"message": "MzA6Nzg6MA", "to": NUMBERS[:1], "text": "Hello"}
 ACCEPTED: dict[str, Json] = {
     "a number": MESSAGE,
-    "no text": {"message": "MzA6Nzg6MA", "to": ["12125550100"]},
+    "no text": {"message": "MzA6Nzg6MA", "to": ["+12125550100"]},
     "250 numbers": MESSAGE | {"to": NUMBERS[:250]},
     "251 numbers": MESSAGE | {"to": NUMBERS},
     "subscribers": MESSAGE | {"to": SUBSCRIBERS},
     "both": MESSAGE | {"to": [*NUMBERS[:2], *SUBSCRIBERS]},
     "a subscription": MESSAGE | {"subscribe": True, "resubscribe": False, "keyword": "JOINSMS"},
-    "the same number twice": MESSAGE | {"to": ["12125550100", "+1 (212) 555-0100"]},
+    "the same number twice": MESSAGE | {"to": ["+12125550100", "+1 (212) 555-0100"]},
     "a picture": MESSAGE | {"mediaUrl": "https://images.example.com/welcome.jpg"},
     "scheduled": MESSAGE
     | {"sendAt": SCHEDULED, "quietHours": QUIET | {"timezone": "America/Chicago"}},
@@ -52,9 +52,13 @@ ACCEPTED: dict[str, Json] = {
 }
 REFUSED: dict[str, Json] = {
     "no recipient": MESSAGE | {"to": []},
-    "too short a number": MESSAGE | {"to": ["123"]},
-    "letters in a number": MESSAGE | {"to": ["212-555-CALL"]},
-    "no key": MESSAGE | {"to": [{"mobile": "12125550100"}]},
+    "too short a number": MESSAGE | {"to": ["+123"]},
+    "letters in a number": MESSAGE | {"to": ["+1-212-555-CALL"]},
+    "a number without plus": MESSAGE | {"to": ["12125550100"]},
+    "a national number": MESSAGE | {"to": ["(310) 555-0100"]},
+    "a national number of a subscriber": MESSAGE
+    | {"to": [SUBSCRIBERS[0] | {"mobile": "(310) 555-0100"}]},
+    "no key": MESSAGE | {"to": [{"mobile": "+12125550100"}]},
     "two keys for a number": MESSAGE | {"to": [SUBSCRIBERS[0], SUBSCRIBERS[0] | {"key": "Key9"}]},
     "unknown field": MESSAGE | {"txt": "a typing error"},
     "unknown field of a subscriber": MESSAGE | {"to": [SUBSCRIBERS[0] | {"name": "Zoë"}]},

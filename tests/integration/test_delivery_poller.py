@@ -326,7 +326,7 @@ def _hash(number: str) -> str:
 
 
 def test_sends_of_the_queue_are_followed_too(relay: Environment) -> None:
-    relay.enqueue(MESSAGE | {"to": ["+1 212 555 0100", {"mobile": "12125550101", "key": "k"}]})
+    relay.enqueue(MESSAGE | {"to": ["+1 212 555 0100", {"mobile": "+12125550101", "key": "k"}]})
     relay.work()
     relay.show_all()
     relay.work()

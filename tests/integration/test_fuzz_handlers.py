@@ -19,7 +19,7 @@ THOROUGH = os.environ.get("SMSRELAY_THOROUGH") == "1"
 MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
 WHOLE: dict[str, Any] = {
     **MESSAGE,
-    "to": ["12125550100", {"mobile": "12125550101", "key": "k", "attributes": {"Name": "Zoë"}}],
+    "to": ["+12125550100", {"mobile": "+12125550101", "key": "k", "attributes": {"Name": "Zoë"}}],
     "subscribe": True,
     "keyword": "JOIN",
     "sendAt": "2026-10-05T16:01:00-04:00",

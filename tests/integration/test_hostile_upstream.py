@@ -266,7 +266,7 @@ def test_each_answer_has_a_documented_status(aws: None) -> None:
             server.answers(raw)
             server.wait_for_hang_up()
             relay.end_pauses()
-            told = relay.post({"message": "MzA6Nzg6MA", "to": ["12125550100"]})
+            told = relay.post({"message": "MzA6Nzg6MA", "to": ["+12125550100"]})
             [send] = told.body["sends"]
             assert (told.status, send["status"]) == documented[kind], name
             stored = relay.get(f"/messages/{told.body['id']}").body["sends"][0]
@@ -538,7 +538,7 @@ def test_nothing_is_written_after_the_deadline(
         running(server.url) as relay,
     ):
         lookup_takes(60.0)
-        told = relay.post({"message": "MzA6Nzg6MA", "to": ["12125550100"]})
+        told = relay.post({"message": "MzA6Nzg6MA", "to": ["+12125550100"]})
         server.wait_for_hang_up()
     [send] = told.body["sends"]
     assert (told.status, send["status"], send["reason"]) == (202, "queued", "out-of-time")
@@ -587,4 +587,4 @@ def test_a_delivery_report_byte_by_byte_ends_with_the_time(
 
 
 def _post(relay: Environment) -> int:
-    return relay.post({"message": "MzA6Nzg6MA", "to": ["12125550100"]}).status
+    return relay.post({"message": "MzA6Nzg6MA", "to": ["+12125550100"]}).status

@@ -104,7 +104,7 @@ def test_the_upstreams_time_and_our_own_are_told_apart(
 def test_several_sends_have_no_time_of_our_own(
     relay: Environment, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    relay.post(MESSAGE | {"to": ["+1 212 555 0100", {"mobile": "12125550101", "key": "k"}]})
+    relay.post(MESSAGE | {"to": ["+1 212 555 0100", {"mobile": "+12125550101", "key": "k"}]})
     told = metrics(capsys.readouterr().out)
     assert len(told["UpstreamTime"]) == 2
     assert "OverheadLatency" not in told

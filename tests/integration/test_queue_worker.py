@@ -218,7 +218,7 @@ def test_a_corrected_message_may_use_the_key_again(
 
 def test_a_bad_message_does_not_hold_up_its_batch(relay: Environment, simulator: Simulator) -> None:
     simulator.fail("send", "429-50100")
-    ids = {text: relay.enqueue(MESSAGE | {"to": ["12125550100"], "text": text}) for text in "abcd"}
+    ids = {text: relay.enqueue(MESSAGE | {"to": ["+12125550100"], "text": text}) for text in "abcd"}
     relay.enqueue("this is not JSON")
     failed = relay.work()
     assert len(failed) == 1
@@ -411,7 +411,7 @@ def test_a_send_that_the_worker_sees_rejected_keeps_its_body_and_leaves_a_dead_l
     assert relay.waiting() == 0
 
 
-@pytest.mark.parametrize("to", [["12125550100"], ["12125550100", SUBSCRIBER]])
+@pytest.mark.parametrize("to", [["+12125550100"], ["+12125550100", SUBSCRIBER]])
 def test_a_send_that_was_rejected_over_http_leaves_neither_body_nor_dead_letter(
     relay: Environment, simulator: Simulator, to: list[Any]
 ) -> None:
@@ -494,7 +494,7 @@ def test_a_redelivered_message_is_not_sent_again(relay: Environment, simulator: 
 
 
 def test_many_recipients_spread_over_the_queue(relay: Environment, simulator: Simulator) -> None:
-    relay.enqueue(MESSAGE | {"to": [f"4477009{n:05d}" for n in range(600)]})
+    relay.enqueue(MESSAGE | {"to": [f"+4477009{n:05d}" for n in range(600)]})
     assert relay.work() == []
     assert relay.waiting() == 3
     assert relay.work() == []

@@ -5,9 +5,9 @@ from typing import Any
 
 Json = dict[str, Any]
 
-ONE: Json = {"message": "MzA6Nzg6MA", "to": ["12125550100"], "text": "Hello"}
+ONE: Json = {"message": "MzA6Nzg6MA", "to": ["+12125550100"], "text": "Hello"}
 # A plain number and a subscriber never share a call of the upstream.
-TWO: Json = ONE | {"to": ["12125550100", {"mobile": "12125550101", "key": "k"}]}
+TWO: Json = ONE | {"to": ["+12125550100", {"mobile": "+12125550101", "key": "k"}]}
 NAMED: Json = ONE | {"message": "welcome"}
 CATALOGUE: Json = {"messages": {"welcome": ONE["message"]}}
 REFUSED: Json = {"message": "MzA6Nzg6MA", "to": []}
@@ -50,9 +50,10 @@ class Scenario:
 
     @property
     def numbers(self) -> list[str]:
-        return [
-            entry if isinstance(entry, str) else entry["mobile"] for entry in self.message["to"]
-        ]
+        """As the upstream gets them: without the plus."""
+        entries = self.message["to"]
+        written = [entry if isinstance(entry, str) else entry["mobile"] for entry in entries]
+        return [number.removeprefix("+") for number in written]
 
     @property
     def holds(self) -> bool:

@@ -271,7 +271,10 @@ class PromiseMachine(RuleBasedStateMachine):
         numbers = [f"1{area}55501{last + n:02d}" for n in range(1 + two)]
         document = {
             "message": "MzA6Nzg6MA",
-            "to": [numbers[0], *({"mobile": number, "key": f"K-{name}"} for number in numbers[1:])],
+            "to": [
+                f"+{numbers[0]}",
+                *({"mobile": f"+{number}", "key": f"K-{name}"} for number in numbers[1:]),
+            ],
             "text": f"The text of {name}, which nobody else may read",
             "reference": name,
             "onUnknown": on_unknown,

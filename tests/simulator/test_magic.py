@@ -231,10 +231,10 @@ def test_the_readme_lists_every_magic_value() -> None:
     for value in [
         *magic_numbers.KEYWORDS,
         *magic_numbers.CLIENTS,
-        *magic_numbers.NUMBER_CODES,
-        *magic_numbers.NUMBER_REFUSALS,
-        magic_numbers.NOT_A_SUBSCRIBER,
-        magic_numbers.UNSUBSCRIBED,
+        *(f"+{number}" for number in magic_numbers.NUMBER_CODES),
+        *(f"+{number}" for number in magic_numbers.NUMBER_REFUSALS),
+        f"+{magic_numbers.NOT_A_SUBSCRIBER}",
+        f"+{magic_numbers.UNSUBSCRIBED}",
         *error_messages.DOCUMENTED,
         *Then,
     ]:

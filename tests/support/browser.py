@@ -186,7 +186,7 @@ def _post_all(simulator_url: str) -> None:
 
 def _conversations() -> list[dict[str, Any]]:
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).replace(hour=8, minute=30, second=0)
-    kim = {"mobile": "12125550103", "key": "ExampleSubKey1", "attributes": {"FirstName": "Kim"}}
+    kim = {"mobile": "+12125550103", "key": "ExampleSubKey1", "attributes": {"FirstName": "Kim"}}
     return [
         {"to": ["+44 7700 900123"], "text": "Your table for two is ready at 19:30."},
         {"to": ["+1 945 555 0101"], "text": "Your invoice for October is online."},

@@ -171,7 +171,7 @@ def written(number: str) -> str:
 
 
 SUBSCRIBER: Mapping[str, Any] = {
-    "mobile": NUMBERS[1],
+    "mobile": f"+{NUMBERS[1]}",
     "key": planted("to.key").text,
     "attributes": {planted("to.attributes").word: planted("attribute value").text},
 }

@@ -140,7 +140,7 @@ _REFUSED = ["400", "401", "404", "409", "413", "415", "422"]
 _LIKELY: Mapping[str, tuple[Callable[[Json], Json], st.SearchStrategy[str]]] = {
     "mobile-number": (
         lambda schemas: schemas["MobileNumber"],
-        st.from_regex(r"\+?1[ .-]?\(?[2-8][1-8]2[ )-]?555[ .-]?01[0-9]{2}", fullmatch=True),
+        st.from_regex(r"\+1[ .-]?\(?[2-8][1-8]2[ )-]?555[ .-]?01[0-9]{2}", fullmatch=True),
     ),
     "message-id": (
         lambda schemas: schemas["MessageRequest"]["properties"]["message"],

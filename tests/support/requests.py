@@ -11,9 +11,9 @@ from smsrelay.messages.upstream_calls import build_calls
 from smsrelay.messages.validation import parse_request
 
 NOW = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
-MINIMAL = {"message": "MzA6Nzg6MA", "to": ["12125550100"]}
+MINIMAL = {"message": "MzA6Nzg6MA", "to": ["+12125550100"]}
 TOO_LARGE_TO = [
-    {"mobile": f"4477009{n:05d}", "key": "k", "attributes": {"Name": "x" * 4_000}}
+    {"mobile": f"+4477009{n:05d}", "key": "k", "attributes": {"Name": "x" * 4_000}}
     for n in range(100)
 ]
 """Valid recipients whose call of the upstream is larger than the ledger takes."""

@@ -74,7 +74,7 @@ def test_it_runs_with_what_it_asks_for_and_nothing_else(wheel: Path, tmp_path: P
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout) == {
         "message": "MzA6Nzg6MA",
-        "to": ["12125550100"],
+        "to": ["+12125550100"],
         "onUnknown": "resend",
     }
     [metadata] = unpacked.glob("*.dist-info/METADATA")

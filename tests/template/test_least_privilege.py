@@ -22,7 +22,7 @@ from tools.local_stack import build
 from tools.mobileconnect_simulator import Simulator
 
 MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
-TWO_SENDS = MESSAGE | {"to": ["+1 212 555 0100", {"mobile": "12125550101", "key": "k"}]}
+TWO_SENDS = MESSAGE | {"to": ["+1 212 555 0100", {"mobile": "+12125550101", "key": "k"}]}
 NAMED, CATALOGUE = MESSAGE | {"message": "welcome"}, {"messages": {"welcome": "MzA6Nzg6MA"}}
 REFUSED = MESSAGE | {"text": " "}
 JSON = {"Content-Type": "application/json"}

@@ -68,12 +68,12 @@ def nested(size: int) -> str:
 
 
 def subscriber(n: int, value: str, number: int) -> str:
-    return f'{{"mobile":"4477009{n:05d}","key":"k","attributes":{{{attributes(value, number)}}}}}'
+    return f'{{"mobile":"+4477009{n:05d}","key":"k","attributes":{{{attributes(value, number)}}}}}'
 
 
-TO = '"message":"MzA6Nzg6MA","to":["12125550100"]'
+TO = '"message":"MzA6Nzg6MA","to":["+12125550100"]'
 MANY, END = '{"message":"MzA6Nzg6MA","to":[', "]}"
-SUBSCRIBER = '"mobile":"12125550100","key":"k"'
+SUBSCRIBER = '"mobile":"+12125550100","key":"k"'
 EMOJI = "\U0001f600"
 MAX_ENTRIES = 25_000
 
@@ -93,23 +93,23 @@ INVALID = {
     "nested arrays": nested(MAX_REQUEST_BYTES),
     "decimals": filled("{" + TO + ',"x":[', lambda _: "1.0", "]}"),
     "one number with different keys": filled(
-        MANY + '"12125550100",', lambda _: f"{{{SUBSCRIBER}}}", END, most=MAX_ENTRIES - 1
+        MANY + '"+12125550100",', lambda _: f"{{{SUBSCRIBER}}}", END, most=MAX_ENTRIES - 1
     ),
     "a text of 1 MiB in characters of four bytes": filled(
         "{" + TO + f',"text":"{EMOJI}', lambda _: "x" * 1_000, '"}'
     ),
 }
 VALID = {
-    "25,000 numbers": filled(MANY, lambda n: f'"4477009{n:05d}"', END, most=MAX_ENTRIES),
+    "25,000 numbers": filled(MANY, lambda n: f'"+4477009{n:05d}"', END, most=MAX_ENTRIES),
     "25,000 subscribers": filled(
         MANY,
-        lambda n: f'{{"mobile":"4477009{n:05d}","key":"k"}}',
+        lambda n: f'{{"mobile":"+4477009{n:05d}","key":"k"}}',
         END,
         most=MAX_ENTRIES,
     ),
     "subscribers and the longest text": filled(
         MANY,
-        lambda n: f'{{"mobile":"4477009{n:05d}","key":"k"}}',
+        lambda n: f'{{"mobile":"+4477009{n:05d}","key":"k"}}',
         f'],"text":"{EMOJI * 10_000}"}}',
         most=12_500,
     ),

@@ -71,7 +71,7 @@ def test_what_is_written_is_the_same_request(path: Path) -> None:
 def test_a_request_is_built_by_the_names_of_python() -> None:
     request = MessageRequest(
         message=ID,
-        to=[NUMBER, Subscriber(mobile="12125550101", key="k", attributes={"Share": 0.5, "N": 7})],  # type: ignore[dict-item] # they become strings
+        to=[NUMBER, Subscriber(mobile="+12125550101", key="k", attributes={"Share": 0.5, "N": 7})],  # type: ignore[dict-item] # they become strings
         subscribe=True,
         keyword="JOINSMS",
         send_at=datetime(2027, 1, 15, 16, 1, tzinfo=timezone(timedelta(hours=-5))),
@@ -84,8 +84,8 @@ def test_a_request_is_built_by_the_names_of_python() -> None:
     assert body == {
         "message": ID,
         "to": [
-            "12125550100",
-            {"mobile": "12125550101", "key": "k", "attributes": {"Share": "0.5", "N": "7"}},
+            "+12125550100",
+            {"mobile": "+12125550101", "key": "k", "attributes": {"Share": "0.5", "N": "7"}},
         ],
         "subscribe": True,
         "keyword": "JOINSMS",
@@ -131,7 +131,7 @@ def test_the_rules_between_fields_are_checked_before_it_is_posted() -> None:
 
 
 def test_the_names_of_python_are_none_in_json() -> None:
-    text = '{"message": "m", "to": ["12125550100"], "media_url": "https://a.example/b.jpg"}'
+    text = '{"message": "m", "to": ["+12125550100"], "media_url": "https://a.example/b.jpg"}'
     with pytest.raises(RequestRefusedError, match="unknown-field"):
         parse_request(decode(text))
 

@@ -153,14 +153,14 @@ def test_what_is_refused_does_not_fit_but_for_what_no_schema_can_say() -> None:
 
 SOME = [
     '{"message": "m", "to": ["+1 212 555 010"]}',
-    '{"message": "m", "to": ["12125550100"], "sendAt": "2027-02-30T16:01:00Z"}',
-    '{"message": "m", "to": ["12125550100"], "mediaUrl": "https://images.example.com:99999/"}',
+    '{"message": "m", "to": ["+12125550100"], "sendAt": "2027-02-30T16:01:00Z"}',
+    '{"message": "m", "to": ["+12125550100"], "mediaUrl": "https://images.example.com:99999/"}',
 ]
 
 
 @pytest.mark.parametrize("name", ["text", "subscribe", "keyword", "sendAt", "quietHours", "to"])
 def test_null_fits_no_field(name: str) -> None:
-    assert not fits({"message": "m", "to": ["12125550100"], name: None})
+    assert not fits({"message": "m", "to": ["+12125550100"], name: None})
 
 
 # No code is missing, and none is made up.

@@ -1,3 +1,6 @@
+from random import Random
+
+import phonenumbers
 import pytest
 from pydantic_core import PydanticCustomError
 
@@ -5,28 +8,31 @@ from smsrelay.messages._numbering_plan import NATIONAL_LENGTHS
 from smsrelay.messages.phone_numbers import normalize
 from tools.requirements import numbering_plan
 
+REGIONS = ["US", "CA", "GB", "DE", "FR", "IT", "ES", "NL", "CH", "AT"]
+REGIONS += ["SE", "PL", "TR", "IN", "CN", "JP", "AU", "BR", "MX", "ZA"]
+
 
 @pytest.mark.parametrize(
-    ("written", "digits"),
+    ("written", "number"),
     [
-        ("+1 212 555 0100", "12125550100"),
-        ("12125550100", "12125550100"),
-        ("+1 (212) 555-0100", "12125550100"),
-        ("1.212.555.0100", "12125550100"),
-        ("15555554410", "15555554410"),  # the reference's own, of an area that does not exist
-        ("+44 7700 900123", "447700900123"),
-        ("+49 171 3920012", "491713920012"),
-        ("+61 491 570 006", "61491570006"),
+        ("+1 212 555 0100", "+12125550100"),
+        ("+12125550100", "+12125550100"),
+        ("+1 (212) 555-0100", "+12125550100"),
+        ("+1.212.555.0100", "+12125550100"),
+        ("+15555554410", "+15555554410"),  # the reference's own, of an area that does not exist
+        ("+44 7700 900123", "+447700900123"),
+        ("+49 171 3920012", "+491713920012"),
+        ("+61 491 570 006", "+61491570006"),
         ("+290 2000", None),  # St. Helena: possible there, too short for us
-        ("+870 000 000 000", "870000000000"),  # satellite: a code of no country
+        ("+870 000 000 000", "+870000000000"),  # satellite: a code of no country
     ],
 )
-def test_numbers(written: str, digits: str | None) -> None:
-    if digits is None:
+def test_numbers(written: str, number: str | None) -> None:
+    if number is None:
         with pytest.raises(PydanticCustomError):
             normalize(written)
     else:
-        assert normalize(written) == digits
+        assert normalize(written) == number
 
 
 @pytest.mark.parametrize(
@@ -40,20 +46,59 @@ def test_numbers(written: str, digits: str | None) -> None:
         ("1\u200b2125550100", "not a numeric string"),
         ("\u0661\u0662\u0663\u0664\u0665\u0666\u0667\u0668", "not a numeric string"),
         ("12125550100\n", "not a numeric string"),
-        ("555-0100", "fewer than 8 digits"),
-        ("()-.", "fewer than 8 digits"),
-        ("1212555010012345", "more than 15 digits"),
-        ("1212555010", "this length"),  # North America has 10 digits after the 1
-        ("121255501000", "this length"),
+        (" +12125550100", "not a numeric string"),
+        ("(+1) 212 555 0100", "not a numeric string"),
+        ("+555-0100", "fewer than 8 digits"),
+        ("+()-.", "fewer than 8 digits"),
+        ("+1212555010012345", "more than 15 digits"),
+        ("+1212555010", "this length"),  # North America has 10 digits after the 1
+        ("+121255501000", "this length"),
         ("+44 (0)7700 900123", "this length"),  # the 0 is dialled inside the country only
-        ("00447700900123", "this length"),  # no country code begins with 0
-        ("21012345678", "this length"),  # 210 is nobody's
+        ("+00447700900123", "this length"),  # no country code begins with 0
+        ("+21012345678", "this length"),  # 210 is nobody's
     ],
 )
 def test_what_can_be_no_number(written: str, reason: str) -> None:
     with pytest.raises(PydanticCustomError, match=reason) as caught:
         normalize(written)
     assert caught.value.type == "invalid-number"
+
+
+@pytest.mark.parametrize(
+    "written", ["(310) 555-0100", "13105550100", "00447700900123", "555-0100", "07700 900123"]
+)
+def test_a_number_without_plus_is_refused(written: str) -> None:
+    with pytest.raises(PydanticCustomError) as caught:
+        normalize(written)
+    assert caught.value.type == "number-not-international"
+    assert caught.value.message() == (
+        "Write the number in international form, such as +1 310 555 0100."
+    )
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_national_numbers_are_refused_and_international_ones_accepted(region: str) -> None:
+    """5,000 numbers of each of 20 countries, as libphonenumber writes them."""
+    example = phonenumbers.example_number_for_type(region, phonenumbers.PhoneNumberType.MOBILE)
+    assert example is not None
+    assert example.national_number is not None
+    dice = Random(region)  # noqa: S311 - for the same numbers in each run
+    first = example.national_number // 10_000 * 10_000
+    for last in dice.sample(range(10_000), 5_000):
+        example.national_number = first + last
+        national, international, e164 = (
+            phonenumbers.format_number(example, form)
+            for form in (
+                phonenumbers.PhoneNumberFormat.NATIONAL,
+                phonenumbers.PhoneNumberFormat.INTERNATIONAL,
+                phonenumbers.PhoneNumberFormat.E164,
+            )
+        )
+        for written in (national, e164.removeprefix("+")):
+            with pytest.raises(PydanticCustomError) as caught:
+                normalize(written)
+            assert caught.value.type == "number-not-international", written
+        assert normalize(international) == normalize(e164) == e164
 
 
 def test_lengths_are_those_that_libphonenumber_knows() -> None:

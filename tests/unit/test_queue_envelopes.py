@@ -61,7 +61,7 @@ def test_three_envelopes_and_whose_they_are(
 ) -> None:
     found = letter(body, attributes)
     assert (found.client, found.key) == (client, key)
-    assert found.document.value["to"] == ["12125550100"]
+    assert found.document.value["to"] == ["+12125550100"]
     assert found.document.refusals == ()
 
 

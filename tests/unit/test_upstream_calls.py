@@ -68,7 +68,7 @@ def test_quiet_hours_have_the_offset_that_is_in_force(
 def attribute(written: str) -> str:
     """The upstream's body with an attribute that is written like this."""
     text = (
-        '{"message":"m","to":[{"mobile":"12125550101","key":"k","attributes":{"a":'
+        '{"message":"m","to":[{"mobile":"+12125550101","key":"k","attributes":{"a":'
         + written
         + "}}]}"
     )
@@ -87,7 +87,7 @@ def test_subscribers_have_their_key_and_attributes_as_strings() -> None:
     assert '"15000000"' in attribute("1.5E7")
     entries = [
         {"mobile": "+1 212 555 0101", "key": "a", "attributes": attributes},
-        {"mobile": "12125550102", "key": "b"},
+        {"mobile": "+12125550102", "key": "b"},
     ]
     assert body(to=entries) == {
         "Subscribers": [
@@ -108,8 +108,8 @@ def test_subscribers_have_their_key_and_attributes_as_strings() -> None:
 
 
 def test_numbers_and_subscribers_make_separate_calls() -> None:
-    subscriber = {"mobile": "12125550101", "key": "a"}
-    assert bodies(to=["12125550100", subscriber, "12125550102"], text="Hi") == [
+    subscriber = {"mobile": "+12125550101", "key": "a"}
+    assert bodies(to=["+12125550100", subscriber, "+12125550102"], text="Hi") == [
         {"mobileNumbers": ["12125550100", "12125550102"], "Override": True, "messageText": "Hi"},
         {
             "Subscribers": [{"MobileNumber": "12125550101", "SubscriberKey": "a"}],
@@ -120,9 +120,9 @@ def test_numbers_and_subscribers_make_separate_calls() -> None:
 
 
 def test_identical_entries_become_one() -> None:
-    subscriber = {"mobile": "12125550101", "key": "a", "attributes": {"n": 1}}
+    subscriber = {"mobile": "+12125550101", "key": "a", "attributes": {"n": 1}}
     same = {"attributes": {"n": "1"}, "key": "a", "mobile": "+1 212-555-0101"}
-    calls = build_calls(request(to=["12125550100", subscriber, "+1 (212) 555-0100", same]), NOW)
+    calls = build_calls(request(to=["+12125550100", subscriber, "+1 (212) 555-0100", same]), NOW)
     assert [call.recipients for call in calls] == [1, 1]
 
 
@@ -130,18 +130,18 @@ def test_identical_entries_become_one() -> None:
     ("numbers", "sizes"), [(250, [250]), (251, [250, 1]), (1000, [250] * 4), (10_000, [250] * 40)]
 )
 def test_more_than_250_are_split(numbers: int, sizes: list[int]) -> None:
-    written = [f"4477009{n:05d}" for n in range(numbers)]
+    written = [f"+4477009{n:05d}" for n in range(numbers)]
     calls = build_calls(request(to=written), NOW)
     assert [call.recipients for call in calls] == sizes
     sent = [number for call in calls for number in json.loads(call.body)["mobileNumbers"]]
-    assert sent == written
+    assert sent == [number[1:] for number in written]
 
 
 def test_what_does_not_fit_the_store_is_refused() -> None:
     with pytest.raises(RequestRefusedError) as caught:
         build_calls(request(to=TOO_LARGE_TO), NOW)
     assert [refusal.code for refusal in caught.value.refusals] == ["too-large"]
-    many = [f"4477009{n:05d}" for n in range(25_000)]
+    many = [f"+4477009{n:05d}" for n in range(25_000)]
     with pytest.raises(RequestRefusedError):
         build_calls(request(to=many, text="\U0001f600" * 10_000), NOW)
 
@@ -152,7 +152,7 @@ def test_the_bodies_of_the_reference() -> None:
     Its second one says `Override: false`, too: without a text both are left out here.
     """
     assert body(
-        to=["13175551212"],
+        to=["+13175551212"],
         subscribe=True,
         resubscribe=True,
         keyword="JOINSMS",

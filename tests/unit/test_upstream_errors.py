@@ -11,7 +11,7 @@ from smsrelay.sends.call_outcome import OutcomeKind
 from tests.support.requests import NOW, bodies, refused
 from tests.support.requests import request as make
 
-_SUBSCRIBER = {"mobile": "12125550101", "key": "k"}
+_SUBSCRIBER = {"mobile": "+12125550101", "key": "k"}
 
 PREVENTED = [
     ("Message id {0} is not valid.", {"message": "a/b"}, refusals.MESSAGE_ID),
@@ -22,7 +22,7 @@ PREVENTED = [
     ),
     (
         "A subscriber object must have both a mobile number and subscriber key defined.",
-        {"to": [{"mobile": "12125550100"}]},
+        {"to": [{"mobile": "+12125550100"}]},
         refusals.INCOMPLETE_SUBSCRIBER,
     ),
     (
@@ -36,8 +36,8 @@ PREVENTED = [
         refusals.KEYWORD_NOT_NEEDED,
     ),
     ("Cannot override message text with a blank message.", {"text": " "}, refusals.BLANK_TEXT),
-    ("Invalid phone number", {"to": ["123"]}, refusals.TOO_SHORT),
-    ("{0} is not a numeric string", {"to": ["1-317-555-CALL"]}, refusals.NOT_NUMERIC),
+    ("Invalid phone number", {"to": ["+123"]}, refusals.TOO_SHORT),
+    ("{0} is not a numeric string", {"to": ["+1-317-555-CALL"]}, refusals.NOT_NUMERIC),
     (
         "{0} is not a valid UTC offset.",
         {"quietHours": {"start": "21:00", "end": "08:00", "utcOffset": "x"}},
@@ -80,10 +80,10 @@ def test_prevented_before_anything_is_sent(
 )
 def test_impossible_by_construction(upstream: str) -> None:
     assert upstream
-    for body in bodies(to=["12125550100", _SUBSCRIBER], text="Hi"):
+    for body in bodies(to=["+12125550100", _SUBSCRIBER], text="Hi"):
         assert ("mobileNumbers" in body) != ("Subscribers" in body)
         assert body["Override"] is True
-    for body in bodies(to=["12125550100", _SUBSCRIBER]):
+    for body in bodies(to=["+12125550100", _SUBSCRIBER]):
         assert "messageText" not in body
         assert "Override" not in body
 

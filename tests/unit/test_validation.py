@@ -13,7 +13,7 @@ from smsrelay.messages.strict_json import decode
 from smsrelay.messages.validation import parse_request
 from tests.support.requests import refusals, refused, request
 
-SUBSCRIBER = {"mobile": "12125550101", "key": "k"}
+SUBSCRIBER = {"mobile": "+12125550101", "key": "k"}
 FIELDS = {str(n): "x" for n in range(100)}
 QUIET_FIELDS = ("/quietHours", "too-many-fields")
 BIG = 10**4_000
@@ -33,18 +33,23 @@ BIG = 10**4_000
         ({"message": 7}, {("/message", "wrong-type")}),
         ({"message": None}, {("/message", "wrong-type")}),
         ({"to": []}, {("/to", "no-recipients")}),
-        ({"to": "12125550100"}, {("/to", "wrong-type")}),
+        ({"to": "+12125550100"}, {("/to", "wrong-type")}),
         ({"to": None}, {("/to", "wrong-type")}),
         ({"to": [12125550100]}, {("/to/0", "wrong-type")}),
-        ({"to": [["12125550100"]]}, {("/to/0", "wrong-type")}),
+        ({"to": [["+12125550100"]]}, {("/to/0", "wrong-type")}),
         ({"to": ["212-555-CALL"]}, {("/to/0", "invalid-number")}),
+        ({"to": ["(310) 555-0100"]}, {("/to/0", "number-not-international")}),
+        (
+            {"to": [SUBSCRIBER | {"mobile": "(310) 555-0100"}]},
+            {("/to/0/mobile", "number-not-international")},
+        ),
         ({"to": [SUBSCRIBER]}, set()),
-        ({"to": [{"mobile": "12125550101"}]}, {("/to/0/key", "incomplete-subscriber")}),
+        ({"to": [{"mobile": "+12125550101"}]}, {("/to/0/key", "incomplete-subscriber")}),
         ({"to": [{"key": "k"}]}, {("/to/0/mobile", "incomplete-subscriber")}),
         ({"to": [SUBSCRIBER | {"key": " "}]}, {("/to/0/key", "incomplete-subscriber")}),
         ({"to": [SUBSCRIBER | {"key": 5}]}, {("/to/0/key", "wrong-type")}),
         ({"to": [SUBSCRIBER | {"name": "x"}]}, {("/to/0/name", "unknown-field")}),
-        ({"to": [SUBSCRIBER | {"mobile": "12"}]}, {("/to/0/mobile", "invalid-number")}),
+        ({"to": [SUBSCRIBER | {"mobile": "+12"}]}, {("/to/0/mobile", "invalid-number")}),
         ({"to": [SUBSCRIBER | {"attributes": {"a": "x", "b": 1, "c": 1.5, "d": True}}]}, set()),
         ({"to": [SUBSCRIBER | {"attributes": []}]}, {("/to/0/attributes", "wrong-type")}),
         (
@@ -190,7 +195,7 @@ def test_a_request_is_an_object(text: str) -> None:
 def test_all_refusals_come_at_once() -> None:
     assert refused(
         message="../admin",
-        to=["123", {"mobile": "12125550110"}],
+        to=["+123", {"mobile": "+12125550110"}],
         text=" ",
         subscribe=True,
         quietHours={"start": "9 pm", "end": "08:00"},
@@ -212,7 +217,7 @@ def test_all_refusals_come_at_once() -> None:
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        (FIELDS | {"to": ["123"]}, {("", "too-many-fields"), ("/to/0", "invalid-number")}),
+        (FIELDS | {"to": ["+123"]}, {("", "too-many-fields"), ("/to/0", "invalid-number")}),
         (
             {"to": [{}] * 25_001, "text": " "},
             {("/to", "too-many-recipients"), ("/text", "blank-text")},
@@ -247,15 +252,15 @@ def test_a_thousand_refusals_are_listed_and_the_others_are_counted() -> None:
     assert caught.value.omitted == 2 + 2 * 5_000 - 1_000
 
 
-_K = {"mobile": "12125550100", "key": "k"}
+_K = {"mobile": "+12125550100", "key": "k"}
 
 
 @pytest.mark.parametrize(
     ("first", "second"),
     [
-        ("12125550100", {"mobile": "+1 212 555 0100", "key": "k"}),
-        (_K, {"mobile": "12125550100", "key": "other"}),
-        (_K, {"mobile": "12125550100", "key": "k", "attributes": {"a": "1"}}),
+        ("+12125550100", {"mobile": "+1 212 555 0100", "key": "k"}),
+        (_K, {"mobile": "+12125550100", "key": "other"}),
+        (_K, {"mobile": "+12125550100", "key": "k", "attributes": {"a": "1"}}),
     ],
 )
 def test_entries_that_differ_for_one_number_are_refused(first: object, second: object) -> None:
@@ -263,7 +268,7 @@ def test_entries_that_differ_for_one_number_are_refused(first: object, second: o
 
 
 def test_a_conflict_is_found_beside_other_errors() -> None:
-    entries = ["12125550100", "nonsense", {"mobile": "12125550100", "key": "k"}]
+    entries = ["+12125550100", "nonsense", {"mobile": "+12125550100", "key": "k"}]
     assert refused(to=entries) == {
         ("/to/1", "invalid-number"),
         ("/to/2", "conflicting-recipients"),
@@ -271,10 +276,10 @@ def test_a_conflict_is_found_beside_other_errors() -> None:
 
 
 def test_a_request_holds_at_most_a_hundred_sends() -> None:
-    numbers = [f"4477009{n:05d}" for n in range(25_000)]
+    numbers = [f"+4477009{n:05d}" for n in range(25_000)]
     assert refused(to=numbers) == set()
-    assert refused(to=[*numbers, "447700999999"]) == {("/to", "too-many-recipients")}
-    subscriber = {"mobile": "447700999999", "key": "k"}
+    assert refused(to=[*numbers, "+447700999999"]) == {("/to", "too-many-recipients")}
+    subscriber = {"mobile": "+447700999999", "key": "k"}
     assert refused(to=[*numbers, subscriber]) == {("/to", "too-many-recipients")}
 
 
@@ -282,21 +287,21 @@ def test_a_request_holds_at_most_a_hundred_sends() -> None:
     ("text", "expected"),
     [
         (
-            '{"message":"m","to":["12125550100"],"text":"a","text":"b"}',
+            '{"message":"m","to":["+12125550100"],"text":"a","text":"b"}',
             ("/text", "duplicate-field"),
         ),
         (
-            '{"message":"m","to":[{"mobile":"12125550100","key":"a","key":"b"}]}',
+            '{"message":"m","to":[{"mobile":"+12125550100","key":"a","key":"b"}]}',
             ("/to/0/key", "duplicate-field"),
         ),
-        ('{"message":"m","to":["12125550100"],"text":"\\u0000"}', ("/text", "invalid-character")),
-        ('{"message":"m","to":["12125550100"],"text":"\\ud800"}', ("/text", "invalid-character")),
+        ('{"message":"m","to":["+12125550100"],"text":"\\u0000"}', ("/text", "invalid-character")),
+        ('{"message":"m","to":["+12125550100"],"text":"\\ud800"}', ("/text", "invalid-character")),
         (
-            '{"message":"m","to":["12125550100"],"\\udfff":1}',
+            '{"message":"m","to":["+12125550100"],"\\udfff":1}',
             ("/\ufffd", "invalid-character"),
         ),
         (
-            '{"message":"m","to":[{"mobile":"12125550100","key":"k","attributes":{"a":"\\u0000"}}]}',
+            '{"message":"m","to":[{"mobile":"+12125550100","key":"k","attributes":{"a":"\\u0000"}}]}',
             ("/to/0/attributes/a", "invalid-character"),
         ),
     ],
@@ -306,12 +311,12 @@ def test_what_json_allows_but_nobody_means(text: str, expected: tuple[str, str])
 
 
 def test_a_whole_surrogate_pair_is_a_character() -> None:
-    assert refusals('{"message":"m","to":["12125550100"],"text":"\\ud83d\\ude00"}') == set()
+    assert refusals('{"message":"m","to":["+12125550100"],"text":"\\ud83d\\ude00"}') == set()
 
 
 def test_a_refusal_repeats_no_value() -> None:
     with pytest.raises(RequestRefusedError) as caught:
-        request(to=["12125550100x"], text=" ", mediaUrl="secret://x", sendAt="secret", extra="s3")
+        request(to=["+12125550100x"], text=" ", mediaUrl="secret://x", sendAt="secret", extra="s3")
     assert "12125550100" not in repr(caught.value.refusals)
     assert "secret" not in repr(caught.value.refusals)
     assert "12125550100" not in str(caught.value)

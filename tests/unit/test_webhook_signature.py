@@ -83,7 +83,7 @@ def test_what_stands_in_for_a_missing_secret_signs_nothing() -> None:
 def test_nothing_can_be_cut_elsewhere() -> None:
     """`id.time.body` is one string: a part of the body must not become the time."""
     now = int(time.time())
-    inner = f'1.{now}.{{"message": "M", "to": ["12125550100"]}}'
+    inner = f'1.{now}.{{"message": "M", "to": ["+12125550100"]}}'
     headers = signed_headers(SECRET, inner, "msg", now)
     cut = headers | {"webhook-id": f"msg.{now}.1"}
     body = inner.removeprefix(f"1.{now}.")

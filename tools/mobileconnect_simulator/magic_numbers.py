@@ -3,7 +3,7 @@
 Message ids: `9SSSVV:R:N`, encoded. SSS is the HTTP status (000: none is heard), VV the variant,
 R the route (78 send, 79 deliveries), N how often: 0 always, else for the first N calls of each
 list of recipients; the next call succeeds, and the count begins anew.
-Numbers: `1 9AB 555 01CD` ends with delivery code ABCD.
+Numbers: `+1 9AB 555 01CD` ends with delivery code ABCD.
 Client ids: `sim-` and the name of a fault.
 The tables here are all there is; README.md prints them.
 """
@@ -107,7 +107,7 @@ FINAL_CODES: Final = (
 
 
 def number_for_code(code: int) -> str:
-    """The number whose messages end with this delivery code: 4501 is 1 945 555 0101."""
+    """The number whose messages end with this delivery code: 4501 is +1 945 555 0101."""
     return f"19{code // 100}55501{code % 100:02}"
 
 

@@ -12,9 +12,9 @@ from smsrelay.messages.strict_json import decode
 from smsrelay.messages.validation import parse_request
 from tools.openapi import Json
 
-_TO = ["12125550100"]
+_TO = ["+12125550100"]
 _QUIET = {"start": "21:00", "end": "08:00"}
-_TWICE = [{"mobile": "12125550101", "key": "a"}, {"mobile": "12125550101", "key": "b"}]
+_TWICE = [{"mobile": "+12125550101", "key": "a"}, {"mobile": "+12125550101", "key": "b"}]
 
 
 class Code(NamedTuple):
@@ -31,7 +31,7 @@ def _with(**fields: object) -> str:
 
 
 def _with_attributes(attributes: Mapping[str, object]) -> str:
-    return _with(to=[{"mobile": "12125550101", "key": "a", "attributes": attributes}])
+    return _with(to=[{"mobile": "+12125550101", "key": "a", "attributes": attributes}])
 
 
 def _quiet(**fields: object) -> str:
@@ -39,11 +39,11 @@ def _quiet(**fields: object) -> str:
 
 
 CODES: dict[str, Code] = {
-    "missing": Code("A field that is required is not there.", '{"to": ["12125550100"]}'),
+    "missing": Code("A field that is required is not there.", '{"to": ["+12125550100"]}'),
     "unknown-field": Code("There is no such field.", _with(txt="a typing error")),
     "duplicate-field": Code(
         "A name stands in an object more than once.",
-        '{"message": "MzA6Nzg6MA", "to": ["12125550100"], "text": "a", "text": "b"}',
+        '{"message": "MzA6Nzg6MA", "to": ["+12125550100"], "text": "a", "text": "b"}',
     ),
     "wrong-type": Code("The value has another type, or is null.", _with(text=None)),
     "number-out-of-range": Code(
@@ -79,9 +79,12 @@ CODES: dict[str, Code] = {
         f"More than 100 sends, or {MAX_RECIPIENTS} entries in `to`.",
         _with(to=_TO * (MAX_RECIPIENTS + 1)),
     ),
-    "invalid-number": Code("No mobile number.", _with(to=["212-555-CALL"])),
+    "invalid-number": Code("No mobile number.", _with(to=["+1 212 555 CALL"])),
+    "number-not-international": Code(
+        "A number without `+` and country code.", _with(to=["(310) 555-0100"])
+    ),
     "incomplete-subscriber": Code(
-        "A subscriber without `mobile` or `key`.", _with(to=[{"mobile": "12125550101"}])
+        "A subscriber without `mobile` or `key`.", _with(to=[{"mobile": "+12125550101"}])
     ),
     "conflicting-recipients": Code(
         "One number stands there with two keys, or with other attributes.", _with(to=_TWICE)

@@ -113,7 +113,7 @@ def _not_json() -> errors.RelayError:
 
 
 _INVALID = RequestRefusedError(
-    refusals('{"message": "MzA6Nzg6MA", "to": ["123"], "subscribe": true, "txt": 1}')
+    refusals('{"message": "MzA6Nzg6MA", "to": ["(310) 555-0100"], "subscribe": true, "txt": 1}')
 )
 
 

@@ -26,7 +26,7 @@ _MOMENT = (
     rf"(?:[Zz]|{_OFFSET})"
 )
 _SEPARATOR = "[ .()-]*"
-_MOBILE = rf"\+?{_SEPARATOR}(?:[0-9]{_SEPARATOR}){{{MIN_DIGITS},{MAX_DIGITS}}}"
+_MOBILE = rf"\+{_SEPARATOR}(?:[0-9]{_SEPARATOR}){{{MIN_DIGITS},{MAX_DIGITS}}}"
 _USER, _HOST = r"[^\s/?#@\[\]]*@", r"[^\s/?#@:\[\]]+|\[[0-9A-Fa-f:.]+\]"
 _URL = rf"[Hh][Tt][Tt][Pp][Ss]?://(?:{_USER})?(?:{_HOST})(?::[0-9]{{0,5}})?(?:[/?#]\S*)?"
 _SHOWN = r"[^\s\u0000\u001c-\u001f\u0085\u200b-\u200d\u2060\ufeff]"

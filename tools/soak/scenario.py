@@ -87,7 +87,7 @@ def _request(dice: Random, marker: str, way: Way) -> Request:
 
 def _recipient(dice: Random, part: Part, marker: str) -> str | dict[str, str]:
     # Reserved numbers, which nobody has; no area code of the simulator's magic numbers.
-    number = f"1{dice.randrange(201, 800)}55501{dice.randrange(100):02d}"
+    number = f"+1{dice.randrange(201, 800)}55501{dice.randrange(100):02d}"
     return number if part is Part.NUMBERS else {"mobile": number, "key": marker}
 
 

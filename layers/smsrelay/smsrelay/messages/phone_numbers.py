@@ -1,4 +1,4 @@
-"""Mobile numbers: from what people write to the digits that the upstream takes."""
+"""Mobile numbers: from what people write to E.164."""
 
 import re
 
@@ -16,16 +16,19 @@ _LENGTHS = {
 
 
 def normalize(written: str) -> str:
-    """The digits of a mobile number in E.164 notation, with or without plus and separators.
+    """A mobile number in E.164 notation: `+` and its digits, without separators.
 
-    A number has 8 to 15 digits, of a length that exists for the country code. Only carriers know
-    whether it is assigned; the upstream reference's own examples are not.
+    Without the required `+`, a national number would reach a phone in another country. A number
+    has 8 to 15 digits, of a length that exists for the country code. Only carriers know whether it
+    is assigned; the upstream reference's own examples are not.
     """
     digits = written.removeprefix("+")
     if not (digits.isascii() and digits.isdigit()):  # what is E.164 already needs no pattern
         if not _WRITTEN.fullmatch(written):
             raise refusals.invalid("invalid-number", refusals.NOT_NUMERIC)
         digits = _SEPARATORS.sub("", written)
+    if not written.startswith("+"):
+        raise refusals.invalid("number-not-international", refusals.NOT_INTERNATIONAL)
     if len(digits) < MIN_DIGITS:
         raise refusals.invalid("invalid-number", refusals.TOO_SHORT)
     if len(digits) > MAX_DIGITS:
@@ -34,4 +37,4 @@ def normalize(written: str) -> str:
     lengths = _LENGTHS.get(digits[:1]) or _LENGTHS.get(digits[:2]) or _LENGTHS.get(digits[:3])
     if not lengths or len(digits) not in lengths:
         raise refusals.invalid("invalid-number", refusals.IMPOSSIBLE)
-    return digits
+    return f"+{digits}"

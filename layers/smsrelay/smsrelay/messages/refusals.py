@@ -36,6 +36,7 @@ KEYWORD_MISSING = "Keyword cannot be blank when Subscribe or Resubscribe are tru
 KEYWORD_NOT_NEEDED = "Keyword is not necessary when Subscribe and Resubscribe are false."
 BLANK_TEXT = "Cannot override message text with a blank message."
 NOT_NUMERIC = "Invalid phone number: this is not a numeric string."
+NOT_INTERNATIONAL = "Write the number in international form, such as +1 310 555 0100."
 TOO_SHORT = "Invalid phone number: it has fewer than 8 digits (is the country code missing?)."
 TOO_LONG = "Invalid phone number: it has more than 15 digits."
 IMPOSSIBLE = "Invalid phone number: no number of this country code has this length."

@@ -168,10 +168,10 @@ type MobileNumber = Annotated[
     str,
     AfterValidator(normalize),
     Field(
-        description="A mobile number in E.164 notation, country code included, with or without "
-        "`+`, spaces, dots, brackets and hyphens: 8 to 15 digits, of a length that exists for the "
-        "country code.",
-        examples=["+1 212 555 0100", "12125550101", "1 (212) 555-0102"],
+        description="A mobile number in international form: `+`, country code and number, with "
+        "or without spaces, dots, brackets and hyphens; 8 to 15 digits, of a length that exists "
+        "for the country code.",
+        examples=["+1 212 555 0100", "+12125550101", "+1 (212) 555-0102"],
     ),
 ]
 
@@ -282,7 +282,7 @@ class MessageRequest(StrictModel):
         description="The recipients: numbers, subscribers, or both. Identical entries become one; "
         "entries of one number that differ are refused. They are split into sends of one kind "
         f"with at most {RECIPIENTS_PER_SEND} recipients each, and at most {MAX_SENDS} sends.",
-        examples=[["+1 212 555 0100", {"mobile": "12125550101", "key": "ExampleSubKey1"}]],
+        examples=[["+1 212 555 0100", {"mobile": "+12125550101", "key": "ExampleSubKey1"}]],
     )
     text: Annotated[str | None, NOT_NULL, AfterValidator(validate_text)] = Field(
         default=None,

@@ -26,14 +26,14 @@ class UpstreamCall(NamedTuple):
 def build_calls(request: MessageRequest, now: datetime) -> tuple[UpstreamCall, ...]:
     """The calls that a request becomes: plain numbers first, at most 250 recipients each.
 
-    Plain numbers and subscribers exclude each other in one call (API.md), and an identical
-    recipient is called once. `now` decides a zone's offset where the request has no `sendAt`.
-    Raises `RequestRefusedError` if the bodies are too large to be stored.
+    Plain numbers and subscribers exclude each other in one call, and numbers have no `+` there
+    (API.md). An identical recipient is called once. `now` decides a zone's offset where the request
+    has no `sendAt`. Raises `RequestRefusedError` if the bodies are too large to be stored.
     """
     common = _common(request, now)
     # The request was checked: entries with the same number are identical.
     named = {entry.mobile: entry for entry in request.to if isinstance(entry, Subscriber)}
-    numbers = list(dict.fromkeys([entry for entry in request.to if isinstance(entry, str)]))
+    numbers = list(dict.fromkeys([entry[1:] for entry in request.to if isinstance(entry, str)]))
     subscribers = [_subscriber(entry) for entry in named.values()]
     calls = tuple(
         UpstreamCall(to_json({field: batch, **common}).decode(), len(batch))
@@ -80,7 +80,7 @@ def _window(quiet_hours: QuietHours | None, moment: datetime) -> dict[str, str] 
 
 
 def _subscriber(subscriber: Subscriber) -> dict[str, Any]:
-    entry: dict[str, Any] = {"MobileNumber": subscriber.mobile, "SubscriberKey": subscriber.key}
+    entry: dict[str, Any] = {"MobileNumber": subscriber.mobile[1:], "SubscriberKey": subscriber.key}
     if subscriber.attributes:
         entry["Attributes"] = subscriber.attributes
     return entry

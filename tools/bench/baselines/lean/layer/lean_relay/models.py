@@ -16,8 +16,9 @@ SEPARATORS = str.maketrans("", "", " .()+-")
 
 def digits_only(written: str) -> str:
     digits = written.translate(SEPARATORS)
-    if not (digits.isascii() and digits.isdigit() and SHORTEST <= len(digits) <= LONGEST):
-        raise ValueError("not a mobile number with 8 to 15 digits")
+    possible = digits.isascii() and digits.isdigit() and SHORTEST <= len(digits) <= LONGEST
+    if not (possible and written.startswith("+")):
+        raise ValueError("not a mobile number with a plus and 8 to 15 digits")
     return digits
 
 

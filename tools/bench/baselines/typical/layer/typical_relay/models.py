@@ -21,8 +21,8 @@ from pydantic.alias_generators import to_camel
 
 def digits_only(written: str) -> str:
     digits = re.sub(r"[ .()+-]", "", written)
-    if not re.fullmatch(r"[0-9]{8,15}", digits):
-        raise ValueError("not a mobile number with 8 to 15 digits")
+    if not written.startswith("+") or not re.fullmatch(r"[0-9]{8,15}", digits):
+        raise ValueError("not a mobile number with a plus and 8 to 15 digits")
     return digits
 
 
