@@ -28,6 +28,7 @@ FILE = ROOT / "functions/api/openapi.json"
 BEYOND = frozenset(
     (
         "conflicting-recipients",
+        "country-not-allowed",
         "duplicate-field",
         "empty-window",
         "invalid-character",
@@ -42,8 +43,8 @@ BEYOND = frozenset(
 )
 """What no schema can say, or not without a table: refused although it fits the schema.
 
-Names that are not in the catalogue, numbers whose country has no number of their length,
-30 February, a port of 99999, 1e31.
+Names that are not in the catalogue, numbers whose country has no number of their length or that
+the relay may not send to, 30 February, a port of 99999, 1e31.
 """
 
 

@@ -64,6 +64,7 @@ def variables(
         "CONCURRENT_SENDS": "10",
         "DELIVERY_POLLING": "none",
         "RECIPIENT_RESULTS": "off",
+        "COUNTRY_CODES": "",
         "UPSTREAM_HOSTS": "http://127.0.0.1",
         "POWERTOOLS_SERVICE_NAME": STACK_NAME,
         "POWERTOOLS_METRICS_NAMESPACE": "smsrelay",

@@ -49,6 +49,8 @@ def test_the_template_takes_every_override(environment: str) -> None:
         ("RetentionDays", "3651"),
         ("Catalogue", "yes"),
         ("DefaultClient", "Internal"),
+        ("CountryCodes", "+44"),
+        ("CountryCodes", "1, 44"),
     ],
 )
 def test_a_value_that_cloudformation_refuses_is_found(name: str, value: str) -> None:

@@ -67,6 +67,7 @@ def test_every_setting_is_read_from_its_variable() -> None:
         upstream_timeout_seconds=7.0,
         concurrent_sends=7,
         delivery_polling="7",
+        country_codes="7",
         recipient_results="7",
         upstream_hosts="7",
         token_function="7",

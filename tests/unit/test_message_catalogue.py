@@ -33,6 +33,7 @@ WHOLE: dict[str, Any] = {
             "allowedClients": ["shop"],
             "onUnknown": "resend",
             "deliveryPolling": "all",
+            "countryCodes": ["1", "44"],
         },
         "offers": {"id": ID, "deliveryPolling": "none"},
         "shipped": "MzE6Nzg6MA==",
@@ -59,7 +60,9 @@ def of_welcome(**fields: object) -> object:
 def test_a_whole_catalogue_is_one_and_so_is_none_at_all() -> None:
     found = catalogue(WHOLE)
     quiet = QuietHours(start="21:00", end="08:00", timezone="America/Chicago")
-    assert found.resolve("welcome", "shop") == CatalogueDefaults(ID, "JOINSMS", quiet, "resend")
+    assert found.resolve("welcome", "shop") == CatalogueDefaults(
+        ID, "JOINSMS", quiet, "resend", country_codes=("1", "44")
+    )
     assert found.resolve("offers", "anybody") == CatalogueDefaults(ID, poll_delivery=False)
     assert found.resolve("shipped", "anybody") == CatalogueDefaults("MzE6Nzg6MA==")
     assert found.callback_of("shop") == "https://shop.example.com/sms?a=b"
@@ -75,6 +78,11 @@ WRONG: list[tuple[str, object]] = [
     ("/message", {"message": {}}),
     ("/messages", {"messages": None}),
     ("/messages/a b", {"messages": {"a b": ID}}),
+    ("/messages/welcome/countryCodes", of_welcome(countryCodes=[])),
+    ("/messages/welcome/countryCodes", of_welcome(countryCodes=None)),
+    ("/messages/welcome/countryCodes", of_welcome(countryCodes="44")),
+    ("/messages/welcome/countryCodes/0", of_welcome(countryCodes=[44])),
+    ("/messages/welcome/countryCodes", of_welcome(countryCodes=["44", "+1"])),
     ("/messages/welcome", {"messages": {"welcome": 7}}),
     ("/messages/welcome", {"messages": {"welcome": "a/b"}}),
     ("/messages/welcome/id", {"messages": {"welcome": {}}}),
@@ -101,6 +109,7 @@ BEYOND_SCHEMA: list[tuple[str, object]] = [
     ("/messages/MzA6Nzg6MA", {"messages": {ID: ID}}),
     ("/messages/welcome", {"messages": {"welcome": "bm8gaWQ"}}),
     ("/messages/welcome/id", of_welcome(id="shipped")),
+    ("/messages/welcome/countryCodes", of_welcome(countryCodes=["210"])),
     ("/messages/welcome/quietHours/end", of_welcome(quietHours=QUIET | {"end": "21:00"})),
     (
         "/messages/welcome/quietHours/timezone",

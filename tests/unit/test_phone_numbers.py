@@ -5,7 +5,7 @@ import pytest
 from pydantic_core import PydanticCustomError
 
 from smsrelay.messages._numbering_plan import NATIONAL_LENGTHS
-from smsrelay.messages.phone_numbers import normalize
+from smsrelay.messages.phone_numbers import calling_code, normalize
 from tools.requirements import numbering_plan
 
 REGIONS = ["US", "CA", "GB", "DE", "FR", "IT", "ES", "NL", "CH", "AT"]
@@ -99,6 +99,7 @@ def test_national_numbers_are_refused_and_international_ones_accepted(region: st
                 normalize(written)
             assert caught.value.type == "number-not-international", written
         assert normalize(international) == normalize(e164) == e164
+        assert calling_code(e164) == str(example.country_code)
 
 
 def test_lengths_are_those_that_libphonenumber_knows() -> None:

@@ -65,6 +65,7 @@ def environment(stub: Stub) -> dict[str, str]:
         "DEAD_LETTER_QUEUE_URL": f"{stub.url}/123456789012/dead-letters",
         "TOKEN_SECRET_ARN": f"arn:aws:secretsmanager:{REGION}:123456789012:secret:token",
         "REST_BASE_URL": "",
+        "COUNTRY_CODES": "",
         "UPSTREAM_HOSTS": "http://127.0.0.1",
         "DEFAULT_CLIENT": "internal",
         "RETENTION_DAYS": "90",

@@ -64,6 +64,13 @@ FIELDS: Mapping[type[BaseModel], Mapping[str, Json]] = {
             "is its last status.",
             "examples": ["none"],
         },
+        "countryCodes": {
+            "description": "The only calling codes that the message may be sent to; left out: all "
+            "that the relay's parameter `CountryCodes` allows.",
+            "minItems": 1,
+            "items": {"type": "string", "pattern": whole("[1-9][0-9]{0,2}")},
+            "examples": [["1", "44"]],
+        },
     },
     message_catalogue.CatalogueClient: {
         "callback": {

@@ -83,6 +83,12 @@ CODES: dict[str, Code] = {
     "number-not-international": Code(
         "A number without `+` and country code.", _with(to=["(310) 555-0100"])
     ),
+    "country-not-allowed": Code(
+        "The number's country code is not in the relay's parameter `CountryCodes`, or not in "
+        "`countryCodes` of the message in the catalogue.",
+        _with(message="store-news"),
+        is_of_catalogue=True,
+    ),
     "incomplete-subscriber": Code(
         "A subscriber without `mobile` or `key`.", _with(to=[{"mobile": "+12125550101"}])
     ),
@@ -129,6 +135,7 @@ _CATALOGUE = Catalogue(
     messages={
         "welcome": CatalogueMessage(id="MzA6Nzg6MA"),
         "payroll": CatalogueMessage(id="MzE6Nzg6MA", allowed_clients=("hr",)),
+        "store-news": CatalogueMessage(id="MzI6Nzg6MA", country_codes=("44",)),
     }
 )
 

@@ -264,7 +264,7 @@ class Problem(_Model):
 def body_of(request: MessageRequest) -> str:
     """The JSON to post. Raises `RequestRefusedError` with every reason at once.
 
-    Only the message catalogue and the upstream can still refuse it.
+    Only the message catalogue, the relay's country codes and the upstream can still refuse it.
     """
     body = request.model_dump_json(by_alias=True, exclude_unset=True)
     parse_request(decode(body))

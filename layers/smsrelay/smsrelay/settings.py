@@ -25,6 +25,8 @@ class Settings:
     """all: accepted sends await a report; none: accepted is their last status."""
     recipient_results: str
     """on: how it ended is kept for each recipient, by a hash of the number."""
+    country_codes: str
+    """The calling codes that messages may be sent to, with commas; empty: all."""
     upstream_hosts: str
     """The hosts that may be called, with commas: `smsrelay.security.allowed_hosts`."""
     token_function: str = ""

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from pydantic_core import PydanticCustomError
 
 from smsrelay.messages.client_names import RULE, is_client_name
+from smsrelay.messages.phone_numbers import is_calling_code
 from smsrelay.messages.refusals import MESSAGE_ID, Refusal, RequestRefusedError, pointer
 from smsrelay.messages.request import (
     NOT_NULL,
@@ -73,6 +74,12 @@ def _validate_clients(clients: tuple[str, ...]) -> tuple[str, ...]:
     return clients
 
 
+def _validate_codes(codes: tuple[str, ...]) -> tuple[str, ...]:
+    if not codes or not all(map(is_calling_code, codes)):
+        raise _wrong('It must list calling codes such as "44". Leave the field out to allow all.')
+    return codes
+
+
 def _callback(value: str) -> str:
     match = CALLBACK.fullmatch(value)
     port = re.match(r"https://[^/?]*:([0-9]+)", value, re.IGNORECASE)
@@ -105,6 +112,9 @@ class CatalogueMessage(StrictModel):
     ] = None
     on_unknown: Annotated[Literal["hold", "resend"] | None, NOT_NULL] = None
     delivery_polling: Annotated[Literal["all", "none"] | None, NOT_NULL] = None
+    country_codes: Annotated[
+        tuple[str, ...], BeforeValidator(_to_tuple), AfterValidator(_validate_codes)
+    ] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -150,6 +160,7 @@ class Catalogue(StrictModel):
             entry.quiet_hours,
             entry.on_unknown,
             poll_delivery=entry.delivery_polling != "none",
+            country_codes=entry.country_codes,
         )
 
     def callback_of(self, client: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Mobile numbers: from what people write to E.164."""
+"""Mobile numbers: from what people write to E.164, and their calling codes."""
 
 import re
 
@@ -38,3 +38,12 @@ def normalize(written: str) -> str:
     if not lengths or len(digits) not in lengths:
         raise refusals.invalid("invalid-number", refusals.IMPOSSIBLE)
     return f"+{digits}"
+
+
+def is_calling_code(code: str) -> bool:
+    return code in _LENGTHS
+
+
+def calling_code(number: str) -> str:
+    """The calling code of a normalized number."""
+    return next(number[1:end] for end in (2, 3, 4) if number[1:end] in _LENGTHS)

@@ -37,6 +37,7 @@ KEYWORD_NOT_NEEDED = "Keyword is not necessary when Subscribe and Resubscribe ar
 BLANK_TEXT = "Cannot override message text with a blank message."
 NOT_NUMERIC = "Invalid phone number: this is not a numeric string."
 NOT_INTERNATIONAL = "Write the number in international form, such as +1 310 555 0100."
+COUNTRY_NOT_ALLOWED = "Messages to numbers of this country code are not allowed here."
 TOO_SHORT = "Invalid phone number: it has fewer than 8 digits (is the country code missing?)."
 TOO_LONG = "Invalid phone number: it has more than 15 digits."
 IMPOSSIBLE = "Invalid phone number: no number of this country code has this length."

@@ -170,7 +170,7 @@ type MobileNumber = Annotated[
     Field(
         description="A mobile number in international form: `+`, country code and number, with "
         "or without spaces, dots, brackets and hyphens; 8 to 15 digits, of a length that exists "
-        "for the country code.",
+        "for the country code. A relay can restrict the country codes.",
         examples=["+1 212 555 0100", "+12125550101", "+1 (212) 555-0102"],
     ),
 ]
@@ -263,6 +263,8 @@ class CatalogueDefaults(NamedTuple):
     on_unknown: Literal["hold", "resend"] | None = None
     poll_delivery: bool = True
     """Whether the relay polls the delivery of its sends."""
+    country_codes: tuple[str, ...] = ()
+    """The calling codes that the message may be sent to; empty: all."""
 
 
 class MessageRequest(StrictModel):

@@ -3,7 +3,7 @@
 The models (request.py) check each field. The rules between fields and between recipients are here.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from smsrelay.messages import refusals
+from smsrelay.messages.phone_numbers import calling_code
 from smsrelay.messages.refusals import MAX_REFUSALS, Refusal, RequestRefusedError, pointer
 from smsrelay.messages.request import (
     MAX_RECIPIENTS,
@@ -31,8 +32,12 @@ type Entry = tuple[int, str | Subscriber]
 def parse_request(
     document: Document,
     defaults: CatalogueDefaults | Refusal = CatalogueDefaults(),  # noqa: B008 - immutable
+    country_codes: Collection[str] = (),
 ) -> MessageRequest:
-    """The request in a decoded document. Raises `RequestRefusedError` with every reason at once."""
+    """The request in a decoded document. Raises `RequestRefusedError` with every reason at once.
+
+    The relay may send to `country_codes` only; empty: to all. The catalogue can restrict them.
+    """
     raw, found, omitted = document.value, list(document.refusals), 0
     request = None
     try:
@@ -48,6 +53,9 @@ def parse_request(
     if isinstance(raw, dict):
         found += check_fields_together(raw, defaults)
     found += [*wrong, *check_duplicates(recipients)]
+    found += check_countries(recipients, country_codes)
+    if not isinstance(defaults, Refusal):
+        found += check_countries(recipients, defaults.country_codes)
     if found or request is None:
         raise RequestRefusedError(list(dict.fromkeys(found)), omitted)
     return request if isinstance(defaults, Refusal) else request.with_defaults(defaults)
@@ -132,6 +140,19 @@ def check_duplicates(entries: Sequence[Entry]) -> Iterator[Refusal]:
         subscribers = sum(isinstance(recipient, Subscriber) for _, recipient in first.values())
     if sends_needed(len(numbers)) + sends_needed(subscribers) > MAX_SENDS:
         yield Refusal("/to", "too-many-recipients", TOO_MANY_RECIPIENTS)
+
+
+def check_countries(entries: Sequence[Entry], allowed: Collection[str]) -> Iterator[Refusal]:
+    """Each number has one of the calling codes; without codes, all numbers are allowed."""
+    if not allowed:
+        return
+    for n, recipient in entries:
+        if isinstance(recipient, str):
+            number, place = recipient, pointer(("to", n))
+        else:
+            number, place = recipient.mobile, pointer(("to", n, "mobile"))
+        if calling_code(number) not in allowed:
+            yield Refusal(place, "country-not-allowed", refusals.COUNTRY_NOT_ALLOWED)
 
 
 def sends_needed(recipients: int) -> int:

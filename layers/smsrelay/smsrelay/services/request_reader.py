@@ -1,5 +1,7 @@
 """From a decoded document to a request, with what the catalogue says of its message."""
 
+from collections.abc import Collection
+
 from pydantic_core import PydanticCustomError
 
 from smsrelay.messages.refusals import Refusal
@@ -21,9 +23,10 @@ def key_in(document: object) -> str | None:
 
 
 class RequestReader:
-    def __init__(self, catalogue: CatalogueSource | None) -> None:
-        """Without a catalogue a message has an id and no name."""
+    def __init__(self, catalogue: CatalogueSource | None, country_codes: Collection[str]) -> None:
+        """Without a catalogue a message has an id and no name; no country codes allow all."""
         self._catalogue = catalogue
+        self._country_codes = country_codes
 
     def read(
         self,
@@ -39,7 +42,7 @@ class RequestReader:
         `LedgerUnavailableError` if the catalogue can't be read.
         """
         defaults = self._defaults(document.value, client)
-        request = parse_request(document, defaults)
+        request = parse_request(document, defaults, self._country_codes)
         if isinstance(defaults, Refusal):  # parse_request has raised it
             defaults = CatalogueDefaults()
         return Submission(

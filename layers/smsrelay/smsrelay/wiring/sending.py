@@ -47,7 +47,8 @@ class Parts(NamedTuple):
         from smsrelay.services.request_reader import RequestReader
 
         catalogue = options.catalogue(self.aws, self.settings, self.metrics, self.clock)
-        return RequestReader(catalogue)
+        codes = self.settings.country_codes
+        return RequestReader(catalogue, codes.split(",") if codes else ())
 
 
 @cache
