@@ -15,12 +15,13 @@ settings.register_profile("deterministic", derandomize=True, database=None, dead
 settings.load_profile("deterministic")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
+# Each file runs in one process (Makefile). These take longest, so they must not be the last ones.
+LONGEST = {"test_nothing_leaks", "test_promise_machine", "test_promise", "test_messages"}
+
+
+@pytest.hookimpl(trylast=True)  # after pytest-randomly
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each file to one process, and all end-to-end tests too: they share a local stack."""
-    for item in items:
-        is_e2e = item.path.parent.name == "e2e"
-        item.add_marker(pytest.mark.xdist_group("e2e" if is_e2e else item.path.stem))
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
 @pytest.fixture(scope="session")

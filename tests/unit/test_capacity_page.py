@@ -42,7 +42,7 @@ def test_the_table_of_polls() -> None:
 def deliveries(sends: int) -> tuple[float, float]:
     """USD for a million sends at so many a month: DynamoDB, and Lambda's time."""
     names: dict[str, Any] = {}
-    exec(COSTS.replace("sends = 1_000_000 ", f"sends = {sends} "), names)  # noqa: S102 - our own page # nosec B102
+    exec(COSTS.replace("sends = 1_000_000 ", f"sends = {sends} "), names)  # noqa: S102 - our own page
     assert names["sends"] == sends
     return names["dynamodb"], names["lambda_time"]
 
