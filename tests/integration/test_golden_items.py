@@ -157,6 +157,20 @@ def test_the_delivery_poller_polls_the_others(
         delivery_poller.parts().connections.close()
 
 
+def test_unreadable_items_take_no_place_of_a_run(
+    relay: Environment, ledger: DynamoDbLedger
+) -> None:
+    group = READABLE["awaiting-report"]["unfinished"]["S"].partition("#")[0]
+    put(relay, READABLE["awaiting-report"])
+    earlier = {"dueAt": {"N": "1"}, "deliverAt": READABLE["awaiting-report"]["deliverAt"]}
+    for name, item in UNREADABLE.items():
+        where = {"pk": {"S": f"MSG#{name}"}, "unfinished": {"S": f"{group}#0"}}
+        put(relay, item | earlier | where)
+    now = float(READABLE["awaiting-report"]["dueAt"]["N"])
+    found = ledger.due_polls(now, 1).on_time
+    assert [send.key.message_id for send in found] == ["golden-awaiting-report"]
+
+
 def test_the_worker_gives_an_unreadable_item_back(
     relay: Environment, simulator: Simulator, capsys: pytest.CaptureFixture[str]
 ) -> None:

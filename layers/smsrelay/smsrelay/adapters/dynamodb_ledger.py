@@ -186,12 +186,15 @@ class DynamoDbLedger:
                     break
             candidates.sort(key=itemgetter(0), reverse=True)  # stable: the oldest due first
             on_time += [key for _, key in candidates]
-        # The index follows the table within a moment.
-        sends = [send for send in self.load_sends(on_time[:limit]) if send.due_at <= now]
-        return DuePolls(
-            [send for send in sends if send.awaits_report],
-            [send for send in self.load_sends(late) if send.awaits_report],
-        )
+        sends = list[Send]()
+        while on_time and len(sends) < limit:  # an unreadable item takes no other send's place
+            chosen, on_time = on_time[: limit - len(sends)], on_time[limit - len(sends) :]
+            # The index follows the table within a moment.
+            sends += [send for send in self._awaiting_report(chosen) if send.due_at <= now]
+        return DuePolls(sends, self._awaiting_report(late))
+
+    def _awaiting_report(self, keys: Sequence[SendKey]) -> list[Send]:
+        return [send for send in self.load_sends(keys) if send.awaits_report]
 
     def _due(self, group: str, now: float, page_size: int) -> Iterator[tuple[float, int, SendKey]]:
         """The start of polling, the recipients and the key of sends, the oldest due first."""
