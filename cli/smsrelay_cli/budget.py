@@ -2,8 +2,8 @@
 
 from typing import Any, Final
 
-from smsrelay.adapters.dynamodb_call_budget import SECONDS_PER_DAY, DynamoDbCallBudget
-from smsrelay.sends.call_budget import UNLIMITED, DayCalls, daily_share
+from smsrelay.adapters.dynamodb_call_budget import DynamoDbCallBudget
+from smsrelay.sends.call_budget import UNLIMITED, DayCalls, daily_share, day_of
 from smsrelay.services.delivery_poller import MAX_CALLS
 from smsrelay_cli.deployed_stack import DeployedStack
 from smsrelay_cli.exit_codes import DONE
@@ -16,7 +16,7 @@ MOST_A_DAY: Final = 24 * 60 * MAX_CALLS
 
 def budget(target: DeployedStack, options: Any, now: float) -> int:
     """What was used and saved, and how many messages a day get their polls."""
-    share, today = daily_share(target.yearly_api_calls), int(now // SECONDS_PER_DAY)
+    share, today = daily_share(target.yearly_api_calls), day_of(now)
     dynamodb = target.client("dynamodb")
     calls, _ = DynamoDbCallBudget(dynamodb, target.table, share).load(today)
     is_limited = share < UNLIMITED

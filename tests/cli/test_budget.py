@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from smsrelay.adapters.dynamodb_call_budget import SECONDS_PER_DAY, DynamoDbCallBudget
+from smsrelay.adapters.dynamodb_call_budget import DynamoDbCallBudget
+from smsrelay.sends.call_budget import SECONDS_PER_DAY
 from smsrelay_cli.deployed_stack import DEFAULTS
 from tests.cli.conftest import Operator
 from tests.support.environment import Environment

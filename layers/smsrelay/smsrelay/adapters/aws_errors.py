@@ -1,7 +1,8 @@
 """The errors of calls to AWS, as the relay's own errors."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -29,3 +30,12 @@ def error_name(error: Exception) -> str:
     """The error's code if the response has one, else its type."""
     code = error.response.get("Error", {}).get("Code") if isinstance(error, ClientError) else None
     return code or type(error).__name__
+
+
+def check_answer(answer: Mapping[str, Any]) -> None:
+    """Raise a KeyError if the answer to a write is not DynamoDB's.
+
+    botocore takes any answer with a good status for a success, a web page too, and a send must not
+    follow from that. DynamoDB's own answers have a request id, and a checksum of the rest.
+    """
+    answer["ResponseMetadata"]["RequestId"]

@@ -3,15 +3,14 @@
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from smsrelay.adapters.aws_errors import ledger_errors
+from smsrelay.adapters.aws_errors import check_answer, ledger_errors
 from smsrelay.errors import LedgerUnavailableError
-from smsrelay.sends.call_budget import CallBudget, DayCalls, Reservation, returned
+from smsrelay.sends.call_budget import CallBudget, DayCalls, Reservation, day_of, returned
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 KEY: Final[Any] = {"pk": {"S": "BUDGET"}, "sk": {"S": "CALLS"}}
-SECONDS_PER_DAY: Final = 86_400
 MAX_WRITES: Final = 5
 """Writes after which a run gives up, because other runs were quicker each time."""
 
@@ -27,13 +26,13 @@ class DynamoDbCallBudget:
 
     def left(self, now: float) -> int:
         """What may still be used today."""
-        today = _day(now)
+        today = day_of(now)
         budget, _ = self.load(today)
         return budget.left(self._share, today)
 
     def reserve(self, calls: int, now: float) -> Reservation:
         """Take at most so many calls out of the budget, before they are made."""
-        today = _day(now)
+        today = day_of(now)
         for _ in range(MAX_WRITES):
             budget, version = self.load(today)
             reservation = budget.reserve(self._share, today, calls)
@@ -80,12 +79,7 @@ class DynamoDbCallBudget:
         with ledger_errors():
             try:
                 answer = self._client.transact_write_items(TransactItems=[{"Put": put}])
-                # Only DynamoDB's own answer has one: see `dynamodb_ledger`.
-                answer["ResponseMetadata"]["RequestId"]
+                check_answer(answer)
             except self._client.exceptions.TransactionCanceledException:
                 return False
         return True
-
-
-def _day(now: float) -> int:
-    return int(now // SECONDS_PER_DAY)

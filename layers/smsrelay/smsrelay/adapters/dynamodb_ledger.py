@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
 
-from smsrelay.adapters.aws_errors import error_name, ledger_errors
+from smsrelay.adapters.aws_errors import check_answer, error_name, ledger_errors
 from smsrelay.errors import LedgerUnavailableError, UnreadableItemError
 from smsrelay.messages.refusals import Refusal
 from smsrelay.ports import (
@@ -142,7 +142,7 @@ class DynamoDbLedger:
                     },
                     ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 )
-                _check(answer)
+                check_answer(answer)
             except ClientError as error:
                 existing = _existing(error)
                 if existing is None:
@@ -177,7 +177,8 @@ class DynamoDbLedger:
         for group in (FIRST_MANY, FIRST_ONE, AWAITS_REPORT):
             at_most = MAX_CANDIDATES if len(on_time) < limit else FEW
             candidates = list[tuple[int, SendKey]]()
-            for poll_from, recipients, key in self._due(group, now, min(at_most, KEYS_AT_ONCE)):
+            found = self._merged(group, now, _due_poll, min(at_most, KEYS_AT_ONCE))
+            for poll_from, recipients, key in found:
                 if now - poll_from < POLLING_PERIOD:
                     candidates.append((recipients, key))
                 else:
@@ -195,13 +196,6 @@ class DynamoDbLedger:
 
     def _awaiting_report(self, keys: Sequence[SendKey]) -> list[Send]:
         return [send for send in self.load_sends(keys) if send.awaits_report]
-
-    def _due(self, group: str, now: float, page_size: int) -> Iterator[tuple[float, int, SendKey]]:
-        """The start of polling, the recipients and the key of sends, the oldest due first."""
-        shards = [
-            self._shard(partition, now, _due_poll, page_size) for partition in _partitions(group)
-        ]
-        return (poll for _, poll in heapq.merge(*shards))
 
     def find_by_token_id(self, token_id: str) -> SendKey | None:
         """The send of a tokenId; the index follows the table within a moment."""
@@ -236,7 +230,7 @@ class DynamoDbLedger:
                     ":end": {"N": str(int(now) + self._retention)},
                 },
             )
-            _check(answer)
+            check_answer(answer)
 
     def load_refusal(self, message_id: str) -> RefusedMessage | None:
         items = items_of(self._client, self._table, message_id, REFUSED)
@@ -258,12 +252,11 @@ class DynamoDbLedger:
         return [found[key] for key in keys if key in found]
 
     def unfinished(self, group: str, *, due_by: float | None = None) -> Iterator[SendKey]:
-        """Sends of the group "open", "unknown", "failed" or "followed", those due first.
+        """Sends of a group of the sparse index, those due first.
 
         The index follows the table within a moment: read a send before you decide anything.
         """
-        shards = [self._shard(partition, due_by, _parse_key) for partition in _partitions(group)]
-        return (key for _, key in heapq.merge(*shards))
+        return self._merged(group, due_by, _parse_key)
 
     def count_unfinished(self, group: str) -> tuple[int, float | None]:
         """How many sends a group has, and when its first one is due."""
@@ -280,12 +273,21 @@ class DynamoDbLedger:
             dues += [float(item["dueAt"]["N"]) for item in answer["Items"]]
         return count, min(dues, default=None)
 
-    def _shard[T](
+    def _merged[T](
         self,
-        partition: str,
+        group: str,
         due_by: float | None,
         parse: Callable[[Item], T],
         page_size: int = KEYS_AT_ONCE,
+    ) -> Iterator[T]:
+        """What `parse` reads of the sends of a group, those due first."""
+        shards = [
+            self._shard(partition, due_by, parse, page_size) for partition in _partitions(group)
+        ]
+        return (found for _, found in heapq.merge(*shards))
+
+    def _shard[T](
+        self, partition: str, due_by: float | None, parse: Callable[[Item], T], page_size: int
     ) -> Iterator[tuple[float, T]]:
         """When the sends of a partition are due, and what `parse` reads of them."""
 
@@ -372,10 +374,11 @@ class DynamoDbLedger:
         puts[0]["ConditionExpression"] = "attribute_not_exists(pk)"
         try:
             if len(puts) > 1:
-                _check(self._client.transact_write_items(TransactItems=[{"Put": p} for p in puts]))
+                items: list[Any] = [{"Put": put} for put in puts]
+                check_answer(self._client.transact_write_items(TransactItems=items))
             else:  # a plain put costs half a transaction
                 returned = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
-                _check(self._client.put_item(**puts[0] | returned))
+                check_answer(self._client.put_item(**puts[0] | returned))
         except ClientError as error:
             existing = _existing(error) or self.load_one(sends[0].key)
             if existing is None:
@@ -558,12 +561,3 @@ def _existing(error: ClientError) -> Send | None:
         raise error
     item: Any = error.response.get("Item")
     return _parsed(_send, item) if item else None
-
-
-def _check(answer: Mapping[str, Any]) -> None:
-    """Raise a KeyError if the answer to a write is not DynamoDB's.
-
-    botocore takes any answer with a good status for a success, a web page too, and a send must not
-    follow from that. DynamoDB's own answers have a request id, and a checksum of the rest.
-    """
-    answer["ResponseMetadata"]["RequestId"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from smsrelay.adapters.aws_errors import ledger_errors
+from smsrelay.adapters.aws_errors import check_answer, ledger_errors
 from smsrelay.adapters.dynamodb_ledger import SECONDS_PER_DAY, items_of
 from smsrelay.ports import RecipientResult
 from smsrelay.sends.send import Send
@@ -46,7 +46,7 @@ class DynamoDbRecipientResults:
                     "deleteAt": {"N": str(delete_at)},
                 },
             )
-            answer["ResponseMetadata"]["RequestId"]
+            check_answer(answer)
 
     def load(self, message_id: str) -> Mapping[int, Sequence[RecipientResult]]:
         return {

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 TOKEN_CALLS: Final = 120
 """Calls a day for access tokens (one in 20 minutes), and for polls repeated with a renewed one."""
+SECONDS_PER_DAY: Final = 86_400
 SAVING_DAYS: Final = 7
 UNLIMITED: Final = 10**9
 """The daily share without a limit: more than the runs of a day can use."""
@@ -73,6 +74,10 @@ class CallBudget(NamedTuple):
 
     def _free(self, day: int, share: int) -> int:
         return max(0, share - self.days.get(day, DayCalls()).taken)
+
+
+def day_of(now: float) -> int:
+    return int(now // SECONDS_PER_DAY)
 
 
 def daily_share(yearly: int) -> int:
