@@ -33,9 +33,7 @@ def normalize(written: str) -> str:
         raise refusals.invalid("invalid-number", refusals.TOO_SHORT)
     if len(digits) > MAX_DIGITS:
         raise refusals.invalid("invalid-number", refusals.TOO_LONG)
-    # No calling code is the beginning of another one, so the first that fits is the one.
-    lengths = _LENGTHS.get(digits[:1]) or _LENGTHS.get(digits[:2]) or _LENGTHS.get(digits[:3])
-    if not lengths or len(digits) not in lengths:
+    if len(digits) not in _LENGTHS.get(_code_of(digits), ()):
         raise refusals.invalid("invalid-number", refusals.IMPOSSIBLE)
     return f"+{digits}"
 
@@ -46,4 +44,15 @@ def is_calling_code(code: str) -> bool:
 
 def calling_code(number: str) -> str:
     """The calling code of a normalized number."""
-    return next(number[1:end] for end in (2, 3, 4) if number[1:end] in _LENGTHS)
+    return _code_of(number[1:])
+
+
+def _code_of(digits: str) -> str:
+    """The calling code with which digits begin; empty if there is none.
+
+    No calling code is the beginning of another one, so the first that fits is the right one.
+    """
+    for end in (1, 2, 3):
+        if digits[:end] in _LENGTHS:
+            return digits[:end]
+    return ""
