@@ -75,6 +75,12 @@ class KeepAliveTransport(httpx.HTTPTransport):
         return response
 
 
+def http_client(max_connections: int, clock: Clock) -> httpx.Client:
+    """A client with this transport that follows no redirect and uses no proxy."""
+    transport = KeepAliveTransport(max_connections, clock)
+    return httpx.Client(transport=transport, follow_redirects=False, trust_env=False)
+
+
 class _Pool(httpcore.ConnectionPool):
     """Connections whose `read` and `write` get the deadline of the call as their time-out."""
 

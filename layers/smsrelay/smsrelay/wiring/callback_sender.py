@@ -11,7 +11,7 @@ from aws_lambda_powertools.metrics import Metrics
 
 from smsrelay.adapters.boto_clients import BotoClients
 from smsrelay.adapters.callback_client import HttpCallbackClient
-from smsrelay.adapters.http_transport import KeepAliveTransport
+from smsrelay.adapters.http_transport import http_client
 from smsrelay.adapters.logger import package_logger
 from smsrelay.adapters.metrics import PowertoolsMetrics
 from smsrelay.adapters.signing_secrets import StoredSigningSecrets
@@ -38,8 +38,7 @@ def parts() -> Parts:
     if catalogue is None:
         raise ValueError("callbacks need the catalogue")
     # More connections than callbacks of a batch: one that hangs keeps its connection.
-    transport = KeepAliveTransport(100, time.time)
-    http = httpx.Client(transport=transport, follow_redirects=False, trust_env=False)
+    http = http_client(100, time.time)
     secrets = aws.client("secretsmanager", config=AWS_CONFIG)
     callback_sender = CallbackSender(
         catalogue=catalogue,

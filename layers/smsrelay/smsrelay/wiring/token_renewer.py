@@ -10,7 +10,7 @@ from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics
 
 from smsrelay.adapters.boto_clients import BotoClients
-from smsrelay.adapters.http_transport import KeepAliveTransport
+from smsrelay.adapters.http_transport import http_client
 from smsrelay.adapters.logger import package_logger
 from smsrelay.adapters.metrics import PowertoolsMetrics
 from smsrelay.adapters.oauth_endpoint import OAuthEndpoint
@@ -34,8 +34,7 @@ def parts() -> Parts:
     logger, metrics = package_logger(), PowertoolsMetrics(Metrics())
     hosts = AllowedHosts(settings.upstream_hosts)
     secrets = BotoClients().client("secretsmanager", config=AWS_CONFIG)
-    transport = KeepAliveTransport(1, time.time)
-    http = httpx.Client(transport=transport, follow_redirects=False, trust_env=False)
+    http = http_client(1, time.time)
     token_renewer = TokenRenewer(
         store=SecretTokenStore(secrets, settings.token_secret_arn),
         credentials=SecretCredentials(secrets, settings.credentials_secret_arn, hosts),
