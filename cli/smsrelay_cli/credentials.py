@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from smsrelay.messages.strict_json import json_object
-from smsrelay.tokens.token_response import parse_date
+from smsrelay.tokens.token_response import days_until, parse_date
 from smsrelay_cli.deployed_stack import DeployedStack
 from smsrelay_cli.exit_codes import DONE, FAILED, CommandError, UsageError
 from smsrelay_cli.terminal import confirm, print_json, print_line, print_notice
@@ -157,4 +157,4 @@ def _shown(date: object, now: float) -> dict[str, Any]:
     expires = parse_date(date)
     if expires is None:
         return {"expiresAt": None, "daysLeft": None}
-    return {"expiresAt": date, "daysLeft": int((expires.timestamp() - now) // 86_400)}
+    return {"expiresAt": date, "daysLeft": days_until(expires, now)}

@@ -1,7 +1,6 @@
 """The token function's use case: a token that is always good, fetched as rarely as possible."""
 
 import logging
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -118,7 +117,7 @@ class TokenRenewer:
             answer = self.issuer.fetch(choice)
             if isinstance(answer, AccessToken):
                 self._accepted_secret = choice.client_secret
-                self.metrics.count("CredentialDaysLeft", math.floor(choice.days_left(self.clock())))
+                self.metrics.count("CredentialDaysLeft", choice.days_left(self.clock()))
                 if choice is credentials.staged:
                     self.metrics.count("StagedSecretInUse")
                     logger.warning("secret activated: run `smsrelay credentials promote`")

@@ -36,15 +36,15 @@ class ClientCredentials:
     staged: "ClientCredentials | None" = None
     """The same with the staged client secret, which is accepted beside the active one."""
 
-    def days_left(self, now: float) -> float:
-        """Days until the client secret expires.
+    def days_left(self, now: float) -> int:
+        """Whole days until the client secret expires.
 
         Without a date 30, so that the alarm asks for the date: a secret lasts 180 days, and nothing
         says when it was generated.
         """
         if self.expires_at is None:
-            return 30.0
-        return (self.expires_at.timestamp() - now) / 86_400
+            return 30
+        return days_until(self.expires_at, now)
 
     def request(self) -> dict[str, str]:
         body = {
@@ -171,6 +171,11 @@ def parse_date(value: object) -> datetime | None:
     except ValueError:
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def days_until(moment: datetime, now: float) -> int:
+    """Whole days; negative if the moment has passed."""
+    return int((moment.timestamp() - now) // 86_400)
 
 
 def _word(value: object) -> str | None:
