@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from smsrelay.adapters.aws_errors import error_name
 from smsrelay.adapters.dynamodb_api_clients import NAME, DynamoDbApiClients
 from smsrelay.adapters.signing_secrets import CACHE_SECONDS as SECRET_CACHE_SECONDS
+from smsrelay.adapters.signing_secrets import NO_SECRET
 from smsrelay.messages.client_names import RULE, is_client_name
 from smsrelay.security.webhook_signature import parse_secrets
 from smsrelay.services.api_clients import CACHE_SECONDS as NAME_CACHE_SECONDS
@@ -141,7 +142,7 @@ class Clients:
         return key is not None and key["name"] == f"{self._prefix}{client}"
 
     def key(self, key_id: str) -> Any:
-        """A key of the account, without its value; None: there is none."""
+        """Return a key of the account without its value, or None if no key has this id."""
         try:
             return self.gateway.get_api_key(apiKey=key_id)
         except ClientError as error:
@@ -171,8 +172,8 @@ class Clients:
         try:
             self._target.client("secretsmanager").get_secret_value(SecretId=name)
         except ClientError as error:
-            if error_name(error) in {"ResourceNotFoundException", "InvalidRequestException"}:
-                return None  # the second: it is marked for deletion
+            if error_name(error) in NO_SECRET:
+                return None
             raise
         return name
 
@@ -285,11 +286,8 @@ def remove(target: DeployedStack, options: Any, _now: float) -> int:
     if plan:
         clients.delete_plan(plan)
         removed.append({"kind": "usage plan", "name": plan["id"]})
-    until = _forgotten_at(max(NAME_CACHE_SECONDS, SECRET_CACHE_SECONDS))
-    print_notice(
-        f"Functions may accept its IAM principals and webhook secrets until {until}, because they "
-        "cache them; longer only while they can't reach Secrets Manager."
-    )
+    seconds = max(NAME_CACHE_SECONDS, SECRET_CACHE_SECONDS)
+    until = _say_when_forgotten("its IAM principals and webhook secrets", seconds)
     if options.json:
         print_json({"client": client, "removed": removed, "endsAt": until})
     else:
@@ -353,18 +351,21 @@ def _create_secret(
     if options.show:
         fields["secret"] = value
     if revoke:
-        fields["oldSecretsEndAt"] = _forgotten_at(SECRET_CACHE_SECONDS)
-        print_notice(
-            f"Functions may accept the old secrets until {fields['oldSecretsEndAt']}, because they "
-            "cache them; longer only while they can't reach Secrets Manager."
-        )
+        until = _say_when_forgotten("the old secrets", SECRET_CACHE_SECONDS)
+        fields["oldSecretsEndAt"] = until
     return _print_fields(options, fields)
 
 
-def _forgotten_at(cache_seconds: float) -> str:
-    """When every function has read again what was changed by now, rounded up to a second."""
+def _say_when_forgotten(what: str, cache_seconds: float) -> str:
+    """Print until when functions may use what they cached, and return this time."""
+    # Rounded up to a second.
     moment = datetime.now(UTC) + timedelta(seconds=cache_seconds + 1)
-    return moment.isoformat(timespec="seconds")
+    until = moment.isoformat(timespec="seconds")
+    print_notice(
+        f"Functions may accept {what} until {until}, because they cache them; longer only while "
+        "they can't reach Secrets Manager."
+    )
+    return until
 
 
 def _listed(client: str, credential: str) -> Any:

@@ -22,8 +22,8 @@ MIN_REFRESH_INTERVAL: Final = 10.0
 """Seconds between two reads for the same client, however many bad signatures come."""
 CACHE_SIZE: Final = 1_000
 """Clients that are kept, those that don't exist too."""
-_NONE = {"ResourceNotFoundException", "InvalidRequestException"}
-"""There is no such secret, or it is marked for deletion."""
+NO_SECRET = {"ResourceNotFoundException", "InvalidRequestException"}
+"""Errors of Secrets Manager: there is no such secret, or it is marked for deletion."""
 
 
 class _CachedSecrets(NamedTuple):
@@ -72,7 +72,7 @@ class StoredSigningSecrets:
             try:
                 response = self._client.get_secret_value(SecretId=f"{self._prefix}{client}")
             except ClientError as error:
-                if error_name(error) in _NONE:
+                if error_name(error) in NO_SECRET:
                     return ()
                 raise
             secrets = parse_secrets(response["SecretString"])
