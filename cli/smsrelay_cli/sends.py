@@ -266,7 +266,7 @@ def _matching(
 
 
 def _is_undecided(send: Send, now: float) -> bool:
-    """As `life` says, by a clock that may be wrong: nobody may be taken for dead who is not."""
+    """As `transitions` says, but a wrong clock must not make a running call look dead."""
     return transitions.is_undecided(send, now - WRONG_CLOCK)
 
 

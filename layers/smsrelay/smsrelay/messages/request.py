@@ -153,7 +153,7 @@ class StrictModel(BaseModel):
         frozen=True,
         hide_input_in_errors=True,
         strict=True,
-        validate_by_name=True,  # for who builds one in Python; JSON has the aliases: `written`
+        validate_by_name=True,  # in Python; `from_json` requires the aliases
     )
 
     _size = model_validator(mode="before")(validate_size)
