@@ -137,6 +137,7 @@ def _shared_options() -> argparse.ArgumentParser:
 
 
 type _AddCommand = Callable[[str, str], argparse.ArgumentParser]
+type _AddNested = Callable[..., argparse.ArgumentParser]
 
 
 def _add_reading(command: _AddCommand) -> None:
@@ -171,7 +172,7 @@ def _add_deciding(command: _AddCommand) -> None:
         action="store_true",
         help="queued sends, too: put into the queue once more, which never sends twice",
     )
-    resend.add_argument("--yes", action="store_true", help="don't ask")
+    _add_yes(resend)
     resend.set_defaults(run=sends.resend)
 
     resolve = command("resolve", "end unknown sends by hand")
@@ -185,7 +186,7 @@ def _add_deciding(command: _AddCommand) -> None:
     )
     resolve.add_argument("--token-id", metavar="T", help="of a send that was accepted")
     resolve.add_argument("--note", metavar="TEXT", help="how you know; its senders see it")
-    resolve.add_argument("--yes", action="store_true", help="don't ask")
+    _add_yes(resolve)
     resolve.set_defaults(run=sends.resolve)
 
     redrive = command("redrive", "put dead letters back into the queue")
@@ -193,7 +194,7 @@ def _add_deciding(command: _AddCommand) -> None:
     redrive.add_argument("--client", metavar="C", help="only this client's")
     redrive.add_argument("--limit", type=_limit, default=100, metavar="N", help="at most (100)")
     redrive.add_argument("--dry-run", action="store_true", help="only say what would be done")
-    redrive.add_argument("--yes", action="store_true", help="don't ask")
+    _add_yes(redrive)
     redrive.set_defaults(run=dead_letters.redrive)
 
 
@@ -213,16 +214,7 @@ def _add_choice(command: argparse.ArgumentParser) -> None:
 
 
 def _add_clients(parser: argparse.ArgumentParser, shared: argparse.ArgumentParser) -> None:
-    commands = parser.add_subparsers(dest="client_command", required=True, metavar="COMMAND")
-
-    def command(
-        name: str, what: str, run: Callable[..., int], *arguments: str
-    ) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=what, description=what, parents=[shared])
-        for argument in arguments:
-            added.add_argument(argument, metavar=argument.upper())
-        added.set_defaults(run=run)
-        return added
+    command = _nested(parser, shared)
 
     def shows(added: argparse.ArgumentParser) -> None:
         added.add_argument("--show", action="store_true", help="print what must stay secret")
@@ -240,10 +232,10 @@ def _add_clients(parser: argparse.ArgumentParser, shared: argparse.ArgumentParse
     may_be_default(added)
     shows(command("rotate", "give a client one more API key", clients.rotate, "client"))
     dropped = command("drop", "delete an API key of a client", clients.drop, "client", "key_id")
-    dropped.add_argument("--yes", action="store_true", help="don't ask")
+    _add_yes(dropped)
     what = "remove a client: API keys, registrations, webhook secret, usage plan"
     removed = command("remove", what, clients.remove, "client")
-    removed.add_argument("--yes", action="store_true", help="don't ask")
+    _add_yes(removed)
     what = "name the client of an IAM role or user (ARN), or of an API key (id)"
     may_be_default(command("allow", what, clients.allow, "client", "credential"))
     what = "give a client a new webhook secret; the one before it still counts"
@@ -255,35 +247,43 @@ def _add_clients(parser: argparse.ArgumentParser, shared: argparse.ArgumentParse
 
 
 def _add_catalogue(parser: argparse.ArgumentParser, shared: argparse.ArgumentParser) -> None:
-    commands = parser.add_subparsers(dest="catalogue_command", required=True, metavar="COMMAND")
-
-    def command(name: str, what: str, run: Callable[..., int]) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=what, description=what, parents=[shared])
-        added.set_defaults(run=run)
-        return added
-
+    command = _nested(parser, shared)
     checked = command("check", "say what is wrong with a catalogue in a file", catalogue.check)
     checked.set_defaults(find=lambda _: None)  # it needs no relay, and so no AWS
     put = command(
         "put", "store the catalogue of a file, in the place of the one before", catalogue.put
     )
-    put.add_argument("--yes", action="store_true", help="don't ask")
+    _add_yes(put)
     for with_file in (checked, put):
         with_file.add_argument("file", type=Path, metavar="FILE")
     command("show", "show the catalogue that is stored", catalogue.show)
 
 
 def _add_credentials(parser: argparse.ArgumentParser, shared: argparse.ArgumentParser) -> None:
-    commands = parser.add_subparsers(dest="credentials_command", required=True, metavar="COMMAND")
-    for name, what, run in (
-        ("status", "show when the client secrets expire", credentials.status),
-        ("stage", "store the staged client secret, and check it", credentials.stage),
-        ("promote", "use the staged client secret only", credentials.promote),
-    ):
+    command = _nested(parser, shared)
+    command("status", "show when the client secrets expire", credentials.status)
+    command("stage", "store the staged client secret, and check it", credentials.stage)
+    _add_yes(command("promote", "use the staged client secret only", credentials.promote))
+
+
+def _nested(parser: argparse.ArgumentParser, shared: argparse.ArgumentParser) -> _AddNested:
+    """Return a function that adds a command below the command of `parser`."""
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(
+        name: str, what: str, run: Callable[..., int], *arguments: str
+    ) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=what, description=what, parents=[shared])
+        for argument in arguments:
+            added.add_argument(argument, metavar=argument.upper())
         added.set_defaults(run=run)
-        if name == "promote":
-            added.add_argument("--yes", action="store_true", help="don't ask")
+        return added
+
+    return command
+
+
+def _add_yes(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--yes", action="store_true", help="don't ask")
 
 
 def _number(text: str) -> int:
