@@ -264,8 +264,7 @@ class Environment:
 
     def status_anew(self) -> None:
         """Forget what the status function knows, as a new environment would."""
-        delivery_poller.parts().connections.close()
-        delivery_poller.parts.cache_clear()
+        _start_again(delivery_poller)
 
     def delete_items(self) -> None:
         """Delete every item of the ledger, as an operator might while a handler runs."""
@@ -332,9 +331,9 @@ class Environment:
     def default_client(self, name: str) -> Iterator[None]:
         """A deployment changes `DefaultClient` for a while: environments start again."""
         with patch.dict(os.environ, {"DEFAULT_CLIENT": name}):
-            _start_again()
+            _start_again(*_SENDING)
             yield
-        _start_again()
+        _start_again(*_SENDING)
 
     def enqueue(self, body: object, attributes: Mapping[str, str] | None = None) -> str:
         answer = self.client("sqs").send_message(
@@ -546,25 +545,22 @@ def running(simulator_url: str, **overrides: str) -> Iterator[Environment]:
             yield relay
 
 
-def _start_again() -> None:
-    """Let the functions that send build their parts again, as new environments would."""
-    if sending.parts.cache_info().currsize:
-        sending.parts().connections.close()
-    for built in (sending, api, webhook, queue_worker, sweeper):
-        built.parts.cache_clear()
+_SENDING = (sending, api, webhook, queue_worker, sweeper)
+"""They share the parts of the first one."""
+_OTHERS = (token_renewer, delivery_poller, callback_sender, event_publisher)
+
+
+def _start_again(*wirings: ModuleType) -> None:
+    """Let functions build their parts again, as new environments would."""
+    for wiring in wirings:
+        if wiring.parts.cache_info().currsize and "connections" in wiring.Parts._fields:
+            wiring.parts().connections.close()
+        wiring.parts.cache_clear()
 
 
 @contextmanager
 def _functions() -> Iterator[tuple[ModuleType, ...]]:
-    builders = (
-        sending.parts,
-        token_renewer.parts,
-        delivery_poller.parts,
-        callback_sender.parts,
-    )
-    built_on_these = (api.parts, webhook.parts, queue_worker.parts, sweeper.parts)
-    for built in (*builders, *built_on_these, event_publisher.parts):
-        built.cache_clear()
+    _start_again(*_SENDING, *_OTHERS)
     try:
         common = (
             _load(name)
@@ -578,12 +574,7 @@ def _functions() -> Iterator[tuple[ModuleType, ...]]:
             _load("callback_sender"),
         )
     finally:
-        for built_on in built_on_these:
-            built_on.cache_clear()
-        for built in builders:
-            if built.cache_info().currsize:
-                built().connections.close()
-            built.cache_clear()
+        _start_again(*_SENDING, *_OTHERS)
 
 
 def _load(name: str, function: str | None = None) -> ModuleType:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import TracebackType
 from typing import Any, Self
 
 import httpx
@@ -67,14 +66,9 @@ class Witness:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *details: object) -> None:
         self._api.close()
-        self._control.__exit__(kind, error, traceback)
+        self._control.__exit__(*details)
 
     def post(self, sample: Sample) -> Evidence:
         """Post a sample its way."""

@@ -1,7 +1,6 @@
 """The control routes of a running simulator: what it was sent, and what it is to answer."""
 
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import Any, Self
 
 import httpx
@@ -16,12 +15,7 @@ class SimulatorControl:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._client.close()
 
     def sent(self) -> list[dict[str, Any]]:

@@ -4,7 +4,6 @@ import asyncio
 import threading
 from collections.abc import Iterable
 from datetime import timedelta
-from types import TracebackType
 from typing import Literal, Self
 
 from tools.mobileconnect_simulator.call_log import CallEntry, PhoneMessage, SentEntry, TokenCounts
@@ -65,12 +64,7 @@ class Simulator:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def start(self) -> None:

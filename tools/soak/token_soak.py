@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 import httpx
@@ -88,14 +87,9 @@ class Watch:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *details: object) -> None:
         self._api.close()
-        self._control.__exit__(_type, _error, _traceback)
+        self._control.__exit__(*details)
 
     def run(self, seconds: float, say: Callable[[str], None] = lambda _: None) -> Seen:
         """Post for so long, and wait until every message has ended."""
