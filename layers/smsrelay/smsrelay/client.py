@@ -66,12 +66,12 @@ _Statuses = Literal[
 SendStatus = Annotated[
     _Statuses,
     Field(
-        description="`queued`: waits for its first or next attempt. `sending`: its call is being "
-        "made. `accepted`: MobileConnect took it. `rejected`: MobileConnect refused it for good. "
-        "`unknown`: nobody can know whether it went out; an operator decides. `failed`: "
-        "MobileConnect did not accept it before it was too old. `delivered`, `undelivered`, "
-        "`partially_delivered`: it was accepted, and all, none or some of its recipients were "
-        "reached.",
+        description="`queued`: it waits for its first or next attempt. `sending`: the relay is "
+        "calling MobileConnect. `accepted`: MobileConnect accepted it. `rejected`: MobileConnect "
+        "rejected it permanently. `unknown`: it may have been sent or not; an operator decides. "
+        "`failed`: MobileConnect did not accept it before it was too old. `delivered`, "
+        "`undelivered`, `partially_delivered`: MobileConnect accepted it, and it reached all, none "
+        "or some of its recipients.",
         examples=["accepted"],
     ),
 ]
