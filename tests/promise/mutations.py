@@ -139,7 +139,7 @@ def stranger_to_itself() -> None:
 
 def believed_anybody() -> None:
     """Any answer with a good status is taken for DynamoDB's word."""
-    patch.object(dynamodb_ledger, "_check", lambda _: None).start()
+    patch.object(dynamodb_ledger, "check_answer", lambda _: None).start()
 
 
 def overwritten_result() -> None:
