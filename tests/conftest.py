@@ -1,9 +1,6 @@
 import time
 from collections.abc import Callable, Iterator
-from functools import cache
-from unittest.mock import patch
 
-import botocore.loaders
 import pytest
 from hypothesis import settings
 
@@ -25,13 +22,6 @@ LONGEST = {"test_nothing_leaks", "test_promise_machine", "test_promise", "test_m
 @pytest.hookimpl(trylast=True)  # after pytest-randomly
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.stem not in LONGEST)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_loader() -> Iterator[None]:
-    """Each session of botocore parses megabytes of JSON about the services: here all share them."""
-    with patch("botocore.session.create_loader", cache(botocore.loaders.create_loader)):
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -181,32 +181,25 @@ def test_a_start_that_dies_takes_no_other_process_along(stack: Stack, tmp_path: 
         assert first.result() == {"error": None, "said": "alive"}
 
 
-def test_all_options_for_security_can_be_deployed(tmp_path: Path) -> None:
+def test_stacks_run_side_by_side_and_end_alone(
+    stack: Stack,
+    api: httpx.Client,
+    upstream: SimulatorControl,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The other one has all options for security; the first port that it tries is taken."""
+    taken = int(stack.aws_endpoint_url.rpartition(":")[2])
+    ports = iter([taken, servers.free_port()])
+    monkeypatch.setattr(servers, "free_port", lambda: next(ports))
     options = {
         "CustomerManagedKey": "on",
         "AccessLog": "on",
         "AllowedSourceRanges": "127.0.0.0/8,192.0.2.0/24",
     }
     with LocalStack(tmp_path, parameters=options) as other:
-        answer = httpx.post(
-            f"{other.api_url}/messages",
-            json=MESSAGE,
-            headers={"x-api-key": other.api_key},
-            trust_env=False,
-            timeout=60,
-        )
-        queue = other.clients.sqs.get_queue_attributes(
-            QueueUrl=other.queue_url, AttributeNames=["KmsMasterKeyId"]
-        )["Attributes"]
-
-    assert answer.status_code == 202
-    assert ":key/" in queue["KmsMasterKeyId"]
-
-
-def test_stacks_run_side_by_side_and_end_alone(
-    stack: Stack, api: httpx.Client, upstream: SimulatorControl, tmp_path: Path
-) -> None:
-    with LocalStack(tmp_path) as other:
+        assert next(ports, None) is None
+        assert other.aws_endpoint_url != stack.aws_endpoint_url
         theirs = httpx.Client(base_url=other.api_url, trust_env=False, timeout=60)
         with theirs, SimulatorControl(other.simulator_url) as their_upstream:
             with_our_key = theirs.post(
@@ -216,12 +209,16 @@ def test_stacks_run_side_by_side_and_end_alone(
                 "/messages", json=MESSAGE, headers={"x-api-key": other.api_key}
             )
             reached = len(their_upstream.sent())
+        queue = other.clients.sqs.get_queue_attributes(
+            QueueUrl=other.queue_url, AttributeNames=["KmsMasterKeyId"]
+        )["Attributes"]
         # Two servers, and the processes of the functions: the token's, and the one that answered.
         assert len(processes.running(other.marker)) > len(other.pids) + 1
 
     assert with_our_key.status_code == 403
     assert with_their_key.status_code == 202
     assert reached == 1
+    assert ":key/" in queue["KmsMasterKeyId"]
     assert upstream.sent() == []
     assert processes.running(other.marker) == []
     assert not other.data.exists()
@@ -278,19 +275,6 @@ def test_a_start_ends_with_the_reader_of_its_progress(tmp_path: Path) -> None:
 
     with pytest.raises(BrokenPipeError):
         LocalStack(tmp_path, say=say).start()
-
-
-def test_port_that_is_taken_meanwhile_is_no_failure(
-    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    taken = int(stack.aws_endpoint_url.rpartition(":")[2])
-    ports = iter([taken, servers.free_port()])
-    monkeypatch.setattr(servers, "free_port", lambda: next(ports))
-
-    with LocalStack(tmp_path) as other:
-        assert other.aws_endpoint_url != stack.aws_endpoint_url
-
-    assert next(ports, None) is None
 
 
 def test_refused_deployment_says_why(tmp_path: Path) -> None:

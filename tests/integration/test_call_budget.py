@@ -144,7 +144,9 @@ def test_a_run_makes_300_calls_at_most(aws: None) -> None:
     with shared_clock(YEARLY_API_CALLS="0") as tenant:
         tenant.post(301)
         tenant.now += 60
-        assert [tenant.polls() for _ in range(2)] == [300, 300]
+        assert tenant.polls() == 300
+        tenant.relay.follow()
+        assert tenant.calls() == 301, "the next run polls the rest"
 
 
 @pytest.mark.parametrize(("idle", "shares"), [(1, 2), (3, 4), (7, 8), (12, 8)])
@@ -157,7 +159,7 @@ def test_a_day_may_use_what_the_last_seven_days_saved(
     tenant.now += (1 + idle) * DAY
     tenant.post(8 * SHARE + 1)
     assert tenant.polls() == shares * SHARE
-    for _ in range(9):
+    for _ in range(2):
         tenant.now += DAY
         tenant.post(SHARE + 1)
         assert tenant.polls() == SHARE, "what was saved is used once"

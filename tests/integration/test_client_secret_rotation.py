@@ -17,7 +17,7 @@ from tools.mobileconnect_simulator import Simulator
 
 ID = "client-of-this-test"
 MESSAGE = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
-TWO_YEARS, ROTATION, STEP = 730, 150, 2
+TWO_YEARS, ROTATION, STEP = 730, 150, 5
 """Days."""
 
 
@@ -76,13 +76,13 @@ def tenant(aws: None) -> Iterator[Tenant]:
 
 
 def statuses_in_two_years(tenant: Tenant) -> Iterator[str]:
-    """The status of a message that is posted every second day, while secrets are rotated."""
+    """The status of a message that is posted every fifth day, while secrets are rotated."""
     for day in range(0, TWO_YEARS, STEP):
         tenant.offset = day * 86_400
         match day % ROTATION:
             case 0 if day:
                 tenant.stage()
-            case 4 if day > ROTATION:
+            case 5 if day > ROTATION:
                 tenant.simulator.change_secrets("activate")
             case 10 if day > ROTATION:
                 tenant.promote()

@@ -20,6 +20,7 @@ from typing import Any
 from unittest.mock import patch
 
 import boto3
+from botocore import loaders
 from botocore.awsrequest import AWSPreparedRequest
 from moto import mock_aws
 from moto.core.botocore_stubber import BotocoreStubber
@@ -486,6 +487,8 @@ def simulated_aws() -> Iterator[None]:
     # As in DynamoDB itself, a conditional write is one step: without the lock moto's is several,
     # and two threads both win a claim.
     process, lock = BotocoreStubber.process_request, threading.RLock()
+    # Each session of botocore parses megabytes of JSON about the services: here all share them.
+    one_loader = cache(loaders.create_loader)
 
     def process_alone(stubber: BotocoreStubber, request: AWSPreparedRequest) -> Any:
         with lock:
@@ -493,6 +496,7 @@ def simulated_aws() -> Iterator[None]:
 
     with (
         patch.object(BotocoreStubber, "process_request", process_alone),
+        patch("botocore.session.create_loader", one_loader),
         patch.dict(os.environ, credentials),
         mock_aws(),
         permissions.watching(),
