@@ -22,6 +22,7 @@ from smsrelay.sends.queue_envelopes import (
     CLIENT_ATTRIBUTE,
     INVALID_CLIENT,
     KEY_ATTRIBUTE,
+    TOPIC_NOT_LISTED,
     QueueMessage,
     open_envelope,
 )
@@ -101,6 +102,8 @@ class Plan(NamedTuple):
     new_key: str | None = None
     without_client: bool = False
     """The message named no client: the letter's is the `DefaultClient` that it belonged to."""
+    without_key: bool = False
+    """The body contains the key: the letter's is the id of the SQS message."""
 
 
 def redrive(target: DeployedStack, options: Any, now: float) -> int:
@@ -186,6 +189,10 @@ def _plan(target: DeployedStack, letter: DeadLetter) -> Plan:  # noqa: PLR0911 -
     if f" {INVALID_CLIENT.code}" in letter.errors:
         # The letter holds the default client instead, whose message it must not become.
         return Plan(letter, Action.KEEP, "its client's name breaks the rule: post it with another")
+    if f"{TOPIC_NOT_LISTED.pointer} {TOPIC_NOT_LISTED.code}" in letter.errors:
+        # SNS sends no attributes: the letter's are the relay's, which did not believe the body.
+        detail = "for a topic that QueueSenderArns contains by now"
+        return Plan(letter, Action.QUEUE, detail, without_client=True, without_key=True)
     none = new_message_id()  # stands for "the body says no key"
     texts = {name: letter.text(name) for name in letter.attributes}
     attributes = {name: text for name, text in texts.items() if text is not None}
@@ -277,6 +284,8 @@ def _enqueue(target: DeployedStack, plan: Plan) -> None:
     }
     if plan.without_client:
         attributes.pop(CLIENT_ATTRIBUTE, None)
+    if plan.without_key:
+        attributes.pop(KEY_ATTRIBUTE, None)
     if plan.new_key:
         attributes[KEY_ATTRIBUTE] = {"DataType": "String", "StringValue": plan.new_key}
     target.sqs.send_message(

@@ -167,6 +167,28 @@ def test_a_letter_refused_for_its_client_does_not_become_the_default_clients(
     assert len(relay.dead_letters()) == 1
 
 
+@pytest.mark.parametrize("was_sent", [False, True])
+def test_a_letter_of_a_topic_that_is_listed_by_now_keeps_client_and_key(
+    operator: Operator, relay: Environment, *, was_sent: bool
+) -> None:
+    body = json.loads((ROOT / "events/envelopes/sns-notification.json").read_text())
+    body["MessageAttributes"]["client"] = {"Type": "String", "Value": CLIENT}
+    if was_sent:  # before the topic was taken from the list; SQS has delivered it twice
+        relay.enqueue(body)
+        relay.work()
+    with relay.deployed(QUEUE_SENDER_ARNS=""):
+        relay.enqueue(body)
+        assert relay.work() == []
+    ended = operator.run("redrive", "--yes")
+    assert [row[4] for row in ended.rows] == ["queued"]
+    operator.works()
+    assert len(operator.simulator.sent()) == 1
+    assert relay.dead_letters() == []
+    [sent] = [item for item in relay.items() if item["sk"]["S"] != "REFUSED"]
+    assert sent["pk"] == {"S": f"MSG#{message_id(CLIENT, 'order-8813-shipped')}"}
+    assert sent["client"] == {"S": CLIENT}
+
+
 def test_a_letter_whose_key_was_used_since_stays(operator: Operator, relay: Environment) -> None:
     relay.enqueue(MESSAGE | {"keyword": "K"}, OURS)
     relay.work()

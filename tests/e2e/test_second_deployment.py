@@ -61,10 +61,10 @@ def post(stack: Stack) -> httpx.Response:
 def test_a_changed_parameter_takes_effect_with_the_deployment(own_stack: Stack) -> None:
     assert post(own_stack).status_code == 202
 
-    deploy_again(own_stack, MaxAttempts="7", ClientPerMinute="599")
+    deploy_again(own_stack, RetentionDays="91", ClientPerMinute="599")
 
     for function in TAKES_MESSAGES:
-        assert variables(own_stack, function)["MAX_ATTEMPTS"] == "7"
+        assert variables(own_stack, function)["RETENTION_DAYS"] == "91"
     assert variables(own_stack, "IamFunction")["CLIENT_PER_MINUTE"] == "599"
     assert post(own_stack).status_code == 202
 

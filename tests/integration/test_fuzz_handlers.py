@@ -12,7 +12,7 @@ from moto.sqs.models import sqs_backends
 
 from tests.support import contract
 from tests.support.environment import CLIENT, REGION, Context, Environment
-from tests.support.template import ROOT
+from tests.support.template import ROOT, SAMPLE_TOPIC_ARN
 from tools.mobileconnect_simulator import Simulator
 
 THOROUGH = os.environ.get("SMSRELAY_THOROUGH") == "1"
@@ -160,13 +160,15 @@ SQS_TEXTS = st.text(
     min_size=1,
     max_size=40,
 )
+NOTIFICATION = {"Type": "Notification", "TopicArn": SAMPLE_TOPIC_ARN}
 INSIDE = st.one_of(SPOILED, st.just(MESSAGE), JSON)
 ENVELOPES = st.one_of(
     st.builds(
-        lambda inside, more: {"Type": "Notification", "Message": json.dumps(inside)} | more,
+        lambda inside, more: NOTIFICATION | {"Message": json.dumps(inside)} | more,
         INSIDE,
         st.fixed_dictionaries(
-            {}, optional={"MessageId": JSON, "MessageAttributes": JSON, "Message": JSON}
+            {},
+            optional=dict.fromkeys(("MessageId", "MessageAttributes", "Message", "TopicArn"), JSON),
         ),
     ),
     st.builds(

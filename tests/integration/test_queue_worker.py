@@ -27,7 +27,7 @@ from tests.support.aws_calls import intercepted, record
 from tests.support.environment import CLIENT, DEFAULT_CLIENT, Context, Environment, running
 from tests.support.http_servers import ANSWER, HostileServer
 from tests.support.requests import TOO_LARGE_TO
-from tests.support.template import ROOT
+from tests.support.template import ROOT, SAMPLE_TOPIC_ARN
 from tools.mobileconnect_simulator import Simulator
 
 MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
@@ -65,6 +65,83 @@ def test_a_send_time_that_passed_meanwhile_is_sent_as_it_is(
 def test_envelopes(relay: Environment, simulator: Simulator, name: str) -> None:
     relay.enqueue((ROOT / f"events/envelopes/{name}.json").read_text())
     assert relay.work() == []
+    assert len(simulator.sent()) == 1
+
+
+def sns_notification(topic: str, client: str) -> str:
+    """What the topic delivers of a message whose attributes name a client and a key."""
+    attributes = {"client": client, "Idempotency-Key": "order-8812"}
+    return json.dumps(
+        {
+            "Type": "Notification",
+            "MessageId": "sns-id",
+            "TopicArn": topic,
+            "Message": json.dumps(MESSAGE),
+            "MessageAttributes": {
+                name: {"Type": "String", "Value": value} for name, value in attributes.items()
+            },
+        }
+    )
+
+
+def test_a_listed_topic_names_client_and_key(relay: Environment, simulator: Simulator) -> None:
+    relay.enqueue(sns_notification(SAMPLE_TOPIC_ARN, CLIENT))
+    assert relay.work() == []
+    [item] = relay.items()
+    assert item["pk"] == {"S": f"MSG#{message_id(CLIENT, 'order-8812')}"}
+    assert item["client"] == {"S": CLIENT}
+    assert len(simulator.sent()) == 1
+
+
+def test_another_topic_is_refused_as_the_default_clients(
+    relay: Environment, simulator: Simulator
+) -> None:
+    body = sns_notification(f"{SAMPLE_TOPIC_ARN}-2", CLIENT)
+    sqs_id = relay.enqueue(body)
+    assert relay.work() == []
+    assert simulator.sent() == []
+    [letter] = relay.dead_letters()
+    assert letter["errors"] == "/TopicArn topic-not-listed"
+    assert (letter["body"], letter["client"]) == (body, DEFAULT_CLIENT)
+    assert letter["Idempotency-Key"] == sqs_id
+    [item] = relay.items()
+    assert item["pk"] == {"S": f"MSG#{message_id('', sqs_id)}"}
+    assert item["client"] == {"S": DEFAULT_CLIENT}
+    [error] = relay.get(f"/messages/{message_id('', sqs_id)}", client=DEFAULT_CLIENT).body["errors"]
+    assert error["code"] == "topic-not-listed"
+
+
+def test_a_list_that_is_changed_sends_nothing_again(
+    relay: Environment, simulator: Simulator
+) -> None:
+    """SQS delivers a message twice, and a deployment comes in between."""
+    for senders in (SAMPLE_TOPIC_ARN, "", f"{SAMPLE_TOPIC_ARN}-2,{SAMPLE_TOPIC_ARN}"):
+        with relay.deployed(QUEUE_SENDER_ARNS=senders):
+            relay.enqueue(sns_notification(SAMPLE_TOPIC_ARN, CLIENT))
+            assert relay.work() == []
+    assert len(simulator.sent()) == 1
+    assert len(relay.dead_letters()) == 1
+
+
+@pytest.mark.parametrize("key", [{}, {"idempotencyKey": "order-8812"}])
+def test_an_event_never_names_its_client(
+    relay: Environment, simulator: Simulator, key: dict[str, str]
+) -> None:
+    claimed = {"client": {"Type": "String", "Value": CLIENT}}
+    event = {
+        "id": "event-id",
+        "detail-type": "x",
+        "client": CLIENT,
+        "TopicArn": SAMPLE_TOPIC_ARN,
+        "MessageAttributes": claimed,
+        "detail": MESSAGE | key,
+    }
+    relay.enqueue(event)
+    assert relay.work() == []
+    [item] = relay.items()
+    expected = message_id("", key.get("idempotencyKey", "event-id"))
+    assert item["pk"] == {"S": f"MSG#{expected}"}
+    assert item["client"] == {"S": DEFAULT_CLIENT}
     assert len(simulator.sent()) == 1
 
 

@@ -330,8 +330,14 @@ class Environment:
 
     @contextmanager
     def default_client(self, name: str) -> Iterator[None]:
-        """A deployment changes `DefaultClient` for a while: environments start again."""
-        with patch.dict(os.environ, {"DEFAULT_CLIENT": name}):
+        """A deployment changes `DefaultClient` for a while."""
+        with self.deployed(DEFAULT_CLIENT=name):
+            yield
+
+    @contextmanager
+    def deployed(self, **variables: str) -> Iterator[None]:
+        """A deployment changes variables for a while: environments start again."""
+        with patch.dict(os.environ, variables):
             _start_again(*_SENDING)
             yield
         _start_again(*_SENDING)

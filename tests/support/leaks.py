@@ -64,6 +64,7 @@ from tests.support.environment import (
     simulated_aws,
 )
 from tests.support.http_servers import HostileServer, Request
+from tests.support.template import SAMPLE_TOPIC_ARN
 from tools.mobileconnect_simulator import Simulator
 from tools.mobileconnect_simulator.faults import Then
 
@@ -593,6 +594,7 @@ def _refuse(stage: Stage, extent: Extent) -> None:
         "Message": bodies[0],
         "Subject": around,
         "MessageId": around,
+        "TopicArn": SAMPLE_TOPIC_ARN,
         "MessageAttributes": {"x": {"Type": "String", "Value": planted("SQS attribute").text}},
     }
     event = {"detail-type": around, "detail": json.loads(bodies[0]), "id": "1", "account": around}

@@ -41,6 +41,8 @@ def alarm(name: str) -> dict[str, Any]:
 
 
 STACK_NAME = "smsrelay-test"
+SAMPLE_TOPIC_ARN = "arn:aws:sns:us-east-1:123456789012:orders"
+"""The topic of events/envelopes/sns-notification.json."""
 
 
 def variables(
@@ -66,6 +68,7 @@ def variables(
         "RECIPIENT_RESULTS": "off",
         "COUNTRY_CODES": "",
         "UPSTREAM_HOSTS": "http://127.0.0.1",
+        "QUEUE_SENDER_ARNS": SAMPLE_TOPIC_ARN,
         "POWERTOOLS_SERVICE_NAME": STACK_NAME,
         "POWERTOOLS_METRICS_NAMESPACE": "smsrelay",
         **others,

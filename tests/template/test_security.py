@@ -11,6 +11,10 @@ from tests.support.template import ROOT, monitoring, properties, template
 KEY = {"Fn::GetAtt": ["Key", "Arn"]}
 NOTHING = {"Ref": "AWS::NoValue"}
 WITH_KEY = {"Fn::If": ["HasKey", KEY, NOTHING]}
+TOPIC = "arn:aws:sns:us-east-1:123456789012:orders"
+RULE = "arn:aws:events:us-east-1:123456789012:rule/reminders"
+# No operator with wildcards: the list has whole ARNs.
+LISTED_SENDERS = {"ArnEquals": {"aws:SourceArn": {"Fn::Split": [",", {"Ref": "QueueSenderArns"}]}}}
 # The place of the key in each kind of resource that holds something.
 KEPT_IN = {
     "AWS::DynamoDB::Table": "SSESpecification",
@@ -42,8 +46,15 @@ def resources(kind: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def of_sid(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {statement["Sid"]: statement for statement in document["Statement"]}
+def of_sid(document: dict[str, Any], *, senders: bool = True) -> dict[str, dict[str, Any]]:
+    """The statements of a policy, with or without an ARN in QueueSenderArns."""
+    found = {}
+    for statement in document["Statement"]:
+        condition, listed, nothing = statement.get("Fn::If", ("HasQueueSenders", {}, NOTHING))
+        assert (condition, nothing) == ("HasQueueSenders", NOTHING)
+        if senders or not listed:
+            found[(listed or statement)["Sid"]] = listed or statement
+    return found
 
 
 @pytest.mark.parametrize("kind", KEPT_IN)
@@ -78,26 +89,20 @@ def test_the_key_outlives_the_stack_turns_and_serves_whom_it_must() -> None:
     assert key["DeletionPolicy"] == "Retain"
     assert key["Properties"]["EnableKeyRotation"] is True
     policy = of_sid(key["Properties"]["KeyPolicy"])
-    assert policy.keys() == {"Account", "LogGroups", "TopicsAndRules"}
+    assert policy.keys() == {"Account", "LogGroups", "Topics", "Rules"}
     account = {"AWS": {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}}
     assert policy["Account"]["Principal"] == account
-    logs, publishers = policy["LogGroups"], policy["TopicsAndRules"]
+    logs, topics, rules = policy["LogGroups"], policy["Topics"], policy["Rules"]
     assert logs["Principal"] == {"Service": {"Fn::Sub": "logs.${AWS::Region}.amazonaws.com"}}
     [context] = logs["Condition"]["ArnLike"].items()
     assert context[0] == "kms:EncryptionContext:aws:logs:arn"
     assert context[1]["Fn::Sub"].endswith(":log-group:${AWS::StackName}-*")
-    # Whoever posts into the encrypted queue, as its own policy has them, and nobody else.
-    posting = [
-        statement["Principal"]["Service"]
-        for statement in properties("QueuePolicy")["PolicyDocument"]["Statement"]
-        if statement["Effect"] == "Allow"
-    ]
-    assert publishers["Principal"] == {"Service": posting}
-    assert publishers["Action"] == ["kms:GenerateDataKey", "kms:Decrypt"]
-    own_account = {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
-    assert publishers["Condition"] == own_account
-    for statement in (logs, publishers):
-        assert "*" not in json.dumps(statement["Action"])
+    for publishers in (topics, rules):
+        assert publishers["Action"] == ["kms:GenerateDataKey", "kms:Decrypt"]
+    assert topics["Condition"] == LISTED_SENDERS
+    # By AWS's guides EventBridge passes neither aws:SourceArn nor aws:SourceAccount to KMS.
+    assert "Condition" not in rules
+    assert "*" not in json.dumps(logs["Action"])
 
 
 def test_log_groups_are_named_by_the_stack() -> None:
@@ -118,14 +123,41 @@ def test_a_queue_takes_no_call_without_tls(queue: str) -> None:
     assert denied["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
-def test_only_topics_and_rules_of_the_account_may_post_by_the_queues_policy() -> None:
-    statements = properties("QueuePolicy")["PolicyDocument"]["Statement"]
-    for statement in statements:
-        if statement["Effect"] == "Allow":
-            assert statement["Action"] == "sqs:SendMessage"
-            assert statement["Resource"] == {"Fn::GetAtt": ["Queue", "Arn"]}
-            source = statement["Condition"]["ArnLike"]["aws:SourceArn"]["Fn::Sub"]
-            assert ":${AWS::AccountId}:" in source
+def test_the_queues_policy_and_the_key_admit_only_topics_and_rules_that_are_listed() -> None:
+    queue = properties("QueuePolicy")["PolicyDocument"]
+    key = properties("Key")["KeyPolicy"]
+    assert of_sid(queue, senders=False).keys() == {"DenyInsecureTransport"}
+    assert of_sid(key, senders=False).keys() == {"Account", "LogGroups"}
+    listed = of_sid(queue)
+    assert listed.keys() == {"Topics", "Rules", "DenyInsecureTransport"}
+    for sid, service in (("Topics", "sns.amazonaws.com"), ("Rules", "events.amazonaws.com")):
+        assert listed[sid]["Effect"] == "Allow"
+        assert listed[sid]["Action"] == "sqs:SendMessage"
+        assert listed[sid]["Resource"] == {"Fn::GetAtt": ["Queue", "Arn"]}
+        assert listed[sid]["Condition"] == LISTED_SENDERS
+        assert listed[sid]["Principal"] == of_sid(key)[sid]["Principal"] == {"Service": service}
+    condition = template()["Conditions"]["HasQueueSenders"]
+    assert condition == {"Fn::Not": [{"Fn::Equals": [{"Ref": "QueueSenderArns"}, ""]}]}
+
+
+@pytest.mark.parametrize(
+    ("given", "is_taken"),
+    [
+        ("", True),
+        (TOPIC, True),
+        (f"{TOPIC}.fifo,{RULE},{RULE}s/bus/name", True),
+        ("arn:aws-cn:sns:cn-north-1:123456789012:orders", True),
+        (f"{TOPIC}, {RULE}", False),
+        (f"{TOPIC},", False),
+        ("arn:aws:sns:*:123456789012:orders", False),
+        ("arn:aws:s3:::orders", False),
+        ("orders", False),
+    ],
+)
+def test_queue_senders_are_whole_arns_of_topics_and_rules(given: str, *, is_taken: bool) -> None:
+    parameter = template()["Parameters"]["QueueSenderArns"]
+    assert (re.fullmatch(parameter["AllowedPattern"], given) is not None) == is_taken
+    assert parameter["Default"] == ""
 
 
 def test_the_api_takes_tls_1_2_at_least() -> None:

@@ -75,6 +75,7 @@ def test_every_setting_is_read_from_its_variable() -> None:
         webhook_secret_prefix="7",
         yearly_api_calls=7,
         client_per_minute=7,
+        queue_sender_arns="7",
         catalogue_parameter="7",
         recipient_key_secret="7",
         event_bus="7",
@@ -164,7 +165,7 @@ def test_the_worker_has_time_to_store_what_the_upstream_answered() -> None:
 
 
 def test_the_queue_outlasts_the_relays_own_attempts() -> None:
-    most = template()["Parameters"]["MaxAttempts"]["MaxValue"]
+    most = variables()["MAX_ATTEMPTS"]
     assert properties("Queue")["RedrivePolicy"]["maxReceiveCount"] > most
 
 
@@ -222,8 +223,7 @@ def test_what_is_queued_is_given_up_before_the_queue_forgets_it() -> None:
 
 def test_an_attempt_over_http_is_never_the_last() -> None:
     """Only the worker is called again until a failed send has its dead letter."""
-    least = template()["Parameters"]["MaxAttempts"]["MinValue"]
-    assert least > 1
+    assert variables()["MAX_ATTEMPTS"] > 1
 
 
 def test_failures_are_reported_one_by_one() -> None:

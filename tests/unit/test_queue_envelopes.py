@@ -65,6 +65,23 @@ def test_three_envelopes_and_whose_they_are(
     assert found.document.refusals == ()
 
 
+TOPIC, OTHER = (f"arn:aws:sns:us-east-1:123456789012:{name}" for name in ("orders", "other"))
+
+
+@pytest.mark.parametrize("senders", [[], [OTHER]])
+@pytest.mark.parametrize(
+    "topic", [{"TopicArn": TOPIC}, {"TopicArn": ""}, {"TopicArn": [TOPIC]}, {}]
+)
+def test_only_topics_that_are_listed_are_believed(
+    topic: dict[str, object], senders: list[str]
+) -> None:
+    body = json.dumps(sns(STATED, MessageAttributes=SNS_ATTRIBUTES, **topic))
+    message = QueueMessage(body, "sqs-id", {})
+    with pytest.raises(RequestRefusedError, match="topic-not-listed"):
+        open_envelope(message, senders)
+    assert origin_of(message) == ("", "sqs-id")
+
+
 def test_a_reference_to_a_send() -> None:
     key = SendKey("01ARZ3NDEKTSV4RRFFQ69G5FAV", 7)
     assert opened(reference_body(key)) == key

@@ -118,7 +118,12 @@ class World:
         )
         reader: Any = ignored
         return QueueWorker(
-            relay, reader, default_client="c", clock=lambda: self.now, sleep=lambda _: None
+            relay,
+            reader,
+            default_client="c",
+            senders=(),
+            clock=lambda: self.now,
+            sleep=lambda _: None,
         )
 
 

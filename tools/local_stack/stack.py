@@ -27,6 +27,8 @@ TOKEN_SECONDS = 1080
 """Life of an access token, as the upstream has it."""
 SENDS_AT_ONCE = "20"
 """By two workers, the least there can be: each starts a process of its own."""
+QUEUE_SENDER_ARNS = "arn:aws:sns:us-east-1:123456789012:orders"
+"""The topic of events/envelopes/sns-notification.json."""
 FIRST_CLIENT_LIMITS = ("--rate", "1000", "--burst", "2000")
 """What is tried here comes in bursts; requests a second, and at once."""
 NOT_PUBLISHED = ("state", "functions")
@@ -197,6 +199,7 @@ class LocalStack:
             "Architecture": build.architecture(),
             "UpstreamHosts": "http://127.0.0.1",
             "DefaultClient": DEFAULT_CLIENT,
+            "QueueSenderArns": QUEUE_SENDER_ARNS,
             "IamAccess": "on",
             "Webhooks": "on",
             "Catalogue": "on",

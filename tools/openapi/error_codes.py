@@ -126,6 +126,9 @@ CODES: dict[str, Code] = {
     "invalid-client": Code(
         f"The message attribute `client` of a message of the queue is not {RULE}."
     ),
+    "topic-not-listed": Code(
+        "A message of the queue comes from an SNS topic that `QueueSenderArns` does not contain."
+    ),
     "key-reused": Code("The key of a message of the queue belongs to another one."),
     "not-found": Code("A message of the queue names a send that does not exist."),
 }

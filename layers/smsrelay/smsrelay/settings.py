@@ -47,6 +47,8 @@ class Settings:
     """What the names of the secrets begin with that callbacks are signed with."""
     client_per_minute: int = 0
     """Requests a minute of a client that has no usage plan, where there are such; 0: no limit."""
+    queue_sender_arns: str = ""
+    """The topics and rules that may post into the queue, with commas, for the queue worker."""
     catalogue_parameter: str = ""
     """The SSM parameter with the message catalogue, for who takes messages; empty: none."""
 

@@ -1,7 +1,7 @@
 """What a message of the queue can be: the JSON itself, or the same inside another envelope."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -19,6 +19,9 @@ _OUTSIDE = {"/Message", "/detail"}
 """What must not stand twice in an envelope: which one is meant?"""
 
 INVALID_CLIENT = Refusal("", "invalid-client", f"The attribute client must be {RULE}.")
+TOPIC_NOT_LISTED = Refusal(
+    "/TopicArn", "topic-not-listed", "The parameter QueueSenderArns does not contain this topic."
+)
 
 
 class QueueMessage(NamedTuple):
@@ -61,11 +64,14 @@ def origin_of(queue_message: QueueMessage) -> MessageOrigin:
     )
 
 
-def open_envelope(queue_message: QueueMessage) -> QueueRequest | SendKey:
+def open_envelope(
+    queue_message: QueueMessage, senders: Collection[str] | None = None
+) -> QueueRequest | SendKey:
     """The request in a message of the queue, or the send that the relay's own message names.
 
-    A request comes bare, inside an SNS notification, or as the detail of an EventBridge event.
-    Raises the errors of `decode`, and `RequestRefusedError` for an invalid client or key.
+    A request comes bare, inside an SNS notification, or as the detail of an EventBridge event. Only
+    topics in `senders` are believed; None: all. Raises the errors of `decode`, and
+    `RequestRefusedError` for another topic, or an invalid client or key.
     """
     document = outer = decode(queue_message.body)
     attributes, fallback = queue_message.attributes, queue_message.id
@@ -75,6 +81,8 @@ def open_envelope(queue_message: QueueMessage) -> QueueRequest | SendKey:
         if reference:
             return reference
         if value.get("Type") == "Notification" and isinstance(value.get("Message"), str):
+            if senders is not None and value.get("TopicArn") not in senders:
+                raise RequestRefusedError([TOPIC_NOT_LISTED])
             document = decode(value["Message"])
             attributes = {**_sns_attributes(value), **attributes}
             fallback = str(value.get("MessageId") or fallback)

@@ -1,7 +1,7 @@
 """The second way in: messages of the queue, from other systems and from the relay itself."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from smsrelay.errors import (
     IdempotencyKeyReusedError,
@@ -43,19 +43,24 @@ def outage_delay(receive_count: int) -> float:
 class QueueWorker:
     """Decides about each message of the queue: done, or to be delivered again after a while."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its ports and settings
         self,
         relay: Sender,
         reader: RequestReader,
         *,
         default_client: str,
+        senders: Collection[str],
         clock: Clock,
         sleep: Callable[[float], None],
     ) -> None:
-        """Messages that name no client belong to `default_client`; their ids don't depend on it."""
+        """Messages that name no client belong to `default_client`; their ids don't depend on it.
+
+        SNS notifications are accepted only from the topics whose ARNs are in `senders`.
+        """
         self._relay = relay
         self._reader = reader
         self._default_client = default_client
+        self._senders = senders
         self._clock = clock
         self._sleep = sleep
 
@@ -80,7 +85,7 @@ class QueueWorker:
         sender = origin_of(queue_message)
         refusals: Sequence[Refusal]
         try:
-            content = open_envelope(queue_message)
+            content = open_envelope(queue_message, self._senders)
             if isinstance(content, SendKey):
                 return self._end(self._relay.attempt(content, deadline))
             sender = MessageOrigin(content.client, content.key)

@@ -28,6 +28,7 @@ def parts() -> Parts:
         shared.relay,
         shared.request_reader,
         default_client=shared.settings.default_client,
+        senders=[arn for arn in shared.settings.queue_sender_arns.split(",") if arn],
         clock=shared.clock,
         sleep=_sleep,
     )
