@@ -28,6 +28,7 @@ from tools.mobileconnect_simulator import Simulator
 MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
 KEY = {"Idempotency-Key": "order-8812"}
 ASYNC = {"Prefer": "respond-async"}
+UTF_8, LATIN_1 = (f"application/json; charset={name}" for name in ("utf-8", "ISO-8859-1"))
 
 
 def assert_problem(answer: HttpAnswer, status: int, code: str) -> None:
@@ -125,6 +126,8 @@ def test_a_padded_message_id_is_encoded_into_the_path(
         ("a form", "message=m", {"Content-Type": "text/plain"}, 415, "wrong-content-type"),
         ("no type", MESSAGE, {"Content-Type": ""}, 415, "wrong-content-type"),
         ("compressed", MESSAGE, {"Content-Encoding": "gzip"}, 415, "wrong-content-type"),
+        ("Latin 1", MESSAGE, {"Content-Type": LATIN_1}, 415, "wrong-content-type"),
+        ("two", MESSAGE, {"Content-Type": f"{UTF_8}; charset=utf-16"}, 415, "wrong-content-type"),
         ("a bad key", MESSAGE, {"Idempotency-Key": "ü"}, 400, "invalid-header"),
         ("an empty key", MESSAGE, {"Idempotency-Key": '""'}, 400, "invalid-header"),
     ],
@@ -164,7 +167,12 @@ def test_a_million_refusals_are_cut_short(relay: Environment) -> None:
 
 @pytest.mark.parametrize(
     "headers",
-    [{"content-type": "application/json; charset=utf-8"}, {"CONTENT-TYPE": "application/json"}],
+    [
+        {"content-type": UTF_8},
+        {"content-type": 'APPLICATION/JSON;profile=x; Charset = "UTF-8"'},
+        {"content-type": "application/json;charset=utf8;"},
+        {"CONTENT-TYPE": "application/json"},
+    ],
 )
 def test_header_names_and_parameters_of_the_type_dont_matter(
     relay: Environment, headers: dict[str, str]

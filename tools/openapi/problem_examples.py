@@ -155,7 +155,7 @@ def _relays() -> Iterator[Problem]:
         optional={"errors": _REFUSALS},
     )
     yield _of_error(
-        "The body is not `application/json`, or compressed. Nothing was sent.",
+        "The body is not `application/json`, not in UTF-8, or compressed. Nothing was sent.",
         errors.UnsupportedMediaTypeError("Send the header Content-Type: application/json."),
     )
     yield _of_error(

@@ -110,9 +110,12 @@ def _check_name(name: str) -> None:
 
 
 def _check_content(headers: Mapping[str, str]) -> None:
-    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
+    media_type, *parameters = headers.get("content-type", "").lower().split(";")
+    if media_type.strip() != "application/json":
         raise UnsupportedMediaTypeError("Send the header Content-Type: application/json.")
+    for name, _, value in (parameter.partition("=") for parameter in parameters):
+        if name.strip() == "charset" and value.strip().strip('"') not in {"utf-8", "utf8"}:
+            raise UnsupportedMediaTypeError("Send the body in UTF-8.")
     if headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise UnsupportedMediaTypeError("Send the body without a content encoding.")
 
