@@ -68,6 +68,7 @@ def environment(stub: Stub) -> dict[str, str]:
         "COUNTRY_CODES": "",
         "UPSTREAM_HOSTS": "http://127.0.0.1",
         "DEFAULT_CLIENT": "internal",
+        "QUEUE_SENDER_ARNS": "arn:aws:sns:us-east-1:123456789012:orders",  # of the sample
         "RETENTION_DAYS": "90",
         "MAX_ATTEMPTS": "12",
         "MAX_AGE_HOURS": "24",
