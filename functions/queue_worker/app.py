@@ -37,6 +37,7 @@ def _queue_message(record: Record) -> QueueMessage:
         attributes,
         system.get("AWSTraceHeader"),
         int(system.get("ApproximateReceiveCount", 1)),
+        int(system.get("SentTimestamp", 0)) / 1_000,
     )
 
 

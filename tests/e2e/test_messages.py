@@ -23,7 +23,7 @@ REFERENCE_NUMBERS = {
     "Override": True,
     "messageText": "Welcome to Code@",
     "ContentURL": "http://image.exct.net/lib/fe6d15707662057c7411/m/1/dj_CC_AUS.jpg",
-    "SendTime": "2012-10-05 20:01",
+    "SendTime": "2099-10-05 20:01",
 }
 REFERENCE_SUBSCRIBERS = {
     "Subscribers": [
@@ -41,7 +41,7 @@ REFERENCE_SUBSCRIBERS = {
     "Subscribe": True,
     "Resubscribe": True,
     "keyword": "JOINSMS",
-    "SendTime": "2012-10-05 20:01",
+    "SendTime": "2099-10-05 20:01",
 }
 NUMBERS = {"mobileNumbers": ["12125550100"]}
 WINDOW = {"start": "21:00", "end": "08:00"}
@@ -56,7 +56,7 @@ TABLE = [
             "text": "Welcome to Code@",
             **JOIN,
             "mediaUrl": "http://image.exct.net/lib/fe6d15707662057c7411/m/1/dj_CC_AUS.jpg",
-            "sendAt": "2012-10-05T16:01:00-04:00",
+            "sendAt": "2099-10-05T16:01:00-04:00",
         },
         REFERENCE_NUMBERS,
         id="the reference: numbers, override, MMS",
@@ -77,7 +77,7 @@ TABLE = [
                 },
             ],
             **JOIN,
-            "sendAt": "2012-10-05T20:01:00Z",
+            "sendAt": "2099-10-05T20:01:00Z",
         },
         REFERENCE_SUBSCRIBERS,
         id="the reference: two subscribers",
@@ -97,31 +97,31 @@ TABLE = [
         id="both flags",
     ),
     pytest.param(
-        {"sendAt": "2026-10-05T16:01:00-04:00"},
-        NUMBERS | {"SendTime": "2026-10-05 20:01"},
+        {"sendAt": "2099-10-05T16:01:00-04:00"},
+        NUMBERS | {"SendTime": "2099-10-05 20:01"},
         id="send time",
     ),
     pytest.param(
         {
-            "sendAt": "2027-07-15T12:00:00Z",
+            "sendAt": "2099-07-15T12:00:00Z",
             "quietHours": WINDOW | {"timezone": "America/Chicago"},
         },
         NUMBERS
         | {
             "blackoutWindow": {"UtcOffset": "-0500", **SENT_WINDOW},
-            "SendTime": "2027-07-15 12:00",
+            "SendTime": "2099-07-15 12:00",
         },
         id="quiet hours in summer",
     ),
     pytest.param(
         {
-            "sendAt": "2027-01-15T12:00:00Z",
+            "sendAt": "2099-01-15T12:00:00Z",
             "quietHours": WINDOW | {"timezone": "America/Chicago"},
         },
         NUMBERS
         | {
             "blackoutWindow": {"UtcOffset": "-0600", **SENT_WINDOW},
-            "SendTime": "2027-01-15 12:00",
+            "SendTime": "2099-01-15 12:00",
         },
         id="quiet hours in winter",
     ),

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -20,6 +21,7 @@ from smsrelay.sends import call_outcome
 from smsrelay.sends.ids import message_id
 from smsrelay.services import request_reader, sender
 from smsrelay.services.upstream_pause import UpstreamPause
+from tests.conftest import WallClock
 from tests.support.cloudwatch_metrics import metrics
 from tests.support.environment import CLIENT, Environment, HttpAnswer
 from tests.support.requests import TOO_LARGE_TO
@@ -157,6 +159,26 @@ def test_a_refusal_lists_pointer_code_and_detail(relay: Environment) -> None:
         "/txt": "unknown-field",
     }
     assert all(error["detail"] for error in answer.body["errors"])
+
+
+def test_a_send_time_long_before_the_request_is_refused(
+    wall_clock: WallClock, relay: Environment
+) -> None:
+    now = datetime.fromtimestamp(wall_clock.now, UTC)
+    hour_ago, earlier = ((now - timedelta(seconds=it)).isoformat() for it in (3_600, 3_601))
+    refused = relay.post({"message": "m", "to": ["+12"], "sendAt": earlier})
+    assert_problem(refused, 422, "invalid-request")
+    assert {error["pointer"]: error["code"] for error in refused.body["errors"]} == {
+        "/to/0": "invalid-number",
+        "/sendAt": "time-in-the-past",
+    }
+    assert relay.post(MESSAGE | {"sendAt": earlier}, headers=KEY).status == 422
+    first = relay.post(MESSAGE | {"sendAt": hour_ago}, headers=KEY)
+    assert first.status == 202
+    wall_clock.now += 86_400
+    again = relay.post(MESSAGE | {"sendAt": hour_ago}, headers=KEY)
+    assert (again.status, again.body) == (202, first.body)
+    assert again.headers["Idempotent-Replayed"] == "true"
 
 
 def test_a_million_refusals_are_cut_short(relay: Environment) -> None:

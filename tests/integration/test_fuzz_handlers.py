@@ -22,7 +22,7 @@ WHOLE: dict[str, Any] = {
     "to": ["+12125550100", {"mobile": "+12125550101", "key": "k", "attributes": {"Name": "Zoë"}}],
     "subscribe": True,
     "keyword": "JOIN",
-    "sendAt": "2026-10-05T16:01:00-04:00",
+    "sendAt": "2099-10-05T16:01:00-04:00",
     "quietHours": {"start": "21:00", "end": "08:00", "timezone": "America/Chicago"},
     "mediaUrl": "https://media.example/x.jpg",
     "reference": "order-8812",

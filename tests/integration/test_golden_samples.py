@@ -67,7 +67,7 @@ def play(recorder: Recorder, sample: Path) -> None:
         recorder.enqueue(text, client=CLIENT, Idempotency_Key="golden")
         recorder.work()
     recorder.get_all()
-    recorder.wait(DAY)  # what is scheduled, or kept for quiet hours, is out by then
+    recorder.wait(DAY)  # what is kept for quiet hours is out by then
     recorder.poll()
     recorder.publish()
 

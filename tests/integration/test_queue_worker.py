@@ -49,16 +49,43 @@ def test_a_bare_message_is_sent_and_deleted(relay: Environment, simulator: Simul
 def test_a_send_time_that_passed_meanwhile_is_sent_as_it_is(
     wall_clock: WallClock, relay: Environment, simulator: Simulator
 ) -> None:
-    wall_clock.now = datetime(2026, 10, 5, 20, 0, tzinfo=UTC).timestamp()
+    sent_at = wall_clock.now = datetime(2026, 10, 5, 20, 0, tzinfo=UTC).timestamp()
     scheduled = MESSAGE | {"sendAt": "2026-10-05T17:01:00-04:00"}
     simulator.fail("send", "503-50300")
     assert relay.post(scheduled).body["status"] == "queued"
-    relay.enqueue(scheduled)
     wall_clock.now += 3 * 3_600
     relay.make_due()
     assert relay.work() == []
+    assert hand_over(relay, scheduled, sent_at) == []
     times = [sent["body"]["SendTime"] for sent in simulator.sent()]
     assert times == ["2026-10-05 21:01"] * 2, "of a send that waited, and of a request that did"
+
+
+def hand_over(relay: Environment, body: dict[str, Any], sent_at: float) -> list[Any]:
+    """Let the worker have a message that SQS received at `sent_at`; the ids of what comes back."""
+    relay.enqueue(body, {"Idempotency-Key": "order-8812"})
+    [message] = relay.client("sqs").receive_message(
+        QueueUrl=relay.queue_url, MessageAttributeNames=["All"]
+    )["Messages"]
+    message["Attributes"] = {"SentTimestamp": str(int(sent_at * 1_000))}
+    failed: list[Any] = relay.hand_worker([record(message)])["batchItemFailures"]
+    return failed
+
+
+def test_a_send_time_long_before_the_message_was_sent_is_refused(
+    wall_clock: WallClock, relay: Environment, simulator: Simulator
+) -> None:
+    send_at = datetime(2026, 10, 5, 20, 0, tzinfo=UTC)
+    scheduled = MESSAGE | {"sendAt": send_at.isoformat()}
+    wall_clock.now = send_at.timestamp() + 7_200
+    assert hand_over(relay, scheduled, send_at.timestamp() + 3_601) == []
+    assert [letter["errors"] for letter in relay.dead_letters()] == ["/sendAt time-in-the-past"]
+    assert simulator.sent() == []
+    assert hand_over(relay, scheduled, send_at.timestamp() + 3_600) == []
+    assert len(simulator.sent()) == 1
+    # Under the same key and later: the stored result.
+    assert hand_over(relay, scheduled, send_at.timestamp() + 86_400) == []
+    assert len(simulator.sent()) == len(relay.dead_letters()) == 1
 
 
 @pytest.mark.parametrize("name", ["sns-notification", "eventbridge-event"])

@@ -11,6 +11,7 @@ import typing
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 from urllib.parse import quote, unquote_plus
@@ -182,7 +183,7 @@ REQUEST: Mapping[str, Any] = {
     "subscribe": True,
     "resubscribe": False,
     "keyword": planted("keyword").word,
-    "sendAt": "2026-10-05T16:01:00-04:00",
+    "sendAt": datetime.now(UTC).isoformat(),
     "quietHours": {"start": "21:00", "end": "08:00", "timezone": "America/Chicago"},
     "mediaUrl": f"https://media.example/{planted('mediaUrl').word}?n={planted('mediaUrl').number}",
     "reference": planted("reference").text,

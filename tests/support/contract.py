@@ -37,6 +37,7 @@ BEYOND = frozenset(
         "invalid-url",
         "message-not-allowed",
         "number-out-of-range",
+        "time-in-the-past",
         "unknown-message",
         "unknown-timezone",
     )
@@ -44,7 +45,7 @@ BEYOND = frozenset(
 """What no schema can say, or not without a table: refused although it fits the schema.
 
 Names that are not in the catalogue, numbers whose country has no number of their length or that
-the relay may not send to, 30 February, a port of 99999, 1e31.
+the relay may not send to, 30 February, yesterday, a port of 99999, 1e31.
 """
 
 

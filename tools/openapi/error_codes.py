@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from smsrelay.messages.client_names import RULE
@@ -14,6 +15,7 @@ from tools.openapi import Json
 
 _TO = ["+12125550100"]
 _QUIET = {"start": "21:00", "end": "08:00"}
+_ARRIVED_AT = datetime(2026, 7, 1, tzinfo=UTC).timestamp()
 _TWICE = [{"mobile": "+12125550101", "key": "a"}, {"mobile": "+12125550101", "key": "b"}]
 
 
@@ -109,6 +111,11 @@ CODES: dict[str, Code] = {
     "time-without-offset": Code(
         "`sendAt` has no offset from UTC.", _with(sendAt="2027-01-15T16:01:00")
     ),
+    "time-in-the-past": Code(
+        "`sendAt` is more than an hour before the request arrived (from the queue: before SQS "
+        "received the message).",
+        _with(sendAt="2020-01-15T16:01:00Z"),
+    ),
     "invalid-time-of-day": Code("No `HH:MM`.", _quiet(start="9 pm", timezone="UTC")),
     "zone-missing": Code("Neither `timezone` nor `utcOffset`.", _quiet()),
     "zone-ambiguous": Code(
@@ -149,7 +156,7 @@ def refusals(
 ) -> list[Refusal]:
     """What the relay says of a request; nothing if it is a good one."""
     try:
-        parse_request(decode(text), meaning)
+        parse_request(decode(text), meaning, arrived_at=_ARRIVED_AT)
     except RequestRefusedError as refused:
         return list(refused.refusals)
     return []

@@ -45,6 +45,7 @@ UTC_OFFSET = "This is not a valid UTC offset. It looks like -05:00, from -12:00 
 WINDOW_TIME = "This is not a valid blackout window start time, or end time. It looks like 21:00."
 SEND_TIME = "This is not a valid send time. It looks like 2026-10-05T16:01:00-04:00."
 OFFSET_MISSING = "The time needs its offset from UTC, such as -04:00 or Z."
+TIME_IN_THE_PAST = "The send time is more than an hour before the request arrived."
 INVALID_CHARACTER = "A NUL character or half a surrogate pair stands here."
 TIMEZONE = "There is no such time zone. It looks like America/Chicago."
 

@@ -315,8 +315,8 @@ class MessageRequest(StrictModel):
         default=None,
         description="When to send: ISO 8601 with an offset from UTC, in the years "
         f"{times.FIRST_YEAR} to {times.LAST_YEAR}. Seconds may be left out, and are dropped. A "
-        "time that has passed means now.",
-        examples=["2027-01-15T16:01:00-05:00", "2027-01-15T21:01Z"],
+        "time up to an hour before the request arrives means now; an earlier one is refused.",
+        examples=["2030-01-15T16:01:00-05:00", "2030-01-15T21:01Z"],
     )
     quiet_hours: Annotated[QuietHours | None, NOT_NULL] = Field(
         default=None,

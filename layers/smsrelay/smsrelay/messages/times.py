@@ -13,6 +13,8 @@ _MOMENT = re.compile(
     r"(?:[Zz]|[+-][0-9]{2}:[0-9]{2})?"
 )
 FIRST_YEAR, LAST_YEAR = 2000, 2100
+MAX_LATENESS = 3_600
+"""Seconds before the request's arrival that a send time may be; it means "now"."""
 ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+)*")
 _LEAST, _MOST = timedelta(hours=-12), timedelta(hours=14)  # the offsets that are in use on earth
 

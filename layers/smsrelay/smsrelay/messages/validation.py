@@ -4,13 +4,14 @@ The models (request.py) check each field. The rules between fields and between r
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticCustomError
 
-from smsrelay.messages import refusals
+from smsrelay.messages import refusals, times
 from smsrelay.messages.phone_numbers import calling_code
 from smsrelay.messages.refusals import MAX_REFUSALS, Refusal, RequestRefusedError, pointer
 from smsrelay.messages.request import (
@@ -33,10 +34,12 @@ def parse_request(
     document: Document,
     defaults: CatalogueDefaults | Refusal = CatalogueDefaults(),  # noqa: B008 - immutable
     country_codes: Collection[str] = (),
+    arrived_at: float = 0.0,
 ) -> MessageRequest:
     """The request in a decoded document. Raises `RequestRefusedError` with every reason at once.
 
     The relay may send to `country_codes` only; empty: to all. The catalogue can restrict them.
+    `arrived_at` is in seconds since the epoch; with 0, a send time in the past is valid.
     """
     raw, found, omitted = document.value, list(document.refusals), 0
     request = None
@@ -52,6 +55,7 @@ def parse_request(
         found.append(defaults)
     if isinstance(raw, dict):
         found += check_fields_together(raw, defaults)
+        found += check_send_time(raw.get("sendAt"), arrived_at)
     found += [*wrong, *check_duplicates(recipients)]
     found += check_countries(recipients, country_codes)
     if not isinstance(defaults, Refusal):
@@ -110,6 +114,16 @@ def check_fields_together(
     if flags == [False, False] and "keyword" in raw:
         yield Refusal("/keyword", "keyword-not-needed", refusals.KEYWORD_NOT_NEEDED)
     yield from check_quiet_hours(raw.get("quietHours"), "/quietHours")
+
+
+def check_send_time(written: object, arrived_at: float) -> Iterator[Refusal]:
+    """A time long before the request arrived is a mistake, or the message is too late."""
+    with suppress(PydanticCustomError):  # the model reports it
+        if (
+            isinstance(written, str)
+            and times.parse_instant(written).timestamp() < arrived_at - times.MAX_LATENESS
+        ):
+            yield Refusal("/sendAt", "time-in-the-past", refusals.TIME_IN_THE_PAST)
 
 
 def check_quiet_hours(window: object, place: str) -> Iterator[Refusal]:

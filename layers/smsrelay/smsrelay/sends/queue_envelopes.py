@@ -34,6 +34,8 @@ class QueueMessage(NamedTuple):
     """What AWS says of where it comes from."""
     receive_count: int = 1
     """How often SQS has delivered it, this time included."""
+    sent_at: float = 0.0
+    """When SQS received it, in seconds since the epoch; 0: not known."""
 
 
 class QueueRequest(NamedTuple):

@@ -80,6 +80,7 @@ class Api:
                 document,
                 client=post.client,
                 identity=identity,
+                arrived_at=began,
                 trace=post.headers.get("x-amzn-trace-id"),
             )
             message = self._relay.submit(

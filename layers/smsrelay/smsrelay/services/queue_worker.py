@@ -89,7 +89,7 @@ class QueueWorker:
             if isinstance(content, SendKey):
                 return self._end(self._relay.attempt(content, deadline))
             sender = MessageOrigin(content.client, content.key)
-            return self._submit(content, queue_message.trace, deadline)
+            return self._submit(content, queue_message, deadline)
         except NotJsonError as error:
             reason, detail = "not-json", f"The body is not JSON: {error}."
             refusals = [Refusal("", "not-json", detail)]
@@ -113,12 +113,18 @@ class QueueWorker:
         )
         return None
 
-    def _submit(self, request: QueueRequest, trace: str | None, deadline: Deadline) -> float | None:
+    def _submit(
+        self, request: QueueRequest, queue_message: QueueMessage, deadline: Deadline
+    ) -> float | None:
         identity = ids.identify(request.client, request.key, request.document)
         client = request.client or self._default_client
         try:
             submission = self._reader.read(
-                request.document, client=client, identity=identity, trace=trace
+                request.document,
+                client=client,
+                identity=identity,
+                arrived_at=queue_message.sent_at,
+                trace=queue_message.trace,
             )
             message = self._relay.submit(submission, deadline, Timing.SINGLE_NOW)
         except RequestRefusedError as refused:

@@ -34,15 +34,17 @@ class RequestReader:
         *,
         client: str,
         identity: Identity | None,
+        arrived_at: float,
         trace: str | None = None,
     ) -> Submission:
         """The request of a client; `identity` is None if it has no idempotency key.
 
-        `trace` is AWS's trace header. Raises `RequestRefusedError` with every reason at once, or
-        `LedgerUnavailableError` if the catalogue can't be read.
+        `arrived_at` is in seconds since the epoch, `trace` is AWS's trace header. Raises
+        `RequestRefusedError` with every reason at once, or `LedgerUnavailableError` if the
+        catalogue can't be read.
         """
         defaults = self._defaults(document.value, client)
-        request = parse_request(document, defaults, self._country_codes)
+        request = parse_request(document, defaults, self._country_codes, arrived_at)
         if isinstance(defaults, Refusal):  # parse_request has raised it
             defaults = CatalogueDefaults()
         return Submission(
