@@ -181,6 +181,10 @@ def test_a_start_that_dies_takes_no_other_process_along(stack: Stack, tmp_path: 
         assert first.result() == {"error": None, "said": "alive"}
 
 
+TOPIC = "arn:aws:sns:us-east-1:123456789012:orders"
+RULE = "arn:aws:events:us-east-1:123456789012:rule/reminders"
+
+
 def test_stacks_run_side_by_side_and_end_alone(
     stack: Stack,
     api: httpx.Client,
@@ -196,6 +200,7 @@ def test_stacks_run_side_by_side_and_end_alone(
         "CustomerManagedKey": "on",
         "AccessLog": "on",
         "AllowedSourceRanges": "127.0.0.0/8,192.0.2.0/24",
+        "QueueSenderArns": f"{TOPIC},{RULE}",
     }
     with LocalStack(tmp_path, parameters=options) as other:
         assert next(ports, None) is None
@@ -210,7 +215,7 @@ def test_stacks_run_side_by_side_and_end_alone(
             )
             reached = len(their_upstream.sent())
         queue = other.clients.sqs.get_queue_attributes(
-            QueueUrl=other.queue_url, AttributeNames=["KmsMasterKeyId"]
+            QueueUrl=other.queue_url, AttributeNames=["KmsMasterKeyId", "Policy"]
         )["Attributes"]
         # Two servers, and the processes of the functions: the token's, and the one that answered.
         assert len(processes.running(other.marker)) > len(other.pids) + 1
@@ -219,6 +224,13 @@ def test_stacks_run_side_by_side_and_end_alone(
     assert with_their_key.status_code == 202
     assert reached == 1
     assert ":key/" in queue["KmsMasterKeyId"]
+    admitted = {
+        it["Principal"]["Service"]: it["Condition"]
+        for it in json.loads(queue["Policy"])["Statement"]
+        if it["Effect"] == "Allow"
+    }
+    listed = {"ArnEquals": {"aws:SourceArn": [TOPIC, RULE]}}
+    assert admitted == {"sns.amazonaws.com": listed, "events.amazonaws.com": listed}
     assert upstream.sent() == []
     assert processes.running(other.marker) == []
     assert not other.data.exists()
