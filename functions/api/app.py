@@ -64,6 +64,8 @@ def _respond(method: str, path: str, event: Event, deadline: Deadline) -> Respon
             if identity.get("userArn"):  # usage plans count the requests of API keys
                 parts.client_rate_limit.check(post.client)
             return parts.api.post_message(post, deadline)
+        case "GET", ["", "messages"]:
+            return parts.api.find_messages(api_gateway.query_of(event), client())
         case "GET", ["", "messages", name] if _NAME.fullmatch(name):
             return parts.api.get_message(unquote(name), client())
         case "GET", ["", "tokens", name] if _NAME.fullmatch(name):

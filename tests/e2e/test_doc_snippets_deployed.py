@@ -185,12 +185,17 @@ def test_an_iam_principal_is_its_client(
     refused = signed("POST", "/iam/messages", json.dumps(MESSAGE))
     assert (refused.status_code, refused.json()["code"]) == (403, "client-not-registered")
     operator.run("allow", "web-shop", user)
-    answer = signed("POST", "/iam/messages", json.dumps(MESSAGE))
+    answer = signed("POST", "/iam/messages", json.dumps(MESSAGE | {"reference": "order-8812"}))
     assert answer.status_code == 202, answer.text
     assert clients_of(stack, answer) == {"web-shop"}
     path = f"/messages/{answer.json()['id']}"
     assert signed("GET", f"/iam{path}").status_code == 200
     assert anybody.get(path, headers={"x-api-key": stack.api_key}).status_code == 404
+    search = "/messages?reference=order-8812"
+    [found] = signed("GET", f"/iam{search}").json()["messages"]
+    assert found["id"] == answer.json()["id"]
+    by_key = anybody.get(search, headers={"x-api-key": stack.api_key}).json()["messages"]
+    assert found["id"] not in {message["id"] for message in by_key}
     unsigned = anybody.post("/iam/messages", json=MESSAGE)
     assert (unsigned.status_code, unsigned.json()["code"]) == (404, "not-found")
     keyed = anybody.post("/iam/messages", json=MESSAGE, headers={"x-api-key": stack.api_key})

@@ -271,6 +271,23 @@ def test_a_throttled_message_of_the_queue_comes_back(
     assert [call["status"] for call in upstream.calls()] == [429, 202]
 
 
+def test_a_queue_message_is_found_by_the_id_that_sqs_gave_and_by_its_reference(
+    stack: Stack, api: httpx.Client, upstream: SimulatorControl
+) -> None:
+    reference = "order #8812+1 & é/?"
+    sent = stack.clients.sqs.send_message(
+        QueueUrl=stack.queue_url, MessageBody=json.dumps(MESSAGE | {"reference": reference})
+    )
+    wait_for(upstream.sent, what="the message from the queue", seconds=90)
+    by_key = api.get("/messages", params={"idempotencyKey": sent["MessageId"]}).json()
+    assert [message["reference"] for message in by_key["messages"]] == [reference]
+    by_reference = api.get("/messages", params={"reference": reference}).json()
+    [found] = by_reference["messages"]
+    assert (found["id"], by_reference["next"]) == (by_key["messages"][0]["id"], None)
+    nothing = api.get("/messages", params={"reference": "order", "next": "x"})
+    assert (nothing.status_code, nothing.json()["code"]) == (422, "invalid-query")
+
+
 def test_a_dead_letter_says_why(
     stack: Stack, api: httpx.Client, upstream: SimulatorControl
 ) -> None:

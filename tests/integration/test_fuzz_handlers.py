@@ -148,6 +148,32 @@ def test_every_question_is_answered(relay: Environment, path: str) -> None:
         assert json.loads(answer["body"])["code"] == "not-found"
 
 
+VALUES = st.one_of(
+    TEXTS, st.sampled_from(["k", '"k"', "1800000000.25-403QDVK492SX83H9VMGX2PC8JT", "order-8812"])
+)
+
+
+@bounded(60)
+@given(
+    query=st.dictionaries(
+        st.one_of(st.sampled_from(["idempotencyKey", "reference", "next"]), TEXTS),
+        st.lists(VALUES, min_size=1, max_size=2),
+        max_size=3,
+    )
+)
+def test_every_search_is_answered_as_documented(
+    relay: Environment, query: dict[str, list[str]]
+) -> None:
+    event = posted(relay, None, is_base64=False)
+    event |= {"httpMethod": "GET", "multiValueQueryStringParameters": query}
+    answer = relay.api.handler(event, Context())
+    assert answer["statusCode"] in {200, 422}
+    headers = {name: values[0] for name, values in answer["multiValueHeaders"].items()}
+    contract.assert_conforms(
+        "GET", "/messages", answer["statusCode"], headers, json.loads(answer["body"])
+    )
+
+
 # What SQS takes: the characters of XML.
 SQS_TEXTS = st.text(
     st.characters(

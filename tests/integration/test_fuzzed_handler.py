@@ -35,10 +35,10 @@ class Handler(HTTPAdapter):
         self._clients = itertools.count()
 
     def send(self, request: PreparedRequest, *_: Any, **__: Any) -> Response:
-        body, path = request.body, urlsplit(request.url).path
+        body, url = request.body, urlsplit(request.url or "")
         answer = self._relay.raw(
             request.method or "",
-            path.decode() if isinstance(path, bytes) else path,
+            f"{url.path}?{url.query}" if url.query else url.path,
             headers={name: _text(value) for name, value in request.headers.items()},
             body=_text(body) if isinstance(body, str | bytes) else None,
             client=f"client-{next(self._clients)}",  # so that no two share a key

@@ -110,6 +110,7 @@ class Checked(Protocol):
     """What is used of a generated case."""
 
     meta: Any
+    method: Any
     operation: Any
 
     def call_and_validate(self, **options: Any) -> requests.Response: ...
@@ -167,7 +168,7 @@ def good_is_accepted(_: object, response: Any, case: Any) -> None:
     """What fits the schema is refused only for what no schema says, or by the upstream."""
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
-    if case.operation.path != "/messages" or response.status_code == 202:
+    if (case.method, case.operation.path) != ("POST", "/messages") or response.status_code == 202:
         return
     answer = response.json()
     if answer["code"] == "invalid-request":

@@ -18,6 +18,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 from unittest.mock import patch
+from urllib.parse import parse_qs
 
 import boto3
 from botocore import loaders
@@ -157,7 +158,7 @@ class Environment:
             name: values[0] for name, values in answer.get("multiValueHeaders", {}).items()
         } | answer.get("headers", {})
         told = HttpAnswer(answer["statusCode"], headers, json.loads(answer["body"]))
-        route = path.removeprefix("/iam")
+        route = path.removeprefix("/iam").partition("?")[0]
         contract.assert_conforms(method, route, told.status, told.headers, told.body)
         return told
 
@@ -172,13 +173,15 @@ class Environment:
         key_id: str | None = None,
         remaining: float = 28.0,
     ) -> Json:
-        """What the function gives the gateway.
+        """What the function gives the gateway; it decodes the query of a URL first.
 
         The client shows its own key, or the one of `key_id`; below /iam `client` is the caller's
         ARN.
         """
         event = json.loads((ROOT / "events/api-post-message.json").read_text())
+        path, _, query = path.partition("?")
         event |= {
+            "multiValueQueryStringParameters": parse_qs(query, keep_blank_values=True) or None,
             "httpMethod": method,
             "path": path,
             "headers": dict(headers),

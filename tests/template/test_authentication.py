@@ -1,5 +1,6 @@
 """Each way in is a parameter; what is off is not there, and what is open is bounded."""
 
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
@@ -55,9 +56,11 @@ def test_only_the_command_makes_api_keys_and_usage_plans(resources: Any) -> None
     ("path", "verb", "condition", "security"),
     [
         ("/messages", "post", None, [{"api_key": []}]),
+        ("/messages", "get", None, [{"api_key": []}]),
         ("/messages/{id}", "get", None, [{"api_key": []}]),
         ("/tokens/{tokenId}", "get", None, [{"api_key": []}]),
         ("/iam/messages", "post", "IsIamAccessOn", [{"AWS_IAM": []}]),
+        ("/iam/messages", "get", "IsIamAccessOn", [{"AWS_IAM": []}]),
         ("/iam/messages/{id}", "get", "IsIamAccessOn", [{"AWS_IAM": []}]),
         ("/iam/tokens/{tokenId}", "get", "IsIamAccessOn", [{"AWS_IAM": []}]),
         ("/webhooks/{client}", "post", "AreWebhooksOn", []),
@@ -84,8 +87,9 @@ def test_no_resource_policy_speaks_for_iam_principals() -> None:
         for statement in properties("Api")["Policy"]["Fn::If"][1]["Statement"]
         if statement["Effect"] == "Allow"
     ]
-    assert all("iam" not in resource for resource in allow["Resource"])
-    assert "execute-api:/*" not in allow["Resource"]
+    for event in properties("IamFunction")["Events"].values():
+        invoked = "execute-api:/prod/{Method}{Path}".format_map(event["Properties"])
+        assert not [allowed for allowed in allow["Resource"] if fnmatchcase(invoked, allowed)]
     routes = {
         "execute-api:/*/{Method}{Path}".format_map(event["Properties"])
         for function in template()["Resources"].values()
@@ -134,7 +138,29 @@ def test_a_route_that_asks_for_nothing_cannot_use_the_function_up() -> None:
         for entry in entries
         if entry["ThrottlingRateLimit"] and entry["ThrottlingBurstLimit"]
     }
-    assert open_routes == limited
+    searches = {("GET", "/~1messages"), ("GET", "/~1iam~1messages")}
+    assert limited == open_routes | searches
+
+
+def test_the_routes_under_iam_are_those_that_need_an_api_key() -> None:
+    with_key, under_iam = (
+        {
+            (event["Properties"]["Method"], event["Properties"]["Path"])
+            for event in properties(function)["Events"].values()
+            if event["Properties"].get("Auth") != {"ApiKeyRequired": False}
+        }
+        for function in ("ApiFunction", "IamFunction")
+    )
+    assert under_iam == {(method, f"/iam{path}") for method, path in with_key}
+    assert ("GET", "/messages") in with_key
+
+
+def test_a_search_is_limited_as_soon_as_its_route_exists() -> None:
+    limits = {"ThrottlingRateLimit": 50, "ThrottlingBurstLimit": 100}
+    settings = properties("Api")["MethodSettings"]
+    assert {"HttpMethod": "GET", "ResourcePath": "/~1messages", **limits} in settings
+    under_iam = {"HttpMethod": "GET", "ResourcePath": "/~1iam~1messages", **limits}
+    assert {"Fn::If": ["IsIamAccessOn", under_iam, {"Ref": "AWS::NoValue"}]} in settings
 
 
 def test_only_the_function_for_webhooks_reads_their_secrets() -> None:

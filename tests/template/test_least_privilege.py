@@ -33,6 +33,7 @@ TELLING = {
     "CATALOGUE_PARAMETER": "/callbacks-of-the-privileged/catalogue",
 }
 ASYNC = {"Prefer": "respond-async"}
+SEARCHES = ("idempotencyKey=k", "reference=order-8812")
 FUNCTIONS = sorted(
     name
     for name, resource in template()["Resources"].items()
@@ -44,6 +45,8 @@ def api(relay: Environment, simulator: Simulator) -> None:
     posted = relay.post(MESSAGE).body
     assert relay.get(f"/messages/{posted['id']}").status == 200
     assert relay.get(f"/tokens/{posted['sends'][0]['tokenId']}").status == 200
+    for query in SEARCHES:
+        assert relay.get(f"/messages?{query}").status == 200
     assert relay.post(TWO_SENDS).status == 202
     assert relay.post(MESSAGE, headers=ASYNC).body["status"] == "queued"
     simulator.fail("send", "503-50300")
@@ -124,6 +127,8 @@ def iam(relay: Environment, simulator: Simulator) -> None:
     sent = json.loads(posted["body"])
     assert relay.get(f"/iam/messages/{sent['id']}", client=caller).status == 200
     assert relay.get(f"/iam/tokens/{sent['sends'][0]['tokenId']}", client=caller).status == 200
+    for query in SEARCHES:
+        assert relay.get(f"/iam/messages?{query}", client=caller).status == 200
     for body, headers in ((TWO_SENDS, JSON), (MESSAGE, JSON | ASYNC)):
         relay.raw("POST", "/iam/messages", headers=headers, body=json.dumps(body), client=caller)
     simulator.fail("send", "503-50300")

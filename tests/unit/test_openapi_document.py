@@ -292,6 +292,6 @@ def test_the_requests_for_an_editor_are_good_ones(written: dict[Path, str]) -> N
     assert {line.partition(" ")[0] for line in lines} == {"GET", "POST"}
     for request in requests:
         head, _, body = request.strip().partition("\n\n")
-        assert re.match(r"(GET|POST) \{\{apiUrl\}\}/[\w./=-]+(\n[\w-]+: .+)*$", head), head
+        assert re.match(r"(GET|POST) \{\{apiUrl\}\}/[\w./=?-]+(\n[\w-]+: .+)*$", head), head
         assert (refusals(body) == []) if body else head.startswith("GET")
     assert f"GET {{{{apiUrl}}}}/messages/{response_schemas.MESSAGE_ID}" in lines

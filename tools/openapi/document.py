@@ -6,7 +6,13 @@ from itertools import groupby
 
 from smsrelay import __version__
 from smsrelay.messages import client_names
-from smsrelay.messages.request import MAX_RECIPIENTS, MAX_SENDS, MessageRequest
+from smsrelay.messages.request import (
+    MAX_RECIPIENTS,
+    MAX_REFERENCE,
+    MAX_SENDS,
+    MessageRequest,
+    validate_reference,
+)
 from smsrelay.services.http_response import Response
 from tools.openapi import ROOT, Json, problem_examples, request_schema, response_schemas
 from tools.openapi.error_codes import CODES, example
@@ -109,6 +115,34 @@ _KEY_PARAMETER: Json = {
     "schema": {"type": "string", "pattern": request_schema.KEY_PATTERN},
     "example": "order-8812-shipped",
 }
+_SEARCH_PARAMETERS: list[Json] = [
+    {
+        "name": "idempotencyKey",
+        "in": "query",
+        "description": "The message with this idempotency key; where a message had none, the id of "
+        "the webhook, or of the message in SQS, SNS (`MessageId`) or EventBridge (`id`).",
+        "schema": {"type": "string", "pattern": request_schema.KEY_PATTERN},
+        "example": "order-8812-shipped",
+    },
+    {
+        "name": "reference",
+        "in": "query",
+        "description": "Messages with this reference.",
+        "schema": {
+            "type": "string",
+            "maxLength": MAX_REFERENCE,
+            "pattern": request_schema.PATTERNS[validate_reference],
+        },
+        "example": "order-8812",
+    },
+    {
+        "name": "next",
+        "in": "query",
+        "description": "The next page of a `reference`: `next` of the page before, unchanged.",
+        "schema": {"type": "string", "pattern": "^[0-9]{1,12}([.][0-9]{1,3})?-[0-9A-Z]{26}$"},
+        "example": response_schemas.CURSOR,
+    },
+]
 _PREFER_PARAMETER: Json = {
     "name": "Prefer",
     "in": "header",
@@ -163,7 +197,7 @@ def document() -> Json:
             {"name": "documentation", "description": "This document. It needs no API key."},
         ],
         "paths": {
-            "/messages": {"post": _post_message()},
+            "/messages": {"post": _post_message(), "get": _find_messages()},
             "/messages/{id}": {"get": _get_message()},
             "/tokens/{tokenId}": {"get": _get_token()},
             "/webhooks/{client}": {"post": _post_webhook()},
@@ -309,6 +343,24 @@ def _get_message() -> Json:
         "responses": {
             "200": _success("The message.", "StoredMessage", response_schemas.STORED),
             **_failures((*_ASKING, *_WITH_KEY, *_EVERYWHERE)),
+        },
+    }
+
+
+def _find_messages() -> Json:
+    return {
+        "operationId": "findMessages",
+        "tags": ["messages"],
+        "summary": "Find messages by idempotency key or reference",
+        "description": "Finds messages from every way in: HTTP, webhooks, SQS, SNS and "
+        "EventBridge. Use exactly one of `idempotencyKey` and `reference`. A client finds only its "
+        "own messages; a queue message that names no client belongs to the default client. A "
+        "message that was refused in the queue is found by its key only. A page has at most 20 "
+        "messages, and fewer if they have many sends.",
+        "parameters": _SEARCH_PARAMETERS,
+        "responses": {
+            "200": _success("The messages.", "FoundMessages", response_schemas.FOUND_MESSAGES),
+            **_failures(("invalid-query", "not-read", *_WITH_KEY, *_EVERYWHERE)),
         },
     }
 

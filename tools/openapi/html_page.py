@@ -22,6 +22,7 @@ SCHEMAS = (
     "StoredSend",
     "Delivery",
     "RecipientState",
+    "FoundMessages",
     "TokenOwner",
     "Refusal",
 )

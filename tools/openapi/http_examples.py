@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from urllib.parse import quote
 
 from tools.openapi import Json
 
@@ -34,7 +35,8 @@ def _requests(document: Json) -> Iterator[str]:
             title = operation["summary"]
             body = operation.get("requestBody")
             if body is None:
-                yield "\n".join((f"### {title}", line, *headers))
+                for query in _queries(operation):
+                    yield "\n".join((f"### {title}", f"{line}{query}", *headers))
                 continue
             [(media_type, content)] = body["content"].items()
             headers.append(f"Content-Type: {media_type}")
@@ -45,3 +47,12 @@ def _requests(document: Json) -> Iterator[str]:
                 header = f"{parameter['name']}: {parameter['example']}"
                 heading = f"### {title}: with {parameter['name']}"
                 yield "\n".join((heading, line, *headers, header, "", text))
+
+
+def _queries(operation: Json) -> list[str]:
+    """Queries to try an operation with: one for each parameter that can stand alone."""
+    return [
+        f"?{it['name']}={quote(it['example'])}"
+        for it in operation.get("parameters", ())
+        if it["in"] == "query" and it["name"] != "next"
+    ] or [""]

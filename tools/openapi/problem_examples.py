@@ -165,6 +165,10 @@ def _relays() -> Iterator[Problem]:
         optional={"errorsOmitted": _OMITTED},
     )
     yield _of_error(
+        "The parameters of a search are refused.",
+        errors.InvalidQueryError("reference: It must not be blank."),
+    )
+    yield _of_error(
         "The Idempotency-Key belongs to a request with another body. Nothing was sent.",
         errors.IdempotencyKeyReusedError(MESSAGE_ID),
         members={"id": _ID},

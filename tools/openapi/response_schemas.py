@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic.json_schema import models_json_schema
 
 from smsrelay import client
-from smsrelay.client import AcceptedMessage, StoredMessage, TokenOwner
+from smsrelay.client import AcceptedMessage, FoundMessages, StoredMessage, TokenOwner
 from smsrelay.messages import refusals as reasons
 from smsrelay.ports import RecipientResult, RefusedMessage
 from smsrelay.sends import transitions
@@ -32,7 +32,12 @@ _CREATED = 1_800_000_000.25
 
 def schemas() -> Json:
     """The components that answers other than problems are made of."""
-    models: Sequence[type[BaseModel]] = (AcceptedMessage, StoredMessage, TokenOwner)
+    models: Sequence[type[BaseModel]] = (
+        AcceptedMessage,
+        StoredMessage,
+        FoundMessages,
+        TokenOwner,
+    )
     _, found = models_json_schema(
         [(model, "validation") for model in models],
         ref_template=REF,
@@ -111,4 +116,11 @@ def _stored() -> Mapping[str, Response]:
 
 
 POSTED, STORED = _posted(), _stored()
+CURSOR = f"1800000000.25-{MESSAGE_ID}"
+_MESSAGES = {MESSAGE_ID: MessageState(MESSAGE_ID, [send(reference="order-8812")])}
+FOUND_MESSAGES = {
+    "last-page": responses.of_found(_MESSAGES),
+    "more": responses.of_found(_MESSAGES, CURSOR),
+    "none": responses.of_found({}),
+}
 FOUND = {"found": responses.of_token(TOKEN_ID, SendKey(MESSAGE_ID, 1))}

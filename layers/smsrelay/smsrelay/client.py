@@ -17,6 +17,7 @@ from smsrelay.messages.validation import parse_request
 __all__ = [
     "AcceptedMessage",
     "Event",
+    "FoundMessages",
     "MessageRequest",
     "Problem",
     "QuietHours",
@@ -219,6 +220,22 @@ class StoredMessage(_Model):
         default=None, description="Why a message of the queue was refused; it has no sends."
     )
     sends: list[StoredSend] = Field(max_length=100)
+
+
+class FoundMessages(_Model):
+    """The client's messages with an idempotency key, or a page of those with a reference."""
+
+    messages: list[StoredMessage] = Field(
+        max_length=20,
+        description="Without the results of single recipients. Those with a reference: the newest "
+        "first.",
+    )
+    next: str | None = Field(
+        description="Where the next page begins: repeat the request with this value as `next`. "
+        "`null` on the last page.",
+        json_schema_extra={"type": ["string", "null"]},
+        examples=[f"1800000000.25-{EXAMPLE_ID}", None],
+    )
 
 
 class TokenOwner(_Model):

@@ -36,6 +36,10 @@ class UnreadableItemError(LedgerUnavailableError):
         super().__init__(f"this version can't read the item {item}: {cause}")
 
 
+class InvalidQueryError(RelayError):
+    """The parameters of a URL can't be used; the text says which and why."""
+
+
 class IdempotencyKeyReusedError(RelayError):
     """The idempotency key belongs to another body: the caller should use a new key."""
 

@@ -80,6 +80,11 @@ class Ledger(Protocol):
     def find_by_token_id(self, token_id: str) -> SendKey | None:
         """The send that was accepted with this tokenId."""
 
+    def find_by_reference(
+        self, client: str, reference: str, after: "MessagePosition | None" = None
+    ) -> "Iterator[MessagePosition]":
+        """A client's messages with a reference, the newest first; `after` skips those before."""
+
     def record_refusal(
         self, message_id: str, client: str, refusals: Sequence[Refusal], now: float
     ) -> None:
@@ -87,6 +92,14 @@ class Ledger(Protocol):
 
     def load_refusal(self, message_id: str) -> "RefusedMessage | None":
         """What `record_refusal` stored."""
+
+
+class MessagePosition(NamedTuple):
+    """Where a message is among those with its reference."""
+
+    created_at: str
+    """Seconds since the epoch, as the ledger writes them."""
+    message_id: str
 
 
 class DuePolls(NamedTuple):

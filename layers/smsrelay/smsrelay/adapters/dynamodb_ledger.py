@@ -19,6 +19,7 @@ from smsrelay.ports import (
     ClaimResult,
     CreateResult,
     DuePolls,
+    MessagePosition,
     Metrics,
     RefusedMessage,
     ReplaceResult,
@@ -208,6 +209,30 @@ class DynamoDbLedger:
                 Limit=1,
             )
             return next(self._readable(_parse_key, answer["Items"]), None)
+
+    def find_by_reference(
+        self, client: str, reference: str, after: MessagePosition | None = None
+    ) -> Iterator[MessagePosition]:
+        """Messages with a reference; the index follows the table within a moment."""
+        index_key = {"S": _index_key(client, reference)}
+        question: dict[str, Any] = {
+            "TableName": self._table,
+            "IndexName": "references",
+            "KeyConditionExpression": "clientReference = :key",
+            "ExpressionAttributeValues": {":key": index_key},
+            "ScanIndexForward": False,
+        }
+        if after:
+            question["ExclusiveStartKey"] = {
+                "clientReference": index_key,
+                "createdAt": {"N": after.created_at},
+                **_key(SendKey(after.message_id, 1)),
+            }
+        with ledger_errors():
+            for page in self._client.get_paginator("query").paginate(
+                **question, PaginationConfig={"PageSize": KEYS_AT_ONCE}
+            ):
+                yield from self._readable(_position, page["Items"])
 
     def record_refusal(
         self, message_id: str, client: str, refusals: Sequence[Refusal], now: float
@@ -414,6 +439,8 @@ class DynamoDbLedger:
             "delivery": delivery_report.to_json(send.delivery) if send.delivery else None,
             "unfinished": partition_of(send),
         }
+        if send.reference is not None and send.key.number == 1:  # one entry for each message
+            texts["clientReference"] = _index_key(send.client, send.reference)
         item |= {name: {"S": value} for name, value in texts.items() if value is not None}
         times = {"deliverAt": send.scheduled_for, "resentAt": send.resent_at}
         item |= {name: _number(value) for name, value in times.items() if value is not None}
@@ -509,6 +536,15 @@ def change_of(metrics: Metrics, record: Mapping[str, Any]) -> StatusChange | Non
 
 def _key(key: SendKey) -> dict[str, Any]:
     return {"pk": {"S": f"MSG#{key.message_id}"}, "sk": {"S": f"SEND#{key.number:03d}"}}
+
+
+def _index_key(client: str, reference: str) -> str:
+    """The key of the index `references`; the name of a client has no `#`."""
+    return f"{client}#{reference}"
+
+
+def _position(item: Item) -> MessagePosition:
+    return MessagePosition(item["createdAt"]["N"], _parse_key(item).message_id)
 
 
 def _due_poll(item: Item) -> tuple[float, int, SendKey]:

@@ -37,7 +37,7 @@ MAX_RECIPIENTS = MAX_SENDS * RECIPIENTS_PER_SEND
 TOO_MANY_RECIPIENTS = f"A request holds at most {MAX_RECIPIENTS} recipients."
 MAX_FIELDS = 100
 """The most fields of any object: `attributes` can have many, all others have fewer."""
-MAX_TEXT, MAX_ATTRIBUTE, MAX_ATTRIBUTE_NAME = 10_000, 4_000, 128
+MAX_TEXT, MAX_ATTRIBUTE, MAX_ATTRIBUTE_NAME, MAX_REFERENCE = 10_000, 4_000, 128, 256
 """Characters."""
 
 MAX_EXPONENT = 30  # of an attribute's number, which is written out
@@ -331,7 +331,7 @@ class MessageRequest(StrictModel):
     )
     reference: Annotated[str | None, NOT_NULL, AfterValidator(validate_reference)] = Field(
         default=None,
-        max_length=256,
+        max_length=MAX_REFERENCE,
         description="The caller's own reference, stored and never sent. Not blank.",
         examples=["order-8812"],
     )

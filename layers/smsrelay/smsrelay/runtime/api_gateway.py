@@ -22,6 +22,11 @@ def headers_of(event: Event) -> dict[str, str]:
     return {name.lower(): value for name, value in (event.get("headers") or {}).items()}
 
 
+def query_of(event: Event) -> dict[str, list[str]]:
+    """The decoded parameters of the URL, each with all its values."""
+    return event.get("multiValueQueryStringParameters") or {}
+
+
 def body_of(event: Event) -> bytes:
     """The bytes of the request's body; none if it is not the Base64 that it claims to be."""
     body: str = event.get("body") or ""

@@ -1,22 +1,25 @@
 """The first way in: HTTP requests, whatever carries them."""
 
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from pydantic_core import PydanticCustomError
 
 from smsrelay.errors import (
     InvalidHeaderError,
+    InvalidQueryError,
     NotFoundError,
     QueueUnavailableError,
     RequestInProgressError,
     UnsupportedMediaTypeError,
 )
 from smsrelay.messages.refusals import RequestRefusedError
-from smsrelay.messages.request import validate_key
-from smsrelay.messages.strict_json import decode
-from smsrelay.ports import Clock, Deadline, Metrics, RecipientResults
+from smsrelay.messages.request import MAX_REFERENCE, MAX_SENDS, validate_key, validate_reference
+from smsrelay.messages.strict_json import decode, utf8_safe
+from smsrelay.ports import Clock, Deadline, MessagePosition, Metrics, RecipientResults
 from smsrelay.sends import ids
 from smsrelay.sends.send import Status
 from smsrelay.services import responses
@@ -28,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 LONGEST_NAME = 2_000
 """The bytes of an id or tokenId that can be looked up: a key of DynamoDB has at most 2,048."""
+PAGE_SIZE = 20
+"""The most messages of a page; it ends before, once its messages have `MAX_SENDS` sends."""
+_CURSOR = re.compile("([0-9]{1,12}(?:[.][0-9]{1,3})?)-([0-9A-Z]{26})")
 
 
 class Post(NamedTuple):
@@ -63,6 +69,44 @@ class Api:
         message = self._relay.load(message_id, client)
         results = self._recipient_results.load(message_id) if self._recipient_results else {}
         return responses.of_stored(message, message_id, results)
+
+    def find_messages(self, query: Mapping[str, Sequence[str]], client: str) -> Response:
+        """The client's messages with an idempotency key, or a page of those with a reference."""
+        match sorted(query.items()):
+            case [("idempotencyKey", [key])]:
+                return self._find_by_key(_valid("idempotencyKey", key, validate_key), client)
+            case [("reference", [reference])]:
+                after = None
+            case [("next", [cursor]), ("reference", [reference])]:
+                after = _position(cursor)
+            case _:
+                raise InvalidQueryError(
+                    "Use exactly one of the parameters idempotencyKey and reference, once; next "
+                    "only with reference."
+                )
+        reference = _valid("reference", utf8_safe(reference), validate_reference)
+        if len(reference) > MAX_REFERENCE:
+            raise InvalidQueryError(f"reference: It has at most {MAX_REFERENCE} characters.")
+        return self._find_by_reference(reference, client, after)
+
+    def _find_by_key(self, key: str, client: str) -> Response:
+        messages = {}
+        # A queue message that names no client has an id with the empty name.
+        for message_id in (ids.message_id(name, key) for name in (client, "")):
+            with suppress(NotFoundError):
+                messages[message_id] = self._relay.load(message_id, client)
+        return responses.of_found(messages)
+
+    def _find_by_reference(
+        self, reference: str, client: str, after: MessagePosition | None
+    ) -> Response:
+        messages, sends = dict[str, MessageState](), 0
+        for position, message in self._relay.find_by_reference(reference, client, after):
+            if len(messages) == PAGE_SIZE or sends >= MAX_SENDS:
+                return responses.of_found(messages, after and "-".join(after))
+            messages[message.id], after = message, position
+            sends += len(message.sends)
+        return responses.of_found(messages)
 
     def get_token(self, token_id: str, client: str) -> Response:
         _check_name(token_id)
@@ -108,6 +152,21 @@ class Api:
 def _check_name(name: str) -> None:
     if len(name.encode()) > LONGEST_NAME:
         raise NotFoundError(name)
+
+
+def _valid(name: str, value: str, validate: Callable[[str], str]) -> str:
+    """The value of a parameter. Raises `InvalidQueryError`."""
+    try:
+        return validate(value)
+    except PydanticCustomError as error:
+        raise InvalidQueryError(f"{name}: {error.message()}") from None
+
+
+def _position(cursor: str) -> MessagePosition:
+    match = _CURSOR.fullmatch(cursor)
+    if match is None:
+        raise InvalidQueryError("next: It must be the value of next from the page before.")
+    return MessagePosition(*match.groups())
 
 
 def _check_content(headers: Mapping[str, str]) -> None:

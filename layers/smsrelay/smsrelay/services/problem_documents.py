@@ -60,6 +60,8 @@ def of_error(error: RelayError) -> Response:  # noqa: C901, PLR0911, PLR0912 - a
             return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "wrong-content-type", detail)
         case errors.InvalidHeaderError():
             return problem(HTTPStatus.BAD_REQUEST, "invalid-header", f"{error} Nothing was sent.")
+        case errors.InvalidQueryError():
+            return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-query", str(error))
         case errors.IdempotencyKeyReusedError():
             return problem(
                 HTTPStatus.UNPROCESSABLE_ENTITY,

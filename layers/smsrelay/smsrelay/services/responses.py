@@ -90,6 +90,14 @@ def of_stored(
     return Response(HTTPStatus.OK, body)
 
 
+def of_found(
+    messages: Mapping[str, MessageState | RefusedMessage], cursor: str | None = None
+) -> Response:
+    """The answer to a search: messages by their ids, and where the next page begins."""
+    found = [of_stored(message, message_id).body for message_id, message in messages.items()]
+    return Response(HTTPStatus.OK, {"messages": found, "next": cursor})
+
+
 def _stored(send: Send, results: Sequence[RecipientResult]) -> dict[str, Any]:
     stored = {**_brief(send), "attempts": send.attempts, "updatedAt": iso_time(send.updated_at)}
     if send.delivery:

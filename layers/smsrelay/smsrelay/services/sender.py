@@ -1,7 +1,7 @@
 """The use case: one request in, every recipient once or somebody is told why not."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -18,6 +18,7 @@ from smsrelay.ports import (
     DeadLetterQueue,
     Deadline,
     Ledger,
+    MessagePosition,
     Metrics,
     Random,
     RefusedMessage,
@@ -254,6 +255,15 @@ class Sender:
         if send is None or send.client != client:
             raise NotFoundError(token_id)
         return send.key
+
+    def find_by_reference(
+        self, reference: str, client: str, after: MessagePosition | None
+    ) -> Iterator[tuple[MessagePosition, MessageState]]:
+        """A client's messages with a reference, the newest first, as they are read."""
+        for position in self._ledger.find_by_reference(client, reference, after):
+            sends = self._ledger.load(position.message_id)
+            if sends and sends[0].client == client:
+                yield position, MessageState(position.message_id, sends)
 
     def reject(  # noqa: PLR0913 - what the dead letter contains
         self,
