@@ -10,9 +10,11 @@ from datetime import datetime
 from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+from pydantic_core import PydanticCustomError
 
 from smsrelay.adapters.logger import described
 from smsrelay.errors import RelayError
+from smsrelay.messages.request import validate_key
 from smsrelay_cli import budget, catalogue, clients, credentials, dead_letters, sends, stats
 from smsrelay_cli.deployed_stack import STACK_VARIABLE, find_stack
 from smsrelay_cli.exit_codes import ABORTED, BROKEN_PIPE, FAILED, CommandError
@@ -153,6 +155,14 @@ def _add_reading(command: _AddCommand) -> None:
     shown.add_argument("id", metavar="ID")
     shown.set_defaults(run=sends.show)
 
+    wanted = command("find", "find messages by idempotency key or reference, the newest first")
+    by = wanted.add_mutually_exclusive_group(required=True)
+    by.add_argument("--key", type=_key, metavar="K", help="idempotency key; else the sender's id")
+    by.add_argument("--reference", metavar="R", help="exactly this reference")
+    wanted.add_argument("--client", metavar="C", help="this client's (the stack's DefaultClient)")
+    wanted.add_argument("--limit", type=_limit, default=20, metavar="N", help="at most (20)")
+    wanted.set_defaults(run=sends.find)
+
     token = command("token", "show the send that a tokenId belongs to")
     token.add_argument("token_id", metavar="TOKENID")
     token.set_defaults(run=sends.token)
@@ -284,6 +294,13 @@ def _nested(parser: argparse.ArgumentParser, shared: argparse.ArgumentParser) ->
 
 def _add_yes(command: argparse.ArgumentParser) -> None:
     command.add_argument("--yes", action="store_true", help="don't ask")
+
+
+def _key(text: str) -> str:
+    try:
+        return validate_key(text)
+    except PydanticCustomError as error:
+        raise argparse.ArgumentTypeError(error.message()) from None
 
 
 def _number(text: str) -> int:

@@ -1,4 +1,4 @@
-"""The commands about sends: list, show, token, resend, resolve."""
+"""The commands about sends: list, show, find, token, resend, resolve."""
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ from smsrelay.errors import QueueUnavailableError
 from smsrelay.ports import RefusedMessage
 from smsrelay.security.redaction import redact
 from smsrelay.sends import transitions
-from smsrelay.sends.ids import new_message_id
+from smsrelay.sends.ids import message_id, new_message_id
 from smsrelay.sends.message_status import message_status
 from smsrelay.sends.send import ACCEPTED_STATUSES, Send, Status
 from smsrelay_cli.deployed_stack import DeployedStack
@@ -98,6 +98,47 @@ def show(target: DeployedStack, options: Any, now: float) -> int:
         raise CommandError(f"there is no message {options.id}")
     _show_refused(refused, options)
     return DONE
+
+
+def find(target: DeployedStack, options: Any, now: float) -> int:
+    """The messages of a client with an idempotency key or a reference."""
+    client = options.client or target.default_client
+    if options.key is not None:
+        # A queue message that names no client has an id with the empty name.
+        ids = [message_id(name, options.key) for name in (client, "")]
+    else:
+        positions = target.ledger.find_by_reference(client, options.reference)
+        ids = [position.message_id for position in islice(positions, options.limit + 1)]
+    found = [_found(target, it, now) for it in ids[: options.limit]]
+    rows = [row for row in found if row and options.client in {None, row["client"]}]
+    if not rows:
+        raise CommandError(f"no such message of {client}; --client C looks for another client's")
+    is_cut = len(ids) > options.limit
+    if options.json:
+        print_json({"messages": rows, "more": is_cut})
+        return DONE
+    columns = ["id", "status", "client", "age", "sends", "recipients"]
+    print_table(columns, [row | {"age": shown_age(row["ageSeconds"])} for row in rows])
+    if is_cut:
+        print_notice("There are more: --limit N shows more.")
+    return DONE
+
+
+def _found(target: DeployedStack, found_id: str, now: float) -> dict[str, Any] | None:
+    """A message as `find` lists it; None: there is none."""
+    sends = target.ledger.load(found_id)
+    refused = None if sends else target.ledger.load_refusal(found_id)
+    if not sends and refused is None:
+        return None
+    first = refused or sends[0]
+    return {
+        "id": found_id,
+        "status": message_status([send.status for send in sends]) if sends else Status.REJECTED,
+        "client": first.client,
+        "ageSeconds": max(0, int(now - first.created_at)),
+        "sends": len(sends),
+        "recipients": sum(send.recipients for send in sends),
+    }
 
 
 def token(target: DeployedStack, options: Any, now: float) -> int:

@@ -1,4 +1,4 @@
-"""What an operator looks at: list, show, token, stats."""
+"""What an operator looks at: list, show, find, token, stats."""
 
 import time
 from typing import Any
@@ -129,8 +129,51 @@ def test_a_token_leads_to_its_send(operator: Operator) -> None:
     assert [entry["tokenId"] for entry in shown["sends"]] == [send.token_id]
 
 
+def test_messages_are_found_by_their_reference_the_newest_first(
+    operator: Operator, relay: Environment
+) -> None:
+    old, new = (operator.post(reference="order 8812") for _ in range(2))
+    relay.post(MESSAGE | {"reference": "order 8812"}, client="another")
+    change(relay, old, createdAt=time.time() - 7_300)
+    by_reference = ("find", "--client", CLIENT, "--reference", "order 8812")
+    ended = operator.run(*by_reference)
+    assert ended.code == 0
+    assert ended.out.splitlines()[0].split() == [
+        "ID", "STATUS", "CLIENT", "AGE", "SENDS", "RECIPIENTS",
+    ]  # fmt: skip
+    assert [row[:3] for row in ended.rows] == [[it, "accepted", CLIENT] for it in (new, old)]
+    assert ended.rows[1][3:] == ["2h", "1", "2"]
+    cut = operator.run(*by_reference, "--limit", "1")
+    assert [row[0] for row in cut.rows] == [new]
+    assert "--limit" in cut.err
+    found = operator.run(*by_reference, "--json").json
+    assert ([it["id"] for it in found["messages"]], found["more"]) == ([new, old], False)
+    assert operator.run("find", "--reference", "order 8812").code == 1, "the default client's"
+
+
+def test_a_message_is_found_by_its_key_or_by_the_id_that_sqs_gave(
+    operator: Operator, relay: Environment
+) -> None:
+    sent = relay.enqueue(MESSAGE)
+    refused = relay.enqueue(MESSAGE | {"text": " "})
+    named = relay.enqueue(MESSAGE, {"client": CLIENT, "Idempotency-Key": sent})
+    relay.work()
+    assert named != sent
+    for key, status in ((sent, "accepted"), (f'"{refused}"', "rejected")):
+        [row] = operator.run("find", "--key", key).rows
+        assert row[1:3] == [status, "internal"]
+    [row] = operator.run("find", "--key", sent, "--client", CLIENT).rows
+    assert row[2] == CLIENT
+    assert operator.run("find", "--key", refused, "--client", CLIENT).code == 1
+
+
+@pytest.mark.parametrize("arguments", [[], ["--key", "k", "--reference", "r"], ["--key", "ü"]])
+def test_a_search_needs_one_key_or_one_reference(operator: Operator, arguments: list[str]) -> None:
+    assert operator.run("find", *arguments).code == 2
+
+
 def test_what_is_not_there_is_said(operator: Operator) -> None:
-    for arguments in (["show", "01K"], ["token", "t"], ["resend", "01K"]):
+    for arguments in (["show", "01K"], ["find", "--key", "k"], ["token", "t"], ["resend", "01K"]):
         ended = operator.run(*arguments)
         assert ended.code == 1
         assert ended.out == ""

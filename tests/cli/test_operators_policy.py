@@ -60,12 +60,14 @@ def test_operators_may_what_their_commands_call_and_nothing_else(operator: Opera
     with permissions.noting() as calls:
         redriven(operator)
         unknown, other, token = operator.unknown(), operator.unknown(), operator.post()
-        operator.unknown()
+        operator.unknown(reference="order-8812")
         [sent] = operator.sends(token)
         for command in (
             ("list", "--status", "unknown"),
             ("show", unknown),
             ("show", "nobodys", "--json"),
+            ("find", "--key", "no-such-key"),
+            ("find", "--client", CLIENT, "--reference", "order-8812"),
             ("token", str(sent.token_id)),
             ("resend", unknown, "--yes"),
             ("resolve", "--reason", "no-such-reason", "--as", "accepted", "--yes"),

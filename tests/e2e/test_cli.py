@@ -66,7 +66,9 @@ def test_an_operator_brings_what_got_stuck_to_its_end(
     shell: Shell, stack: Stack, api: httpx.Client, upstream: SimulatorControl
 ) -> None:
     upstream.fail([{"route": "send", "then": "500"}])
-    unknown = api.post("/messages", json=MESSAGE).json()["id"]
+    unknown = api.post("/messages", json=MESSAGE | {"reference": "stuck"}).json()["id"]
+    found = shell.ask("find", "--reference", "stuck")
+    assert [message["id"] for message in found["messages"]] == [unknown]
     listed = shell.ask("list", "--status", "unknown", "--limit", "1000")
     assert unknown in {send["id"] for send in listed["sends"]}
     assert unknown in shell.run("list", "--status", "unknown", "--limit", "1000").stdout
