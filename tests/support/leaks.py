@@ -24,6 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, is_protocol
 from unittest.mock import patch
+from urllib.parse import quote
 
 import awslambdaric.bootstrap  # type: ignore[import-untyped]
 import boto3
@@ -90,6 +91,11 @@ ATTRIBUTES = {
     "other": planted("SQS attribute").text,
     "Idempotency-Key": planted("idempotencyKey").token,
 }
+SEARCHES = (
+    ("reference", planted("reference").text),
+    ("idempotencyKey", f"{planted('path').text}\n"),
+    (f"reference=r&{planted('path').word}", planted("path").text),
+)
 EVERYTHING = " ".join(row.text for row in PLANTED.values() if row)
 """What an exception or an answer may repeat at worst."""
 
@@ -239,6 +245,7 @@ class Stage:
             *(f"/messages/{message_id}" for message_id in {*ids, *hostile}),
             *(f"/tokens/{token}" for token in {*tokens[:1], *hostile}),
             *(f"/{name}/{name}" for name in hostile),
+            *(f"/messages?{name}={quote(value)}" for name, value in SEARCHES),
         ):
             for client, place in ((OWNER, Place.OWNER), (OTHER_CLIENT, Place.OTHERS)):
                 answer = self.relay.raw("GET", path, headers=HEADERS, client=client)
@@ -536,6 +543,7 @@ class Operator:
             self.run("stats", *form)
             self.run("redrive", "--dry-run", *form)
             self.run("token", planted("tokenId").word, *form)
+            self.run("find", "--client", OWNER, "--reference", planted("reference").text, *form)
 
     def manage(self) -> None:
         """Every command about clients; a new secret is shown to who asks, the old one to nobody."""
