@@ -5,7 +5,7 @@ import contextlib
 import json
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from smsrelay.adapters.aws_errors import error_name
-from smsrelay.adapters.dynamodb_api_clients import NAME, DynamoDbApiClients
+from smsrelay.adapters.dynamodb_api_clients import LIMITS, NAME, DynamoDbApiClients
 from smsrelay.adapters.signing_secrets import CACHE_SECONDS as SECRET_CACHE_SECONDS
 from smsrelay.adapters.signing_secrets import NO_SECRET
 from smsrelay.messages.client_names import RULE, is_client_name
 from smsrelay.security.webhook_signature import parse_secrets
 from smsrelay.services.api_clients import CACHE_SECONDS as NAME_CACHE_SECONDS
 from smsrelay.services.api_clients import principal
+from smsrelay.services.client_rate_limit import CACHE_SECONDS as LIMIT_CACHE_SECONDS
+from smsrelay.services.client_rate_limit import DEFAULT_MAX_RECIPIENTS
 from smsrelay_cli.deployed_stack import DeployedStack
 from smsrelay_cli.exit_codes import DONE, CommandError, UsageError
 from smsrelay_cli.terminal import (
@@ -40,7 +42,7 @@ _KEY_ID = re.compile(r"[0-9A-Za-z]{1,19}")
 """An API key's id; its value has 20 characters or more."""
 _PRINCIPAL = re.compile(r"arn:[^:]+:iam::[0-9]{12}:(role|user)/(?:.+/)?([^/]+)")
 _CREDENTIAL = "CREDENTIAL#"
-_COLUMNS = ["client", "rate", "burst", "quota", "keys"]
+_COLUMNS = ["client", "rate", "burst", "quota", "maxRecipients", "keys"]
 
 
 class Clients:
@@ -61,7 +63,8 @@ class Clients:
         return self._target.client("dynamodb")
 
     @cached_property
-    def _names(self) -> DynamoDbApiClients:
+    def names(self) -> DynamoDbApiClients:
+        """The clients' names and limits in the relay's table."""
         return DynamoDbApiClients(self._table, self._target.table)
 
     def register(self, credential: str, client: str) -> None:
@@ -70,7 +73,7 @@ class Clients:
         The list comes first, so that a removal finds every credential that counts.
         """
         self._table.put_item(TableName=self._target.table, Item=_listed(client, credential))
-        self._names.put(credential, client)
+        self.names.put(credential, client)
 
     def registered(self, client: str) -> list[str]:
         """The credentials that were registered for a client; it may have lost some since."""
@@ -92,6 +95,11 @@ class Clients:
                 ExpressionAttributeValues={":client": {"S": client}},
             )
         self._table.delete_item(TableName=self._target.table, Key=_listed(client, credential))
+
+    def delete_limit(self, client: str) -> None:
+        """Let the default limit of recipients apply to a client again."""
+        key = {"pk": {"S": f"CLIENT#{client}"}, "sk": {"S": LIMITS}}
+        self._table.delete_item(TableName=self._target.table, Key=key)
 
     def plans(self) -> Iterator[tuple[str, "UsagePlanTypeDef"]]:
         """Each client's plan, by the client's name."""
@@ -212,6 +220,7 @@ def list_clients(target: DeployedStack, options: Any, _now: float) -> int:
             "rate": plan.get("throttle", {}).get("rateLimit"),
             "burst": plan.get("throttle", {}).get("burstLimit"),
             "quota": plan.get("quota", {}).get("limit"),
+            "maxRecipients": clients.names.max_recipients_of(name) or DEFAULT_MAX_RECIPIENTS,
             "keys": clients.keys(plan["id"]),
         }
         for name, plan in sorted(clients.plans(), key=lambda entry: entry[0])
@@ -230,8 +239,19 @@ def add(target: DeployedStack, options: Any, _now: float) -> int:
     clients = Clients(target)
     if clients.plan(_meant(target, options)):
         raise CommandError(f"{options.client} is there already: `client rotate` gives it a new key")
+    if options.max_recipients:
+        clients.names.put_max_recipients(options.client, options.max_recipients)
     plan = clients.new_plan(options.client, options.rate, options.burst, options.quota)
     return _print_key(options, clients.new_key(options.client, plan["id"]))
+
+
+def limit(target: DeployedStack, options: Any, _now: float) -> int:
+    """Change how many recipients one request of a client may have."""
+    client = _checked(options.client)
+    Clients(target).names.put_max_recipients(client, options.max_recipients)
+    until = _time_in(LIMIT_CACHE_SECONDS)
+    print_notice(f"Functions may use the old limit until {until}, because they cache it.")
+    return _print_fields(options, {"client": client, "maxRecipients": options.max_recipients})
 
 
 def rotate(target: DeployedStack, options: Any, _now: float) -> int:
@@ -263,10 +283,12 @@ def remove(target: DeployedStack, options: Any, _now: float) -> int:
     keys = [*in_plan, *(it for it in registered if clients.is_own_key(it, client))]
     others = [it for it in registered if it not in keys]
     secret = clients.webhook_secret(client)
+    limit = clients.names.max_recipients_of(client)
     parts = [
         counted(len(keys), "API key") if keys else "",
         counted(len(others), "other registration") if others else "",
         "webhook secret" if secret else "",
+        "limit of recipients" if limit else "",
         "usage plan" if plan else "",
     ]
     if not any(parts):
@@ -283,6 +305,9 @@ def remove(target: DeployedStack, options: Any, _now: float) -> int:
         clients.delete_key(plan["id"] if key_id in in_plan else None, key_id)
         clients.unregister(key_id, client)
         removed.append({"kind": "API key", "name": key_id})
+    if limit:
+        clients.delete_limit(client)
+        removed.append({"kind": "limit of recipients", "name": f"{limit}"})
     if plan:
         clients.delete_plan(plan)
         removed.append({"kind": "usage plan", "name": plan["id"]})
@@ -358,14 +383,17 @@ def _create_secret(
 
 def _say_when_forgotten(what: str, cache_seconds: float) -> str:
     """Print until when functions may use what they cached, and return this time."""
-    # Rounded up to a second.
-    moment = datetime.now(UTC) + timedelta(seconds=cache_seconds + 1)
-    until = moment.isoformat(timespec="seconds")
+    until = _time_in(cache_seconds)
     print_notice(
         f"Functions may accept {what} until {until}, because they cache them; longer only while "
         "they can't reach Secrets Manager."
     )
     return until
+
+
+def _time_in(seconds: float) -> str:
+    """The time after so many seconds, rounded up to a second."""
+    return (datetime.now(UTC) + timedelta(seconds=seconds + 1)).isoformat(timespec="seconds")
 
 
 def _listed(client: str, credential: str) -> Any:
@@ -408,7 +436,7 @@ def _print_key(options: Any, key: Any) -> int:
     return _print_fields(options, fields | ({"key": key["value"]} if options.show else {}))
 
 
-def _print_fields(options: Any, fields: dict[str, str]) -> int:
+def _print_fields(options: Any, fields: Mapping[str, object]) -> int:
     if options.json:
         print_json(fields)
     else:

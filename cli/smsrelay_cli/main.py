@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from smsrelay.adapters.logger import described
 from smsrelay.errors import RelayError
-from smsrelay.messages.request import validate_key
+from smsrelay.messages.request import MAX_RECIPIENTS, validate_key
 from smsrelay_cli import budget, catalogue, clients, credentials, dead_letters, sends, stats
 from smsrelay_cli.deployed_stack import STACK_VARIABLE, find_stack
 from smsrelay_cli.exit_codes import ABORTED, BROKEN_PIPE, FAILED, CommandError
@@ -229,6 +229,12 @@ def _add_clients(parser: argparse.ArgumentParser, shared: argparse.ArgumentParse
     def shows(added: argparse.ArgumentParser) -> None:
         added.add_argument("--show", action="store_true", help="print what must stay secret")
 
+    def has_limit(added: argparse.ArgumentParser, *, required: bool = False) -> None:
+        what = f"recipients in one request (1000 if none is stored, at most {MAX_RECIPIENTS})"
+        added.add_argument(
+            "--max-recipients", type=_recipients, required=required, metavar="N", help=what
+        )
+
     def may_be_default(added: argparse.ArgumentParser) -> None:
         what = "needed for the stack's DefaultClient: it sees queue messages without a client"
         added.add_argument("--default", action="store_true", help=what)
@@ -237,9 +243,12 @@ def _add_clients(parser: argparse.ArgumentParser, shared: argparse.ArgumentParse
     added = command("add", "give a client an API key and limits", clients.add, "client")
     added.add_argument("--rate", type=_number, default=20, metavar="N", help="a second (20)")
     added.add_argument("--burst", type=_number, default=40, metavar="N", help="at once (40)")
-    added.add_argument("--quota", type=_number, default=100_000, metavar="N", help="a day (100000)")
+    added.add_argument("--quota", type=_number, default=10_000, metavar="N", help="a day (10000)")
+    has_limit(added)
     shows(added)
     may_be_default(added)
+    what = "change how many recipients one request of a client may have"
+    has_limit(command("limit", what, clients.limit, "client"), required=True)
     shows(command("rotate", "give a client one more API key", clients.rotate, "client"))
     dropped = command("drop", "delete an API key of a client", clients.drop, "client", "key_id")
     _add_yes(dropped)
@@ -307,6 +316,13 @@ def _number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text)):
         raise argparse.ArgumentTypeError("it is a number from 1")
     return int(text)
+
+
+def _recipients(text: str) -> int:
+    number = _number(text)
+    if number > MAX_RECIPIENTS:
+        raise argparse.ArgumentTypeError(f"no request has more than {MAX_RECIPIENTS}")
+    return number
 
 
 def _limit(text: str) -> int:

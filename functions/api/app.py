@@ -60,9 +60,12 @@ def _respond(method: str, path: str, event: Event, deadline: Deadline) -> Respon
     # API Gateway has matched the path before, so a path that matches nothing here is not a route.
     match method, path.split("/"):
         case "POST", ["", "messages"]:
-            post = Post(api_gateway.headers_of(event), _text(event), client())
-            if identity.get("userArn"):  # usage plans count the requests of API keys
-                parts.client_rate_limit.check(post.client)
+            post = Post(
+                api_gateway.headers_of(event),
+                _text(event),
+                client(),
+                is_rate_limited=bool(identity.get("userArn")),  # usage plans limit API keys
+            )
             return parts.api.post_message(post, deadline)
         case "GET", ["", "messages"]:
             return parts.api.find_messages(api_gateway.query_of(event), client())

@@ -17,6 +17,8 @@ from smsrelay_cli import deployed_stack
 from tests.cli.conftest import MESSAGE, Operator
 from tests.support.aws_calls import Gateway, intercepted
 
+ASYNC = {"Prefer": "respond-async"}
+
 
 @pytest.fixture
 def more_outputs() -> dict[str, str]:
@@ -80,9 +82,75 @@ def test_a_client_gets_a_plan_a_key_and_a_name(operator: Operator, gateway: Gate
     assert key["enabled"]
     assert made["key"] == key["value"]
     [row] = client(operator, "list")
-    assert row == {"client": "shop", "rate": 5, "burst": 7, "quota": 9, "keys": [made["keyId"]]}
+    assert row == {
+        "client": "shop",
+        "rate": 5,
+        "burst": 7,
+        "quota": 9,
+        "maxRecipients": 1_000,
+        "keys": [made["keyId"]],
+    }
     posted = operator.relay.post(MESSAGE, key_id=made["keyId"])
     assert [send.client for send in operator.sends(posted.body["id"])] == ["shop"]
+
+
+@pytest.mark.usefixtures("gateway")
+def test_one_request_has_no_more_recipients_than_its_client_may_post(operator: Operator) -> None:
+    """Whichever way it comes in; a repeated request still gets its stored result."""
+    relay, two, one = operator.relay, MESSAGE, MESSAGE | {"to": ["+1 212 555 0100"]}
+    made = client(operator, "add", "shop", "--max-recipients", "1")
+    assert [row["maxRecipients"] for row in client(operator, "list")] == [1]
+    key, again = made["keyId"], {"Idempotency-Key": "order-8812"}
+
+    refused = relay.post(two, key_id=key, headers=again)
+
+    assert (refused.status, refused.body["code"]) == (422, "invalid-request")
+    [error] = refused.body["errors"]
+    assert (error["pointer"], error["code"]) == ("/to", "too-many-recipients")
+    assert "limit for one request is 1" in error["detail"]
+    assert relay.post(one, key_id=key).status == 202
+    assert relay.post(two).status == 202, "another client's"
+    relay.enqueue(two, {"client": "shop"})
+    assert relay.work() == []
+    [letter] = relay.dead_letters()
+    assert letter["errors"] == "/to too-many-recipients"
+
+    ended = operator.run("client", "limit", "shop", "--max-recipients", "2", "--json")
+    assert ended.json == {"client": "shop", "maxRecipients": 2}
+    relay.forget()
+    first = relay.post(two, key_id=key, headers=again)
+    assert first.status == 202
+    client(operator, "limit", "shop", "--max-recipients", "1")
+    relay.forget()
+    assert relay.post(two, key_id=key, headers=again).body == first.body
+    assert relay.post(two, key_id=key).status == 422
+
+    assert "limit of recipients, usage plan" in operator.run("client", "remove", "shop").err
+    client(operator, "remove", "shop", "--yes")
+    assert "CLIENT#shop" not in registrations(operator, "shop")
+
+
+@pytest.mark.usefixtures("gateway")
+def test_without_a_stored_limit_a_request_has_at_most_1000_recipients(operator: Operator) -> None:
+    """So do clients that were added by an earlier version."""
+    numbers = [f"+1212555{n:04d}" for n in range(1_001)]
+    message = MESSAGE | {"to": numbers}
+    assert operator.relay.post(message, headers=ASYNC).status == 422
+    accepted = operator.relay.post(message | {"to": numbers[1:]}, headers=ASYNC)
+    assert accepted.status == 202
+    operator.relay.enqueue(message)
+    operator.relay.enqueue(message, {"client": "nobody-registered-it"})
+    assert {letter["errors"] for letter in refused_letters(operator)} == {"/to too-many-recipients"}
+    for wrong in ("0", "25001"):
+        assert operator.run("client", "limit", "shop", "--max-recipients", wrong).code == 2
+
+
+def refused_letters(operator: Operator) -> list[dict[str, Any]]:
+    """The letters of the messages that the worker refuses now."""
+    operator.relay.work()
+    letters = operator.relay.dead_letters()
+    assert len(letters) == 2
+    return letters
 
 
 @pytest.mark.usefixtures("gateway")

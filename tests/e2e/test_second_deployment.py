@@ -61,11 +61,11 @@ def post(stack: Stack) -> httpx.Response:
 def test_a_changed_parameter_takes_effect_with_the_deployment(own_stack: Stack) -> None:
     assert post(own_stack).status_code == 202
 
-    deploy_again(own_stack, RetentionDays="91", ClientPerMinute="599")
+    deploy_again(own_stack, RetentionDays="91", ClientRecipientsPerMinute="599")
 
     for function in TAKES_MESSAGES:
         assert variables(own_stack, function)["RETENTION_DAYS"] == "91"
-    assert variables(own_stack, "IamFunction")["CLIENT_PER_MINUTE"] == "599"
+    assert variables(own_stack, "IamFunction")["CLIENT_RECIPIENTS_PER_MINUTE"] == "599"
     assert post(own_stack).status_code == 202
 
     # With these hosts the API function can't call the simulator any more.

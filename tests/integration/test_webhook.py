@@ -271,17 +271,23 @@ def test_each_client_has_its_own_limit_and_only_what_is_signed_counts(
 ) -> None:
     _ = aws
     with (
-        running(simulator.url, CLIENT_PER_MINUTE="2") as relay,
-        patch.object(api.parts().client_rate_limit, "_clock", lambda: 1_791_230_460.0),
+        running(simulator.url, CLIENT_RECIPIENTS_PER_MINUTE="3") as relay,
+        patch.object(api.parts().api._rate_limit, "_clock", lambda: 1_791_230_460.0),  # noqa: SLF001 - its clock stands still,
     ):
         secret, other = relay.put_webhook_secret("shop"), relay.put_webhook_secret("other")
         for _ in range(5):
             relay.post_webhook("shop", new_webhook_secret(), MESSAGE)
-        assert [relay.post_webhook("shop", secret, MESSAGE).status for _ in range(2)] == [202, 202]
-        answer = relay.post_webhook("shop", secret, MESSAGE)
+        several = MESSAGE | {"to": [f"+1 212 555 010{n}" for n in range(4)]}
+        two, four = several | {"to": several["to"][:2]}, several
+        assert relay.post_webhook("shop", secret, two).status == 202
+        answer = relay.post_webhook("shop", secret, two)
         assert code(answer) == (429, "over-limit")
         assert answer.headers["Retry-After"] == "60"
+        assert relay.post_webhook("shop", secret, MESSAGE).status == 202, "the third recipient"
+        assert code(relay.post_webhook("shop", secret, MESSAGE)) == (429, "over-limit")
         assert relay.post_webhook("other", other, MESSAGE).status == 202
+        answer = relay.post_webhook("other", other, four)
+        assert [error["code"] for error in answer.body["errors"]] == ["too-many-recipients"]
         assert len(simulator.sent()) == 3
 
 
@@ -290,8 +296,8 @@ def test_a_principal_has_the_same_limit_and_a_key_has_its_usage_plan(
 ) -> None:
     _ = aws
     with (
-        running(simulator.url, CLIENT_PER_MINUTE="1") as relay,
-        patch.object(api.parts().client_rate_limit, "_clock", lambda: 1_791_230_460.0),
+        running(simulator.url, CLIENT_RECIPIENTS_PER_MINUTE="1") as relay,
+        patch.object(api.parts().api._rate_limit, "_clock", lambda: 1_791_230_460.0),  # noqa: SLF001 - its clock stands still,
     ):
         relay.allow("shop", "arn:aws:iam::123456789012:role/Shop")
         given: dict[str, Any] = {

@@ -119,6 +119,11 @@ class Environment:
         names = DynamoDbApiClients(self.client("dynamodb"), self.table)
         names.put(principal(credential), client)
 
+    def set_max_recipients(self, client: str, limit: int) -> None:
+        """Store how many recipients one request of a client may have."""
+        names = DynamoDbApiClients(self.client("dynamodb"), self.table)
+        names.put_max_recipients(client, limit)
+
     def post(
         self,
         body: object,
@@ -269,6 +274,10 @@ class Environment:
     def status_anew(self) -> None:
         """Forget what the status function knows, as a new environment would."""
         _start_again(delivery_poller)
+
+    def forget(self) -> None:
+        """Let the functions that send forget what they have cached, as new environments would."""
+        _start_again(*_SENDING)
 
     def delete_items(self) -> None:
         """Delete every item of the ledger, as an operator might while a handler runs."""

@@ -104,8 +104,8 @@ def test_no_resource_policy_speaks_for_iam_principals() -> None:
 def test_who_has_no_usage_plan_is_limited_elsewhere() -> None:
     for name in ("IamFunction", "WebhookFunction"):
         variables = properties(name)["Environment"]["Variables"]
-        assert variables["CLIENT_PER_MINUTE"] == {"Ref": "ClientPerMinute"}
-    assert template()["Parameters"]["ClientPerMinute"]["Default"] > 0
+        assert variables["CLIENT_RECIPIENTS_PER_MINUTE"] == {"Ref": "ClientRecipientsPerMinute"}
+    assert template()["Parameters"]["ClientRecipientsPerMinute"]["Default"] > 0
     throttled = [
         entry["Fn::If"][1]
         for entry in properties("Api")["MethodSettings"]

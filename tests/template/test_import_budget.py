@@ -69,9 +69,9 @@ ONLY: Mapping[str, tuple[set[str], str]] = {
     "smsrelay.services.responses": (HTTP, "the same"),
     "smsrelay.services.problem_documents": (HTTP, "the same"),
     "smsrelay.services.api_clients": (HTTP, "the same"),
-    "smsrelay.services.client_rate_limit": (HTTP, "the same"),
-    "smsrelay.adapters.dynamodb_api_clients": (HTTP, "the same"),
     "smsrelay.services.request_reader": ({*HTTP, "QueueWorkerFunction"}, "for who takes messages"),
+    "smsrelay.services.client_rate_limit": ({*HTTP, "QueueWorkerFunction"}, "the same"),
+    "smsrelay.adapters.dynamodb_api_clients": ({*HTTP, "QueueWorkerFunction"}, "the same"),
     "smsrelay.services.queue_worker": (
         {"QueueWorkerFunction"},
         "for who takes messages off the queue",

@@ -202,8 +202,8 @@ def named_in_the_queue(relay: Environment, _: Simulator) -> None:
 
 SCENARIOS: tuple[tuple[Callable[[Environment, Simulator], None], dict[str, str]], ...] = (
     (api, {}),
-    (iam, {"CLIENT_PER_MINUTE": "9"}),
-    (webhook, {"CLIENT_PER_MINUTE": "9"}),
+    (iam, {"CLIENT_RECIPIENTS_PER_MINUTE": "9"}),
+    (webhook, {"CLIENT_RECIPIENTS_PER_MINUTE": "9"}),
     (worker, {"MAX_ATTEMPTS": "1"}),
     (waits, {}),
     (sweeper, {}),

@@ -74,7 +74,7 @@ def test_every_setting_is_read_from_its_variable() -> None:
         credentials_secret_arn="7",
         webhook_secret_prefix="7",
         yearly_api_calls=7,
-        client_per_minute=7,
+        client_recipients_per_minute=7,
         queue_sender_arns="7",
         catalogue_parameter="7",
         recipient_key_secret="7",

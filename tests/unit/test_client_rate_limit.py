@@ -3,6 +3,7 @@
 import pytest
 
 from smsrelay.errors import RateLimitedError
+from smsrelay.messages.refusals import RequestRefusedError
 from smsrelay.services.client_rate_limit import ClientRateLimit
 
 
@@ -12,9 +13,12 @@ class Counter:
     def __init__(self) -> None:
         self.counts: dict[tuple[str, int], int] = {}
 
-    def count(self, client: str, begins: int) -> int:
-        self.counts[client, begins] = self.counts.get((client, begins), 0) + 1
-        return self.counts[client, begins]
+    def count(self, client: str, begins: int, recipients: int, at_most: int) -> bool:
+        total = self.counts.get((client, begins), 0) + recipients
+        if total > at_most:
+            return False
+        self.counts[client, begins] = total
+        return True
 
 
 class Clock:
@@ -31,17 +35,22 @@ def clock() -> Clock:
 
 
 def test_each_client_has_its_own_limit_in_each_minute(clock: Clock) -> None:
-    limit = ClientRateLimit(Counter(), per_minute=2, clock=clock)
-    for _ in range(2):
-        limit.check("shop")
+    limit = ClientRateLimit(Counter(), per_minute=5, clock=clock)
+    limit.check("shop", 3)
     with pytest.raises(RateLimitedError) as refused:
-        limit.check("shop")
-    limit.check("other")
+        limit.check("shop", 3)
+    limit.check("shop", 2)
+    limit.check("other", 5)
     clock.now += refused.value.retry_after
-    limit.check("shop")
+    limit.check("shop", 5)
+
+
+def test_a_request_that_no_minute_has_room_for_is_not_asked_to_come_back(clock: Clock) -> None:
+    with pytest.raises(RequestRefusedError, match="too-many-recipients"):
+        ClientRateLimit(Counter(), per_minute=5, clock=clock).check("shop", 6)
 
 
 def test_without_a_limit_nothing_is_counted(clock: Clock) -> None:
     counter = Counter()
-    ClientRateLimit(counter, per_minute=0, clock=clock).check("shop")
+    ClientRateLimit(counter, per_minute=0, clock=clock).check("shop", 1)
     assert counter.counts == {}

@@ -178,9 +178,10 @@ def _key(item: Json) -> tuple[str, str]:
 
 
 def _query(parameters: Json) -> Json:
-    """Return a registered client for each API key, and nothing for all other queries."""
+    """Return a client without limits for each API key and name; nothing for other queries."""
     key = parameters.get("ExpressionAttributeValues", {}).get(":pk", {}).get("S", "")
-    items = [{"client": {"S": "shop"}}] if key.startswith("CLIENT#") else []
+    client = {"client": {"S": "shop"}, "maxRecipients": {"N": "25000"}}
+    items = [client] if key.startswith("CLIENT#") else []
     return {"Count": len(items), "Items": items, "ScannedCount": len(items)}
 
 

@@ -78,7 +78,9 @@ CODES: dict[str, Code] = {
     ),
     "no-recipients": Code("`to` is empty.", _with(to=[])),
     "too-many-recipients": Code(
-        f"More than 100 sends, or {MAX_RECIPIENTS} entries in `to`.",
+        "More recipients than one request of this client may have (1,000, unless the relay's "
+        "operator has chosen another number), or more than it may post in a minute. Never more "
+        f"than 100 sends, or {MAX_RECIPIENTS} entries in `to`.",
         _with(to=_TO * (MAX_RECIPIENTS + 1)),
     ),
     "invalid-number": Code("No mobile number.", _with(to=["+1 212 555 CALL"])),

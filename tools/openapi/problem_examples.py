@@ -125,7 +125,7 @@ def _relays() -> Iterator[Problem]:
         errors.InvalidHeaderError(f"Idempotency-Key: {_KEY_REFUSED}"),
     )
     yield _of_error(
-        "Below `/iam`, and for webhooks: the client has posted too many messages in this minute. "
+        "Below `/iam`, and for webhooks: the client has posted too many recipients in this minute. "
         "Nothing was sent.",
         errors.RateLimitedError(17),
     )

@@ -69,7 +69,7 @@ class InvalidSignatureError(RelayError):
 
 
 class RateLimitedError(RelayError):
-    """The client has made more requests than it may: it should repeat this one later."""
+    """The client has posted more recipients than it may: it should repeat this request later."""
 
     def __init__(self, retry_after: int) -> None:
         super().__init__(f"the client may go on in {retry_after} s")

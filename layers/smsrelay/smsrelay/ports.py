@@ -237,11 +237,21 @@ class ClientNames(Protocol):
     def name_of(self, credential: str) -> str | None: ...
 
 
-class RequestCounter(Protocol):
-    """How many requests a client has made. Raises `LedgerUnavailableError`."""
+class RecipientCounter(Protocol):
+    """How many recipients a client has posted. Raises `LedgerUnavailableError`."""
 
-    def count(self, client: str, begins: int) -> int:
-        """Count one more in the minute that begins then (seconds since the epoch); how many now."""
+    def count(self, client: str, begins: int, recipients: int, at_most: int) -> bool:
+        """Count more recipients in the minute that begins then (seconds since the epoch).
+
+        False: with them the minute would have more than `at_most`; they are not counted.
+        """
+
+
+class StoredLimits(Protocol):
+    """The limits that operators store. Raises `LedgerUnavailableError`."""
+
+    def max_recipients_of(self, client: str) -> int | None:
+        """The most recipients in one request; None: no limit is stored."""
 
 
 class CatalogueSource(Protocol):

@@ -45,8 +45,8 @@ class Settings:
     """The queue of callbacks, for the functions that fill and empty it; empty: there are none."""
     callback_secret_prefix: str = ""
     """What the names of the secrets begin with that callbacks are signed with."""
-    client_per_minute: int = 0
-    """Requests a minute of a client that has no usage plan, where there are such; 0: no limit."""
+    client_recipients_per_minute: int = 0
+    """Recipients a minute of a client that has no usage plan, where there are such; 0: no limit."""
     queue_sender_arns: str = ""
     """The topics and rules that may post into the queue, with commas, for the queue worker."""
     catalogue_parameter: str = ""

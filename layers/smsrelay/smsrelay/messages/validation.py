@@ -35,11 +35,13 @@ def parse_request(
     defaults: CatalogueDefaults | Refusal = CatalogueDefaults(),  # noqa: B008 - immutable
     country_codes: Collection[str] = (),
     arrived_at: float = 0.0,
+    max_recipients: int = MAX_RECIPIENTS,
 ) -> MessageRequest:
     """The request in a decoded document. Raises `RequestRefusedError` with every reason at once.
 
     The relay may send to `country_codes` only; empty: to all. The catalogue can restrict them.
     `arrived_at` is in seconds since the epoch; with 0, a send time in the past is valid.
+    The client may post at most `max_recipients` entries in `to`.
     """
     raw, found, omitted = document.value, list(document.refusals), 0
     request = None
@@ -56,6 +58,9 @@ def parse_request(
     if isinstance(raw, dict):
         found += check_fields_together(raw, defaults)
         found += check_send_time(raw.get("sendAt"), arrived_at)
+    if max_recipients < recipients_in(raw) <= MAX_RECIPIENTS:
+        detail = f"Too many recipients: the client's limit for one request is {max_recipients}."
+        found.append(Refusal("/to", "too-many-recipients", detail))
     found += [*wrong, *check_duplicates(recipients)]
     found += check_countries(recipients, country_codes)
     if not isinstance(defaults, Refusal):
@@ -167,6 +172,12 @@ def check_countries(entries: Sequence[Entry], allowed: Collection[str]) -> Itera
             number, place = recipient.mobile, pointer(("to", n, "mobile"))
         if calling_code(number) not in allowed:
             yield Refusal(place, "country-not-allowed", refusals.COUNTRY_NOT_ALLOWED)
+
+
+def recipients_in(raw: object) -> int:
+    """How many entries `to` of a decoded request has, valid or not; 0 if it isn't a list."""
+    entries = raw.get("to") if isinstance(raw, dict) else None
+    return len(entries) if isinstance(entries, list) else 0
 
 
 def sends_needed(recipients: int) -> int:

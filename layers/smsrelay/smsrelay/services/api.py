@@ -19,10 +19,12 @@ from smsrelay.errors import (
 from smsrelay.messages.refusals import RequestRefusedError
 from smsrelay.messages.request import MAX_REFERENCE, MAX_SENDS, validate_key, validate_reference
 from smsrelay.messages.strict_json import decode, utf8_safe
+from smsrelay.messages.validation import recipients_in
 from smsrelay.ports import Clock, Deadline, MessagePosition, Metrics, RecipientResults
 from smsrelay.sends import ids
 from smsrelay.sends.send import Status
 from smsrelay.services import responses
+from smsrelay.services.client_rate_limit import ClientRateLimit
 from smsrelay.services.http_response import Response
 from smsrelay.services.request_reader import RequestReader, key_in
 from smsrelay.services.sender import MessageState, Sender, Timing
@@ -44,22 +46,26 @@ class Post(NamedTuple):
     client: str
     key: str | None = None
     """An idempotency key that stands for the header's: a webhook's id, which is signed."""
+    is_rate_limited: bool = True
+    """Whether the relay limits the client's recipients; usage plans limit those with API keys."""
 
 
 class Api:
     """From requests to answers. A `RelayError` that it raises has an answer, too."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument for each of its parts
         self,
         relay: Sender,
         reader: RequestReader,
         *,
+        rate_limit: ClientRateLimit,
         metrics: Metrics,
         clock: Clock,
         recipient_results: RecipientResults | None = None,
     ) -> None:
         self._relay = relay
         self._reader = reader
+        self._rate_limit = rate_limit
         self._metrics = metrics
         self._clock = clock
         self._recipient_results = recipient_results
@@ -120,6 +126,8 @@ class Api:
         identity = ids.identify(post.client, key, document) if key else None
         deferred = _prefers_async(post.headers)
         try:
+            if post.is_rate_limited:
+                self._rate_limit.check(post.client, max(1, recipients_in(document.value)))
             submission = self._reader.read(
                 document,
                 client=post.client,

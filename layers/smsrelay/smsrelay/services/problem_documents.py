@@ -95,7 +95,7 @@ def of_error(error: RelayError) -> Response:  # noqa: C901, PLR0911, PLR0912 - a
                 "minutes. Nothing was sent.",
             )
         case errors.RateLimitedError():
-            detail = "Too many requests of this client in this minute. Nothing was sent."
+            detail = "Too many recipients of this client in this minute. Nothing was sent."
             headers = {"Retry-After": str(error.retry_after)}
             return problem(HTTPStatus.TOO_MANY_REQUESTS, "over-limit", detail, headers)
         case errors.NotFoundError():

@@ -5,11 +5,18 @@ from collections.abc import Collection
 from pydantic_core import PydanticCustomError
 
 from smsrelay.messages.refusals import Refusal
-from smsrelay.messages.request import MESSAGE_ID, CatalogueDefaults, is_encoded_id, validate_key
+from smsrelay.messages.request import (
+    MAX_RECIPIENTS,
+    MESSAGE_ID,
+    CatalogueDefaults,
+    is_encoded_id,
+    validate_key,
+)
 from smsrelay.messages.strict_json import Document
-from smsrelay.messages.validation import parse_request
+from smsrelay.messages.validation import parse_request, recipients_in
 from smsrelay.ports import CatalogueSource
 from smsrelay.sends.ids import Identity, correlation_id
+from smsrelay.services.client_rate_limit import RequestLimits
 from smsrelay.services.sender import Submission
 
 
@@ -23,10 +30,16 @@ def key_in(document: object) -> str | None:
 
 
 class RequestReader:
-    def __init__(self, catalogue: CatalogueSource | None, country_codes: Collection[str]) -> None:
+    def __init__(
+        self,
+        catalogue: CatalogueSource | None,
+        country_codes: Collection[str],
+        limits: RequestLimits,
+    ) -> None:
         """Without a catalogue a message has an id and no name; no country codes allow all."""
         self._catalogue = catalogue
         self._country_codes = country_codes
+        self._limits = limits
 
     def read(
         self,
@@ -41,10 +54,13 @@ class RequestReader:
 
         `arrived_at` is in seconds since the epoch, `trace` is AWS's trace header. Raises
         `RequestRefusedError` with every reason at once, or `LedgerUnavailableError` if the
-        catalogue can't be read.
+        catalogue or the client's limit can't be read.
         """
         defaults = self._defaults(document.value, client)
-        request = parse_request(document, defaults, self._country_codes, arrived_at)
+        # Each limit allows one recipient, so such a request doesn't wait for a read.
+        is_limited = recipients_in(document.value) > 1
+        limit = self._limits.max_recipients(client) if is_limited else MAX_RECIPIENTS
+        request = parse_request(document, defaults, self._country_codes, arrived_at, limit)
         if isinstance(defaults, Refusal):  # parse_request has raised it
             defaults = CatalogueDefaults()
         return Submission(

@@ -7,20 +7,15 @@ from smsrelay.messages.client_names import is_client_name
 from smsrelay.ports import Deadline, Metrics, SigningSecrets
 from smsrelay.security.webhook_signature import verify_signature
 from smsrelay.services.api import Api, Post
-from smsrelay.services.client_rate_limit import ClientRateLimit
 from smsrelay.services.http_response import Response
 
 
 class Webhooks:
     """From webhooks to answers. A `RelayError` that it raises has an answer, too."""
 
-    def __init__(
-        self, api: Api, secrets: SigningSecrets, rate_limit: ClientRateLimit, metrics: Metrics
-    ) -> None:
-        """`rate_limit` counts: only what is signed uses a client's limit up."""
+    def __init__(self, api: Api, secrets: SigningSecrets, metrics: Metrics) -> None:
         self._api = api
         self._secrets = secrets
-        self._rate_limit = rate_limit
         self._metrics = metrics
 
     def post(
@@ -28,13 +23,13 @@ class Webhooks:
     ) -> Response:
         """`POST /webhooks/{client}`: header names in lower case, the very bytes of the body.
 
-        The webhook's id is the idempotency key: a copy is answered again, not sent again.
+        The webhook's id is the idempotency key: a copy is answered again, not sent again. Only
+        signed webhooks count towards the client's limit.
         """
         if not self._is_signed(client, headers, body):
             # Nobody learns whether the client, its secret or the signature is what's missing.
             self._metrics.count("WebhooksRefused")
             raise InvalidSignatureError
-        self._rate_limit.check(client)
         post = Post(headers, body.decode(), client, key=headers["webhook-id"])
         return self._api.post_message(post, deadline)
 

@@ -16,7 +16,6 @@ from smsrelay.wiring import sending
 class Parts(NamedTuple):
     api: Api
     client_registry: ClientRegistry
-    client_rate_limit: ClientRateLimit
     metrics: PowertoolsMetrics
     logger: Logger
 
@@ -27,13 +26,14 @@ def parts() -> Parts:
     clients = DynamoDbApiClients(shared.dynamodb, shared.settings.table_name)
     registry = ClientRegistry(clients, default=shared.settings.default_client, clock=shared.clock)
     rate_limit = ClientRateLimit(
-        clients, per_minute=shared.settings.client_per_minute, clock=shared.clock
+        clients, per_minute=shared.settings.client_recipients_per_minute, clock=shared.clock
     )
     api = Api(
         shared.relay,
         shared.request_reader,
+        rate_limit=rate_limit,
         metrics=shared.metrics,
         clock=shared.clock,
         recipient_results=shared.recipient_results,
     )
-    return Parts(api, registry, rate_limit, shared.metrics, shared.logger)
+    return Parts(api, registry, shared.metrics, shared.logger)

@@ -44,11 +44,15 @@ class Parts(NamedTuple):
     @property
     def request_reader(self) -> "RequestReader":
         """A new reader of requests; the sweeper doesn't need one."""
+        from smsrelay.adapters.dynamodb_api_clients import DynamoDbApiClients
+        from smsrelay.services.client_rate_limit import RequestLimits
         from smsrelay.services.request_reader import RequestReader
 
         catalogue = options.catalogue(self.aws, self.settings, self.metrics, self.clock)
         codes = self.settings.country_codes
-        return RequestReader(catalogue, codes.split(",") if codes else ())
+        clients = DynamoDbApiClients(self.dynamodb, self.settings.table_name)
+        limits = RequestLimits(clients, self.clock)
+        return RequestReader(catalogue, codes.split(",") if codes else (), limits)
 
 
 @cache

@@ -23,5 +23,5 @@ def parts() -> Parts:
     shared, http = sending.parts(), api.parts()
     client = shared.aws.client("secretsmanager", config=AWS_CONFIG)
     secrets = StoredSigningSecrets(client, shared.settings.webhook_secret_prefix, shared.clock)
-    webhooks = Webhooks(http.api, secrets, http.client_rate_limit, shared.metrics)
+    webhooks = Webhooks(http.api, secrets, shared.metrics)
     return Parts(webhooks, shared.metrics, shared.logger)
