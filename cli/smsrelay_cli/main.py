@@ -15,7 +15,16 @@ from pydantic_core import PydanticCustomError
 from smsrelay.adapters.logger import described
 from smsrelay.errors import RelayError
 from smsrelay.messages.request import MAX_RECIPIENTS, validate_key
-from smsrelay_cli import budget, catalogue, clients, credentials, dead_letters, sends, stats
+from smsrelay_cli import (
+    budget,
+    catalogue,
+    clients,
+    credentials,
+    dead_letters,
+    pauses,
+    sends,
+    stats,
+)
 from smsrelay_cli.deployed_stack import STACK_VARIABLE, find_stack
 from smsrelay_cli.exit_codes import ABORTED, BROKEN_PIPE, FAILED, CommandError
 from smsrelay_cli.terminal import print_notice
@@ -24,6 +33,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 AGE = r"([0-9]{1,9})([smhd])"
 WRONG_TIME = "a time looks like 2026-11-26T08:00+01:00, or like 2h"
 LARGEST_LIMIT = 1_000
+LONGEST_NOTE = 200
 _CARRYING = {"PutItem", "SendMessage", "SendMessageBatch", "CreateSecret", "PutSecretValue"}
 """Operations that carry a message or a secret: what AWS says of them may repeat it."""
 EXIT_CODES = "exit codes: 0 done, 1 refused or not found, 2 wrong usage, 3 aborted by you"
@@ -207,6 +217,14 @@ def _add_deciding(command: _AddCommand) -> None:
     _add_yes(redrive)
     redrive.set_defaults(run=dead_letters.redrive)
 
+    paused = command("pause", "make no sends for a while; what is posted waits in the queue")
+    paused.add_argument("--note", type=_note, metavar="TEXT", help="why; for other operators")
+    paused.set_defaults(run=pauses.pause)
+    resumed = command("resume", "end a pause")
+    resumed.set_defaults(run=pauses.resume)
+    for pausing in (paused, resumed):
+        pausing.add_argument("--client", metavar="C", help="only this client (default: all)")
+
 
 def _add_choice(command: argparse.ArgumentParser) -> None:
     """Which sends are meant: those of one message, or all that match filters."""
@@ -330,6 +348,12 @@ def _limit(text: str) -> int:
     if number > LARGEST_LIMIT:
         raise argparse.ArgumentTypeError(f"at most {LARGEST_LIMIT}")
     return number
+
+
+def _note(text: str) -> str:
+    if len(text) > LONGEST_NOTE:
+        raise argparse.ArgumentTypeError(f"at most {LONGEST_NOTE} characters")
+    return text
 
 
 def _since(text: str) -> float:

@@ -75,6 +75,8 @@ def test_operators_may_what_their_commands_call_and_nothing_else(operator: Opera
             ("resolve", other, "--as", "rejected", "--yes"),
             ("stats",),
             ("budget",),
+            ("pause",),
+            ("resume",),
         ):
             operator.run(*command)
     made = calls["operator"]

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -10,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from smsrelay.adapters.dynamodb_operator_pauses import DynamoDbOperatorPauses
 from smsrelay.errors import UnexpectedError
+from smsrelay.sends.operator_pause import begin
 from smsrelay.sends.send import Status
 from smsrelay.wiring import sending
 from tests.support.cloudwatch_metrics import documents, metrics, solved
@@ -275,6 +278,7 @@ WANTED = {
     "dead letters": ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
     "queue age": ("AWS/SQS", "ApproximateAgeOfOldestMessage"),
     "unknown": (NAMESPACE, "UnknownSends"),
+    "paused": (NAMESPACE, "SendingPaused"),
     "unreadable items": (NAMESPACE, "UnreadableItems"),
     "token renewal fails": (NAMESPACE, "TokenRenewalsFailed"),
     "upstream blocks": (NAMESPACE, "UpstreamBlocked"),
@@ -332,6 +336,13 @@ def not_stored(relay: Environment, _: Simulator) -> None:
 
 def unreadable(relay: Environment, _: Simulator) -> None:
     put_unreadable_in(relay, "open#0")
+    relay.sweep()
+
+
+def paused(relay: Environment, _: Simulator) -> None:
+    stored = DynamoDbOperatorPauses(relay.client("dynamodb"), relay.table)
+    assert stored.replace(begin([], "shop", "", time.time()), 0)
+    relay.forget()
     relay.sweep()
 
 
@@ -414,6 +425,7 @@ PROVOKED: Mapping[str, Callable[[Environment, Simulator], None]] = {
     "UnknownAlarm": unknown,
     "ResultsNotStoredAlarm": not_stored,
     "UnreadableItemsAlarm": unreadable,
+    "SendingPausedAlarm": paused,
     "UpstreamBlockedAlarm": blocked,
     "WrongRouteAlarm": wrong_route,
     "TokensMissingAlarm": token_missing,

@@ -4,6 +4,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -109,6 +110,7 @@ class World:
             upstream=FakeUpstream(),
             queue=ignored,
             dead_letters=ignored,
+            pauses=SimpleNamespace(current=list),
             metrics=ignored,
             clock=lambda: self.now,
             random=lambda: 0.5,

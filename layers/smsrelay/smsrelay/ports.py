@@ -8,6 +8,7 @@ from smsrelay.messages.refusals import Refusal
 from smsrelay.sends.call_budget import Reservation
 from smsrelay.sends.call_outcome import Outcome
 from smsrelay.sends.delivery_report import DeliveryReport
+from smsrelay.sends.operator_pause import OperatorPause
 from smsrelay.sends.send import Send, SendKey
 from smsrelay.tokens.renewal_timing import RenewalReason, StoredToken
 
@@ -100,6 +101,16 @@ class MessagePosition(NamedTuple):
     created_at: str
     """Seconds since the epoch, as the ledger writes them."""
     message_id: str
+
+
+class OperatorPauses(Protocol):
+    """The pauses that operators have begun and ended."""
+
+    def current(self) -> Sequence[OperatorPause]:
+        """The pauses as they were at most 30 seconds ago.
+
+        Raises `LedgerUnavailableError` if they were never read; later the last ones count.
+        """
 
 
 class DuePolls(NamedTuple):

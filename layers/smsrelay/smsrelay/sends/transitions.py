@@ -1,10 +1,12 @@
 """The steps of a send's life: pure functions from one state of it to the next."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from smsrelay.sends import polling_schedule
 from smsrelay.sends.call_outcome import Outcome, OutcomeKind
 from smsrelay.sends.delivery_report import DeliveryCounts, DeliveryReport, count_recipients
+from smsrelay.sends.operator_pause import REASON, RETURN_SECONDS, OperatorPause, paused_seconds
 from smsrelay.sends.send import NOT_POLLED, NOT_SENT_STATUSES, OnUnknown, Send, Status
 
 NOBODY_SUBSCRIBED = "no-subscribed-recipient"
@@ -92,9 +94,15 @@ def attempts_since_resend(send: Send) -> int:
     return send.attempts - send.attempts_before
 
 
-def age(send: Send, now: float) -> float:
-    """Seconds since its message came in, or since an operator's last resend."""
-    return now - (send.created_at if send.resent_at is None else send.resent_at)
+def age(send: Send, now: float, pauses: Sequence[OperatorPause] = ()) -> float:
+    """Seconds since its message came in or an operator resent it, without the time in pauses."""
+    since = send.created_at if send.resent_at is None else send.resent_at
+    return now - since - paused_seconds(pauses, send.client, since, now)
+
+
+def wait_for_operator(send: Send, now: float) -> Send:
+    """A queued send while an operator's pause goes on."""
+    return replace(send, due_at=now + RETURN_SECONDS, updated_at=now, reason=REASON)
 
 
 def is_undecided(send: Send, now: float) -> bool:

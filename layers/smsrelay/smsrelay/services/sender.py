@@ -20,6 +20,7 @@ from smsrelay.ports import (
     Ledger,
     MessagePosition,
     Metrics,
+    OperatorPauses,
     Random,
     RefusedMessage,
     ReplaceResult,
@@ -37,6 +38,7 @@ from smsrelay.sends.call_outcome import (
     OutcomeKind,
     fit_errors,
 )
+from smsrelay.sends.operator_pause import REASON, RETURN_SECONDS, active, is_paused
 from smsrelay.sends.send import OnUnknown, Send, SendKey, Status, reference_body
 from smsrelay.services.upstream_pause import UpstreamPause
 
@@ -56,6 +58,7 @@ STALLED_AFTER = 300.0
 
 PAUSED = Outcome(OutcomeKind.NOT_SENT, "paused")
 """The relay is not sure that the upstream accepts calls: another send is the probe."""
+PAUSED_BY_OPERATOR = Outcome(OutcomeKind.NOT_SENT, REASON)
 
 
 class Timing(Enum):
@@ -114,6 +117,7 @@ class Sender:
         upstream: Upstream,
         queue: RetryQueue,
         dead_letters: DeadLetterQueue,
+        pauses: OperatorPauses,
         metrics: Metrics,
         clock: Clock,
         random: Random,
@@ -123,6 +127,7 @@ class Sender:
         self._upstream = upstream
         self._queue = queue
         self._dead_letters = dead_letters
+        self._pauses = pauses
         self._metrics = metrics
         self._clock = clock
         self._random = random
@@ -138,6 +143,9 @@ class Sender:
         now = self._clock()
         sends = _plan(submission, now)
         message_id, _ = sends[0].key
+        if is_paused(self._pauses.current(), submission.client):
+            timing = Timing.DEFERRED
+            sends = [transitions.wait_for_operator(send, now) for send in sends]
         at_once = len(sends) == 1 and timing is not Timing.DEFERRED
         pause = self._upstream_pause.wait(submission.upstream_message_id) if at_once else 0.0
         if pause:
@@ -174,7 +182,10 @@ class Sender:
         Raises `NotFoundError`.
         """
         now = self._clock()
-        if self._upstream_pause.is_on and (paused := self._postpone(key, now)):
+        # Read before the claim: after it, an error would leave the send unknown.
+        pauses = self._pauses.current()
+        may_wait = self._upstream_pause.is_on or active(pauses)
+        if may_wait and (paused := self._postpone(key, now)):
             return paused
         claim = self._ledger.claim(
             key, written_by=ids.new_message_id(), now=now, lease_until=self._lease(now, deadline)
@@ -231,6 +242,8 @@ class Sender:
         elif send.status is Status.QUEUED and send.due_at + STALLED_AFTER <= now:
             # Due again, so that the next sweep does not find it while it waits its turn.
             after = replace(send, due_at=now, updated_at=now)
+            if is_paused(self._pauses.current(), send.client):
+                after = transitions.wait_for_operator(send, now)
             if not self._ledger.replace_if_unchanged(send, after):
                 return None
         else:
@@ -319,10 +332,15 @@ class Sender:
         send = self._ledger.load_one(key)
         if send is None or send.status is not Status.QUEUED or send.due_at > now:
             return None
-        pause = self._upstream_pause.wait(send.upstream_message_id)
-        if not pause or transitions.age(send, now) > self._policy.max_age:
+        pauses = self._pauses.current()
+        if transitions.age(send, now, pauses) > self._policy.max_age:
             return None
-        after = self._postponed(send, now, pause)
+        if is_paused(pauses, send.client):
+            after = transitions.wait_for_operator(send, now)
+        elif pause := self._upstream_pause.wait(send.upstream_message_id):
+            after = self._postponed(send, now, pause)
+        else:
+            return None
         return after if self._ledger.replace_if_unchanged(send, after) else None
 
     def _postponed(self, send: Send, now: float, pause: float) -> Send:
@@ -335,12 +353,15 @@ class Sender:
     def _call(self, send: Send, deadline: Deadline, *, keep_rejected: bool) -> tuple[Send, float]:
         """Call the upstream for a claimed send; return the stored result and the call's seconds."""
         seconds = pause = 0.0
-        age = transitions.age(send, self._clock())
+        pauses = self._pauses.current()
+        age = transitions.age(send, self._clock(), pauses)
         too_old = age > self._policy.max_age
         if too_old:
             outcome = Outcome(OutcomeKind.NOT_SENT, "too-old")
         elif not self.has_time_for_call(deadline):
             outcome = OUT_OF_TIME
+        elif is_paused(pauses, send.client):  # since it was claimed
+            outcome, pause = PAUSED_BY_OPERATOR, RETURN_SECONDS
         elif isinstance(call := self._upstream_pause.begin_call(send.upstream_message_id), float):
             outcome, pause = PAUSED, self._spread(call)
         else:

@@ -9,7 +9,8 @@ from smsrelay.errors import (
     QueueUnavailableError,
     UnreadableItemError,
 )
-from smsrelay.ports import Clock, Deadline, Ledger, Metrics
+from smsrelay.ports import Clock, Deadline, Ledger, Metrics, OperatorPauses
+from smsrelay.sends.operator_pause import active
 from smsrelay.services.sender import Sender
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ class Sweeper:
     relay: Sender
     ledger: Ledger
     """The same as the relay's."""
+    pauses: OperatorPauses
     metrics: Metrics
     clock: Clock
 
@@ -50,6 +52,8 @@ class Sweeper:
         # As long as there is one, an alarm is to say so.
         if unknown := self.ledger.count_unknown(MOST_COUNTED):
             self.metrics.count("UnknownSends", unknown)
+        if pauses := active(self.pauses.current()):
+            self.metrics.count("SendingPaused", len(pauses))
         if recovered:
             logger.warning("recovered sends", extra={"recovered": dict(recovered)})
         return dict(recovered)

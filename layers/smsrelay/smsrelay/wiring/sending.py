@@ -11,11 +11,15 @@ from aws_lambda_powertools.metrics import Metrics
 
 from smsrelay.adapters.boto_clients import BotoClients
 from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger, report_unreadable
+from smsrelay.adapters.dynamodb_operator_pauses import (
+    CachedOperatorPauses,
+    DynamoDbOperatorPauses,
+)
 from smsrelay.adapters.http_transport import KeepAliveTransport
 from smsrelay.adapters.logger import package_logger
 from smsrelay.adapters.metrics import PowertoolsMetrics
 from smsrelay.adapters.sqs import SqsDeadLetterQueue, SqsRetryQueue
-from smsrelay.ports import Clock, RecipientResults
+from smsrelay.ports import Clock, OperatorPauses, RecipientResults
 from smsrelay.services.sender import Policy, Sender
 from smsrelay.settings import Settings
 from smsrelay.wiring import options
@@ -32,6 +36,7 @@ class Parts(NamedTuple):
     settings: Settings
     relay: Sender
     ledger: DynamoDbLedger
+    pauses: OperatorPauses
     queue: SqsRetryQueue
     recipient_results: RecipientResults | None
     metrics: PowertoolsMetrics
@@ -65,15 +70,17 @@ def parts() -> Parts:
     queue = SqsRetryQueue(sqs, settings.queue_url)
     connections = KeepAliveTransport(settings.concurrent_sends * 2, clock)
     dynamodb = aws.client("dynamodb", config=AWS_CONFIG)
-    ledger = DynamoDbLedger(
-        dynamodb, settings.table_name, settings.retention_days, partial(report_unreadable, metrics)
-    )
+    report = partial(report_unreadable, metrics)
+    ledger = DynamoDbLedger(dynamodb, settings.table_name, settings.retention_days, report)
+    stored_pauses = DynamoDbOperatorPauses(dynamodb, settings.table_name)
+    pauses = CachedOperatorPauses(stored_pauses, clock, report)
     secrets = aws.client("secretsmanager", config=AWS_CONFIG)
     relay = Sender(
         ledger=ledger,
         upstream=mobileconnect(connections, settings, aws, secrets, clock),
         queue=queue,
         dead_letters=SqsDeadLetterQueue(sqs, settings.dead_letter_queue_url),
+        pauses=pauses,
         metrics=metrics,
         clock=clock,
         random=random.random,
@@ -89,6 +96,7 @@ def parts() -> Parts:
         settings=settings,
         relay=relay,
         ledger=ledger,
+        pauses=pauses,
         queue=queue,
         recipient_results=options.recipient_results(settings, dynamodb, secrets),
         metrics=metrics,

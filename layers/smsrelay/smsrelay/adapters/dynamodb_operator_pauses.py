@@ -1,0 +1,118 @@
+"""The operators' pauses, in the ledger's table: one item under a key that no message has."""
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from botocore.exceptions import ClientError
+
+from smsrelay.adapters.aws_errors import check_answer, error_name, ledger_errors
+from smsrelay.errors import LedgerUnavailableError, UnreadableItemError
+from smsrelay.ports import Clock
+from smsrelay.sends.operator_pause import OperatorPause
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+PK, SK = "PAUSES", "SENDS"
+CACHE_SECONDS: Final = 30.0
+"""Seconds for which an environment uses what it has read."""
+
+logger = logging.getLogger(__name__)
+
+
+class DynamoDbOperatorPauses:
+    def __init__(self, client: "DynamoDBClient", table: str) -> None:
+        self._client = client
+        self._table = table
+
+    def load(self) -> tuple[Sequence[OperatorPause], int]:
+        """The pauses, ended ones too, and the item's version; read consistently.
+
+        Raises `LedgerUnavailableError`, or `UnreadableItemError`.
+        """
+        with ledger_errors():
+            answer = self._client.query(
+                TableName=self._table,
+                KeyConditionExpression="pk = :pk AND sk = :sk",
+                ExpressionAttributeValues={":pk": {"S": PK}, ":sk": {"S": SK}},
+                ConsistentRead=True,
+            )
+            items: Any = answer["Items"]
+        if not items:
+            return [], 0
+        try:
+            pauses = [_pause(fields) for fields in json.loads(items[0]["pauses"]["S"])]
+            return pauses, int(items[0]["version"]["N"])
+        except (KeyError, ValueError, TypeError) as error:
+            raise UnreadableItemError(f"{PK}/{SK}", type(error).__name__) from error
+
+    def replace(self, pauses: Sequence[OperatorPause], version: int) -> bool:
+        """Write the pauses; False: another operator has written them meanwhile."""
+        item: Any = {
+            "pk": {"S": PK},
+            "sk": {"S": SK},
+            "pauses": {"S": json.dumps(pauses)},
+            "version": {"N": str(version + 1)},
+        }
+        with ledger_errors():
+            try:
+                answer = self._client.put_item(
+                    TableName=self._table,
+                    Item=item,
+                    ConditionExpression="attribute_not_exists(pk) OR version = :version",
+                    ExpressionAttributeValues={":version": {"N": str(version)}},
+                )
+                check_answer(answer)
+            except ClientError as error:
+                if error_name(error) != "ConditionalCheckFailedException":
+                    raise
+                return False
+        return True
+
+
+def _pause(fields: Sequence[Any]) -> OperatorPause:
+    """A pause as `replace` has written it; a later version may write more fields."""
+    client, began, ended, note = fields[:4]
+    return OperatorPause(str(client), float(began), ended and float(ended), str(note))
+
+
+class CachedOperatorPauses:
+    """The `OperatorPauses` port: reads the item at most once in 30 seconds, whatever is sent."""
+
+    def __init__(
+        self,
+        stored: DynamoDbOperatorPauses,
+        clock: Clock,
+        report: Callable[[UnreadableItemError], None],
+    ) -> None:
+        """`report` is called if this version can't read the item."""
+        self._stored = stored
+        self._clock = clock
+        self._report = report
+        self._lock = threading.Lock()
+        self._pauses: Sequence[OperatorPause] | None = None
+        self._read_again_at = 0.0
+
+    def current(self) -> Sequence[OperatorPause]:
+        with self._lock:
+            now = self._clock()
+            if self._pauses is None or now >= self._read_again_at:
+                self._pauses = self._load()
+                self._read_again_at = now + CACHE_SECONDS
+            return self._pauses
+
+    def _load(self) -> Sequence[OperatorPause]:
+        try:
+            return self._stored.load()[0]
+        except UnreadableItemError as error:
+            # It stays unreadable, and must not stop all sends for ever.
+            self._report(error)
+            return self._pauses or []
+        except LedgerUnavailableError as error:
+            if self._pauses is None:
+                raise
+            logger.warning("pauses not read: the last ones count", extra={"cause": str(error)})
+            return self._pauses
