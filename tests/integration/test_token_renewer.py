@@ -10,11 +10,14 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from botocore.client import BaseClient
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from smsrelay.adapters import oauth_endpoint
+from smsrelay.adapters.dynamodb_renewal_report import DynamoDbRenewalReport
 from smsrelay.tokens.renewal_timing import fingerprint
 from smsrelay.wiring import token_renewer
+from tests.support.aws_calls import intercepted
 from tests.support.environment import Environment, running
 from tests.support.http_servers import HostileServer, drip
 from tests.support.template import STACK_NAME
@@ -403,6 +406,71 @@ def endpoint(*answer: bytes, hold: threading.Event | None = None) -> Iterator[st
         if hold:
             hold.set()
         thread.join()
+
+
+def report(relay: Environment) -> dict[str, dict[str, Any]]:
+    return DynamoDbRenewalReport(relay.client("dynamodb"), relay.table).load()
+
+
+def test_a_renewal_reports_what_it_saw_and_no_secret(
+    empty: Environment, simulator: Simulator, clock: ShiftedTime
+) -> None:
+    staged = "the-staged-secret"
+    empty.put_credentials(
+        client_id=ID,
+        client_secret=SECRET,
+        auth_base_url=simulator.url,
+        account_id=7001234,
+        expires_at="2027-05-25",
+        staged_client_secret=staged,
+        staged_expires_at="2027-10-01",
+    )
+    empty.renew()
+    assert report(empty) == {
+        "renewed": {
+            "at": clock.start,
+            "tokenExpiresAt": clock.start + 1080,
+            "scope": "sms_read sms_send",
+            "restBaseUrl": simulator.url,
+            "businessUnit": "7001234",
+            "secretExpiresAt": "2027-05-25T00:00:00+00:00",
+            "stagedExpiresAt": "2027-10-01T00:00:00+00:00",
+            "staged": "waiting",
+        }
+    }
+    items = str(empty.client("dynamodb").scan(TableName=empty.table)["Items"])
+    secrets = (ID, SECRET, staged, current(empty)["access_token"])
+    assert not [secret for secret in secrets if secret in items]
+
+
+def test_a_failure_is_reported_until_the_next_renewal(
+    fresh: Environment, simulator: Simulator, clock: ShiftedTime
+) -> None:
+    clock.offset = 1_000
+    simulator.fail("token", "401")
+    fresh.renew()
+    reported = report(fresh)
+    assert reported["failed"] == {"at": clock.time(), "reason": "credentials-refused"}
+    assert reported["renewed"]["staged"] is None
+    fresh.renew()
+    assert report(fresh).keys() == {"renewed"}
+
+
+def test_a_ledger_out_of_reach_neither_fails_nor_delays_a_renewal(empty: Environment) -> None:
+    reports = []
+
+    def away(_: BaseClient, operation: str, parameters: Any, call: Any) -> Any:
+        if operation != "UpdateItem":
+            return call()
+        reports.append(parameters)
+        raise EndpointConnectionError(endpoint_url="https://dynamodb")
+
+    with intercepted(away):
+        assert empty.renew() == {"did": "renewed", "reason": "missing"}
+        assert empty.renew() == {"did": "kept", "reason": "good"}
+    assert len(reports) == 1
+    config = token_renewer.parts().token_renewer.report._client.meta.config  # type: ignore[attr-defined]  # noqa: SLF001
+    assert (config.read_timeout, config.retries["total_max_attempts"]) == (1, 1), "one short try"
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"

@@ -445,13 +445,10 @@ class Environment:
         return sum(int(attributes[name]) for name in names)
 
     def items(self) -> list[Json]:
-        """All items of the ledger but clients' names, the budget and the pauses, as DynamoDB's."""
+        """All items of the ledger that are about messages, as DynamoDB's."""
         items: list[Json] = self.client("dynamodb").scan(TableName=self.table)["Items"]
-        kept = [
-            item
-            for item in items
-            if not item["pk"]["S"].startswith(("CLIENT#", "BUDGET", "PAUSES"))
-        ]
+        others = ("CLIENT#", "BUDGET", "PAUSES", "TOKEN")
+        kept = [item for item in items if not item["pk"]["S"].startswith(others)]
         return sorted(kept, key=lambda item: (item["pk"]["S"], item["sk"]["S"]))
 
     def put_credentials(self, **fields: object) -> None:

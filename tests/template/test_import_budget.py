@@ -89,6 +89,7 @@ ONLY: Mapping[str, tuple[set[str], str]] = {
     "smsrelay.tokens.token_response": ({"TokenRenewerFunction"}, "the same"),
     "smsrelay.adapters.oauth_endpoint": ({"TokenRenewerFunction"}, "the same"),
     "smsrelay.adapters.token_store": ({"TokenRenewerFunction"}, "the same"),
+    "smsrelay.adapters.dynamodb_renewal_report": ({"TokenRenewerFunction"}, "the same"),
     "smsrelay.services.event_publisher": ({"EventPublisherFunction"}, "its use case"),
     "smsrelay.services.callback_sender": ({"CallbackSenderFunction"}, "its use case"),
     "smsrelay.adapters.eventbridge": ({"EventPublisherFunction"}, "the same"),

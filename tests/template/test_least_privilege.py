@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
+from smsrelay.adapters.dynamodb_renewal_report import KEY
 from tests.support import permissions
 from tests.support.environment import (
     CLIENT,
@@ -278,6 +279,17 @@ def test_no_role_names_everything(function: str) -> None:
         assert "*" not in json.dumps(statement["Action"])
         everything = "*" in permissions.listed(statement["Resource"])
         assert everything == (statement["Sid"] == "Traces"), "X-Ray knows no resources"
+
+
+def test_the_token_renewer_may_write_one_item_of_the_ledger_only() -> None:
+    [report] = [
+        statement
+        for statement in permissions.statements("TokenRenewerFunction")
+        if "dynamodb" in str(statement["Action"])
+    ]
+    assert report["Action"] == "dynamodb:UpdateItem"
+    written = [KEY["pk"]["S"]]
+    assert report["Condition"] == {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": written}}
 
 
 def test_each_function_has_a_role_of_its_own_that_only_lambda_takes() -> None:

@@ -268,16 +268,17 @@ def test_only_the_token_function_reads_the_client_credentials() -> None:
     assert readers == {"TokenRenewerFunction"}
 
 
-def test_the_token_function_may_touch_the_two_secrets_and_nothing_else() -> None:
+def test_the_token_function_may_touch_two_secrets_and_its_report_and_nothing_else() -> None:
     allowed = {
         statement["Sid"]: (statement["Action"], statement["Resource"])
         for statement in permissions.statements("TokenRenewerFunction")
-        if statement["Sid"] not in {"Log", "Traces", "Key"}
+        if statement["Sid"] not in {"Log", "Traces", "Decrypt", "EncryptToken"}
     }
     read, write = "secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"
     assert allowed == {
         "Token": ([read, write], {"Ref": "TokenSecret"}),
         "Credentials": (read, {"Ref": "CredentialsSecret"}),
+        "Report": ("dynamodb:UpdateItem", {"Fn::GetAtt": ["Ledger", "Arn"]}),
     }
 
 

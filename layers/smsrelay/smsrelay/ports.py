@@ -175,6 +175,13 @@ class TokenIssuer(Protocol):
     def fetch(self, credentials: "ClientCredentials") -> "AccessToken | TokenError": ...
 
 
+class RenewalReport(Protocol):
+    """Keeps what the last renewal of the access token saw. Raises `LedgerUnavailableError`."""
+
+    def record(self, result: str, facts: Mapping[str, object]) -> None:
+        """Store the facts of a `renewed` or `failed` renewal; none of them is secret."""
+
+
 class Upstream(Protocol):
     """MobileConnect. Raises nothing, and repeats no call that the upstream may have taken."""
 

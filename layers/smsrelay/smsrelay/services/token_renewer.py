@@ -5,8 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from smsrelay.errors import CredentialsUnusableError, SecretUnavailableError
-from smsrelay.ports import Clock, CredentialsSource, Metrics, TokenIssuer, TokenStore
+from smsrelay.errors import (
+    CredentialsUnusableError,
+    LedgerUnavailableError,
+    SecretUnavailableError,
+)
+from smsrelay.ports import Clock, CredentialsSource, Metrics, RenewalReport, TokenIssuer, TokenStore
 from smsrelay.tokens.renewal_timing import (
     RenewalReason,
     fingerprint,
@@ -46,6 +50,7 @@ class TokenRenewer:
     store: TokenStore
     credentials: CredentialsSource
     issuer: TokenIssuer
+    report: RenewalReport
     metrics: Metrics
     clock: Clock
     _failed: bool = field(default=False, init=False)
@@ -104,7 +109,29 @@ class TokenRenewer:
         logger.info("token renewed", extra=extra)
         if answer.scope and SEND_SCOPE not in answer.scope.split():
             logger.warning("the new token may not send: its scope lacks %s", SEND_SCOPE)
+        self._report_renewal(credentials, answer)
         return {"did": "renewed", "reason": reason.value}
+
+    def _report_renewal(self, credentials: ClientCredentials, token: AccessToken) -> None:
+        staged = credentials.staged
+        in_use = staged is not None and staged.client_secret == self._accepted_secret
+        self._record(
+            "renewed",
+            tokenExpiresAt=token.expires_at,
+            scope=token.scope,
+            restBaseUrl=token.rest_instance_url,
+            businessUnit=credentials.account_id,
+            secretExpiresAt=_date(credentials),
+            stagedExpiresAt=_date(staged),
+            staged=None if staged is None else "in-use" if in_use else "waiting",
+        )
+
+    def _record(self, result: str, **facts: object) -> None:
+        """Store for `smsrelay doctor` what was seen; a renewal does not depend on it."""
+        try:
+            self.report.record(result, {"at": self.clock(), **facts})
+        except LedgerUnavailableError as error:
+            logger.warning("the report of the renewal is not stored: %s", error)
 
     def _fetch(self, credentials: ClientCredentials) -> AccessToken | TokenError:
         """Fetch a token with the client secret that was accepted last, else with the other one.
@@ -145,4 +172,11 @@ class TokenRenewer:
         reason, status, errors = problem
         extra = {"reason": reason, "upstream_status": status, "errors": errors}
         logger.error("token not renewed: %s", reason, extra=extra)
+        self._record("failed", reason=reason)
         return {"did": "failed", "reason": problem.reason}
+
+
+def _date(credentials: ClientCredentials | None) -> str | None:
+    """When a client secret expires, in ISO 8601."""
+    expires_at = credentials and credentials.expires_at
+    return expires_at.isoformat() if expires_at else None

@@ -14,7 +14,7 @@ AWS_CONFIG: Final = Config(
     parameter_validation=False,  # AWS refuses the same, and nothing here is made up by callers
     user_agent="smsrelay",  # botocore's own is put together anew for each call
 )
-# A send waits for this call, and nothing depends on it: one short try.
+# A send or a renewal waits for this call, and nothing depends on it: one short try.
 INVOKE_CONFIG: Final = Config(
     connect_timeout=1,
     read_timeout=1,
