@@ -12,6 +12,7 @@ from pathlib import Path
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 from pydantic_core import PydanticCustomError
 
+from smsrelay import __version__
 from smsrelay.adapters.logger import described
 from smsrelay.errors import RelayError
 from smsrelay.messages.request import MAX_RECIPIENTS, validate_key
@@ -103,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXIT_CODES,
         parents=[shared],
     )
+    parser.add_argument("--version", action="version", version=f"smsrelay {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, what: str) -> argparse.ArgumentParser:

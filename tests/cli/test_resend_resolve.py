@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 import pytest
 
+from smsrelay import __version__
 from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
 from smsrelay.adapters.sqs import SqsRetryQueue
 from smsrelay.errors import LedgerUnavailableError, QueueUnavailableError
@@ -554,6 +555,11 @@ def test_wrong_usage(operator: Operator, arguments: list[str]) -> None:
 
 def test_help_is_no_error(operator: Operator) -> None:
     assert "exit codes" in operator.run("--help").out
+
+
+def test_the_command_names_its_version(operator: Operator) -> None:
+    ended = operator.run("--version")
+    assert (ended.code, ended.out) == (0, f"smsrelay {__version__}\n")
 
 
 def test_some_relay_has_to_be_meant(

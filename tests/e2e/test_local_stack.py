@@ -39,6 +39,7 @@ PUBLISHED = {
     "webhook_secret_prefix",
     "catalogue_parameter",
     "default_client",
+    "version",
 }
 FOR_DOWN = {"marker", "pids", "data"}
 

@@ -3,12 +3,14 @@
 import inspect
 import json
 import re
+import tomllib
 from dataclasses import MISSING, fields
 from typing import Any
 
 import pytest
 import yaml
 
+from smsrelay import __version__
 from smsrelay.errors import RelayError
 from smsrelay.messages.strict_json import decode
 from smsrelay.messages.validation import parse_request
@@ -430,3 +432,8 @@ def test_sends_at_once_is_what_all_workers_make_together() -> None:
 
     assert event["ScalingConfig"] == {"MaximumConcurrency": found("Workers")}
     assert event["BatchSize"] == variables()["CONCURRENT_SENDS"] == found("Each")
+
+
+def test_one_version_is_in_the_package_the_project_and_the_stacks_output() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == template()["Outputs"]["Version"]["Value"] == __version__

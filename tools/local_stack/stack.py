@@ -79,6 +79,8 @@ class Stack:
     """The SSM parameter with the message catalogue; it is there once one is put."""
     default_client: str
     """The client of a queue message that names none."""
+    version: str
+    """The version of smsrelay that is deployed."""
 
     @cached_property
     def clients(self) -> Clients:
@@ -231,6 +233,7 @@ class LocalStack:
             webhook_secret_prefix=outputs["WebhookSecretPrefix"],
             catalogue_parameter=outputs.get("CatalogueParameter", ""),
             default_client=parameters["DefaultClient"],
+            version=outputs["Version"],
         )
         stack = replace(stack, api_key=self._add_first_client(stack))
         with SimulatorControl(simulator_url) as simulator_control:
