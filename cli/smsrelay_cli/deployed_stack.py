@@ -23,7 +23,14 @@ if TYPE_CHECKING:
 STACK_VARIABLE = "SMSRELAY_STACK"
 STACK_FILE = Path(__file__).parents[2] / ".local" / "stack.json"
 """What `make up` writes."""
-DEFAULTS = {"RetentionDays": "90", "DeliveryPolling": "all", "YearlyApiCalls": "2000000"}
+DEFAULTS = {
+    "RetentionDays": "90",
+    "DeliveryPolling": "all",
+    "YearlyApiCalls": "2000000",
+    "RestBaseUrl": "",
+    "UpstreamHosts": "*.marketingcloudapis.com",
+    "MaxConcurrentSends": "50",
+}
 """The template's defaults, with which the local stack is deployed."""
 _OUTPUTS = ("TableName", "QueueUrl", "DeadLetterQueueUrl")
 _PARAMETERS = ("RetentionDays", "DefaultClient")
@@ -41,6 +48,11 @@ class DeployedStack:
     queue_url: str
     dead_letter_queue_url: str
     table: str = ""
+    name: str = ""
+    """Of the CloudFormation stack; empty: the local stack."""
+    version: str = ""
+    """Of the deployed smsrelay; empty: older than the output `Version`."""
+    parameters: Mapping[str, str] = field(default_factory=dict)
     default_client: str = ""
     """The client of a queue message that names none."""
     polls_deliveries: bool = True
@@ -62,6 +74,10 @@ class DeployedStack:
     """The KMS key of the stack's own; empty: it has none."""
     session: boto3.Session = field(default_factory=boto3.Session)
     endpoint_url: str | None = None
+
+    @property
+    def is_local(self) -> bool:
+        return self.endpoint_url is not None
 
     def client(self, service: str) -> Any:
         """A client of another service of AWS's, for the commands that need it."""
@@ -122,9 +138,10 @@ def _local(file: Path) -> DeployedStack:
             "CatalogueParameter": stack.get("catalogue_parameter", ""),
             "CredentialsSecretArn": stack.get("credentials_secret", ""),
             "TokenRenewerFunctionName": stack.get("token_renewer", ""),
+            "Version": stack.get("version", ""),
         },
-        {"DefaultClient": stack["default_client"]},
-        stack["aws_endpoint_url"],
+        {"DefaultClient": stack["default_client"], "UpstreamHosts": "http://127.0.0.1"},
+        endpoint_url=stack["aws_endpoint_url"],
     )
 
 
@@ -146,13 +163,15 @@ def _deployed(name: str, session: boto3.Session) -> DeployedStack:
     ]
     if missing:
         raise CommandError(f"the stack {name} is no smsrelay: it lacks {missing[0]}")
-    return _target(session, outputs, parameters)
+    return _target(session, outputs, parameters, name=stack["StackName"])
 
 
 def _target(
     session: boto3.Session,
     outputs: Mapping[str, str],
     parameters: Mapping[str, str],
+    *,
+    name: str = "",
     endpoint_url: str | None = None,
 ) -> DeployedStack:
     sqs = session.client("sqs", config=_AWS, endpoint_url=endpoint_url)
@@ -171,6 +190,9 @@ def _target(
         queue_url=outputs["QueueUrl"],
         dead_letter_queue_url=outputs["DeadLetterQueueUrl"],
         table=outputs["TableName"],
+        name=name,
+        version=outputs.get("Version", ""),
+        parameters=parameters,
         default_client=parameters["DefaultClient"],
         polls_deliveries=parameters["DeliveryPolling"] == "all",
         yearly_api_calls=int(parameters["YearlyApiCalls"]),

@@ -22,6 +22,7 @@ from smsrelay_cli import (
     clients,
     credentials,
     dead_letters,
+    doctor,
     pauses,
     sends,
     stats,
@@ -178,6 +179,9 @@ def _add_reading(command: _AddCommand) -> None:
     token = command("token", "show the send that a tokenId belongs to")
     token.add_argument("token_id", metavar="TOKENID")
     token.set_defaults(run=sends.token)
+
+    checks = command("doctor", "check all parts, and say what needs a person and what to do")
+    checks.set_defaults(run=doctor.doctor)
 
     calls = command("budget", "show the API calls that polls use, and what they suffice for")
     calls.set_defaults(run=budget.budget)

@@ -22,8 +22,8 @@ def stats(target: DeployedStack, options: Any, now: float) -> int:
         oldest = None if first is None else max(0, int(now - first))
         groups[group] = {"count": count, "oldestSeconds": oldest}
     queues = {
-        "queue": _depth(target, target.queue_url),
-        "deadLetters": _depth(target, target.dead_letter_queue_url),
+        "queue": depth(target, target.queue_url),
+        "deadLetters": depth(target, target.dead_letter_queue_url),
     }
     if options.json:
         print_json({"sends": groups, **queues})
@@ -52,7 +52,8 @@ def stats(target: DeployedStack, options: Any, now: float) -> int:
     return DONE
 
 
-def _depth(target: DeployedStack, url: str) -> dict[str, int]:
+def depth(target: DeployedStack, url: str) -> dict[str, int]:
+    """How many messages a queue has, by what they wait for."""
     attributes = target.sqs.get_queue_attributes(
         QueueUrl=url,
         AttributeNames=[

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from smsrelay import __version__
 from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
 from smsrelay.sends.send import Send
 from smsrelay_cli import dead_letters, deployed_stack
@@ -128,6 +129,7 @@ def operator(
         "DeadLetterQueueUrl": relay.dead_letter_queue_url,
         "CredentialsSecretArn": os.environ["CREDENTIALS_SECRET_ARN"],
         "TokenRenewerFunctionName": "token-renewer",
+        "Version": __version__,
     }
     parameters = {"RetentionDays": RETENTION_DAYS, "DefaultClient": "internal"}
     stacks: dict[str, Any] = {
@@ -139,7 +141,7 @@ def operator(
         if wanted == name:
             listed = [{"OutputKey": key, "OutputValue": it} for key, it in outputs.items()]
             chosen = [{"ParameterKey": key, "ParameterValue": it} for key, it in parameters.items()]
-            return {"Outputs": listed, "Parameters": chosen}
+            return {"StackName": name, "Outputs": listed, "Parameters": chosen}
         if wanted in stacks:
             return stacks[wanted]
         words: Any = {

@@ -21,6 +21,7 @@ NAMES = {
     "arn:aws:sqs:REGION:ACCOUNT:DEAD_LETTER_QUEUE": "DeadLetterQueue",
     "arn:aws:secretsmanager:REGION:ACCOUNT:secret:STACK/webhooks/*": "WebhookSecretPrefix",
     "arn:aws:secretsmanager:REGION:ACCOUNT:secret:STACK/callbacks/*": "CallbackSecretPrefix",
+    "arn:aws:cloudwatch:REGION:ACCOUNT:alarm:*": "*",
     "arn:aws:iam::ACCOUNT:role/*": "role/*",
     "arn:aws:iam::ACCOUNT:user/*": "user/*",
     "arn:aws:ssm:REGION:ACCOUNT:parameter/STACK/catalogue": "Catalogue",
@@ -77,6 +78,7 @@ def test_operators_may_what_their_commands_call_and_nothing_else(operator: Opera
             ("budget",),
             ("pause",),
             ("resume",),
+            ("doctor",),
         ):
             operator.run(*command)
     made = calls["operator"]

@@ -1,6 +1,7 @@
 """The token function as deployed: sends go on while tokens end, whatever ends them."""
 
 import json
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.e2e.test_cli import Shell
+from tools.local_stack.deployment import STACK_NAME
 from tools.local_stack.polling import wait_for
 from tools.local_stack.simulator_client import SimulatorControl
 from tools.local_stack.stack import LocalStack, Stack
@@ -51,6 +54,20 @@ def test_a_token_that_ends_before_its_time_is_renewed_once_and_no_caller_hears_o
             seconds=60,
         )
         assert upstream.tokens_fetched() == fetched + 1
+        file = tmp_path / "stack.json"
+        file.write_text(json.dumps(own.published()))
+        assert_healthy(Shell(file), own)
+
+
+def assert_healthy(shell: Shell, stack: Stack) -> None:
+    """Assert that `smsrelay doctor` finds no problem, as on the local stack and as in AWS."""
+    by_name = ("--stack-name", STACK_NAME, "--region", stack.region)
+    deployed = json.loads(shell.run("doctor", "--json", *by_name, by_file=False).stdout)["checks"]
+    assert {check["state"] for check in deployed} == {"ok"}
+    [alarms] = [check["finding"] for check in deployed if check["check"] == "alarms"]
+    assert re.match("none of [0-9]+ is active", alarms)
+    local = shell.ask("doctor")["checks"]
+    assert [check["check"] for check in local] == [check["check"] for check in deployed]
 
 
 def test_asked_again_and_again_the_token_function_keeps_a_good_token(

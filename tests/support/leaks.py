@@ -507,6 +507,7 @@ class Operator:
             "WebhookSecretPrefix": os.environ["WEBHOOK_SECRET_PREFIX"],
         }
         stack: Any = {
+            "StackName": "stack",
             "Parameters": [
                 {"ParameterKey": "RetentionDays", "ParameterValue": "90"},
                 {"ParameterKey": "DefaultClient", "ParameterValue": "internal"},

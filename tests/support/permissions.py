@@ -182,6 +182,9 @@ def _resources(parameters: Mapping[str, Any]) -> Iterator[str]:
         "RoleName",
         "UserName",
     ]
+    if not parameters.keys() & set(names):  # of the account, or of alarms by their prefix
+        yield "*"
+        return
     [name] = [_name(parameters[key]) for key in names if key in parameters]
     yield f"{name}/index/{parameters['IndexName']}" if "IndexName" in parameters else name
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from types import FrameType
@@ -25,6 +26,8 @@ STAGE = "local"
 DEFAULT_CLIENT = "internal"
 TOKEN_SECONDS = 1080
 """Life of an access token, as the upstream has it."""
+SECRET_LIFETIME = timedelta(days=180)
+"""Life of a client secret, as the upstream has it."""
 SENDS_AT_ONCE = "20"
 """By two workers, the least there can be: each starts a process of its own."""
 QUEUE_SENDER_ARNS = "arn:aws:sns:us-east-1:123456789012:orders"
@@ -249,6 +252,7 @@ class LocalStack:
             "client_id": self._client.id,
             "client_secret": self._client.secret,
             "auth_base_url": simulator_url,
+            "expires_at": (datetime.now(UTC) + SECRET_LIFETIME).date().isoformat(),
         }
         clients.secretsmanager.put_secret_value(
             SecretId=secret, SecretString=json.dumps(credentials)
