@@ -7,7 +7,7 @@ import re
 import textwrap
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import Any, Final, NamedTuple
@@ -15,14 +15,17 @@ from typing import Any, Final, NamedTuple
 from smsrelay import __version__
 from smsrelay.adapters.aws_errors import error_name
 from smsrelay.adapters.dynamodb_call_budget import DynamoDbCallBudget
+from smsrelay.adapters.dynamodb_operator_pauses import DynamoDbOperatorPauses
 from smsrelay.adapters.dynamodb_renewal_report import DynamoDbRenewalReport
 from smsrelay.security.allowed_hosts import AllowedHosts
 from smsrelay.sends.call_budget import daily_share, day_of
+from smsrelay.sends.operator_pause import active
 from smsrelay.tokens.token_response import days_until, parse_date
 from smsrelay_cli.deployed_stack import DeployedStack
 from smsrelay_cli.exit_codes import DONE, FAILED
+from smsrelay_cli.pauses import WAITING_DAYS
 from smsrelay_cli.stats import depth
-from smsrelay_cli.terminal import counted, print_json, print_line, shown_age
+from smsrelay_cli.terminal import DAY, counted, print_json, print_line, shown_age
 
 WIDTH: Final = 100
 OK, ATTENTION, UNKNOWN = "ok", "attention", "unknown"
@@ -174,6 +177,25 @@ class Checks:
             )
         return Finding(OK, url)
 
+    def pause(self) -> Finding:
+        target = self._target
+        pauses, _ = DynamoDbOperatorPauses(target.client("dynamodb"), target.table).load()
+        going_on = active(pauses)
+        if not going_on:
+            return Finding(OK, "none")
+        paused = ", ".join(
+            f"{it.client or 'all clients'} for {shown_age(max(0, self._now - it.began))}"
+            + (f" ({it.note})" if it.note else "")
+            for it in going_on
+        )
+        last = min(it.began for it in going_on) + WAITING_DAYS * DAY
+        return Finding(
+            ATTENTION,
+            f"sends are paused: {paused}",
+            "`smsrelay resume`, with `--client C` for one client, before "
+            f"{datetime.fromtimestamp(last, UTC).date()} (docs/runbook.md#sendingpausedalarm).",
+        )
+
     def queue(self) -> Finding:
         waiting = depth(self._target, self._target.queue_url)["waiting"]
         count, first_due = self._target.ledger.count_unfinished("open")
@@ -316,6 +338,7 @@ class Checks:
         return {
             **(of_renewal if self._renews else dict.fromkeys(of_renewal, lambda: off)),
             "base URL": self.base_url,
+            "pause": self.pause,
             "queue": self.queue,
             "dead letters": self.dead_letters,
             "unknown sends": self.unknown_sends,

@@ -219,6 +219,12 @@ PROBLEMS = {
     "no-base-url": Problem(
         lambda it: it.report(restBaseUrl=""), "base URL", "names none", "Set the parameter"
     ),
+    "paused": Problem(
+        lambda it: it.operator.run("pause", "--client", "web-shop", "--note", "wrong text"),
+        "pause",
+        "sends are paused: web-shop for 0s (wrong text)",
+        "smsrelay resume",
+    ),
     "sends-overdue": Problem(
         CheckedRelay.make_overdue, "queue", "overdue by 2h", "docs/runbook.md#queueagealarm"
     ),
@@ -282,7 +288,7 @@ def test_each_problem_is_named_with_its_remedy(checked: CheckedRelay, problem: P
 
 DENIED = {
     "GetItem": {"client secret", "staged secret", "scopes", "access token", "base URL"},
-    "Query": {"queue", "unknown sends"},
+    "Query": {"pause", "queue", "unknown sends"},
     "DescribeAlarms": {"alarms"},
     "GetAccountSettings": {"concurrency"},
 }
