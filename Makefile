@@ -39,7 +39,8 @@ AUDITED_TEMPLATES := template.yaml monitoring.yaml .aws-sam/local/packages/templ
 .DELETE_ON_ERROR:
 .SILENT:
 .PHONY: help demo test unit integration e2e bench soak tokens up down status lint types template \
-	faults faults-mutations audit screenshots sbom licences openapi format lock build clean
+	faults faults-mutations audit screenshots sbom licences openapi format lock build deploy delete \
+	clean
 
 help: ## list the commands
 	awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -147,6 +148,12 @@ lock: .venv/ready ## lock the newest versions of all requirements
 
 build: .venv/ready ## build what the local stack is deployed from
 	$(BIN)/python -m tools.local_stack build
+
+deploy: .venv/ready ## deploy a stack of samconfig.toml to AWS, and print what to do next (STAGE=dev)
+	$(BIN)/python -m tools.deploy deploy '$(STAGE)'
+
+delete: .venv/ready ## delete such a stack with its clients, and print what stays (STAGE=dev; YES=1: don't ask)
+	$(BIN)/python -m tools.deploy delete $(if $(YES),--yes) '$(STAGE)'
 
 clean: down ## stop the local stack, and remove everything that the commands made
 	rm -rf .aws-sam .local .venv .venv-audit .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

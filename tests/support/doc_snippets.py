@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tests.support.template import ROOT
 
-PAGES = ("docs/authentication.md", "docs/client-library.md")
+PAGES = ("docs/authentication.md", "docs/client-library.md", "docs/deploy.md")
 COMMANDS = {
     "sh": ["bash", "-euc"],
     "python": [sys.executable, "-c"],

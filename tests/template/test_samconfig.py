@@ -9,13 +9,29 @@ import pytest
 from tests.support.template import ROOT, template
 
 
+def environments() -> dict[str, dict[str, Any]]:
+    """The sections of each environment that is deployed."""
+    config = tomllib.loads((ROOT / "samconfig.toml").read_text())
+    return {name: config[name] for name in config.keys() - {"version", "default"}}
+
+
 def overrides() -> dict[str, list[str]]:
     """The `parameter_overrides` of each environment that is deployed."""
-    config = tomllib.loads((ROOT / "samconfig.toml").read_text())
     return {
-        name: config[name]["deploy"]["parameters"]["parameter_overrides"]
-        for name in config.keys() - {"version", "default"}
+        name: sections["global"]["parameters"]["parameter_overrides"]
+        for name, sections in environments().items()
     }
+
+
+@pytest.mark.parametrize("environment", environments())
+def test_build_deploy_and_delete_have_the_same_stack_and_parameters(environment: str) -> None:
+    """Else the layer could be built for another processor than that of the functions."""
+    sections = environments()[environment]
+    for name, section in sections.items():
+        if name != "global":
+            assert section["parameters"].keys().isdisjoint({"parameter_overrides", "stack_name"})
+    stack_name = sections["global"]["parameters"]["stack_name"]
+    assert sections["deploy"]["parameters"]["s3_prefix"] == stack_name, "`sam delete` empties it"
 
 
 def problem_of(parameter: dict[str, Any], value: str) -> str | None:

@@ -154,7 +154,7 @@ def _sam_build() -> None:
     command += ["--parameter-overrides", f"Architecture={architecture()}"]
     with LOG.open("w") as log:
         result = subprocess.run(  # noqa: S603 - the command is fixed
-            command, cwd=ROOT, env=_sam_environment(), stdout=log, stderr=log, check=False
+            command, cwd=ROOT, env=sam_environment(), stdout=log, stderr=log, check=False
         )
     if result.returncode:
         raise BuildError(
@@ -163,7 +163,7 @@ def _sam_build() -> None:
         )
 
 
-def _sam_environment() -> dict[str, str]:
+def sam_environment() -> dict[str, str]:
     """No telemetry, no look for newer versions, and this very Python first on the path."""
     SAM_SETTINGS.mkdir(exist_ok=True)
     (SAM_SETTINGS / "metadata.json").write_text(

@@ -1,0 +1,187 @@
+"""`make deploy` and `make delete`: what they run and print. tests/e2e deletes a deployed stack."""
+
+import io
+import os
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smsrelay_cli import main
+from tests.support.template import ROOT
+from tools import deploy
+
+PLACE = ["--region", "eu-central-1", "--profile", "relay"]
+SAMCONFIG = """version = 0.1
+[default.validate.parameters]
+lint = true
+[dev.global.parameters]
+stack_name = "smsrelay-dev"
+region = "eu-central-1"
+profile = "relay"
+[prod.global.parameters]
+stack_name = "smsrelay-prod"
+"""
+SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret"
+OUTPUTS = {
+    "ApiUrl": "https://abc.execute-api.eu-central-1.amazonaws.com/dev",
+    "CredentialsSecretArn": f"{SECRET}:Credentials-AbCdEf",
+    "TokenRenewerFunctionName": "smsrelay-dev-TokenRenewer",
+    "TokenSecretArn": f"{SECRET}:Token-AbCdEf",
+}
+
+
+class Deployed:
+    """A deployed stack, and the commands that were run for it: only recorded."""
+
+    def __init__(self, stage: deploy.Stage) -> None:
+        self.stage = stage
+        self.outputs = OUTPUTS
+        self.is_protected = False
+        self.commands: list[str] = []
+        self.failing = "nothing"
+
+    def run(self, command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        assert self.stage.stack_name in command or str(self.stage.samconfig) in command
+        words = [it for it in command if it in {"client", "list", "remove", "shop", "billing"}]
+        what = " ".join(words or command[3:4])
+        self.commands.append(what)
+        clients = '[{"client": "shop"}, {"client": "billing"}]' if what == "client list" else ""
+        return subprocess.CompletedProcess(command, int(what == self.failing), clients)
+
+    def describe(self) -> Any:
+        return {
+            "StackId": "arn:aws:cloudformation:eu-central-1:123456789012:stack/smsrelay-dev/1",
+            "Outputs": [{"OutputKey": k, "OutputValue": v} for k, v in self.outputs.items()],
+            "Parameters": [{"ParameterKey": "DefaultClient", "ParameterValue": "internal"}],
+            "EnableTerminationProtection": self.is_protected,
+        }
+
+
+@pytest.fixture
+def deployed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deployed:
+    (tmp_path / "config").write_text("[profile relay]\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    (tmp_path / "samconfig.toml").write_text(SAMCONFIG)
+    found = Deployed(deploy.load("dev", tmp_path / "samconfig.toml"))
+    monkeypatch.setattr(deploy.Stage, "describe", lambda _: found.describe())
+    monkeypatch.setattr("tools.deploy.subprocess.run", found.run)
+    monkeypatch.setattr(deploy, "remaining", lambda *_: iter([("AWS::DynamoDB::Table", "ledger")]))
+    return found
+
+
+def printed_commands(text: str) -> list[list[str]]:
+    return [shlex.split(line) for line in text.splitlines() if line.startswith("     ")]
+
+
+def test_deploy_prints_the_outputs_and_three_commands_without_a_secret(
+    deployed: Deployed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deploy.deploy(deployed.stage)
+    assert deployed.commands == ["build", "deploy"]
+    out = capsys.readouterr().out
+    for name, value in OUTPUTS.items():
+        assert [line.split() for line in out.splitlines()].count([name, value]) == 1
+    put, invoke, add = printed_commands(out)
+    assert put[:3] == ["aws", "secretsmanager", "put-secret-value"]
+    assert put[put.index("--secret-string") + 1] == "file:///dev/stdin"
+    assert put[put.index("--secret-id") + 1] == OUTPUTS["CredentialsSecretArn"]
+    assert invoke[:3] == ["aws", "lambda", "invoke"]
+    assert OUTPUTS["TokenRenewerFunctionName"] in invoke
+    for command in (put, invoke, add):
+        assert " ".join(PLACE) in " ".join(command)
+    assert (ROOT / add[0]).is_file()
+    options = main._parser().parse_args(add[1:])  # noqa: SLF001 - does the command take these?
+    assert (options.client, options.default) == ("internal", True)
+    assert (options.stack_name, options.region) == ("smsrelay-dev", "eu-central-1")
+
+
+def test_without_token_renewal_the_access_token_is_asked_for(
+    deployed: Deployed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deployed.outputs = {"TokenSecretArn": OUTPUTS["TokenSecretArn"]}
+    deploy.deploy(deployed.stage)
+    put, add = printed_commands(capsys.readouterr().out)
+    assert put[put.index("--secret-id") + 1] == OUTPUTS["TokenSecretArn"]
+    assert add[-4:] == ["add", "internal", "--default", "--show"]
+
+
+def test_what_could_not_be_built_is_not_deployed(deployed: Deployed) -> None:
+    deployed.failing = "build"
+    with pytest.raises(deploy.DeployError, match="sam build failed"):
+        deploy.deploy(deployed.stage)
+    assert deployed.commands == ["build"]
+
+
+def test_delete_removes_the_clients_before_the_stack(
+    deployed: Deployed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deploy.delete(deployed.stage, yes=True)
+    assert deployed.commands == [
+        "client list",
+        "client remove shop",
+        "client remove billing",
+        "delete",
+    ]
+    before, _, stays = capsys.readouterr().out.partition("What stays")
+    assert "clients: shop, billing." in before
+    assert "AWS::DynamoDB::Table" in stays
+
+
+def test_a_client_that_can_not_be_removed_stops_the_deletion(deployed: Deployed) -> None:
+    deployed.failing = "client remove billing"
+    with pytest.raises(deploy.DeployError, match="smsrelay client remove billing --yes failed"):
+        deploy.delete(deployed.stage, yes=True)
+    assert "delete" not in deployed.commands
+
+
+@pytest.mark.parametrize("answer", ["", "n\n", "smsrelay\n"])
+def test_delete_changes_nothing_unless_the_answer_is_yes(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+    with pytest.raises(deploy.DeployError, match="nothing was changed"):
+        deploy.delete(deployed.stage, yes=False)
+    assert deployed.commands == ["client list"]
+
+
+def test_a_protected_stack_keeps_its_clients(deployed: Deployed) -> None:
+    deployed.is_protected = True
+    with pytest.raises(deploy.DeployError, match="termination protection"):
+        deploy.delete(deployed.stage, yes=True)
+    assert deployed.commands == []
+
+
+def test_a_first_deployment_that_failed_can_be_deleted(deployed: Deployed) -> None:
+    deployed.outputs = {}
+    deploy.delete(deployed.stage, yes=True)
+    assert deployed.commands == ["delete"]
+
+
+@pytest.mark.parametrize("name", ["", "test", "default", "version"])
+def test_a_stage_that_samconfig_lacks_is_refused(deployed: Deployed, name: str) -> None:
+    with pytest.raises(deploy.DeployError, match="give STAGE=dev or STAGE=prod"):
+        deploy.load(name, deployed.stage.samconfig)
+
+
+@pytest.mark.parametrize(
+    ("goal", "command"),
+    [
+        (["deploy"], "tools.deploy deploy 'dev'"),
+        (["delete"], "tools.deploy delete  'dev'"),
+        (["delete", "YES=1"], "tools.deploy delete --yes 'dev'"),
+    ],
+)
+def test_make_passes_the_stage_on(goal: list[str], command: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if "MAKE" not in name}
+    ended = subprocess.run(  # noqa: S603 - fixed words
+        ["make", "--dry-run", "--old-file", ".venv/ready", *goal, "STAGE=dev"],  # noqa: S607 - on the path
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ended.stdout.rstrip().endswith(command)

@@ -1,0 +1,262 @@
+"""Deploy a stack with sam, or delete it: `python -m tools.deploy deploy|delete STAGE`.
+
+A stage is an environment of samconfig.toml, which has the stack's name and its parameters.
+"""
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from tools.local_stack import ROOT
+from tools.local_stack.build import sam_environment
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudformation.type_defs import StackTypeDef
+
+INTERRUPTED = 130
+SAMCONFIG = ROOT / "samconfig.toml"
+COMMAND = Path("cli/smsrelay")
+
+
+class DeployError(Exception):
+    """The stage was not deployed or deleted; the message says why, for people."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """An environment of samconfig.toml."""
+
+    name: str
+    settings: dict[str, Any]
+    """What all sam commands have: `stack_name` and `parameter_overrides`, perhaps `region`."""
+    samconfig: Path
+
+    @property
+    def stack_name(self) -> str:
+        name: str = self.settings["stack_name"]
+        return name
+
+    @cached_property
+    def session(self) -> boto3.Session:
+        """AWS in the region and with the profile that sam uses."""
+        return boto3.Session(
+            region_name=self.settings.get("region"), profile_name=self.settings.get("profile")
+        )
+
+    @property
+    def place(self) -> list[str]:
+        """Options that make another command use the same region and profile."""
+        profile = self.settings.get("profile")
+        return ["--region", self.session.region_name, *(["--profile", profile] if profile else [])]
+
+    def describe(self) -> "StackTypeDef":
+        """What CloudFormation says of the stack.
+
+        Raises:
+            DeployError: there is no such stack.
+        """
+        cloudformation = self.session.client("cloudformation")
+        try:
+            return cloudformation.describe_stacks(StackName=self.stack_name)["Stacks"][0]
+        except ClientError as error:
+            if "does not exist" not in str(error):
+                raise
+            where = self.session.region_name
+            raise DeployError(f"there is no stack {self.stack_name} in {where}") from None
+
+    def sam(self, *arguments: str) -> None:
+        """Run a sam command with the settings of this stage."""
+        command = [sys.executable, "-m", "samcli", *arguments, "--config-env", self.name]
+        command += ["--config-file", str(self.samconfig)]
+        ended = subprocess.run(  # noqa: S603 - the command is fixed
+            command, cwd=ROOT, env=sam_environment(), check=False
+        )
+        if ended.returncode:
+            raise DeployError(f"sam {arguments[0]} failed")
+
+    def smsrelay_command(self, *arguments: str) -> list[str]:
+        """The operator's command for the stack."""
+        return [str(COMMAND), "--stack-name", self.stack_name, *self.place, *arguments]
+
+    def smsrelay(self, *arguments: str) -> str:
+        """Run the operator's command for the stack, and return its standard output."""
+        ended = subprocess.run(  # noqa: S603 - this project's own command
+            self.smsrelay_command(*arguments),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        if ended.returncode:
+            raise DeployError(f"smsrelay {shlex.join(arguments)} failed")
+        return ended.stdout
+
+
+def load(name: str, samconfig: Path = SAMCONFIG) -> Stage:
+    """Read a stage from samconfig.toml.
+
+    Raises:
+        DeployError: it isn't there. sam itself would go on without any settings.
+    """
+    config = tomllib.loads(samconfig.read_text())
+    stages = [key for key in config if "stack_name" in _global(config, key)]
+    if name not in stages:
+        raise DeployError(
+            f"{samconfig.name} has no stage {name!r}: give STAGE={' or STAGE='.join(stages)}"
+        )
+    return Stage(name, _global(config, name), samconfig)
+
+
+def _global(config: dict[str, Any], name: str) -> dict[str, Any]:
+    section = config[name]
+    found: dict[str, Any] = {}
+    if isinstance(section, dict):
+        found = section.get("global", {}).get("parameters", {})
+    return found
+
+
+def deploy(stage: Stage) -> None:
+    """Build and deploy a stage, and print its outputs and what to do next."""
+    # sam's cache would miss changes of files that a Makefile reads outside of its own folder.
+    stage.sam("build", "--no-cached")
+    stage.sam("deploy")
+    stack = stage.describe()
+    outputs = {it["OutputKey"]: it["OutputValue"] for it in stack.get("Outputs", [])}
+    print(f"\n{stage.stack_name} is deployed. Its outputs:\n")
+    for name, value in sorted(outputs.items()):
+        print(f"  {name:<26}{value}")
+    print("\nNext, after the first deployment:")
+    for number, (what, command) in enumerate(next_commands(stage, stack, outputs), 1):
+        print(f"\n{number}. {what}\n\n     {shlex.join(command)}")
+
+
+def next_commands(
+    stage: Stage, stack: "StackTypeDef", outputs: dict[str, str]
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield what each command does, and the command."""
+    put = ["aws", "secretsmanager", "put-secret-value", *stage.place]
+    # As an argument, the secret would be in the shell's history and in the list of processes.
+    put += ["--secret-string", "file:///dev/stdin", "--secret-id"]
+    enter = "Start the command, enter the JSON with your values, and press Enter and Ctrl-D:"
+    if credentials := outputs.get("CredentialsSecretArn"):
+        example = (
+            '{"client_id": "…", "client_secret": "…", '
+            '"auth_base_url": "https://SUBDOMAIN.auth.marketingcloudapis.com"}'
+        )
+        yield (
+            f"Store the client credentials of Marketing Cloud. {enter}\n   {example}",
+            [*put, credentials],
+        )
+        renewer = outputs["TokenRenewerFunctionName"]
+        yield (
+            'Fetch an access token with them. The command prints "did": "renewed".',
+            ["aws", "lambda", "invoke", *stage.place, "--function-name", renewer, "/dev/stdout"],
+        )
+    else:
+        example = (
+            '{"access_token": "…", "expires_at": 1791230460, '
+            '"rest_instance_url": "https://SUBDOMAIN.rest.marketingcloudapis.com"}'
+        )
+        yield (
+            f"Store an access token of Marketing Cloud. {enter}\n   {example}",
+            [*put, outputs["TokenSecretArn"]],
+        )
+    parameters = {it["ParameterKey"]: it["ParameterValue"] for it in stack["Parameters"]}
+    yield (
+        "Add the first client. The command prints its API key.",
+        stage.smsrelay_command("client", "add", parameters["DefaultClient"], "--default", "--show"),
+    )
+
+
+def delete(stage: Stage, *, yes: bool) -> None:
+    """Delete the clients of a stage with their usage plans and keys, then its stack.
+
+    API Gateway refuses to delete a stage that a usage plan refers to.
+
+    Raises:
+        DeployError: something could not be deleted. The command can be repeated.
+    """
+    stack = stage.describe()
+    if stack.get("EnableTerminationProtection"):
+        raise DeployError(f"{stage.stack_name} has termination protection; nothing was changed")
+    outputs = {it["OutputKey"]: it["OutputValue"] for it in stack.get("Outputs", [])}
+    clients = []
+    if outputs:  # a first deployment that failed has none, and no clients
+        clients = [it["client"] for it in json.loads(stage.smsrelay("client", "list", "--json"))]
+    print(f"This deletes {stage.stack_name} in {stage.session.region_name}")
+    print(f"with the API keys of its clients: {', '.join(clients) or 'none'}.")
+    print("Messages that wait in its queues are lost.")
+    if not yes:
+        print("Delete it? [y/N] ", end="", flush=True)
+        if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+            raise DeployError("aborted: nothing was changed")
+    for client in clients:
+        print(stage.smsrelay("client", "remove", client, "--yes"), end="")
+    stage.sam("delete", "--no-prompts")
+    print(f"\n{stage.stack_name} is deleted. What stays, and may cost money:\n")
+    for kind, name in remaining(stage, stack, outputs):
+        print(f"  {kind:<30}{name}")
+    print("\nSubscriptions of topics and targets of rules that posted into its queue stay, too.")
+
+
+def remaining(
+    stage: Stage, stack: "StackTypeDef", outputs: dict[str, str]
+) -> Iterator[tuple[str, str]]:
+    """Yield type and name of what a deleted stack has left behind."""
+    # By its id: a deleted stack can't be found by its name.
+    pages = stage.session.client("cloudformation").get_paginator("describe_stack_events")
+    yield from sorted(
+        (event["ResourceType"], event["PhysicalResourceId"])
+        for page in pages.paginate(StackName=stack["StackId"])
+        for event in page["StackEvents"]
+        if event["ResourceStatus"] == "DELETE_SKIPPED"
+    )
+    secrets = stage.session.client("secretsmanager").get_paginator("list_secrets")
+    prefix = f"{stage.stack_name}/"  # webhooks/CLIENT and callbacks/CLIENT
+    for found in secrets.paginate(Filters=[{"Key": "name", "Values": [prefix]}]):
+        for secret in found["SecretList"]:
+            yield "AWS::SecretsManager::Secret", secret["Name"]
+    if catalogue := outputs.get("CatalogueParameter"):
+        ssm = stage.session.client("ssm")
+        for parameter in ssm.get_parameters(Names=[catalogue])["Parameters"]:
+            yield "AWS::SSM::Parameter", parameter["Name"]
+
+
+def main() -> int:
+    """Run the command, and return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tools.deploy", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("deploy", help="build and deploy it").add_argument("stage")
+    deleted = commands.add_parser("delete", help="delete its clients, then the stack")
+    deleted.add_argument("stage")
+    deleted.add_argument("--yes", action="store_true", help="don't ask")
+    options = parser.parse_args()
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # sam writes between
+    try:
+        stage = load(options.stage)
+        if options.command == "deploy":
+            deploy(stage)
+        else:
+            delete(stage, yes=options.yes)
+    except (DeployError, BotoCoreError, ClientError) as error:
+        print(f"{options.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\n{options.command}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
