@@ -39,8 +39,8 @@ AUDITED_TEMPLATES := template.yaml monitoring.yaml .aws-sam/local/packages/templ
 .DELETE_ON_ERROR:
 .SILENT:
 .PHONY: help demo test unit integration e2e bench soak tokens up down status lint types template \
-	faults faults-mutations audit screenshots sbom licences openapi format lock build deploy delete \
-	clean
+	faults faults-mutations audit screenshots sbom licences openapi parameters format lock build \
+	deploy delete clean
 
 help: ## list the commands
 	awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -132,6 +132,9 @@ shipped: .venv/ready build
 
 openapi: .venv/ready ## write the OpenAPI document, its page, and docs/smsrelay.http
 	PYTHONPATH=layers/smsrelay $(BIN)/python -m tools.openapi
+
+parameters: .venv/ready ## write docs/parameters.md from the template
+	$(BIN)/python -m tools.parameters_page
 
 format: .venv/ready ## put the code into shape
 	$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format .

@@ -1,0 +1,25 @@
+"""docs/parameters.md describes the template's parameters."""
+
+import re
+
+from tests.support.template import template
+from tools.parameters_page import PAGE, page
+
+
+def test_the_page_is_written_from_the_template() -> None:
+    assert PAGE.read_text() == page(template()), "run `make parameters`"
+
+
+def test_the_page_has_every_parameter_once_with_its_default_and_its_limits() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", page(template()), re.MULTILINE))
+    assert list(rows) == list(template()["Parameters"])
+    assert rows["CountryCodes"].startswith("empty | text | ")
+    assert rows["UpstreamTimeoutSeconds"].startswith("`45` | 1 to 48 | ")
+    assert rows["YearlyApiCalls"].startswith("`2000000` | from 0 | ")
+    assert rows["Architecture"].startswith("`arm64` | `arm64`, `x86_64` | ")
+
+
+def test_a_page_of_the_docs_is_a_link() -> None:
+    links = re.findall(r"\]\(([^)]+\.md)\)", page(template()))
+    assert "message-catalogue.md" in links
+    assert [it for it in links if not (PAGE.parent / it).is_file()] == []
