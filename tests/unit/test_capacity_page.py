@@ -7,11 +7,12 @@ import pytest
 
 from smsrelay.sends.call_budget import daily_share
 from smsrelay.services.delivery_poller import MAX_CALLS
-from tests.support.template import ROOT
+from tests.support.template import ROOT, alarm, template
 
 PAGE = (ROOT / "docs/capacity.md").read_text()
 [COSTS] = re.findall(r"<!-- runs: deliveries -->\n```python\n(.*?)```", PAGE, re.DOTALL)
 POLLS_OF_A_MESSAGE = 3
+MINUTES_OF_A_MONTH = 24 * 60 * 365 / 12
 
 
 def rows(heading: str) -> list[list[str]]:
@@ -81,3 +82,30 @@ def test_the_table_of_a_month() -> None:
             others = number(at_a_million) - sum(deliveries(1_000_000))
             usd = fixed + sends * (others + sum(deliveries(sends))) / 1_000_000
             assert number(cell) == pytest.approx(usd, abs=0.03)
+
+
+def test_what_an_idle_stack_costs() -> None:
+    rates = [
+        event["Properties"]["ScheduleExpression"]
+        for resource in template()["Resources"].values()
+        for event in resource.get("Properties", {}).get("Events", {}).values()
+        if event["Type"] == "ScheduleV2"
+    ]
+    assert set(rates) == {"rate(1 minute)"}
+    runs = len(rates) * MINUTES_OF_A_MONTH
+    polls = 5 * 3 * MINUTES_OF_A_MONTH
+    assert f"{runs:,.0f} times a month" in PAGE
+    assert f"{polls:,.0f} requests a month" in PAGE
+    costs = {name: number(usd) for name, usd in rows("| USD a month |")}
+    assert costs["EventBridge Scheduler"] == round(runs * 1.00 / 1_000_000, 2)
+    assert costs["X-Ray: traces of the scheduled runs"] == round(runs * 5.00 / 1_000_000, 2)
+    assert costs["SQS: long polls of the empty queue"] == round(polls * 0.40 / 1_000_000, 2)
+
+
+def test_the_page_counts_the_metrics_of_the_largest_alarms() -> None:
+    errors, throttles = (
+        len([it for it in map(str, alarm(name)["Metrics"]) if "MetricStat" in it])
+        for name in ("FunctionErrorsAlarm", "ThrottlesAlarm")
+    )
+    assert f"FunctionErrorsAlarm has {errors} of them, ThrottlesAlarm {throttles}" in PAGE
+    assert max(errors, throttles) <= 10
