@@ -127,18 +127,29 @@ def _global(config: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def deploy(stage: Stage) -> None:
-    """Build and deploy a stage, and print its outputs and what to do next."""
+    """Build and deploy a stage, and print its outputs and what to do next.
+
+    Raises:
+        DeployError: sam failed, or the change set of a new stack was declined.
+    """
     # sam's cache would miss changes of files that a Makefile reads outside of its own folder.
     stage.sam("build", "--no-cached")
     stage.sam("deploy")
     stack = stage.describe()
-    outputs = {it["OutputKey"]: it["OutputValue"] for it in stack.get("Outputs", [])}
-    print(f"\n{stage.stack_name} is deployed. Its outputs:\n")
+    outputs = outputs_of(stack)
+    if not outputs:
+        raise DeployError(f"{stage.stack_name} has no outputs: it was not deployed")
+    print(f"\nThe outputs of {stage.stack_name}:\n")
     for name, value in sorted(outputs.items()):
         print(f"  {name:<26}{value}")
     print("\nNext, after the first deployment:")
     for number, (what, command) in enumerate(next_commands(stage, stack, outputs), 1):
         print(f"\n{number}. {what}\n\n     {shlex.join(command)}")
+
+
+def outputs_of(stack: "StackTypeDef") -> dict[str, str]:
+    """The outputs of a stack by name; empty if its first deployment failed or was declined."""
+    return {it["OutputKey"]: it["OutputValue"] for it in stack.get("Outputs", [])}
 
 
 def next_commands(
@@ -149,16 +160,15 @@ def next_commands(
     # As an argument, the secret would be in the shell's history and in the list of processes.
     put += ["--secret-string", "file:///dev/stdin", "--secret-id"]
     enter = "Start the command, enter the JSON with your values, and press Enter and Ctrl-D:"
-    if credentials := outputs.get("CredentialsSecretArn"):
+    if renewer := outputs.get("TokenRenewerFunctionName"):
         example = (
             '{"client_id": "…", "client_secret": "…", '
             '"auth_base_url": "https://SUBDOMAIN.auth.marketingcloudapis.com"}'
         )
         yield (
             f"Store the client credentials of Marketing Cloud. {enter}\n   {example}",
-            [*put, credentials],
+            [*put, outputs["CredentialsSecretArn"]],
         )
-        renewer = outputs["TokenRenewerFunctionName"]
         yield (
             'Fetch an access token with them. The command prints "did": "renewed".',
             ["aws", "lambda", "invoke", *stage.place, "--function-name", renewer, "/dev/stdout"],
@@ -190,9 +200,9 @@ def delete(stage: Stage, *, yes: bool) -> None:
     stack = stage.describe()
     if stack.get("EnableTerminationProtection"):
         raise DeployError(f"{stage.stack_name} has termination protection; nothing was changed")
-    outputs = {it["OutputKey"]: it["OutputValue"] for it in stack.get("Outputs", [])}
+    outputs = outputs_of(stack)
     clients = []
-    if outputs:  # a first deployment that failed has none, and no clients
+    if outputs:
         clients = [it["client"] for it in json.loads(stage.smsrelay("client", "list", "--json"))]
     print(f"This deletes {stage.stack_name} in {stage.session.region_name}")
     print(f"with the API keys of its clients: {', '.join(clients) or 'none'}.")

@@ -116,6 +116,15 @@ def test_what_could_not_be_built_is_not_deployed(deployed: Deployed) -> None:
     assert deployed.commands == ["build"]
 
 
+def test_a_change_set_that_was_not_executed_prints_no_commands(
+    deployed: Deployed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deployed.outputs = {}  # a new stack whose change set was declined; sam ends with 0
+    with pytest.raises(deploy.DeployError, match="smsrelay-dev has no outputs"):
+        deploy.deploy(deployed.stage)
+    assert capsys.readouterr().out == ""
+
+
 def test_delete_removes_the_clients_before_the_stack(
     deployed: Deployed, capsys: pytest.CaptureFixture[str]
 ) -> None:
