@@ -40,7 +40,7 @@ AUDITED_TEMPLATES := template.yaml monitoring.yaml .aws-sam/local/packages/templ
 .SILENT:
 .PHONY: help demo test unit integration e2e bench soak tokens up down status lint types template \
 	faults faults-mutations audit screenshots sbom licences openapi parameters format lock build \
-	deploy delete clean
+	deploy delete first-contact clean
 
 help: ## list the commands
 	awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -157,6 +157,10 @@ deploy: .venv/ready ## deploy a stack of samconfig.toml to AWS, and print what t
 
 delete: .venv/ready ## delete such a stack with its clients, and print what stays (STAGE=dev; YES=1: don't ask)
 	$(BIN)/python -m tools.deploy delete $(if $(YES),--yes) '$(STAGE)'
+
+first-contact: .venv/ready ## deploy a stack, send one SMS, and report which assumptions are true (STAGE=trial)
+	PYTHONPATH=cli:layers/smsrelay $(BIN)/python -m tools.first_contact \
+		$(if $(STACK_FILE),--stack-file '$(STACK_FILE)','$(STAGE)')
 
 clean: down ## stop the local stack, and remove everything that the commands made
 	rm -rf .aws-sam .local .venv .venv-audit .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

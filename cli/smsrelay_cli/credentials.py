@@ -84,10 +84,10 @@ def stage(target: DeployedStack, options: Any, now: float) -> int:
     """Store the staged secret beside the active one, and check it with a token request."""
     secret = CredentialsSecret(target)
     fields = secret.load()
-    value = _read("Staged client secret (not shown): ", is_secret=True)
+    value = read_line("Staged client secret (not shown): ", is_secret=True)
     if value == fields[_ACTIVE]:
         raise CommandError("this is the active secret: generate a staged one in Marketing Cloud")
-    expires = _date(_read("It expires on (YYYY-MM-DD): "))
+    expires = _date(read_line("It expires on (YYYY-MM-DD): "))
     if expires.timestamp() <= now:
         raise UsageError("this date has passed: enter the date on which the staged secret expires")
     secret.store(fields | {_STAGED: value, _STAGED_EXPIRES: expires.date().isoformat()})
@@ -133,7 +133,7 @@ def _wait_until_accepted(secret: CredentialsSecret) -> str:
     return reason
 
 
-def _read(prompt: str, *, is_secret: bool = False) -> str:
+def read_line(prompt: str, *, is_secret: bool = False) -> str:
     """A line from the terminal or the standard input; never from an argument, which `ps` shows."""
     if is_secret and sys.stdin.isatty():
         line = getpass.getpass(prompt, stream=sys.stderr)
@@ -142,7 +142,7 @@ def _read(prompt: str, *, is_secret: bool = False) -> str:
             print(prompt, end="", file=sys.stderr, flush=True)
         line = sys.stdin.readline()
     if not line.strip():
-        raise UsageError("two lines are needed: the staged client secret, and its expiry date")
+        raise UsageError(f"nothing was entered for: {prompt.strip()}")
     return line.strip()
 
 

@@ -68,6 +68,8 @@ class DeployedStack:
     """The same of callbacks; empty: nobody is called back."""
     credentials_secret: str = ""
     """The secret with the client credentials; empty: the relay does not renew its token."""
+    token_secret: str = ""
+    """The secret with the access token."""
     token_renewer: str = ""
     """The name of the function that renews the access token; empty: the same."""
     key_arn: str = ""
@@ -137,6 +139,7 @@ def _local(file: Path) -> DeployedStack:
             "WebhookSecretPrefix": stack.get("webhook_secret_prefix", ""),
             "CatalogueParameter": stack.get("catalogue_parameter", ""),
             "CredentialsSecretArn": stack.get("credentials_secret", ""),
+            "TokenSecretArn": stack.get("token_secret", ""),
             "TokenRenewerFunctionName": stack.get("token_renewer", ""),
             "Version": stack.get("version", ""),
         },
@@ -202,6 +205,7 @@ def _target(
         callback_secret_prefix=outputs.get("CallbackSecretPrefix", ""),
         catalogue_parameter=outputs.get("CatalogueParameter", ""),
         credentials_secret=outputs.get("CredentialsSecretArn", ""),
+        token_secret=outputs.get("TokenSecretArn", ""),
         token_renewer=outputs.get("TokenRenewerFunctionName", ""),
         key_arn=outputs.get("KeyArn", ""),
         session=session,

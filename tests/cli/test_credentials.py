@@ -4,6 +4,7 @@ import io
 import json
 import os
 import time
+from argparse import Namespace
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,8 +14,10 @@ import pytest
 from botocore.client import BaseClient
 
 from smsrelay_cli import credentials
+from smsrelay_cli.deployed_stack import find_stack
 from tests.cli.conftest import Operator
 from tests.support.aws_calls import intercepted
+from tools.first_contact import Findings, FirstContact
 
 OLD, NEW = "the-old-secret-of-the-client", "the-new-secret-of-the-client"
 
@@ -90,8 +93,8 @@ def test_the_check_ends_after_ten_minutes(person: Person) -> None:
 @pytest.mark.parametrize(
     ("answer", "code", "wrong"),
     [
-        ("", 2, "two lines are needed"),
-        (f"{NEW}\n", 2, "two lines are needed"),
+        ("", 2, "nothing was entered for: Staged client secret"),
+        (f"{NEW}\n", 2, "nothing was entered for: It expires on"),
         (f"{NEW}\nMay 2027\n", 2, "is not a date"),
         (f"{NEW}\n2020-01-01\n", 2, "this date has passed"),
         (f"{OLD}\n2099-01-01\n", 1, "this is the active secret"),
@@ -114,6 +117,32 @@ def test_a_staged_secret_that_does_not_work_is_not_promoted(person: Person) -> N
     ended = person.run("credentials", "promote", "--yes")
     assert (ended.code, "nothing was changed: credentials-refused" in ended.err) == (1, True)
     assert person.fields() == before
+
+
+def test_first_contact_asks_for_credentials_until_the_stack_has_a_token(
+    person: Person,
+    operator: Operator,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    person.relay.put_secret("{}")
+    operator.parameters["UpstreamHosts"] = "http://127.0.0.1"
+    person.simulator.fail("token", "401")
+    typed = ["a", NEW, person.simulator.url, "510000001"]
+    lines = ["a", NEW, "https://other.example", "510000001", *typed, *typed]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines) + "\n"))
+    names = ("stack_file", "stack_name", "region", "profile")
+    target = find_stack(Namespace(local=False, **dict.fromkeys(names)))
+
+    FirstContact(target, "+12125550100", Findings()).store_credentials()
+
+    printed = capsys.readouterr()
+    assert "auth_base_url" in printed.out
+    assert "credentials-refused" in printed.out
+    assert person.simulator.token_counts() == {"fetches": 1, "calls": 2}
+    keys = ("client_id", "client_secret", "auth_base_url", "account_id")
+    assert person.fields() == dict(zip(keys, typed, strict=True))
+    assert NEW not in printed.out + printed.err
 
 
 def test_a_relay_that_renews_no_token_has_no_credentials(operator: Operator) -> None:
