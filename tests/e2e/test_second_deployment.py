@@ -1,46 +1,76 @@
-"""A second deployment: changed parameters reach the functions that events invoke."""
+"""A second deployment: of the same stack with other parameters, and of a second stack beside it."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 
-from tools.local_stack.deployment import STACK_NAME
+from tests.support.cloudwatch_metrics import documents
+from tools.local_stack.build import BUCKET
+from tools.local_stack.deployment import STACK_NAME, TEMPLATE_KEY
 from tools.local_stack.polling import wait_for
+from tools.local_stack.simulator_client import SimulatorControl
 from tools.local_stack.stack import LocalStack, Stack
+from tools.mobileconnect_simulator import Simulator
 
 TAKES_MESSAGES = ("ApiFunction", "IamFunction", "WebhookFunction", "QueueWorkerFunction")
 MESSAGE = {"message": "MzA6Nzg6MA", "to": ["+12125550100"]}
+SECOND = "smsrelay-second"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Not the session's: it is deployed again."""
     with LocalStack(tmp_path_factory.mktemp("stack")) as running:
         yield running
 
 
+def parameters_of(stack: Stack) -> dict[str, str]:
+    [found] = stack.clients.cloudformation.describe_stacks(StackName=STACK_NAME)["Stacks"]
+    return {each["ParameterKey"]: each["ParameterValue"] for each in found["Parameters"]}
+
+
 def deploy_again(stack: Stack, **changed: str) -> None:
     """`sam deploy` with other parameters."""
-    cloudformation = stack.clients.cloudformation
-    [before] = cloudformation.describe_stacks(StackName=STACK_NAME)["Stacks"]
-    parameters = {each["ParameterKey"]: each["ParameterValue"] for each in before["Parameters"]}
-    cloudformation.update_stack(
+    stack.clients.cloudformation.update_stack(
         StackName=STACK_NAME,
         UsePreviousTemplate=True,
         Capabilities=["CAPABILITY_IAM"],
         Parameters=[
             {"ParameterKey": name, "ParameterValue": value}
-            for name, value in (parameters | changed).items()
+            for name, value in (parameters_of(stack) | changed).items()
         ],
     )
+    assert settled(stack, STACK_NAME)["StackStatus"] == "UPDATE_COMPLETE"
 
-    def settled() -> str | None:
-        [now] = cloudformation.describe_stacks(StackName=STACK_NAME)["Stacks"]
-        return None if now["StackStatus"].endswith("_IN_PROGRESS") else now["StackStatus"]
 
-    assert wait_for(settled, what="the deployment", seconds=60) == "UPDATE_COMPLETE"
+def deploy_second(stack: Stack) -> dict[str, str]:
+    """The outputs of a stack with the same template and parameters."""
+    stack.clients.cloudformation.create_stack(
+        StackName=SECOND,
+        TemplateURL=f"https://s3.amazonaws.com/{BUCKET}/{TEMPLATE_KEY}",
+        Capabilities=["CAPABILITY_IAM"],
+        Parameters=[
+            {"ParameterKey": name, "ParameterValue": value}
+            for name, value in parameters_of(stack).items()
+        ],
+    )
+    created = settled(stack, SECOND)
+    assert created["StackStatus"] == "CREATE_COMPLETE"
+    return {output["OutputKey"]: output["OutputValue"] for output in created["Outputs"]}
+
+
+def settled(stack: Stack, name: str) -> Any:
+    """A stack, once its deployment has ended."""
+
+    def ended() -> Any:
+        [now] = stack.clients.cloudformation.describe_stacks(StackName=name)["Stacks"]
+        return None if now["StackStatus"].endswith("_IN_PROGRESS") else now
+
+    return wait_for(ended, what=f"the deployment of {name}", seconds=60)
 
 
 def variables(stack: Stack, function: str) -> dict[str, str]:
@@ -51,14 +81,16 @@ def variables(stack: Stack, function: str) -> dict[str, str]:
     return found
 
 
-def post(stack: Stack) -> httpx.Response:
+def post(stack: Stack, api_id: str = "") -> httpx.Response:
+    """Post with the stack's key, to its API or another one."""
+    *_, own_id, _ = stack.api_url.split("/")
+    url = stack.api_url.replace(own_id, api_id or own_id)
     with httpx.Client(trust_env=False, timeout=60) as client:
-        return client.post(
-            f"{stack.api_url}/messages", json=MESSAGE, headers={"x-api-key": stack.api_key}
-        )
+        return client.post(f"{url}/messages", json=MESSAGE, headers={"x-api-key": stack.api_key})
 
 
 def test_a_changed_parameter_takes_effect_with_the_deployment(own_stack: Stack) -> None:
+    before = parameters_of(own_stack)
     assert post(own_stack).status_code == 202
 
     deploy_again(own_stack, RetentionDays="91", ClientRecipientsPerMinute="599")
@@ -72,3 +104,86 @@ def test_a_changed_parameter_takes_effect_with_the_deployment(own_stack: Stack) 
     deploy_again(own_stack, UpstreamHosts="*.marketingcloudapis.com")
     answer = post(own_stack)
     assert (answer.status_code, answer.json()["status"]) == (202, "queued")
+    deploy_again(own_stack, **before)
+
+
+def test_two_stacks_side_by_side_share_nothing(own_stack: Stack) -> None:
+    clients = own_stack.clients
+    with Simulator(client_id="second", client_secret="of the second") as second_upstream:
+        second = deploy_second(own_stack)
+        credentials = {
+            "client_id": "second",
+            "client_secret": "of the second",
+            "auth_base_url": second_upstream.url,
+        }
+        clients.secretsmanager.put_secret_value(
+            SecretId=second["CredentialsSecretArn"], SecretString=json.dumps(credentials)
+        )
+        clients.lambda_.invoke(FunctionName=second["TokenRenewerFunctionName"], Payload="{}")
+        queues = {STACK_NAME: own_stack.queue_url, SECOND: second["QueueUrl"]}
+        for name, queue_url in queues.items():
+            body = MESSAGE | {"text": f"by {name}", "idempotencyKey": "the-same"}
+            clients.sqs.send_message(QueueUrl=queue_url, MessageBody=json.dumps(body))
+        with SimulatorControl(own_stack.simulator_url) as first_upstream:
+            sent: dict[str, Callable[[], list[Any]]] = {
+                STACK_NAME: first_upstream.sent,
+                SECOND: second_upstream.sent,
+            }
+            token_ids = {name: one_token_id(of, f"by {name}") for name, of in sent.items()}
+            texts = {
+                name: {call["body"].get("messageText") for call in of()}
+                for name, of in sent.items()
+            }
+    assert f"by {SECOND}" not in texts[STACK_NAME]
+    assert texts[SECOND] == {f"by {SECOND}"}
+
+    tables = {STACK_NAME: own_stack.table, SECOND: second["TableName"]}
+    secrets = {STACK_NAME: own_stack.token_secret, SECOND: second["TokenSecretArn"]}
+    access_tokens = {access_token(own_stack, secret) for secret in secrets.values()}
+    assert len(access_tokens) == 2
+    for name, other in ((STACK_NAME, SECOND), (SECOND, STACK_NAME)):
+        stored = wait_for(
+            partial(holds, own_stack, tables[name], token_ids[name]),
+            what=f"the result of {name}",
+            seconds=60,
+        )
+        assert token_ids[other] not in stored
+        assert metrics_of(own_stack, name) == {name}
+    refused = post(own_stack, second["RestApiId"])
+    assert (refused.status_code, refused.json()["code"]) == (403, "api-key-required")
+
+
+def one_token_id(sent: Callable[[], list[Any]], text: str) -> str:
+    """The tokenId of the only send with a text."""
+    [call] = wait_for(
+        lambda: [it for it in sent() if it["body"].get("messageText") == text],
+        what=f"the send with the text {text}",
+        seconds=60,
+    )
+    token_id: str = call["tokenId"]
+    return token_id
+
+
+def access_token(stack: Stack, secret: str) -> str:
+    value = stack.clients.secretsmanager.get_secret_value(SecretId=secret)["SecretString"]
+    token: str = json.loads(value)["access_token"]
+    return token
+
+
+def holds(stack: Stack, table: str, token_id: str) -> str | None:
+    """The items of a table, once one of them has a tokenId."""
+    items = json.dumps(stack.clients.dynamodb.scan(TableName=table)["Items"], default=str)
+    return items if token_id in items else None
+
+
+def metrics_of(stack: Stack, name: str) -> set[str]:
+    """The stacks that the metrics in a stack's log groups belong to."""
+    logs, found = stack.clients.logs, set()
+    for it in stack.clients.cloudformation.describe_stack_resources(StackName=name)[
+        "StackResources"
+    ]:
+        if it["ResourceType"] == "AWS::Logs::LogGroup":
+            events = logs.filter_log_events(logGroupName=it["PhysicalResourceId"])["events"]
+            lines = "\n".join(event["message"] for event in events)
+            found |= {document["service"] for document in documents(lines)}
+    return found
