@@ -47,20 +47,18 @@ def deploy_again(stack: Stack, **changed: str) -> None:
     assert settled(stack, STACK_NAME)["StackStatus"] == "UPDATE_COMPLETE"
 
 
-def deploy_second(stack: Stack) -> dict[str, str]:
-    """The outputs of a stack with the same template and parameters."""
+def create(stack: Stack, name: str, template: str = TEMPLATE_KEY, **changed: str) -> Any:
+    """Another stack beside the first, with its parameters and these."""
     stack.clients.cloudformation.create_stack(
-        StackName=SECOND,
-        TemplateURL=f"https://s3.amazonaws.com/{BUCKET}/{TEMPLATE_KEY}",
+        StackName=name,
+        TemplateURL=f"https://s3.amazonaws.com/{BUCKET}/{template}",
         Capabilities=["CAPABILITY_IAM"],
         Parameters=[
-            {"ParameterKey": name, "ParameterValue": value}
-            for name, value in parameters_of(stack).items()
+            {"ParameterKey": key, "ParameterValue": value}
+            for key, value in (parameters_of(stack) | changed).items()
         ],
     )
-    created = settled(stack, SECOND)
-    assert created["StackStatus"] == "CREATE_COMPLETE"
-    return {output["OutputKey"]: output["OutputValue"] for output in created["Outputs"]}
+    return settled(stack, name)
 
 
 def settled(stack: Stack, name: str) -> Any:
@@ -110,7 +108,9 @@ def test_a_changed_parameter_takes_effect_with_the_deployment(own_stack: Stack) 
 def test_two_stacks_side_by_side_share_nothing(own_stack: Stack) -> None:
     clients = own_stack.clients
     with Simulator(client_id="second", client_secret="of the second") as second_upstream:
-        second = deploy_second(own_stack)
+        created = create(own_stack, SECOND)
+        assert created["StackStatus"] == "CREATE_COMPLETE"
+        second = {output["OutputKey"]: output["OutputValue"] for output in created["Outputs"]}
         credentials = {
             "client_id": "second",
             "client_secret": "of the second",
@@ -151,6 +151,47 @@ def test_two_stacks_side_by_side_share_nothing(own_stack: Stack) -> None:
         assert metrics_of(own_stack, name) == {name}
     refused = post(own_stack, second["RestApiId"])
     assert (refused.status_code, refused.json()["code"]) == (403, "api-key-required")
+
+
+def test_a_failed_first_deployment_leaves_nothing_behind(own_stack: Stack) -> None:
+    """The last resource fails; all options with data of their own are on."""
+    clients = own_stack.clients
+    body = clients.s3.get_object(Bucket=BUCKET, Key=TEMPLATE_KEY)["Body"].read()
+    template = json.loads(body)
+    retained = {
+        name
+        for name, one in template["Resources"].items()
+        if "Retain" in one.get("DeletionPolicy", "")
+    }
+    template["Resources"]["Broken"] = {
+        "Type": "AWS::SQS::Queue",
+        "Properties": {"DelaySeconds": 901},  # more than SQS allows
+        "DependsOn": sorted(retained),
+    }
+    clients.s3.put_object(Bucket=BUCKET, Key="broken.json", Body=json.dumps(template).encode())
+    before = kept(own_stack)
+
+    failed = create(
+        own_stack, "smsrelay-failed", "broken.json", CustomerManagedKey="on", RecipientResults="on"
+    )
+
+    assert failed["StackStatus"] == "ROLLBACK_COMPLETE"
+    events = clients.cloudformation.describe_stack_events(StackName="smsrelay-failed")
+    deleted = {
+        event["LogicalResourceId"]
+        for event in events["StackEvents"]
+        if event["ResourceStatus"] == "DELETE_COMPLETE"
+    }
+    assert retained
+    assert retained <= deleted
+    assert kept(own_stack) == before
+
+
+def kept(stack: Stack) -> set[str]:
+    """Tables and secrets."""
+    secrets = stack.clients.secretsmanager.list_secrets()["SecretList"]
+    tables = stack.clients.dynamodb.list_tables()["TableNames"]
+    return {*tables, *(secret["ARN"] for secret in secrets)}
 
 
 def one_token_id(sent: Callable[[], list[Any]], text: str) -> str:

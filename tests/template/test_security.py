@@ -83,10 +83,9 @@ def test_a_key_that_is_disabled_stops_the_queues_within_five_minutes() -> None:
         assert queue["KmsDataKeyReusePeriodSeconds"] == {"Fn::If": ["HasKey", 300, NOTHING]}
 
 
-def test_the_key_outlives_the_stack_turns_and_serves_whom_it_must() -> None:
+def test_the_key_turns_and_serves_whom_it_must() -> None:
     key = template()["Resources"]["Key"]
     assert key["Condition"] == "HasKey"
-    assert key["DeletionPolicy"] == "Retain"
     assert key["Properties"]["EnableKeyRotation"] is True
     policy = of_sid(key["Properties"]["KeyPolicy"])
     assert policy.keys() == {"Account", "LogGroups", "Topics", "Rules"}

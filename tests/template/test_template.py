@@ -256,9 +256,14 @@ def test_every_route_needs_a_key_a_principal_or_a_signature() -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["Ledger", "TokenSecret", "CredentialsSecret"])
-def test_what_must_not_be_lost_outlives_the_stack(name: str) -> None:
-    assert template()["Resources"][name]["DeletionPolicy"] == "Retain"
+DATA = ["Ledger", "TokenSecret", "CredentialsSecret", "RecipientKey", "Key"]
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_what_must_not_be_lost_outlives_the_stack_but_no_failed_creation(name: str) -> None:
+    resource = template()["Resources"][name]
+    assert resource["DeletionPolicy"] == "RetainExceptOnCreate"
+    assert resource["UpdateReplacePolicy"] == "Retain"
 
 
 def test_only_the_token_function_reads_the_client_credentials() -> None:
