@@ -15,7 +15,7 @@ import pytest
 
 from smsrelay.adapters import dynamodb_ledger
 from smsrelay.adapters.dynamodb_call_budget import DynamoDbCallBudget
-from smsrelay.adapters.dynamodb_ledger import change_of
+from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger, change_of
 from smsrelay.adapters.mobileconnect import MobileConnect
 from smsrelay.errors import LedgerUnavailableError, UnexpectedError
 from smsrelay.sends.call_budget import TOKEN_CALLS, CallBudget
@@ -431,3 +431,25 @@ def test_a_contracts_year_lasts_for_a_year() -> None:
             used += reserved.calls
             assert len(budget.days) <= 8
         assert used <= 365 * SHARE
+
+
+def test_two_runs_at_once_end_an_unpolled_send_once(
+    tenant: Tenant, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tenant.post(1)
+    tenant.now += 4 * DAY
+    other, replace = delivery_poller.parts.__wrapped__(), DynamoDbLedger.replace_if_unchanged
+    done: list[Any] = []
+
+    def meanwhile(*arguments: Any) -> Any:
+        with patch.object(DynamoDbLedger, "replace_if_unchanged", replace):
+            done.append(other.delivery_poller.run(lambda: 55.0))
+        return replace(*arguments)
+
+    capsys.readouterr()
+    with patch.object(DynamoDbLedger, "replace_if_unchanged", meanwhile):
+        assert tenant.relay.follow() == {}
+    other.metrics.flush()
+    other.connections.close()
+    assert done == [{"not-polled": 1}]
+    assert metrics(capsys.readouterr().out)["DeliveriesNotPolled"] == [1]

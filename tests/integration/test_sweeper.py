@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from smsrelay.adapters.dynamodb_ledger import SHARDS
+from smsrelay.adapters.dynamodb_ledger import SHARDS, DynamoDbLedger
 from smsrelay.services import sweeper as use_case
 from smsrelay.wiring import sweeper
+from tests.support.cloudwatch_metrics import metrics
 from tests.support.environment import Environment
 from tools.mobileconnect_simulator import Simulator
 
@@ -117,3 +118,60 @@ def test_what_an_operator_resends_is_young_again(relay: Environment, simulator: 
     assert relay.work() == []
     assert relay.get(f"/messages/{posted.body['id']}").body["status"] == "accepted"
     assert len(simulator.sent()) == 1
+
+
+def other_sweep_before_write(relay: Environment, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Another sweep reads the same sends, and writes first; what it has recovered."""
+    replace = DynamoDbLedger.replace_if_unchanged
+    done: list[Any] = []
+
+    def meanwhile(*arguments: Any) -> Any:
+        with monkeypatch.context() as patch:
+            patch.setattr(DynamoDbLedger, "replace_if_unchanged", replace)
+            if not done:
+                done.append(relay.sweep())
+        return replace(*arguments)
+
+    monkeypatch.setattr(DynamoDbLedger, "replace_if_unchanged", meanwhile)
+    return done
+
+
+def test_two_sweeps_at_once_queue_a_send_once(
+    relay: Environment, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay.post(MESSAGE, headers=ASYNC)
+    drop_all(relay)
+    relay.change(dueAt=time.time() - LONG_AGO)
+    other = other_sweep_before_write(relay, monkeypatch)
+    assert relay.sweep() == {}
+    assert other == [{"queued": 1}]
+    assert relay.waiting() == 1
+    assert relay.work() == []
+    assert len(simulator.sent()) == 1
+
+
+@pytest.mark.parametrize(("choice", "status"), [("hold", "unknown"), ("resend", "queued")])
+def test_two_sweeps_at_once_find_a_lease_that_ran_out(
+    relay: Environment,
+    simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    choice: str,
+    status: str,
+) -> None:
+    posted = relay.post(MESSAGE | {"onUnknown": choice}, headers=ASYNC)
+    drop_all(relay)
+    relay.begin_elsewhere(lease=60.0)
+    relay.change(dueAt=time.time() - 1)
+    other = other_sweep_before_write(relay, monkeypatch)
+    capsys.readouterr()
+    assert relay.sweep() == {}
+    assert other == [{status: 1}]
+    counted = metrics(capsys.readouterr().out)
+    assert counted["SendsUnknown" if choice == "hold" else "SendsQueued"] == [1]
+    monkeypatch.undo()
+    while relay.waiting():
+        assert relay.work() == []
+    stored = relay.get(f"/messages/{posted.body['id']}").body
+    assert stored["status"] == ("accepted" if choice == "resend" else "unknown")
+    assert len(simulator.sent()) == (1 if choice == "resend" else 0)

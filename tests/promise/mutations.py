@@ -53,9 +53,10 @@ def broken_answer_is_not_sent() -> None:
 def lapsed_is_queued() -> None:
     """A lease that ran out is tried again, whatever the caller wants."""
 
-    def lapsed(send: Send, *, now: float, max_attempts: int) -> Send:
+    def lapsed(send: Send, *, now: float, max_attempts: int, written_by: str) -> Send:
         _ = max_attempts
-        return replace(send, status=Status.QUEUED, updated_at=now, due_at=now)
+        queued = replace(send, status=Status.QUEUED, updated_at=now, due_at=now)
+        return replace(queued, written_by=written_by)
 
     patch.object(transitions, "expire_lease", lapsed).start()
 

@@ -205,11 +205,16 @@ def test_an_outage_of_days_does_not_use_up_the_receives_of_a_message() -> None:
     assert seconds > 10 * 86_400
 
 
-def test_the_sweeper_comes_every_minute_and_never_meets_itself() -> None:
-    [event] = properties("SweeperFunction")["Events"].values()
+@pytest.mark.parametrize("name", ["SweeperFunction", "DeliveryPollerFunction"])
+def test_a_scheduled_run_is_neither_repeated_nor_kept_for_later(name: str) -> None:
+    function = properties(name)
+    [event] = function["Events"].values()
     assert event["Type"] == "ScheduleV2"
     assert event["Properties"]["ScheduleExpression"] == "rate(1 minute)"
-    assert properties("SweeperFunction")["Timeout"] < 60
+    assert event["Properties"]["RetryPolicy"] == {"MaximumRetryAttempts": 0}
+    once = {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}
+    assert function["EventInvokeConfig"] == once
+    assert function["Timeout"] < 60
 
 
 @pytest.mark.parametrize("name", ["Queue", "DeadLetterQueue"])

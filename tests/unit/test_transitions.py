@@ -1,6 +1,7 @@
 """The smaller pure decisions: waits, a send's next state."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -180,11 +181,11 @@ def test_a_lease_that_ran_out_means_unknown_and_never_again() -> None:
     assert SENDING.lease_until == NOW + 60
     assert replace(SENDING, status=Status.QUEUED).lease_until is None
     assert not transitions.lease_expired(replace(SENDING, status=Status.QUEUED), NOW + 60)
-    after = transitions.expire_lease(SENDING, now=NOW + 60, max_attempts=4)
+    expired = partial(transitions.expire_lease, now=NOW + 60, max_attempts=4, written_by="sweeper")
+    after = expired(SENDING)
     assert (after.status, after.reason) == (Status.UNKNOWN, "lease-expired")
-    again = transitions.expire_lease(
-        replace(SENDING, on_unknown=RESEND), now=NOW + 60, max_attempts=4
-    )
+    assert after.written_by == "sweeper"
+    again = expired(replace(SENDING, on_unknown=RESEND))
     assert (again.status, again.due_at) == (Status.QUEUED, NOW + 60)
 
 

@@ -128,18 +128,26 @@ class DynamoDbLedger:
         return ClaimResult(won=won, send=existing)
 
     def replace_if_unchanged(self, before: Send, after: Send) -> ReplaceResult:
-        """The owner's result also replaces an `unknown` that another process has written."""
+        """The owner's result also replaces an `unknown` that another process has written.
+
+        All others write under a new `written_by`, so of two at once only the first succeeds.
+        """
+        names, other = {"#status": "status"}, {":unknown": {"S": str(Status.UNKNOWN)}}
+        condition = "#status IN (:before, :unknown)"
+        if after.written_by != before.written_by:
+            condition = "#status = :before AND #owner = :owner"
+            names, other = names | {"#owner": "owner"}, {":owner": {"S": before.written_by}}
         with ledger_errors():
             try:
                 answer = self._client.put_item(
                     TableName=self._table,
                     Item=self._item(after),
-                    ConditionExpression="attempts = :attempts AND #status IN (:before, :unknown)",
-                    ExpressionAttributeNames={"#status": "status"},
+                    ConditionExpression=f"attempts = :attempts AND {condition}",
+                    ExpressionAttributeNames=names,
                     ExpressionAttributeValues={
                         ":attempts": {"N": str(before.attempts)},
                         ":before": {"S": before.status},
-                        ":unknown": {"S": Status.UNKNOWN},
+                        **other,
                     },
                     ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 )

@@ -73,10 +73,11 @@ def finish_attempt(  # noqa: PLR0913 - what became of it, and three numbers of t
     return replace(after, status=Status.QUEUED, due_at=now + wait)
 
 
-def expire_lease(send: Send, *, now: float, max_attempts: int) -> Send:
+def expire_lease(send: Send, *, now: float, max_attempts: int, written_by: str) -> Send:
     """A sending send whose lease ran out: its process died, and nobody knows how far it came."""
     outcome = Outcome(OutcomeKind.UNKNOWN, "lease-expired")
-    return finish_attempt(send, outcome, now=now, wait=0.0, max_attempts=max_attempts)
+    after = finish_attempt(send, outcome, now=now, wait=0.0, max_attempts=max_attempts)
+    return replace(after, written_by=written_by)
 
 
 def lease_expired(send: Send, now: float) -> bool:

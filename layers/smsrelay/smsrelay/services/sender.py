@@ -237,18 +237,17 @@ class Sender:
         now = self._clock()
         if send is None:
             return None
+        after = None
         if transitions.lease_expired(send, now):
-            after = self._expire_lease(send)
+            after = self._end_lease(send, now)
         elif send.status is Status.QUEUED and send.due_at + STALLED_AFTER <= now:
             # Due again, so that the next sweep does not find it while it waits its turn.
-            after = replace(send, due_at=now, updated_at=now)
+            due = replace(send, due_at=now, updated_at=now, written_by=ids.new_message_id())
             if is_paused(self._pauses.current(), send.client):
-                after = transitions.wait_for_operator(send, now)
-            if not self._ledger.replace_if_unchanged(send, after):
-                return None
-        else:
-            return None
-        self.enqueue([after])
+                due = transitions.wait_for_operator(due, now)
+            after = due if self._ledger.replace_if_unchanged(send, due) else None
+        if after:
+            self.enqueue([after])
         return after
 
     def load(self, message_id: str, client: str) -> MessageState | RefusedMessage:
@@ -455,14 +454,20 @@ class Sender:
         now = self._clock()
         if not transitions.lease_expired(send, now):
             return send
-        after = transitions.expire_lease(send, now=now, max_attempts=self._policy.max_attempts)
-        if self._ledger.replace_if_unchanged(send, after):
-            outcome = Outcome(OutcomeKind.UNKNOWN, "lease-expired")
-            self._count(after, outcome)
-            _log(after, after.status, outcome)
-            return after
-        # Somebody else was quicker, and knows more.
-        return self._ledger.load_one(send.key) or send
+        # Somebody else may be quicker, and know more.
+        return self._end_lease(send, now) or self._ledger.load_one(send.key) or send
+
+    def _end_lease(self, send: Send, now: float) -> Send | None:
+        """The send without its expired lease; None: another process was quicker."""
+        after = transitions.expire_lease(
+            send, now=now, max_attempts=self._policy.max_attempts, written_by=ids.new_message_id()
+        )
+        if not self._ledger.replace_if_unchanged(send, after):
+            return None
+        outcome = Outcome(OutcomeKind.UNKNOWN, "lease-expired")
+        self._count(after, outcome)
+        _log(after, after.status, outcome)
+        return after
 
 
 def _plan(submission: Submission, now: float) -> list[Send]:
