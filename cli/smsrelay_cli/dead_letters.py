@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from smsrelay.adapters.sqs import with_trace
 from smsrelay.errors import (
     NotJsonError,
     QueueUnavailableError,
@@ -74,6 +75,8 @@ class DeadLetter(NamedTuple):
     receipt: str
     body: str
     attributes: Mapping[str, Any]
+    trace: str | None
+    """AWS's trace header of the message that ended as this letter."""
 
     def text(self, name: str) -> str | None:
         """A message attribute that is a string."""
@@ -164,6 +167,7 @@ def _receive(target: DeployedStack) -> list[DeadLetter]:
         QueueUrl=target.dead_letter_queue_url,
         MaxNumberOfMessages=BATCH,
         MessageAttributeNames=["All"],
+        MessageSystemAttributeNames=["AWSTraceHeader"],
         VisibilityTimeout=HIDDEN_SECONDS,
         WaitTimeSeconds=POLL_SECONDS,
     )
@@ -173,6 +177,7 @@ def _receive(target: DeployedStack) -> list[DeadLetter]:
             message["ReceiptHandle"],
             message["Body"],
             message.get("MessageAttributes", {}),
+            message.get("Attributes", {}).get("AWSTraceHeader"),
         )
         for message in answer.get("Messages", [])
     ]
@@ -289,7 +294,10 @@ def _enqueue(target: DeployedStack, plan: Plan) -> None:
     if plan.new_key:
         attributes[KEY_ATTRIBUTE] = {"DataType": "String", "StringValue": plan.new_key}
     target.sqs.send_message(
-        QueueUrl=target.queue_url, MessageBody=plan.letter.body, MessageAttributes=attributes
+        QueueUrl=target.queue_url,
+        MessageBody=plan.letter.body,
+        MessageAttributes=attributes,
+        **with_trace(plan.letter.trace),
     )
 
 

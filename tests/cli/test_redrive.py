@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from smsrelay.adapters.sqs import SqsRetryQueue
+from smsrelay.adapters.sqs import SqsRetryQueue, with_trace
 from smsrelay.errors import QueueUnavailableError
 from smsrelay.sends.ids import message_id
 from smsrelay.sends.send import SendKey, Status, reference_body
@@ -437,3 +437,44 @@ def test_a_letter_of_an_unreadable_item_does_not_stop_the_others(
     assert ended.code == 0
     assert "this version can't read the item" in ended.out
     assert relay.waiting() == 1
+
+
+def test_a_message_keeps_its_trace_as_a_dead_letter_and_when_it_is_put_back(
+    operator: Operator, relay: Environment
+) -> None:
+    trace = "Root=1-67891233-abcdef012345678912345678;Sampled=1"
+
+    def traces(queue_url: str) -> list[str]:
+        answer = relay.client("sqs").receive_message(
+            QueueUrl=queue_url,
+            MessageSystemAttributeNames=["AWSTraceHeader"],
+            VisibilityTimeout=0,
+        )
+        return [message["Attributes"]["AWSTraceHeader"] for message in answer["Messages"]]
+
+    relay.client("sqs").send_message(
+        QueueUrl=relay.queue_url,
+        MessageBody=json.dumps(MESSAGE | {"keyword": "JOIN"}),
+        **with_trace(trace),
+    )
+    assert relay.work() == []
+    assert traces(relay.dead_letter_queue_url) == [trace]
+    assert operator.run("redrive", answer="y\n").code == 0
+    assert traces(relay.queue_url) == [trace]
+
+
+def test_the_dead_letter_of_a_rejected_send_keeps_the_trace(
+    operator: Operator, relay: Environment
+) -> None:
+    operator.simulator.fail("send", "400")
+    trace = "Root=1-67891233-abcdef012345678912345678;Sampled=1"
+    relay.client("sqs").send_message(
+        QueueUrl=relay.queue_url,
+        MessageBody=json.dumps(MESSAGE),
+        **with_trace(trace),
+    )
+    assert relay.work() == []
+    answer = relay.client("sqs").receive_message(
+        QueueUrl=relay.dead_letter_queue_url, MessageSystemAttributeNames=["AWSTraceHeader"]
+    )
+    assert [it["Attributes"] for it in answer["Messages"]] == [{"AWSTraceHeader": trace}]

@@ -238,7 +238,8 @@ class RetryQueue(Protocol):
 class DeadLetterQueue(Protocol):
     """Keeps a body, with the reason as attributes. Raises `QueueUnavailableError`."""
 
-    def put(self, body: str, attributes: Mapping[str, str]) -> None: ...
+    def put(self, body: str, attributes: Mapping[str, str], trace: str | None) -> None:
+        """`trace` is AWS's trace header of the message that ended here."""
 
 
 class Metrics(Protocol):

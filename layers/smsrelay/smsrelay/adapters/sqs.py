@@ -68,7 +68,7 @@ class SqsRetryQueue(_SqsQueue):
 class SqsDeadLetterQueue(_SqsQueue):
     """The `DeadLetterQueue` port."""
 
-    def put(self, body: str, attributes: Mapping[str, str]) -> None:
+    def put(self, body: str, attributes: Mapping[str, str], trace: str | None) -> None:
         """Keep a body; a little of the largest ones is cut off to make room for the reason."""
         values = {
             name: _printable(value)[:LONGEST_ATTRIBUTE]
@@ -85,6 +85,7 @@ class SqsDeadLetterQueue(_SqsQueue):
                     name: {"DataType": "String", "StringValue": value}
                     for name, value in values.items()
                 },
+                **with_trace(trace),
             )
             answer["MessageId"]
 
@@ -97,6 +98,14 @@ class SqsCallbacks(_SqsQueue):
         refused = self._send(entries)
         if refused:
             raise QueueUnavailableError(f"the queue refused {len(refused)} callbacks")
+
+
+def with_trace(trace: str | None) -> dict[str, Any]:
+    """The argument that gives a message its trace; by default it gets the trace of who sends it."""
+    if not trace:
+        return {}
+    header = {"DataType": "String", "StringValue": trace}
+    return {"MessageSystemAttributes": {"AWSTraceHeader": header}}
 
 
 def _printable(value: str) -> str:

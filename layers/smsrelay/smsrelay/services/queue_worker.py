@@ -87,7 +87,7 @@ class QueueWorker:
         try:
             content = open_envelope(queue_message, self._senders)
             if isinstance(content, SendKey):
-                return self._end(self._relay.attempt(content, deadline))
+                return self._end(self._relay.attempt(content, deadline), queue_message.trace)
             sender = MessageOrigin(content.client, content.key)
             return self._submit(content, queue_message, deadline)
         except NotJsonError as error:
@@ -110,6 +110,7 @@ class QueueWorker:
             key=sender.key,
             refusals=refusals,
             reason=reason,
+            trace=queue_message.trace,
         )
         return None
 
@@ -133,16 +134,16 @@ class QueueWorker:
             send = message.sends[0]
             if message.replayed and send.status is Status.QUEUED:
                 send = self._relay.attempt(send.key, deadline)
-            return self._end(send)
+            return self._end(send, queue_message.trace)
         # After a redelivery, too: the first time may not have come this far, and a message for a
         # send that is claimed does no harm.
         self._relay.enqueue(message.sends)
         return None
 
-    def _end(self, send: Send) -> float | None:
+    def _end(self, send: Send, trace: str | None) -> float | None:
         if send.can_be_redriven:
             # Also when it had ended before: the process that stored it may have died before this.
-            self._relay.dead_letter(send)
+            self._relay.dead_letter(send, trace)
         if send.status in {Status.QUEUED, Status.SENDING}:
             return max(1.0, send.due_at - self._clock())
         return None

@@ -214,7 +214,7 @@ class Sender:
         if waits:
             self._queue.put(waits)
 
-    def dead_letter(self, send: Send) -> None:
+    def dead_letter(self, send: Send, trace: str | None) -> None:
         """Put a failed or rejected send where a person looks."""
         self._dead_letters.put(
             reference_body(send.key),
@@ -224,6 +224,7 @@ class Sender:
                 "messageId": send.key.message_id,
                 "client": send.client,
             },
+            trace,
         )
 
     def recover_stalled(self, key: SendKey) -> Send | None:
@@ -286,6 +287,7 @@ class Sender:
         key: str,
         refusals: Sequence[Refusal],
         reason: str,
+        trace: str | None,
     ) -> None:
         """Record that a body from the queue can never work, and keep it where a person looks."""
         # The letter keeps the whole pointers: it holds the body, too.
@@ -306,6 +308,7 @@ class Sender:
                 "client": client,
                 "Idempotency-Key": key,
             },
+            trace,
         )
 
     def _lease(self, now: float, deadline: Deadline) -> float:
