@@ -3,6 +3,7 @@
 import logging
 import re
 import shlex
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -125,3 +126,10 @@ def test_a_result_in_the_log_is_resolved_as_what_it_was(
     assert len(operator.simulator.sent()) - sent_before == was_sent_now
     if logged.status is Status.ACCEPTED:
         assert send.token_id == line["token_id"]
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])
+def test_no_command_has_a_payload_that_the_aws_cli_takes_for_base64(page: Path) -> None:
+    text = page.read_text()
+    payloads = text.count("--payload ")
+    assert text.count("--cli-binary-format raw-in-base64-out --payload ") == payloads
