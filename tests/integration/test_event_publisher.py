@@ -61,7 +61,8 @@ TELLING = {
     "CallbackSenderLogs": "AreCallbacksOn",
     "CallbackSenderRole": "AreCallbacksOn",
     "CallbackQueue": "AreCallbacksOn",
-    "CallbackDeadLetterQueue": "IsEventPublisherOn",
+    "CallbackDeadLetterQueue": "AreCallbacksOn",
+    "EventDeadLetterQueue": "IsEventPublisherOn",
 }
 
 
@@ -281,6 +282,8 @@ def test_told_twice_it_has_the_same_name(onlooker: Onlooker) -> None:
     names = [request.headers["webhook-id"] for request in onlooker.server.requests]
     assert len(names) == 2
     assert len(set(names)) == 1
+    final = [detail["eventId"] for detail in details if detail["final"]]
+    assert final == names
 
 
 def test_only_who_wants_it_is_called(onlooker: Onlooker) -> None:

@@ -538,7 +538,8 @@ SEEN_BY_AWS: Mapping[str, tuple[Callable[[Environment], list[float]], Trouble]] 
 PROVEN_ELSEWHERE = {
     "ThrottlesAlarm",  # below, function by function
     "SendsRejectedAlarm",  # below, by its share
-    "CallbackDeadLettersAlarm",  # tests/integration/test_event_publisher.py covers its queue
+    "CallbackDeadLettersAlarm",  # tests/integration/test_event_publisher.py covers their queues
+    "EventDeadLettersAlarm",
 }
 
 

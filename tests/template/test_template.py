@@ -191,6 +191,11 @@ def test_a_dead_letter_queue_takes_messages_of_its_own_queue_only(
     }
 
 
+def test_no_queue_moves_messages_to_the_queue_of_unpublished_changes() -> None:
+    allowed = properties("EventDeadLetterQueue")["RedriveAllowPolicy"]
+    assert allowed == {"redrivePermission": "denyAll"}
+
+
 def test_sqs_can_not_move_dead_letters_back_under_new_ids() -> None:
     statements = properties("DeadLetterQueuePolicy")["PolicyDocument"]["Statement"]
     [denied] = [it for it in statements if it["Action"] == "sqs:StartMessageMoveTask"]
