@@ -272,7 +272,13 @@ def test_a_final_result_is_posted_and_signed(
     assert metrics(capsys.readouterr().out)["CallbacksDone"] == [1]
 
 
-def test_told_twice_it_has_the_same_name(onlooker: Onlooker) -> None:
+def test_told_twice_it_has_the_same_name_on_the_bus_too(
+    onlooker: Onlooker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    details: list[Json] = []
+    monkeypatch.setattr(Rule, "send_to_targets", lambda _, event: details.append(event["detail"]))
+    bus = os.environ["EVENT_BUS"]
+    client_of("events").put_rule(Name=bus, EventBusName=bus, EventPattern=PATTERN)
     onlooker.relay.post(MESSAGE)
     onlooker.follow()
     onlooker.relay.tell()
@@ -443,14 +449,16 @@ def test_the_waits_are_those_of_the_specification() -> None:
     assert max(RETRY_SCHEDULE) <= LONGEST_VISIBILITY, "else SQS would show it sooner"
 
 
-def test_who_does_not_take_it_after_all_tries_rings_an_alarm() -> None:
+def test_failed_callbacks_and_unpublished_changes_each_have_a_queue_and_an_alarm() -> None:
     redrive = properties("CallbackQueue")["RedrivePolicy"]
     assert redrive["maxReceiveCount"] == len(RETRY_SCHEDULE) + 1
     watched = alarm("CallbackDeadLettersAlarm")["Dimensions"][0]["Value"]["Ref"]
     assert redrive["deadLetterTargetArn"] == {"Fn::GetAtt": [watched, "Arn"]}
     stream = properties("EventPublisherFunction")["Events"]["Ledger"]["Properties"]
     lost = stream["DestinationConfig"]["OnFailure"]["Destination"]
-    assert lost == redrive["deadLetterTargetArn"]
+    other = alarm("EventDeadLettersAlarm")["Dimensions"][0]["Value"]["Ref"]
+    assert lost == {"Fn::GetAtt": [other, "Arn"]}
+    assert other != watched
 
 
 def test_each_wait_is_asked_of_the_queue(onlooker: Onlooker) -> None:

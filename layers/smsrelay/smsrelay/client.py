@@ -175,6 +175,10 @@ class SendChange(_Model):
         description="Why, in one word; `not-polled`: its delivery could not be polled.",
     )
     delivery: EventDelivery | None = None
+    event_id: str | None = Field(
+        default=None,
+        description="On the bus only: the id of the event, a callback's `webhook-id`.",
+    )
 
 
 class Event(_Model):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from smsrelay.adapters.aws_errors import aws_errors
 from smsrelay.errors import PublishError
-from smsrelay.sends.status_events import SOURCE
+from smsrelay.sends.status_events import SOURCE, event_id
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
@@ -32,7 +32,9 @@ class EventBridgeBus:
                             "Source": SOURCE,
                             "DetailType": event["type"],
                             "Time": event["timestamp"],
-                            "Detail": json.dumps(event["data"], separators=(",", ":")),
+                            "Detail": json.dumps(
+                                event["data"] | {"eventId": event_id(event)}, separators=(",", ":")
+                            ),
                             "EventBusName": self._bus,
                         }
                         for event in batch
