@@ -60,9 +60,6 @@ TELLING = {
     "CallbackSenderFunction": "AreCallbacksOn",
     "CallbackSenderLogs": "AreCallbacksOn",
     "CallbackSenderRole": "AreCallbacksOn",
-    "CallbackQueue": "AreCallbacksOn",
-    "CallbackDeadLetterQueue": "AreCallbacksOn",
-    "EventDeadLetterQueue": "IsEventPublisherOn",
 }
 
 

@@ -330,7 +330,6 @@ def test_without_renewal_nothing_of_it_is_there() -> None:
         "TokenRenewerFunction",
         "TokenRenewerRole",
         "TokenRenewerLogs",
-        "CredentialsSecret",
     }
     alarms = {
         "TokenNotRenewedAlarm",
