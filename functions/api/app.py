@@ -3,10 +3,8 @@
 from smsrelay.runtime import lambda_init
 
 # isort: split
-import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from smsrelay.errors import LedgerUnavailableError, NotFoundError, RelayError
 from smsrelay.ports import Deadline
@@ -24,7 +22,6 @@ _DOCUMENTATION = {
     "X-Content-Type-Options": "nosniff",
 }
 
-_NAME = re.compile(r"[-\w.~()'!*:@,;=+&$%<> \[\]{}|^]+")
 FILES = {
     "/openapi.json": ("openapi.json", "application/json"),
     "/docs": ("docs.html", "text/html; charset=utf-8"),
@@ -35,31 +32,30 @@ FILES = {
 @lambda_handler(api, on_error=api_gateway.to_problem)
 def handler(event: Event, context: Context) -> dict[str, Any]:
     """Respond to one request."""
-    method, path = api_gateway.route_of(event)
-    if method == "GET" and path in FILES:
-        name, content_type = FILES[path]
+    method, route = api_gateway.route_of(event)
+    if method == "GET" and route in FILES:
+        name, content_type = FILES[route]
         body = Path(__file__).with_name(name).read_text(encoding="utf-8")
         headers = {"Content-Type": content_type, **_DOCUMENTATION}
         return api_gateway.proxy_response(200, headers, body)
     try:
-        response = _respond(method, path, event, deadline_of(context))
+        response = _respond(method, route, event, deadline_of(context))
     except RelayError as error:
         if method != "GET" or not isinstance(error, LedgerUnavailableError):
             return api_gateway.to_problem(error)
         response = problem_documents.not_read()
-    return api_gateway.to_proxy(response)
+    return api_gateway.to_proxy(response, api_gateway.base_of(event))
 
 
-def _respond(method: str, path: str, event: Event, deadline: Deadline) -> Response:
+def _respond(method: str, route: str, event: Event, deadline: Deadline) -> Response:
     parts, identity = api.parts(), event["requestContext"]["identity"]
 
     def client() -> str:
         """The client that the API key or the IAM principal belongs to."""
         return parts.client_registry.client_of(identity.get("apiKeyId"), identity.get("userArn"))
 
-    # API Gateway has matched the path before, so a path that matches nothing here is not a route.
-    match method, path.split("/"):
-        case "POST", ["", "messages"]:
+    match method, route:
+        case "POST", "/messages":
             post = Post(
                 api_gateway.headers_of(event),
                 _text(event),
@@ -67,12 +63,12 @@ def _respond(method: str, path: str, event: Event, deadline: Deadline) -> Respon
                 is_rate_limited=bool(identity.get("userArn")),  # usage plans limit API keys
             )
             return parts.api.post_message(post, deadline)
-        case "GET", ["", "messages"]:
+        case "GET", "/messages":
             return parts.api.find_messages(api_gateway.query_of(event), client())
-        case "GET", ["", "messages", name] if _NAME.fullmatch(name):
-            return parts.api.get_message(unquote(name), client())
-        case "GET", ["", "tokens", name] if _NAME.fullmatch(name):
-            return parts.api.get_token(unquote(name), client())
+        case "GET", "/messages/{id}":
+            return parts.api.get_message(api_gateway.parameter_of(event, "id"), client())
+        case "GET", "/tokens/{tokenId}":
+            return parts.api.get_token(api_gateway.parameter_of(event, "tokenId"), client())
     raise NotFoundError
 
 

@@ -50,7 +50,7 @@ def test_a_message_is_sent_once_and_its_token_is_stored(
     [sent] = simulator.sent()
     assert answer.status == 202
     assert answer.headers["Content-Type"] == "application/json"
-    assert answer.headers["Location"] == f"/messages/{answer.body['id']}"
+    assert answer.headers["Location"] == f"/prod/messages/{answer.body['id']}"
     assert answer.body == {
         "id": answer.body["id"],
         "status": "accepted",

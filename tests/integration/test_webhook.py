@@ -239,18 +239,13 @@ def test_the_signature_is_over_the_bytes_even_if_the_gateway_encodes_them(
 ) -> None:
     secret = relay.put_webhook_secret("shop")
     text = json.dumps(MESSAGE, ensure_ascii=False, indent=3)
-    event: dict[str, Any] = {
-        "headers": {
-            "content-type": "application/json",
-            **{
-                given.title(): value
-                for given, value in signed_headers(secret, text, "msg_1").items()
-            },
-        },
-        "pathParameters": {"client": "shop"},
-        "body": base64.b64encode(text.encode()).decode(),
-        "isBase64Encoded": True,
-    }
+    signed = {name.title(): value for name, value in signed_headers(secret, text, "msg_1").items()}
+    event = relay.endpoint.event(
+        "POST",
+        "/webhooks/shop",
+        headers={"content-type": "application/json", **signed},
+        body=base64.b64encode(text.encode()).decode(),
+    ) | {"isBase64Encoded": True}
     assert relay.webhook.handler(event, Context())["statusCode"] == 202
     assert len(simulator.sent()) == 1
     for body in ("!", "AAAA", base64.b64encode(text.encode()).decode()[:-4]):
@@ -356,11 +351,7 @@ def fuzzed(aws: None, session_simulator: Simulator) -> Iterator[Environment]:
 def test_no_request_is_an_exception_or_gets_in(
     fuzzed: Environment, headers: dict[str, str], body: str | None, client: str, encoded: bool
 ) -> None:
-    event = {
-        "headers": headers,
-        "pathParameters": {"client": client},
-        "body": body,
-        "isBase64Encoded": encoded,
-    }
+    event = fuzzed.endpoint.event("POST", "/webhooks/shop", headers=headers, body=body)
+    event |= {"pathParameters": {"client": client}, "isBase64Encoded": encoded}
     assert os.environ["WEBHOOK_SECRET_PREFIX"]
     assert fuzzed.webhook.handler(event, Context())["statusCode"] == 401

@@ -18,7 +18,6 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 from unittest.mock import patch
-from urllib.parse import parse_qs
 
 import boto3
 from botocore import loaders
@@ -47,6 +46,7 @@ from smsrelay.wiring import (
 )
 from tests.support import contract, permissions
 from tests.support.aws_calls import record
+from tests.support.gateway_events import DEFAULT_ENDPOINT, Endpoint
 from tests.support.template import ROOT, properties, variables
 
 REGION = "eu-central-1"
@@ -102,6 +102,8 @@ class Environment:
     """Seconds for which the worker held its messages back; they pass at once."""
     with_key: set[str] = field(default_factory=set, kw_only=True)
     """The clients that have an API key."""
+    endpoint: Endpoint = field(default=DEFAULT_ENDPOINT, kw_only=True)
+    """Where requests are sent."""
 
     def client(self, service: str) -> Any:
         return client_of(service)
@@ -183,27 +185,14 @@ class Environment:
         The client shows its own key, or the one of `key_id`; below /iam `client` is the caller's
         ARN.
         """
-        event = json.loads((ROOT / "events/api-post-message.json").read_text())
-        path, _, query = path.partition("?")
-        event |= {
-            "multiValueQueryStringParameters": parse_qs(query, keep_blank_values=True) or None,
-            "httpMethod": method,
-            "path": path,
-            "headers": dict(headers),
-            "multiValueHeaders": {name: [value] for name, value in headers.items()},
-            "body": body,
-            "isBase64Encoded": False,
-        }
-        event["requestContext"] |= {"httpMethod": method, "path": f"/prod{path}"}
-        function, shown = self.api, Json(apiKeyId=None)
+        function, identity = self.api, dict[str, str]()
         if path.startswith("/iam/"):
-            function, shown = self.iam, {"apiKeyId": None, "userArn": client}
+            function, identity = self.iam, {"userArn": client}
         elif path.startswith("/webhooks/"):
             function = self.webhook
-            event["pathParameters"] = {"client": path.removeprefix("/webhooks/")}
         else:
-            shown = {"apiKeyId": key_id or self.key_of(client)}
-        event["requestContext"]["identity"] |= shown
+            identity = {"apiKeyId": key_id or self.key_of(client)}
+        event = self.endpoint.event(method, path, headers=headers, body=body, identity=identity)
         answer: Json = function.handler(event, Context(remaining))
         return answer
 

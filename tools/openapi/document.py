@@ -62,12 +62,15 @@ Problems follow RFC 9457. Their `code` is stable and made for programs; `detail`
 and never repeats a number or a text. New members and codes may be added: ignore what you don't \
 know.
 
-Paths are relative to the API's base URL, which ends with its stage."""
+Paths are relative to the API's base URL, which ends with its stage, or with the base path of a \
+custom domain."""
 
 _HEADERS: Mapping[str, Json] = {
     "Location": {
-        "description": "The message, relative to the API's base URL.",
-        "schema": {"type": "string", "examples": [f"/messages/{response_schemas.MESSAGE_ID}"]},
+        "description": "The message: an absolute path, with the stage or the base path of the "
+        "URL that was called. Below `/iam` it leads to the route below `/iam`; after a webhook, to "
+        "the route for the client's API key.",
+        "schema": {"type": "string", "examples": [f"/prod/messages/{response_schemas.MESSAGE_ID}"]},
     },
     "Idempotent-Replayed": {
         "description": "`true` if the key was known: nothing was sent by this request.",
@@ -82,10 +85,10 @@ _HEADERS: Mapping[str, Json] = {
         "schema": {"type": "string", "pattern": "^[0-9]+$", "examples": ["5"]},
     },
     "Link": {
-        "description": "The message, as the relation `item`.",
+        "description": "The message, as the relation `item`: a path as in `Location`.",
         "schema": {
             "type": "string",
-            "examples": [f'</messages/{response_schemas.MESSAGE_ID}>; rel="item"'],
+            "examples": [f'</prod/messages/{response_schemas.MESSAGE_ID}>; rel="item"'],
         },
     },
     "Cache-Control": {"schema": {"type": "string", "examples": ["public, max-age=300"]}},

@@ -1,9 +1,9 @@
 """API Gateway's proxy events and responses."""
 
 import base64
-import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from pydantic_core import to_json
 
@@ -14,8 +14,28 @@ from smsrelay.services.http_response import Response
 
 
 def route_of(event: Event) -> tuple[str, str]:
-    """The method and the path; the routes under /iam are the same, for IAM principals."""
-    return event["httpMethod"].upper(), re.sub("^/iam(?=/)", "", event["path"])
+    """The method and the resource; the resources under /iam are the same, for IAM principals.
+
+    The event's `path` isn't the route: through a custom domain it begins with the base path
+    (gist.github.com/GREsau/444c7d4d0bb9e8c82dd1a585931028bd).
+    """
+    return event["httpMethod"], event["resource"].removeprefix("/iam")
+
+
+def parameter_of(event: Event, name: str) -> str:
+    """A parameter of the path. API Gateway doesn't decode it (github.com/aws/aws-sam-cli#771)."""
+    return unquote(event["pathParameters"][name])
+
+
+def base_of(event: Event) -> str:
+    """What the path of the caller's URL has before the route: the stage or a base path, and /iam.
+
+    `requestContext.path` is the whole path of the URL, still encoded, at the default endpoint and
+    at a custom domain.
+    """
+    _, route = route_of(event)
+    segments = [segment for segment in event["requestContext"]["path"].split("/") if segment]
+    return "".join(f"/{segment}" for segment in segments[: -route.count("/")])
 
 
 def headers_of(event: Event) -> dict[str, str]:
@@ -43,8 +63,11 @@ def to_problem(error: RelayError) -> dict[str, Any]:
     return to_proxy(problem_documents.of_error(error))
 
 
-def to_proxy(response: Response) -> dict[str, Any]:
+def to_proxy(response: Response, base: str = "") -> dict[str, Any]:
+    """A proxy response; `base` comes before the routes that Location and Link contain."""
     headers = {"Content-Type": response.content_type, **response.headers}
+    for name in headers.keys() & {"Location", "Link"}:
+        headers[name] = headers[name].replace("/", f"{base}/", 1)
     return proxy_response(response.status, headers, to_json(response.body).decode())
 
 
