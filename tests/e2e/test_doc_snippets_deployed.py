@@ -81,6 +81,13 @@ def clients_of(stack: Stack, answer: httpx.Response) -> set[str]:
     return {item["client"]["S"] for item in items}
 
 
+def route_in(stack: Stack, answer: httpx.Response) -> str:
+    """The route that the response's Location leads to."""
+    url = str(answer.url.join(answer.headers["Location"]))
+    assert url.startswith(f"{stack.api_url}/")
+    return url.removeprefix(stack.api_url)
+
+
 def test_the_stacks_own_key_is_the_default_clients(
     stack: Stack, upstream: SimulatorControl, operator: Operator, anybody: httpx.Client
 ) -> None:
@@ -189,6 +196,7 @@ def test_an_iam_principal_is_its_client(
     assert answer.status_code == 202, answer.text
     assert clients_of(stack, answer) == {"web-shop"}
     path = f"/messages/{answer.json()['id']}"
+    assert route_in(stack, answer) == f"/iam{path}"
     assert signed("GET", f"/iam{path}").status_code == 200
     assert anybody.get(path, headers={"x-api-key": stack.api_key}).status_code == 404
     search = "/messages?reference=order-8812"
@@ -222,6 +230,8 @@ def test_a_webhook_is_its_signers(
     answer = post(first, "msg_1")
     assert answer.status_code == 202, answer.text
     assert clients_of(stack, answer) == {"crm"}
+    key = {"x-api-key": operator.run("add", "crm", "--show")["key"]}
+    assert anybody.get(route_in(stack, answer), headers=key).json()["id"] == answer.json()["id"]
     again = post(first, "msg_1")
     assert (again.json(), again.headers["Idempotent-Replayed"]) == (answer.json(), "true")
     second = operator.run("webhook", "crm", "--show")["secret"]

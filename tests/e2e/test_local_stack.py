@@ -10,10 +10,12 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 import httpx
 import pytest
 
+from tests.support.gateway_events import RECORDED, SAMPLE
 from tools.local_stack import ROOT, processes, servers
 from tools.local_stack.deployment import STACK_NAME
 from tools.local_stack.polling import wait_for
@@ -180,6 +182,90 @@ def test_a_start_that_dies_takes_no_other_process_along(stack: Stack, tmp_path: 
         assert invoke()["error"]
         (tmp_path / "go").touch()
         assert first.result() == {"error": None, "said": "alive"}
+
+
+ECHO = """
+import json
+
+def handler(event, context):
+    return {"statusCode": 200, "body": json.dumps(event)}
+"""
+
+
+def map_domain(stack: Stack, base_path: str, api_id: str, stage: str) -> str:
+    """Map a path of MiniStack's own address, as if it were a custom domain; the base URL."""
+    gateway, domain = stack.clients.apigateway, "127.0.0.1"
+    gateway.create_domain_name(domainName=domain)
+    gateway.create_base_path_mapping(
+        domainName=domain, basePath=base_path, restApiId=api_id, stage=stage
+    )
+    return f"{stack.aws_endpoint_url}/{base_path}"
+
+
+def test_the_gateway_sends_the_events_that_aws_sends(stack: Stack) -> None:
+    gateway: Any = stack.clients.apigateway  # its types reject arguments from a mapping
+    package = io.BytesIO()
+    with zipfile.ZipFile(package, "w") as code:
+        code.writestr("app.py", ECHO)
+    echo = stack.clients.lambda_.create_function(
+        FunctionName="echo",
+        Runtime="python3.13",
+        Role="arn:aws:iam::000000000000:role/none",
+        Handler="app.handler",
+        Code={"ZipFile": package.getvalue()},
+    )["FunctionArn"]
+    api_id = gateway.create_rest_api(name="echo")["id"]
+    [root] = gateway.get_resources(restApiId=api_id)["items"]
+    proxy = gateway.create_resource(restApiId=api_id, parentId=root["id"], pathPart="{proxy+}")
+    method = {"restApiId": api_id, "resourceId": proxy["id"], "httpMethod": "ANY"}
+    gateway.put_method(**method, authorizationType="NONE")
+    uri = f"arn:aws:apigateway:{stack.region}:lambda:path/2015-03-31/functions/{echo}/invocations"
+    gateway.put_integration(**method, type="AWS_PROXY", integrationHttpMethod="POST", uri=uri)
+    gateway.create_deployment(restApiId=api_id, stageName="test")
+    bases = {
+        "/test": f"{stack.aws_endpoint_url}/_aws/execute-api/{api_id}/test",
+        "/echo": map_domain(stack, "echo", api_id, "test"),
+    }
+    recorded = [
+        it
+        for it in json.loads(RECORDED.read_text())
+        if it["base"] in bases and it["event"]["resource"] == "/{proxy+}"
+    ]
+    assert len(recorded) == 4
+
+    for it in recorded:
+        expected = it["event"]
+        path = urlsplit(it["url"]).path.removeprefix(it["base"])
+        url = httpx.URL(f"{bases[it['base']]}{path}")
+        event = httpx.get(url, trust_env=False, timeout=60).json()
+        context = expected.pop("requestContext")
+        assert {name: event[name] for name in expected} == expected
+        assert event["requestContext"]["path"] == url.raw_path.decode()
+        assert event["requestContext"]["resourcePath"] == context["resourcePath"]
+        sample = json.loads(SAMPLE.read_text())
+        identity = sample["requestContext"]["identity"]
+        assert set(event) == set(sample)
+        assert set(event["requestContext"]) == set(sample["requestContext"])
+        assert set(event["requestContext"]["identity"]) == set(identity) - {"apiKey", "apiKeyId"}
+
+
+def test_location_and_link_lead_to_the_message(
+    stack: Stack, api: httpx.Client, upstream: SimulatorControl
+) -> None:
+    *_, api_id, stage = stack.api_url.split("/")
+    for base in (stack.api_url, map_domain(stack, "shop/sms", api_id, stage)):
+        posted = api.post(f"{base}/messages", json=MESSAGE)
+        assert posted.status_code == 202, posted.text
+        message = api.get(posted.url.join(posted.headers["Location"]))
+        assert (message.status_code, message.json()["id"]) == (200, posted.json()["id"])
+        token_id = quote(posted.json()["sends"][0]["tokenId"], safe="")
+        token = api.get(f"{base}/tokens/{token_id}")
+        assert token.url.join(token.links["item"]["url"]) == message.url
+        assert api.get(f"{base}/docs").status_code == 200
+        unknown = api.get(f"{base}/tokens/a%2Fb")
+        assert (unknown.status_code, unknown.json()["code"]) == (404, "not-found")
+        assert unknown.json()["detail"] == "There is nothing here.", "the relay has looked it up"
+    assert len(upstream.sent()) == 2
 
 
 TOPIC = "arn:aws:sns:us-east-1:123456789012:orders"

@@ -15,6 +15,7 @@ import os
 import tempfile
 import threading
 import zipfile
+from contextvars import ContextVar
 from typing import Any
 
 from ministack import app  # type: ignore[import-untyped]  # ministack has no type marker
@@ -28,24 +29,65 @@ LARGEST_EVENT = 6 * 1024 * 1024
 """Bytes that Lambda takes in a synchronous call; the gateway answers 413 above it."""
 LONGEST_TURN = 60.0
 """Seconds that a call waits for one of a function's reserved executions."""
+CALLER = (
+    "accessKey",
+    "accountId",
+    "caller",
+    "cognitoAuthenticationProvider",
+    "cognitoAuthenticationType",
+    "cognitoIdentityId",
+    "cognitoIdentityPoolId",
+    "principalOrgId",
+    "user",
+    "userArn",
+)
+"""The members of `requestContext.identity` that say who signed; null for unsigned requests."""
 LOCAL_NAMES = {b"127.0.0.1", b"localhost"}
 OWN_PAGES = {b"none", b"same-origin"}
 """Sec-Fetch-Site of an address that a person typed, and of links on a page of MiniStack's."""
 NOT_LOCAL = b"The local stack answers programs on this machine and its own pages only.\n"
 
 
-def tell_the_api_key() -> None:
-    """AWS names the caller's API key in `requestContext.identity`."""
-    build_event = apigateway_v1._build_lambda_event_v1
+def build_events_as_aws_does() -> None:
+    """AWS decodes no path; `requestContext.path` is the whole path of the URL.
 
-    def with_key(*args: Any, **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - passed through
+    `path` lacks the stage at the default endpoint only. AWS names the caller's API key, too.
+    MiniStack decodes paths, so a slash in a parameter would lead to another route. Sources:
+    tests/support/recorded_gateway_events.json.
+    """
+    handle = app._handle_execute_api_request
+    build_event = apigateway_v1._build_lambda_event_v1
+    url_path = ContextVar[str]("url_path")
+
+    async def with_encoded_path(host: str, path: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - passed through
+        encoded = kwargs.get("raw_path") or path
+        url_path.set(encoded)
+        return await handle(host, encoded, *args, **kwargs)
+
+    def as_aws_does(*args: Any, **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - passed through
         event: dict[str, Any] = build_event(*args, **kwargs)
+        del event["version"]  # of HTTP APIs
+        host = event["headers"]["host"]
+        if app._parse_execute_api_url(host, url_path.get()) is None:  # a custom domain
+            event["path"] = url_path.get()
+        values = event["multiValueQueryStringParameters"] or {}
+        event["queryStringParameters"] = {name: it[-1] for name, it in values.items()} or None
+        identity = dict.fromkeys(CALLER) | event["requestContext"]["identity"]
         value = event["headers"].get("x-api-key")
         if key := apigateway_v1._resolve_api_key(value):
-            event["requestContext"]["identity"] |= {"apiKey": value, "apiKeyId": key["id"]}
+            identity |= {"apiKey": value, "apiKeyId": key["id"]}
+        name = host.partition(":")[0]
+        event["requestContext"] |= {
+            "deploymentId": args[2].get("deploymentId"),
+            "domainName": name,
+            "domainPrefix": name.partition(".")[0],
+            "identity": identity,
+            "path": url_path.get(),
+        }
         return event
 
-    apigateway_v1._build_lambda_event_v1 = with_key
+    app._handle_execute_api_request = with_encoded_path
+    apigateway_v1._build_lambda_event_v1 = as_aws_does
 
 
 def import_gateway_responses() -> None:
@@ -271,7 +313,7 @@ def _is_local(headers: dict[bytes, bytes]) -> bool:
 
 
 if __name__ == "__main__":
-    tell_the_api_key()
+    build_events_as_aws_does()
     import_gateway_responses()
     import_request_models()
     refuse_large_requests()
