@@ -85,6 +85,7 @@ def test_what_the_index_still_shows_is_read_before_it_is_listed(
 def test_a_message_is_shown_with_all_its_sends(operator: Operator) -> None:
     subscriber = {"mobile": "+12125550101", "key": "k"}
     message_id = operator.unknown(to=["+12125550100", subscriber], reference="order-8812")
+    operator.works()  # if the doubt had paused the second call
     sends = {send.status: send for send in operator.sends(message_id)}
     ended = operator.run("show", message_id)
     assert ended.code == 0

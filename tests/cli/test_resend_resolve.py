@@ -326,6 +326,7 @@ def test_a_result_after_the_decision_does_not_undo_it(operator: Operator) -> Non
 def test_one_token_for_two_sends_is_refused(operator: Operator) -> None:
     operator.simulator.fail("send", "500", times=2)
     message_id = operator.post(to=["+12125550100", {"mobile": "+12125550101", "key": "k"}])
+    operator.works()  # if the first doubt had paused the second call
     ended = operator.run("resolve", message_id, "--as", "accepted", "--token-id", "t", "--yes")
     assert ended.code == 1
     assert "--send N" in ended.err
