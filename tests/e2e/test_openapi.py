@@ -28,6 +28,10 @@ def test_the_stack_does_what_the_document_says(
     headers = {"x-api-key": stack.api_key}
     if case.meta.generation.mode.is_positive and case.operation.path == "/messages":
         headers["Idempotency-Key"] = f"fuzzed-{next(fresh)}"  # else the generated ones would meet
+    if case.path_parameters and case.path_parameters.get("client") == "shop":
+        # The snippets of the docs are shop's, too: the function would know for 10 s that it has no
+        # webhook secret.
+        case.path_parameters["client"] = "fuzzed"
     case.call_and_validate(
         base_url=stack.api_url,
         headers=headers,
