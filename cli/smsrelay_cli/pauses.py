@@ -80,10 +80,11 @@ def _change(target: DeployedStack, change: Callable[[_Pauses], _Pauses]) -> _Pau
 
 
 def _client(options: Any) -> str:
-    client = options.client or ""
-    if client and not is_client_name(client):
+    if options.client is None:
+        return ""
+    if not is_client_name(options.client):
         raise UsageError(f"a client's name is {RULE}")
-    return client
+    return str(options.client)
 
 
 def _that_go_on(pauses: _Pauses) -> list[str]:
