@@ -105,15 +105,16 @@ def find(target: DeployedStack, options: Any, now: float) -> int:
     client = options.client or target.default_client
     if options.key is not None:
         # A queue message that names no client has an id with the empty name.
-        ids = [message_id(name, options.key) for name in (client, "")]
+        ids = (message_id(name, options.key) for name in (client, ""))
     else:
         positions = target.ledger.find_by_reference(client, options.reference)
-        ids = [position.message_id for position in islice(positions, options.limit + 1)]
-    found = [_found(target, it, now) for it in ids[: options.limit]]
-    rows = [row for row in found if row and options.client in {None, row["client"]}]
+        ids = (position.message_id for position in positions)
+    found = (_found(target, it, now) for it in ids)
+    matching = (row for row in found if row and options.client in {None, row["client"]})
+    rows = list(islice(matching, options.limit + 1))
     if not rows:
         raise CommandError(f"no such message of {client}; --client C looks for another client's")
-    is_cut = len(ids) > options.limit
+    is_cut, rows = len(rows) > options.limit, rows[: options.limit]
     if options.json:
         print_json({"messages": rows, "more": is_cut})
         return DONE

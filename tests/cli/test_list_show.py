@@ -163,6 +163,8 @@ def test_a_message_is_found_by_its_key_or_by_the_id_that_sqs_gave(
     for key, status in ((sent, "accepted"), (f'"{refused}"', "rejected")):
         [row] = operator.run("find", "--key", key).rows
         assert row[1:3] == [status, "internal"]
+        limited = operator.run("find", "--key", key, "--limit", "1")
+        assert ([it[0] for it in limited.rows], limited.err) == ([row[0]], "")
     [row] = operator.run("find", "--key", sent, "--client", CLIENT).rows
     assert row[2] == CLIENT
     assert operator.run("find", "--key", refused, "--client", CLIENT).code == 1
