@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from smsrelay.adapters.dynamodb_renewal_report import DynamoDbRenewalReport
 from smsrelay.messages.strict_json import json_object
 from smsrelay.tokens.token_response import days_until, parse_date
 from smsrelay_cli.deployed_stack import DeployedStack
@@ -54,6 +55,18 @@ class CredentialsSecret:
             SecretId=self._target.credentials_secret, SecretString=json.dumps(fields)
         )
 
+    def is_in_use(self, fields: dict[str, Any]) -> bool:
+        """Whether the last renewal used this staged secret, because the active one has ended."""
+        target = self._target
+        report = DynamoDbRenewalReport(target.client("dynamodb"), target.table).load()
+        renewed = report.get("renewed", {})
+        return (
+            bool(fields.get(_STAGED))
+            and renewed.get("staged") == "in-use"
+            # An earlier one may have been promoted since then.
+            and parse_date(renewed["stagedExpiresAt"]) == parse_date(fields.get(_STAGED_EXPIRES))
+        )
+
     def check_staged(self) -> str:
         """Request one token with the staged secret; `accepted`, or the reason why not."""
         response = self._target.client("lambda").invoke(
@@ -84,6 +97,11 @@ def stage(target: DeployedStack, options: Any, now: float) -> int:
     """Store the staged secret beside the active one, and check it with a token request."""
     secret = CredentialsSecret(target)
     fields = secret.load()
+    if secret.is_in_use(fields):
+        raise CommandError(
+            "the relay uses the staged secret that is stored, because the active one has ended: "
+            "run `smsrelay credentials promote` first"
+        )
     value = read_line("Staged client secret (not shown): ", is_secret=True)
     if value == fields[_ACTIVE]:
         raise CommandError("this is the active secret: generate a staged one in Marketing Cloud")

@@ -145,6 +145,19 @@ def test_first_contact_asks_for_credentials_until_the_stack_has_a_token(
     assert NEW not in printed.out + printed.err
 
 
+def test_an_activated_secret_is_not_replaced_before_it_is_promoted(person: Person) -> None:
+    person.run("credentials", "stage", answer=f"{NEW}\n{date(180)}\n")
+    person.simulator.fail("token", "401")  # the active secret has ended
+    person.relay.renew()
+    before = person.fields()
+    ended = person.run("credentials", "stage", answer=f"another secret\n{date(360)}\n")
+    assert (ended.code, "`smsrelay credentials promote` first" in ended.err) == (1, True)
+    assert person.fields() == before
+    assert person.run("credentials", "promote", "--yes").code == 0
+    for _ in range(2):  # the report of the renewal still says that a staged secret is in use
+        assert person.run("credentials", "stage", answer=f"third\n{date(360)}\n").code == 0
+
+
 def test_a_relay_that_renews_no_token_has_no_credentials(operator: Operator) -> None:
     operator.outputs.pop("CredentialsSecretArn")
     ended = operator.run("credentials", "status")
