@@ -20,6 +20,7 @@ CHECK_INTERVAL = 30
 ACCEPTED = "accepted"
 _ACTIVE, _STAGED = "client_secret", "staged_client_secret"
 _EXPIRES, _STAGED_EXPIRES = "expires_at", "staged_expires_at"
+_DATE_MISSING = f"Add {_EXPIRES} to the secret: Marketing Cloud shows the date."
 
 
 class CredentialsSecret:
@@ -89,7 +90,7 @@ def status(target: DeployedStack, options: Any, now: float) -> int:
             days = "no date" if row["daysLeft"] is None else f"{row['daysLeft']} days left"
             print_line(f"{name}  {row['expiresAt'] or '-'}  {days}")
         if rows["active"]["expiresAt"] is None:
-            print_notice(f"Add {_EXPIRES} to the secret: Marketing Cloud shows the date.")
+            print_notice(_DATE_MISSING)
     return DONE
 
 
@@ -139,7 +140,10 @@ def promote(target: DeployedStack, options: Any, _now: float) -> int:
     if options.json:
         print_json({"expiresAt": fields[_EXPIRES]})
     else:
-        print_line(f"The relay uses the new secret only. It expires on {fields[_EXPIRES]}.")
+        expires = f" It expires on {fields[_EXPIRES]}." if fields[_EXPIRES] else ""
+        print_line(f"The relay uses the new secret only.{expires}")
+        if not expires:
+            print_notice(_DATE_MISSING)
     return DONE
 
 

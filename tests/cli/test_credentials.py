@@ -158,6 +158,13 @@ def test_an_activated_secret_is_not_replaced_before_it_is_promoted(person: Perso
         assert person.run("credentials", "stage", answer=f"third\n{date(360)}\n").code == 0
 
 
+def test_a_promoted_secret_without_a_date_needs_one(person: Person) -> None:
+    person.relay.put_credentials(**person.fields() | {"staged_client_secret": NEW})
+    promoted = person.run("credentials", "promote", "--yes")
+    assert promoted.out == "The relay uses the new secret only.\n"
+    assert "Add expires_at to the secret" in promoted.err
+
+
 def test_a_relay_that_renews_no_token_has_no_credentials(operator: Operator) -> None:
     operator.outputs.pop("CredentialsSecretArn")
     ended = operator.run("credentials", "status")
