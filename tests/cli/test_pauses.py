@@ -124,6 +124,19 @@ def test_time_in_a_pause_does_not_count_for_the_age(
         pass_quarter_hours(relay, wall_clock)
         assert relay.get(f"/messages/{first}").body["status"] == "accepted"
 
+        simulator.fail("send", "503-50300")
+        last = relay.post(MESSAGE).body["id"]
+        simulator.reset()
+        relay.end_pauses()
+        wall_clock.now += 50 * 60
+        operator.run("pause")
+        wall_clock.now += 31
+        while relay.work():
+            pass
+        operator.run("resume")
+        pass_quarter_hours(relay, wall_clock)
+        assert relay.get(f"/messages/{last}").body["status"] == "accepted", "it came back late"
+
         simulator.fail("send", "503-50300", times=-1)
         relay.end_pauses()
         too_old = relay.post(MESSAGE).body["id"]

@@ -18,24 +18,29 @@ ALL = ""
     ("pauses", "expected"),
     [
         ([], 0),
-        ([(ALL, 10, 30)], 20),
-        ([("shop", 10, 30)], 20),
+        ([(ALL, 10, 30)], 25),
+        ([("shop", 10, 30)], 25),
         ([("other", 10, 30)], 0),
-        ([(ALL, 10, 30), (ALL, 40, 50)], 30),
-        ([(ALL, 10, 30), ("shop", 20, 40)], 30),
-        ([("shop", 20, 40), (ALL, 10, 60)], 50),
-        ([(ALL, 10, 60), ("shop", 20, 40), ("other", 0, 100)], 50),
+        ([(ALL, 10, 30), (ALL, 40, 50)], 40),
+        ([(ALL, 10, 30), ("shop", 20, 40)], 35),
+        ([("shop", 20, 40), (ALL, 10, 60)], 55),
+        ([(ALL, 10, 60), ("shop", 20, 40), ("other", 0, 100)], 55),
         ([(ALL, 90, None)], 10),
         ([(ALL, 20, 30), ("shop", 25, None)], 80),
-        ([(ALL, -50, 30)], 30),
+        ([(ALL, -50, 30)], 35),
         ([(ALL, -50, -10)], 0),
+        ([(ALL, -50, -2)], 3),
+        ([(ALL, 10, 30), (ALL, 32, 40)], 35),
         ([(ALL, 90, 300)], 10),
         ([(ALL, 200, None)], 0),
     ],
 )
 def test_overlapping_pauses_count_once_and_only_while_the_send_waits(
-    pauses: list[tuple[str, float, float | None]], expected: float
+    pauses: list[tuple[str, float, float | None]],
+    expected: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("smsrelay.sends.operator_pause.RETURN_SECONDS", 5.0)
     found = [OperatorPause(*pause) for pause in pauses]
     assert paused_seconds(found, "shop", since=0, now=100) == expected
 

@@ -36,11 +36,14 @@ def is_paused(pauses: Sequence[OperatorPause], client: str) -> bool:
 
 
 def paused_seconds(pauses: Sequence[OperatorPause], client: str, since: float, now: float) -> float:
-    """Seconds of this time in which the client's sends had to wait; overlaps count once."""
+    """Seconds of this time in which the client's sends had to wait; overlaps count once.
+
+    A waiting send comes back up to `RETURN_SECONDS` after the end; until then it had to wait, too.
+    """
     total, counted_until = 0.0, since
     for pause in sorted(pauses, key=lambda pause: pause.began):
         began = max(pause.began, counted_until)
-        ended = now if pause.ended is None else min(pause.ended, now)
+        ended = now if pause.ended is None else min(pause.ended + RETURN_SECONDS, now)
         if pause.concerns(client) and began < ended:
             total += ended - began
             counted_until = ended
