@@ -274,6 +274,8 @@ def test_each_client_has_its_own_limit_and_only_what_is_signed_counts(
             relay.post_webhook("shop", new_webhook_secret(), MESSAGE)
         several = MESSAGE | {"to": [f"+1 212 555 010{n}" for n in range(4)]}
         two, four = several | {"to": several["to"][:2]}, several
+        for _ in range(2):
+            assert code(relay.post_webhook("shop", secret, two | {"text": " "}))[0] == 422
         assert relay.post_webhook("shop", secret, two).status == 202
         answer = relay.post_webhook("shop", secret, two)
         assert code(answer) == (429, "over-limit")

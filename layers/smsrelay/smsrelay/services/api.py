@@ -19,7 +19,6 @@ from smsrelay.errors import (
 from smsrelay.messages.refusals import RequestRefusedError
 from smsrelay.messages.request import MAX_REFERENCE, MAX_SENDS, validate_key, validate_reference
 from smsrelay.messages.strict_json import decode, utf8_safe
-from smsrelay.messages.validation import recipients_in
 from smsrelay.ports import Clock, Deadline, MessagePosition, Metrics, RecipientResults
 from smsrelay.sends import ids
 from smsrelay.sends.send import Status
@@ -126,8 +125,6 @@ class Api:
         identity = ids.identify(post.client, key, document) if key else None
         deferred = _prefers_async(post.headers)
         try:
-            if post.is_rate_limited:
-                self._rate_limit.check(post.client, max(1, recipients_in(document.value)))
             submission = self._reader.read(
                 document,
                 client=post.client,
@@ -135,6 +132,8 @@ class Api:
                 arrived_at=began,
                 trace=post.headers.get("x-amzn-trace-id"),
             )
+            if post.is_rate_limited:
+                self._rate_limit.check(post.client, len(submission.request.to))
             message = self._relay.submit(
                 submission, deadline, Timing.DEFERRED if deferred else Timing.NOW
             )
