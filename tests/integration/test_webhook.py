@@ -276,7 +276,10 @@ def test_each_client_has_its_own_limit_and_only_what_is_signed_counts(
         two, four = several | {"to": several["to"][:2]}, several
         for _ in range(2):
             assert code(relay.post_webhook("shop", secret, two | {"text": " "}))[0] == 422
-        assert relay.post_webhook("shop", secret, two).status == 202
+        first = relay.post_webhook("shop", secret, two, webhook_id="msg_1")
+        assert first.status == 202
+        repeated = relay.post_webhook("shop", secret, two, webhook_id="msg_1")
+        assert (repeated.status, repeated.body) == (202, first.body), "it was sent"
         answer = relay.post_webhook("shop", secret, two)
         assert code(answer) == (429, "over-limit")
         assert answer.headers["Retry-After"] == "60"

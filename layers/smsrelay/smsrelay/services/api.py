@@ -13,6 +13,7 @@ from smsrelay.errors import (
     InvalidQueryError,
     NotFoundError,
     QueueUnavailableError,
+    RateLimitedError,
     RequestInProgressError,
     UnsupportedMediaTypeError,
 )
@@ -137,7 +138,7 @@ class Api:
             message = self._relay.submit(
                 submission, deadline, Timing.DEFERRED if deferred else Timing.NOW
             )
-        except RequestRefusedError as refused:
+        except (RequestRefusedError, RateLimitedError) as refused:
             message = self._relay.replay(identity, refused)
         if any(send.status is Status.SENDING for send in message.sends):
             raise RequestInProgressError(message.id)

@@ -9,8 +9,13 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import NamedTuple
 
-from smsrelay.errors import IdempotencyKeyReusedError, LedgerUnavailableError, NotFoundError
-from smsrelay.messages.refusals import Refusal, RequestRefusedError
+from smsrelay.errors import (
+    IdempotencyKeyReusedError,
+    LedgerUnavailableError,
+    NotFoundError,
+    RelayError,
+)
+from smsrelay.messages.refusals import Refusal
 from smsrelay.messages.request import MessageRequest
 from smsrelay.messages.upstream_calls import build_calls
 from smsrelay.ports import (
@@ -165,10 +170,10 @@ class Sender:
             sends = self._attempt_all(sends, deadline)
         return MessageState(message_id, sends)
 
-    def replay(self, identity: ids.Identity | None, refused: RequestRefusedError) -> MessageState:
+    def replay(self, identity: ids.Identity | None, refused: RelayError) -> MessageState:
         """Find what `submit` stored of a request that is refused now; else raise `refused`.
 
-        Rules, catalogue and rights may have changed since then.
+        Rules, catalogue, rights and limits may have changed since then.
         """
         sends = self._ledger.load(identity.message_id) if identity else ()
         if not identity or not sends:
