@@ -3,9 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from botocore.exceptions import ClientError
-
-from smsrelay.adapters.aws_errors import error_name, ledger_errors
+from smsrelay.adapters.aws_errors import ledger_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -57,9 +55,7 @@ class DynamoDbApiClients:
                         ":end": {"N": str(begins + COUNTED_FOR)},
                     },
                 )
-            except ClientError as error:
-                if error_name(error) != "ConditionalCheckFailedException":
-                    raise
+            except self._client.exceptions.ConditionalCheckFailedException:
                 return False
         return True
 

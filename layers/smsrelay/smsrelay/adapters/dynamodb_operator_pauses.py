@@ -6,9 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from botocore.exceptions import ClientError
-
-from smsrelay.adapters.aws_errors import check_answer, error_name, ledger_errors
+from smsrelay.adapters.aws_errors import check_answer, ledger_errors
 from smsrelay.errors import LedgerUnavailableError, UnreadableItemError
 from smsrelay.ports import Clock
 from smsrelay.sends.operator_pause import OperatorPause
@@ -66,9 +64,7 @@ class DynamoDbOperatorPauses:
                     ExpressionAttributeValues={":version": {"N": str(version)}},
                 )
                 check_answer(answer)
-            except ClientError as error:
-                if error_name(error) != "ConditionalCheckFailedException":
-                    raise
+            except self._client.exceptions.ConditionalCheckFailedException:
                 return False
         return True
 
