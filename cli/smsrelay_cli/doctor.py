@@ -17,6 +17,7 @@ from smsrelay.adapters.aws_errors import error_name
 from smsrelay.adapters.dynamodb_call_budget import DynamoDbCallBudget
 from smsrelay.adapters.dynamodb_operator_pauses import DynamoDbOperatorPauses
 from smsrelay.adapters.dynamodb_renewal_report import DynamoDbRenewalReport
+from smsrelay.errors import UnreadableItemError
 from smsrelay.security.allowed_hosts import AllowedHosts
 from smsrelay.sends.call_budget import daily_share, day_of
 from smsrelay.sends.operator_pause import active
@@ -377,6 +378,8 @@ _NOT_LOCAL: Final = Finding(OK, "not checked on the local stack")
 def _run(check: Callable[[], Finding]) -> Finding:
     try:
         return check()
+    except UnreadableItemError as error:
+        return Finding(UNKNOWN, str(error), "See docs/runbook.md#unreadableitemsalarm.")
     except Exception as error:  # noqa: BLE001 - the other checks still help
         name = error_name(cause if isinstance(cause := error.__cause__, Exception) else error)
     if re.search("denied|unauthorized", name, re.IGNORECASE):

@@ -307,6 +307,17 @@ def test_a_denied_call_leaves_the_other_checks(checked: CheckedRelay) -> None:
         assert "docs/cli.md" in check["remedy"]
 
 
+def test_pauses_that_this_version_can_not_read_are_named(checked: CheckedRelay) -> None:
+    relay = checked.operator.relay
+    relay.client("dynamodb").put_item(
+        TableName=relay.table, Item={"pk": {"S": "PAUSES"}, "sk": {"S": "SENDS"}}
+    )
+    pause = checked.checks()["pause"]
+    assert pause["state"] == "unknown"
+    assert "can't read the item PAUSES/SENDS" in pause["finding"]
+    assert "docs/runbook.md#unreadableitemsalarm" in pause["remedy"]
+
+
 def test_parts_that_are_off_are_no_problem(checked: CheckedRelay) -> None:
     checked.forget_renewals()
     checked.use_budget()
