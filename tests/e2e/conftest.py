@@ -1,9 +1,14 @@
+import json
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from tests.support.browser import browser  # noqa: F401  a fixture
+from tools.local_stack import ROOT
 from tools.local_stack.polling import wait_for
 from tools.local_stack.simulator_client import SimulatorControl
 from tools.local_stack.stack import LocalStack, Stack
@@ -55,3 +60,31 @@ def api(stack: Stack) -> Iterator[httpx.Client]:
         timeout=60,
     ) as client:
         yield client
+
+
+class Operator:
+    """Runs `smsrelay client …` for a stack."""
+
+    def __init__(self, stack: Stack, file: Path) -> None:
+        self._file = file
+        file.write_text(json.dumps(stack.published()))
+
+    def run(self, *arguments: str) -> Any:
+        command = [
+            str(ROOT / "cli/smsrelay"),
+            "client",
+            *arguments,
+            "--json",
+            "--stack-file",
+            str(self._file),
+        ]
+        ended = subprocess.run(  # noqa: S603 - our own command
+            command, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert ended.returncode == 0, ended.stderr
+        return json.loads(ended.stdout)
+
+
+@pytest.fixture(scope="session")
+def operator(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Operator:
+    return Operator(stack, tmp_path_factory.mktemp("operator") / "stack.json")

@@ -50,7 +50,7 @@ def test_delete_removes_clients_then_the_stack_and_prints_what_stays(
             stack.catalogue_parameter,
         ):
             assert stays.count(name) == 1
-        assert len([line for line in stays.splitlines() if line.startswith("  ")]) == 5
+        assert len([line for line in stays.splitlines() if line.startswith("  ")]) == 6
         assert stack.clients.dynamodb.describe_table(TableName=stack.table)
         with pytest.raises(deploy.DeployError, match="there is no stack"):
             deploy.delete(deploy.load("local", samconfig), yes=True)

@@ -7,9 +7,7 @@ principal without execute-api:Invoke, is refused only AWS itself can show.
 import json
 import os
 import shutil
-import subprocess
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -29,32 +27,6 @@ from tools.local_stack.simulator_client import SimulatorControl
 from tools.local_stack.stack import Stack
 
 MESSAGE = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Grüße 👋"}
-
-
-class Operator:
-    def __init__(self, stack: Stack, file: Path) -> None:
-        self._file = file
-        file.write_text(json.dumps(stack.published()))
-
-    def run(self, *arguments: str) -> Any:
-        command = [
-            str(ROOT / "cli/smsrelay"),
-            "client",
-            *arguments,
-            "--json",
-            "--stack-file",
-            str(self._file),
-        ]
-        ended = subprocess.run(  # noqa: S603 - our own command
-            command, capture_output=True, text=True, check=False, timeout=60
-        )
-        assert ended.returncode == 0, ended.stderr
-        return json.loads(ended.stdout)
-
-
-@pytest.fixture
-def operator(stack: Stack, tmp_path: Path) -> Operator:
-    return Operator(stack, tmp_path / "stack.json")
 
 
 @pytest.fixture
@@ -89,7 +61,7 @@ def route_in(stack: Stack, answer: httpx.Response) -> str:
 
 
 def test_the_stacks_own_key_is_the_default_clients(
-    stack: Stack, upstream: SimulatorControl, operator: Operator, anybody: httpx.Client
+    stack: Stack, upstream: SimulatorControl, operator: Any, anybody: httpx.Client
 ) -> None:
     [row] = [row for row in operator.run("list") if row["client"] == "internal"]
     assert (row["rate"], row["burst"], len(row["keys"])) == (1000.0, 2000, 1)
@@ -103,7 +75,7 @@ def test_the_stacks_own_key_is_the_default_clients(
 
 
 def test_a_client_with_a_key_of_its_own_has_limits_of_its_own(
-    stack: Stack, upstream: SimulatorControl, operator: Operator, anybody: httpx.Client
+    stack: Stack, upstream: SimulatorControl, operator: Any, anybody: httpx.Client
 ) -> None:
     made = operator.run("add", "billing", "--rate", "1", "--burst", "3", "--quota", "100", "--show")
     key = {"x-api-key": made["key"]}
@@ -126,7 +98,7 @@ def test_a_client_with_a_key_of_its_own_has_limits_of_its_own(
 
 
 def test_a_key_from_elsewhere_gets_in_when_it_is_allowed(
-    stack: Stack, upstream: SimulatorControl, operator: Operator, anybody: httpx.Client
+    stack: Stack, upstream: SimulatorControl, operator: Any, anybody: httpx.Client
 ) -> None:
     gateway = stack.clients.apigateway
     *_, api_id, stage = stack.api_url.split("/")
@@ -147,7 +119,7 @@ def test_a_key_from_elsewhere_gets_in_when_it_is_allowed(
 
 
 def test_a_quota_is_a_clients_own(
-    upstream: SimulatorControl, operator: Operator, anybody: httpx.Client
+    upstream: SimulatorControl, operator: Any, anybody: httpx.Client
 ) -> None:
     made = operator.run("add", "tiny", "--quota", "2", "--show")
     key = {"x-api-key": made["key"]}
@@ -158,7 +130,7 @@ def test_a_quota_is_a_clients_own(
 
 
 def test_a_removed_client_has_no_key_and_no_plan(
-    stack: Stack, operator: Operator, anybody: httpx.Client
+    stack: Stack, operator: Any, anybody: httpx.Client
 ) -> None:
     made = operator.run("add", "leaver", "--show")
     secret = operator.run("webhook", "leaver")["secretName"]
@@ -175,7 +147,7 @@ def test_a_removed_client_has_no_key_and_no_plan(
 
 
 def test_an_iam_principal_is_its_client(
-    stack: Stack, upstream: SimulatorControl, operator: Operator, anybody: httpx.Client
+    stack: Stack, upstream: SimulatorControl, operator: Any, anybody: httpx.Client
 ) -> None:
     iam = iam_of(stack)
     user = iam.create_user(UserName="shop-server")["User"]["Arn"]
@@ -212,7 +184,7 @@ def test_an_iam_principal_is_its_client(
 
 
 def test_a_webhook_is_its_signers(
-    stack: Stack, upstream: SimulatorControl, operator: Operator, anybody: httpx.Client
+    stack: Stack, upstream: SimulatorControl, operator: Any, anybody: httpx.Client
 ) -> None:
     body = json.dumps(MESSAGE, ensure_ascii=False)
 
@@ -251,9 +223,8 @@ def test_the_guide_has_a_snippet_for_each_way_and_language() -> None:
 
 
 @pytest.fixture(scope="module")
-def guided(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def guided(stack: Stack, operator: Any) -> dict[str, str]:
     """What the guide's snippets are given: the client `shop` by all three ways."""
-    operator = Operator(stack, tmp_path_factory.mktemp("guide") / "stack.json")
     iam = iam_of(stack)
     user = iam.create_user(UserName="guide")["User"]["Arn"]
     access = iam.create_access_key(UserName="guide")["AccessKey"]

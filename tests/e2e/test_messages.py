@@ -174,18 +174,21 @@ def test_one_request_with_both_kinds_of_recipients(
 
 
 def test_ten_thousand_recipients_none_lost_none_twice(
-    api: httpx.Client, upstream: SimulatorControl
+    api: httpx.Client, upstream: SimulatorControl, operator: Any
 ) -> None:
     numbers = [f"+4477009{n:05d}" for n in range(10_000)]
+    key = operator.run("add", "campaigns", "--max-recipients", "10000", "--show")["key"]
+    headers = {"x-api-key": key}
     answer = api.post(
-        "/messages", json=MESSAGE | {"to": numbers}, headers={"Prefer": "respond-async"}
+        "/messages", json=MESSAGE | {"to": numbers}, headers=headers | {"Prefer": "respond-async"}
     )
     assert answer.status_code == 202, answer.text
     assert answer.json()["status"] == "queued"
     assert len(answer.json()["sends"]) == 40
 
     def accepted() -> dict[str, Any] | None:
-        stored: dict[str, Any] = api.get(f"/messages/{answer.json()['id']}").json()
+        path = f"/messages/{answer.json()['id']}"
+        stored: dict[str, Any] = api.get(path, headers=headers).json()
         return stored if stored["status"] == "accepted" else None
 
     stored = wait_for(accepted, what="40 accepted sends", seconds=60, every=0.2)

@@ -112,6 +112,7 @@ class Checked(Protocol):
     meta: Any
     method: Any
     operation: Any
+    path_parameters: Any
 
     def call_and_validate(self, **options: Any) -> requests.Response: ...
 
