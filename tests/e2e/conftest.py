@@ -10,15 +10,18 @@ import pytest
 from tests.support.browser import browser  # noqa: F401  a fixture
 from tools.local_stack import ROOT
 from tools.local_stack.polling import wait_for
+from tools.local_stack.roles import Roles
 from tools.local_stack.simulator_client import SimulatorControl
 from tools.local_stack.stack import LocalStack, Stack
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """template.yaml, built and deployed to this machine."""
+    """template.yaml, built and deployed to this machine; IAM decides about each call."""
     with LocalStack(tmp_path_factory.mktemp("stack")) as running:
         yield running
+        denied = Roles(running).denials()
+        assert denied == 0, "the roles lack a permission (“denied by IAM:” in ministack.log)"
 
 
 @pytest.fixture(scope="session")

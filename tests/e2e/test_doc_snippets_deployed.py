@@ -1,7 +1,6 @@
 """The three ways in, and the commands that open them, against the deployed stack.
 
-MiniStack looks up who signed, but not the signature by Signature Version 4: that a wrong one, or a
-principal without execute-api:Invoke, is refused only AWS itself can show.
+MiniStack checks signatures, and that the policy of the principal allows execute-api:Invoke.
 """
 
 import json
@@ -10,7 +9,6 @@ import shutil
 from datetime import UTC, datetime
 from typing import Any
 
-import boto3
 import httpx
 import pytest
 from botocore.auth import SigV4Auth
@@ -21,10 +19,9 @@ from standardwebhooks import Webhook
 from smsrelay.sends.ids import message_id
 from tests.support.doc_snippets import COMMANDS, SNIPPETS, Snippet
 from tools.local_stack import ROOT
-from tools.local_stack.aws import CREDENTIALS
 from tools.local_stack.polling import wait_for
 from tools.local_stack.simulator_client import SimulatorControl
-from tools.local_stack.stack import Stack
+from tools.local_stack.stack import STAGE, Stack
 
 MESSAGE = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Grüße 👋"}
 
@@ -35,10 +32,22 @@ def anybody(stack: Stack) -> Any:
         yield client
 
 
-def iam_of(stack: Stack) -> Any:
-    factory: Any = boto3.client  # its types want the service's name as a literal
-    return factory(
-        "iam", endpoint_url=stack.aws_endpoint_url, region_name=stack.region, **CREDENTIALS
+def iam_user(stack: Stack, name: str) -> tuple[str, Credentials]:
+    """A user without permissions: its ARN and its access key."""
+    arn = stack.clients.iam.create_user(UserName=name)["User"]["Arn"]
+    key = stack.clients.iam.create_access_key(UserName=name)["AccessKey"]
+    return arn, Credentials(key["AccessKeyId"], key["SecretAccessKey"])
+
+
+def allow_to_call(stack: Stack, name: str) -> None:
+    """Give a user the policy that the guide shows."""
+    api = stack.api_url.split("/")[-2]
+    called = f"arn:aws:execute-api:{stack.region}:000000000000:{api}/{STAGE}/*/iam/*"
+    statement = {"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": called}
+    stack.clients.iam.put_user_policy(
+        UserName=name,
+        PolicyName="smsrelay",
+        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
     )
 
 
@@ -149,18 +158,21 @@ def test_a_removed_client_has_no_key_and_no_plan(
 def test_an_iam_principal_is_its_client(
     stack: Stack, upstream: SimulatorControl, operator: Any, anybody: httpx.Client
 ) -> None:
-    iam = iam_of(stack)
-    user = iam.create_user(UserName="shop-server")["User"]["Arn"]
-    access = iam.create_access_key(UserName="shop-server")["AccessKey"]
-    credentials = Credentials(access["AccessKeyId"], access["SecretAccessKey"])
+    user, credentials = iam_user(stack, "shop-server")
+    false = Credentials(credentials.access_key, "no-such-secret")
 
-    def signed(method: str, path: str, body: str = "") -> httpx.Response:
+    def signed(
+        method: str, path: str, body: str = "", credentials: Credentials = credentials
+    ) -> httpx.Response:
         request = AWSRequest(
             method, f"{stack.api_url}{path}", {"Content-Type": "application/json"}, body.encode()
         )
         SigV4Auth(credentials, "execute-api", stack.region).add_auth(request)
         return anybody.request(method, path, headers=dict(request.headers), content=body.encode())
 
+    assert signed("POST", "/iam/messages", json.dumps(MESSAGE)).status_code == 403, "no policy"
+    allow_to_call(stack, "shop-server")
+    assert signed("POST", "/iam/messages", json.dumps(MESSAGE), false).status_code == 403
     refused = signed("POST", "/iam/messages", json.dumps(MESSAGE))
     assert (refused.status_code, refused.json()["code"]) == (403, "client-not-registered")
     operator.run("allow", "web-shop", user)
@@ -225,9 +237,8 @@ def test_the_guide_has_a_snippet_for_each_way_and_language() -> None:
 @pytest.fixture(scope="module")
 def guided(stack: Stack, operator: Any) -> dict[str, str]:
     """What the guide's snippets are given: the client `shop` by all three ways."""
-    iam = iam_of(stack)
-    user = iam.create_user(UserName="guide")["User"]["Arn"]
-    access = iam.create_access_key(UserName="guide")["AccessKey"]
+    user, credentials = iam_user(stack, "guide")
+    allow_to_call(stack, "guide")
     operator.run("allow", "shop", user)
     return {
         "PATH": os.environ["PATH"],
@@ -237,8 +248,8 @@ def guided(stack: Stack, operator: Any) -> dict[str, str]:
         "WEBHOOK_SECRET": operator.run("webhook", "shop", "--show")["secret"],
         "AWS_REGION": stack.region,
         "AWS_DEFAULT_REGION": stack.region,
-        "AWS_ACCESS_KEY_ID": access["AccessKeyId"],
-        "AWS_SECRET_ACCESS_KEY": access["SecretAccessKey"],
+        "AWS_ACCESS_KEY_ID": credentials.access_key,
+        "AWS_SECRET_ACCESS_KEY": credentials.secret_key,
     }
 
 

@@ -162,10 +162,11 @@ def test_a_start_that_dies_takes_no_other_process_along(stack: Stack, tmp_path: 
     package = io.BytesIO()
     with zipfile.ZipFile(package, "w") as code:
         code.writestr("app.py", DIES_AT_START.format(folder=str(tmp_path)))
+    [role, *_] = stack.clients.iam.list_roles()["Roles"]
     stack.clients.lambda_.create_function(
         FunctionName="dies-at-start",
         Runtime="python3.13",
-        Role="arn:aws:iam::000000000000:role/none",
+        Role=role["Arn"],
         Handler="app.handler",
         Code={"ZipFile": package.getvalue()},
         Timeout=30,
@@ -207,10 +208,11 @@ def test_the_gateway_sends_the_events_that_aws_sends(stack: Stack) -> None:
     package = io.BytesIO()
     with zipfile.ZipFile(package, "w") as code:
         code.writestr("app.py", ECHO)
+    [role, *_] = stack.clients.iam.list_roles()["Roles"]
     echo = stack.clients.lambda_.create_function(
         FunctionName="echo",
         Runtime="python3.13",
-        Role="arn:aws:iam::000000000000:role/none",
+        Role=role["Arn"],
         Handler="app.handler",
         Code={"ZipFile": package.getvalue()},
     )["FunctionArn"]

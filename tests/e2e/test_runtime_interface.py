@@ -17,6 +17,7 @@ import samcli
 
 from smsrelay.adapters.dynamodb_api_clients import DynamoDbApiClients
 from tools.local_stack import ROOT, build
+from tools.local_stack.aws import CREDENTIALS
 from tools.local_stack.polling import wait_for
 from tools.local_stack.processes import last_lines
 from tools.local_stack.simulator_client import SimulatorControl
@@ -53,8 +54,8 @@ def emulated(stack: Stack, function: str, log: Path) -> Iterator[Invoke]:
         "AWS_ENDPOINT_URL": stack.aws_endpoint_url,
         "AWS_REGION": stack.region,
         "AWS_DEFAULT_REGION": stack.region,
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_ACCESS_KEY_ID": CREDENTIALS["aws_access_key_id"],
+        "AWS_SECRET_ACCESS_KEY": CREDENTIALS["aws_secret_access_key"],
         **configuration["Environment"]["Variables"],
     }
     command = [

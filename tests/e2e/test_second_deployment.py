@@ -1,4 +1,4 @@
-"""A second deployment: of the same stack with other parameters, and of a second stack beside it."""
+"""A stack that changes: its roles, its parameters, and a second stack beside it."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -12,6 +12,7 @@ from tests.support.cloudwatch_metrics import documents
 from tools.local_stack.build import BUCKET
 from tools.local_stack.deployment import STACK_NAME, TEMPLATE_KEY
 from tools.local_stack.polling import wait_for
+from tools.local_stack.roles import Roles
 from tools.local_stack.simulator_client import SimulatorControl
 from tools.local_stack.stack import LocalStack, Stack
 from tools.mobileconnect_simulator import Simulator
@@ -23,7 +24,7 @@ SECOND = "smsrelay-second"
 
 @pytest.fixture(scope="module")
 def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Not the session's: it is deployed again."""
+    """Not the session's: it is changed."""
     with LocalStack(tmp_path_factory.mktemp("stack")) as running:
         yield running
 
@@ -85,6 +86,18 @@ def post(stack: Stack, api_id: str = "") -> httpx.Response:
     url = stack.api_url.replace(own_id, api_id or own_id)
     with httpx.Client(trust_env=False, timeout=60) as client:
         return client.post(f"{url}/messages", json=MESSAGE, headers={"x-api-key": stack.api_key})
+
+
+def test_a_role_without_a_permission_is_denied_the_call(own_stack: Stack) -> None:
+    """A sample of `make iam`."""
+    roles = Roles(own_stack)
+    [permission] = [it for it in roles.permissions() if it[:2] == ("ApiRole", "dynamodb:PutItem")]
+
+    with roles.without(permission):
+        assert post(own_stack).status_code == 503
+
+    assert roles.denials() == roles.denials(permission) > 0
+    assert post(own_stack).status_code == 202
 
 
 def test_a_changed_parameter_takes_effect_with_the_deployment(own_stack: Stack) -> None:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from mypy_boto3_apigateway import APIGatewayClient
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_events import EventBridgeClient
+    from mypy_boto3_iam import IAMClient
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_s3 import S3Client
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 REGION = "us-east-1"
 CREDENTIALS = {
     "aws_access_key_id": "test",
-    "aws_secret_access_key": "test",  # the local stack takes any # nosec B105
+    "aws_secret_access_key": "test",  # MiniStack's root user, who may do everything # nosec B105
 }
 
 
@@ -54,6 +56,14 @@ class Clients:
     @cached_property
     def dynamodb(self) -> "DynamoDBClient":
         return self._session.client("dynamodb", endpoint_url=self._endpoint_url)
+
+    @cached_property
+    def events(self) -> "EventBridgeClient":
+        return self._session.client("events", endpoint_url=self._endpoint_url)
+
+    @cached_property
+    def iam(self) -> "IAMClient":
+        return self._session.client("iam", endpoint_url=self._endpoint_url)
 
     @cached_property
     def lambda_(self) -> "LambdaClient":

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from tools.local_stack.observations import Evidence, Witness
 from tools.local_stack.polling import wait_for
+from tools.local_stack.roles import Roles
 from tools.local_stack.samples import Content, Recipient, Sample, Way, samples
+from tools.local_stack.servers import DENIED
 from tools.local_stack.stack import STATE, LocalStack, Stack
 
 SETTLE_SECONDS = 60
@@ -63,10 +65,15 @@ def run() -> int:
     folder = Path(tempfile.mkdtemp(dir=STATE / "demo"))
     with LocalStack(folder, say=print) as stack:
         cases, arrivals = _play(stack)
+        denied = Roles(stack).denials()
     print()
     print(table(cases))
     print()
     found = [*differences(cases), *strays(cases, arrivals)]
+    if denied:
+        found.append(
+            f"IAM denied {denied} calls of functions: look for “{DENIED}” in ministack.log"
+        )
     for difference in found:
         print(f"DIFFERENT: {difference}")
     if found:

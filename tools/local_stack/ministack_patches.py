@@ -11,6 +11,7 @@ version of MiniStack makes one of them superfluous.
 import functools
 import io
 import json
+import logging
 import os
 import tempfile
 import threading
@@ -19,11 +20,19 @@ from contextvars import ContextVar
 from typing import Any
 
 from ministack import app  # type: ignore[import-untyped]  # ministack has no type marker
-from ministack.core import lambda_runtime  # type: ignore[import-untyped]  # same
+from ministack.core import (  # type: ignore[import-untyped]  # same
+    iam_actions,
+    iam_evaluator,
+    lambda_runtime,
+)
 from ministack.services import apigateway_v1, lambda_svc  # type: ignore[import-untyped]  # same
-from ministack.services.cloudformation import provisioners  # type: ignore[import-untyped]  # same
+from ministack.services.cloudformation import (  # type: ignore[import-untyped]  # same
+    engine,
+    provisioners,
+)
 
 from tools.local_stack.polling import wait_for
+from tools.local_stack.servers import DENIED
 
 LARGEST_EVENT = 6 * 1024 * 1024
 """Bytes that Lambda takes in a synchronous call; the gateway answers 413 above it."""
@@ -45,6 +54,7 @@ CALLER = (
 LOCAL_NAMES = {b"127.0.0.1", b"localhost"}
 OWN_PAGES = {b"none", b"same-origin"}
 """Sec-Fetch-Site of an address that a person typed, and of links on a page of MiniStack's."""
+BATCHES = {"sqs:SendMessageBatch", "sqs:ChangeMessageVisibilityBatch", "sqs:DeleteMessageBatch"}
 NOT_LOCAL = b"The local stack answers programs on this machine and its own pages only.\n"
 
 
@@ -283,8 +293,59 @@ def reserve_concurrency() -> None:
     lambda_svc._acquire_execution_slot = in_turn
 
 
+def refer_to_secrets_by_arn() -> None:
+    """CloudFormation's `Ref` of a secret is its ARN, as policies need it, and not its name."""
+    resolve = engine._resolve_refs
+
+    def resolved(value: Any, resources: dict[str, Any], *args: Any) -> Any:  # noqa: ANN401 - passed through
+        if isinstance(value, dict) and isinstance(name := value.get("Ref"), str):
+            resource = resources.get(name, {})
+            if resource.get("ResourceType") == "AWS::SecretsManager::Secret":
+                return resource.get("Attributes", {}).get("Arn", name)
+        return resolve(value, resources, *args)
+
+    engine._resolve_refs = resolved
+
+
+def count_requests_as_tls() -> None:
+    """AWS's endpoints speak TLS, which policies require; MiniStack's loopback speaks plain HTTP."""
+    resolve = iam_evaluator._resolve_condition_key
+
+    def resolved(key: str, *args: Any) -> Any:  # noqa: ANN401 - passed through
+        return "true" if key.lower() == "aws:securetransport" else resolve(key, *args)
+
+    iam_evaluator._resolve_condition_key = resolved
+
+
+def authorize_batches() -> None:
+    """AWS authorizes a batch of SQS as the action of its entries: no action is named Batch."""
+    extract = iam_actions.extract_iam_action
+
+    def of_entries(*args: Any) -> str | None:  # noqa: ANN401 - passed through
+        action: str | None = extract(*args)
+        return action.removesuffix("Batch") if action in BATCHES else action
+
+    iam_actions.extract_iam_action = of_entries
+
+
+def log_denials() -> None:
+    """Write each request that policies deny into the log, as AWS's CloudTrail has it."""
+    enforce = iam_evaluator.enforce
+
+    def logged(key: str, action: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - passed through
+        denial = enforce(key, action, *args, **kwargs)
+        if isinstance(denial, iam_evaluator.EvalResult):
+            resource = kwargs.get("resource_arn", "*")
+            logging.getLogger("ministack").warning(
+                "%s %s on %s for %s", DENIED, action, resource, denial.principal_arn
+            )
+        return denial
+
+    iam_evaluator.enforce = logged
+
+
 def refuse_other_sites_pages() -> None:
-    """AWS checks signatures. MiniStack doesn't, so any web page could run code through it.
+    """Everybody knows MiniStack's credentials, so any web page could run code through it.
 
     A page of another site shows in Origin or Sec-Fetch-Site, and a name of another site that leads
     to this machine (DNS rebinding) in Host. No page of MiniStack's own needs an Origin.
@@ -323,5 +384,9 @@ if __name__ == "__main__":
     let_starts_fail_alone()
     go_on_after_a_failed_batch()
     unpack_layers_once()
+    refer_to_secrets_by_arn()
+    count_requests_as_tls()
+    authorize_batches()
+    log_denials()
     refuse_other_sites_pages()
     app.main()

@@ -13,6 +13,8 @@ from pathlib import Path
 from tools.local_stack import processes
 from tools.local_stack.polling import wait_for
 
+DENIED = "denied by IAM:"
+"""A line of MiniStack's log with this names the action, the resource and the caller."""
 READY_SECONDS = 30
 PORT_ATTEMPTS = 5
 
@@ -122,6 +124,7 @@ def emulator_settings(port: int, data: Path, marker: str) -> dict[str, str]:
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
         "LAMBDA_EXECUTOR": "local",
+        "AUTH": "true",  # IAM's policies decide
         "DOCKER_HOST": f"unix://{data}/no-docker.sock",
         "HOME": str(data),
         "TMPDIR": str(data),
