@@ -38,8 +38,8 @@ AUDITED_TEMPLATES := template.yaml monitoring.yaml .aws-sam/local/packages/templ
 
 .DELETE_ON_ERROR:
 .SILENT:
-.PHONY: help demo test unit integration e2e bench soak tokens up down status lint types template \
-	faults faults-mutations audit screenshots sbom licences openapi parameters format lock build \
+.PHONY: help demo test unit integration e2e bench soak iam tokens up down status lint types \
+	template faults faults-mutations audit screenshots sbom licences openapi parameters format lock build \
 	deploy delete first-contact clean
 
 help: ## list the commands
@@ -65,6 +65,9 @@ e2e: .venv/ready ## run the end-to-end tests against a local stack
 soak: .venv/ready ## 2,000 requests while all fails and workers are killed (5 minutes; SOAK_SEED=1)
 	$(BIN)/python -m tools.local_stack soak $(if $(SOAK_SEED),--seed $(SOAK_SEED)) \
 		$(if $(SOAK_REQUESTS),--requests $(SOAK_REQUESTS))
+
+iam: .venv/ready ## remove each permission of each role in turn: a scenario must fail (3 minutes)
+	$(BIN)/python -m tools.local_stack iam
 
 tokens: .venv/ready ## post while access tokens of 60 s end one after another (10 minutes; MINUTES=1)
 	$(BIN)/python -m tools.local_stack tokens $(if $(MINUTES),--minutes $(MINUTES)) \

@@ -19,7 +19,8 @@ from tests.support.environment import (
 )
 from tests.support.permissions import Call, Permission
 from tests.support.template import ROOT, template
-from tools.local_stack import build
+from tools.local_stack import build, roles
+from tools.local_stack import iam as make_iam
 from tools.mobileconnect_simulator import Simulator
 
 MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
@@ -270,6 +271,18 @@ def test_only_adapters_call_aws() -> None:
     services = ("dynamodb", "sqs", "secretsmanager", "lambda", "ssm")
     for folder in (ROOT / "functions").iterdir():
         assert not permissions.operations_in(folder, *services)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_make_iam_leaves_out_only_what_lambda_does_with_a_role(function: str) -> None:
+    role = template()["Resources"][function]["Properties"]["Role"]["Fn::GetAtt"][0]
+    left_out = {
+        permission
+        for permission in permissions.granted(function)
+        if make_iam.not_judged(roles.Permission(role, *permission))
+    }
+    assert left_out == permissions.platform(function)
+    assert role in make_iam.SCENARIOS
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

@@ -1,4 +1,4 @@
-"""The local stack: `python -m tools.local_stack up|down|status|demo|soak|tokens|build`."""
+"""The local stack: `python -m tools.local_stack up|down|status|demo|iam|soak|tokens|build`."""
 
 import argparse
 import os
@@ -25,6 +25,9 @@ def main() -> int:
     commands.add_parser("down", help="stop it")
     commands.add_parser("status", help="say whether it runs, and where")
     commands.add_parser("demo", help="post every sample to a stack of its own, and check the ends")
+    commands.add_parser(
+        "iam", help="remove each permission of each role in turn: one scenario fails"
+    )
     soak = commands.add_parser("soak", help="post while everything fails and workers are killed")
     soak.add_argument("--seed", type=int, help="of all that is drawn; the same one is drawn again")
     soak.add_argument("--requests", type=int, help="how many to post")
@@ -68,6 +71,10 @@ def _run(options: argparse.Namespace) -> int:
             from tools.local_stack import demo  # noqa: PLC0415 - possible only now
 
             return demo.run()
+        case "iam":
+            from tools.local_stack import iam  # noqa: PLC0415 - not for the other commands
+
+            return iam.run()
         case "soak":
             sys.path.append(str(ROOT / "layers" / "smsrelay"))  # as for the demo
             from tools.soak import command  # noqa: PLC0415 - possible only now
