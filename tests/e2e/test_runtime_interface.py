@@ -127,8 +127,8 @@ def _fresh_ledger(stack: Stack) -> None:
     """The sample events have fixed idempotency keys: forget what they made before."""
     for page in stack.clients.dynamodb.get_paginator("scan").paginate(TableName=stack.table):
         for item in page["Items"]:
-            if item["pk"]["S"].startswith("CLIENT#"):
-                continue  # the session's API key has to stay its client's
+            if not item["pk"]["S"].startswith("MSG#"):
+                continue  # the session's API key stays its client's, and the token's report stays
             stack.clients.dynamodb.delete_item(
                 TableName=stack.table, Key={"pk": item["pk"], "sk": item["sk"]}
             )
