@@ -11,7 +11,7 @@ from tools.local_stack.simulator_client import SimulatorControl
 from tools.local_stack.stack import Stack
 
 schema = contract.fuzzed()
-EXAMPLES = 12
+EXAMPLES = 5
 """For each operation, besides those at its schema's edges; the handler in process gets more."""
 
 fresh = itertools.count()

@@ -48,7 +48,7 @@ from tools.mobileconnect_simulator.faults import Then
 Json = dict[str, Any]
 
 THOROUGH = os.environ.get("SMSRELAY_THOROUGH") == "1"
-EXAMPLES, STEPS = (1_000, 40) if THOROUGH else (40, 20)
+EXAMPLES, STEPS = (1_000, 40) if THOROUGH else (30, 20)
 AREAS = ("202", "212", "303", "312", "404", "415", "503", "512", "617", "713")
 DAY = 86_400.0
 ROUNDS, ROUND_SECONDS = 12, 1_000.0
