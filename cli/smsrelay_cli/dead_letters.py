@@ -27,7 +27,7 @@ from smsrelay.sends.queue_envelopes import (
     QueueMessage,
     open_envelope,
 )
-from smsrelay.sends.send import ACCEPTED_STATUSES, Send, SendKey, Status
+from smsrelay.sends.send import ACCEPTED_STATUSES, Send, SendKey, Status, reference_body
 from smsrelay_cli.deployed_stack import DeployedStack
 from smsrelay_cli.exit_codes import DONE, FAILED, AbortedError
 from smsrelay_cli.terminal import (
@@ -281,7 +281,11 @@ def _revived(target: DeployedStack, ended: Send, now: float) -> bool:
 
 def _enqueue(target: DeployedStack, plan: Plan) -> None:
     if plan.key:
-        target.queue.put({plan.key: 0.0})
+        target.sqs.send_message(
+            QueueUrl=target.queue_url,
+            MessageBody=reference_body(plan.key),
+            **with_trace(plan.letter.trace),
+        )
         return
     relays_own = RELAY_ATTRIBUTES if plan.letter.text("reason") else set()
     attributes: dict[str, Any] = {

@@ -3,19 +3,19 @@
 import itertools
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, EndpointConnectionError
 
-from smsrelay.adapters.sqs import SqsRetryQueue, with_trace
-from smsrelay.errors import QueueUnavailableError
+from smsrelay.adapters.sqs import with_trace
 from smsrelay.sends.ids import message_id
 from smsrelay.sends.send import SendKey, Status, reference_body
 from smsrelay_cli import dead_letters
 from tests.cli.conftest import MESSAGE, Operator
+from tests.support.aws_calls import intercepted
 from tests.support.environment import CLIENT, Environment
 from tests.support.golden import UNREADABLE, put
 from tests.support.template import ROOT
@@ -338,17 +338,18 @@ def test_who_was_quicker_than_the_operator_wins(operator: Operator, relay: Envir
 
 
 def test_if_the_queue_fails_the_letter_stays_and_repeating_finishes_it(
-    operator: Operator, relay: Environment, monkeypatch: pytest.MonkeyPatch
+    operator: Operator, relay: Environment
 ) -> None:
-    def fail(*_: object) -> None:
-        raise QueueUnavailableError("the queue is out of reach")
+    def fail(_: Any, operation: str, __: Any, call: Callable[[], Any]) -> Any:
+        if operation == "SendMessage":
+            raise EndpointConnectionError(endpoint_url="https://sqs.example.com")
+        return call()
 
     operator.failed()
-    with monkeypatch.context() as patch:
-        patch.setattr(SqsRetryQueue, "put", fail)
+    with intercepted(fail):
         ended = operator.run("redrive", "--yes")
     assert ended.code == 1
-    assert "out of reach" in ended.out
+    assert "not queued: EndpointConnectionError" in ended.out
     assert len(relay.dead_letters()) == 1
     assert operator.run("redrive", "--yes").code == 0
     assert relay.dead_letters() == []
@@ -463,7 +464,7 @@ def test_a_message_keeps_its_trace_as_a_dead_letter_and_when_it_is_put_back(
     assert traces(relay.queue_url) == [trace]
 
 
-def test_the_dead_letter_of_a_rejected_send_keeps_the_trace(
+def test_a_rejected_send_keeps_the_trace_until_it_is_redriven(
     operator: Operator, relay: Environment
 ) -> None:
     operator.simulator.fail("send", "400")
@@ -474,7 +475,15 @@ def test_the_dead_letter_of_a_rejected_send_keeps_the_trace(
         **with_trace(trace),
     )
     assert relay.work() == []
-    answer = relay.client("sqs").receive_message(
-        QueueUrl=relay.dead_letter_queue_url, MessageSystemAttributeNames=["AWSTraceHeader"]
-    )
-    assert [it["Attributes"] for it in answer["Messages"]] == [{"AWSTraceHeader": trace}]
+
+    def traces(queue_url: str) -> list[Any]:
+        answer = relay.client("sqs").receive_message(
+            QueueUrl=queue_url,
+            VisibilityTimeout=0,
+            MessageSystemAttributeNames=["AWSTraceHeader"],
+        )
+        return [message["Attributes"] for message in answer["Messages"]]
+
+    assert traces(relay.dead_letter_queue_url) == [{"AWSTraceHeader": trace}]
+    assert operator.run("redrive", "--yes").code == 0
+    assert traces(relay.queue_url) == [{"AWSTraceHeader": trace}]
