@@ -9,6 +9,7 @@ import pytest
 from botocore.client import BaseClient
 from botocore.exceptions import EndpointConnectionError
 
+from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
 from smsrelay.adapters.dynamodb_operator_pauses import DynamoDbOperatorPauses
 from smsrelay.sends.ids import message_id
 from smsrelay.sends.operator_pause import REASON, OperatorPause
@@ -16,6 +17,7 @@ from smsrelay.wiring import sending
 from smsrelay_cli import pauses
 from tests.cli.conftest import MESSAGE, Operator
 from tests.conftest import WallClock
+from tests.support import permissions
 from tests.support.aws_calls import intercepted
 from tests.support.environment import CLIENT, DEFAULT_CLIENT, Environment, running
 from tests.support.template import properties
@@ -85,6 +87,28 @@ def test_a_pause_that_begins_after_the_claim_stops_the_call(operator: Operator) 
     assert [send["reason"] for send in posted["sends"]] == [REASON]
     assert operator.simulator.calls() == []
     assert operator.works() != [], "it is sent later"
+
+
+def test_a_sweep_does_not_enqueue_what_a_worker_puts_back_meanwhile(
+    wall_clock: WallClock, operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay = operator.relay
+    relay.post(MESSAGE, headers={"Prefer": "respond-async"})
+    operator.run("pause")
+    wall_clock.now += QUARTER_HOUR
+    replace_if_unchanged = DynamoDbLedger.replace_if_unchanged
+    worked: list[Any] = []
+
+    def meanwhile(*arguments: Any) -> Any:
+        monkeypatch.setattr(DynamoDbLedger, "replace_if_unchanged", replace_if_unchanged)
+        with permissions.calls_of("operator"):
+            worked.append(relay.work())
+        return replace_if_unchanged(*arguments)
+
+    monkeypatch.setattr(DynamoDbLedger, "replace_if_unchanged", meanwhile)
+    assert relay.sweep() == {}
+    assert len(worked[0]) == 1, "the worker put it back"
+    assert relay.waiting() == 1
 
 
 def test_one_client_is_paused_alone(wall_clock: WallClock, operator: Operator) -> None:

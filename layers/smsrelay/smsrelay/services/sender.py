@@ -348,6 +348,8 @@ class Sender:
             after = self._postponed(send, now, pause)
         else:
             return None
+        # So that a sweeper that has read the send before doesn't enqueue it as well.
+        after = replace(after, written_by=ids.new_message_id())
         return after if self._ledger.replace_if_unchanged(send, after) else None
 
     def _postponed(self, send: Send, now: float, pause: float) -> Send:
