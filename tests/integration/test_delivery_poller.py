@@ -263,7 +263,7 @@ def test_two_at_once_end_a_send_once(
         return answer
 
     with patch.object(MobileConnect, "report", meanwhile):
-        assert relay.follow() == {"delivered": 1}
+        assert relay.follow() == {"changed": 1}
     other.connections.close()
     assert heard == [{"delivered": 1}]
     assert metrics(capsys.readouterr().out)["SendsDelivered"] == [1]

@@ -166,8 +166,9 @@ class DeliveryPoller:
                 logger.error("delivery not stored: the item is gone", extra=send.log_fields)
                 self.metrics.count("ResultsNotStored")
                 return "gone"
-            if result:
-                self._record(send, after)
+            if result is ReplaceResult.CHANGED:
+                return "changed"
+            self._record(send, after)
         except LedgerUnavailableError:
             # It is still due, and asked for again: nothing is lost but a call.
             logger.warning("delivery not stored", extra=send.log_fields)
