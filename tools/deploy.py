@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
+from samtranslator.yaml_helper import yaml_parse
 
 from tools.local_stack import ROOT
 from tools.local_stack.build import sam_environment
@@ -74,6 +75,20 @@ class Stage:
                 raise
             where = self.session.region_name
             raise DeployError(f"there is no stack {self.stack_name} in {where}") from None
+
+    @property
+    def parameter_overrides(self) -> str:
+        """Each parameter of the template with its value, as sam's option takes them.
+
+        For a parameter that the option doesn't name, a deployment keeps the stack's last value: to
+        delete a line from samconfig.toml would change nothing.
+        """
+        template: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
+        values = {name: it["Default"] for name, it in template["Parameters"].items()}
+        for override in self.settings.get("parameter_overrides", []):
+            name, _, value = override.partition("=")
+            values[name] = value.strip('"')
+        return " ".join(f'{name}="{value}"' for name, value in values.items())
 
     def sam(self, *arguments: str) -> None:
         """Run a sam command with the settings of this stage."""
@@ -133,8 +148,9 @@ def deploy(stage: Stage) -> None:
         DeployError: sam failed, or the change set of a new stack was declined.
     """
     # sam's cache would miss changes of files that a Makefile reads outside of its own folder.
-    stage.sam("build", "--no-cached")
-    stage.sam("deploy")
+    parameters = ("--parameter-overrides", stage.parameter_overrides)
+    stage.sam("build", "--no-cached", *parameters)
+    stage.sam("deploy", *parameters)
     stack = stage.describe()
     outputs = outputs_of(stack)
     if not outputs:
@@ -170,7 +186,7 @@ def next_commands(
             [*put, outputs["CredentialsSecretArn"]],
         )
         yield (
-            'Fetch an access token with them. The command prints "did": "renewed".',
+            "Fetch an access token with them. The command prints renewed, or kept: good.",
             ["aws", "lambda", "invoke", *stage.place, "--function-name", renewer, "/dev/stdout"],
         )
     else:

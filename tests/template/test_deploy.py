@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from samcli.cli.types import CfnParameterOverridesType
 
 from smsrelay_cli import main
-from tests.support.template import ROOT
+from tests.support.template import ROOT, template
 from tools import deploy
 
 PLACE = ["--region", "eu-central-1", "--profile", "relay"]
@@ -97,6 +98,18 @@ def test_deploy_prints_the_outputs_and_three_commands_without_a_secret(
     options = main._parser().parse_args(add[1:])  # noqa: SLF001 - does the command take these?
     assert (options.client, options.default) == ("internal", True)
     assert (options.stack_name, options.region) == ("smsrelay-dev", "eu-central-1")
+
+
+def test_each_parameter_has_the_value_of_the_stage_or_its_default(tmp_path: Path) -> None:
+    """Sam itself would keep the last value of a parameter whose line was deleted."""
+    samconfig = tmp_path / "samconfig.toml"
+    overrides = 'parameter_overrides = ["Stage=dev", "CountryCodes=1,44", "UpstreamHosts=\\"\\""]'
+    samconfig.write_text(f'[dev.global.parameters]\nstack_name = "x"\n{overrides}\n')
+    text = deploy.load("dev", samconfig).parameter_overrides
+    values = CfnParameterOverridesType().convert((text,), None, None)
+    defaults = {name: str(it["Default"]) for name, it in template()["Parameters"].items()}
+    changed = {"Stage": "dev", "CountryCodes": "1,44", "UpstreamHosts": ""}
+    assert values == defaults | changed
 
 
 def test_without_token_renewal_the_access_token_is_asked_for(
