@@ -5,9 +5,8 @@
 PYTHON ?= python3.13
 BIN := .venv/bin
 LOGS := .local
-# One process more than cores, because some tests wait for others' processes; the tests of a file stay
-# together, in the order of tests/conftest.py.
-PYTEST := $(BIN)/pytest -q -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --dist loadfile --no-loadscope-reorder
+# One process for each core; the tests of a file stay together, in the order of tests/conftest.py.
+PYTEST := $(BIN)/pytest -q -n auto --dist loadfile --no-loadscope-reorder
 SAM_SETTINGS := .aws-sam/settings
 SAM := SAM_CLI_TELEMETRY=0 __SAM_CLI_APP_DIR=$(SAM_SETTINGS) $(BIN)/sam
 COMPILE := CUSTOM_COMPILE_COMMAND='make lock' $(CURDIR)/$(BIN)/pip-compile --quiet --upgrade \
