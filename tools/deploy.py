@@ -186,7 +186,7 @@ def next_commands(
             [*put, outputs["CredentialsSecretArn"]],
         )
         yield (
-            "Fetch an access token with them. The command prints renewed, or kept: good.",
+            'Fetch an access token with them. It prints "renewed", or "kept" if one is there.',
             ["aws", "lambda", "invoke", *stage.place, "--function-name", renewer, "/dev/stdout"],
         )
     else:
