@@ -32,6 +32,16 @@ def test_build_deploy_and_delete_have_the_same_stack_and_parameters(environment:
             assert section["parameters"].keys().isdisjoint({"parameter_overrides", "stack_name"})
     stack_name = sections["global"]["parameters"]["stack_name"]
     assert sections["deploy"]["parameters"]["s3_prefix"] == stack_name, "`sam delete` empties it"
+    capabilities = sections["deploy"]["parameters"]["capabilities"]
+    assert capabilities == "CAPABILITY_IAM CAPABILITY_AUTO_EXPAND"
+
+
+def test_each_stage_of_a_documented_command_is_in_samconfig() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    command = re.compile(r"make (?:first-contact|deploy|delete) STAGE=(\w+)")
+    stages = {stage for page in pages for stage in command.findall(page.read_text())}
+    assert "trial" in stages
+    assert stages - {"retail"} <= environments().keys(), "docs/deploy.md adds only retail"
 
 
 def problem_of(parameter: dict[str, Any], value: str) -> str | None:
