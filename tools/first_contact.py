@@ -8,6 +8,7 @@ writes a report. The report has the shapes of the responses, but no secret, numb
 import argparse
 import json
 import re
+import signal
 import sys
 import time
 import uuid
@@ -557,18 +558,40 @@ def new_stage(name: str) -> deploy.Stage:
 
 
 @contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """Raise KeyboardInterrupt on SIGTERM and SIGHUP, which otherwise skip each `finally`."""
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, signal.default_int_handler) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+@contextmanager
 def deployed(stage: deploy.Stage) -> Iterator[DeployedStack]:
     """Deploy the stack of a stage, and delete it at the end."""
-    deploy.deploy(stage)
-    print("\nDon't run these commands: first contact does the same.\n")
-    try:
-        yield _find(
-            stack_name=stage.stack_name,
-            region=stage.session.region_name,
-            profile=stage.settings.get("profile"),
-        )
-    finally:
-        deploy.delete(stage, yes=True)
+    is_deleted = False
+    with _signals_interrupt():
+        try:
+            deploy.deploy(stage)
+            try:
+                print("\nDon't run these commands: first contact does the same.\n")
+                yield _find(
+                    stack_name=stage.stack_name,
+                    region=stage.session.region_name,
+                    profile=stage.settings.get("profile"),
+                )
+            finally:
+                deploy.delete(stage, yes=True)
+                is_deleted = True
+        finally:
+            if not is_deleted:
+                print(
+                    f"{stage.stack_name} may still exist: run `make delete STAGE={stage.name}`",
+                    file=sys.stderr,
+                )
 
 
 def _find(**options: object) -> DeployedStack:

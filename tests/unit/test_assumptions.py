@@ -6,6 +6,7 @@ tests/e2e runs it against the local stack.
 import io
 import json
 import re
+import signal
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -191,12 +192,16 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Which steps are run for the stage `trial`; only recorded."""
     done: list[str] = []
     stage = SimpleNamespace(
-        stack_name="smsrelay-trial", settings={}, session=SimpleNamespace(region_name="eu-west-1")
+        name="trial",
+        stack_name="smsrelay-trial",
+        settings={},
+        session=SimpleNamespace(region_name="eu-west-1"),
     )
 
-    def describe() -> None:
-        if "exists" not in done:
+    def describe() -> dict[str, str]:
+        if not {"exists", "deploy"} & set(done):
             raise deploy.DeployError("there is no stack")
+        return {"StackId": "another" if "another" in done else "ours"}
 
     stage.describe = describe
     monkeypatch.setattr(deploy, "load", lambda _: stage)
@@ -226,6 +231,51 @@ def test_the_stack_is_deleted_whatever_happens(
     assert first_contact.main(["trial", "--report", str(report)]) == 130
     assert steps == ["deploy", "smsrelay-trial", "delete True"]
     assert json.loads(report.read_text())["stack"] == "deployed"
+
+
+ENTERED = "+12125550100\nMzA6Nzg6MA\ny\n"
+STAYS = "smsrelay-trial may still exist: run `make delete STAGE=trial`"
+
+
+@pytest.mark.parametrize("step", ["deploy", "delete"])
+@pytest.mark.parametrize("ended_by", [KeyboardInterrupt, deploy.DeployError])
+@pytest.mark.usefixtures("steps")
+def test_a_stack_that_may_still_exist_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    step: str,
+    ended_by: type[BaseException],
+) -> None:
+    def end(_: object, **_options: object) -> None:
+        raise ended_by
+
+    monkeypatch.setattr(deploy, step, end)
+    monkeypatch.setattr(FirstContact, "run", lambda _: None)
+    monkeypatch.setattr("sys.stdin", io.StringIO(ENTERED))
+    assert first_contact.main(["trial", "--report", str(tmp_path / "report.json")]) in {1, 130}
+    assert STAYS in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_does_not_prevent_the_deletion(
+    steps: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    number: signal.Signals,
+) -> None:
+    def raise_signal(_: FirstContact) -> None:
+        assert signal.getsignal(number) is signal.default_int_handler
+        signal.raise_signal(number)
+
+    before = signal.getsignal(number)
+    monkeypatch.setattr(FirstContact, "run", raise_signal)
+    monkeypatch.setattr("sys.stdin", io.StringIO(ENTERED))
+    assert first_contact.main(["trial", "--report", str(tmp_path / "report.json")]) == 130
+    assert steps == ["deploy", "delete True"]
+    assert STAYS not in capsys.readouterr().err
+    assert signal.getsignal(number) is before
 
 
 def test_a_stack_that_exists_already_is_neither_updated_nor_deleted(
