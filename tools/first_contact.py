@@ -6,6 +6,7 @@ writes a report. The report has the shapes of the responses, but no secret, numb
 """
 
 import argparse
+import getpass
 import json
 import re
 import signal
@@ -357,6 +358,27 @@ def report_of(found: Findings, *, is_local: bool) -> dict[str, Any]:
     }
 
 
+def _ask(question: str, accepted: str = ".+", *, is_secret: bool = False) -> str:
+    """Ask until the answer matches a regular expression.
+
+    Raises:
+        UsageError: the input ended.
+    """
+    while True:
+        try:
+            if is_secret and sys.stdin.isatty():
+                line = f"{getpass.getpass(question, stream=sys.stderr)}\n"
+            else:
+                print(question, end="", file=sys.stderr, flush=True)
+                line = sys.stdin.readline()
+        except EOFError:
+            line = ""
+        if not line:
+            raise UsageError(f"the input ended at: {question.strip()}")
+        if re.fullmatch(accepted, line.strip()):
+            return line.strip()
+
+
 class FirstContact:
     """The steps against a stack that is deployed."""
 
@@ -391,20 +413,25 @@ class FirstContact:
             self._poll()
             self._make_refused_calls()
             self._ask_for_tokens()
-        self._found.phone = read_line(
-            f"What does the phone show? 1: {TEXT!r}, 2: another text, 3: nothing. "
-        )
+        self._found.phone = self.ask_what_the_phone_shows()
+
+    @staticmethod
+    def ask_what_the_phone_shows() -> str:
+        """Return 1, 2 or 3, as the person answers."""
+        question = f"What does the phone show? 1: {TEXT!r}, 2: another text, 3: nothing. "
+        return _ask(question, "[123]")
 
     def store_credentials(self) -> None:
         """Ask for the client credentials until the stack gets an access token with them."""
         while True:
             print("Enter the client credentials (docs/marketing-cloud.md#client-credentials).")
             fields = {
-                "client_id": read_line("Client id: "),
-                "client_secret": read_line("Client secret (not shown): ", is_secret=True),
-                "auth_base_url": read_line("Authentication base URI: "),
-                "account_id": read_line("MID of the business unit: "),
+                "client_id": _ask("Client id: "),
+                "client_secret": _ask("Client secret (not shown): ", is_secret=True),
+                "auth_base_url": _ask("Authentication base URI: "),
             }
+            if mid := _ask("MID of the business unit (Enter: that of the package): ", ".*"):
+                fields["account_id"] = mid
             try:
                 parse_credentials(json.dumps(fields), self._hosts)
             except CredentialsUnusableError as error:

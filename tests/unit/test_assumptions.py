@@ -16,6 +16,7 @@ import pytest
 
 from smsrelay.sends.send import OnUnknown, Send, SendKey, Status
 from smsrelay_cli.deployed_stack import DEFAULTS, DeployedStack
+from smsrelay_cli.exit_codes import UsageError
 from tests.support.canaries import Place, planted, spellings, written
 from tests.support.template import ROOT
 from tools import deploy, first_contact
@@ -185,6 +186,68 @@ def test_the_report_has_shapes_but_no_values() -> None:
         ],
         "count": "null",
     }
+
+
+class Renewer:
+    """The functions and secrets of a stack: each token request succeeds, and it keeps secrets."""
+
+    def __init__(self) -> None:
+        self.stored: list[dict[str, Any]] = []
+
+    def client(self, _: str) -> "Renewer":
+        return self
+
+    def invoke(self, **_: str) -> dict[str, Any]:
+        return {"Payload": io.BytesIO(b'{"did": "renewed"}')}
+
+    def load(self) -> dict[str, Any]:
+        return {}
+
+    def store(self, fields: dict[str, Any]) -> None:
+        self.stored.append(fields)
+
+
+def contact_with(monkeypatch: pytest.MonkeyPatch, entered: str) -> tuple[FirstContact, Renewer]:
+    """First contact with a stack that only stores credentials, and with what a person enters."""
+    renewer = Renewer()
+    target = SimpleNamespace(
+        parameters=DEFAULTS, is_local=False, client=renewer.client, token_renewer="renewer"
+    )
+    monkeypatch.setattr(first_contact, "CredentialsSecret", lambda _: renewer)
+    monkeypatch.setattr("sys.stdin", io.StringIO(entered))
+    return FirstContact(cast("Any", target), "12125550100", Findings()), renewer
+
+
+def test_the_question_about_the_phone_is_repeated_until_its_answer_is_offered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    contact, _ = contact_with(monkeypatch, "\nyes\n12\n 2 \n3\n")
+    assert contact.ask_what_the_phone_shows() == "2"
+
+
+BASE = "https://subdomain.auth.marketingcloudapis.com"
+
+
+@pytest.mark.parametrize(
+    ("entered", "account"),
+    [
+        (f"\nthe id\n\nthe secret\n\n{BASE}\n123456\n", {"account_id": "123456"}),
+        (f"the id\nthe secret\n{BASE}\n\n", {}),
+    ],
+)
+def test_only_the_mid_may_be_empty(
+    monkeypatch: pytest.MonkeyPatch, entered: str, account: dict[str, str]
+) -> None:
+    contact, renewer = contact_with(monkeypatch, entered)
+    contact.store_credentials()
+    expected = {"client_id": "the id", "client_secret": "the secret", "auth_base_url": BASE}
+    assert renewer.stored == [expected | account]
+
+
+def test_the_end_of_the_input_ends_the_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    contact, _ = contact_with(monkeypatch, "the id\n")
+    with pytest.raises(UsageError, match="Client secret"):
+        contact.store_credentials()
 
 
 @pytest.fixture
