@@ -18,9 +18,8 @@ from smsrelay.adapters.signing_secrets import CACHE_SECONDS as SECRET_CACHE_SECO
 from smsrelay.adapters.signing_secrets import NO_SECRET
 from smsrelay.messages.client_names import RULE, is_client_name
 from smsrelay.security.webhook_signature import parse_secrets
-from smsrelay.services.api_clients import CACHE_SECONDS as NAME_CACHE_SECONDS
 from smsrelay.services.api_clients import principal
-from smsrelay.services.client_rate_limit import CACHE_SECONDS as LIMIT_CACHE_SECONDS
+from smsrelay.services.client_cache import CACHE_SECONDS
 from smsrelay.services.client_rate_limit import DEFAULT_MAX_RECIPIENTS
 from smsrelay_cli.deployed_stack import DeployedStack
 from smsrelay_cli.exit_codes import DONE, CommandError, UsageError
@@ -249,7 +248,7 @@ def limit(target: DeployedStack, options: Any, _now: float) -> int:
     """Change how many recipients one request of a client may have."""
     client = _checked(options.client)
     Clients(target).names.put_max_recipients(client, options.max_recipients)
-    until = _time_in(LIMIT_CACHE_SECONDS)
+    until = _time_in(CACHE_SECONDS)
     print_notice(f"Functions may use the old limit until {until}, because they cache it.")
     return _print_fields(options, {"client": client, "maxRecipients": options.max_recipients})
 
@@ -311,7 +310,7 @@ def remove(target: DeployedStack, options: Any, _now: float) -> int:
     if plan:
         clients.delete_plan(plan)
         removed.append({"kind": "usage plan", "name": plan["id"]})
-    seconds = max(NAME_CACHE_SECONDS, SECRET_CACHE_SECONDS)
+    seconds = max(CACHE_SECONDS, SECRET_CACHE_SECONDS)
     until = _say_when_forgotten("its IAM principals and webhook secrets", seconds)
     if options.json:
         print_json({"client": client, "removed": removed, "endsAt": until})

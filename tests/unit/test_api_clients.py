@@ -3,7 +3,8 @@
 import pytest
 
 from smsrelay.errors import ClientNotRegisteredError, LedgerUnavailableError
-from smsrelay.services.api_clients import CACHE_SECONDS, ClientRegistry, principal
+from smsrelay.services.api_clients import ClientRegistry, principal
+from smsrelay.services.client_cache import CACHE_SECONDS
 
 ACCOUNT = "arn:aws:iam::123456789012"
 

@@ -4,9 +4,7 @@ import re
 
 from smsrelay.errors import ClientNotRegisteredError
 from smsrelay.ports import ClientNames, Clock
-
-CACHE_SECONDS, CACHE_SIZE = 300.0, 10_000
-"""Seconds that a name is remembered, and how many are."""
+from smsrelay.services.client_cache import ClientCache
 
 _ASSUMED = re.compile(r"arn:([^:]+):sts::([0-9]+):assumed-role/([^/]+)/.+")
 _ROLE = re.compile(r"arn:([^:]+):iam::([0-9]+):role/(?:.*/)?([^/]+)")
@@ -26,8 +24,7 @@ class ClientRegistry:
         """`default` is the client of requests without key or principal (sam local)."""
         self._names = names
         self._default = default
-        self._clock = clock
-        self._cache: dict[str, tuple[str, float]] = {}
+        self._registered = ClientCache(self._load, clock)
 
     def client_of(self, api_key_id: str | None, user_arn: str | None) -> str:
         """The client that an API key or an IAM principal belongs to.
@@ -38,14 +35,10 @@ class ClientRegistry:
         credential = principal(user_arn) if user_arn else api_key_id
         if not credential:
             return self._default
-        now = self._clock()
-        client, until = self._cache.get(credential, ("", 0.0))
-        if now < until:
-            return client
+        return self._registered.get(credential)
+
+    def _load(self, credential: str) -> str:
         registered = self._names.name_of(credential)
         if registered is None:
             raise ClientNotRegisteredError
-        if len(self._cache) >= CACHE_SIZE:
-            self._cache.clear()
-        self._cache[credential] = registered, now + CACHE_SECONDS
         return registered

@@ -5,10 +5,9 @@ import math
 from smsrelay.errors import RateLimitedError
 from smsrelay.messages.refusals import Refusal, RequestRefusedError
 from smsrelay.ports import Clock, RecipientCounter, StoredLimits
+from smsrelay.services.client_cache import ClientCache
 
 MINUTE = 60.0
-CACHE_SECONDS, CACHE_SIZE = 300.0, 10_000
-"""Seconds that a client's limit is remembered, and how many are."""
 DEFAULT_MAX_RECIPIENTS = 1_000
 """Recipients in one request of a client for which no other limit is stored."""
 
@@ -45,18 +44,10 @@ class RequestLimits:
     """How many recipients one request of a client may have."""
 
     def __init__(self, stored: StoredLimits, clock: Clock) -> None:
-        self._stored = stored
-        self._clock = clock
-        self._cache: dict[str, tuple[int, float]] = {}
+        self._limits = ClientCache(
+            lambda client: stored.max_recipients_of(client) or DEFAULT_MAX_RECIPIENTS, clock
+        )
 
     def max_recipients(self, client: str) -> int:
         """The client's limit, from the cache while it lasts. Raises `LedgerUnavailableError`."""
-        now = self._clock()
-        limit, until = self._cache.get(client, (0, 0.0))
-        if now < until:
-            return limit
-        limit = self._stored.max_recipients_of(client) or DEFAULT_MAX_RECIPIENTS
-        if len(self._cache) >= CACHE_SIZE:
-            self._cache.clear()
-        self._cache[client] = limit, now + CACHE_SECONDS
-        return limit
+        return self._limits.get(client)
