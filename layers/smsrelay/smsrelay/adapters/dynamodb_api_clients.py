@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from smsrelay.adapters.aws_errors import ledger_errors
+from smsrelay.adapters.dynamodb_ledger import items_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -61,14 +62,7 @@ class DynamoDbApiClients:
 
     def _value(self, owner: str, kind: str, name: str, type_: str) -> str | None:
         """An attribute of an item `CLIENT#{owner}`; None: there is none."""
-        with ledger_errors():
-            answer: Any = self._client.query(
-                TableName=self._table,
-                KeyConditionExpression="pk = :pk AND sk = :sk",
-                ExpressionAttributeValues={":pk": {"S": f"CLIENT#{owner}"}, ":sk": {"S": kind}},
-                ConsistentRead=True,
-            )
-            items = answer["Items"]
+        items = items_of(self._client, self._table, f"CLIENT#{owner}", kind)
         return items[0].get(name, {}).get(type_) if items else None
 
     def _put(self, owner: str, kind: str, attributes: Mapping[str, Any]) -> None:

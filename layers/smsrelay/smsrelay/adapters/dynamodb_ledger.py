@@ -162,11 +162,11 @@ class DynamoDbLedger:
         return ReplaceResult.STORED
 
     def load(self, message_id: str) -> Sequence[Send]:
-        items = items_of(self._client, self._table, message_id, "SEND#")
+        items = items_of(self._client, self._table, f"MSG#{message_id}", "SEND#")
         return [_parsed(_send, item, self._report) for item in items]
 
     def load_one(self, key: SendKey) -> Send | None:
-        items = items_of(self._client, self._table, key.message_id, _key(key)["sk"]["S"])
+        items = items_of(self._client, self._table, f"MSG#{key.message_id}", _key(key)["sk"]["S"])
         return _parsed(_send, items[0], self._report) if items else None
 
     def stalled(self, before: float) -> Iterator[SendKey]:
@@ -266,7 +266,7 @@ class DynamoDbLedger:
             check_answer(answer)
 
     def load_refusal(self, message_id: str) -> RefusedMessage | None:
-        items = items_of(self._client, self._table, message_id, REFUSED)
+        items = items_of(self._client, self._table, f"MSG#{message_id}", REFUSED)
         return _parsed(_refusal, items[0]) if items else None
 
     def load_sends(self, keys: Sequence[SendKey]) -> Sequence[Send]:
@@ -461,13 +461,13 @@ class DynamoDbLedger:
         return item
 
 
-def items_of(client: "DynamoDBClient", table: str, message_id: str, prefix: str) -> list[Item]:
-    """The items of a message whose sort keys begin with the prefix, consistently."""
+def items_of(client: "DynamoDBClient", table: str, partition: str, prefix: str) -> list[Item]:
+    """The items of a partition key whose sort keys begin with the prefix, consistently."""
     with ledger_errors():
         pages = client.get_paginator("query").paginate(
             TableName=table,
             KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
-            ExpressionAttributeValues={":pk": {"S": f"MSG#{message_id}"}, ":prefix": {"S": prefix}},
+            ExpressionAttributeValues={":pk": {"S": partition}, ":prefix": {"S": prefix}},
             ConsistentRead=True,
         )
         return [item for page in pages for item in page["Items"]]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from smsrelay.adapters.aws_errors import check_answer, ledger_errors
+from smsrelay.adapters.dynamodb_ledger import items_of
 from smsrelay.errors import LedgerUnavailableError, UnreadableItemError
 from smsrelay.ports import Clock
 from smsrelay.sends.operator_pause import OperatorPause
@@ -31,14 +32,7 @@ class DynamoDbOperatorPauses:
 
         Raises `LedgerUnavailableError`, or `UnreadableItemError`.
         """
-        with ledger_errors():
-            answer = self._client.query(
-                TableName=self._table,
-                KeyConditionExpression="pk = :pk AND sk = :sk",
-                ExpressionAttributeValues={":pk": {"S": PK}, ":sk": {"S": SK}},
-                ConsistentRead=True,
-            )
-            items: Any = answer["Items"]
+        items = items_of(self._client, self._table, PK, SK)
         if not items:
             return [], 0
         try:

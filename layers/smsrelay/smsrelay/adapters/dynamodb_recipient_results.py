@@ -53,7 +53,7 @@ class DynamoDbRecipientResults:
             int(item["sk"]["S"].removeprefix(_PREFIX)): [
                 RecipientResult(*row) for row in json.loads(item["rows"]["S"])
             ]
-            for item in items_of(self.client, self.table, message_id, _PREFIX)
+            for item in items_of(self.client, self.table, f"MSG#{message_id}", _PREFIX)
         }
 
     @cached_property
