@@ -1,6 +1,6 @@
 """The commands about sends: list, show, find, token, resend, resolve."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import batched, islice
 from time import time
@@ -10,7 +10,7 @@ from smsrelay.errors import QueueUnavailableError
 from smsrelay.ports import RefusedMessage
 from smsrelay.security.redaction import redact
 from smsrelay.sends import transitions
-from smsrelay.sends.ids import message_id, new_message_id
+from smsrelay.sends.ids import new_message_id, possible_message_ids
 from smsrelay.sends.message_status import message_status
 from smsrelay.sends.send import ACCEPTED_STATUSES, Send, Status
 from smsrelay_cli.deployed_stack import DeployedStack
@@ -103,9 +103,9 @@ def show(target: DeployedStack, options: Any, now: float) -> int:
 def find(target: DeployedStack, options: Any, now: float) -> int:
     """The messages of a client with an idempotency key or a reference."""
     client = options.client or target.default_client
+    ids: Iterable[str]
     if options.key is not None:
-        # A queue message that names no client has an id with the empty name.
-        ids = (message_id(name, options.key) for name in (client, ""))
+        ids = possible_message_ids(client, options.key)
     else:
         positions = target.ledger.find_by_reference(client, options.reference)
         ids = (position.message_id for position in positions)
@@ -126,7 +126,7 @@ def find(target: DeployedStack, options: Any, now: float) -> int:
 
 
 def _found(target: DeployedStack, found_id: str, now: float) -> dict[str, Any] | None:
-    """A message as `find` lists it; None: there is none."""
+    """A message as `find` lists it; None if no message has this id."""
     sends = target.ledger.load(found_id)
     refused = None if sends else target.ledger.load_refusal(found_id)
     if not sends and refused is None:

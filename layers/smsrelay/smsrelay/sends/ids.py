@@ -41,6 +41,15 @@ def message_id(client: str, key: str) -> str:
     return _encoded(int.from_bytes(digest[:16]))
 
 
+def possible_message_ids(client: str, key: str) -> tuple[str, str]:
+    """The ids that a client's message with this key can have.
+
+    The second one is that of a queue message that named no client. It can be another client's
+    message: whose it is, only the stored message says.
+    """
+    return message_id(client, key), message_id("", key)
+
+
 def fingerprint(document: "Document", key: str) -> str:
     """Tell the bodies that are posted under one idempotency key apart.
 

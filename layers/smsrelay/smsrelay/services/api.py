@@ -97,8 +97,7 @@ class Api:
 
     def _find_by_key(self, key: str, client: str) -> Response:
         messages = {}
-        # A queue message that names no client has an id with the empty name.
-        for message_id in (ids.message_id(name, key) for name in (client, "")):
+        for message_id in ids.possible_message_ids(client, key):
             with suppress(NotFoundError):
                 messages[message_id] = self._relay.load(message_id, client)
         return responses.of_found(messages)
