@@ -1,7 +1,6 @@
 """`smsrelay pause` and `resume`: no send of a client, or of all, is made meanwhile."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from smsrelay.adapters.dynamodb_operator_pauses import CACHE_SECONDS, DynamoDbOperatorPauses
@@ -9,7 +8,7 @@ from smsrelay.messages.client_names import RULE, is_client_name
 from smsrelay.sends.operator_pause import RETURN_SECONDS, OperatorPause, active, begin, end
 from smsrelay_cli.deployed_stack import DeployedStack
 from smsrelay_cli.exit_codes import DONE, CommandError, UsageError
-from smsrelay_cli.terminal import DAY, print_json, print_line, print_notice
+from smsrelay_cli.terminal import DAY, print_json, print_line, print_notice, shown_time
 
 RECEIVES: Final = 1_000
 """SQS moves a message that it has delivered so often to the dead-letter queue."""
@@ -28,7 +27,7 @@ def pause(target: DeployedStack, options: Any, now: float) -> int:
         return pauses if goes_on else begin(pauses, client, options.note or "", now)
 
     [found] = [it for it in active(_change(target, change)) if it.client == client]
-    since, until = _time(found.began), _time(found.began + WAITING_DAYS * DAY)
+    since, until = shown_time(found.began), shown_time(found.began + WAITING_DAYS * DAY)
     if options.json:
         shown = {"client": client or None, "since": since, "note": found.note or None}
         print_json(shown | {"resumeBefore": until})
@@ -59,7 +58,7 @@ def resume(target: DeployedStack, options: Any, now: float) -> int:
     others = active(_change(target, change))
     if options.json:
         goes_on = [it.client or None for it in others]
-        print_json({"client": client or None, "resumedAt": _time(now), "stillPaused": goes_on})
+        print_json({"client": client or None, "resumedAt": shown_time(now), "stillPaused": goes_on})
         return DONE
     print_line(f"The sends of {_name(client)} continue, as far as no other pause concerns them.")
     print_notice(f"Waiting messages come back within {RETURN_SECONDS / 60:.0f} minutes.")
@@ -89,7 +88,7 @@ def _client(options: Any) -> str:
 
 def _that_go_on(pauses: _Pauses) -> list[str]:
     return [
-        f"Still paused since {_time(it.began)}: {_name(it.client)} (`{_resume(it.client)}`)."
+        f"Still paused since {shown_time(it.began)}: {_name(it.client)} (`{_resume(it.client)}`)."
         for it in active(pauses)
     ]
 
@@ -100,7 +99,3 @@ def _resume(client: str) -> str:
 
 def _name(client: str) -> str:
     return client or "all clients"
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -1,7 +1,6 @@
 """The commands about sends: list, show, find, token, resend, resolve."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from itertools import batched, islice
 from time import time
 from typing import Any, NamedTuple
@@ -25,6 +24,7 @@ from smsrelay_cli.terminal import (
     print_table,
     printable,
     shown_age,
+    shown_time,
 )
 
 GROUPS = {
@@ -449,7 +449,7 @@ def _show_sends(sends: Sequence[Send], shown: Sequence[Send], options: Any, now:
         "client": first.client,
         "message": first.upstream_message_id,
         "onUnknown": first.on_unknown,
-        "createdAt": _time(first.created_at),
+        "createdAt": shown_time(first.created_at),
         "reference": reference,
     }
     if options.json:
@@ -469,7 +469,7 @@ def _shown(send: Send, now: float) -> dict[str, object]:
     listed = _listed(send, now)
     del listed["id"], listed["client"]
     return listed | {
-        "updatedAt": _time(send.updated_at),
+        "updatedAt": shown_time(send.updated_at),
         "tokenId": send.token_id,
         "errors": list(send.errors),
     }
@@ -480,7 +480,7 @@ def _show_refused(refused: RefusedMessage, options: Any) -> None:
         "id": options.id,
         "status": Status.REJECTED,
         "client": refused.client,
-        "createdAt": _time(refused.created_at),
+        "createdAt": shown_time(refused.created_at),
     }
     errors = [
         {"pointer": entry.pointer, "code": entry.code, "detail": entry.detail}
@@ -499,7 +499,3 @@ def _print_head(head: dict[str, Any]) -> None:
         if value is not None:
             print_line(f"{name.ljust(width)}  {value}")
     print_line("")
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

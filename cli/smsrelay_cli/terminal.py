@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 from smsrelay_cli.exit_codes import AbortedError
 
@@ -72,6 +73,11 @@ def shown_age(seconds: float | None) -> str | None:
         if seconds >= 2 * unit:
             return f"{int(seconds // unit)}{name}"
     return f"{int(seconds)}s"
+
+
+def shown_time(seconds: float) -> str:
+    """A time since the epoch in ISO 8601, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def counted(count: int, singular: str, plural: str | None = None) -> str:
