@@ -6,7 +6,6 @@ writes a report. The report has the shapes of the responses, but no secret, numb
 """
 
 import argparse
-import getpass
 import json
 import re
 import signal
@@ -55,7 +54,7 @@ from smsrelay_cli.credentials import CredentialsSecret, read_line
 from smsrelay_cli.deployed_stack import DeployedStack, find_stack
 from smsrelay_cli.doctor import doctor
 from smsrelay_cli.exit_codes import DONE, FAILED, CommandError, UsageError
-from smsrelay_cli.terminal import confirm
+from smsrelay_cli.terminal import confirm, entered_line
 from tools import deploy
 from tools.local_stack import ROOT
 from tools.local_stack.polling import wait_for
@@ -365,14 +364,7 @@ def _ask(question: str, accepted: str = ".+", *, is_secret: bool = False) -> str
         UsageError: the input ended.
     """
     while True:
-        try:
-            if is_secret and sys.stdin.isatty():
-                line = f"{getpass.getpass(question, stream=sys.stderr)}\n"
-            else:
-                print(question, end="", file=sys.stderr, flush=True)
-                line = sys.stdin.readline()
-        except EOFError:
-            line = ""
+        line = entered_line(question, is_secret=is_secret)
         if not line:
             raise UsageError(f"the input ended at: {question.strip()}")
         if re.fullmatch(accepted, line.strip()):

@@ -1,8 +1,6 @@
 """The client secret that access tokens are requested with: when it expires, and its replacement."""
 
-import getpass
 import json
-import sys
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +10,7 @@ from smsrelay.messages.strict_json import json_object
 from smsrelay.tokens.token_response import days_until, parse_date
 from smsrelay_cli.deployed_stack import DeployedStack
 from smsrelay_cli.exit_codes import DONE, FAILED, CommandError, UsageError
-from smsrelay_cli.terminal import confirm, print_json, print_line, print_notice
+from smsrelay_cli.terminal import confirm, entered_line, print_json, print_line, print_notice
 
 CHECK_SECONDS = 600
 """How long `stage` waits: when a new secret begins to work is not documented (API.md)."""
@@ -157,15 +155,10 @@ def _wait_until_accepted(secret: CredentialsSecret) -> str:
 
 def read_line(prompt: str, *, is_secret: bool = False) -> str:
     """A line from the terminal or the standard input; never from an argument, which `ps` shows."""
-    if is_secret and sys.stdin.isatty():
-        line = getpass.getpass(prompt, stream=sys.stderr)
-    else:
-        if sys.stdin.isatty():
-            print(prompt, end="", file=sys.stderr, flush=True)
-        line = sys.stdin.readline()
-    if not line.strip():
+    line = entered_line(prompt, is_secret=is_secret).strip()
+    if not line:
         raise UsageError(f"nothing was entered for: {prompt.strip()}")
-    return line.strip()
+    return line
 
 
 def _date(text: str) -> datetime:

@@ -1,5 +1,6 @@
 """What an operator sees and is asked: tables, JSON, ages, questions."""
 
+import getpass
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -63,6 +64,22 @@ def confirm(question: str, *, yes: bool) -> None:
         print(file=sys.stderr)  # nobody pressed a key that would have ended the line
     if answer.strip().lower() not in {"y", "yes"}:
         raise AbortedError("aborted: nothing was changed")
+
+
+def entered_line(prompt: str, *, is_secret: bool = False) -> str:
+    """The line that a person enters, with its end; empty at the end of the input.
+
+    A secret is not shown. Nothing is asked of a program that writes to the standard input.
+    """
+    if not sys.stdin.isatty():
+        return sys.stdin.readline()
+    if is_secret:
+        try:
+            return f"{getpass.getpass(prompt, stream=sys.stderr)}\n"
+        except EOFError:
+            return ""
+    print(prompt, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline()
 
 
 def shown_age(seconds: float | None) -> str | None:
