@@ -136,4 +136,4 @@ def test_nothing_in_the_nested_stack_is_named_after_the_nested_stack() -> None:
 def test_a_deployment_may_expand_the_nested_stack() -> None:
     text = (ROOT / "samconfig.toml").read_text()
     capabilities = re.findall(r'^capabilities = "(.*)"$', text, re.MULTILINE)
-    assert capabilities == ["CAPABILITY_IAM CAPABILITY_AUTO_EXPAND"] * 2, "dev and prod"
+    assert capabilities == ["CAPABILITY_IAM CAPABILITY_AUTO_EXPAND"] * 3, "dev, prod and trial"
