@@ -242,10 +242,10 @@ class Checks:
             for page in pages.paginate(AlarmNamePrefix=prefix)
             for alarm in page["MetricAlarms"]
         ]
-        active = [alarm["AlarmName"] for alarm in found if alarm["StateValue"] == "ALARM"]
-        if active:
-            # STACK-Monitoring-XXXX-NAME-XXXX, as CloudFormation makes it
-            names = ", ".join(sorted(name.split("-")[-2] for name in active))
+        alarmed = [alarm["AlarmName"] for alarm in found if alarm["StateValue"] == "ALARM"]
+        if alarmed:
+            # CloudFormation calls an alarm STACK-Monitoring-ID-NAME-ID.
+            names = ", ".join(sorted(name.split("-")[-2] for name in alarmed))
             remedy = "docs/runbook.md has a section for each alarm."
             return Finding(ATTENTION, f"active: {names}", remedy)
         if not found:
