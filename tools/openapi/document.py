@@ -45,8 +45,8 @@ _ASKING = ("not-found", "not-read")
 _SIGNED = ("not-signed", "not-found")
 
 _INTRODUCTION = """\
-Post one small JSON, and every recipient gets the SMS once through Salesforce Marketing Cloud \
-MobileConnect, or somebody is told why not.
+Post one small JSON document, and each recipient gets the SMS once through Salesforce Marketing \
+Cloud MobileConnect. If one does not, the response, the message's status or an alarm says so.
 
 An `Idempotency-Key` makes every repetition safe: the same key with the same body is answered \
 again and not sent again, even if the rules, the catalogue or the client's rights have changed \
