@@ -17,7 +17,8 @@ from smsrelay_cli import credentials
 from smsrelay_cli.deployed_stack import find_stack
 from tests.cli.conftest import Operator
 from tests.support.aws_calls import intercepted
-from tools.first_contact import Findings, FirstContact
+from tools.first_contact.findings import Findings
+from tools.first_contact.steps import FirstContact
 
 OLD, NEW = "the-old-secret-of-the-client", "the-new-secret-of-the-client"
 

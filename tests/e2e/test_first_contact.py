@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tools import first_contact
+from tools.first_contact import __main__ as first_contact
+from tools.first_contact import steps
+from tools.first_contact.verdicts import NOT_ASKED
 from tools.local_stack.simulator_client import SimulatorControl
 from tools.local_stack.stack import Stack
 
@@ -24,7 +26,7 @@ def test_one_sms_and_a_report_without_secrets(
     file, report = tmp_path / "stack.json", tmp_path / "report" / "first-contact.json"
     file.write_text(json.dumps(stack.published()))
     monkeypatch.setattr("sys.stdin", io.StringIO(f"+1 212 555 0109\n{MESSAGE}\ny\n1\n"))
-    monkeypatch.setattr(first_contact, "POLL_INTERVAL", 0.05)
+    monkeypatch.setattr(steps, "POLL_INTERVAL", 0.05)
 
     code = first_contact.main(["--stack-file", str(file), "--report", str(report)])
 
@@ -34,7 +36,7 @@ def test_one_sms_and_a_report_without_secrets(
     assert sent["body"] == {
         "mobileNumbers": [NUMBER],
         "Override": True,
-        "messageText": first_contact.TEXT,
+        "messageText": steps.TEXT,
     }
     refused = [
         call
@@ -48,7 +50,7 @@ def test_one_sms_and_a_report_without_secrets(
     found = json.loads(report.read_text())
     rows = {row["id"]: row for row in found["assumptions"]}
     untested = {name for name, row in rows.items() if row["verdict"] != "confirmed"}
-    assert untested == {*first_contact.NOT_ASKED, "unsubscribed-count"}
+    assert untested == {*NOT_ASKED, "unsubscribed-count"}
     assert rows["refusal-shape"]["response"] == {
         "status": 400,
         "contentType": "application/json",

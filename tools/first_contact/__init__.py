@@ -1,0 +1,1 @@
+"""First contact: find out which assumptions about Marketing Cloud are true."""

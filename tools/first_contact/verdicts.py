@@ -1,0 +1,181 @@
+"""How each assumption of docs/unverified.md is judged, or why it is not asked about."""
+
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from smsrelay.security.redaction import without
+from smsrelay.sends.send import ACCEPTED_STATUSES
+from tools.first_contact.findings import ENDED, Answer, Findings
+from tools.mobileconnect_simulator import deliveries, error_messages
+from tools.mobileconnect_simulator.validation import decode_message_id
+
+STATUSES: Final = {"New", "Queuing", "Started", *ENDED}
+MAX_TOKEN: Final = 512
+LIFETIMES: Final = range(600, 1_201)
+"""Seconds: 1,080 are documented as an example."""
+MISSING_SCOPE: Final = 20002
+
+
+# How each assumption is judged. True: confirmed; False: refuted; a text: untested, and the reason.
+
+
+def _several_reasons(found: Findings) -> bool:
+    return len(found.answers["two-mistakes"].errors) > 1
+
+
+def _window_over_midnight(found: Findings) -> bool | str:
+    if not _several_reasons(found):
+        return "Marketing Cloud names one reason at a time, here the missing recipients."
+    return found.answers["window-over-midnight"].errors == found.answers["no-recipients"].errors
+
+
+def _field_casing(found: Findings) -> bool | str:
+    if error_messages.OVERRIDE_BLANK in found.answers["blank-text"].errors:
+        return True
+    if not _several_reasons(found):
+        return "Marketing Cloud names one reason at a time, here the missing recipients."
+    return False
+
+
+def _token_response(found: Findings) -> bool | str:
+    answer = found.answers["token"]
+    if answer.status != HTTPStatus.OK:
+        return "Marketing Cloud issued no token with the scope sms_read only."
+    token, lifetime = (answer.document.get(name) for name in ("access_token", "expires_in"))
+    return (
+        isinstance(token, str)
+        and len(token) <= MAX_TOKEN
+        and lifetime in LIFETIMES
+        and isinstance(answer.document.get("rest_instance_url"), str)
+    )
+
+
+def _missing_scope(found: Findings) -> bool | str:
+    if "missing-scope" not in found.answers:
+        return "Marketing Cloud issued no token with the scope sms_read only."
+    answer = found.answers["missing-scope"]
+    code = answer.document.get("errorcode")
+    return (answer.status, code) == (HTTPStatus.FORBIDDEN, MISSING_SCOPE)
+
+
+def _has_platform_error(answer: Answer, status: int) -> bool:
+    return answer.status == status and type(answer.document.get("errorcode")) is int
+
+
+def _other_content_type(found: Findings) -> bool:
+    answer = found.answers["other-content-type"]
+    is_client_error = HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
+    return is_client_error and (bool(answer.errors) or "errorcode" in answer.document)
+
+
+def _client_refused(found: Findings) -> bool:
+    answer = found.answers["client-refused"]
+    is_documented = answer.status in {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED}
+    return is_documented and answer.document.get("error") == "invalid_client"
+
+
+def _send_accepted(found: Findings) -> bool | str:
+    send = found.send
+    if send is None:
+        return "The stack did not store the message: look at the log of its queue worker."
+    if send.status in ACCEPTED_STATUSES:
+        return send.token_id is not None
+    if send.reason == "unexpected-success":
+        return False
+    return " ".join((f"The send is {send.status}.", *without(send.errors, found.secrets)))
+
+
+def _message_text(found: Findings) -> bool | str:
+    return {"1": True, "2": False}.get(found.phone, "The person saw no SMS.")
+
+
+def _rows(found: Findings) -> list[dict[str, Any]]:
+    rows = found.delivery_report.get("tracking")
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
+def _delivery_report(found: Findings) -> bool:
+    answer, rows = found.answers["poll"], _rows(found)
+    return (
+        answer.status == HTTPStatus.OK
+        and isinstance(answer.document.get("status"), str)
+        and type(answer.document.get("count")) is int
+        and rows == answer.document.get("tracking")
+        and all({"mobileNumber", "standardStatusCode"} <= row.keys() for row in rows)
+    )
+
+
+def _delivery_statuses(found: Findings) -> bool | str:
+    return found.statuses <= STATUSES if found.statuses else "There is no delivery report."
+
+
+def _delivery_codes(found: Findings) -> bool | str:
+    codes = {str(row.get("standardStatusCode")) for row in _rows(found)}
+    if not codes:
+        return "The delivery report has no row."
+    return codes <= {str(code) for code in deliveries.DESCRIPTIONS}
+
+
+def _unsubscribed_count(found: Findings) -> bool | str:
+    document = found.delivery_report
+    if str(document.get("status")) not in ENDED or document.get("count") != 0:
+        return "Enter a number that has not subscribed to find out."
+    return found.phone == "3"
+
+
+def _message_id_form(found: Findings) -> bool:
+    decoded = decode_message_id(found.message_id)
+    return decoded is not None and (decoded.middle, decoded.last) == (78, 0)
+
+
+JUDGED: Final[Mapping[str, tuple[str, Callable[[Findings], bool | str]]]] = {
+    "refusal-shape": ("no-recipients", lambda it: it.answers["no-recipients"].is_refusal),
+    "refusal-wording": (
+        "no-recipients",
+        lambda it: error_messages.NO_RECIPIENTS in it.answers["no-recipients"].errors,
+    ),
+    "several-reasons": ("two-mistakes", _several_reasons),
+    "window-over-midnight": ("window-over-midnight", _window_over_midnight),
+    "field-casing": ("blank-text", _field_casing),
+    "wrong-message-id": ("wrong-message-id", lambda it: it.answers["wrong-message-id"].is_refusal),
+    "other-content-type": ("other-content-type", _other_content_type),
+    "token-refused": (
+        "token-refused",
+        lambda it: _has_platform_error(it.answers["token-refused"], HTTPStatus.UNAUTHORIZED),
+    ),
+    "missing-scope": ("missing-scope", _missing_scope),
+    "unknown-route": (
+        "unknown-route",
+        lambda it: _has_platform_error(it.answers["unknown-route"], HTTPStatus.NOT_FOUND),
+    ),
+    "unknown-token-id": ("unknown-token-id", lambda it: it.answers["unknown-token-id"].is_refusal),
+    "client-refused": ("client-refused", _client_refused),
+    "token-response": ("token", _token_response),
+    "send-accepted": ("", _send_accepted),
+    "message-text": ("", _message_text),
+    "message-id-form": ("", _message_id_form),
+    "delivery-report": ("poll", _delivery_report),
+    "delivery-statuses": ("poll", _delivery_statuses),
+    "delivery-codes": ("poll", _delivery_codes),
+    "unsubscribed-count": ("poll", _unsubscribed_count),
+}
+"""By the id of the assumption: the response that is evidence, and the judgement."""
+
+NOT_ASKED: Final[Mapping[str, str]] = {
+    "trailing-comma": "The stack makes the send and keeps the tokenId only.",
+    "one-bad-number": "The call needs a good number as well, so it could send a second SMS.",
+    "number-cap": "Only a send to 250 numbers shows that 250 are accepted.",
+    "subscribers": "A call that Marketing Cloud accepts sends a second SMS.",
+    "subscription": "A call that Marketing Cloud accepts sends a second SMS.",
+    "send-time": "A call that Marketing Cloud accepts sends a second SMS.",
+    "window-offset": "A call that Marketing Cloud accepts sends a second SMS.",
+    "no-deduplication": "The same send twice could send two SMS.",
+    "expired-token": "A token lasts about 18 minutes.",
+    "rate-limit": "Asking takes so many calls that Marketing Cloud may block the account.",
+    "foreign-responses": "Gateways respond in this way only during an outage.",
+    "staged-secret": "A person must generate the secret: `smsrelay credentials stage` measures it.",
+    "secret-lifetime": "It takes 180 days.",
+    "api-volume": "Marketing Cloud shows the volume later, in its web interface.",
+}
+"""By the id of the assumption: why this command does not ask."""
