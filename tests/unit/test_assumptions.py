@@ -147,6 +147,37 @@ def test_verdicts_on_the_send(changes: dict[str, Any], verdict: dict[str, str]) 
     assert judge("send-accepted", found) == verdict
 
 
+REFUSED_ID = {"status": Status.REJECTED, "errors": ("Message id … is not valid.",)}
+OTHER_FORM = "MzA6Nzc6MA"
+"""Base64 of 30:77:0."""
+
+
+@pytest.mark.parametrize(
+    ("message_id", "changes", "verdict"),
+    [
+        ("MzA6Nzg6MA", {"status": Status.DELIVERED, "token_id": "t"}, "confirmed"),
+        (OTHER_FORM, {"status": Status.ACCEPTED, "token_id": "t"}, "refuted"),
+        ("MzA6Nzg6MA==", {"status": Status.ACCEPTED, "token_id": "t"}, "refuted"),
+        ("MzA6Nzg6MA", REFUSED_ID, "refuted"),
+        (OTHER_FORM, REFUSED_ID, "untested"),
+        (
+            "MzA6Nzg6MA",
+            REFUSED_ID | {"errors": ("Message … is not valid for the client.",)},
+            "untested",
+        ),
+        ("MzA6Nzg6MA", {"status": Status.UNKNOWN, "reason": "read-timeout"}, "untested"),
+        ("MzA6Nzg6MA", None, "untested"),
+    ],
+)
+def test_the_form_of_a_message_id_is_judged_by_what_became_of_the_send(
+    message_id: str, changes: dict[str, Any] | None, verdict: str
+) -> None:
+    send = None if changes is None else replace(SEND, **changes)
+    assert (
+        judge("message-id-form", Findings(send=send, message_id=message_id))["verdict"] == verdict
+    )
+
+
 def test_the_report_has_shapes_but_no_values() -> None:
     number = planted("to").number or ""
     hidden = [planted(name) for name in ("to", "access token", "client secret", "client id")]

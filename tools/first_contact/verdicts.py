@@ -1,5 +1,6 @@
 """How each assumption of docs/unverified.md is judged, or why it is not asked about."""
 
+import re
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -8,7 +9,7 @@ from smsrelay.security.redaction import without
 from smsrelay.sends.send import ACCEPTED_STATUSES
 from tools.first_contact.findings import ENDED, Answer, Findings
 from tools.mobileconnect_simulator import deliveries, error_messages
-from tools.mobileconnect_simulator.validation import decode_message_id
+from tools.mobileconnect_simulator.validation import decode_message_id, encode_message_id
 
 STATUSES: Final = {"New", "Queuing", "Started", *ENDED}
 MAX_TOKEN: Final = 512
@@ -124,9 +125,15 @@ def _unsubscribed_count(found: Findings) -> bool | str:
     return found.phone == "3"
 
 
-def _message_id_form(found: Findings) -> bool:
+def _message_id_form(found: Findings) -> bool | str:
     decoded = decode_message_id(found.message_id)
-    return decoded is not None and (decoded.middle, decoded.last) == (78, 0)
+    has_form = decoded is not None and found.message_id == encode_message_id(decoded.first, 78, 0)
+    if found.send and found.send.status in ACCEPTED_STATUSES:
+        return has_form
+    refusal = error_messages.ID_NOT_VALID.format(".+")
+    if has_form and found.send and any(re.fullmatch(refusal, it) for it in found.send.errors):
+        return False
+    return "Marketing Cloud neither accepted a send with this id nor refused the id."
 
 
 JUDGED: Final[Mapping[str, tuple[str, Callable[[Findings], bool | str]]]] = {
