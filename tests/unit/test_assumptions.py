@@ -43,6 +43,9 @@ NONE, OFFSET = (
 )
 START = "2100 is not a valid blackout window start time."
 BLANK = "Cannot override message text with a blank message."
+INCOMPLETE = "A subscriber object must have both a mobile number and subscriber key defined."
+KEYWORD = "Keyword cannot be blank when Subscribe or Resubscribe are true."
+TIME = "first-contact is not a valid send time (yyyy-MM-dd HH:mm)."
 GOOD_TOKEN = {"access_token": "t", "expires_in": 1_079, "rest_instance_url": "https://x.example"}
 
 
@@ -70,6 +73,24 @@ GOOD_TOKEN = {"access_token": "t", "expires_in": 1_079, "rest_instance_url": "ht
         ("field-casing", {"two-mistakes": [NONE], "blank-text": [NONE, BLANK]}, "confirmed"),
         ("field-casing", {"two-mistakes": [NONE, OFFSET], "blank-text": [NONE]}, "refuted"),
         ("field-casing", {"two-mistakes": [NONE], "blank-text": [NONE]}, "untested"),
+        ("subscriber-fields", {"": [INCOMPLETE]}, "confirmed"),
+        ("subscriber-fields", {"": [NONE]}, "refuted"),
+        ("subscriber-fields", {"": (202, {"tokenId": "t"})}, "refuted"),
+        ("blank-keyword", {"two-mistakes": [NONE], "": [NONE, KEYWORD]}, "confirmed"),
+        ("blank-keyword", {"two-mistakes": [NONE, OFFSET], "": [NONE]}, "refuted"),
+        ("blank-keyword", {"two-mistakes": [NONE], "": [NONE]}, "untested"),
+        ("bad-send-time", {"two-mistakes": [NONE], "": [NONE, TIME]}, "confirmed"),
+        ("bad-send-time", {"two-mistakes": [NONE, OFFSET], "": [NONE]}, "refuted"),
+        (
+            "window-without-offset",
+            {"no-recipients": [NONE], "two-mistakes": [NONE, OFFSET], "": [NONE]},
+            "confirmed",
+        ),
+        (
+            "window-without-offset",
+            {"no-recipients": [NONE], "two-mistakes": [NONE, OFFSET], "": [NONE, OFFSET]},
+            "refuted",
+        ),
         ("other-content-type", {"": (415, {"errorcode": 30003})}, "confirmed"),
         ("other-content-type", {"": (415, "<html>")}, "refuted"),
         ("token-refused", {"": (401, {"errorcode": 0})}, "confirmed"),

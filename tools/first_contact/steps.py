@@ -38,7 +38,7 @@ SEND_SECONDS, SEND_INTERVAL = 120, 0.5
 POLL_SECONDS, POLL_INTERVAL = 600, 15
 
 NO_RECIPIENTS: Final[dict[str, Any]] = {"mobileNumbers": []}
-"""The recipients of each refused send: without any, no mistake of ours can send an SMS."""
+"""The recipients of refused sends: without any, no mistake of ours can send an SMS."""
 
 
 def _ask(question: str, accepted: str = ".+", *, is_secret: bool = False) -> str:
@@ -174,14 +174,21 @@ class FirstContact:
     def _make_refused_calls(self) -> None:
         """Make the calls that Marketing Cloud refuses: no send has a recipient."""
         print("making calls that Marketing Cloud refuses …")
-        window = {"UtcOffset": "-0500", "WindowStart": "2100", "WindowEnd": "0800"}
+        day, night = (
+            {"WindowStart": "1500", "WindowEnd": "2200"},
+            {"UtcOffset": "-0500", "WindowStart": "2100", "WindowEnd": "0800"},
+        )
         send = partial(self._call, method="POST", path="send")
         send("no-recipients", body=NO_RECIPIENTS)
         send(
-            "two-mistakes", body=NO_RECIPIENTS | {"blackoutWindow": window | {"UtcOffset": "-9900"}}
+            "two-mistakes", body=NO_RECIPIENTS | {"blackoutWindow": night | {"UtcOffset": "-9900"}}
         )
-        send("window-over-midnight", body=NO_RECIPIENTS | {"blackoutWindow": window})
+        send("window-over-midnight", body=NO_RECIPIENTS | {"blackoutWindow": night})
+        send("window-without-offset", body=NO_RECIPIENTS | {"blackoutWindow": day})
         send("blank-text", body=NO_RECIPIENTS | {"Override": True, "messageText": " "})
+        send("blank-keyword", body=NO_RECIPIENTS | {"Subscribe": True, "keyword": " "})
+        send("bad-send-time", body=NO_RECIPIENTS | {"SendTime": "first-contact"})
+        send("subscriber-fields", body={"Subscribers": [{}]})
         send("wrong-message-id", body=NO_RECIPIENTS, message_id="first.contact")
         send("other-content-type", body=NO_RECIPIENTS, content_type="text/plain")
         send("token-refused", body=NO_RECIPIENTS, token=uuid.uuid4().hex)

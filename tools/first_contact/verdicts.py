@@ -1,7 +1,7 @@
 """How each assumption of docs/unverified.md is judged, or why it is not asked about."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -16,27 +16,39 @@ MAX_TOKEN: Final = 512
 LIFETIMES: Final = range(600, 1_201)
 """Seconds: 1,080 are documented as an example."""
 MISSING_SCOPE: Final = 20002
-
-
-# How each assumption is judged. True: confirmed; False: refuted; a text: untested, and the reason.
+ONE_REASON: Final = "Marketing Cloud names one reason at a time, here the missing recipients."
+type Judgement = Callable[[Findings], bool | str]
+"""True: confirmed; False: refuted; a text: untested, and the reason."""
 
 
 def _several_reasons(found: Findings) -> bool:
     return len(found.answers["two-mistakes"].errors) > 1
 
 
-def _window_over_midnight(found: Findings) -> bool | str:
-    if not _several_reasons(found):
-        return "Marketing Cloud names one reason at a time, here the missing recipients."
-    return found.answers["window-over-midnight"].errors == found.answers["no-recipients"].errors
+def _adds_no_reason(call: str) -> Judgement:
+    """Whether Marketing Cloud refuses a call for its missing recipients only."""
+
+    def judgement(found: Findings) -> bool | str:
+        if not _several_reasons(found):
+            return ONE_REASON
+        return found.answers[call].errors == found.answers["no-recipients"].errors
+
+    return judgement
 
 
-def _field_casing(found: Findings) -> bool | str:
-    if error_messages.OVERRIDE_BLANK in found.answers["blank-text"].errors:
-        return True
-    if not _several_reasons(found):
-        return "Marketing Cloud names one reason at a time, here the missing recipients."
-    return False
+def _adds_reason(call: str, reason: str) -> Judgement:
+    """Whether Marketing Cloud names a reason besides the missing recipients."""
+
+    def judgement(found: Findings) -> bool | str:
+        has_reason = _has_reason(found.answers[call].errors, reason)
+        return has_reason or (False if _several_reasons(found) else ONE_REASON)
+
+    return judgement
+
+
+def _has_reason(errors: Sequence[str], reason: str) -> bool:
+    pattern = ".+".join(re.escape(part) for part in reason.split("{0}"))
+    return any(re.fullmatch(pattern, error) for error in errors)
 
 
 def _token_response(found: Findings) -> bool | str:
@@ -130,21 +142,34 @@ def _message_id_form(found: Findings) -> bool | str:
     has_form = decoded is not None and found.message_id == encode_message_id(decoded.first, 78, 0)
     if found.send and found.send.status in ACCEPTED_STATUSES:
         return has_form
-    refusal = error_messages.ID_NOT_VALID.format(".+")
-    if has_form and found.send and any(re.fullmatch(refusal, it) for it in found.send.errors):
+    errors = found.send.errors if found.send else ()
+    if has_form and _has_reason(errors, error_messages.ID_NOT_VALID):
         return False
     return "Marketing Cloud neither accepted a send with this id nor refused the id."
 
 
-JUDGED: Final[Mapping[str, tuple[str, Callable[[Findings], bool | str]]]] = {
+JUDGED: Final[Mapping[str, tuple[str, Judgement]]] = {
     "refusal-shape": ("no-recipients", lambda it: it.answers["no-recipients"].is_refusal),
     "refusal-wording": (
         "no-recipients",
         lambda it: error_messages.NO_RECIPIENTS in it.answers["no-recipients"].errors,
     ),
     "several-reasons": ("two-mistakes", _several_reasons),
-    "window-over-midnight": ("window-over-midnight", _window_over_midnight),
-    "field-casing": ("blank-text", _field_casing),
+    "window-over-midnight": ("window-over-midnight", _adds_no_reason("window-over-midnight")),
+    "window-without-offset": ("window-without-offset", _adds_no_reason("window-without-offset")),
+    "field-casing": ("blank-text", _adds_reason("blank-text", error_messages.OVERRIDE_BLANK)),
+    "blank-keyword": (
+        "blank-keyword",
+        _adds_reason("blank-keyword", error_messages.KEYWORD_BLANK),
+    ),
+    "bad-send-time": (
+        "bad-send-time",
+        _adds_reason("bad-send-time", error_messages.SEND_TIME_NOT_VALID),
+    ),
+    "subscriber-fields": (
+        "subscriber-fields",
+        lambda it: error_messages.SUBSCRIBER_INCOMPLETE in it.answers["subscriber-fields"].errors,
+    ),
     "wrong-message-id": ("wrong-message-id", lambda it: it.answers["wrong-message-id"].is_refusal),
     "other-content-type": ("other-content-type", _other_content_type),
     "token-refused": (
