@@ -12,7 +12,7 @@ from tests.support.canaries import Place, planted, spellings, written
 from tests.support.template import ROOT
 from tools.first_contact.findings import Answer, Findings
 from tools.first_contact.report import PAGE, assumptions, judge, report_of
-from tools.first_contact.verdicts import JUDGED, NOT_ASKED
+from tools.first_contact.verdicts import JUDGED, NOT_ASKED, NOT_STORED
 
 ROWS = [
     [cell.strip("` ") for cell in line.strip("|").split("|")]
@@ -165,7 +165,16 @@ SEND = Send(
 )
 def test_verdicts_on_the_send(changes: dict[str, Any], verdict: dict[str, str]) -> None:
     found = Findings(send=replace(SEND, **changes), secrets={"MzA6Nzg6MA"})
-    assert judge("send-accepted", found) == verdict
+    row = judge("send-accepted", found)
+    assert {name: row[name] for name in verdict} == verdict
+
+
+def test_the_report_has_what_the_stack_stored_of_the_response_to_the_send() -> None:
+    found = Findings(send=replace(SEND, status=Status.DELIVERED, token_id="the token id"))
+    row = judge("send-accepted", found)
+    assert row["response"] == NOT_STORED
+    assert row["stored"] == {"status": "delivered", "reason": None, "tokenId": "string"}
+    assert judge("trailing-comma", found) == {"verdict": "untested", "reason": NOT_STORED}
 
 
 REFUSED_ID = {"status": Status.REJECTED, "errors": ("Message id … is not valid.",)}

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from smsrelay import __version__
-from tools.first_contact.findings import Findings
-from tools.first_contact.verdicts import JUDGED, NOT_ASKED
+from tools.first_contact.findings import Findings, shape
+from tools.first_contact.verdicts import JUDGED, NOT_ASKED, NOT_STORED
 from tools.local_stack import ROOT
 
 PAGE: Final = ROOT / "docs" / "unverified.md"
@@ -33,6 +33,9 @@ def judge(name: str, found: Findings) -> dict[str, Any]:
         verdict = {"verdict": CONFIRMED if result else REFUTED}
     if answer := found.answers.get(evidence):
         verdict["response"] = answer.without_values(found.secrets)
+    if name == "send-accepted" and (send := found.send):
+        stored = {"status": send.status, "reason": send.reason, "tokenId": shape(send.token_id)}
+        verdict |= {"response": NOT_STORED, "stored": stored}
     return verdict
 
 

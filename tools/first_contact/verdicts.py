@@ -17,6 +17,10 @@ LIFETIMES: Final = range(600, 1_201)
 """Seconds: 1,080 are documented as an example."""
 MISSING_SCOPE: Final = 20002
 ONE_REASON: Final = "Marketing Cloud names one reason at a time, here the missing recipients."
+NOT_STORED: Final = (
+    "The stack makes the send and stores only the tokenId of the response. To see the whole "
+    "response would take a second SMS."
+)
 type Judgement = Callable[[Findings], bool | str]
 """True: confirmed; False: refuted; a text: untested, and the reason."""
 
@@ -195,7 +199,7 @@ JUDGED: Final[Mapping[str, tuple[str, Judgement]]] = {
 """By the id of the assumption: the response that is evidence, and the judgement."""
 
 NOT_ASKED: Final[Mapping[str, str]] = {
-    "trailing-comma": "The stack makes the send and keeps the tokenId only.",
+    "trailing-comma": NOT_STORED,
     "one-bad-number": "The call needs a good number as well, so it could send a second SMS.",
     "number-cap": "Only a send to 250 numbers shows that 250 are accepted.",
     "subscribers": "A call that Marketing Cloud accepts sends a second SMS.",
