@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tools.first_contact import __main__ as first_contact
-from tools.first_contact import steps
+from tools.first_contact import questions, steps
 from tools.first_contact.verdicts import NOT_ASKED
 from tools.local_stack.simulator_client import SimulatorControl
 from tools.local_stack.stack import Stack
@@ -36,7 +36,7 @@ def test_one_sms_and_a_report_without_secrets(
     assert sent["body"] == {
         "mobileNumbers": [NUMBER],
         "Override": True,
-        "messageText": steps.TEXT,
+        "messageText": questions.TEXT,
     }
     refused = [
         call

@@ -12,75 +12,49 @@ from typing import Any, cast
 
 import pytest
 
+from smsrelay.security.allowed_hosts import AllowedHosts
 from smsrelay_cli.deployed_stack import DEFAULTS, DeployedStack
 from smsrelay_cli.exit_codes import UsageError
 from tools import deploy
 from tools.first_contact import __main__ as first_contact
-from tools.first_contact import stack, steps
-from tools.first_contact.findings import Findings
+from tools.first_contact import questions, stack
 from tools.first_contact.steps import FirstContact
 
-
-class Renewer:
-    """The functions and secrets of a stack: each token request succeeds, and it keeps secrets."""
-
-    def __init__(self) -> None:
-        self.stored: list[dict[str, Any]] = []
-
-    def client(self, _: str) -> "Renewer":
-        return self
-
-    def invoke(self, **_: str) -> dict[str, Any]:
-        return {"Payload": io.BytesIO(b'{"did": "renewed"}')}
-
-    def load(self) -> dict[str, Any]:
-        return {}
-
-    def store(self, fields: dict[str, Any]) -> None:
-        self.stored.append(fields)
+NUMBER, MESSAGE = "+12125550100\n", "MzA6Nzg6MA\n"
+BASE = "https://subdomain.auth.marketingcloudapis.com"
+CREDENTIALS = f"the id\nthe secret\n{BASE}\n\n"
+ENTERED = f"{NUMBER}{MESSAGE}{CREDENTIALS}y\n"
+HOSTS = AllowedHosts(DEFAULTS["UpstreamHosts"])
 
 
-def contact_with(monkeypatch: pytest.MonkeyPatch, entered: str) -> tuple[FirstContact, Renewer]:
-    """First contact with a stack that only stores credentials, and with what a person enters."""
-    renewer = Renewer()
-    target = SimpleNamespace(
-        parameters=DEFAULTS, is_local=False, client=renewer.client, token_renewer="renewer"
-    )
-    monkeypatch.setattr(steps, "CredentialsSecret", lambda _: renewer)
-    monkeypatch.setattr("sys.stdin", io.StringIO(entered))
-    return FirstContact(cast("Any", target), "12125550100", Findings()), renewer
+def test_a_stage_that_renews_no_token_is_refused() -> None:
+    overrides = {"stack_name": "x", "parameter_overrides": ["TokenRenewal=off"]}
+    with pytest.raises(UsageError, match="TokenRenewal=on"):
+        stack.upstream_hosts(deploy.Stage("trial", overrides, deploy.SAMCONFIG))
 
 
 def test_the_question_about_the_phone_is_repeated_until_its_answer_is_offered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    contact, _ = contact_with(monkeypatch, "\nyes\n12\n 2 \n3\n")
-    assert contact.ask_what_the_phone_shows() == "2"
-
-
-BASE = "https://subdomain.auth.marketingcloudapis.com"
+    monkeypatch.setattr("sys.stdin", io.StringIO("\nyes\n12\n 2 \n3\n"))
+    assert questions.what_the_phone_shows() == "2"
 
 
 @pytest.mark.parametrize(
     ("entered", "account"),
     [
-        (f"\nthe id\n\nthe secret\n\n{BASE}\n123456\n", {"account_id": "123456"}),
-        (f"the id\nthe secret\n{BASE}\n\n", {}),
+        (f"\nthe id\n\nthe secret\n\n{BASE}\nunit\n123456\n", {"account_id": "123456"}),
+        (CREDENTIALS, {}),
+        (f"the id\nthe secret\nhttps://other.example\n\n{CREDENTIALS}", {}),
     ],
+    ids=["repeated", "without a MID", "after a host that may not be called"],
 )
-def test_only_the_mid_may_be_empty(
+def test_credentials_are_asked_for_until_they_have_the_right_form(
     monkeypatch: pytest.MonkeyPatch, entered: str, account: dict[str, str]
 ) -> None:
-    contact, renewer = contact_with(monkeypatch, entered)
-    contact.store_credentials()
+    monkeypatch.setattr("sys.stdin", io.StringIO(entered))
     expected = {"client_id": "the id", "client_secret": "the secret", "auth_base_url": BASE}
-    assert renewer.stored == [expected | account]
-
-
-def test_the_end_of_the_input_ends_the_questions(monkeypatch: pytest.MonkeyPatch) -> None:
-    contact, _ = contact_with(monkeypatch, "the id\n")
-    with pytest.raises(UsageError, match="Client secret"):
-        contact.store_credentials()
+    assert questions.client_credentials(HOSTS) == expected | account
 
 
 @pytest.fixture
@@ -91,6 +65,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         name="trial",
         stack_name="smsrelay-trial",
         settings={},
+        parameter_overrides=f'TokenRenewal="on" UpstreamHosts="{DEFAULTS["UpstreamHosts"]}"',
         session=SimpleNamespace(region_name="eu-west-1"),
     )
 
@@ -111,6 +86,8 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         parameters=DEFAULTS,
     )
     monkeypatch.setattr(stack, "find_stack", lambda _: target)
+    store: Any = lambda _, fields: steps.append(fields["client_id"])  # noqa: E731 - typed
+    monkeypatch.setattr(FirstContact, "store_credentials", store)
     return steps
 
 
@@ -122,14 +99,13 @@ def test_the_stack_is_deleted_whatever_happens(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(FirstContact, "run", run)
-    monkeypatch.setattr("sys.stdin", io.StringIO("+12125550100\nMzA6Nzg6MA\ny\n"))
+    monkeypatch.setattr("sys.stdin", io.StringIO(ENTERED))
     report = tmp_path / "report.json"
     assert first_contact.main(["trial", "--report", str(report)]) == 130
-    assert done == ["deploy", "smsrelay-trial", "delete True"]
+    assert done == ["deploy", "the id", "smsrelay-trial", "delete True"]
     assert json.loads(report.read_text())["stack"] == "deployed"
 
 
-ENTERED = "+12125550100\nMzA6Nzg6MA\ny\n"
 STAYS = "smsrelay-trial may still exist: run `make delete STAGE=trial`"
 
 
@@ -169,7 +145,7 @@ def test_a_signal_does_not_prevent_the_deletion(
     monkeypatch.setattr(FirstContact, "run", raise_signal)
     monkeypatch.setattr("sys.stdin", io.StringIO(ENTERED))
     assert first_contact.main(["trial", "--report", str(tmp_path / "report.json")]) == 130
-    assert done == ["deploy", "delete True"]
+    assert done == ["deploy", "the id", "delete True"]
     assert STAYS not in capsys.readouterr().err
     assert signal.getsignal(number) is before
 
@@ -181,7 +157,7 @@ def test_a_stack_that_exists_already_is_neither_updated_nor_deleted(
     tmp_path: Path,
 ) -> None:
     done.append("exists")
-    monkeypatch.setattr("sys.stdin", io.StringIO("+12125550100\nMzA6Nzg6MA\ny\n"))
+    monkeypatch.setattr("sys.stdin", io.StringIO(ENTERED))
     assert first_contact.main(["trial", "--report", str(tmp_path / "report.json")]) == 2
     assert "smsrelay-trial exists already" in capsys.readouterr().err
     assert done == ["exists"]
@@ -191,8 +167,9 @@ def test_a_stack_that_exists_already_is_neither_updated_nor_deleted(
     ("entered", "code", "says"),
     [
         ("2125550100\n", 2, "not a number"),
-        ("+12125550100\nno id\n", 2, "not a message id"),
-        ("+12125550100\nMzA6Nzg6MA\nn\n", 3, "ONE SMS"),
+        (f"{NUMBER}no id\n", 2, "not a message id"),
+        (f"{NUMBER}{MESSAGE}the id\n", 2, "the input ended at: Client secret"),
+        (f"{NUMBER}{MESSAGE}{CREDENTIALS}n\n", 3, "ONE SMS"),
         ("", 2, "nothing was entered"),
     ],
 )

@@ -16,19 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
-from pydantic_core import PydanticCustomError
 
 from smsrelay.adapters.logger import described
 from smsrelay.errors import RelayError
-from smsrelay.messages.phone_numbers import normalize
-from smsrelay.messages.request import MESSAGE_ID
-from smsrelay_cli.credentials import read_line
-from smsrelay_cli.exit_codes import DONE, FAILED, CommandError, UsageError
+from smsrelay_cli.exit_codes import DONE, FAILED, CommandError
 from smsrelay_cli.terminal import confirm
 from tools import deploy
+from tools.first_contact import questions
 from tools.first_contact.findings import Findings
 from tools.first_contact.report import CONFIRMED, REFUTED, UNTESTED, report_of
-from tools.first_contact.stack import deployed, find, new_stage
+from tools.first_contact.stack import deployed, find, new_stage, upstream_hosts
 from tools.first_contact.steps import FirstContact
 from tools.local_stack import ROOT
 
@@ -39,7 +36,7 @@ REPORT: Final = ROOT / ".local" / "first-contact.json"
 
 
 def first_contact(options: Namespace) -> int:
-    """Ask for number and message id, run all steps, and write the report."""
+    """Ask for all that is needed, run all steps, and write the report."""
     is_local = options.stack_file is not None
     stack: AbstractContextManager[DeployedStack]
     if is_local:
@@ -47,17 +44,16 @@ def first_contact(options: Namespace) -> int:
     else:
         stage = new_stage(options.stage)
         stack, steps = deployed(stage), f"deploys {stage.stack_name}, deletes it later, and sends"
-    try:
-        number = normalize(read_line("Number of a phone at hand, such as +12125550100: "))
-    except PydanticCustomError as error:
-        raise UsageError(f"this is not a number: {error.message()}") from None
-    found = Findings(message_id=read_line("Id of the message, such as MzA6Nzg6MA: "))
-    if not MESSAGE_ID.fullmatch(found.message_id):
-        raise UsageError("this is not a message id: docs/marketing-cloud.md#the-messages-id")
+    number = questions.phone_number()
+    found = Findings(message_id=questions.message_id())
+    credentials = None if is_local else questions.client_credentials(upstream_hosts(stage))
     confirm(f"This {steps} ONE SMS to this number, which costs money. Go on?", yes=False)
     try:
         with stack as target:
-            FirstContact(target, number, found).run()
+            contact = FirstContact(target, number, found)
+            if credentials:
+                contact.store_credentials(credentials)
+            contact.run()
     finally:
         report = report_of(found, is_local=is_local)
         options.report.parent.mkdir(parents=True, exist_ok=True)

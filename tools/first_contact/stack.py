@@ -1,11 +1,13 @@
 """The stack that first contact uses: it deploys one, and deletes it."""
 
+import shlex
 import signal
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from smsrelay.security.allowed_hosts import AllowedHosts
 from smsrelay_cli.deployed_stack import DeployedStack, find_stack
 from smsrelay_cli.exit_codes import UsageError
 from tools import deploy
@@ -22,6 +24,18 @@ def new_stage(name: str) -> deploy.Stage:
         stage.describe()
         raise UsageError(f"{stage.stack_name} exists already: use a stage that has no stack")
     return stage
+
+
+def upstream_hosts(stage: deploy.Stage) -> AllowedHosts:
+    """Return the hosts that the stage lets the relay call as Marketing Cloud.
+
+    Raises:
+        UsageError: its stack would not renew its access token.
+    """
+    values = dict(it.split("=", 1) for it in shlex.split(stage.parameter_overrides))
+    if values["TokenRenewal"] != "on":
+        raise UsageError(f"{stage.name} has TokenRenewal=off: use a stage with TokenRenewal=on")
+    return AllowedHosts(values["UpstreamHosts"])
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """The steps of first contact against a deployed stack."""
 
 import json
-import re
 import time
 import uuid
 from argparse import Namespace
@@ -17,7 +16,6 @@ import httpx
 
 from smsrelay.adapters.cached_token import CachedTokenSource
 from smsrelay.adapters.lambda_token_renewal import LambdaTokenRenewal
-from smsrelay.errors import CredentialsUnusableError
 from smsrelay.messages.strict_json import json_object
 from smsrelay.security.allowed_hosts import AllowedHosts
 from smsrelay.sends import ids
@@ -27,32 +25,18 @@ from smsrelay.tokens.token_response import ClientCredentials, parse_credentials
 from smsrelay_cli.credentials import CredentialsSecret
 from smsrelay_cli.deployed_stack import DeployedStack
 from smsrelay_cli.doctor import doctor
-from smsrelay_cli.exit_codes import CommandError, UsageError
-from smsrelay_cli.terminal import entered_line
+from smsrelay_cli.exit_codes import CommandError
+from tools.first_contact import questions
 from tools.first_contact.findings import ENDED, Answer, Findings
+from tools.first_contact.questions import TEXT
 from tools.local_stack.polling import wait_for
 
-TEXT: Final = "First contact of smsrelay."
 TIMEOUT: Final = httpx.Timeout(30, connect=5)
 SEND_SECONDS, SEND_INTERVAL = 120, 0.5
 POLL_SECONDS, POLL_INTERVAL = 600, 15
 
 NO_RECIPIENTS: Final[dict[str, Any]] = {"mobileNumbers": []}
 """The recipients of refused sends: without any, no mistake of ours can send an SMS."""
-
-
-def _ask(question: str, accepted: str = ".+", *, is_secret: bool = False) -> str:
-    """Ask until the answer matches a regular expression.
-
-    Raises:
-        UsageError: the input ended.
-    """
-    while True:
-        line = entered_line(question, is_secret=is_secret)
-        if not line:
-            raise UsageError(f"the input ended at: {question.strip()}")
-        if re.fullmatch(accepted, line.strip()):
-            return line.strip()
 
 
 class FirstContact:
@@ -81,38 +65,17 @@ class FirstContact:
 
     def run(self) -> None:
         """Run all steps; what each finds is in the findings as soon as it is known."""
-        if not self.target.is_local:
-            self.store_credentials()
         self._ask_doctor()
         self._send()
         with self._client:
             self._poll()
             self._make_refused_calls()
             self._ask_for_tokens()
-        self._found.phone = self.ask_what_the_phone_shows()
+        self._found.phone = questions.what_the_phone_shows()
 
-    @staticmethod
-    def ask_what_the_phone_shows() -> str:
-        """Return 1, 2 or 3, as the person answers."""
-        question = f"What does the phone show? 1: {TEXT!r}, 2: another text, 3: nothing. "
-        return _ask(question, "[123]")
-
-    def store_credentials(self) -> None:
-        """Ask for the client credentials until the stack gets an access token with them."""
+    def store_credentials(self, fields: dict[str, str]) -> None:
+        """Store the client credentials; ask again until the stack gets an access token."""
         while True:
-            print("Enter the client credentials (docs/marketing-cloud.md#client-credentials).")
-            fields = {
-                "client_id": _ask("Client id: "),
-                "client_secret": _ask("Client secret (not shown): ", is_secret=True),
-                "auth_base_url": _ask("Authentication base URI: "),
-            }
-            if mid := _ask("MID of the business unit (Enter: that of the package): ", ".*"):
-                fields["account_id"] = mid
-            try:
-                parse_credentials(json.dumps(fields), self._hosts)
-            except CredentialsUnusableError as error:
-                print(f"{error}. Enter them again.")
-                continue
             CredentialsSecret(self.target).store(fields)
             response = self.target.client("lambda").invoke(
                 FunctionName=self.target.token_renewer, Payload="{}"
@@ -121,6 +84,7 @@ class FirstContact:
             if result.get("did") in {"renewed", "kept"}:
                 return
             print(f"The stack got no token: {result.get('reason', 'see the log of its renewer')}.")
+            fields = questions.client_credentials(self._hosts)
 
     def _ask_doctor(self) -> None:
         printed = StringIO()
