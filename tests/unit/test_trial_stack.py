@@ -5,16 +5,24 @@ tests/e2e runs it against the local stack.
 
 import io
 import json
+import os
+import shutil
 import signal
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, TextIO, cast
 
 import pytest
+from botocore.exceptions import ClientError
+from samtranslator.yaml_helper import yaml_parse
 
 from smsrelay.security.allowed_hosts import AllowedHosts
 from smsrelay_cli.deployed_stack import DEFAULTS, DeployedStack
 from smsrelay_cli.exit_codes import UsageError
+from tests.support.template import ROOT
 from tools import deploy
 from tools.first_contact import __main__ as first_contact
 from tools.first_contact import questions, stack
@@ -57,110 +65,197 @@ def test_credentials_are_asked_for_until_they_have_the_right_form(
     assert questions.client_credentials(HOSTS) == expected | account
 
 
+class Account:
+    """AWS with the stacks of an account, by their ids, and what sam has uploaded."""
+
+    region_name = "us-east-1"
+
+    def __init__(self) -> None:
+        self.stacks: dict[str, str] = {}
+        self.uploads: list[str] = []
+        self.steps: list[str] = []
+        self.template = Path()
+        self.is_forbidden = False
+
+    def sam(self, command: str, *arguments: str) -> None:
+        self.steps.append(command)
+        options = dict(pairwise(arguments))
+        assert 'TokenRenewal="on"' in options["--parameter-overrides"]
+        if command == "build":
+            Path(options["--build-dir"]).mkdir()
+            shutil.copy(ROOT / "template.yaml", options["--build-dir"])
+            return
+        self.template = Path(options["--template-file"])
+        self.create_stack(options["--stack-name"])
+        self.uploads += [f"{options['--s3-prefix']}/1", f"{STACK}/1"]
+
+    def create_stack(self, name: str) -> None:
+        self.stacks[f"arn:{len(self.stacks)}"] = name
+
+    def client(self, _: str) -> "Account":
+        return self
+
+    def get_caller_identity(self) -> dict[str, str]:
+        return {}
+
+    def describe_stacks(self, **options: str) -> dict[str, Any]:
+        for stack_id, name in self.stacks.items():
+            if options["StackName"] in {stack_id, name}:
+                return {"Stacks": [{"StackId": stack_id, "StackName": name}]}
+        raise ClientError({"Error": {"Message": "Stack does not exist"}}, "DescribeStacks")
+
+    def delete_stack(self, **options: str) -> None:
+        if self.is_forbidden:
+            raise ClientError({"Error": {"Code": "AccessDenied"}}, "DeleteStack")
+        del self.stacks[options["StackName"]]
+
+    def get_waiter(self, name: str) -> SimpleNamespace:
+        assert name == "stack_delete_complete"
+        return SimpleNamespace(wait=lambda **options: options["StackName"] in self.stacks)
+
+    def resource(self, _: str) -> "Account":
+        return self
+
+    def StackResource(self, *names: str) -> SimpleNamespace:  # noqa: N802 - boto3 calls it so
+        assert names == ("aws-sam-cli-managed-default", "SamCliSourceBucket")
+        return SimpleNamespace(physical_resource_id="bucket-of-sam")
+
+    def Bucket(self, name: str) -> SimpleNamespace:  # noqa: N802 - the same
+        assert name == "bucket-of-sam"
+        return SimpleNamespace(object_versions=SimpleNamespace(filter=self.uploads_below))
+
+    def uploads_below(self, **options: str) -> SimpleNamespace:
+        def delete() -> None:
+            self.uploads = [it for it in self.uploads if not it.startswith(options["Prefix"])]
+
+        return SimpleNamespace(delete=delete)
+
+
 @pytest.fixture
-def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Which steps are run for the stage `trial`; only recorded."""
-    steps: list[str] = []
-    stage = SimpleNamespace(
-        name="trial",
-        stack_name="smsrelay-trial",
-        settings={},
-        parameter_overrides=f'TokenRenewal="on" UpstreamHosts="{DEFAULTS["UpstreamHosts"]}"',
-        session=SimpleNamespace(region_name="eu-west-1"),
-    )
-
-    def describe() -> dict[str, str]:
-        if not {"exists", "deploy"} & set(steps):
-            raise deploy.DeployError("there is no stack")
-        return {"StackId": "another" if "another" in steps else "ours"}
-
-    stage.describe = describe
-    monkeypatch.setattr(deploy, "load", lambda _: stage)
-    monkeypatch.setattr(deploy, "deploy", lambda _: steps.append("deploy"))
-    monkeypatch.setattr(deploy, "delete", lambda _, *, yes: steps.append(f"delete {yes}"))
+def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Account:
+    """An account without stacks, and a person who enters what is needed."""
+    found = Account()
+    monkeypatch.setattr(deploy.Stage, "session", found)
+    monkeypatch.setattr(deploy.Stage, "sam", found.sam)
+    monkeypatch.setattr(stack, "BUILD", tmp_path / "build")
     target = DeployedStack(
-        *(cast("Any", None),) * 3,
-        queue_url="",
-        dead_letter_queue_url="",
-        name="smsrelay-trial",
-        parameters=DEFAULTS,
+        *(cast("Any", None),) * 3, queue_url="", dead_letter_queue_url="", parameters=DEFAULTS
     )
     monkeypatch.setattr(stack, "find_stack", lambda _: target)
-    store: Any = lambda _, fields: steps.append(fields["client_id"])  # noqa: E731 - typed
+    store: Any = lambda _, fields: found.steps.append(fields["client_id"])  # noqa: E731 - typed
     monkeypatch.setattr(FirstContact, "store_credentials", store)
-    return steps
+    monkeypatch.setattr("sys.stdin", io.StringIO(ENTERED))
+    return found
 
 
-def test_the_stack_is_deleted_whatever_happens(
-    done: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+STACK = "smsrelay-trial"
+
+
+def run(tmp_path: Path) -> int:
+    return first_contact.main(["trial", "--report", str(tmp_path / "report.json")])
+
+
+def test_only_the_stack_of_this_run_is_deleted_whatever_happens(
+    account: Account, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def run(contact: FirstContact) -> None:
-        done.append(contact.target.name)
+    def interrupted(_: FirstContact) -> None:
+        account.steps.append(f"{len(account.stacks)} stack")
+        account.create_stack(STACK)  # another person deploys the stage
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(FirstContact, "run", run)
-    monkeypatch.setattr("sys.stdin", io.StringIO(ENTERED))
-    report = tmp_path / "report.json"
-    assert first_contact.main(["trial", "--report", str(report)]) == 130
-    assert done == ["deploy", "the id", "smsrelay-trial", "delete True"]
-    assert json.loads(report.read_text())["stack"] == "deployed"
+    monkeypatch.setattr(FirstContact, "run", interrupted)
+    assert run(tmp_path) == 130
+    assert account.steps == ["build", "deploy", "the id", "1 stack"]
+    assert list(account.stacks.values()) == [STACK]
+    assert account.uploads == [f"{STACK}/1"]
+    resources = yaml_parse(account.template.read_text())["Resources"]
+    assert {it.get("DeletionPolicy", "Delete") for it in resources.values()} == {"Delete"}
+    backup = resources["Ledger"]["Properties"]["PointInTimeRecoverySpecification"]
+    assert backup == {"PointInTimeRecoveryEnabled": False}
+    assert json.loads((tmp_path / "report.json").read_text())["stack"] == "deployed"
 
 
-STAYS = "smsrelay-trial may still exist: run `make delete STAGE=trial`"
-
-
-@pytest.mark.parametrize("step", ["deploy", "delete"])
+@pytest.mark.parametrize("failing", ["build", "deploy"])
 @pytest.mark.parametrize("ended_by", [KeyboardInterrupt, deploy.DeployError])
-@pytest.mark.usefixtures("done")
-def test_a_stack_that_may_still_exist_is_named(
+def test_a_deployment_that_fails_half_way_is_deleted(
+    account: Account,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
-    step: str,
+    failing: str,
     ended_by: type[BaseException],
 ) -> None:
-    def end(_: object, **_options: object) -> None:
-        raise ended_by
+    def fail(_: deploy.Stage, command: str, *arguments: str) -> None:
+        account.sam(command, *arguments)
+        if command == failing:
+            raise ended_by
 
-    monkeypatch.setattr(deploy, step, end)
+    monkeypatch.setattr(deploy.Stage, "sam", fail)
+    assert run(tmp_path) in {1, 130}
+    assert account.steps[-1] == failing
+    assert account.stacks == {}
+    assert ("is deleted" in capsys.readouterr().err) == (failing == "deploy")
+
+
+def test_the_command_that_deletes_the_stack_is_printed_if_it_could_not_be_deleted(
+    account: Account,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
     monkeypatch.setattr(FirstContact, "run", lambda _: None)
-    monkeypatch.setattr("sys.stdin", io.StringIO(ENTERED))
-    assert first_contact.main(["trial", "--report", str(tmp_path / "report.json")]) in {1, 130}
-    assert STAYS in capsys.readouterr().err
+    account.is_forbidden = True
+    assert run(tmp_path) == 1
+    [stack_id] = account.stacks
+    command = f"aws cloudformation delete-stack --region us-east-1 --stack-name {stack_id}"
+    assert command in capsys.readouterr().err.splitlines()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_does_not_prevent_the_deletion(
-    done: list[str],
+def dead_terminal() -> TextIO:
+    controller, terminal = os.openpty()
+    os.close(controller)
+    return os.fdopen(terminal, "w", buffering=1)
+
+
+def closed_pipe() -> TextIO:
+    reader, writer = os.pipe()
+    os.close(reader)
+    return os.fdopen(writer, "w", buffering=1)
+
+
+@pytest.mark.parametrize("number", [None, signal.SIGHUP, signal.SIGTERM])
+@pytest.mark.parametrize("make_output", [dead_terminal, closed_pipe])
+def test_the_deletion_needs_no_terminal(
+    account: Account,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
-    number: signal.Signals,
+    make_output: Callable[[], TextIO],
+    number: signal.Signals | None,
 ) -> None:
-    def raise_signal(_: FirstContact) -> None:
-        assert signal.getsignal(number) is signal.default_int_handler
-        signal.raise_signal(number)
+    output = make_output()
+    before = [signal.getsignal(it) for it in (signal.SIGHUP, signal.SIGTERM)]
 
-    before = signal.getsignal(number)
-    monkeypatch.setattr(FirstContact, "run", raise_signal)
-    monkeypatch.setattr("sys.stdin", io.StringIO(ENTERED))
-    assert first_contact.main(["trial", "--report", str(tmp_path / "report.json")]) == 130
-    assert done == ["deploy", "the id", "delete True"]
-    assert STAYS not in capsys.readouterr().err
-    assert signal.getsignal(number) is before
+    def hang_up(_: FirstContact) -> None:
+        account.steps.append("run")
+        monkeypatch.setattr("sys.stdout", output)
+        monkeypatch.setattr("sys.stderr", output)
+        try:
+            if number:
+                signal.raise_signal(number)
+            print("polling the delivery …")  # noqa: T201 - as the steps do
+        finally:
+            if number:
+                signal.raise_signal(number)  # a shell and the kernel both send it
 
-
-def test_a_stack_that_exists_already_is_neither_updated_nor_deleted(
-    done: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-) -> None:
-    done.append("exists")
-    monkeypatch.setattr("sys.stdin", io.StringIO(ENTERED))
-    assert first_contact.main(["trial", "--report", str(tmp_path / "report.json")]) == 2
-    assert "smsrelay-trial exists already" in capsys.readouterr().err
-    assert done == ["exists"]
+    monkeypatch.setattr(FirstContact, "run", hang_up)
+    with pytest.raises(OSError, match="Errno"):
+        run(tmp_path)
+    assert account.steps[-1] == "run"
+    assert list(account.stacks.values()) == []
+    assert (tmp_path / "report.json").exists()
+    assert [signal.getsignal(it) for it in (signal.SIGHUP, signal.SIGTERM)] == before
+    with suppress(OSError):
+        output.close()
 
 
 @pytest.mark.parametrize(
@@ -174,7 +269,7 @@ def test_a_stack_that_exists_already_is_neither_updated_nor_deleted(
     ],
 )
 def test_nothing_is_done_before_a_person_agrees(
-    done: list[str],
+    account: Account,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
@@ -183,8 +278,7 @@ def test_nothing_is_done_before_a_person_agrees(
     says: str,
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(entered))
-    report = tmp_path / "report.json"
-    assert first_contact.main(["trial", "--report", str(report)]) == code
+    assert run(tmp_path) == code
     assert says in capsys.readouterr().err
-    assert not done
-    assert not report.exists()
+    assert not account.steps
+    assert not (tmp_path / "report.json").exists()

@@ -1,8 +1,9 @@
 """First contact: ask Marketing Cloud which assumptions of docs/unverified.md are true.
 
-`python -m tools.first_contact STAGE` deploys a stage, runs `smsrelay doctor`, sends one SMS through
-the stack, polls its delivery, makes calls that Marketing Cloud refuses, deletes the stack, and
-writes a report. The report has the shapes of the responses, but no secret, number or text.
+`python -m tools.first_contact STAGE` deploys a stack of its own, runs `smsrelay doctor`, sends one
+SMS through the stack, polls its delivery, makes calls that Marketing Cloud refuses, deletes the
+stack, and writes a report. The report has the shapes of the responses, but no secret, number or
+text.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from tools import deploy
 from tools.first_contact import questions
 from tools.first_contact.findings import Findings
 from tools.first_contact.report import CONFIRMED, REFUTED, UNTESTED, report_of
-from tools.first_contact.stack import deployed, find, new_stage, upstream_hosts
+from tools.first_contact.stack import deployed, find, trial_of, upstream_hosts
 from tools.first_contact.steps import FirstContact
 from tools.local_stack import ROOT
 
@@ -42,7 +43,8 @@ def first_contact(options: Namespace) -> int:
     if is_local:
         stack, steps = nullcontext(find(stack_file=options.stack_file)), "sends"
     else:
-        stage = new_stage(options.stage)
+        stage = trial_of(deploy.load(options.stage))
+        stage.session.client("sts").get_caller_identity()  # else AWS refuses only later
         stack, steps = deployed(stage), f"deploys {stage.stack_name}, deletes it later, and sends"
     number = questions.phone_number()
     found = Findings(message_id=questions.message_id())
@@ -70,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and return its exit code: 1 if an assumption is refuted."""
     parser = argparse.ArgumentParser(prog="python -m tools.first_contact", description=__doc__)
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("stage", nargs="?", metavar="STAGE", help="of samconfig.toml, not deployed")
+    where.add_argument("stage", nargs="?", metavar="STAGE", help="of samconfig.toml")
     where.add_argument(
         "--stack-file", type=Path, metavar="FILE", help="use the local stack of this stack.json"
     )
@@ -80,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CommandError as error:
         print(f"first contact: {error}", file=sys.stderr)
         return error.code
-    except (deploy.DeployError, RelayError) as error:
+    except (deploy.DeployError, RelayError, OSError) as error:
         print(f"first contact: {error}", file=sys.stderr)
     except (BotoCoreError, ClientError) as error:
         # Its text may repeat what was stored or sent.
@@ -92,4 +94,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # sam writes between
     sys.exit(main())

@@ -1,29 +1,33 @@
-"""The stack that first contact uses: it deploys one, and deletes it."""
+"""The stack that first contact uses: no other stack has its name, and nothing of it stays."""
 
+import re
+import secrets
 import shlex
 import signal
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from types import FrameType
+
+from botocore.exceptions import BotoCoreError, ClientError
 
 from smsrelay.security.allowed_hosts import AllowedHosts
 from smsrelay_cli.deployed_stack import DeployedStack, find_stack
 from smsrelay_cli.exit_codes import UsageError
 from tools import deploy
+from tools.local_stack import ROOT
+
+BUILD = ROOT / ".aws-sam" / "first-contact"
+"""Not sam's own folder: what is built here must not end in another `sam deploy`."""
+SAM_STACK, SAM_BUCKET = "aws-sam-cli-managed-default", "SamCliSourceBucket"
 
 
-def new_stage(name: str) -> deploy.Stage:
-    """Return a stage of samconfig.toml.
-
-    Raises:
-        UsageError: it has a stack already, which must not be deleted.
-    """
-    stage = deploy.load(name)
-    with suppress(deploy.DeployError):
-        stage.describe()
-        raise UsageError(f"{stage.stack_name} exists already: use a stage that has no stack")
-    return stage
+def trial_of(stage: deploy.Stage) -> deploy.Stage:
+    """Return the stage with a stack name that no other stack has."""
+    name = f"{stage.stack_name}-{secrets.token_hex(4)}"
+    return replace(stage, settings=stage.settings | {"stack_name": name})
 
 
 def upstream_hosts(stage: deploy.Stage) -> AllowedHosts:
@@ -39,10 +43,35 @@ def upstream_hosts(stage: deploy.Stage) -> AllowedHosts:
 
 
 @contextmanager
+def deployed(stage: deploy.Stage) -> Iterator[DeployedStack]:
+    """Deploy the stack of a trial, and delete all of it at the end."""
+    with _signals_interrupt():
+        try:
+            _deploy(stage)
+            yield find(
+                stack_name=stage.stack_name,
+                region=stage.session.region_name,
+                profile=stage.settings.get("profile"),
+            )
+        finally:
+            _delete(stage)
+
+
+def find(**options: object) -> DeployedStack:
+    names = ("stack_file", "stack_name", "region", "profile")
+    return find_stack(Namespace(local=False, **{**dict.fromkeys(names), **options}))
+
+
+@contextmanager
 def _signals_interrupt() -> Iterator[None]:
     """Raise KeyboardInterrupt on SIGTERM and SIGHUP, which otherwise skip each `finally`."""
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a closed terminal can send it more than once
+        raise KeyboardInterrupt
+
     numbers = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, signal.default_int_handler) for number in numbers]
+    before = [signal.signal(number, interrupt) for number in numbers]
     try:
         yield
     finally:
@@ -50,31 +79,50 @@ def _signals_interrupt() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@contextmanager
-def deployed(stage: deploy.Stage) -> Iterator[DeployedStack]:
-    """Deploy the stack of a stage, and delete it at the end."""
-    is_deleted = False
-    with _signals_interrupt():
-        try:
-            deploy.deploy(stage)
-            try:
-                print("\nDon't run these commands: first contact does the same.\n")
-                yield find(
-                    stack_name=stage.stack_name,
-                    region=stage.session.region_name,
-                    profile=stage.settings.get("profile"),
-                )
-            finally:
-                deploy.delete(stage, yes=True)
-                is_deleted = True
-        finally:
-            if not is_deleted:
-                print(
-                    f"{stage.stack_name} may still exist: run `make delete STAGE={stage.name}`",
-                    file=sys.stderr,
-                )
+def _deploy(stage: deploy.Stage) -> None:
+    parameters = ("--parameter-overrides", stage.parameter_overrides)
+    stage.sam("build", "--no-cached", "--build-dir", str(BUILD), *parameters)
+    template = BUILD / "template.yaml"
+    # Other stacks retain their data; here it would be litter with a credential in it.
+    text = re.sub(r"(DeletionPolicy:) \w+", r"\1 Delete", template.read_text())
+    template.write_text(re.sub(r"(PointInTimeRecoveryEnabled:) \w+", r"\1 false", text))
+    name = stage.stack_name
+    place = ("--template-file", str(template), "--stack-name", name, "--s3-prefix", name)
+    stage.sam("deploy", *place, "--no-confirm-changeset", *parameters)
 
 
-def find(**options: object) -> DeployedStack:
-    names = ("stack_file", "stack_name", "region", "profile")
-    return find_stack(Namespace(local=False, **{**dict.fromkeys(names), **options}))
+def _delete(stage: deploy.Stage) -> None:
+    """Delete the stack, if there is one, and the packages that sam has uploaded for it.
+
+    It works without a terminal: nothing is printed before AWS has the order.
+    """
+    stack = stage.stack_name
+    try:
+        stack = stage.describe()["StackId"]
+        cloudformation = stage.session.client("cloudformation")
+        cloudformation.delete_stack(StackName=stack)
+        _print(f"deleting {stage.stack_name} …")
+        cloudformation.get_waiter("stack_delete_complete").wait(StackName=stack)
+    except deploy.DeployError:
+        return  # it was not created
+    except BaseException:
+        command = ["aws", "cloudformation", "delete-stack", *stage.place, "--stack-name", stack]
+        _print(f"{stage.stack_name} may still exist. Delete it with:\n{shlex.join(command)}")
+        raise
+    _print(f"{stage.stack_name} is deleted, with its table and secrets (a key after 30 days).")
+    try:
+        _delete_packages(stage)
+    except (BotoCoreError, ClientError):
+        _print(f"Delete what sam uploaded: all below {stage.stack_name}/ in its bucket.")
+
+
+def _delete_packages(stage: deploy.Stage) -> None:
+    resource = stage.session.resource("cloudformation").StackResource(SAM_STACK, SAM_BUCKET)
+    bucket = stage.session.resource("s3").Bucket(resource.physical_resource_id)
+    bucket.object_versions.filter(Prefix=f"{stage.stack_name}/").delete()
+
+
+def _print(line: str) -> None:
+    """Print to the standard error, if it still exists."""
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
