@@ -8,7 +8,7 @@ import pytest
 
 from tools.first_contact import __main__ as first_contact
 from tools.first_contact import questions, steps
-from tools.first_contact.verdicts import NOT_ASKED
+from tools.first_contact.report import NOT_ASKED
 from tools.local_stack.simulator_client import SimulatorControl
 from tools.local_stack.stack import Stack
 

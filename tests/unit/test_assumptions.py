@@ -11,8 +11,15 @@ from smsrelay.sends.send import OnUnknown, Send, SendKey, Status
 from tests.support.canaries import Place, planted, spellings, written
 from tests.support.template import ROOT
 from tools.first_contact.findings import Answer, Findings
-from tools.first_contact.report import PAGE, assumptions, judge, report_of
-from tools.first_contact.verdicts import JUDGED, NOT_ASKED, NOT_STORED
+from tools.first_contact.report import (
+    JUDGED,
+    NOT_ASKED,
+    NOT_STORED,
+    PAGE,
+    assumptions,
+    judge,
+    report_of,
+)
 
 ROWS = [
     [cell.strip("` ") for cell in line.strip("|").split("|")]
@@ -70,9 +77,9 @@ GOOD_TOKEN = {"access_token": "t", "expires_in": 1_079, "rest_instance_url": "ht
             "refuted",
         ),
         ("window-over-midnight", {"two-mistakes": [NONE], "": [NONE]}, "untested"),
-        ("field-casing", {"two-mistakes": [NONE], "blank-text": [NONE, BLANK]}, "confirmed"),
-        ("field-casing", {"two-mistakes": [NONE, OFFSET], "blank-text": [NONE]}, "refuted"),
-        ("field-casing", {"two-mistakes": [NONE], "blank-text": [NONE]}, "untested"),
+        ("field-casing", {"two-mistakes": [NONE], "field-casing": [NONE, BLANK]}, "confirmed"),
+        ("field-casing", {"two-mistakes": [NONE, OFFSET], "field-casing": [NONE]}, "refuted"),
+        ("field-casing", {"two-mistakes": [NONE], "field-casing": [NONE]}, "untested"),
         ("subscriber-fields", {"": [INCOMPLETE]}, "confirmed"),
         ("subscriber-fields", {"": [NONE]}, "refuted"),
         ("subscriber-fields", {"": (202, {"tokenId": "t"})}, "refuted"),

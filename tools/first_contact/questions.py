@@ -1,4 +1,4 @@
-"""What first contact asks the person who runs it."""
+"""What first contact asks the person who runs it; it raises a UsageError if it gets no answer."""
 
 import json
 import re
@@ -19,11 +19,7 @@ TEXT: Final = "First contact of smsrelay."
 
 
 def phone_number() -> str:
-    """Ask for the number that the SMS goes to.
-
-    Raises:
-        UsageError: it isn't a number.
-    """
+    """Ask for the number that the SMS goes to."""
     try:
         return normalize(read_line("Number of a phone at hand, such as +12125550100: "))
     except PydanticCustomError as error:
@@ -31,11 +27,7 @@ def phone_number() -> str:
 
 
 def message_id() -> str:
-    """Ask for the encoded message id.
-
-    Raises:
-        UsageError: it doesn't have the form of one.
-    """
+    """Ask for the encoded message id."""
     encoded = read_line("Id of the message, such as MzA6Nzg6MA: ")
     if not MESSAGE_ID.fullmatch(encoded):
         raise UsageError("this is not a message id: docs/marketing-cloud.md#the-messages-id")
@@ -43,11 +35,7 @@ def message_id() -> str:
 
 
 def client_credentials(hosts: AllowedHosts) -> dict[str, str]:
-    """Ask for the client credentials until they have the right form.
-
-    Raises:
-        UsageError: the input ended.
-    """
+    """Ask for the client credentials until they have the right form."""
     while True:
         print("Enter the client credentials (docs/marketing-cloud.md#client-credentials).")
         fields = {
@@ -71,11 +59,7 @@ def what_the_phone_shows() -> str:
 
 
 def _ask(question: str, accepted: str = ".+", *, is_secret: bool = False) -> str:
-    """Ask until the answer matches a regular expression.
-
-    Raises:
-        UsageError: the input ended.
-    """
+    """Ask until the answer matches a regular expression."""
     while True:
         line = entered_line(question, is_secret=is_secret)
         if not line:

@@ -31,11 +31,7 @@ def trial_of(stage: deploy.Stage) -> deploy.Stage:
 
 
 def upstream_hosts(stage: deploy.Stage) -> AllowedHosts:
-    """Return the hosts that the stage lets the relay call as Marketing Cloud.
-
-    Raises:
-        UsageError: its stack would not renew its access token.
-    """
+    """Return the hosts that the stage lets the relay call as Marketing Cloud."""
     values = dict(it.split("=", 1) for it in shlex.split(stage.parameter_overrides))
     if values["TokenRenewal"] != "on":
         raise UsageError(f"{stage.name} has TokenRenewal=off: use a stage with TokenRenewal=on")

@@ -149,7 +149,7 @@ class FirstContact:
         )
         send("window-over-midnight", body=NO_RECIPIENTS | {"blackoutWindow": night})
         send("window-without-offset", body=NO_RECIPIENTS | {"blackoutWindow": day})
-        send("blank-text", body=NO_RECIPIENTS | {"Override": True, "messageText": " "})
+        send("field-casing", body=NO_RECIPIENTS | {"Override": True, "messageText": " "})
         send("blank-keyword", body=NO_RECIPIENTS | {"Subscribe": True, "keyword": " "})
         send("bad-send-time", body=NO_RECIPIENTS | {"SendTime": "first-contact"})
         send("subscriber-fields", body={"Subscribers": [{}]})
