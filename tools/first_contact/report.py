@@ -222,8 +222,9 @@ NOT_ASKED: Final[Mapping[str, str]] = {
 
 
 def assumptions(page: Path = PAGE) -> dict[str, str]:
-    """Read the assumptions by their ids from the table of docs/unverified.md."""
-    rows = [line.strip("| ").split(" | ") for line in page.read_text().splitlines()]
+    """Read the assumptions about Marketing Cloud by their ids from docs/unverified.md."""
+    table = page.read_text().partition("## Assumptions about AWS")[0]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines()]
     return {row[0].strip("`"): row[1] for row in rows if row[0].startswith("`") and len(row) > 1}
 
 
