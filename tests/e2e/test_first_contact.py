@@ -58,6 +58,7 @@ def test_one_sms_and_a_report_without_secrets(
         "body": {"errors": ["string"]},
         "errors": ["The count of mobile numbers or subscribers cannot be zero."],
     }
+    assert rows["send-accepted"]["stored"]["tokenId"] == "string"
     assert found["doctor"]["access token"] == "ok"
     text = report.read_text() + printed.out + printed.err
     secrets = stack.clients.secretsmanager

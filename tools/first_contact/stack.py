@@ -79,7 +79,7 @@ def _deploy(stage: deploy.Stage) -> None:
     parameters = ("--parameter-overrides", stage.parameter_overrides)
     stage.sam("build", "--no-cached", "--build-dir", str(BUILD), *parameters)
     template = BUILD / "template.yaml"
-    # Other stacks retain their data; here it would be litter with a credential in it.
+    # Other stacks retain their data. This one has a credential, and data that nobody needs later.
     text = re.sub(r"(DeletionPolicy:) \w+", r"\1 Delete", template.read_text())
     template.write_text(re.sub(r"(PointInTimeRecoveryEnabled:) \w+", r"\1 false", text))
     name = stage.stack_name
@@ -90,7 +90,7 @@ def _deploy(stage: deploy.Stage) -> None:
 def _delete(stage: deploy.Stage) -> None:
     """Delete the stack, if there is one, and the packages that sam has uploaded for it.
 
-    It works without a terminal: nothing is printed before AWS has the order.
+    It works without a terminal: nothing is printed before the call that deletes the stack.
     """
     stack = stage.stack_name
     try:
