@@ -73,10 +73,11 @@ def test_faults_are_ordered_shown_and_used_up(client: httpx.Client) -> None:
     ordered = [
         {"route": "send", "then": "429-50100", "times": 2, "retryAfter": 0},
         {"route": "deliveries", "then": 401, "times": -1, "delayMs": 1},
-        {"route": "send", "then": "500"},
+        {"route": "send", "then": "500", "response": {"status": 530}},
     ]
     first = {"route": "send", "then": "429-50100", "times": 2, "delayMs": 0, "retryAfter": 0}
     second = {"route": "send", "then": "500", "times": 1, "delayMs": 0}
+    second["response"] = {"status": 530, "body": "", "headers": {}}
     other = {"route": "deliveries", "then": "401", "times": -1, "delayMs": 1}
 
     answer = client.post("/_control/faults", json=ordered)
@@ -106,6 +107,19 @@ def test_faults_are_ordered_shown_and_used_up(client: httpx.Client) -> None:
         ([{"route": "send", "then": "500", "delayMs": 0.5}], "[0].delayMs must be a whole number"),
         ([{"route": "send", "then": "500", "retryAfter": "5"}], "[0].retryAfter must be"),
         ([{"route": "send", "then": "500", "delay": 5}], "[0].delay is unknown"),
+        *(
+            ([{"route": "send", "then": "ok", "response": response}], f"[0].response{error}")
+            for response, error in (
+                (None, " must have a status"),
+                ({}, " must have a status"),
+                ({"status": 502, "text": ""}, " must have a status"),
+                ({"status": 502, "body": None}, " must have a status"),
+                ({"status": 502, "headers": []}, " must have a status"),
+                ({"status": 502, "headers": {"Retry-After": 5}}, " must have a status"),
+                ({"status": "502"}, ".status must be a whole number from 200 to 999"),
+                ({"status": 199}, ".status must be a whole number from 200 to 999"),
+            )
+        ),
     ],
 )
 def test_a_wrong_order_is_refused_whole(

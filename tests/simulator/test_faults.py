@@ -142,6 +142,39 @@ def test_the_sms_goes_out_though_the_answer_is_odd(
     assert (call["accepted"], call["tokenId"], call["fault"]) == (True, entry["tokenId"], then)
 
 
+@pytest.mark.parametrize(("then", "went_out"), [("500", False), ("ok", True)])
+def test_a_response_replaces_the_one_of_the_fault(
+    simulator: Simulator, client: httpx.Client, then: str, went_out: bool
+) -> None:
+    headers = {"Content-Type": "text/html", "Retry-After": "7"}
+    simulator.fail("send", then, response={"status": 529, "body": "<p>é", "headers": headers})
+
+    response = client.post(SEND_PATH, json=BODY)
+
+    assert (response.status_code, response.text) == (529, "<p>é")
+    assert response.headers["Content-Type"] == "text/html"
+    assert response.headers["Retry-After"] == "7"
+    assert len(simulator.sent()) == int(went_out)
+    (call,) = simulator.calls()
+    assert (call["status"], call["answer"], call["accepted"]) == (529, "<p>é", went_out)
+
+
+@pytest.mark.parametrize("route", ["token", "deliveries"])
+def test_a_response_replaces_that_of_each_route(
+    simulator: Simulator, client: httpx.Client, route: RouteName
+) -> None:
+    token_id = client.post(SEND_PATH, json=BODY).json()["tokenId"]
+    simulator.fail(route, "ok", response={"status": 204})
+
+    if route == "token":
+        response = client.post("/v2/token", json=CREDENTIALS)
+    else:
+        response = client.get(f"/sms/v1/messageContact/{ID}/deliveries/{token_id}")
+
+    assert (response.status_code, response.text) == (204, "")
+    assert simulator.calls()[-1]["accepted"]
+
+
 @pytest.mark.parametrize(
     ("then", "went_out"), [("reset-before-read", False), ("reset-after-accept", True)]
 )

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final, TypedDict
+from typing import Any, Final, TypedDict
 
 from tools.mobileconnect_simulator import error_messages, responses
 from tools.mobileconnect_simulator.responses import Manner, Reply
@@ -15,6 +15,7 @@ _RANGES: Final = {
     "times": (UNTIL_RESET, 1_000_000),
     "delayMs": (0, 3_600_000),
     "retryAfter": (0, 86_400),
+    "response.status": (200, 999),
 }
 
 
@@ -60,6 +61,7 @@ class FaultEntry(TypedDict, total=False):
     times: int
     delayMs: int
     retryAfter: int
+    response: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ class Fault:
     times: int = 1
     delay_ms: int = 0
     retry_after: int | None = None
+    response: dict[str, Any] | None = None
+    """Status, body and headers that replace those of the response."""
 
     def entry(self) -> FaultEntry:
         entry = FaultEntry(
@@ -79,6 +83,8 @@ class Fault:
         )
         if self.retry_after is not None:
             entry["retryAfter"] = self.retry_after
+        if self.response is not None:
+            entry["response"] = self.response
         return entry
 
 
@@ -160,11 +166,12 @@ def _read_fault(entry: object, place: str, errors: list[str]) -> Fault | None:
     times = _whole(entry, "times", place, errors)
     delay_ms = _whole(entry, "delayMs", place, errors)
     retry_after = _whole(entry, "retryAfter", place, errors)
+    response = _response(entry, place, errors)
     if times == 0:
         errors.append(f"{place}.times must be from 1, or -1 for until reset.")
     if route is None or then is None:
         return None
-    return Fault(route, then, 1 if times is None else times, delay_ms or 0, retry_after)
+    return Fault(route, then, 1 if times is None else times, delay_ms or 0, retry_after, response)
 
 
 def _choice[Name: StrEnum](
@@ -176,6 +183,23 @@ def _choice[Name: StrEnum](
         if choice.value == given:
             return choice
     errors.append(f"{place}.{name} must be one of {', '.join(known)}.")
+    return None
+
+
+def _response(entry: Mapping[str, object], place: str, errors: list[str]) -> dict[str, Any] | None:
+    """The response of a fault, which may be absent."""
+    if "response" not in entry:
+        return None
+    given = entry["response"]
+    response = {"body": "", "headers": {}} | (given if isinstance(given, dict) else {})
+    headers = response["headers"]
+    texts = (response["body"], *(headers.values() if isinstance(headers, dict) else [None]))
+    if response.keys() == {"status", "body", "headers"} and all(
+        isinstance(it, str) for it in texts
+    ):
+        _whole({"response.status": response["status"]}, "response.status", place, errors)
+        return response
+    errors.append(f"{place}.response must have a status, and may have a body and headers, as text.")
     return None
 
 
@@ -197,12 +221,20 @@ def refusal(fault: Fault) -> Reply:
         reply = responses.oauth_error(401, "invalid_client", "Invalid client credentials.")
     else:
         reply = _REFUSALS[fault.then](fault)
-    return replace(reply, delay_ms=fault.delay_ms)
+    return _as_ordered(fault, reply)
 
 
 def spoil(fault: Fault, reply: Reply) -> Reply:
     """What the caller hears of a request that was carried out."""
-    return replace(_SPOILERS[fault.then](reply), delay_ms=fault.delay_ms)
+    return _as_ordered(fault, _SPOILERS[fault.then](reply))
+
+
+def _as_ordered(fault: Fault, reply: Reply) -> Reply:
+    """The reply with the fault's delay, and with the fault's response instead if it has one."""
+    if fault.response is not None:
+        text, headers = fault.response["body"], fault.response["headers"]
+        reply = replace(reply, status=fault.response["status"], text=text, headers=headers)
+    return replace(reply, delay_ms=fault.delay_ms)
 
 
 def _retry_after(fault: Fault) -> int:

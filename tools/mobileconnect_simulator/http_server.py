@@ -138,9 +138,8 @@ class Server:
             return web.Response()
         return web.Response(
             status=reply.status,
-            text=reply.text,
-            content_type=reply.content_type,
-            headers=reply.headers,
+            body=reply.text.encode(),
+            headers={"Content-Type": f"{reply.content_type}; charset=utf-8", **reply.headers},
         )
 
     async def _wait(self, seconds: float) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from tools.mobileconnect_simulator.call_log import CallEntry, PhoneMessage, SentEntry, TokenCounts
 from tools.mobileconnect_simulator.client_secrets import Change, SecretsState
@@ -141,7 +141,7 @@ class Simulator:
         """How many tokens were fetched, and how many calls asked for one."""
         return self._service.token_counts()
 
-    def fail(
+    def fail(  # noqa: PLR0913  what a fault has
         self,
         route: RouteName,
         then: str,
@@ -149,15 +149,20 @@ class Simulator:
         times: int = 1,
         delay_ms: int = 0,
         retry_after: int | None = None,
+        response: dict[str, Any] | None = None,
     ) -> None:
         """Let the route's next calls fail; `times` -1 is until reset.
 
+        `response` replaces the response: `{"status": 502, "body": "…", "headers": {}}`.
+
         Raises:
-            BadFaultsError: an unknown `then`, or a number out of range.
+            BadFaultsError: an unknown `then`, a number out of range, or a wrong response.
         """
         entry = FaultEntry(route=route, then=then, times=times, delayMs=delay_ms)
         if retry_after is not None:
             entry["retryAfter"] = retry_after
+        if response is not None:
+            entry["response"] = response
         self._service.add_faults(read_faults([entry]))
 
     def faults(self) -> list[FaultEntry]:
