@@ -56,7 +56,11 @@ def test_the_highest_code_of_a_number_is_its_state_whatever_the_order_and_the_ty
 
 @pytest.mark.parametrize(
     "answer",
-    [b"", b"<html>", b"[]", b"{}", b"null", b"[" * 100_000, body(status=1), body(status=None)],
+    [
+        *(b"", b"<html>", b"[]", b"{}", b"null", b"[" * 100_000, body(status=1), body(status=None)),
+        *(b'{"status": "Error"}', b'{"status": "Finished", "message": "done"}'),
+        b'{"status": "Error", "count": "1", "tracking": {}}',
+    ],
 )
 def test_what_is_no_report_is_none(answer: bytes) -> None:
     assert parse_report(answer) is None
@@ -68,6 +72,13 @@ def test_a_count_that_is_none_does_not_stop_the_rest(count: object) -> None:
     assert report is not None
     known = count_recipients(report, 1, NOW)
     assert (known.delivered, known.unsubscribed) == (1, 0)
+
+
+@pytest.mark.parametrize("fields", ['"count": 0', '"tracking": []'])
+def test_a_report_has_a_count_or_rows(fields: str) -> None:
+    report = parse_report(b'{"status": "Finished", %s}' % fields.encode())
+    assert report is not None
+    assert report.has_ended
 
 
 @pytest.mark.parametrize("code", [None, "", "40000", 40000, "4e3", [], "\uff14\uff10\uff10\uff10"])

@@ -63,20 +63,22 @@ class DeliveryReport(NamedTuple):
 
 
 def parse_report(body: bytes) -> DeliveryReport | None:
-    """The report in an answer's body; None: it is none."""
+    """The report in an answer's body; None: it is none.
+
+    A gateway's error can have a `status`, too, so a report must have a count or rows.
+    """
     document = json_object(body.decode("utf-8-sig", "replace"))
-    if not isinstance(document.get("status"), str):
+    count, rows = document.get("count"), document.get("tracking")
+    has_count = isinstance(count, int) and not isinstance(count, bool) and count >= 0
+    if not isinstance(document.get("status"), str) or not (has_count or isinstance(rows, list)):
         return None
-    count = document.get("count")
-    rows = document.get("tracking")
     codes: dict[str, int] = {}
     for row in rows if isinstance(rows, list) else ():
         if isinstance(row, dict):
             number, code = str(row.get("mobileNumber")), _code(row)
             # Several rows a number, in no order: the highest code is its state.
             codes[number] = max(code, codes.get(number, 0))
-    is_number = isinstance(count, int) and not isinstance(count, bool) and count >= 0
-    return DeliveryReport(document["status"], count if is_number else None, codes)
+    return DeliveryReport(document["status"], count if has_count else None, codes)
 
 
 def _code(row: Mapping[str, Any]) -> int:
