@@ -16,7 +16,7 @@ from smsrelay.sends.call_outcome import (
     of_failure,
     of_response,
 )
-from tests.support.template import ROOT
+from tests.support.outcome_tables import read_responses, read_table
 
 NOW = 1_790_000_000.0
 PLATFORM = {"documentation": "https://…", "errorcode": 0, "message": "Not Authorized"}
@@ -29,15 +29,15 @@ def of(status: int, body: object = b"", **headers: str) -> Outcome:
 
 
 SHAPES: dict[str, list[object]] = {
-    "token": [{"tokenId": "abc"}, b'{"tokenId": "abc",}', {"tokenId": 7}],
-    "no readable token": [
+    "`tokenId` readable": [{"tokenId": "abc"}, b'{"tokenId": "abc",}', {"tokenId": 7}],
+    "`tokenId` not readable": [
         {"tokenId": None},
         {"tokenId": " "},
         {"tokenId": []},
         b'{"tokenId":null,}',
     ],
-    "errors": [{"errors": ["why"]}, {"errors": [{"code": 5}]}],
-    "errorcode": [PLATFORM, {"errorcode": "50300"}, {"errors": [], "errorcode": 20002}],
+    "`errors`": [{"errors": ["why"]}, {"errors": [{"code": 5}]}],
+    "`errorcode`": [PLATFORM, {"errorcode": "50300"}, {"errors": [], "errorcode": 20002}],
     "foreign": [
         b"",
         b"<html>Bad Gateway</html>",
@@ -55,45 +55,22 @@ SHAPES: dict[str, list[object]] = {
         {"data": {"tokenId": "abc"}},
     ],
 }
-NAMED_IN_DOCS = {
-    "any": set(SHAPES),
-    "`tokenId` readable": {"token"},
-    "`tokenId` not readable": {"no readable token"},
-    "`errorcode`": {"errorcode"},
-    "`errors` or `errorcode`": {"errors", "errorcode"},
-}
 KINDS = {kind.value.replace("-", " "): kind for kind in OutcomeKind}
-
-
-def documented(name: str) -> list[list[str]]:
-    """The rows of a table of docs/delivery-guarantees.md, found by the comment above it."""
-    text = (ROOT / "docs/delivery-guarantees.md").read_text(encoding="utf-8")
-    table = text.split(f"<!-- {name} -->\n\n")[1].split("\n\n")[0]
-    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines()]
-    return rows[2:]
-
-
-def matches(statuses: str, status: int) -> bool:
-    names = statuses.split(", ")
-    return str(status) in names or f"{status // 100}xx" in names or statuses == "other"
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_each_response_has_the_documented_outcome(shape: str) -> None:
-    rows = documented("responses")
+    table = read_responses("responses", SHAPES.keys() - {"foreign"}, KINDS)
     for status in range(100, 1_000):
-        kind, reason = next(
-            (KINDS[outcome], code.strip("`"))
-            for statuses, body, outcome, code in rows
-            if matches(statuses, status) and shape in NAMED_IN_DOCS[body]
-        )
+        row = table.row(status, shape)
         for body in SHAPES[shape]:
             result = of(status, body)
-            assert (result.kind, result.reason, result.status) == (kind, reason, status), body
+            expected = (KINDS[row.result], row.reason, status)
+            assert (result.kind, result.reason, result.status) == expected, body
 
 
 def test_each_failure_has_the_documented_outcome() -> None:
-    rows = {code.strip("`"): KINDS[outcome] for _, outcome, code in documented("no response")}
+    rows = {code.strip("`"): KINDS[outcome] for _, outcome, code in read_table("no response")}
     results = {failure.value: of_failure(failure).kind for failure in Failure}
     assert results | {OUT_OF_TIME.reason: OUT_OF_TIME.kind} == rows
 
