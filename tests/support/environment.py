@@ -25,6 +25,8 @@ from botocore.awsrequest import AWSPreparedRequest
 from moto import mock_aws
 from moto.core.botocore_stubber import BotocoreStubber
 from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.dynamodb.models import dynamodb_backends
+from moto.dynamodb.models.table import Table
 from moto.sqs.models import sqs_backends
 from standardwebhooks import Webhook
 
@@ -245,9 +247,13 @@ class Environment:
         event = {"Records": [record(message) for message in messages]}
         answer = function.handler(event, Context(remaining))
         failed = {entry["itemIdentifier"] for entry in answer["batchItemFailures"]}
-        for message in messages:
-            if message["MessageId"] not in failed:
-                sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        done = [
+            {"Id": message["MessageId"], "ReceiptHandle": message["ReceiptHandle"]}
+            for message in messages
+            if message["MessageId"] not in failed
+        ]
+        if done:
+            sqs.delete_message_batch(QueueUrl=url, Entries=done)
         return sorted(failed)
 
     def sweep(self) -> dict[str, int]:
@@ -274,6 +280,12 @@ class Environment:
             for item in self.items():
                 key = {name: item[name] for name in ("pk", "sk")}
                 self.client("dynamodb").delete_item(TableName=self.table, Key=key)
+
+    def forget_messages(self) -> None:
+        """Let the ledger have no messages, at once: moto looks at all items in each query."""
+        items = dynamodb_backends[DEFAULT_ACCOUNT_ID][REGION].get_table(self.table).items
+        for key in [key for key in items if key.value.startswith("MSG#")]:
+            del items[key]
 
     @contextmanager
     def ledger_refuses_writes(self) -> Iterator[None]:
@@ -484,6 +496,12 @@ def client_of(service: str) -> Any:
     return factory(service, region_name=REGION)
 
 
+def _all_items(table: Any) -> list[Any]:
+    """All items of a table by their keys, which are strings: moto's own comparison is slow."""
+    items = [item for group in table.items.values() for item in group.values()]
+    return sorted(items, key=lambda item: (item.hash_key.value, item.range_key.value))
+
+
 @contextmanager
 def simulated_aws() -> Iterator[None]:
     """An account of moto's, for as many relays as a session has."""
@@ -505,6 +523,7 @@ def simulated_aws() -> Iterator[None]:
     with (
         patch.object(BotocoreStubber, "process_request", process_alone),
         patch("botocore.session.create_loader", one_loader),
+        patch.object(Table, "all_items", _all_items),
         patch.dict(os.environ, credentials),
         mock_aws(),
         permissions.watching(),
