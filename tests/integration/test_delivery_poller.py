@@ -232,7 +232,7 @@ def test_a_renewed_token_is_taken(relay: Environment, simulator: Simulator) -> N
     assert calls(simulator) == 3
 
 
-@pytest.mark.parametrize("then", ["404", "500", "502-html", "reset-before-read", "502-empty"])
+@pytest.mark.parametrize("then", ["500", "reset-before-read"])
 def test_one_report_that_can_not_be_had_does_not_stop_the_others(
     relay: Environment, simulator: Simulator, then: str
 ) -> None:

@@ -38,9 +38,7 @@ NO_TOKEN = (OutcomeKind.ACCEPTED, "accepted-without-token")
 ACCEPTED = (OutcomeKind.ACCEPTED, "accepted")
 FOREIGN_SUCCESS = (OutcomeKind.UNKNOWN, "unexpected-success")
 REFUSED = (OutcomeKind.REJECTED, "refused")
-WRONG_ROUTE = (OutcomeKind.NOT_SENT, "wrong-route")
 UNEXPECTED = (OutcomeKind.UNKNOWN, "unexpected-status")
-BROKEN = (OutcomeKind.UNKNOWN, "server-error")
 THROTTLED = (OutcomeKind.NOT_SENT, "throttled")
 
 
@@ -150,21 +148,11 @@ ANSWERS: dict[str, tuple[bytes, tuple[OutcomeKind, str]]] = {
         REFUSED,
     ),
     # Status lines.
-    "204 without a body": (b"HTTP/1.1 204 No Content\r\n\r\n", FOREIGN_SUCCESS),
     "204 with a body": (answer("204 No Content", GOOD), FOREIGN_SUCCESS),
-    "206": (answer("206 Partial Content", GOOD), ACCEPTED),
     "101": (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
         ALWAYS_UNKNOWN,
     ),
-    "304": (b"HTTP/1.1 304 Not Modified\r\n\r\n", UNEXPECTED),
-    "300": (answer("300 Multiple Choices"), UNEXPECTED),
-    "407": (
-        answer("407 Proxy Authentication Required", b"", "Proxy-Authenticate: Basic"),
-        WRONG_ROUTE,
-    ),
-    "418": (answer("418 I'm a teapot"), UNEXPECTED),
-    "599": (answer("599 What"), BROKEN),
     "999": (answer("999 What"), UNEXPECTED),
     "000": (answer("000 What"), ALWAYS_UNKNOWN),
     "099": (answer("099 What"), ALWAYS_UNKNOWN),
@@ -238,7 +226,6 @@ ANSWERS: dict[str, tuple[bytes, tuple[OutcomeKind, str]]] = {
         answer("503 Service Unavailable", UNAVAILABLE, "Retry-After: 5", "Retry-After: 7"),
         (OutcomeKind.NOT_SENT, "unavailable"),
     ),
-    "503 of a gateway": (answer("503 Service Unavailable", b"upstream connect error"), BROKEN),
 }
 
 

@@ -73,25 +73,14 @@ def test_what_goes_over_the_wire(simulator: Simulator) -> None:
 @pytest.mark.parametrize(
     ("then", "kind", "reason"),
     [
-        ("401", OutcomeKind.NOT_SENT, "unauthorised"),
-        ("403", OutcomeKind.NOT_SENT, "forbidden"),
-        ("404", OutcomeKind.NOT_SENT, "not-found"),
-        ("400", OutcomeKind.REJECTED, "refused"),
-        ("429-50100", OutcomeKind.NOT_SENT, "throttled"),
         ("429-50200", OutcomeKind.NOT_SENT, "blocked"),
-        ("500", OutcomeKind.UNKNOWN, "server-error"),
-        ("502-html", OutcomeKind.UNKNOWN, "server-error"),
-        ("503-50300", OutcomeKind.NOT_SENT, "unavailable"),
-        ("503-html", OutcomeKind.UNKNOWN, "server-error"),
         ("reset-before-read", OutcomeKind.UNKNOWN, "read-failed"),
         ("reset-after-accept", OutcomeKind.UNKNOWN, "read-failed"),
         ("hang-after-accept", OutcomeKind.UNKNOWN, "read-timeout"),
-        ("202-no-token", OutcomeKind.ACCEPTED, "accepted-without-token"),
         ("202-trailing-comma", OutcomeKind.ACCEPTED, "accepted"),
-        ("202-empty", OutcomeKind.UNKNOWN, "unexpected-success"),
     ],
 )
-def test_each_fault_of_the_simulator(
+def test_faults_other_than_a_status_and_a_body(
     simulator: Simulator, then: str, kind: OutcomeKind, reason: str
 ) -> None:
     simulator.fail("send", then)
