@@ -9,7 +9,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from mypy_boto3_cloudformation.type_defs import StackTypeDef
 
 INTERRUPTED = 130
+LONGEST_STACK_NAME = 70
+"""SQS allows 80 characters in the name of a queue; the longest one is STACK-callbacks."""
 SAMCONFIG = ROOT / "samconfig.toml"
 COMMAND = Path("cli/smsrelay")
 
@@ -61,20 +63,25 @@ class Stage:
         profile = self.settings.get("profile")
         return ["--region", self.session.region_name, *(["--profile", profile] if profile else [])]
 
-    def describe(self) -> "StackTypeDef":
-        """What CloudFormation says of the stack.
-
-        Raises:
-            DeployError: there is no such stack.
-        """
+    def find(self) -> "StackTypeDef | None":
+        """What CloudFormation says of the stack, if there is one."""
         cloudformation = self.session.client("cloudformation")
         try:
             return cloudformation.describe_stacks(StackName=self.stack_name)["Stacks"][0]
         except ClientError as error:
             if "does not exist" not in str(error):
                 raise
-            where = self.session.region_name
-            raise DeployError(f"there is no stack {self.stack_name} in {where}") from None
+            return None
+
+    def describe(self) -> "StackTypeDef":
+        """What CloudFormation says of the stack.
+
+        Raises:
+            DeployError: there is no such stack.
+        """
+        if stack := self.find():
+            return stack
+        raise DeployError(f"there is no stack {self.stack_name} in {self.session.region_name}")
 
     @property
     def parameter_overrides(self) -> str:
@@ -93,7 +100,7 @@ class Stage:
     def sam(self, *arguments: str) -> None:
         """Run a sam command with the settings of this stage."""
         command = [sys.executable, "-m", "samcli", *arguments, "--config-env", self.name]
-        command += ["--config-file", str(self.samconfig)]
+        command += ["--config-file", str(self.samconfig.absolute())]
         ended = subprocess.run(  # noqa: S603 - the command is fixed
             command, cwd=ROOT, env=sam_environment(), check=False
         )
@@ -141,12 +148,22 @@ def _global(config: dict[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
-def deploy(stage: Stage) -> None:
-    """Build and deploy a stage, and print its outputs and what to do next.
+def deploy(stage: Stage) -> bool:
+    """Build and deploy a stage, and print its outputs.
+
+    Returns:
+        whether this was its first deployment.
 
     Raises:
-        DeployError: sam failed, or the change set of a new stack was declined.
+        DeployError: the stack's name is too long, sam failed, or the change set of a new stack was
+            declined.
     """
+    if len(stage.stack_name) > LONGEST_STACK_NAME:
+        raise DeployError(
+            f"the stack's name {stage.stack_name} has {len(stage.stack_name)} characters: "
+            f"use at most {LONGEST_STACK_NAME}"
+        )
+    before = stage.find()
     # sam's cache would miss changes of files that a Makefile reads outside of its own folder.
     parameters = ("--parameter-overrides", stage.parameter_overrides)
     stage.sam("build", "--no-cached", *parameters)
@@ -155,12 +172,22 @@ def deploy(stage: Stage) -> None:
     outputs = outputs_of(stack)
     if not outputs:
         raise DeployError(f"{stage.stack_name} has no outputs: it was not deployed")
+    is_first = not before or not outputs_of(before)
+    if before and not is_first and before.get("LastUpdatedTime") == stack.get("LastUpdatedTime"):
+        print(f"\n{stage.stack_name} was not changed.")
     print(f"\nThe outputs of {stage.stack_name}:\n")
     for name, value in sorted(outputs.items()):
         print(f"  {name:<26}{value}")
+    return is_first
+
+
+def print_next_commands(stage: Stage) -> None:
+    """Print what to do after the first deployment of a stage."""
+    stack = stage.describe()
     print("\nNext, after the first deployment:")
-    for number, (what, command) in enumerate(next_commands(stage, stack, outputs), 1):
+    for number, (what, command) in enumerate(next_commands(stage, stack, outputs_of(stack)), 1):
         print(f"\n{number}. {what}\n\n     {shlex.join(command)}")
+    print("\nThen send the first SMS: docs/deploy.md#the-first-sms")
 
 
 def outputs_of(stack: "StackTypeDef") -> dict[str, str]:
@@ -259,20 +286,28 @@ def remaining(
             yield "AWS::SSM::Parameter", parameter["Name"]
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m tools.deploy", description=__doc__)
+    parser.add_argument(
+        "--config-file",
+        type=Path,
+        default=SAMCONFIG,
+        metavar="FILE",
+        help="has the stages; samconfig.toml",
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("deploy", help="build and deploy it").add_argument("stage")
     deleted = commands.add_parser("delete", help="delete its clients, then the stack")
     deleted.add_argument("stage")
     deleted.add_argument("--yes", action="store_true", help="don't ask")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # sam writes between
     try:
-        stage = load(options.stage)
+        stage = load(options.stage, options.config_file)
         if options.command == "deploy":
-            deploy(stage)
+            if deploy(stage):
+                print_next_commands(stage)
         else:
             delete(stage, yes=options.yes)
     except (DeployError, BotoCoreError, ClientError) as error:

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.support.cloudwatch_metrics import documents
+from tests.support.stack_resources import existing
 from tools.local_stack.build import BUCKET
 from tools.local_stack.deployment import STACK_NAME, TEMPLATE_KEY
 from tools.local_stack.polling import wait_for
@@ -182,7 +183,7 @@ def test_a_failed_first_deployment_leaves_nothing_behind(own_stack: Stack) -> No
         "DependsOn": sorted(retained),
     }
     clients.s3.put_object(Bucket=BUCKET, Key="broken.json", Body=json.dumps(template).encode())
-    before = kept(own_stack)
+    before = existing(own_stack.aws_endpoint_url)
 
     failed = create(
         own_stack, "smsrelay-failed", "broken.json", CustomerManagedKey="on", RecipientResults="on"
@@ -197,14 +198,7 @@ def test_a_failed_first_deployment_leaves_nothing_behind(own_stack: Stack) -> No
     }
     assert retained
     assert retained <= deleted
-    assert kept(own_stack) == before
-
-
-def kept(stack: Stack) -> set[str]:
-    """Tables and secrets."""
-    secrets = stack.clients.secretsmanager.list_secrets()["SecretList"]
-    tables = stack.clients.dynamodb.list_tables()["TableNames"]
-    return {*tables, *(secret["ARN"] for secret in secrets)}
+    assert existing(own_stack.aws_endpoint_url) == before
 
 
 def one_token_id(sent: Callable[[], list[Any]], text: str) -> str:

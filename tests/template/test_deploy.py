@@ -1,4 +1,4 @@
-"""`make deploy` and `make delete`: what they run and print. tests/e2e deletes a deployed stack."""
+"""`make deploy` and `make delete`: what they run and print. tests/e2e runs both at an emulator."""
 
 import io
 import os
@@ -40,8 +40,10 @@ class Deployed:
 
     def __init__(self, stage: deploy.Stage) -> None:
         self.stage = stage
+        self.before: Any = None
+        """What CloudFormation says of the stack until sam deploys it."""
         self.outputs = OUTPUTS
-        self.is_protected = False
+        self.updated = 1
         self.commands: list[str] = []
         self.failing = "nothing"
 
@@ -53,12 +55,15 @@ class Deployed:
         clients = '[{"client": "shop"}, {"client": "billing"}]' if what == "client list" else ""
         return subprocess.CompletedProcess(command, int(what == self.failing), clients)
 
-    def describe(self) -> Any:
+    def find(self) -> Any:
+        return self.stack() if "deploy" in self.commands else self.before
+
+    def stack(self) -> Any:
         return {
+            "LastUpdatedTime": self.updated,
             "StackId": "arn:aws:cloudformation:eu-central-1:123456789012:stack/smsrelay-dev/1",
             "Outputs": [{"OutputKey": k, "OutputValue": v} for k, v in self.outputs.items()],
             "Parameters": [{"ParameterKey": "DefaultClient", "ParameterValue": "internal"}],
-            "EnableTerminationProtection": self.is_protected,
         }
 
 
@@ -68,7 +73,7 @@ def deployed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deployed:
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     (tmp_path / "samconfig.toml").write_text(SAMCONFIG)
     found = Deployed(deploy.load("dev", tmp_path / "samconfig.toml"))
-    monkeypatch.setattr(deploy.Stage, "describe", lambda _: found.describe())
+    monkeypatch.setattr(deploy.Stage, "find", lambda _: found.find())
     monkeypatch.setattr("tools.deploy.subprocess.run", found.run)
     monkeypatch.setattr(deploy, "remaining", lambda *_: iter([("AWS::DynamoDB::Table", "ledger")]))
     return found
@@ -78,10 +83,16 @@ def printed_commands(text: str) -> list[list[str]]:
     return [shlex.split(line) for line in text.splitlines() if line.startswith("     ")]
 
 
-def test_deploy_prints_the_outputs_and_three_commands_without_a_secret(
+def make(deployed: Deployed, *arguments: str, code: int = 0) -> None:
+    """Run what `make` runs."""
+    config = str(deployed.stage.samconfig)
+    assert deploy.main(["--config-file", config, *arguments, "dev"]) == code
+
+
+def test_the_first_deployment_prints_outputs_and_three_commands_without_a_secret(
     deployed: Deployed, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    deploy.deploy(deployed.stage)
+    make(deployed, "deploy")
     assert deployed.commands == ["build", "deploy"]
     out = capsys.readouterr().out
     for name, value in OUTPUTS.items():
@@ -116,10 +127,38 @@ def test_without_token_renewal_the_access_token_is_asked_for(
     deployed: Deployed, capsys: pytest.CaptureFixture[str]
 ) -> None:
     deployed.outputs = {"TokenSecretArn": OUTPUTS["TokenSecretArn"]}
-    deploy.deploy(deployed.stage)
+    make(deployed, "deploy")
     put, add = printed_commands(capsys.readouterr().out)
     assert put[put.index("--secret-id") + 1] == OUTPUTS["TokenSecretArn"]
     assert add[-4:] == ["add", "internal", "--default", "--show"]
+
+
+@pytest.mark.parametrize("is_changed", [True, False])
+def test_a_later_deployment_prints_the_outputs_only(
+    deployed: Deployed, capsys: pytest.CaptureFixture[str], is_changed: bool
+) -> None:
+    deployed.before = deployed.stack()
+    deployed.updated += is_changed
+    make(deployed, "deploy")
+    out = capsys.readouterr().out
+    assert OUTPUTS["ApiUrl"] in out
+    assert printed_commands(out) == []
+    assert ("smsrelay-dev was not changed." in out) == (not is_changed)  # a declined change set
+
+
+def test_a_deployment_after_one_that_failed_is_the_first(deployed: Deployed) -> None:
+    deployed.before = deployed.stack() | {"Outputs": []}
+    assert deploy.deploy(deployed.stage)
+
+
+def test_a_name_that_is_too_long_for_the_queues_is_refused_before_the_build(
+    deployed: Deployed,
+) -> None:
+    settings = deployed.stage.settings | {"stack_name": "s" * (deploy.LONGEST_STACK_NAME + 1)}
+    stage = deploy.Stage("dev", settings, deployed.stage.samconfig)
+    with pytest.raises(deploy.DeployError, match="has 71 characters: use at most 70"):
+        deploy.deploy(stage)
+    assert deployed.commands == []
 
 
 def test_what_could_not_be_built_is_not_deployed(deployed: Deployed) -> None:
@@ -138,11 +177,17 @@ def test_a_change_set_that_was_not_executed_prints_no_commands(
     assert capsys.readouterr().out == ""
 
 
+@pytest.fixture
+def existing(deployed: Deployed) -> Deployed:
+    deployed.before = deployed.stack()
+    return deployed
+
+
 def test_delete_removes_the_clients_before_the_stack(
-    deployed: Deployed, capsys: pytest.CaptureFixture[str]
+    existing: Deployed, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    deploy.delete(deployed.stage, yes=True)
-    assert deployed.commands == [
+    deploy.delete(existing.stage, yes=True)
+    assert existing.commands == [
         "client list",
         "client remove shop",
         "client remove billing",
@@ -153,34 +198,42 @@ def test_delete_removes_the_clients_before_the_stack(
     assert "AWS::DynamoDB::Table" in stays
 
 
-def test_a_client_that_can_not_be_removed_stops_the_deletion(deployed: Deployed) -> None:
-    deployed.failing = "client remove billing"
+def test_a_client_that_can_not_be_removed_stops_the_deletion(existing: Deployed) -> None:
+    existing.failing = "client remove billing"
     with pytest.raises(deploy.DeployError, match="smsrelay client remove billing --yes failed"):
-        deploy.delete(deployed.stage, yes=True)
-    assert "delete" not in deployed.commands
+        deploy.delete(existing.stage, yes=True)
+    assert "delete" not in existing.commands
 
 
 @pytest.mark.parametrize("answer", ["", "n\n", "smsrelay\n"])
 def test_delete_changes_nothing_unless_the_answer_is_yes(
-    deployed: Deployed, monkeypatch: pytest.MonkeyPatch, answer: str
+    existing: Deployed, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(answer))
     with pytest.raises(deploy.DeployError, match="nothing was changed"):
-        deploy.delete(deployed.stage, yes=False)
-    assert deployed.commands == ["client list"]
+        deploy.delete(existing.stage, yes=False)
+    assert existing.commands == ["client list"]
 
 
-def test_a_protected_stack_keeps_its_clients(deployed: Deployed) -> None:
-    deployed.is_protected = True
+def test_a_protected_stack_keeps_its_clients(existing: Deployed) -> None:
+    existing.before["EnableTerminationProtection"] = True
     with pytest.raises(deploy.DeployError, match="termination protection"):
-        deploy.delete(deployed.stage, yes=True)
+        deploy.delete(existing.stage, yes=True)
+    assert existing.commands == []
+
+
+def test_a_first_deployment_that_failed_can_be_deleted(existing: Deployed) -> None:
+    existing.before["Outputs"] = []
+    deploy.delete(existing.stage, yes=True)
+    assert existing.commands == ["delete"]
+
+
+def test_a_stack_that_does_not_exist_can_not_be_deleted(
+    deployed: Deployed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(deployed, "delete", "--yes", code=1)
+    assert "there is no stack smsrelay-dev in eu-central-1" in capsys.readouterr().err
     assert deployed.commands == []
-
-
-def test_a_first_deployment_that_failed_can_be_deleted(deployed: Deployed) -> None:
-    deployed.outputs = {}
-    deploy.delete(deployed.stage, yes=True)
-    assert deployed.commands == ["delete"]
 
 
 @pytest.mark.parametrize("name", ["", "test", "default", "version"])

@@ -1,8 +1,9 @@
-"""Two stacks in one account and region: no resource of one has the name of the other's."""
+"""Names of resources: those of two stacks in one account differ, and all fit their limits."""
 
 from collections.abc import Iterator
 
 from tests.support.template import Stack, monitoring
+from tools.deploy import LONGEST_STACK_NAME
 from tools.local_stack import build
 
 ALL_OPTIONS = {
@@ -21,17 +22,34 @@ NAMES_OF_OTHERS = {
 }
 
 
+LIMITS = {
+    "AWS::CloudWatch::Dashboard": 255,
+    "AWS::Lambda::LayerVersion": 140,
+    "AWS::Logs::QueryDefinition": 255,
+    "AWS::SQS::Queue": 80,
+}
+"""Characters in a name, by the reference of each service; none is documented for a REST API."""
+
+
 def test_two_stacks_have_no_physical_name_in_common() -> None:
-    packaged = build.artefacts(lambda _: None)
-    names = []
-    for stack_name in ("sms-retail", "sms-travel"):
-        parent = Stack(stack_name, packaged.template, **ALL_OPTIONS)
-        passed = parent.properties("Monitoring")["Parameters"]
-        nested = Stack(f"{stack_name}-Monitoring-1ABC", monitoring(), **passed)
-        names.append({*names_given_by(parent), *names_given_by(nested)})
-    one, other = names
+    one, other = (physical_names(name) for name in ("sms-retail", "sms-travel"))
     assert len(one) >= 10, "queues, API, layer, dashboard, saved queries"
     assert one & other == set()
+
+
+def test_the_longest_name_of_a_stack_is_as_long_as_its_resources_allow() -> None:
+    """CloudFormation shortens all names that it chooses."""
+    names = physical_names("s" * LONGEST_STACK_NAME)
+    room = [LIMITS[kind] - len(name) for kind, name in names if kind in LIMITS]
+    assert min(room) == 0
+    assert {kind for kind, _ in names} - LIMITS.keys() == {"AWS::ApiGateway::RestApi"}
+
+
+def physical_names(stack_name: str) -> set[tuple[str, str]]:
+    parent = Stack(stack_name, build.artefacts(lambda _: None).template, **ALL_OPTIONS)
+    passed = parent.properties("Monitoring")["Parameters"]
+    nested = Stack(f"{stack_name}-Monitoring-1ABC", monitoring(), **passed)
+    return {*names_given_by(parent), *names_given_by(nested)}
 
 
 def names_given_by(stack: Stack) -> Iterator[tuple[str, str]]:

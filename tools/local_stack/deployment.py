@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from tools.local_stack.aws import Clients
-from tools.local_stack.build import BUCKET, Artefacts, Template
+from tools.local_stack.build import BUCKET, Artefacts
 from tools.local_stack.polling import wait_for
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def deploy(clients: Clients, artefacts: Artefacts, parameters: Mapping[str, str]
     # In the call itself a template may have 51,200 bytes only.
     templates = artefacts.nested | {TEMPLATE_KEY: artefacts.template}
     for key, template in templates.items():
-        body = json.dumps(supported(template)).encode()
+        body = json.dumps(template).encode()
         clients.s3.put_object(Bucket=BUCKET, Key=key, Body=body)
     clients.cloudformation.create_stack(
         StackName=STACK_NAME,
@@ -48,22 +48,6 @@ def deploy(clients: Clients, artefacts: Artefacts, parameters: Mapping[str, str]
     if stack["StackStatus"] != "CREATE_COMPLETE":
         raise DeploymentError(f"{stack['StackStatus']}:\n{_failures(clients)}")
     return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
-
-
-def supported(template: Template) -> Template:
-    """The template without the resources that MiniStack's CloudFormation rejects.
-
-    These are saved queries and alarms on metric math; nothing else refers to them.
-    """
-    resources = {
-        name: resource
-        for name, resource in template["Resources"].items()
-        if resource["Type"] != "AWS::Logs::QueryDefinition"
-        and not (
-            resource["Type"] == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"]
-        )
-    }
-    return template | {"Resources": resources}
 
 
 def function_names(clients: Clients) -> dict[str, str]:

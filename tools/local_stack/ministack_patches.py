@@ -28,6 +28,7 @@ from ministack.core import (  # type: ignore[import-untyped]  # same
 from ministack.services import apigateway_v1, lambda_svc  # type: ignore[import-untyped]  # same
 from ministack.services.cloudformation import (  # type: ignore[import-untyped]  # same
     engine,
+    helpers,
     provisioners,
 )
 
@@ -206,6 +207,39 @@ def convert_variables() -> None:
     handlers |= {"create": created, "update": updated}
 
 
+def skip_unsupported_resources() -> None:
+    """CloudFormation makes saved queries and alarms on metric math; MiniStack rejects both.
+
+    Here such a resource counts as made, but does not exist. Nothing else refers to it.
+    """
+    put_alarm = provisioners._cw_metric_alarm_put
+
+    def made(logical_id: str, _props: dict[str, Any], stack_name: str) -> Any:  # noqa: ANN401 - as MiniStack's
+        return f"{stack_name}-{logical_id}", {}
+
+    def put(name: str, props: dict[str, Any]) -> Any:  # noqa: ANN401 - passed through
+        return (name, {}) if "Metrics" in props else put_alarm(name, props)
+
+    handlers = provisioners._RESOURCE_HANDLERS
+    handlers["AWS::Logs::QueryDefinition"] = {"create": made, "delete": lambda *_: None}
+    provisioners._cw_metric_alarm_put = put
+
+
+def address_nested_templates_as_s3_does() -> None:
+    """`sam deploy` writes the address of S3 into a template, which here is MiniStack's own.
+
+    `sam delete` reads that template, and takes only addresses of AWS's S3.
+    """
+    resolve = helpers._resolve_document
+    here = f"http://127.0.0.1:{os.environ['GATEWAY_PORT']}/"
+
+    def resolved(*args: Any) -> Any:  # noqa: ANN401 - passed through
+        body, error = resolve(*args)
+        return body and body.replace(here, "https://s3.amazonaws.com/"), error
+
+    helpers._resolve_document = resolved
+
+
 def unpack_layers_once() -> None:
     """AWS has a layer unpacked before a function starts; MiniStack does it for each process.
 
@@ -380,6 +414,8 @@ if __name__ == "__main__":
     refuse_large_requests()
     convert_concurrency()
     convert_variables()
+    skip_unsupported_resources()
+    address_nested_templates_as_s3_does()
     reserve_concurrency()
     let_starts_fail_alone()
     go_on_after_a_failed_batch()
