@@ -128,7 +128,25 @@ def test_a_result_in_the_log_is_resolved_as_what_it_was(
         assert send.token_id == line["token_id"]
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SECRET = re.compile(
+    r"\$\{?(API_KEY|\w*_SECRET|AWS_SECRET_ACCESS_KEY|AWS_SESSION_TOKEN)\b|value api_key|hexkey"
+    r"|--user\b(?! test:test)"
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_command_has_a_secret_as_an_argument(page: Path) -> None:
+    """The list of processes shows arguments; printf and [ are parts of the shell."""
+    text = page.read_text()
+    for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
+        for command in re.split(r"\|+|&&|;|\n|\(\) \{", block.replace("\\\n", " ")):
+            if SECRET.search(command):
+                assert command.split()[0] in {"printf", "["}
+    assert set(re.findall(r"--secret-string ([^\s`]+)", text)) <= {"file:///dev/stdin", "'{}'"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_no_command_has_a_payload_that_the_aws_cli_takes_for_base64(page: Path) -> None:
     text = page.read_text()
     payloads = text.count("--payload ")

@@ -6,7 +6,10 @@ MiniStack checks signatures, and that the policy of the principal allows execute
 import json
 import os
 import shutil
+import subprocess
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -268,3 +271,32 @@ def test_what_the_guide_says_works_as_it_stands(
     assert answer.json()["status"] == "accepted"
     assert clients_of(stack, answer) == {"shop"}
     assert len(upstream.sent()) == 1
+
+
+def test_the_readmes_commands_post_to_the_local_stack_and_find_the_message(
+    stack: Stack, upstream: SimulatorControl, tmp_path: Path
+) -> None:
+    (tmp_path / ".local").mkdir()
+    (tmp_path / ".local/stack.json").write_text(json.dumps(stack.published()))
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/bin/python").symlink_to(sys.executable)
+    section = (ROOT / "README.md").read_text().partition("\n## Post a message\n")[2]
+    functions, post, queue, _, *reads = (
+        section.partition("```sh\n")[2].partition("```")[0].split("\n\n")
+    )
+
+    def run(commands: str, **variables: str) -> str:
+        return subprocess.run(  # noqa: S603 - our own page
+            [*COMMANDS["sh"], f"{functions}\n{commands}"],
+            cwd=tmp_path,
+            env={"PATH": os.environ["PATH"], **variables},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    posted = json.loads(run(post).splitlines()[-1])
+    assert "MessageId" in run(queue)
+    wait_for(lambda: len(upstream.sent()) == 2, what="the message from the queue", seconds=60)
+    found = run("\n".join(reads), ID=posted["id"], TOKEN_ID=posted["sends"][0]["tokenId"])
+    assert found.count(posted["id"]) == 4
