@@ -39,11 +39,17 @@ def _lines(template: dict[str, Any]) -> Iterator[str]:
 
 
 def _values(parameter: dict[str, Any]) -> str:
-    """What CloudFormation accepts, as far as a reader needs it: the patterns are left out."""
+    """What CloudFormation accepts."""
     if values := parameter.get("AllowedValues"):
         return ", ".join(f"`{value}`" for value in values)
     if parameter["Type"] != "Number":
-        return "text"
+        limits = [
+            ("MinLength", "not empty"),
+            ("MaxLength", f"at most {parameter.get('MaxLength')} characters"),
+            ("AllowedPattern", f"matching `{parameter.get('AllowedPattern')}`"),
+        ]
+        parts = ["text", *(part for name, part in limits if name in parameter)]
+        return ", ".join(parts).replace("|", r"\|")
     low, high = parameter["MinValue"], parameter.get("MaxValue")
     return f"from {low}" if high is None else f"{low} to {high}"
 

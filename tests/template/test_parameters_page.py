@@ -13,7 +13,10 @@ def test_the_page_is_written_from_the_template() -> None:
 def test_the_page_has_every_parameter_once_with_its_default_and_its_limits() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", page(template()), re.MULTILINE))
     assert list(rows) == list(template()["Parameters"])
-    assert rows["CountryCodes"].startswith("empty | text | ")
+    assert rows["RestBaseUrl"].startswith("empty | text | ")
+    assert rows["Stage"].startswith("`prod` | text, matching `[a-z][a-z0-9]{0,11}` | ")
+    assert rows["UpstreamHosts"].startswith("`*.marketingcloudapis.com` | text, not empty | ")
+    assert "| text, at most 2048 characters, matching `" in rows["QueueSenderArns"]
     assert rows["UpstreamTimeoutSeconds"].startswith("`45` | 1 to 48 | ")
     assert rows["YearlyApiCalls"].startswith("`2000000` | from 0 | ")
     assert rows["Architecture"].startswith("`arm64` | `arm64`, `x86_64` | ")
