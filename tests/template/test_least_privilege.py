@@ -285,6 +285,18 @@ def test_make_iam_leaves_out_only_what_lambda_does_with_a_role(function: str) ->
     assert role in make_iam.SCENARIOS
 
 
+def test_the_docs_have_the_number_of_actions_that_make_iam_removes() -> None:
+    resources = template()["Resources"]
+    granted = {
+        roles.Permission(resources[function]["Properties"]["Role"]["Fn::GetAtt"][0], *permission)
+        for function in FUNCTIONS
+        for permission in permissions.granted(function)
+    }
+    judged = len([it for it in granted if not make_iam.not_judged(it)])
+    page = (ROOT / "docs/security.md").read_text()
+    assert f"`iam: {judged} of {judged} actions are needed`" in page
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_no_role_names_everything(function: str) -> None:
     for statement in permissions.statements(function):
