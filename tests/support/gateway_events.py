@@ -3,6 +3,8 @@
 `recorded_gateway_events.json` has events that others recorded on AWS: the members that depend on
 the request's address, with other names. An event has the path of the URL in `requestContext.path`.
 `path` is the same, but lacks the stage at the default endpoint. Only the query is decoded.
+Public events that were recorded on AWS show each of this, but none has percent-encoding at a custom
+domain, and none has a route like `/webhooks/{client}` (others with a parameter).
 """
 
 import json
