@@ -93,12 +93,27 @@ def test_a_role_without_a_permission_is_denied_the_call(own_stack: Stack) -> Non
     """A sample of `make iam`."""
     roles = Roles(own_stack)
     [permission] = [it for it in roles.permissions() if it[:2] == ("ApiRole", "dynamodb:PutItem")]
+    before = roles.denials()
 
     with roles.without(permission):
         assert post(own_stack).status_code == 503
 
-    assert roles.denials() == roles.denials(permission) > 0
+    assert roles.denials() - before == roles.denials(permission) > 0
     assert post(own_stack).status_code == 202
+
+
+def test_a_condition_decides_which_item_a_role_may_write(own_stack: Stack) -> None:
+    roles = Roles(own_stack)
+    [permission] = roles.conditional()
+    assert permission[:2] == ("TokenRenewerRole", "dynamodb:UpdateItem")
+
+    with roles.with_other_condition(permission):
+        own_stack.clients.secretsmanager.put_secret_value(
+            SecretId=own_stack.token_secret, SecretString="{}"
+        )
+        own_stack.clients.lambda_.invoke(FunctionName=own_stack.token_renewer, Payload="{}")
+
+    assert roles.denials(permission) > 0
 
 
 def test_a_changed_parameter_takes_effect_with_the_deployment(own_stack: Stack) -> None:

@@ -1,4 +1,6 @@
-"""Every role without one of its permissions in turn: a scenario must fail each time.
+"""Every role without one of its permissions in turn, and with another value in each condition.
+
+A scenario must fail each time.
 
 A scenario fails if one of its calls is denied, even if the relay does without that call.
 """
@@ -12,6 +14,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
@@ -61,6 +64,7 @@ REFUSED: Final = MESSAGE | {"text": " "}
 ASYNC: Final = {"prefer": "respond-async"}
 
 Json = dict[str, Any]
+Change = Callable[[Permission], AbstractContextManager[None]]
 
 
 class ScenarioError(Exception):
@@ -86,8 +90,8 @@ class Player:
         self._api.close()
         self.upstream.__exit__(*details)
 
-    def failing(self, permission: Permission) -> str | None:
-        """The first scenario of a role that fails without a permission.
+    def failing(self, permission: Permission, change: Change) -> str | None:
+        """The first scenario of a role that fails while a permission is changed.
 
         Raises:
             ScenarioError, TimeoutError: a scenario failed, but no call was denied.
@@ -95,7 +99,7 @@ class Player:
         for scenario in SCENARIOS[permission.role]:
             self._begin()
             before = self.roles.denials(permission)
-            with self.roles.without(permission):
+            with change(permission):
                 try:
                     scenario(self)
                 except (ScenarioError, TimeoutError):
@@ -363,16 +367,22 @@ def run() -> int:
         judged = [it for it in permissions if not not_judged(it)]
         needed = 0
         for number, permission in enumerate(judged, start=1):
-            failing = player.failing(permission)
+            failing = player.failing(permission, player.roles.without)
             needed += failing is not None
             print(f"{number:>2} of {len(judged)}  {permission}: {failing or 'NOT NEEDED'}")
+        without_effect = 0
+        for permission in player.roles.conditional():
+            failing = player.failing(permission, player.roles.with_other_condition)
+            without_effect += failing is None
+            print(f"condition  {permission}: {failing or 'WITHOUT EFFECT'}")
     print()
     left_out = Counter((it.action, why) for it in permissions if (why := not_judged(it)))
     for (action, why), count in left_out.items():
         print(f"not judged: {action} ({count}): {why}")
-    if needed == len(judged):
+    is_passed = needed == len(judged) and not without_effect
+    if is_passed:
         shutil.rmtree(folder)
     else:
         print(f"The logs are in {folder}")
     print(f"iam: {needed} of {len(judged)} actions are needed ({time.monotonic() - began:.0f} s)")
-    return 0 if needed == len(judged) else 1
+    return 0 if is_passed else 1

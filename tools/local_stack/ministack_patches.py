@@ -362,6 +362,19 @@ def authorize_batches() -> None:
     iam_actions.extract_iam_action = of_entries
 
 
+def know_leading_keys() -> None:
+    """AWS compares `dynamodb:LeadingKeys` of a condition with the partition key in a request."""
+    context = iam_actions.dynamodb_service_context
+
+    def with_leading_keys(body: bytes) -> dict[str, Any]:
+        request: dict[str, Any] = json.loads(body or b"{}")
+        key = (request.get("Key") or request.get("Item") or {}).get("pk", {})
+        found: dict[str, Any] = context(body)
+        return found | ({"dynamodb:LeadingKeys": [key["S"]]} if "S" in key else {})
+
+    iam_actions.dynamodb_service_context = with_leading_keys
+
+
 def log_denials() -> None:
     """Write each request that policies deny into the log, as AWS's CloudTrail has it."""
     enforce = iam_evaluator.enforce
@@ -423,6 +436,7 @@ if __name__ == "__main__":
     refer_to_secrets_by_arn()
     count_requests_as_tls()
     authorize_batches()
+    know_leading_keys()
     log_denials()
     refuse_other_sites_pages()
     app.main()

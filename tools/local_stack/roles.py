@@ -1,8 +1,8 @@
 """The roles of a deployed stack's functions, and what MiniStack denied them."""
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
@@ -12,6 +12,8 @@ from tools.local_stack.stack import Stack
 
 POLICY: Final = "exactly"
 """The name of each role's one policy."""
+OTHER_VALUE: Final = "another"
+"""Nothing that a condition names has this value."""
 
 
 class Permission(NamedTuple):
@@ -41,11 +43,45 @@ class Roles:
             for statement in self._statements(role)
         ]
 
-    @contextmanager
-    def without(self, permission: Permission) -> Iterator[None]:
+    def conditional(self) -> list[Permission]:
+        """The permissions whose statements have a condition."""
+        return [
+            Permission(role, statement["Action"], statement["Resource"])
+            for role in self._names
+            for statement in self._statements(role)
+            if "Condition" in statement
+        ]
+
+    def without(self, permission: Permission) -> AbstractContextManager[None]:
         """Remove a permission from its role for a while; all functions start again."""
+        return self._changed(permission, lambda _: [])
+
+    def with_other_condition(self, permission: Permission) -> AbstractContextManager[None]:
+        """Let the condition of a permission name another value, in the same way."""
+
+        def changed(statement: dict[str, Any]) -> list[dict[str, Any]]:
+            condition = {
+                operator: {key: [OTHER_VALUE] for key in keys}
+                for operator, keys in statement["Condition"].items()
+            }
+            return [statement | {"Condition": condition}]
+
+        return self._changed(permission, changed)
+
+    @contextmanager
+    def _changed(
+        self,
+        permission: Permission,
+        change: Callable[[dict[str, Any]], list[dict[str, Any]]],
+    ) -> Iterator[None]:
         before = self._statements(permission.role)
-        after = [it for it in before if (it["Action"], it["Resource"]) != permission[1:]]
+        after = [
+            statement
+            for it in before
+            for statement in (
+                change(it) if (it["Action"], it["Resource"]) == permission[1:] else [it]
+            )
+        ]
         self._put(permission.role, after)
         restart_functions(self._stack)
         try:
