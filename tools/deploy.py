@@ -38,12 +38,24 @@ class DeployError(Exception):
 
 @dataclass(frozen=True)
 class Stage:
-    """An environment of samconfig.toml."""
+    """An environment of samconfig.toml.
+
+    Raises:
+        DeployError: the name of its stack is too long.
+    """
 
     name: str
     settings: dict[str, Any]
     """What all sam commands have: `stack_name` and `parameter_overrides`, perhaps `region`."""
     samconfig: Path
+
+    def __post_init__(self) -> None:
+        """Refuse a stack whose queues can't have their names."""
+        if (length := len(self.stack_name)) > LONGEST_STACK_NAME:
+            raise DeployError(
+                f"the stack's name {self.stack_name} has {length} characters: "
+                f"use at most {LONGEST_STACK_NAME}"
+            )
 
     @property
     def stack_name(self) -> str:
@@ -155,14 +167,8 @@ def deploy(stage: Stage) -> bool:
         whether this was its first deployment.
 
     Raises:
-        DeployError: the stack's name is too long, sam failed, or the change set of a new stack was
-            declined.
+        DeployError: sam failed, or the change set of a new stack was declined.
     """
-    if len(stage.stack_name) > LONGEST_STACK_NAME:
-        raise DeployError(
-            f"the stack's name {stage.stack_name} has {len(stage.stack_name)} characters: "
-            f"use at most {LONGEST_STACK_NAME}"
-        )
     before = stage.find()
     # sam's cache would miss changes of files that a Makefile reads outside of its own folder.
     parameters = ("--parameter-overrides", stage.parameter_overrides)

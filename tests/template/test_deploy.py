@@ -151,13 +151,14 @@ def test_a_deployment_after_one_that_failed_is_the_first(deployed: Deployed) -> 
     assert deploy.deploy(deployed.stage)
 
 
-def test_a_name_that_is_too_long_for_the_queues_is_refused_before_the_build(
-    deployed: Deployed,
+def test_a_name_of_a_stack_that_is_too_long_for_its_queues_is_refused(
+    deployed: Deployed, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = deployed.stage.settings | {"stack_name": "s" * (deploy.LONGEST_STACK_NAME + 1)}
-    stage = deploy.Stage("dev", settings, deployed.stage.samconfig)
-    with pytest.raises(deploy.DeployError, match="has 71 characters: use at most 70"):
-        deploy.deploy(stage)
+    config = deployed.stage.samconfig
+    name = "s" * (deploy.LONGEST_STACK_NAME + 1)
+    config.write_text(config.read_text().replace("smsrelay-dev", name))
+    make(deployed, "deploy", code=1)
+    assert f"{name} has 71 characters: use at most 70" in capsys.readouterr().err
     assert deployed.commands == []
 
 
