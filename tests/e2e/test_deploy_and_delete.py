@@ -6,6 +6,7 @@ MiniStack stands for AWS, and tests/support/aws_command.py for the AWS CLI.
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import aws_command
 from tests.support.stack_resources import existing
 from tests.support.template import ROOT
 from tools.local_stack import build, processes, servers
@@ -41,6 +41,11 @@ s3_prefix = "{stack}"
 confirm_changeset = false
 fail_on_empty_changeset = false
 """
+COMMANDS = {
+    "aws": f"{sys.executable} -m tests.support.aws_command",
+    "curl": shutil.which("curl"),
+}
+"""What a person's terminal has; the arguments of each call are written down."""
 DOCUMENTED_AS_STAYING = {
     "AWS::DynamoDB::Table",
     "AWS::KMS::Key",
@@ -92,7 +97,10 @@ def account(tmp_path: Path) -> Iterator[Account]:
     emulator = servers.start_emulator(tmp_path, data, marker)
     settings = {"stack": STACK, "region": REGION, "architecture": build.architecture()}
     (tmp_path / "samconfig.toml").write_text(SAMCONFIG.format(folder=tmp_path, **settings))
-    aws_command.install(tmp_path)
+    for name, command in COMMANDS.items():
+        script = f'#!/bin/sh\nprintf "%s\\n" "$@" >> {tmp_path}/arguments\nexec {command} "$@"\n'
+        (tmp_path / name).write_text(script)
+        (tmp_path / name).chmod(0o755)
     environment = {
         "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
         "AWS_CONFIG_FILE": os.devnull,
@@ -139,6 +147,10 @@ def test_from_the_first_deployment_to_the_deletion(account: Account) -> None:
         assert sent["body"]["messageText"] == "The first SMS of smsrelay."
         asked = json.loads(account.shell(ask, **variables, ID=posted["id"]))
         assert (asked["id"], asked["status"]) == (posted["id"], "accepted")
+        arguments = (account.folder / "arguments").read_text()
+        assert outputs["CredentialsSecretArn"] in arguments
+        assert SECRET not in arguments
+        assert api_key not in arguments
 
     clients = Clients(account.endpoint_url)
     callbacks = f"{STACK}/callbacks/internal"

@@ -12,17 +12,6 @@ from typing import Any
 import boto3
 from botocore import xform_name
 
-from tests.support.template import ROOT
-
-
-def install(folder: Path) -> None:
-    """Put it into a folder as `aws`."""
-    command = folder / "aws"
-    command.write_text(
-        f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m tests.support.aws_command "$@"\n'
-    )
-    command.chmod(0o755)
-
 
 def call(service: str, operation: str, arguments: list[str]) -> dict[str, Any]:
     """Make the call, and return its response.
