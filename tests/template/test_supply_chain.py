@@ -280,8 +280,9 @@ def test_every_suppression_of_checkov_is_needed(run: Run, audit_environment: Pat
     build.artefacts(lambda _: None)
     everything = ("--skip-check", "NONE", "-o", "json")
     config = ("--config-file", ".checkov.yaml", *everything)
-    files = ("-f", "template.yaml", "monitoring.yaml", str(build.RESULT / "template.json"))
-    result = run(str(audit_environment / "bin/checkov"), *config, *files)
+    # `make audit` finds what else there is, in all templates.
+    transformed = str(build.RESULT / "template.json")
+    result = run(str(audit_environment / "bin/checkov"), *config, "-f", transformed)
     found = {it["check_id"] for it in json.loads(result.stdout)["results"]["failed_checks"]}
     assert found == set(yaml.safe_load((ROOT / ".checkov.yaml").read_text())["skip-check"])
 
