@@ -47,7 +47,7 @@ demo: .venv/ready ## post every sample to a stack of its own, and check what arr
 	$(BIN)/python -m tools.local_stack demo
 
 test: .venv/ready ## lint, types, template rules, and all tests, end to end too
-	$(MAKE) --no-print-directory -j2 lint types template audit
+	$(MAKE) --no-print-directory -j2 audit types lint template
 	echo 'running the tests …'
 	$(PYTEST) --cov
 
