@@ -1,7 +1,8 @@
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
+from coverage import Coverage
 from hypothesis import settings
 
 import smsrelay_cli.main
@@ -22,6 +23,22 @@ LONGEST = {"test_nothing_leaks", "test_promise_machine", "test_promise", "test_m
 @pytest.hookimpl(trylast=True)  # after pytest-randomly
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.stem not in LONGEST)
+
+
+# Only these are traced for coverage (docs/decisions.md); it adds two thirds to their CPU.
+MEASURED = {"unit", "integration"}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    coverage = None if item.path.parent.name in MEASURED else Coverage.current()
+    if coverage:
+        coverage.stop()
+    try:
+        return (yield)
+    finally:
+        if coverage:
+            coverage.start()
 
 
 @pytest.fixture(scope="session")
