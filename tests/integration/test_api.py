@@ -54,7 +54,16 @@ def test_a_message_is_sent_once_and_its_token_is_stored(
     assert answer.body == {
         "id": answer.body["id"],
         "status": "accepted",
-        "sends": [{"n": 1, "status": "accepted", "recipients": 1, "tokenId": sent["tokenId"]}],
+        "sends": [
+            {
+                "n": 1,
+                "status": "accepted",
+                "recipients": 1,
+                "tokenId": sent["tokenId"],
+                "segments": 1,
+                "encoding": "GSM-7",
+            }
+        ],
     }
     assert sent["id"] == "MzA6Nzg6MA"
     assert sent["body"] == {

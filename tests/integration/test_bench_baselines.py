@@ -147,8 +147,12 @@ def programs(started: Programs) -> Programs:
 
 
 def without_ids(body: Json) -> Json:
-    """Replace the ids, which differ between requests, by their types."""
-    sends = [{**send, "tokenId": type(send["tokenId"])} for send in body["sends"]]
+    """Replace the ids by their types: they differ between requests. Only smsrelay counts SMS."""
+    sends = [
+        {name: value for name, value in send.items() if name not in {"segments", "encoding"}}
+        | {"tokenId": type(send["tokenId"])}
+        for send in body["sends"]
+    ]
     return {**body, "id": type(body["id"]), "sends": sends}
 
 

@@ -110,6 +110,7 @@ FIELDS: Mapping[str, Canary | None] = {
         number_may=(OWNER, OPEN, ENDED, LETTERS, TOLD),
     ),
     "onUnknown": None,
+    "maxSegments": None,
     # Hashed into the message's id; a letter keeps it, so that it can be put back as it was.
     "idempotencyKey": canary("field", "19095550107", LETTERS),
 }
@@ -188,6 +189,7 @@ REQUEST: Mapping[str, Any] = {
     "mediaUrl": f"https://media.example/{planted('mediaUrl').word}?n={planted('mediaUrl').number}",
     "reference": planted("reference").text,
     "onUnknown": "hold",
+    "maxSegments": 9,
 }
 LONE: Mapping[str, Any] = {**REQUEST, "to": [dict(SUBSCRIBER)]}
 NUMBERED: Mapping[str, Any] = {**REQUEST, "to": [written(NUMBERS[0])]}

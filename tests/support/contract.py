@@ -38,6 +38,7 @@ BEYOND = frozenset(
         "message-not-allowed",
         "number-out-of-range",
         "time-in-the-past",
+        "too-many-segments",
         "unknown-message",
         "unknown-timezone",
     )

@@ -71,6 +71,15 @@ FIELDS: Mapping[type[BaseModel], Mapping[str, Json]] = {
             "items": {"type": "string", "pattern": whole("[1-9][0-9]{0,2}")},
             "examples": [["1", "44"]],
         },
+        "concatenate": {
+            "description": "Whether the message has Concatenate Message on in MobileConnect, so "
+            "that parts of 153 or 67 characters are one text on the phone. Counts for `segments`.",
+            "examples": [True],
+        },
+        "maxSegments": {
+            "description": "Refuse a `text` that becomes more SMS for each recipient than this.",
+            "examples": [1],
+        },
     },
     message_catalogue.CatalogueClient: {
         "callback": {

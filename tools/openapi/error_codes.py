@@ -49,7 +49,7 @@ CODES: dict[str, Code] = {
     ),
     "wrong-type": Code("The value has another type, or is null.", _with(text=None)),
     "number-out-of-range": Code(
-        "An attribute's number has too large or too small an exponent.",
+        "`maxSegments` is not from 1 to 255, or an attribute's number is too large or too small.",
         _with_attributes({"Points": 1e99}),
     ),
     "invalid-character": Code("A NUL character, or half a surrogate pair.", _with(text="a\0b")),
@@ -100,6 +100,12 @@ CODES: dict[str, Code] = {
         "One number stands there with two keys, or with other attributes.", _with(to=_TWICE)
     ),
     "blank-text": Code("`text` shows nothing.", _with(text=" ")),
+    "text-missing": Code("`maxSegments` without `text`.", _with(maxSegments=1)),
+    "too-many-segments": Code(
+        "`text` becomes more SMS than `maxSegments` of the request, or of the message in the "
+        "catalogue, allows. The characters that make it UCS-2 are named by offset and code point.",
+        _with(text="It\u2019s ready. " * 6, maxSegments=1),
+    ),
     "keyword-missing": Code(
         "`subscribe` or `resubscribe` is true, and `keyword` is missing or blank.",
         _with(subscribe=True),

@@ -93,6 +93,7 @@ RULES: Mapping[type[BaseModel], Json] = {
         "if": {"anyOf": _FLAG_IS_SET},
         "then": {"required": ["keyword"]},
         "else": {"properties": {"keyword": False}},
+        "dependentRequired": {"maxSegments": ["text"]},
     },
     request.QuietHours: {"oneOf": [{"required": ["timezone"]}, {"required": ["utcOffset"]}]},
 }

@@ -82,7 +82,27 @@ class _Model(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel)
 
 
-class SendSummary(_Model):
+class _Sized(_Model):
+    """How many SMS a text becomes."""
+
+    segments: int | None = Field(
+        default=None,
+        ge=1,
+        description="An estimate of the SMS for each recipient; only if the request has a `text`.",
+        examples=[1],
+    )
+    segments_at_least: Literal[True] | None = Field(
+        default=None,
+        description="There can be more SMS, because the text has `%%…%%`, whose length is unknown.",
+    )
+    encoding: Literal["GSM-7", "UCS-2"] | None = Field(
+        default=None,
+        description="Of the text: UCS-2 as soon as one character is outside GSM-7.",
+        examples=["GSM-7"],
+    )
+
+
+class SendSummary(_Sized):
     """One call of MobileConnect for one message, and what became of it."""
 
     n: int = Field(ge=1, le=100, description="Its number in the message.", examples=[1])
@@ -151,7 +171,7 @@ class StoredSend(SendSummary):
     )
 
 
-class SendChange(_Model):
+class SendChange(_Sized):
     """A send after its status has changed."""
 
     model_config = ConfigDict(extra="forbid")

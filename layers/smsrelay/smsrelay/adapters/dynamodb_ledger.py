@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from smsrelay.adapters.aws_errors import check_answer, error_name, ledger_errors
 from smsrelay.errors import LedgerUnavailableError, UnreadableItemError
 from smsrelay.messages.refusals import Refusal
+from smsrelay.messages.segments import Segments
 from smsrelay.ports import (
     ClaimResult,
     CreateResult,
@@ -454,6 +455,8 @@ class DynamoDbLedger:
         item |= {name: _number(value) for name, value in times.items() if value is not None}
         counts = {"attemptsBefore": send.attempts_before, "attemptsPutOff": send.attempts_put_off}
         item |= {name: {"N": str(value)} for name, value in counts.items() if value}
+        if send.segments:
+            item["segments"] = {"S": json.dumps(send.segments)}
         if send.may_have_been_sent:
             item["inDoubt"] = {"BOOL": True}
         if not send.poll_delivery:
@@ -522,6 +525,7 @@ def _send(item: Item) -> Send:
         awaits_report=group in {FIRST_MANY, FIRST_ONE, AWAITS_REPORT},
         polled=group == AWAITS_REPORT,
         delivery=delivery_report.from_json(item["delivery"]["S"]) if "delivery" in item else None,
+        segments=Segments(*json.loads(item["segments"]["S"])) if "segments" in item else None,
     )
 
 

@@ -15,8 +15,10 @@ from smsrelay.messages.client_names import RULE, is_client_name
 from smsrelay.messages.phone_numbers import is_calling_code
 from smsrelay.messages.refusals import MESSAGE_ID, Refusal, RequestRefusedError, pointer
 from smsrelay.messages.request import (
+    MAX_SEGMENTS,
     NOT_NULL,
     CatalogueDefaults,
+    MaxSegments,
     QuietHours,
     StrictModel,
     is_encoded_id,
@@ -115,6 +117,8 @@ class CatalogueMessage(StrictModel):
     country_codes: Annotated[
         tuple[str, ...], BeforeValidator(_to_tuple), AfterValidator(_validate_codes)
     ] = ()
+    concatenate: Annotated[bool, NOT_NULL] = False
+    max_segments: MaxSegments = Field(default=None, ge=1, le=MAX_SEGMENTS)
 
     @model_validator(mode="before")
     @classmethod
@@ -161,6 +165,8 @@ class Catalogue(StrictModel):
             entry.on_unknown,
             poll_delivery=entry.delivery_polling != "none",
             country_codes=entry.country_codes,
+            concatenate=entry.concatenate,
+            max_segments=entry.max_segments,
         )
 
     def callback_of(self, client: str) -> str | None:

@@ -47,6 +47,7 @@ SEND_TIME = "This is not a valid send time. It looks like 2026-10-05T16:01:00-04
 OFFSET_MISSING = "The time needs its offset from UTC, such as -04:00 or Z."
 TIME_IN_THE_PAST = "The send time is more than an hour before the request arrived."
 INVALID_CHARACTER = "A NUL character or half a surrogate pair stands here."
+TEXT_MISSING = "It counts the SMS of a text, and the request has none."
 TIMEZONE = "There is no such time zone. It looks like America/Chicago."
 
 

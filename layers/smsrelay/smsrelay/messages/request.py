@@ -40,6 +40,9 @@ MAX_FIELDS = 100
 MAX_TEXT, MAX_ATTRIBUTE, MAX_ATTRIBUTE_NAME, MAX_REFERENCE = 10_000, 4_000, 128, 256
 """Characters."""
 
+MAX_SEGMENTS = 255
+"""The most parts of one message: the header of a part has one byte for their number."""
+
 MAX_EXPONENT = 30  # of an attribute's number, which is written out
 
 MESSAGE_ID = re.compile(r"[A-Za-z0-9_-]+={0,2}")
@@ -126,6 +129,14 @@ def validate_key(value: str) -> str:
         value = value[1:-1]
     if not KEY.fullmatch(value) or len(value) > MAX_KEY:
         raise invalid("invalid-idempotency-key", "It must be 1 to 255 printable ASCII characters.")
+    return value
+
+
+def validate_max_segments(value: object) -> int:
+    if type(value) is not int:
+        raise invalid("wrong-type", "It must be an integer.")
+    if not 1 <= value <= MAX_SEGMENTS:
+        raise invalid("number-out-of-range", f"It must be from 1 to {MAX_SEGMENTS}.")
     return value
 
 
@@ -253,6 +264,9 @@ class QuietHours(StrictModel):
     )
 
 
+MaxSegments = Annotated[int | None, BeforeValidator(validate_max_segments)]
+
+
 class CatalogueDefaults(NamedTuple):
     """What the catalogue knows of a message: its id, and what counts where a request is silent."""
 
@@ -265,6 +279,10 @@ class CatalogueDefaults(NamedTuple):
     """Whether the relay polls the delivery of its sends."""
     country_codes: tuple[str, ...] = ()
     """The calling codes that the message may be sent to; empty: all."""
+    concatenate: bool = False
+    """Whether MobileConnect joins the parts of a long text on the phone."""
+    max_segments: int | None = None
+    """The most SMS that a text may become; None: as many as it needs."""
 
 
 class MessageRequest(StrictModel):
@@ -328,6 +346,14 @@ class MessageRequest(StrictModel):
         max_length=2048,
         description="The picture or other media of an MMS: an http or https URL.",
         examples=["https://images.example.com/welcome.jpg"],
+    )
+    max_segments: MaxSegments = Field(
+        default=None,
+        ge=1,
+        le=MAX_SEGMENTS,
+        description="Refuse a `text` that becomes more SMS for each recipient than this. The "
+        "catalogue can have a lower limit for the message.",
+        examples=[1],
     )
     reference: Annotated[str | None, NOT_NULL, AfterValidator(validate_reference)] = Field(
         default=None,

@@ -11,12 +11,13 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from smsrelay.messages import refusals, times
+from smsrelay.messages import refusals, segments, times
 from smsrelay.messages.phone_numbers import calling_code
 from smsrelay.messages.refusals import MAX_REFUSALS, Refusal, RequestRefusedError, pointer
 from smsrelay.messages.request import (
     MAX_RECIPIENTS,
     MAX_SENDS,
+    MAX_TEXT,
     RECIPIENTS_PER_SEND,
     TOO_MANY_RECIPIENTS,
     CatalogueDefaults,
@@ -58,6 +59,8 @@ def parse_request(
     if isinstance(raw, dict):
         found += check_fields_together(raw, defaults)
         found += check_send_time(raw.get("sendAt"), arrived_at)
+        if not isinstance(defaults, Refusal):
+            found += check_segments(raw, defaults)
     if max_recipients < recipients_in(raw) <= MAX_RECIPIENTS:
         detail = f"Too many recipients: the client's limit for one request is {max_recipients}."
         found.append(Refusal("/to", "too-many-recipients", detail))
@@ -129,6 +132,25 @@ def check_send_time(written: object, arrived_at: float) -> Iterator[Refusal]:
             and times.parse_instant(written).timestamp() < arrived_at - times.MAX_LATENESS
         ):
             yield Refusal("/sendAt", "time-in-the-past", refusals.TIME_IN_THE_PAST)
+
+
+def check_segments(raw: Mapping[str, Any], defaults: CatalogueDefaults) -> Iterator[Refusal]:
+    """The text becomes at most as many SMS as the request and the catalogue allow."""
+    given = raw.get("maxSegments")
+    limits = [limit for limit in (given, defaults.max_segments) if type(limit) is int and limit > 0]
+    text = raw.get("text")
+    if "maxSegments" in raw and "text" not in raw:
+        yield Refusal("/maxSegments", "text-missing", refusals.TEXT_MISSING)
+    if not limits or not isinstance(text, str) or len(text) > MAX_TEXT:
+        return
+    size = segments.estimate(text, concatenated=defaults.concatenate)
+    if size.number <= min(limits):
+        return
+    detail = f"The text needs {size.number} SMS in {size.encoding}; the limit is {min(limits)}."
+    if size.encoding == "UCS-2":
+        outside = "; ".join(segments.outside_gsm_7(text))
+        detail += f" Characters outside GSM-7 shorten each SMS to 70 characters: {outside}."
+    yield Refusal("/text", "too-many-segments", detail)
 
 
 def check_quiet_hours(window: object, place: str) -> Iterator[Refusal]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from smsrelay.messages.segments import Segments
 from smsrelay.sends.delivery_report import DeliveryCounts
 
 NOT_POLLED = "not-polled"
@@ -109,6 +110,8 @@ class Send:
     polled: bool = False
     """Whether it has been asked for since it awaits a report."""
     delivery: DeliveryCounts | None = None
+    segments: Segments | None = None
+    """How many SMS its text becomes; None: the request has no text."""
 
     @property
     def lease_until(self) -> float | None:

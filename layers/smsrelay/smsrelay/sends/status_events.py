@@ -44,6 +44,7 @@ def event_of(change: StatusChange) -> Mapping[str, Any]:
         "status": send.status.value,
         "final": is_final(send),
         "recipients": send.recipients,
+        **segments_of(send),
         "attempts": send.attempts,
         "previousStatus": change.before and change.before.status.value,
         "tokenId": send.token_id,
@@ -55,6 +56,16 @@ def event_of(change: StatusChange) -> Mapping[str, Any]:
         "type": f"{SOURCE}.send.{send.status.value}",
         "timestamp": iso_time(send.updated_at),
         "data": {name: value for name, value in data.items() if value is not None},
+    }
+
+
+def segments_of(send: Send) -> dict[str, Any]:
+    """What a response and an event say of the text's size; without text, all is None."""
+    size = send.segments
+    return {
+        "segments": size and size.number,
+        "segmentsAtLeast": (size and size.at_least) or None,
+        "encoding": size and size.encoding,
     }
 
 

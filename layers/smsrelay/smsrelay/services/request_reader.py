@@ -4,6 +4,7 @@ from collections.abc import Collection
 
 from pydantic_core import PydanticCustomError
 
+from smsrelay.messages import segments
 from smsrelay.messages.refusals import Refusal
 from smsrelay.messages.request import (
     MAX_RECIPIENTS,
@@ -70,6 +71,9 @@ class RequestReader:
             identity=identity,
             correlation_id=correlation_id(trace),
             poll_delivery=defaults.poll_delivery,
+            segments=segments.estimate(request.text, concatenated=defaults.concatenate)
+            if request.text
+            else None,
         )
 
     def _defaults(self, raw: object, client: str) -> CatalogueDefaults | Refusal:

@@ -8,7 +8,7 @@ from typing import Any
 from smsrelay.ports import RecipientResult, RefusedMessage
 from smsrelay.sends.message_status import message_status
 from smsrelay.sends.send import ACCEPTED_STATUSES, Send, SendKey, Status
-from smsrelay.sends.status_events import iso_time
+from smsrelay.sends.status_events import iso_time, segments_of
 from smsrelay.services.http_response import Response
 from smsrelay.services.problem_documents import errors_of, problem
 from smsrelay.services.sender import MessageState
@@ -121,5 +121,6 @@ def _brief(send: Send) -> dict[str, Any]:
         "tokenId": send.token_id,
         "reason": send.public_reason,
         "errors": list(send.errors) or None,
+        **segments_of(send),
     }
     return {name: value for name, value in brief.items() if value is not None}

@@ -17,6 +17,7 @@ from smsrelay.errors import (
 )
 from smsrelay.messages.refusals import Refusal
 from smsrelay.messages.request import MessageRequest
+from smsrelay.messages.segments import Segments
 from smsrelay.messages.upstream_calls import build_calls
 from smsrelay.ports import (
     Clock,
@@ -97,6 +98,8 @@ class Submission(NamedTuple):
     correlation_id: str | None = None
     poll_delivery: bool = True
     """Whether the catalogue wants the delivery to be polled."""
+    segments: Segments | None = None
+    """How many SMS the text becomes; None: the request has no text."""
 
 
 class MessageState(NamedTuple):
@@ -503,6 +506,7 @@ def _plan(submission: Submission, now: float) -> list[Send]:
             correlation_id=submission.correlation_id,
             scheduled_for=request.send_at.timestamp() if request.send_at else None,
             poll_delivery=submission.poll_delivery,
+            segments=submission.segments,
         )
         for n, call in enumerate(build_calls(request, datetime.fromtimestamp(now, UTC)), start=1)
     ]
