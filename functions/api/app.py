@@ -29,6 +29,10 @@ FILES = {
 """What `make openapi` has written beside this module; a file is read when it is requested."""
 
 
+POST_MESSAGE = ("POST", "/messages")
+"""The only route that stores anything."""
+
+
 @lambda_handler(api, on_error=api_gateway.to_problem)
 def handler(event: Event, context: Context) -> dict[str, Any]:
     """Respond to one request."""
@@ -41,7 +45,7 @@ def handler(event: Event, context: Context) -> dict[str, Any]:
     try:
         response = _respond(method, route, event, deadline_of(context))
     except RelayError as error:
-        if method != "GET" or not isinstance(error, LedgerUnavailableError):
+        if (method, route) == POST_MESSAGE or not isinstance(error, LedgerUnavailableError):
             return api_gateway.to_problem(error)
         response = problem_documents.not_read()
     return api_gateway.to_proxy(response, api_gateway.base_of(event))
@@ -54,15 +58,19 @@ def _respond(method: str, route: str, event: Event, deadline: Deadline) -> Respo
         """The client that the API key or the IAM principal belongs to."""
         return parts.client_registry.client_of(identity.get("apiKeyId"), identity.get("userArn"))
 
+    def post() -> Post:
+        return Post(
+            api_gateway.headers_of(event),
+            _text(event),
+            client(),
+            is_rate_limited=bool(identity.get("userArn")),  # usage plans limit API keys
+        )
+
     match method, route:
         case "POST", "/messages":
-            post = Post(
-                api_gateway.headers_of(event),
-                _text(event),
-                client(),
-                is_rate_limited=bool(identity.get("userArn")),  # usage plans limit API keys
-            )
-            return parts.api.post_message(post, deadline)
+            return parts.api.post_message(post(), deadline)
+        case "POST", "/messages/preview":
+            return parts.api.preview_message(post())
         case "GET", "/messages":
             return parts.api.find_messages(api_gateway.query_of(event), client())
         case "GET", "/messages/{id}":

@@ -138,13 +138,14 @@ class Environment:
         body: object,
         *,
         headers: Mapping[str, str] | None = None,
+        path: str = "/messages",
         client: str = CLIENT,
         key_id: str | None = None,
         remaining: float = 28.0,
     ) -> HttpAnswer:
         given = {"Content-Type": "application/json", **(headers or {})}
         text = body if isinstance(body, str) or body is None else json.dumps(body)
-        return self._call("POST", "/messages", given, text, client, key_id, remaining)
+        return self._call("POST", path, given, text, client, key_id, remaining)
 
     def get(self, path: str, *, client: str = CLIENT, key_id: str | None = None) -> HttpAnswer:
         return self._call("GET", path, {}, None, client, key_id)

@@ -56,10 +56,12 @@ def test_only_the_command_makes_api_keys_and_usage_plans(resources: Any) -> None
     ("path", "verb", "condition", "security"),
     [
         ("/messages", "post", None, [{"api_key": []}]),
+        ("/messages/preview", "post", None, [{"api_key": []}]),
         ("/messages", "get", None, [{"api_key": []}]),
         ("/messages/{id}", "get", None, [{"api_key": []}]),
         ("/tokens/{tokenId}", "get", None, [{"api_key": []}]),
         ("/iam/messages", "post", "IsIamAccessOn", [{"AWS_IAM": []}]),
+        ("/iam/messages/preview", "post", "IsIamAccessOn", [{"AWS_IAM": []}]),
         ("/iam/messages", "get", "IsIamAccessOn", [{"AWS_IAM": []}]),
         ("/iam/messages/{id}", "get", "IsIamAccessOn", [{"AWS_IAM": []}]),
         ("/iam/tokens/{tokenId}", "get", "IsIamAccessOn", [{"AWS_IAM": []}]),

@@ -255,9 +255,11 @@ def test_every_route_needs_a_key_a_principal_or_a_signature() -> None:
     principal = {"Authorizer": "AWS_IAM", "InvokeRole": "NONE", "ApiKeyRequired": False}
     assert shown == {
         "/messages": {"ApiKeyRequired": True},
+        "/messages/preview": {"ApiKeyRequired": True},
         "/messages/{id}": {"ApiKeyRequired": True},
         "/tokens/{tokenId}": {"ApiKeyRequired": True},
         "/iam/messages": principal,
+        "/iam/messages/preview": principal,
         "/iam/messages/{id}": principal,
         "/iam/tokens/{tokenId}": principal,
         "/webhooks/{client}": {"ApiKeyRequired": False},  # its function asks for the signature

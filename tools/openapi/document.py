@@ -41,6 +41,14 @@ _POSTING = (
     "not-stored",
     "delivery-unknown",
 )
+_PREVIEWING = (
+    "not-json",
+    "invalid-header",
+    "too-large",
+    "wrong-content-type",
+    "invalid-request",
+    "not-read",
+)
 _ASKING = ("not-found", "not-read")
 _SIGNED = ("not-signed", "not-found")
 
@@ -201,6 +209,7 @@ def document() -> Json:
         ],
         "paths": {
             "/messages": {"post": _post_message(), "get": _find_messages()},
+            "/messages/preview": {"post": _preview_message()},
             "/messages/{id}": {"get": _get_message()},
             "/tokens/{tokenId}": {"get": _get_token()},
             "/webhooks/{client}": {"post": _post_webhook()},
@@ -276,6 +285,23 @@ def _post_message() -> Json:
         "parameters": [_KEY_PARAMETER, _PREFER_PARAMETER],
         "requestBody": _body(),
         "responses": _posted((*_POSTING, *_WITH_KEY, *_EVERYWHERE)),
+    }
+
+
+def _preview_message() -> Json:
+    return {
+        "operationId": "previewMessage",
+        "tags": ["messages"],
+        "summary": "See what a message would send",
+        "description": "Checks a message as `POST /messages` does, and answers with the calls of "
+        "MobileConnect that it would become. Nothing is stored and nothing is sent, and no "
+        "idempotency key is looked up.",
+        "parameters": [],
+        "requestBody": _body(),
+        "responses": {
+            "200": _success("What would be sent.", "PreviewedMessage", response_schemas.PREVIEWED),
+            **_failures((*_PREVIEWING, *_WITH_KEY, *_EVERYWHERE)),
+        },
     }
 
 

@@ -5,20 +5,32 @@ that clients are given (smsrelay.client).
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pydantic.json_schema import models_json_schema
 
 from smsrelay import client
-from smsrelay.client import AcceptedMessage, FoundMessages, StoredMessage, TokenOwner
+from smsrelay.client import (
+    AcceptedMessage,
+    FoundMessages,
+    PreviewedMessage,
+    StoredMessage,
+    TokenOwner,
+)
 from smsrelay.messages import refusals as reasons
+from smsrelay.messages.preview import warnings_of
+from smsrelay.messages.segments import estimate
+from smsrelay.messages.strict_json import decode
+from smsrelay.messages.upstream_calls import build_calls
+from smsrelay.messages.validation import parse_request
 from smsrelay.ports import RecipientResult, RefusedMessage
 from smsrelay.sends import transitions
 from smsrelay.sends.delivery_report import DeliveryReport
 from smsrelay.sends.send import OnUnknown, Send, SendKey, Status
 from smsrelay.services import responses
 from smsrelay.services.http_response import Response
-from smsrelay.services.sender import MessageState
+from smsrelay.services.sender import MessageState, Submission
 from tools.openapi import Json
 from tools.openapi.error_codes import CODES
 from tools.openapi.request_schema import REF, GivenOrLeftOut
@@ -34,6 +46,7 @@ def schemas() -> Json:
     """The components that answers other than problems are made of."""
     models: Sequence[type[BaseModel]] = (
         AcceptedMessage,
+        PreviewedMessage,
         StoredMessage,
         FoundMessages,
         TokenOwner,
@@ -115,7 +128,24 @@ def _stored() -> Mapping[str, Response]:
     }
 
 
-POSTED, STORED = _posted(), _stored()
+def _previewed() -> Mapping[str, Response]:
+    document = decode(
+        '{"message": "MzA6Nzg6MA", "to": ["+12125550100"], "text": "Your order is on its way.", '
+        '"subscribe": true, "resubscribe": true, "keyword": "JOINSMS"}'
+    )
+    request, now = parse_request(document), datetime.fromtimestamp(_CREATED, UTC)
+    submission = Submission(
+        request,
+        upstream_message_id=request.message,
+        client="shop",
+        identity=None,
+        segments=estimate(request.text or "", concatenated=False),
+    )
+    calls = build_calls(request, now)
+    return {"one-send": responses.of_preview(submission, calls, warnings_of(request, now))}
+
+
+POSTED, STORED, PREVIEWED = _posted(), _stored(), _previewed()
 CURSOR = f"1800000000.25-{MESSAGE_ID}"
 _MESSAGES = {MESSAGE_ID: MessageState(MESSAGE_ID, [send(reference="order-8812")])}
 FOUND_MESSAGES = {

@@ -4,7 +4,7 @@ It needs pydantic, the lengths of phone numbers and the time zones; nothing of A
 """
 
 from http import HTTPStatus
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -19,6 +19,7 @@ __all__ = [
     "Event",
     "FoundMessages",
     "MessageRequest",
+    "PreviewedMessage",
     "Problem",
     "QuietHours",
     "Refusal",
@@ -225,6 +226,45 @@ class AcceptedMessage(_Model):
         max_length=100,
         examples=[[{"n": 1, "status": "accepted", "recipients": 1, "tokenId": EXAMPLE_TOKEN_ID}]],
     )
+
+
+class UpstreamRequest(_Model):
+    """One call of MobileConnect, exactly as the relay would make it."""
+
+    method: Literal["POST"] = Field(description="Always the same.", examples=["POST"])
+    path: str = Field(
+        description="Below the base URL of Marketing Cloud.",
+        examples=["/sms/v1/messageContact/MzA6Nzg6MA/send"],
+    )
+    body: dict[str, Any] = Field(
+        description="Numbers and text as they would be sent.",
+        examples=[{"mobileNumbers": ["12125550100"]}],
+    )
+    recipients: int = Field(ge=1, le=250, description="How many recipients it has.", examples=[1])
+
+
+class PreviewWarning(_Model):
+    """What to think about before the message is posted."""
+
+    code: Literal["quiet-hours", "resubscribe"] = Field(
+        description="`quiet-hours`: they are in force now, or at `sendAt`. `resubscribe`: an "
+        "opt-out of a recipient would be overridden. New codes may come.",
+        examples=["quiet-hours"],
+    )
+    detail: str = Field(
+        description="For people.",
+        examples=["The quiet hours are in force then, so MobileConnect delivers at their end."],
+    )
+
+
+class PreviewedMessage(_Sized):
+    """What a message would send. Nothing was stored, and nothing was sent."""
+
+    requests: list[UpstreamRequest] = Field(
+        min_length=1, max_length=100, description="The calls, in the order of the sends."
+    )
+    recipients: int = Field(ge=1, description="Of all requests.", examples=[1])
+    warnings: list[PreviewWarning] = Field(description="Empty if there is nothing to consider.")
 
 
 class StoredMessage(_Model):

@@ -12,6 +12,7 @@ import httpx
 
 from smsrelay.adapters.http_transport import DeadlinePassedError, KeepAliveTransport, failure_of
 from smsrelay.errors import TokenUnavailableError
+from smsrelay.messages.upstream_paths import message_path
 from smsrelay.ports import Clock, Credentials, TokenSource
 from smsrelay.security.redaction import without
 from smsrelay.sends import call_outcome
@@ -67,7 +68,7 @@ class MobileConnect:
 
     def send(self, upstream_message_id: str, body: str, timeout: float) -> Outcome:
         """Call `POST /sms/v1/messageContact/{id}/send`."""
-        path = f"{_path(upstream_message_id)}/send"
+        path = f"{message_path(upstream_message_id)}/send"
         answer = self._ask(_Request("POST", path, body, MAX_RESPONSE_BYTES), timeout)
         return answer if isinstance(answer, Outcome) else answer.outcome(self._clock())
 
@@ -75,7 +76,7 @@ class MobileConnect:
         self, upstream_message_id: str, token_id: str, timeout: float
     ) -> DeliveryReport | Outcome:
         """Call `GET /sms/v1/messageContact/{id}/deliveries/{tokenId}`."""
-        path = f"{_path(upstream_message_id)}/deliveries/{quote(token_id, safe='')}"
+        path = f"{message_path(upstream_message_id)}/deliveries/{quote(token_id, safe='')}"
         answer = self._ask(_Request("GET", path, None, MAX_REPORT_BYTES), timeout)
         if isinstance(answer, Outcome):
             return answer
@@ -140,10 +141,6 @@ class MobileConnect:
 @lru_cache(maxsize=64)  # there are few templates, and to take an address apart takes its time
 def _url(base_url: str, path: str) -> httpx.URL:
     return httpx.URL(f"{base_url}{path}")
-
-
-def _path(upstream_message_id: str) -> str:
-    return f"/sms/v1/messageContact/{quote(upstream_message_id, safe='')}"
 
 
 def _read(response: httpx.Response, most: int) -> bytes:

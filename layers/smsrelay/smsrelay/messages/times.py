@@ -1,7 +1,7 @@
 """Times: what a caller says of them, in the upstream's notation (UTC, offsets, HHMM)."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 from smsrelay.messages import refusals
@@ -67,6 +67,11 @@ def validate_timezone(written: str) -> str:
 def to_send_time(moment: datetime) -> str:
     """`SendTime`: UTC, `yyyy-MM-dd HH:mm`. The upstream knows no seconds; they are dropped."""
     return moment.astimezone(UTC).isoformat(" ", "minutes")[: len("yyyy-MM-dd HH:mm")]
+
+
+def zone_of(timezone: str | None, utc_offset: str | None) -> tzinfo | None:
+    """The zone of a valid name, or of a valid offset such as `-05:00`."""
+    return ZoneInfo(timezone) if timezone else datetime.strptime(utc_offset or "", "%z").tzinfo
 
 
 def offset_at(zone_name: str, moment: datetime) -> str:

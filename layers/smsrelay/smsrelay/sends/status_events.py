@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from smsrelay.messages.segments import Segments
 from smsrelay.sends.send import DELIVERY_STATUSES, Send, Status
 
 SOURCE = "smsrelay"
@@ -44,7 +45,7 @@ def event_of(change: StatusChange) -> Mapping[str, Any]:
         "status": send.status.value,
         "final": is_final(send),
         "recipients": send.recipients,
-        **segments_of(send),
+        **segments_of(send.segments),
         "attempts": send.attempts,
         "previousStatus": change.before and change.before.status.value,
         "tokenId": send.token_id,
@@ -59,9 +60,8 @@ def event_of(change: StatusChange) -> Mapping[str, Any]:
     }
 
 
-def segments_of(send: Send) -> dict[str, Any]:
+def segments_of(size: Segments | None) -> dict[str, Any]:
     """What a response and an event say of the text's size; without text, all is None."""
-    size = send.segments
     return {
         "segments": size and size.number,
         "segmentsAtLeast": (size and size.at_least) or None,

@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from pydantic_core import PydanticCustomError
@@ -17,9 +18,11 @@ from smsrelay.errors import (
     RequestInProgressError,
     UnsupportedMediaTypeError,
 )
+from smsrelay.messages.preview import warnings_of
 from smsrelay.messages.refusals import RequestRefusedError
 from smsrelay.messages.request import MAX_REFERENCE, MAX_SENDS, validate_key, validate_reference
 from smsrelay.messages.strict_json import decode, utf8_safe
+from smsrelay.messages.upstream_calls import build_calls
 from smsrelay.ports import Clock, Deadline, MessagePosition, Metrics, RecipientResults
 from smsrelay.sends import ids
 from smsrelay.sends.send import Status
@@ -146,6 +149,21 @@ class Api:
             spent = self._clock() - began
             self._metrics.time("OverheadLatency", max(0.0, spent - message.upstream_seconds))
         return responses.of_message(message, deferred=deferred)
+
+    def preview_message(self, post: Post) -> Response:
+        """What `post_message` would send now; nothing is stored, counted or sent."""
+        _check_content(post.headers)
+        _ = _key(post.headers)
+        now = self._clock()
+        submission = self._reader.read(
+            decode(post.body), client=post.client, identity=None, arrived_at=now
+        )
+        moment = datetime.fromtimestamp(now, UTC)
+        return responses.of_preview(
+            submission,
+            build_calls(submission.request, moment),
+            warnings_of(submission.request, moment),
+        )
 
     def _enqueue(self, message: MessageState) -> None:
         """Enqueue what is queued, after a replay too: a send that is claimed doesn't mind."""

@@ -1,17 +1,21 @@
 """What an HTTP caller gets for a message or a tokenId. Pure."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
+from smsrelay.messages.preview import PreviewWarning
+from smsrelay.messages.upstream_calls import UpstreamCall
+from smsrelay.messages.upstream_paths import message_path
 from smsrelay.ports import RecipientResult, RefusedMessage
 from smsrelay.sends.message_status import message_status
 from smsrelay.sends.send import ACCEPTED_STATUSES, Send, SendKey, Status
 from smsrelay.sends.status_events import iso_time, segments_of
 from smsrelay.services.http_response import Response
 from smsrelay.services.problem_documents import errors_of, problem
-from smsrelay.services.sender import MessageState
+from smsrelay.services.sender import MessageState, Submission
 
 
 def of_message(message: MessageState, *, deferred: bool) -> Response:
@@ -62,6 +66,28 @@ def _at_first(send: Send) -> Send:
     if send.status in ACCEPTED_STATUSES:
         return replace(send, status=Status.ACCEPTED, reason=None)
     return send
+
+
+def of_preview(
+    submission: Submission, calls: Sequence[UpstreamCall], warnings: Iterable[PreviewWarning]
+) -> Response:
+    path = f"{message_path(submission.upstream_message_id)}/send"
+    preview = {
+        "requests": [
+            {
+                "method": "POST",
+                "path": path,
+                "body": json.loads(call.body),
+                "recipients": call.recipients,
+            }
+            for call in calls
+        ],
+        "recipients": sum(call.recipients for call in calls),
+        **segments_of(submission.segments),
+        "warnings": [warning._asdict() for warning in warnings],
+    }
+    body = {name: value for name, value in preview.items() if value is not None}
+    return Response(HTTPStatus.OK, body)
 
 
 def of_stored(
@@ -121,6 +147,6 @@ def _brief(send: Send) -> dict[str, Any]:
         "tokenId": send.token_id,
         "reason": send.public_reason,
         "errors": list(send.errors) or None,
-        **segments_of(send),
+        **segments_of(send.segments),
     }
     return {name: value for name, value in brief.items() if value is not None}
