@@ -17,6 +17,7 @@ from smsrelay.adapters.dynamodb_api_clients import LIMITS, NAME, DynamoDbApiClie
 from smsrelay.adapters.signing_secrets import CACHE_SECONDS as SECRET_CACHE_SECONDS
 from smsrelay.adapters.signing_secrets import NO_SECRET
 from smsrelay.messages.client_names import RULE, is_client_name
+from smsrelay.messages.request import ClientLimits
 from smsrelay.security.webhook_signature import parse_secrets
 from smsrelay.services.api_clients import principal
 from smsrelay.services.client_cache import CACHE_SECONDS
@@ -37,11 +38,12 @@ if TYPE_CHECKING:
     from mypy_boto3_iam import IAMClient
 
 SECRET_BYTES = 32
+MAX_GUEST_NUMBERS = 100
 _KEY_ID = re.compile(r"[0-9A-Za-z]{1,19}")
 """An API key's id; its value has 20 characters or more."""
 _PRINCIPAL = re.compile(r"arn:[^:]+:iam::[0-9]{12}:(role|user)/(?:.+/)?([^/]+)")
 _CREDENTIAL = "CREDENTIAL#"
-_COLUMNS = ["client", "rate", "burst", "quota", "maxRecipients", "keys"]
+_COLUMNS = ["client", "rate", "burst", "quota", "maxRecipients", "guest", "keys"]
 
 
 class Clients:
@@ -95,8 +97,12 @@ class Clients:
             )
         self._table.delete_item(TableName=self._target.table, Key=_listed(client, credential))
 
-    def delete_limit(self, client: str) -> None:
-        """Let the default limit of recipients apply to a client again."""
+    def limits(self, client: str) -> ClientLimits:
+        """The limits of a client's requests, stored or not."""
+        return self.names.limits_of(client) or ClientLimits(DEFAULT_MAX_RECIPIENTS)
+
+    def delete_limits(self, client: str) -> None:
+        """Let the default limits apply to a client again."""
         key = {"pk": {"S": f"CLIENT#{client}"}, "sk": {"S": LIMITS}}
         self._table.delete_item(TableName=self._target.table, Key=key)
 
@@ -219,27 +225,36 @@ def list_clients(target: DeployedStack, options: Any, _now: float) -> int:
             "rate": plan.get("throttle", {}).get("rateLimit"),
             "burst": plan.get("throttle", {}).get("burstLimit"),
             "quota": plan.get("quota", {}).get("limit"),
-            "maxRecipients": clients.names.max_recipients_of(name) or DEFAULT_MAX_RECIPIENTS,
+            "maxRecipients": limits.max_recipients,
+            "guest": bool(limits.only_to),
             "keys": clients.keys(plan["id"]),
         }
         for name, plan in sorted(clients.plans(), key=lambda entry: entry[0])
+        for limits in [clients.limits(name)]
     ]
     if options.json:
         print_json(rows)
     elif not rows:
         print_line("There is no client yet: `smsrelay client add NAME` makes one.")
     else:
-        print_table(_COLUMNS, [row | {"keys": " ".join(row["keys"])} for row in rows])
+        shown = [
+            row | {"keys": " ".join(row["keys"]), "guest": "yes" if row["guest"] else ""}
+            for row in rows
+        ]
+        print_table(_COLUMNS, shown)
     return DONE
 
 
 def add(target: DeployedStack, options: Any, _now: float) -> int:
     """A usage plan with a first key."""
-    clients = Clients(target)
+    clients, only_to = Clients(target), set(options.only_to or ())
+    if len(only_to) > MAX_GUEST_NUMBERS:
+        raise UsageError(f"a guest has at most {MAX_GUEST_NUMBERS} numbers")
     if clients.plan(_meant(target, options)):
         raise CommandError(f"{options.client} is there already: `client rotate` gives it a new key")
-    if options.max_recipients:
-        clients.names.put_max_recipients(options.client, options.max_recipients)
+    if options.max_recipients or only_to:
+        most = options.max_recipients or DEFAULT_MAX_RECIPIENTS
+        clients.names.put_limits(options.client, ClientLimits(most, only_to))
     plan = clients.new_plan(options.client, options.rate, options.burst, options.quota)
     return _print_key(options, clients.new_key(options.client, plan["id"]))
 
@@ -247,7 +262,9 @@ def add(target: DeployedStack, options: Any, _now: float) -> int:
 def limit(target: DeployedStack, options: Any, _now: float) -> int:
     """Change how many recipients one request of a client may have."""
     client = _checked(options.client)
-    Clients(target).names.put_max_recipients(client, options.max_recipients)
+    clients = Clients(target)
+    limits = clients.limits(client)._replace(max_recipients=options.max_recipients)
+    clients.names.put_limits(client, limits)
     until = _time_in(CACHE_SECONDS)
     print_notice(f"Functions may use the old limit until {until}, because they cache it.")
     return _print_fields(options, {"client": client, "maxRecipients": options.max_recipients})
@@ -282,12 +299,12 @@ def remove(target: DeployedStack, options: Any, _now: float) -> int:
     keys = [*in_plan, *(it for it in registered if clients.is_own_key(it, client))]
     others = [it for it in registered if it not in keys]
     secret = clients.webhook_secret(client)
-    limit = clients.names.max_recipients_of(client)
+    limits = clients.names.limits_of(client)
     parts = [
         counted(len(keys), "API key") if keys else "",
         counted(len(others), "other registration") if others else "",
         "webhook secret" if secret else "",
-        "limit of recipients" if limit else "",
+        "limits of recipients" if limits else "",
         "usage plan" if plan else "",
     ]
     if not any(parts):
@@ -304,9 +321,9 @@ def remove(target: DeployedStack, options: Any, _now: float) -> int:
         clients.delete_key(plan["id"] if key_id in in_plan else None, key_id)
         clients.unregister(key_id, client)
         removed.append({"kind": "API key", "name": key_id})
-    if limit:
-        clients.delete_limit(client)
-        removed.append({"kind": "limit of recipients", "name": f"{limit}"})
+    if limits:
+        clients.delete_limits(client)
+        removed.append({"kind": "limits of recipients", "name": f"{limits.max_recipients}"})
     if plan:
         clients.delete_plan(plan)
         removed.append({"kind": "usage plan", "name": plan["id"]})

@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 from smsrelay import __version__
 from smsrelay.adapters.logger import described
 from smsrelay.errors import RelayError
+from smsrelay.messages.phone_numbers import normalize
 from smsrelay.messages.request import MAX_RECIPIENTS, validate_key
 from smsrelay_cli import (
     budget,
@@ -27,6 +28,7 @@ from smsrelay_cli import (
     sends,
     stats,
 )
+from smsrelay_cli.clients import MAX_GUEST_NUMBERS
 from smsrelay_cli.deployed_stack import STACK_VARIABLE, find_stack
 from smsrelay_cli.exit_codes import ABORTED, BROKEN_PIPE, FAILED, CommandError
 from smsrelay_cli.terminal import print_notice
@@ -269,6 +271,13 @@ def _add_clients(parser: argparse.ArgumentParser, shared: argparse.ArgumentParse
     added.add_argument("--burst", type=_number, default=40, metavar="N", help="at once (40)")
     added.add_argument("--quota", type=_number, default=10_000, metavar="N", help="a day (10000)")
     has_limit(added)
+    added.add_argument(
+        "--only-to",
+        type=_mobile_number,
+        nargs="+",
+        metavar="NUMBER",
+        help=f"a guest: it may send to these numbers only (at most {MAX_GUEST_NUMBERS})",
+    )
     shows(added)
     may_be_default(added)
     what = "change how many recipients one request of a client may have"
@@ -340,6 +349,13 @@ def _number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text)):
         raise argparse.ArgumentTypeError("it is a number from 1")
     return int(text)
+
+
+def _mobile_number(text: str) -> str:
+    try:
+        return normalize(text)
+    except PydanticCustomError as error:
+        raise argparse.ArgumentTypeError(error.message()) from None
 
 
 def _recipients(text: str) -> int:

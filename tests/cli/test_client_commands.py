@@ -88,6 +88,7 @@ def test_a_client_gets_a_plan_a_key_and_a_name(operator: Operator, gateway: Gate
         "burst": 7,
         "quota": 9,
         "maxRecipients": 1_000,
+        "guest": False,
         "keys": [made["keyId"]],
     }
     posted = operator.relay.post(MESSAGE, key_id=made["keyId"])
@@ -125,9 +126,50 @@ def test_one_request_has_no_more_recipients_than_its_client_may_post(operator: O
     assert relay.post(two, key_id=key, headers=again).body == first.body
     assert relay.post(two, key_id=key).status == 422
 
-    assert "limit of recipients, usage plan" in operator.run("client", "remove", "shop").err
+    assert "limits of recipients, usage plan" in operator.run("client", "remove", "shop").err
     client(operator, "remove", "shop", "--yes")
     assert "CLIENT#shop" not in registrations(operator, "shop")
+
+
+@pytest.mark.usefixtures("gateway")
+def test_a_guest_sends_to_its_own_numbers_only(operator: Operator) -> None:
+    """Whichever way it posts, also after its other limit was changed."""
+    relay = operator.relay
+    numbers = ("+1 (212) 555-0100", "+12125550101")
+    key = client(operator, "add", "probe", "--only-to", *numbers)["keyId"]
+    client(operator, "limit", "probe", "--max-recipients", "3")
+    assert [(row["client"], row["guest"]) for row in client(operator, "list")] == [("probe", True)]
+    assert "yes" in operator.run("client", "list").out
+    subscribers = [{"mobile": f"+1212555010{n}", "key": f"k{n}"} for n in range(3)]
+
+    assert relay.post(MESSAGE | {"to": ["+12125550100"]}, key_id=key).status == 202
+    assert relay.post(MESSAGE | {"to": subscribers[:2]}, key_id=key).status == 202
+    refused = relay.post(MESSAGE | {"to": [*subscribers]}, key_id=key)
+    assert refused.status == 422
+    [error] = refused.body["errors"]
+    assert (error["pointer"], error["code"]) == ("/to/2/mobile", "recipient-not-allowed")
+    refused = relay.post(MESSAGE | {"to": ["+12125550102"]}, key_id=key, path="/messages/preview")
+    assert [error["pointer"] for error in refused.body["errors"]] == ["/to/0"]
+    relay.enqueue(MESSAGE | {"to": ["+12125550102"]}, {"client": "probe"})
+    assert relay.work() == []
+    [letter] = relay.dead_letters()
+    assert letter["errors"] == "/to/0 recipient-not-allowed"
+    assert relay.post(MESSAGE | {"to": ["+12125550102"]}).status == 202, "another client's"
+
+    client(operator, "remove", "probe", "--yes")
+    assert "CLIENT#probe" not in registrations(operator, "probe")
+
+
+@pytest.mark.usefixtures("gateway")
+def test_a_guest_has_valid_numbers_and_not_too_many(operator: Operator) -> None:
+    ended = operator.run("client", "add", "probe", "--only-to", "+1 212 555 CALL")
+    assert ended.code == 2
+    assert "this is not a numeric string" in ended.err
+    assert "CALL" not in ended.err
+    numbers = [f"+1212555{n:04d}" for n in range(101)]
+    assert operator.run("client", "add", "probe", "--only-to", *numbers).code == 2
+    assert client(operator, "list") == []
+    client(operator, "add", "probe", "--only-to", *numbers[:100], numbers[0])
 
 
 @pytest.mark.usefixtures("gateway")

@@ -191,7 +191,7 @@ def test_a_send_time_long_before_the_request_is_refused(
 
 
 def test_a_million_refusals_are_cut_short(relay: Environment) -> None:
-    relay.set_max_recipients(CLIENT, 3_000)
+    relay.set_limits(CLIENT, 3_000)
     answer = relay.post({"message": "m", "to": ["x"] * 3_000})
     assert len(answer.body["errors"]) == 1_000
     assert answer.body["errorsOmitted"] == 2_000
@@ -330,7 +330,7 @@ def test_ten_thousand_recipients_become_forty_sends(
     relay: Environment, simulator: Simulator
 ) -> None:
     numbers = [f"+4477009{n:05d}" for n in range(10_000)]
-    relay.set_max_recipients(CLIENT, 10_000)
+    relay.set_limits(CLIENT, 10_000)
     answer = relay.post(MESSAGE | {"to": numbers}, headers=ASYNC)
     assert [send["recipients"] for send in answer.body["sends"]] == [250] * 40
     while relay.waiting():

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -38,6 +38,7 @@ from smsrelay.adapters.boto_clients import BotoClients
 from smsrelay.adapters.dynamodb_api_clients import DynamoDbApiClients
 from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
 from smsrelay.errors import LedgerUnavailableError
+from smsrelay.messages.request import ClientLimits
 from smsrelay.services.api_clients import principal
 from smsrelay.services.upstream_pause import UpstreamPause
 from smsrelay.wiring import (
@@ -128,10 +129,10 @@ class Environment:
         names = DynamoDbApiClients(self.client("dynamodb"), self.table)
         names.put(principal(credential), client)
 
-    def set_max_recipients(self, client: str, limit: int) -> None:
-        """Store how many recipients one request of a client may have."""
+    def set_limits(self, client: str, limit: int = 1_000, only_to: Collection[str] = ()) -> None:
+        """Store how many recipients one request of a client may have, and which."""
         names = DynamoDbApiClients(self.client("dynamodb"), self.table)
-        names.put_max_recipients(client, limit)
+        names.put_limits(client, ClientLimits(limit, only_to))
 
     def post(
         self,

@@ -20,7 +20,7 @@ _TWICE = [{"mobile": "+12125550101", "key": "a"}, {"mobile": "+12125550101", "ke
 
 
 class Code(NamedTuple):
-    """`example` is a whole request as text, None if only a message of the queue has the code."""
+    """`example` is a whole request as text; None: only guests or the queue have the code."""
 
     meaning: str
     example: str | None = None
@@ -92,6 +92,9 @@ CODES: dict[str, Code] = {
         "`countryCodes` of the message in the catalogue.",
         _with(message="store-news"),
         is_of_catalogue=True,
+    ),
+    "recipient-not-allowed": Code(
+        "The client is a guest (`smsrelay client add --only-to`), and this is none of its numbers."
     ),
     "incomplete-subscriber": Code(
         "A subscriber without `mobile` or `key`.", _with(to=[{"mobile": "+12125550101"}])

@@ -14,6 +14,7 @@ from smsrelay.tokens.renewal_timing import RenewalReason, StoredToken
 
 if TYPE_CHECKING:  # only some functions import these
     from smsrelay.messages.message_catalogue import Catalogue
+    from smsrelay.messages.request import ClientLimits
     from smsrelay.tokens.token_response import AccessToken, ClientCredentials, TokenError
 
 Clock = Callable[[], float]
@@ -269,8 +270,8 @@ class RecipientCounter(Protocol):
 class StoredLimits(Protocol):
     """The limits that operators store. Raises `LedgerUnavailableError`."""
 
-    def max_recipients_of(self, client: str) -> int | None:
-        """The most recipients in one request; None: no limit is stored."""
+    def limits_of(self, client: str) -> "ClientLimits | None":
+        """What one request of the client may have; None: nothing is stored."""
 
 
 class CatalogueSource(Protocol):

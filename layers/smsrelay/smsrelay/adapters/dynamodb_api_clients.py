@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from smsrelay.adapters.aws_errors import ledger_errors
 from smsrelay.adapters.dynamodb_ledger import items_of
+from smsrelay.messages.request import ClientLimits
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -28,19 +29,24 @@ class DynamoDbApiClients:
 
     def name_of(self, credential: str) -> str | None:
         """The name that `put` gave; read consistently, because it decides whose a message is."""
-        return self._value(credential, NAME, "client", "S")
+        items = items_of(self._client, self._table, f"CLIENT#{credential}", NAME)
+        return items[0]["client"]["S"] if items else None
 
     def put(self, credential: str, client: str) -> None:
         """Let a credential belong to a client. It stays when the credential ends."""
         self._put(credential, NAME, {"client": {"S": client}})
 
-    def max_recipients_of(self, client: str) -> int | None:
-        limit = self._value(client, LIMITS, "maxRecipients", "N")
-        return int(limit) if limit else None
+    def limits_of(self, client: str) -> ClientLimits | None:
+        items = items_of(self._client, self._table, f"CLIENT#{client}", LIMITS)
+        if not items:
+            return None
+        only_to = items[0].get("onlyTo", {}).get("SS", ())
+        return ClientLimits(int(items[0]["maxRecipients"]["N"]), frozenset(only_to))
 
-    def put_max_recipients(self, client: str, limit: int) -> None:
-        """Store the most recipients that one request of a client may have."""
-        self._put(client, LIMITS, {"maxRecipients": {"N": str(limit)}})
+    def put_limits(self, client: str, limits: ClientLimits) -> None:
+        """Store what one request of a client may have."""
+        only_to = {"onlyTo": {"SS": sorted(limits.only_to)}} if limits.only_to else {}
+        self._put(client, LIMITS, {"maxRecipients": {"N": str(limits.max_recipients)}, **only_to})
 
     def count(self, client: str, begins: int, recipients: int, at_most: int) -> bool:
         with ledger_errors():
@@ -59,11 +65,6 @@ class DynamoDbApiClients:
             except self._client.exceptions.ConditionalCheckFailedException:
                 return False
         return True
-
-    def _value(self, owner: str, kind: str, name: str, type_: str) -> str | None:
-        """An attribute of an item `CLIENT#{owner}`; None: there is none."""
-        items = items_of(self._client, self._table, f"CLIENT#{owner}", kind)
-        return items[0].get(name, {}).get(type_) if items else None
 
     def _put(self, owner: str, kind: str, attributes: Mapping[str, Any]) -> None:
         item = {"pk": {"S": f"CLIENT#{owner}"}, "sk": {"S": kind}, **attributes}

@@ -5,7 +5,7 @@ import binascii
 import contextlib
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Literal, NamedTuple, Self
@@ -265,6 +265,14 @@ class QuietHours(StrictModel):
 
 
 MaxSegments = Annotated[int | None, BeforeValidator(validate_max_segments)]
+
+
+class ClientLimits(NamedTuple):
+    """What one request of a client may have."""
+
+    max_recipients: int = MAX_RECIPIENTS
+    only_to: Collection[str] = ()
+    """The only numbers that a guest may send to (`+` and digits); empty: the client is no guest."""
 
 
 class CatalogueDefaults(NamedTuple):

@@ -21,6 +21,7 @@ from smsrelay.messages.request import (
     RECIPIENTS_PER_SEND,
     TOO_MANY_RECIPIENTS,
     CatalogueDefaults,
+    ClientLimits,
     MessageRequest,
     Recipient,
     Subscriber,
@@ -36,13 +37,13 @@ def parse_request(
     defaults: CatalogueDefaults | Refusal = CatalogueDefaults(),  # noqa: B008 - immutable
     country_codes: Collection[str] = (),
     arrived_at: float = 0.0,
-    max_recipients: int = MAX_RECIPIENTS,
+    limits: ClientLimits = ClientLimits(),  # noqa: B008 - the same
 ) -> MessageRequest:
     """The request in a decoded document. Raises `RequestRefusedError` with every reason at once.
 
     The relay may send to `country_codes` only; empty: to all. The catalogue can restrict them.
     `arrived_at` is in seconds since the epoch; with 0, a send time in the past is valid.
-    The client may post at most `max_recipients` entries in `to`.
+    `limits` are the client's.
     """
     raw, found, omitted = document.value, list(document.refusals), 0
     request = None
@@ -61,10 +62,12 @@ def parse_request(
         found += check_send_time(raw.get("sendAt"), arrived_at)
         if not isinstance(defaults, Refusal):
             found += check_segments(raw, defaults)
-    if max_recipients < recipients_in(raw) <= MAX_RECIPIENTS:
-        detail = f"Too many recipients: the client's limit for one request is {max_recipients}."
+    if limits.max_recipients < recipients_in(raw) <= MAX_RECIPIENTS:
+        most = limits.max_recipients
+        detail = f"Too many recipients: the client's limit for one request is {most}."
         found.append(Refusal("/to", "too-many-recipients", detail))
     found += [*wrong, *check_duplicates(recipients)]
+    found += check_guest(recipients, limits.only_to)
     found += check_countries(recipients, country_codes)
     if not isinstance(defaults, Refusal):
         found += check_countries(recipients, defaults.country_codes)
@@ -187,13 +190,27 @@ def check_countries(entries: Sequence[Entry], allowed: Collection[str]) -> Itera
     """Each number has one of the calling codes; without codes, all numbers are allowed."""
     if not allowed:
         return
-    for n, recipient in entries:
-        if isinstance(recipient, str):
-            number, place = recipient, pointer(("to", n))
-        else:
-            number, place = recipient.mobile, pointer(("to", n, "mobile"))
+    for number, place in _numbers(entries):
         if calling_code(number) not in allowed:
             yield Refusal(place, "country-not-allowed", refusals.COUNTRY_NOT_ALLOWED)
+
+
+def check_guest(entries: Sequence[Entry], allowed: Collection[str]) -> Iterator[Refusal]:
+    """A guest sends to its own numbers; without any, the client is no guest."""
+    if not allowed:
+        return
+    for number, place in _numbers(entries):
+        if number not in allowed:
+            yield Refusal(place, "recipient-not-allowed", refusals.RECIPIENT_NOT_ALLOWED)
+
+
+def _numbers(entries: Sequence[Entry]) -> Iterator[tuple[str, str]]:
+    """The number of each recipient, and the pointer to it."""
+    for n, recipient in entries:
+        if isinstance(recipient, str):
+            yield recipient, pointer(("to", n))
+        else:
+            yield recipient.mobile, pointer(("to", n, "mobile"))
 
 
 def recipients_in(raw: object) -> int:

@@ -1,9 +1,10 @@
-"""The limits of clients: recipients in a minute, and recipients in one request."""
+"""The limits of clients: recipients in a minute, and in one request how many and which."""
 
 import math
 
 from smsrelay.errors import RateLimitedError
 from smsrelay.messages.refusals import Refusal, RequestRefusedError
+from smsrelay.messages.request import ClientLimits
 from smsrelay.ports import Clock, RecipientCounter, StoredLimits
 from smsrelay.services.client_cache import ClientCache
 
@@ -41,13 +42,13 @@ class ClientRateLimit:
 
 
 class RequestLimits:
-    """How many recipients one request of a client may have."""
+    """What one request of a client may have."""
 
     def __init__(self, stored: StoredLimits, clock: Clock) -> None:
         self._limits = ClientCache(
-            lambda client: stored.max_recipients_of(client) or DEFAULT_MAX_RECIPIENTS, clock
+            lambda client: stored.limits_of(client) or ClientLimits(DEFAULT_MAX_RECIPIENTS), clock
         )
 
-    def max_recipients(self, client: str) -> int:
-        """The client's limit, from the cache while it lasts. Raises `LedgerUnavailableError`."""
+    def of_client(self, client: str) -> ClientLimits:
+        """The client's limits, from the cache while it lasts. Raises `LedgerUnavailableError`."""
         return self._limits.get(client)

@@ -7,14 +7,13 @@ from pydantic_core import PydanticCustomError
 from smsrelay.messages import segments
 from smsrelay.messages.refusals import Refusal
 from smsrelay.messages.request import (
-    MAX_RECIPIENTS,
     MESSAGE_ID,
     CatalogueDefaults,
     is_encoded_id,
     validate_key,
 )
 from smsrelay.messages.strict_json import Document
-from smsrelay.messages.validation import parse_request, recipients_in
+from smsrelay.messages.validation import parse_request
 from smsrelay.ports import CatalogueSource
 from smsrelay.sends.ids import Identity, correlation_id
 from smsrelay.services.client_rate_limit import RequestLimits
@@ -58,10 +57,8 @@ class RequestReader:
         catalogue or the client's limit can't be read.
         """
         defaults = self._defaults(document.value, client)
-        # Each limit allows one recipient, so such a request doesn't wait for a read.
-        is_limited = recipients_in(document.value) > 1
-        limit = self._limits.max_recipients(client) if is_limited else MAX_RECIPIENTS
-        request = parse_request(document, defaults, self._country_codes, arrived_at, limit)
+        limits = self._limits.of_client(client)
+        request = parse_request(document, defaults, self._country_codes, arrived_at, limits)
         if isinstance(defaults, Refusal):  # parse_request has raised it
             defaults = CatalogueDefaults()
         return Submission(
