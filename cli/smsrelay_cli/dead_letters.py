@@ -237,6 +237,8 @@ def _plan_of_send(target: DeployedStack, letter: DeadLetter, key: SendKey) -> Pl
         Status.SENDING: (Action.KEEP, "the send is being sent"),
         Status.UNKNOWN: (Action.KEEP, "the send is unknown: decide with resend"),
         Status.FAILED: (Action.KEEP, "the send's body is gone: post it anew"),
+        Status.CANCELLED: (Action.REMOVE, "the send is cancelled"),
+        Status.EXPIRED: (Action.REMOVE, "the send has expired"),
     }[send.status]
     return Plan(letter, action, detail, key)
 

@@ -203,6 +203,11 @@ def _add_deciding(command: _AddCommand) -> None:
     _add_yes(resend)
     resend.set_defaults(run=sends.resend)
 
+    cancelled = command("cancel", "end queued sends, so that they are never sent")
+    _add_choice(cancelled)
+    _add_yes(cancelled)
+    cancelled.set_defaults(run=sends.cancel)
+
     resolve = command("resolve", "end unknown sends by hand")
     _add_choice(resolve)
     resolve.add_argument(

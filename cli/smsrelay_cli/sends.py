@@ -193,6 +193,30 @@ def _resend_question(chosen: Sequence[Send], undecided: Sequence[Send], options:
     return f"{' '.join(words)} Send {counted(len(chosen), 'send')} again?"
 
 
+def cancel(target: DeployedStack, options: Any, _now: float) -> int:
+    """End the queued sends of a message: what has gone out, or may have, can't be cancelled."""
+
+    def objection(send: Send) -> str | None:
+        return None if send.status is Status.QUEUED else _standing(send)
+
+    chosen = _chosen(target, options, objection, ["open"])
+    if chosen:
+        recipients = counted(sum(send.recipients for send in chosen), "recipient")
+        confirm(
+            f"Cancel {counted(len(chosen), 'queued send')} ({recipients})? They are never sent.",
+            yes=options.yes,
+        )
+    moment = _moment()
+
+    def end(send: Send) -> Change:
+        after = transitions.end_queued(
+            send, Status.CANCELLED, now=moment, written_by=new_message_id()
+        )
+        return _settled(target, send, after)
+
+    return _decide(target, options, chosen, end)
+
+
 def resolve(target: DeployedStack, options: Any, now: float) -> int:
     """The operator knows better than the relay what became of a call."""
     status = Status(options.status)
@@ -327,6 +351,8 @@ def _standing(send: Send) -> str:
         Status.SENDING: "it is being sent right now: look again in some minutes",
         Status.FAILED: "it is failed, so certainly not sent: resend it",
         Status.UNKNOWN: "it is unknown",
+        Status.CANCELLED: "it is cancelled, so not sent: post it again with a new key",
+        Status.EXPIRED: "it has expired, so it was not sent: post it again with a new key",
     }[send.status]
 
 

@@ -30,7 +30,7 @@ FILES = {
 
 
 POST_MESSAGE = ("POST", "/messages")
-"""The only route that stores anything."""
+"""The only route that stores a message."""
 
 
 @lambda_handler(api, on_error=api_gateway.to_problem)
@@ -75,6 +75,8 @@ def _respond(method: str, route: str, event: Event, deadline: Deadline) -> Respo
             return parts.api.find_messages(api_gateway.query_of(event), client())
         case "GET", "/messages/{id}":
             return parts.api.get_message(api_gateway.parameter_of(event, "id"), client())
+        case "DELETE", "/messages/{id}":
+            return parts.api.cancel_message(api_gateway.parameter_of(event, "id"), client())
         case "GET", "/tokens/{tokenId}":
             return parts.api.get_token(api_gateway.parameter_of(event, "tokenId"), client())
     raise NotFoundError

@@ -11,7 +11,7 @@ import typing
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from urllib.parse import quote, unquote_plus
@@ -97,6 +97,7 @@ FIELDS: Mapping[str, Canary | None] = {
     # Configuration, as the message id is: the upstream's documented refusals name it.
     "keyword": canary("keyword", None, *KEPT, *ECHO),
     "sendAt": None,
+    "expiresAt": None,
     "quietHours.start": None,
     "quietHours.end": None,
     "quietHours.timezone": None,
@@ -185,6 +186,7 @@ REQUEST: Mapping[str, Any] = {
     "resubscribe": False,
     "keyword": planted("keyword").word,
     "sendAt": datetime.now(UTC).isoformat(),
+    "expiresAt": (datetime.now(UTC) + timedelta(days=1)).isoformat(),
     "quietHours": {"start": "21:00", "end": "08:00", "timezone": "America/Chicago"},
     "mediaUrl": f"https://media.example/{planted('mediaUrl').word}?n={planted('mediaUrl').number}",
     "reference": planted("reference").text,

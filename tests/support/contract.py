@@ -31,6 +31,7 @@ BEYOND = frozenset(
         "country-not-allowed",
         "duplicate-field",
         "empty-window",
+        "expires-too-early",
         "invalid-character",
         "invalid-number",
         "invalid-time",

@@ -151,6 +151,9 @@ class Environment:
     def get(self, path: str, *, client: str = CLIENT, key_id: str | None = None) -> HttpAnswer:
         return self._call("GET", path, {}, None, client, key_id)
 
+    def delete(self, path: str, *, client: str = CLIENT) -> HttpAnswer:
+        return self._call("DELETE", path, {}, None, client)
+
     def _call(
         self,
         method: str,

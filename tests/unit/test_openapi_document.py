@@ -289,9 +289,9 @@ def test_the_requests_for_an_editor_are_good_ones(written: dict[Path, str]) -> N
     text = written[ROOT / "docs/smsrelay.http"]
     requests = re.split(r"(?m)^### .*\n", text)[1:]
     lines = [request.splitlines()[0] for request in requests]
-    assert {line.partition(" ")[0] for line in lines} == {"GET", "POST"}
+    assert {line.partition(" ")[0] for line in lines} == {"GET", "POST", "DELETE"}
     for request in requests:
         head, _, body = request.strip().partition("\n\n")
-        assert re.match(r"(GET|POST) \{\{apiUrl\}\}/[\w./=?-]+(\n[\w-]+: .+)*$", head), head
-        assert (refusals(body) == []) if body else head.startswith("GET")
+        assert re.match(r"(GET|POST|DELETE) \{\{apiUrl\}\}/[\w./=?-]+(\n[\w-]+: .+)*$", head), head
+        assert (refusals(body) == []) if body else head.startswith(("GET", "DELETE"))
     assert f"GET {{{{apiUrl}}}}/messages/{response_schemas.MESSAGE_ID}" in lines

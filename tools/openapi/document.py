@@ -36,6 +36,7 @@ _POSTING = (
     "invalid-request",
     "over-limit",
     "idempotency-key-reused",
+    "message-cancelled",
     "upstream-refused",
     "not-sent",
     "not-stored",
@@ -210,7 +211,7 @@ def document() -> Json:
         "paths": {
             "/messages": {"post": _post_message(), "get": _find_messages()},
             "/messages/preview": {"post": _preview_message()},
-            "/messages/{id}": {"get": _get_message()},
+            "/messages/{id}": {"get": _get_message(), "delete": _cancel_message()},
             "/tokens/{tokenId}": {"get": _get_token()},
             "/webhooks/{client}": {"post": _post_webhook()},
             "/openapi.json": {
@@ -372,6 +373,26 @@ def _get_message() -> Json:
         "responses": {
             "200": _success("The message.", "StoredMessage", response_schemas.STORED),
             **_failures((*_ASKING, *_WITH_KEY, *_EVERYWHERE)),
+        },
+    }
+
+
+def _cancel_message() -> Json:
+    return {
+        "operationId": "cancelMessage",
+        "tags": ["messages"],
+        "summary": "Cancel a message",
+        "description": "Cancels every send that is still `queued`. If an earlier attempt at a send "
+        "may have gone out, it becomes `unknown` with the reason `cancelled`, and is not sent "
+        "again. Repeating the request has the same response.",
+        "parameters": [_ID_PARAMETER],
+        "responses": {
+            "200": _success(
+                "At least one send was cancelled, now or before.",
+                "StoredMessage",
+                response_schemas.CANCELLED,
+            ),
+            **_failures(("too-late", *_ASKING, *_WITH_KEY, *_EVERYWHERE)),
         },
     }
 

@@ -117,15 +117,21 @@ CODES: dict[str, Code] = {
         "`keyword`, although neither `subscribe` nor `resubscribe` is true.", _with(keyword="JOIN")
     ),
     "invalid-time": Code(
-        "`sendAt` is no date and time, or not in the years 2000 to 2100.", _with(sendAt="tomorrow")
+        "`sendAt` or `expiresAt` is no date and time, or not in the years 2000 to 2100.",
+        _with(sendAt="tomorrow"),
     ),
     "time-without-offset": Code(
-        "`sendAt` has no offset from UTC.", _with(sendAt="2027-01-15T16:01:00")
+        "`sendAt` or `expiresAt` has no offset from UTC.", _with(sendAt="2027-01-15T16:01:00")
     ),
     "time-in-the-past": Code(
         "`sendAt` is more than an hour before the request arrived (from the queue: before SQS "
         "received the message).",
         _with(sendAt="2020-01-15T16:01:00Z"),
+    ),
+    "expires-too-early": Code(
+        "`expiresAt` is not after `sendAt`, or not after the request arrived (from the queue: "
+        "after SQS received the message).",
+        _with(expiresAt="2020-01-15T16:01:00Z"),
     ),
     "invalid-time-of-day": Code("No `HH:MM`.", _quiet(start="9 pm", timezone="UTC")),
     "zone-missing": Code("Neither `timezone` nor `utcOffset`.", _quiet()),

@@ -149,6 +149,16 @@ def _relays() -> Iterator[Problem]:
         members={"id": _ID},
     )
     yield _of_error(
+        "No send of the message is queued any more, so none can be cancelled.",
+        errors.TooLateError(MESSAGE_ID),
+        members={"id": _ID},
+    )
+    yield _of_send(
+        "The message of this Idempotency-Key was cancelled. Nothing was sent.",
+        Status.CANCELLED,
+        "cancelled",
+    )
+    yield _of_error(
         "The body is larger than 1 MiB, or its calls of the upstream are larger than the ledger "
         "takes. Nothing was sent.",
         errors.TooLargeError(MAX_REQUEST_BYTES),
@@ -184,7 +194,9 @@ def _relays() -> Iterator[Problem]:
         "The relay failed. Repeating the request with the same Idempotency-Key never sends twice.",
         errors.RelayError(),
     )
-    yield _of_send("It is too old. It was certainly not sent.", Status.FAILED, "too-old")
+    yield _of_send(
+        "It is too old, or it has expired. It was certainly not sent.", Status.FAILED, "too-old"
+    )
     yield _of_error(
         "Nothing could be stored, so nothing was sent. Repeat it with the same Idempotency-Key.",
         errors.LedgerUnavailableError(),

@@ -146,6 +146,12 @@ def _previewed() -> Mapping[str, Response]:
 
 
 POSTED, STORED, PREVIEWED = _posted(), _stored(), _previewed()
+CANCELLED = {
+    "cancelled": responses.of_stored(
+        MessageState(MESSAGE_ID, [send(status=Status.CANCELLED, reason="cancelled", attempts=0)]),
+        MESSAGE_ID,
+    )
+}
 CURSOR = f"1800000000.25-{MESSAGE_ID}"
 _MESSAGES = {MESSAGE_ID: MessageState(MESSAGE_ID, [send(reference="order-8812")])}
 FOUND_MESSAGES = {

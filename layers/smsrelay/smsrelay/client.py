@@ -61,6 +61,8 @@ _Statuses = Literal[
     "rejected",
     "unknown",
     "failed",
+    "cancelled",
+    "expired",
     "delivered",
     "undelivered",
     "partially_delivered",
@@ -71,7 +73,8 @@ SendStatus = Annotated[
         description="`queued`: it waits for its first or next attempt. `sending`: the relay is "
         "calling MobileConnect. `accepted`: MobileConnect accepted it. `rejected`: MobileConnect "
         "rejected it permanently. `unknown`: it may have been sent or not; an operator decides. "
-        "`failed`: MobileConnect did not accept it before it was too old. `delivered`, "
+        "`failed`: MobileConnect did not accept it before it was too old. `cancelled`, `expired`: "
+        "it was cancelled, or reached its `expiresAt`, before it was sent. `delivered`, "
         "`undelivered`, `partially_delivered`: MobileConnect accepted it, and it reached all, none "
         "or some of its recipients.",
         examples=["accepted"],

@@ -56,6 +56,14 @@ class RequestInProgressError(RelayError):
         self.message_id = message_id
 
 
+class TooLateError(RelayError):
+    """No send of the message can be cancelled any more."""
+
+    def __init__(self, message_id: str) -> None:
+        super().__init__(message_id)
+        self.message_id = message_id
+
+
 class NotFoundError(RelayError):
     """There is no such message, or it is another client's."""
 

@@ -363,7 +363,10 @@ class DynamoDbLedger:
                         "SET #status = :sending, attempts = attempts + :one, updatedAt = :now, "
                         "dueAt = :lease, #owner = :owner REMOVE reason, errors, deleteAt"
                     ),
-                    ConditionExpression="#status = :queued AND dueAt <= :now",
+                    ConditionExpression=(
+                        "#status = :queued AND dueAt <= :now "
+                        "AND (attribute_not_exists(expiresAt) OR expiresAt > :now)"
+                    ),
                     ExpressionAttributeNames={"#status": "status", "#owner": "owner"},
                     ExpressionAttributeValues={
                         ":sending": {"S": Status.SENDING},
@@ -451,7 +454,11 @@ class DynamoDbLedger:
         if send.reference is not None and send.key.number == 1:  # one entry for each message
             texts["clientReference"] = _index_key(send.client, send.reference)
         item |= {name: {"S": value} for name, value in texts.items() if value is not None}
-        times = {"deliverAt": send.scheduled_for, "resentAt": send.resent_at}
+        times = {
+            "deliverAt": send.scheduled_for,
+            "expiresAt": send.expires_at,
+            "resentAt": send.resent_at,
+        }
         item |= {name: _number(value) for name, value in times.items() if value is not None}
         counts = {"attemptsBefore": send.attempts_before, "attemptsPutOff": send.attempts_put_off}
         item |= {name: {"N": str(value)} for name, value in counts.items() if value}
@@ -521,6 +528,7 @@ def _send(item: Item) -> Send:
         reference=text("reference"),
         correlation_id=text("correlationId"),
         scheduled_for=_seconds(item, "deliverAt") if "deliverAt" in item else None,
+        expires_at=_seconds(item, "expiresAt") if "expiresAt" in item else None,
         poll_delivery="deliveryPolling" not in item,
         awaits_report=group in {FIRST_MANY, FIRST_ONE, AWAITS_REPORT},
         polled=group == AWAITS_REPORT,

@@ -47,6 +47,7 @@ WINDOW_TIME = "This is not a valid blackout window start time, or end time. It l
 SEND_TIME = "This is not a valid send time. It looks like 2026-10-05T16:01:00-04:00."
 OFFSET_MISSING = "The time needs its offset from UTC, such as -04:00 or Z."
 TIME_IN_THE_PAST = "The send time is more than an hour before the request arrived."
+EXPIRES_TOO_EARLY = "The message must expire after it arrives, and after its send time."
 INVALID_CHARACTER = "A NUL character or half a surrogate pair stands here."
 TEXT_MISSING = "It counts the SMS of a text, and the request has none."
 TIMEZONE = "There is no such time zone. It looks like America/Chicago."

@@ -344,6 +344,15 @@ class MessageRequest(StrictModel):
         "time up to an hour before the request arrives means now; an earlier one is refused.",
         examples=["2030-01-15T16:01:00-05:00", "2030-01-15T21:01Z"],
     )
+    expires_at: Annotated[
+        datetime | None, BeforeValidator(validate_time, json_schema_input_type=str)
+    ] = Field(
+        default=None,
+        description="When the message is worth nothing any more, such as a one-time password: "
+        "what MobileConnect has not accepted by then is not sent. ISO 8601 with an offset from "
+        "UTC; after the request arrives, and after `sendAt`.",
+        examples=["2030-01-15T16:06:00-05:00"],
+    )
     quiet_hours: Annotated[QuietHours | None, NOT_NULL] = Field(
         default=None,
         description="Hours without delivery: messages that fall into them wait for their end.",

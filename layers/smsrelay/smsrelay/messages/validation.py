@@ -59,7 +59,7 @@ def parse_request(
         found.append(defaults)
     if isinstance(raw, dict):
         found += check_fields_together(raw, defaults)
-        found += check_send_time(raw.get("sendAt"), arrived_at)
+        found += check_times(raw, arrived_at)
         if not isinstance(defaults, Refusal):
             found += check_segments(raw, defaults)
     if limits.max_recipients < recipients_in(raw) <= MAX_RECIPIENTS:
@@ -127,14 +127,21 @@ def check_fields_together(
     yield from check_quiet_hours(raw.get("quietHours"), "/quietHours")
 
 
-def check_send_time(written: object, arrived_at: float) -> Iterator[Refusal]:
+def check_times(raw: Mapping[str, Any], arrived_at: float) -> Iterator[Refusal]:
     """A time long before the request arrived is a mistake, or the message is too late."""
-    with suppress(PydanticCustomError):  # the model reports it
-        if (
-            isinstance(written, str)
-            and times.parse_instant(written).timestamp() < arrived_at - times.MAX_LATENESS
-        ):
-            yield Refusal("/sendAt", "time-in-the-past", refusals.TIME_IN_THE_PAST)
+    send_at, expires_at = (_seconds(raw.get(name)) for name in ("sendAt", "expiresAt"))
+    if send_at is not None and send_at < arrived_at - times.MAX_LATENESS:
+        yield Refusal("/sendAt", "time-in-the-past", refusals.TIME_IN_THE_PAST)
+    if expires_at is not None and expires_at <= max(arrived_at, send_at or 0.0):
+        yield Refusal("/expiresAt", "expires-too-early", refusals.EXPIRES_TOO_EARLY)
+
+
+def _seconds(written: object) -> float | None:
+    """A valid time, in seconds since the epoch; the model reports all others."""
+    with suppress(PydanticCustomError):
+        if isinstance(written, str):
+            return times.parse_instant(written).timestamp()
+    return None
 
 
 def check_segments(raw: Mapping[str, Any], defaults: CatalogueDefaults) -> Iterator[Refusal]:

@@ -20,6 +20,8 @@ class Status(StrEnum):
     REJECTED = "rejected"
     UNKNOWN = "unknown"
     FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
     # What the upstream reports of an accepted one, later.
     DELIVERED = "delivered"
     UNDELIVERED = "undelivered"
@@ -35,7 +37,7 @@ DELIVERY_STATUSES = frozenset({Status.DELIVERED, Status.UNDELIVERED, Status.PART
 """The upstream has reported the delivery."""
 ACCEPTED_STATUSES = DELIVERY_STATUSES | {Status.ACCEPTED}
 """The upstream has accepted the send."""
-NOT_SENT_STATUSES = frozenset({Status.REJECTED, Status.FAILED})
+NOT_SENT_STATUSES = frozenset({Status.REJECTED, Status.FAILED, Status.CANCELLED, Status.EXPIRED})
 """The send was certainly not sent."""
 UNFINISHED_STATUSES = frozenset({Status.QUEUED, Status.SENDING, Status.UNKNOWN})
 """The relay or an operator still has to act before the send ends."""
@@ -103,6 +105,8 @@ class Send:
 
     While it awaits a report, the start of polling is stored here: read `poll_from`.
     """
+    expires_at: float | None = None
+    """When it must no longer be begun with, if the request says so."""
     poll_delivery: bool = True
     """Whether its delivery is to be polled once it is accepted: `deliveryPolling`."""
     awaits_report: bool = False

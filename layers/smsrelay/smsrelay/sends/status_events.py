@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from smsrelay.messages.segments import Segments
-from smsrelay.sends.send import DELIVERY_STATUSES, Send, Status
+from smsrelay.sends.send import DELIVERY_STATUSES, NOT_SENT_STATUSES, Send, Status
 
 SOURCE = "smsrelay"
 
@@ -31,7 +31,7 @@ class StatusChange(NamedTuple):
 
 def is_final(send: Send) -> bool:
     """Whether nothing more happens to a send automatically."""
-    ends = DELIVERY_STATUSES | {Status.REJECTED, Status.UNKNOWN, Status.FAILED}
+    ends = DELIVERY_STATUSES | NOT_SENT_STATUSES | {Status.UNKNOWN}
     return send.status in ends or (send.status is Status.ACCEPTED and not send.awaits_report)
 
 

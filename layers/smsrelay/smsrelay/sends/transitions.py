@@ -70,7 +70,34 @@ def finish_attempt(  # noqa: PLR0913 - what became of it, and three numbers of t
             return replace(after, status=ended)
     elif counted_attempts(send) >= max_attempts:
         return replace(after, status=Status.UNKNOWN)
-    return replace(after, status=Status.QUEUED, due_at=now + wait)
+    return queue(after, now + wait)
+
+
+def queue(send: Send, due_at: float) -> Send:
+    """The send as queued. If it expires before, it is due then, so that it ends in time."""
+    if send.expires_at is not None:
+        due_at = min(due_at, send.expires_at)
+    return replace(send, status=Status.QUEUED, due_at=due_at)
+
+
+def has_expired(send: Send, now: float) -> bool:
+    """Whether a queued send must no longer be begun with."""
+    expires_at = send.expires_at
+    return send.status is Status.QUEUED and expires_at is not None and expires_at <= now
+
+
+def end_queued(send: Send, status: Status, *, now: float, written_by: str) -> Send:
+    """A queued send that is `cancelled` or `expired`: no further attempt is made.
+
+    If an earlier attempt may have gone out it is `unknown`, with the status as its reason, and
+    keeps its body: an operator decides.
+    """
+    after = replace(
+        send, reason=status.value, updated_at=now, due_at=now, written_by=written_by, errors=()
+    )
+    if send.may_have_been_sent:
+        return replace(after, status=Status.UNKNOWN)
+    return replace(after, status=status, body=None)
 
 
 def expire_lease(send: Send, *, now: float, max_attempts: int, written_by: str) -> Send:
@@ -103,7 +130,7 @@ def age(send: Send, now: float, pauses: Sequence[OperatorPause] = ()) -> float:
 
 def wait_for_operator(send: Send, now: float) -> Send:
     """A queued send while an operator's pause goes on."""
-    return replace(send, due_at=now + RETURN_SECONDS, updated_at=now, reason=REASON)
+    return queue(replace(send, updated_at=now, reason=REASON), now + RETURN_SECONDS)
 
 
 def is_undecided(send: Send, now: float) -> bool:

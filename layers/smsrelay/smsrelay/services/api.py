@@ -79,6 +79,11 @@ class Api:
         results = self._recipient_results.load(message_id) if self._recipient_results else {}
         return responses.of_stored(message, message_id, results)
 
+    def cancel_message(self, message_id: str, client: str) -> Response:
+        """Cancel the sends that are still queued; a repetition has the same response."""
+        _check_name(message_id)
+        return responses.of_stored(self._relay.cancel(message_id, client), message_id)
+
     def find_messages(self, query: Mapping[str, Sequence[str]], client: str) -> Response:
         """The client's messages with an idempotency key, or a page of those with a reference."""
         match sorted(query.items()):

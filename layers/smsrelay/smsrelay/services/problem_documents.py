@@ -79,6 +79,13 @@ def of_error(error: RelayError) -> Response:  # noqa: C901, PLR0911, PLR0912 - a
                 {"Retry-After": "1"},
                 id=error.message_id,
             )
+        case errors.TooLateError():
+            return problem(
+                HTTPStatus.CONFLICT,
+                "too-late",
+                "No send of the message is queued, so none can be cancelled.",
+                id=error.message_id,
+            )
         case errors.ClientNotRegisteredError():
             return problem(
                 HTTPStatus.FORBIDDEN,

@@ -49,11 +49,22 @@ def of_message(message: MessageState, *, deferred: bool) -> Response:
             errors=list(dict.fromkeys(word for send in message.sends for word in send.errors)),
             sends=sends,
         )
-    if status == Status.FAILED:
+    if status == Status.CANCELLED:
+        return problem(
+            HTTPStatus.CONFLICT,
+            "message-cancelled",
+            "The message was cancelled before it was sent. Nothing was sent. Use a new "
+            "Idempotency-Key for another message.",
+            headers,
+            id=message.id,
+            sends=sends,
+        )
+    if status in {Status.FAILED, Status.EXPIRED}:
+        end = "it expired" if status == Status.EXPIRED else "it was too old"
         return problem(
             HTTPStatus.BAD_GATEWAY,
             "not-sent",
-            "Marketing Cloud did not accept the message before it was too old. Nothing was sent.",
+            f"Marketing Cloud did not accept the message before {end}. Nothing was sent.",
             headers,
             id=message.id,
             sends=sends,

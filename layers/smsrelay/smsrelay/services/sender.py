@@ -14,6 +14,7 @@ from smsrelay.errors import (
     LedgerUnavailableError,
     NotFoundError,
     RelayError,
+    TooLateError,
 )
 from smsrelay.messages.refusals import Refusal
 from smsrelay.messages.request import MessageRequest
@@ -151,7 +152,10 @@ class Sender:
         now = self._clock()
         sends = _plan(submission, now)
         message_id, _ = sends[0].key
-        if is_paused(self._pauses.current(), submission.client):
+        if transitions.has_expired(sends[0], now):  # it waited in the queue for too long
+            sends = [self._expired(send, now) for send in sends]
+            timing = Timing.DEFERRED
+        elif is_paused(self._pauses.current(), submission.client):
             timing = Timing.DEFERRED
             sends = [transitions.wait_for_operator(send, now) for send in sends]
         at_once = len(sends) == 1 and timing is not Timing.DEFERRED
@@ -165,6 +169,9 @@ class Sender:
         if not creation.created:
             stored = self._ledger.load(message_id) or creation.sends
             return self._replay(stored, sends[0].fingerprint)
+        for send in sends:
+            if send.status is Status.EXPIRED:
+                self._record_end(send)
         if at_once:
             keep_rejected = timing is Timing.SINGLE_NOW
             send, seconds = self._call(sends[0], deadline, keep_rejected=keep_rejected)
@@ -202,6 +209,8 @@ class Sender:
             raise NotFoundError(str(key))
         if claim.won:
             return self._call(claim.send, deadline, keep_rejected=keep_rejected)[0]
+        if transitions.has_expired(claim.send, now):
+            return self._end_expired(claim.send, now) or self._ledger.load_one(key) or claim.send
         return self._expire_lease(claim.send)
 
     def has_time_for_call(self, deadline: Deadline) -> bool:
@@ -249,6 +258,8 @@ class Sender:
         after = None
         if transitions.lease_expired(send, now):
             after = self._end_lease(send, now)
+        elif transitions.has_expired(send, now):
+            after = self._end_expired(send, now)
         elif send.status is Status.QUEUED and send.due_at + STALLED_AFTER <= now:
             # Due again, so that the next sweep does not find it while it waits its turn.
             due = replace(send, due_at=now, updated_at=now, written_by=ids.new_message_id())
@@ -258,6 +269,32 @@ class Sender:
         if after:
             self.enqueue([after])
         return after
+
+    def cancel(self, message_id: str, client: str) -> MessageState:
+        """Cancel the sends of a client's message that are still queued.
+
+        Raises `NotFoundError`, or `TooLateError` if none was cancelled, now or before.
+        """
+        message = self.load(message_id, client)
+        if isinstance(message, RefusedMessage):
+            raise TooLateError(message_id)
+        sends = [self._cancel(send) for send in message.sends]
+        if not any(send.reason == Status.CANCELLED for send in sends):
+            raise TooLateError(message_id)
+        return MessageState(message_id, sends)
+
+    def _cancel(self, send: Send) -> Send:
+        """The send after it was cancelled, or as it is when it is no longer queued."""
+        while send.status is Status.QUEUED:
+            after = transitions.end_queued(
+                send, Status.CANCELLED, now=self._clock(), written_by=ids.new_message_id()
+            )
+            if self._ledger.replace_if_unchanged(send, after):
+                self._record_end(after)
+                return after
+            # A worker has claimed it, or has put it off.
+            send = self._ledger.load_one(send.key) or after
+        return send
 
     def load(self, message_id: str, client: str) -> MessageState | RefusedMessage:
         """A client's own message. Raises `NotFoundError`."""
@@ -342,6 +379,8 @@ class Sender:
         send = self._ledger.load_one(key)
         if send is None or send.status is not Status.QUEUED or send.due_at > now:
             return None
+        if transitions.has_expired(send, now):
+            return None
         pauses = self._pauses.current()
         if transitions.age(send, now, pauses) > self._policy.max_age:
             return None
@@ -356,7 +395,8 @@ class Sender:
         return after if self._ledger.replace_if_unchanged(send, after) else None
 
     def _postponed(self, send: Send, now: float, pause: float) -> Send:
-        return replace(send, due_at=now + self._spread(pause), updated_at=now, reason=PAUSED.reason)
+        after = replace(send, updated_at=now, reason=PAUSED.reason)
+        return transitions.queue(after, now + self._spread(pause))
 
     def _spread(self, pause: float) -> float:
         """Seconds until a send is due again; they differ, so that not all are due at once."""
@@ -477,10 +517,27 @@ class Sender:
         )
         if not self._ledger.replace_if_unchanged(send, after):
             return None
-        outcome = Outcome(OutcomeKind.UNKNOWN, "lease-expired")
-        self._count(after, outcome)
-        _log(after, after.status, outcome)
+        self._record_end(after)
         return after
+
+    def _end_expired(self, send: Send, now: float) -> Send | None:
+        """The expired send as ended; None: another process was quicker."""
+        after = self._expired(send, now)
+        if not self._ledger.replace_if_unchanged(send, after):
+            return None
+        self._record_end(after)
+        return after
+
+    def _expired(self, send: Send, now: float) -> Send:
+        return transitions.end_queued(
+            send, Status.EXPIRED, now=now, written_by=ids.new_message_id()
+        )
+
+    def _record_end(self, send: Send) -> None:
+        """Count and log an end without a call."""
+        outcome = Outcome(OutcomeKind.UNKNOWN, send.reason or "")
+        self._count(send, outcome)
+        _log(send, send.status, outcome)
 
 
 def _plan(submission: Submission, now: float) -> list[Send]:
@@ -505,6 +562,7 @@ def _plan(submission: Submission, now: float) -> list[Send]:
             reference=request.reference,
             correlation_id=submission.correlation_id,
             scheduled_for=request.send_at.timestamp() if request.send_at else None,
+            expires_at=request.expires_at.timestamp() if request.expires_at else None,
             poll_delivery=submission.poll_delivery,
             segments=submission.segments,
         )

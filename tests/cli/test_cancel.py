@@ -1,0 +1,62 @@
+"""`smsrelay cancel`: queued sends are never sent, and nothing else is changed."""
+
+from unittest.mock import patch
+
+from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
+from smsrelay.ports import ReplaceResult
+from tests.cli.conftest import MESSAGE, Operator
+from tests.conftest import WallClock
+
+ASYNC = {"Prefer": "respond-async"}
+
+
+def test_an_operator_cancels_the_queued_sends_of_a_message(operator: Operator) -> None:
+    message_id = operator.relay.post(MESSAGE, headers=ASYNC).body["id"]
+    asked = operator.run("cancel", message_id, answer="n\n")
+    assert asked.code == 3
+    assert "Cancel 1 queued send (2 recipients)? They are never sent." in asked.err
+    ended = operator.run("cancel", message_id, "--yes")
+    assert ended.code == 0
+    assert ended.rows == [[message_id, "1", "queued", "cancelled", "2"]]
+    assert operator.works() == []
+    assert operator.relay.get(f"/messages/{message_id}").body["status"] == "cancelled"
+    again = operator.run("cancel", message_id, "--yes")
+    assert again.code == 1
+    assert "it is cancelled, so not sent" in again.err
+    for command in (["resend"], ["resolve", "--as", "accepted"]):
+        assert operator.run(*command, message_id, "--yes").code == 1
+
+
+def test_filters_choose_queued_sends_only(operator: Operator) -> None:
+    unknown = operator.unknown()
+    ids = {operator.relay.post(MESSAGE, headers=ASYNC).body["id"] for _ in range(2)}
+    ended = operator.run("cancel", "--since", "1h", "--yes", "--json")
+    assert {send["id"] for send in ended.json["sends"]} == ids
+    assert {send["is"] for send in ended.json["sends"]} == {"cancelled"}
+    [send] = operator.sends(unknown)
+    assert send.status == "unknown"
+
+
+def test_a_send_that_a_worker_claims_meanwhile_is_not_cancelled(operator: Operator) -> None:
+    message_id = operator.relay.post(MESSAGE, headers=ASYNC).body["id"]
+
+    def lose(*_: object) -> ReplaceResult:
+        return ReplaceResult.CHANGED
+
+    with patch.object(DynamoDbLedger, "replace_if_unchanged", lose):
+        ended = operator.run("cancel", message_id, "--yes")
+    assert ended.code == 1
+    assert "it has become queued meanwhile" in ended.out
+
+
+def test_what_expires_during_a_pause_ends(wall_clock: WallClock, operator: Operator) -> None:
+    relay = operator.relay
+    assert operator.run("pause").code == 0
+    posted = relay.post(MESSAGE | {"expiresAt": "2026-09-21T14:14:20Z"}).body
+    assert posted["status"] == "queued"
+    wall_clock.now += 61
+    relay.show_all()
+    assert relay.work() == []
+    assert relay.get(f"/messages/{posted['id']}").body["status"] == "expired"
+    assert relay.waiting() == 0
+    assert operator.simulator.calls() == []
