@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -23,6 +24,7 @@ from tests.support.environment import (
     running,
     signed_headers,
 )
+from tests.support.template import ROOT
 from tools.mobileconnect_simulator import Simulator
 
 MESSAGE = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Grüße 👋"}
@@ -360,3 +362,87 @@ def test_no_request_is_an_exception_or_gets_in(
     event |= {"pathParameters": {"client": client}, "isBase64Encoded": encoded}
     assert os.environ["WEBHOOK_SECRET_PREFIX"]
     assert fuzzed.webhook.handler(event, Context())["statusCode"] == 401
+
+
+PAYLOAD = {"type": "order.shipped", "timestamp": "2030-01-15T21:01:00Z", "data": MESSAGE}
+
+
+def test_the_data_of_a_standard_webhooks_payload_is_the_message(
+    relay: Environment, simulator: Simulator
+) -> None:
+    secret = relay.put_webhook_secret("shop")
+    answer = relay.post_webhook("shop", secret, PAYLOAD, webhook_id="msg_1")
+    assert answer.status == 202
+    [sent] = simulator.sent()
+    assert sent["body"]["messageText"] == MESSAGE["text"]
+    later = PAYLOAD | {"timestamp": "2030-01-15T21:02:00Z"}
+    again = relay.post_webhook("shop", secret, later, webhook_id="msg_1")
+    assert again.body == answer.body, "the same message, although it was wrapped later"
+    assert len(simulator.sent()) == 1
+    other = relay.post_webhook("shop", secret, PAYLOAD | {"data": OTHER}, webhook_id="msg_1")
+    assert code(other) == (422, "idempotency-key-reused")
+
+
+@pytest.mark.parametrize(
+    ("body", "errors"),
+    [
+        (PAYLOAD | {"data": MESSAGE | {"to": []}}, [("/to", "no-recipients")]),
+        (PAYLOAD | {"data": "text"}, [("", "wrong-type")]),
+        (
+            MESSAGE | {"type": "a", "data": 1},
+            [("/type", "unknown-field"), ("/data", "unknown-field")],
+        ),
+    ],
+)
+def test_pointers_begin_at_the_message(
+    relay: Environment, body: dict[str, Any], errors: list[tuple[str, str]]
+) -> None:
+    refused = relay.post_webhook("shop", relay.put_webhook_secret("shop"), body)
+    assert code(refused) == (422, "invalid-request")
+    assert sorted((one["pointer"], one["code"]) for one in refused.body["errors"]) == sorted(errors)
+
+
+def test_a_name_that_stands_twice_in_the_data_is_refused_at_its_place(relay: Environment) -> None:
+    body = json.dumps(PAYLOAD).replace('"text":', '"text": "a", "text":')
+    refused = relay.post_webhook("shop", relay.put_webhook_secret("shop"), body)
+    assert [(one["pointer"], one["code"]) for one in refused.body["errors"]] == [
+        ("/text", "duplicate-field")
+    ]
+
+
+def test_only_a_webhook_is_unwrapped(relay: Environment) -> None:
+    assert code(relay.post(PAYLOAD)) == (422, "invalid-request")
+
+
+TICKET = {
+    "ticket.id": "35436",
+    "ticket.status": "Solved",
+    "ticket.requester.phone": "+1 212 555 0100",
+}
+ISSUE = {
+    "issue.key": "SP-53",
+    "issue.key.asJsonString": '"SP-53"',
+    "issue.status.name": "Done",
+    "issue.summary.asJsonString": json.dumps('A "quoted" summary'),
+    "issue.customfield_10042.asJsonString": '"+1 212 555 0100"',
+}
+
+
+@pytest.mark.parametrize(
+    ("system", "values", "text"),
+    [
+        ("zendesk", TICKET, "Your ticket 35436 is now Solved."),
+        ("jira", ISSUE, 'A "quoted" summary'),
+    ],
+)
+def test_the_templates_for_other_systems_make_messages(
+    relay: Environment, simulator: Simulator, system: str, values: dict[str, str], text: str
+) -> None:
+    page = (ROOT / "docs/authentication.md").read_text()
+    [template] = re.findall(rf"<!-- template: {system} -->\n```\n(.+?)```", page, re.DOTALL)
+    body = re.sub(r"{{(.+?)}}", lambda name: values[name[1]], template)
+    for _ in range(2):
+        assert relay.post(body, client=system).status == 202
+    [sent] = simulator.sent()
+    assert sent["body"]["mobileNumbers"] == ["12125550100"]
+    assert sent["body"]["messageText"] == text

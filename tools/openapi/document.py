@@ -313,22 +313,36 @@ def _post_webhook() -> Json:
         "summary": "Send a message by webhook",
         "description": "For senders that sign as Standard Webhooks are signed, with a secret for "
         "each client. The webhook's id is the idempotency key: a copy of a webhook is answered "
-        "again, and not sent again. A deployment takes webhooks only if it is set up to.",
+        "again, and not sent again. The message is the whole body, or the `data` of a payload with "
+        "`type`, `timestamp` and `data`; then the pointers of `errors` begin there. A deployment "
+        "takes webhooks only if it is set up to.",
         "security": [{"webhookSignature": []}],
         "parameters": [*_WEBHOOK_PARAMETERS, _PREFER_PARAMETER],
-        "requestBody": _body(),
+        "requestBody": _body({"anyOf": [_MESSAGE, _PAYLOAD]}),
         "responses": _posted((*_POSTING, *_SIGNED, *_EVERYWHERE)),
     }
 
 
-def _body() -> Json:
+_MESSAGE: Json = {"$ref": REF.format(model="MessageRequest")}
+_PAYLOAD: Json = {
+    "type": "object",
+    "required": ["type", "timestamp", "data"],
+    "properties": {
+        "type": {"description": "Not used.", "examples": ["order.shipped"]},
+        "timestamp": {"description": "Not used.", "examples": ["2030-01-15T21:01:00Z"]},
+        "data": _MESSAGE,
+    },
+}
+
+
+def _body(schema: Json = _MESSAGE) -> Json:
     return {
         "required": True,
         "description": "Unknown fields, `null`, and names that stand twice in an object are "
         "refused. NUL characters and halves of surrogate pairs are, too.",
         "content": {
             "application/json": {
-                "schema": {"$ref": REF.format(model="MessageRequest")},
+                "schema": schema,
                 "examples": {
                     name: {"summary": name.replace("-", " ").capitalize(), "value": value}
                     for name, value in samples().items()

@@ -25,6 +25,16 @@ class Document(NamedTuple):
     value: Any
     refusals: tuple[Refusal, ...]
 
+    def member(self, name: str) -> "Document":
+        """What a member of the object holds, as a document of its own."""
+        place = f"/{name}"
+        inside = tuple(
+            refusal._replace(pointer=refusal.pointer.removeprefix(place))
+            for refusal in self.refusals
+            if refusal.pointer.startswith(f"{place}/")
+        )
+        return Document(self.value[name], inside)
+
 
 class _Repeating(dict[str, Any]):
     """An object in which a name stands more than once."""

@@ -89,12 +89,7 @@ def open_envelope(
             attributes = {**_sns_attributes(value), **attributes}
             fallback = str(value.get("MessageId") or fallback)
         elif "detail-type" in value and "detail" in value:
-            inside = tuple(
-                refusal._replace(pointer=refusal.pointer.removeprefix("/detail"))
-                for refusal in document.refusals
-                if refusal.pointer.startswith("/detail/")
-            )
-            document = Document(value["detail"], inside)
+            document = document.member("detail")
             fallback = str(value.get("id") or fallback)
     if document is not outer:
         twice = tuple(entry for entry in outer.refusals if entry.pointer in _OUTSIDE)

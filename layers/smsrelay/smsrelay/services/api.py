@@ -47,8 +47,8 @@ class Post(NamedTuple):
     headers: Mapping[str, str]
     body: str
     client: str
-    key: str | None = None
-    """An idempotency key that stands for the header's: a webhook's id, which is signed."""
+    webhook_id: str | None = None
+    """The id of a webhook, which is signed: the idempotency key instead of the header's."""
     is_rate_limited: bool = True
     """Whether the relay limits the client's recipients; usage plans limit those with API keys."""
 
@@ -129,7 +129,9 @@ class Api:
         _check_content(post.headers)
         began = self._clock()
         document = decode(post.body)
-        key = post.key or _key(post.headers) or key_in(document.value)
+        if post.webhook_id and _is_payload(document.value):
+            document = document.member("data")
+        key = post.webhook_id or _key(post.headers) or key_in(document.value)
         identity = ids.identify(post.client, key, document) if key else None
         deferred = _prefers_async(post.headers)
         try:
@@ -177,6 +179,11 @@ class Api:
         except QueueUnavailableError:
             # They are stored, so the answer stays true: the sweeper hands them over.
             logger.exception("sends not in the queue", extra={"message_id": message.id})
+
+
+def _is_payload(value: object) -> bool:
+    """Whether it has the shape that Standard Webhooks recommends for a payload."""
+    return isinstance(value, dict) and {"type", "timestamp", "data"} <= value.keys()
 
 
 def _check_name(name: str) -> None:

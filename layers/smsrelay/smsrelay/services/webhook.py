@@ -30,7 +30,7 @@ class Webhooks:
             # Nobody learns whether the client, its secret or the signature is what's missing.
             self._metrics.count("WebhooksRefused")
             raise InvalidSignatureError
-        post = Post(headers, body.decode(), client, key=headers["webhook-id"])
+        post = Post(headers, body.decode(), client, webhook_id=headers["webhook-id"])
         return self._api.post_message(post, deadline)
 
     def _is_signed(self, client: str, headers: Mapping[str, str], body: bytes) -> bool:
