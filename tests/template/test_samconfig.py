@@ -23,7 +23,7 @@ def overrides() -> dict[str, list[str]]:
     }
 
 
-@pytest.mark.parametrize("environment", environments())
+@pytest.mark.parametrize("environment", sorted(environments()))
 def test_build_deploy_and_delete_have_the_same_stack_and_parameters(environment: str) -> None:
     """Else the layer could be built for another processor than that of the functions."""
     sections = environments()[environment]
@@ -58,7 +58,7 @@ def problem_of(parameter: dict[str, Any], value: str) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("environment", overrides())
+@pytest.mark.parametrize("environment", sorted(overrides()))
 def test_the_template_takes_every_override(environment: str) -> None:
     parameters = template()["Parameters"]
     for override in overrides()[environment]:
