@@ -230,3 +230,11 @@ def test_a_message_expires_after_now_and_after_its_send_time(
     assert [(one["pointer"], one["code"]) for one in refused.body["errors"]] == [
         ("/expiresAt", code)
     ]
+
+
+def test_a_time_is_the_same_before_and_after_it_was_stored(
+    wall_clock: WallClock, relay: Environment
+) -> None:
+    wall_clock.now += 0.0006
+    message_id = relay.post(MESSAGE, headers=ASYNC).body["id"]
+    assert cancel(relay, message_id).body == relay.get(f"/messages/{message_id}").body

@@ -70,8 +70,8 @@ def segments_of(size: Segments | None) -> dict[str, Any]:
 
 
 def iso_time(seconds: float) -> str:
-    """A time in ISO 8601, in UTC with milliseconds."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    """A time in ISO 8601, in UTC with milliseconds: rounded, as the ledger stores it."""
+    return datetime.fromtimestamp(round(seconds, 3), UTC).isoformat(timespec="milliseconds")
 
 
 def event_id(event: Mapping[str, Any]) -> str:
