@@ -133,11 +133,13 @@ def validate_key(value: str) -> str:
 
 
 def validate_max_segments(value: object) -> int:
-    if type(value) is not int:
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
         raise invalid("wrong-type", "It must be an integer.")
     if not 1 <= value <= MAX_SEGMENTS:
         raise invalid("number-out-of-range", f"It must be from 1 to {MAX_SEGMENTS}.")
-    return value
+    if value != int(value):  # 2.0 is an integer in JSON
+        raise invalid("wrong-type", "It must be an integer.")
+    return int(value)
 
 
 def validate_attribute(value: object) -> str:

@@ -25,6 +25,7 @@ from smsrelay.messages.request import (
     MessageRequest,
     Recipient,
     Subscriber,
+    validate_max_segments,
 )
 from smsrelay.messages.strict_json import Document
 
@@ -146,8 +147,9 @@ def _seconds(written: object) -> float | None:
 
 def check_segments(raw: Mapping[str, Any], defaults: CatalogueDefaults) -> Iterator[Refusal]:
     """The text becomes at most as many SMS as the request and the catalogue allow."""
-    given = raw.get("maxSegments")
-    limits = [limit for limit in (given, defaults.max_segments) if type(limit) is int and limit > 0]
+    limits = [] if defaults.max_segments is None else [defaults.max_segments]
+    with suppress(PydanticCustomError):  # the model reports it
+        limits.append(validate_max_segments(raw.get("maxSegments")))
     text = raw.get("text")
     if "maxSegments" in raw and "text" not in raw:
         yield Refusal("/maxSegments", "text-missing", refusals.TEXT_MISSING)
