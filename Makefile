@@ -61,7 +61,7 @@ e2e: .venv/ready ## run the end-to-end tests against a local stack
 	$(PYTEST) tests/e2e
 
 soak: .venv/ready ## 2,000 requests while all fails and workers are killed (5 minutes; SOAK_SEED=1)
-	$(BIN)/python -m tools.local_stack soak $(if $(SOAK_SEED),--seed $(SOAK_SEED)) \
+	$(BIN)/python -m tests.promise soak $(if $(SOAK_SEED),--seed $(SOAK_SEED)) \
 		$(if $(SOAK_REQUESTS),--requests $(SOAK_REQUESTS))
 
 iam: .venv/ready ## remove each permission of each role in turn: a scenario must fail (3 minutes)

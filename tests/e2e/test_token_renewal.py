@@ -15,7 +15,7 @@ from tools.local_stack.deployment import STACK_NAME
 from tools.local_stack.polling import wait_for
 from tools.local_stack.simulator_client import SimulatorControl
 from tools.local_stack.stack import LocalStack, Stack
-from tools.soak.token_soak import MESSAGE, Watch
+from tools.local_stack.token_soak import MESSAGE, Watch
 
 TOKEN_SECONDS = 4
 ANY_CLIENT = {

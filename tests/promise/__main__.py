@@ -1,5 +1,6 @@
-"""`python -m tests.promise promise|mutations`: the whole of it, with a last line that sums up."""
+"""`python -m tests.promise promise|mutations|soak`: all of it, with a last line that sums up."""
 
+import argparse
 import os
 import signal
 import sys
@@ -8,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.promise.summary import SUMMARY, Summary
+from tools.local_stack import ROOT
+from tools.local_stack.build import BuildError
+from tools.local_stack.stack import StartError
 
 FOLDER = Path(__file__).parent
 
@@ -38,20 +42,41 @@ class Watcher:
 
 
 def main() -> int:
-    what = sys.argv[1]
-    # Like Ctrl-C: whoever ends this ends the servers that it has started.
+    # Like Ctrl-C: ending this ends the servers that it has started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if sys.argv[1] == "soak":
+        return _soak()
+    return _tests(sys.argv[1], sys.argv[2:])
+
+
+def _tests(name: str, options: list[str]) -> int:
     os.environ["SMSRELAY_THOROUGH"] = "1"
     watcher = Watcher()
-    tests = str(FOLDER / f"test_{what}.py")
+    tests = str(FOLDER / f"test_{name}.py")
     # Without capturing: the lines of progress are to be seen.
-    options = ["-q", "-s", "-p", "no:randomly", "-p", "no:cacheprovider"]
-    code = pytest.main([*options, *sys.argv[2:], tests], [watcher])
+    fixed = ["-q", "-s", "-p", "no:randomly", "-p", "no:cacheprovider"]
+    code = pytest.main([*fixed, *options, tests], [watcher])
     summary = watcher.summary
     if not summary.has_begun:
         return code or 1
-    print(summary.total() if what == "promise" else summary.mutation_total())
+    print(summary.total() if name == "promise" else summary.mutation_total())
     return code
+
+
+def _soak() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.promise soak")
+    parser.add_argument("--seed", type=int, default=1, help="of all that is drawn; 1")
+    parser.add_argument("--requests", type=int, default=2_000, help="how many to post; 2,000")
+    options = parser.parse_args(sys.argv[2:])
+    sys.path[:0] = [str(ROOT / folder) for folder in ("layers/smsrelay", "cli")]
+    from tests.promise.soak import command  # noqa: PLC0415 - possible only now
+
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # progress, in a pipe too
+    try:
+        return command.run(options.seed, options.requests)
+    except (StartError, BuildError) as error:
+        print(error, file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Ways to strike at each step of a scenario. The steps are found by running it."""
+"""Ways to inject faults at each step of a scenario. The steps are found by running it."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from itertools import product
 from math import isqrt
 
-from tests.promise.faults import DIE, MEANWHILE, Step, Strike, faults_of
+from tests.promise.faults import CLOCK_JUMPS, DIE, MEANWHILE, Checkpoint, Injection, faults_at
 
+INNER_STEPS = range(2, 20, 3)
 SKEWS = (0.0, 600.0, -600.0)
 """Seconds by which the clock of the process that runs meanwhile goes ahead."""
 
@@ -16,13 +17,16 @@ SKEWS = (0.0, 600.0, -600.0)
 class Plan:
     """What happens to the processes of one play."""
 
-    strikes: tuple[Strike, ...] = ()
-    recovery: tuple[Strike, ...] | None = None
-    """What strikes the process that comes after the first; None: its steps are not looked at."""
+    injections: tuple[Injection, ...] = ()
+    recovery: tuple[Injection, ...] | None = None
+    """What happens to the process after the first one; None: its steps are not looked at."""
     skew: float = 0.0
+    inner: tuple[Injection, ...] = ()
+    """What happens to the process that runs meanwhile."""
 
     def __str__(self) -> str:
-        parts = [str(strike) for strike in (*self.strikes, *(self.recovery or ()))]
+        parts = [str(injection) for injection in (*self.injections, *(self.recovery or ()))]
+        parts += [f"inside: {injection}" for injection in self.inner]
         if self.skew:
             parts.append(f"with a clock {self.skew:+g} s away")
         return ", then ".join(parts) or "nothing"
@@ -39,11 +43,11 @@ class Run:
     violations: Sequence[str]
 
     @property
-    def steps(self) -> list[Step]:
+    def steps(self) -> list[Checkpoint]:
         return _steps(self.points)
 
     @property
-    def recovery_steps(self) -> list[Step]:
+    def recovery_steps(self) -> list[Checkpoint]:
         return _steps(self.recovery_points)
 
 
@@ -75,22 +79,39 @@ def deaths(play: Play, sample: Sample) -> Iterator[Run]:
     """First none, then one at each step."""
     calm = _calm(play)
     yield calm
-    yield from play(Plan((Strike(step, DIE),)) for step in sample(calm.steps))
+    yield from play(Plan((Injection(step, DIE),)) for step in sample(calm.steps))
 
 
 def faults(play: Play, sample: Sample) -> Iterator[Run]:
     """Each fault at each call that knows it, once and lasting."""
     calm = _calm(play)
-    strikes = sample(_single_faults(calm.steps, (False, True)))
-    yield from play(Plan((strike,)) for strike in strikes)
+    injections = sample(_single_faults(calm.steps, (False, True)))
+    yield from play(Plan((injection,)) for injection in injections)
 
 
 def meanwhiles(play: Play, sample: Sample) -> Iterator[Run]:
     """Another process runs at each step: with the same message, the same key, or the sweeper."""
     calm = _calm(play)
     yield from play(
-        Plan((Strike(step, MEANWHILE),), skew=skew)
+        Plan((Injection(step, MEANWHILE),), skew=skew)
         for step, skew in sample(product(calm.steps, SKEWS))
+    )
+
+
+def clock_jumps(play: Play, sample: Sample) -> Iterator[Run]:
+    """The wall clock of the process is set at each step."""
+    calm = _calm(play)
+    yield from play(
+        Plan((Injection(step, jump),)) for step, jump in sample(product(calm.steps, CLOCK_JUMPS))
+    )
+
+
+def three_at_once(play: Play, sample: Sample) -> Iterator[Run]:
+    """Another process runs at each step, and a third one, or a death, at some steps of that."""
+    calm = _calm(play)
+    yield from play(
+        Plan((Injection(step, MEANWHILE),), inner=(Injection(Checkpoint("*", inner), fault),))
+        for step, inner, fault in sample(product(calm.steps, INNER_STEPS, (MEANWHILE, DIE)))
     )
 
 
@@ -98,10 +119,10 @@ def second_deaths(play: Play, sample: Sample) -> Iterator[Run]:
     """A death at each step, and another one at each step of the recovery from it."""
     calm = _calm(play)
     outer, inner = sample.split()
-    firsts = [(Strike(step, DIE),) for step in outer(calm.steps)]
+    firsts = [(Injection(step, DIE),) for step in outer(calm.steps)]
     for once in play(Plan(first, recovery=()) for first in firsts):
         yield from play(
-            Plan(once.plan.strikes, recovery=(Strike(second, DIE),))
+            Plan(once.plan.injections, recovery=(Injection(second, DIE),))
             for second in inner(once.recovery_steps)
         )
 
@@ -112,35 +133,44 @@ def pairs(play: Play, sample: Sample) -> Iterator[Run]:
     outer, inner = sample.split()
     firsts = outer(_single_faults(calm.steps, (False,)))
     for once in play(Plan((first,)) for first in firsts):
-        [first] = once.plan.strikes
-        later = once.steps[once.steps.index(first.step) + 1 :]
-        seconds = (*_single_faults(later, (False,)), *(Strike(step, DIE) for step in later))
+        [first] = once.plan.injections
+        later = once.steps[once.steps.index(first.checkpoint) + 1 :]
+        seconds = (*_single_faults(later, (False,)), *(Injection(step, DIE) for step in later))
         yield from play(Plan((first, second)) for second in inner(seconds))
 
 
 CAMPAIGNS: dict[str, Campaign] = {
-    campaign.__name__: campaign for campaign in (deaths, faults, meanwhiles, second_deaths, pairs)
+    campaign.__name__: campaign
+    for campaign in (
+        deaths,
+        faults,
+        meanwhiles,
+        clock_jumps,
+        three_at_once,
+        second_deaths,
+        pairs,
+    )
 }
 
 
 def _calm(play: Play) -> Run:
-    """The run in which nothing happens: it tells the steps."""
+    """The run in which nothing happens; its steps are those of the others."""
     [calm] = play([Plan()])
-    assert calm.steps, f"there is nothing to strike: {calm.violations}"
+    assert calm.steps, f"it passes no steps: {calm.violations}"
     return calm
 
 
-def _single_faults(steps: Iterable[Step], lasting: Sequence[bool]) -> Iterator[Strike]:
+def _single_faults(steps: Iterable[Checkpoint], lasting: Sequence[bool]) -> Iterator[Injection]:
     for step in steps:
-        for fault in faults_of(step):
+        for fault in faults_at(step.name):
             for lasts in lasting:
-                yield Strike(step, fault, lasting=lasts)
+                yield Injection(step, fault, lasting=lasts)
 
 
-def _steps(points: Iterable[str]) -> list[Step]:
+def _steps(points: Iterable[str]) -> list[Checkpoint]:
     passed: Counter[str] = Counter()
     steps = []
     for name in points:
         passed[name] += 1
-        steps.append(Step(name, passed[name]))
+        steps.append(Checkpoint(name, passed[name]))
     return steps

@@ -6,14 +6,22 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from tests.promise.clock import ShiftedTime
-from tests.promise.faults import DIE, MEANWHILE, Step, Strike, faults_of
+from tests.promise.clock import Clock
+from tests.promise.faults import (
+    CLOCK_JUMPS,
+    DIE,
+    MEANWHILE,
+    Checkpoint,
+    Injection,
+    faults_at,
+    service_of,
+)
 
-Tell = Callable[[str, object], None]
+Report = Callable[[str, object], None]
 
 
 class Checkpoints:
-    """Counts the points that this process passes, and says what strikes it there.
+    """Counts the points that this process passes, and does what is injected there.
 
     SIGKILL is what Lambda does to a function that runs out of time or memory: no `finally`, no
     flush, no other thread goes on.
@@ -21,53 +29,66 @@ class Checkpoints:
 
     def __init__(
         self,
-        strikes: Sequence[Strike],
+        injections: Sequence[Injection],
         *,
         armed: bool,
-        clock: ShiftedTime,
-        tell: Tell,
-        let_others_run: Callable[[], None],
+        clock: Clock,
+        report: Report,
+        run_another_process: Callable[[], float],
     ) -> None:
-        """Unarmed it counts nothing; `let_others_run` comes back when another process has run."""
+        """Unarmed it counts nothing; `run_another_process` returns the seconds that it took."""
         self.deadline: float | None = None
         """When the running invocation is out of time, by the clock's monotonic time."""
-        self._waiting = {strike.step: strike for strike in strikes}
+        self.report = report
+        self._waiting = list(injections)
+        self._passed: Counter[str] = Counter()
+        """By the name or pattern of an injection's checkpoint."""
+        self._patterns = {injection.checkpoint.name for injection in injections}
         self._lasting: dict[str, str] = {}
         self._armed = armed
         self._clock = clock
-        self._tell = tell
-        self._let_others_run = let_others_run
-        self._passed: Counter[str] = Counter()
+        self._run_another_process = run_another_process
         self._lock = threading.Lock()
 
     def reach(self, name: str) -> str | None:
-        """Pass a point; the fault that strikes the call there, if one does."""
+        """Pass a point; the fault that the call meets there, if any."""
         if not self._armed:
             return None
         with self._lock:
-            self._passed[name] += 1
-            step = Step(name, self._passed[name])
-            self._tell("point", name)
-            if self.deadline is not None and self._clock.monotonic() >= self.deadline:
-                self._die("out of time")
-            strike = self._waiting.pop(step, None)
-            if strike is None:
-                lasting = self._lasting.get(step.service)
-                return lasting if lasting in faults_of(step) else None
-            self._tell("struck", strike.as_json())
-            if strike.do == DIE:
+            self.report("point", name)
+            self._check_time()
+            injection = self._next(name)
+            if injection is None:
+                lasting = self._lasting.get(service_of(name))
+                return lasting if lasting in faults_at(name) else None
+            self.report("injected", injection.to_json())
+            if injection.fault == DIE:
                 self._die("killed")
-            if strike.do == MEANWHILE:
-                self._let_others_run()
+            if injection.fault == MEANWHILE:
+                self._clock.advance(self._run_another_process())
+                self._check_time()
                 return None
-            if strike.lasting:
-                self._lasting[step.service] = strike.do
-            return strike.do
+            if injection.fault in CLOCK_JUMPS:
+                self._clock.jump(CLOCK_JUMPS[injection.fault])
+                return None
+            if injection.lasting:
+                self._lasting[service_of(name)] = injection.fault
+            return injection.fault
 
-    def fail(self, why: str) -> None:
-        """Say that it is the test that failed."""
-        self._tell("error", why)
+    def _next(self, name: str) -> Injection | None:
+        """The injection whose turn has come."""
+        self._passed.update(it for it in self._patterns if Checkpoint(it).matches(name))
+        for injection in self._waiting:
+            checkpoint = injection.checkpoint
+            if checkpoint.matches(name) and checkpoint.occurrence <= self._passed[checkpoint.name]:
+                self._waiting.remove(injection)
+                return injection
+        return None
+
+    def _check_time(self) -> None:
+        if self.deadline is not None and self._clock.monotonic() >= self.deadline:
+            self._die("out of time")
 
     def _die(self, why: str) -> None:
-        self._tell("died", why)
+        self.report("died", why)
         os.kill(os.getpid(), signal.SIGKILL)

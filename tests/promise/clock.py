@@ -1,25 +1,69 @@
-"""Time that passes without waiting."""
+"""One clock for all processes of a run: its time passes without waiting."""
 
 import time
+from collections.abc import Callable
+from types import ModuleType
+from unittest.mock import patch
+
+import botocore.endpoint
+
+import smsrelay_cli.main
+from smsrelay.adapters import mobileconnect
+from smsrelay.wiring import (
+    callback_sender,
+    delivery_poller,
+    event_publisher,
+    queue_worker,
+    sending,
+    token_renewer,
+)
+
+MODULES: tuple[ModuleType, ...] = (
+    sending,
+    queue_worker,
+    delivery_poller,
+    event_publisher,
+    callback_sender,
+    token_renewer,
+    mobileconnect,
+    botocore.endpoint,
+    smsrelay_cli.main,
+)
+"""Where the parts take the time from. The transport's deadlines are of real time."""
 
 
-class ShiftedTime:
-    """Stands in for the module `time` where the parts and botocore look at it."""
+class Clock:
+    """Stands in for the module `time`."""
 
-    def __init__(self, offset: float = 0.0) -> None:
-        """Begin `offset` seconds away from this machine's time: as a skewed clock does."""
-        self._offset = offset
-        self._passed = 0.0
+    def __init__(self, passed: float, skew: float, report: Callable[[str, object], None]) -> None:
+        """Begin `passed` seconds after the machine's time; this process is `skew` seconds off."""
+        self.passed = passed
+        self._skew = skew
+        self._report = report
+
+    def install(self) -> None:
+        """Replace `time` for good: the process is made for one run."""
+        for module in MODULES:
+            patch.object(module, "time", self).start()
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
-        self._passed += seconds
+        self.passed += seconds
+        self._report("passed", self.passed)
+
+    def jump(self, seconds: float) -> None:
+        """Set the wall clock."""
+        self._skew += seconds
+
+    @property
+    def now(self) -> float:
+        """The right time, whatever this process takes for it."""
+        return time.time() + self.passed
 
     def time(self) -> float:
-        return time.time() + self._offset + self._passed
+        return self.now + self._skew
 
     def monotonic(self) -> float:
-        return time.monotonic() + self._passed
+        return time.monotonic() + self.passed
 
     def sleep(self, seconds: float) -> None:
         self.advance(seconds)

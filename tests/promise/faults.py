@@ -1,67 +1,71 @@
-"""What can happen to a process at one of its steps, and what may come of it."""
+"""What can happen to a process and to its calls, and what a send can become by it.
 
-from collections.abc import Mapping, Sequence
+The matrix, the state machine and the soak share these lists. None of them comes from the code
+under test: the effects are those of the tables in docs/delivery-guarantees.md.
+"""
+
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import Enum
-from typing import Any, Final
+from fnmatch import fnmatchcase
+from typing import Any, Final, Self
 
 from tools.mobileconnect_simulator.faults import Then
 
 Json = dict[str, Any]
 
 DIE, MEANWHILE = "die", "meanwhile"
-"""SIGKILL, which is how Lambda ends a function; another process runs in the very middle of this."""
+"""SIGKILL, which is how Lambda ends a function; another process runs from end to end."""
+
+CLOCK_JUMPS: Final[Mapping[str, float]] = {"clock-ahead": 600.0, "clock-back": -600.0}
+"""Seconds by which the wall clock of a process is set; its monotonic clock goes on."""
 
 
-@dataclass(frozen=True)
-class Step:
-    """A point that a process passes: which one, and the how manyeth of this name, from 1."""
+class Effect(Enum):
+    """What a fault of the upstream says about the send of the call."""
 
-    name: str
-    occurrence: int = 1
-
-    def __str__(self) -> str:
-        return f"{self.name} #{self.occurrence}"
-
-    @property
-    def service(self) -> str:
-        """As botocore calls it (`dynamodb`, `sqs`, …), or `upstream`; `answer` is none."""
-        return self.name.partition(" ")[0].partition(".")[0]
-
-    @property
-    def is_before(self) -> bool:
-        return self.name.endswith(" before")
-
-
-@dataclass(frozen=True)
-class Strike:
-    """What happens at a step, and from then on in each call of the same service if it is lasting.
-
-    Lasting is as long as the process: who comes after it finds the service as it should be.
-    """
-
-    step: Step
-    do: str
-    lasting: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.do}{' from' if self.lasting else ''} at {self.step}"
-
-    def as_json(self) -> Json:
-        return asdict(self)
-
-    @classmethod
-    def of_json(cls, given: Json) -> "Strike":
-        return cls(Step(**given["step"]), given["do"], given["lasting"])
-
-
-class Leaves(Enum):
-    """What a fault may leave at most: how a send may end whose SMS did not arrive."""
-
-    NOTHING = "nothing"  # it is certain that nothing was sent: the SMS arrives after all
+    NOT_SENT = "not sent"
     DOUBT = "doubt"
-    REFUSAL = "refusal"
+    REFUSED = "refused"
+    ACCEPTED = "accepted"
 
+
+UPSTREAM_FAULTS: Final[Mapping[str, Effect]] = {
+    # The simulator's own.
+    Then.UNAUTHORIZED: Effect.NOT_SENT,
+    Then.RATE_LIMITED: Effect.NOT_SENT,
+    Then.BLOCKED: Effect.NOT_SENT,
+    Then.UNAVAILABLE: Effect.NOT_SENT,
+    Then.FORBIDDEN: Effect.NOT_SENT,
+    Then.NOT_FOUND: Effect.NOT_SENT,
+    Then.BAD_REQUEST: Effect.REFUSED,
+    Then.NO_TOKEN: Effect.ACCEPTED,
+    Then.TRAILING_COMMA: Effect.ACCEPTED,
+    Then.EMPTY: Effect.DOUBT,
+    Then.SERVER_ERROR: Effect.DOUBT,
+    Then.BAD_GATEWAY_HTML: Effect.DOUBT,
+    Then.UNAVAILABLE_HTML: Effect.DOUBT,
+    Then.BAD_GATEWAY_EMPTY: Effect.DOUBT,
+    Then.GATEWAY_TIMEOUT_HTML: Effect.DOUBT,
+    Then.RESET_BEFORE_READ: Effect.DOUBT,
+    Then.HANG_BEFORE_READ: Effect.DOUBT,
+    Then.RESET_AFTER_ACCEPT: Effect.DOUBT,
+    Then.HANG_AFTER_ACCEPT: Effect.DOUBT,
+    # What happens on the way.
+    "connection-refused": Effect.NOT_SENT,
+    "connect-time-out": Effect.NOT_SENT,
+    "pool-time-out": Effect.NOT_SENT,
+    "write-time-out": Effect.DOUBT,
+    "write-error": Effect.DOUBT,
+    "garbled-after": Effect.DOUBT,
+    "slow": Effect.ACCEPTED,
+    "very-slow": Effect.DOUBT,
+}
+"""By name. Those of the simulator are ordered there; its hangs are played without waiting."""
+SIMULATED: Final = UPSTREAM_FAULTS.keys() & set(Then) - {
+    Then.HANG_BEFORE_READ,
+    Then.HANG_AFTER_ACCEPT,
+}
 
 AWS_FAULTS: Final = (
     "throttled",
@@ -75,81 +79,89 @@ AWS_FAULTS: Final = (
     "garbled-after",
     "slow",
 )
-"""Those named `after` happen when the call has been carried out."""
+"""Those named `after`, and `slow`, happen when the call has been carried out."""
 SPECIAL_FAULTS: Final[Mapping[str, tuple[str, ...]]] = {
     "dynamodb.TransactWriteItems": ("cancelled",),
     "sqs.SendMessageBatch": ("entries-refused",),
     "secrets-manager.GetSecretValue": ("no-value", "no-token"),
 }
 """What only these operations know."""
-
-UPSTREAM_FAULTS: Final[Mapping[str, Leaves]] = {
-    # The simulator's own.
-    Then.UNAUTHORIZED: Leaves.NOTHING,
-    Then.RATE_LIMITED: Leaves.NOTHING,
-    Then.BLOCKED: Leaves.NOTHING,
-    Then.UNAVAILABLE: Leaves.NOTHING,
-    Then.NO_TOKEN: Leaves.NOTHING,
-    Then.TRAILING_COMMA: Leaves.NOTHING,
-    Then.FORBIDDEN: Leaves.NOTHING,
-    Then.NOT_FOUND: Leaves.NOTHING,
-    Then.BAD_REQUEST: Leaves.REFUSAL,
-    Then.EMPTY: Leaves.DOUBT,
-    Then.SERVER_ERROR: Leaves.DOUBT,
-    Then.BAD_GATEWAY_HTML: Leaves.DOUBT,
-    Then.UNAVAILABLE_HTML: Leaves.DOUBT,
-    Then.BAD_GATEWAY_EMPTY: Leaves.DOUBT,
-    Then.GATEWAY_TIMEOUT_HTML: Leaves.DOUBT,
-    Then.RESET_BEFORE_READ: Leaves.DOUBT,
-    Then.HANG_BEFORE_READ: Leaves.DOUBT,
-    Then.RESET_AFTER_ACCEPT: Leaves.DOUBT,
-    Then.HANG_AFTER_ACCEPT: Leaves.DOUBT,
-    # What happens on the way.
-    "connection-refused": Leaves.NOTHING,
-    "connect-time-out": Leaves.NOTHING,
-    "pool-time-out": Leaves.NOTHING,
-    "write-time-out": Leaves.DOUBT,
-    "write-error": Leaves.DOUBT,
-    "garbled-after": Leaves.DOUBT,
-    "slow": Leaves.NOTHING,
-    "very-slow": Leaves.DOUBT,
+_THROTTLED: Final = {
+    "dynamodb": "ProvisionedThroughputExceededException",
+    "sqs": "RequestThrottled",
+    "lambda": "TooManyRequestsException",
 }
-SIMULATED: Final = frozenset(Then) & UPSTREAM_FAULTS.keys()
-WITHHELD: Final = {Then.NO_TOKEN, Then.EMPTY}
-"""Accepted, and nobody hears the tokenId."""
-HANGS: Final = {Then.HANG_BEFORE_READ, Then.HANG_AFTER_ACCEPT}
+_ERRORS: Final = {
+    "server-error": (500, "InternalServerError"),
+    "server-error-after": (500, "InternalServerError"),
+    "denied": (400, "AccessDeniedException"),
+    "no-value": (400, "ResourceNotFoundException"),
+    "cancelled": (400, "TransactionCanceledException"),
+}
 
 
-def faults_of(step: Step) -> tuple[str, ...]:
-    """What can go wrong with the call that begins at a step."""
-    if not step.is_before or step.service == "answer":
-        return ()
-    if step.service == "upstream":
-        return tuple(UPSTREAM_FAULTS)
-    return AWS_FAULTS + SPECIAL_FAULTS.get(step.name.removesuffix(" before"), ())
+def is_carried_out(fault: str) -> bool:
+    """Whether AWS does what it was asked for before the fault happens."""
+    return fault.endswith("-after") or fault == "slow"
 
 
-def leaves(strike: Strike) -> Leaves:
-    """What a strike may leave at most."""
-    if strike.step.service == "upstream" and strike.do in UPSTREAM_FAULTS:
-        return UPSTREAM_FAULTS[strike.do]
-    if strike.do == MEANWHILE:
-        return Leaves.NOTHING
-    if strike.do == DIE or strike.lasting:
-        return Leaves.DOUBT
-    return Leaves.NOTHING  # a service that fails once is asked again
+def aws_error(service: str, fault: str) -> tuple[int, str] | None:
+    """The status and the code that a service answers; None: this fault is no error answer."""
+    if fault == "throttled":
+        return 400, _THROTTLED.get(service, "ThrottlingException")
+    return _ERRORS.get(fault)
 
 
-def hides_a_claim(strikes: Sequence[Strike]) -> bool:
-    """Whether nobody may hear of a claim that was made: its answer, and the look after it, failed.
+@dataclass(frozen=True)
+class Checkpoint:
+    """A point that a process passes: its name, and how often it has come by, from 1.
 
-    Its lease runs out then, and for whoever finds it a process died in the middle of the call.
+    The name is that of a call and `before` or `after`, as `sqs.SendMessageBatch before`; it may be
+    a pattern of such names.
     """
-    match strikes:
-        case [first, second]:
-            is_hidden = first.step.name in _WRITES and first.do.endswith("-after")
-            return is_hidden and second.step.name == "dynamodb.Query before"
-    return False
+
+    name: str
+    occurrence: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.name} #{self.occurrence}"
+
+    def matches(self, name: str) -> bool:
+        return fnmatchcase(name, self.name)
 
 
-_WRITES = {f"dynamodb.{name} before" for name in ("PutItem", "UpdateItem", "TransactWriteItems")}
+def service_of(name: str) -> str:
+    """The service of a call, as botocore names it, or `upstream`; `answer` is none."""
+    return name.partition(" ")[0].partition(".")[0]
+
+
+def faults_at(name: str) -> tuple[str, ...]:
+    """What can go wrong with the call that begins at a checkpoint."""
+    service = service_of(name)
+    if not name.endswith(" before") or service == "answer":
+        return ()
+    if service == "upstream":
+        return tuple(UPSTREAM_FAULTS)
+    return AWS_FAULTS + SPECIAL_FAULTS.get(name.removesuffix(" before"), ())
+
+
+@dataclass(frozen=True)
+class Injection:
+    """What happens at a checkpoint; if it lasts, in each later call of the same service, too.
+
+    It lasts as long as the process: the next one finds the service as it should be.
+    """
+
+    checkpoint: Checkpoint
+    fault: str
+    lasting: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.fault}{' from' if self.lasting else ''} at {self.checkpoint}"
+
+    def to_json(self) -> Json:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Json) -> Self:
+        return cls(Checkpoint(**value["checkpoint"]), value["fault"], value["lasting"])

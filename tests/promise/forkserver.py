@@ -1,7 +1,7 @@
-"""`python -m tests.promise.forkserver`: forks one child for each job that comes by standard input.
+"""`python -m tests.promise.forkserver`: forks one process for each job of standard input.
 
 Everything is imported once, so that a run costs a fork instead of a start. It has no threads and
-no connections: what a fork copies is then whole. A job is a line of JSON, so is its answer.
+no connections: what a fork copies is then whole. A job is a line of JSON, so is its report.
 """
 
 import gc
@@ -10,28 +10,28 @@ import os
 import signal
 import ssl
 import sys
+import threading
 import traceback
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-import botocore.endpoint
 import httpcore
 from botocore.config import Config
 
-from smsrelay.adapters import dynamodb_ledger, mobileconnect
+from smsrelay.adapters import dynamodb_ledger
 from smsrelay.adapters.boto_clients import BotoClients
 from smsrelay.wiring import aws_timeouts, sending
 from tests.promise import mutations
 from tests.promise.checkpoints import Checkpoints
-from tests.promise.child import Child, Functions, Json
-from tests.promise.clock import ShiftedTime
-from tests.promise.faults import Strike
+from tests.promise.clock import Clock
+from tests.promise.faults import Injection
 from tests.promise.injection import AwsInjection, UpstreamInjection
+from tests.promise.process import Functions, Json, Process
 from tools.local_stack.aws import Clients
 
 SERVICES = ("dynamodb", "sqs", "secretsmanager", "ssm", "lambda")
 LONGEST_SECONDS = 60
-"""After which a child is ended: it hangs."""
+"""After which a process is ended: it hangs."""
 
 
 class ReadyAws:
@@ -39,16 +39,11 @@ class ReadyAws:
 
     def __init__(self) -> None:
         make: Any = BotoClients().client  # its types want the service's name as a literal
-        self._clients = {service: make(service, config=_config(service)) for service in SERVICES}
+        self.clients = {service: make(service, config=_config(service)) for service in SERVICES}
 
     def client(self, service: str, *, config: Config) -> Any:
         assert config is _config(service)  # what they were made with
-        return self._clients[service]
-
-    @property
-    def events(self) -> list[Any]:
-        """Of each client."""
-        return [client.meta.events for client in self._clients.values()]
+        return self.clients[service]
 
 
 def _config(service: str) -> Config:
@@ -56,23 +51,30 @@ def _config(service: str) -> Config:
     return aws_timeouts.INVOKE_CONFIG if service == "lambda" else aws_timeouts.AWS_CONFIG
 
 
+class Ready(NamedTuple):
+    """What is made before the fork."""
+
+    functions: Functions
+    clients: Clients
+    aws: ReadyAws
+
+
 def main() -> None:
-    endpoint_url = os.environ["AWS_ENDPOINT_URL"]
-    functions, clients, aws = Functions(), Clients(endpoint_url), ReadyAws()
-    _ = clients.dynamodb, clients.sqs, clients.secretsmanager
-    _ = httpcore  # httpx imports it at the first use: in each child anew
-    # Each query of a sweep is a step to be struck: eighty of them alike would find nothing more.
+    ready = Ready(Functions(), Clients(os.environ["AWS_ENDPOINT_URL"]), ReadyAws())
+    _ = ready.clients.dynamodb, ready.clients.sqs, ready.clients.secretsmanager
+    _ = httpcore  # httpx imports it at the first use: in each process again
+    # Each query of a sweep is a step of its own: eighty of them alike would find nothing more.
     patch.dict(dynamodb_ledger.SHARDS, dict.fromkeys(dynamodb_ledger.SHARDS, 4)).start()
     gc.freeze()
-    # Not an iterator over it, which reads ahead: a child would inherit half of the next job.
+    # Not an iterator over it, which reads ahead: a process would inherit half of the next job.
     while line := sys.stdin.buffer.readline():
-        answer = _run(json.loads(line), functions, clients, aws)
-        sys.stdout.write(json.dumps(answer) + "\n")
+        report = _run(json.loads(line), ready)
+        sys.stdout.write(json.dumps(report) + "\n")
         sys.stdout.flush()
 
 
-def _run(job: Json, functions: Functions, clients: Clients, aws: ReadyAws) -> Json:
-    """Fork, and collect what the child tells until it is dead."""
+def _run(job: Json, ready: Ready) -> Json:
+    """Fork, and collect what the process reports until it is dead."""
     reading, writing = os.pipe()
     waiting, resuming = os.pipe()
     pid = os.fork()
@@ -82,80 +84,87 @@ def _run(job: Json, functions: Functions, clients: Clients, aws: ReadyAws) -> Js
             os.close(reading)
             os.close(resuming)
             signal.alarm(LONGEST_SECONDS)
-            _play(job, functions, clients, aws, Pipes(writing, waiting))
+            _start(job, ready, Pipes(writing, waiting))
             code = 0
         finally:
             os._exit(code)
     os.close(writing)
     os.close(waiting)
-    told: list[Any] = []
+    events: list[Any] = []
     with os.fdopen(reading) as pipe:
         for line in pipe:
             kind, value = json.loads(line)
             if kind == "paused":
-                other = job["meanwhile"] | {"in_flight_elsewhere": _in_flight(told)}
-                told.append(["meanwhile", _run(other, functions, clients, aws)])
-                os.write(resuming, b"!")
+                other = job["meanwhile"] | {"in_flight_elsewhere": in_flight(events)}
+                report = _run(other | {"passed": value}, ready)
+                events.append(["meanwhile", report])
+                passed = [after for kind, after in report["events"] if kind == "passed"]
+                seconds = max(0.0, max(passed, default=value) - value)
+                os.write(resuming, json.dumps(seconds).encode())
             else:
-                told.append([kind, value])
+                events.append([kind, value])
     os.close(resuming)
     _, status = os.waitpid(pid, 0)
-    return {"exit": os.waitstatus_to_exitcode(status), "told": told}
+    return {"exit": os.waitstatus_to_exitcode(status), "events": events}
 
 
-def _in_flight(told: list[Any]) -> list[str]:
-    """The receipt handles of what a process that told this is working on."""
-    handles: dict[str, str | None] = {}
-    for kind, value in told:
+def in_flight(events: list[Any]) -> list[str]:
+    """The receipt handles of what a process with these events is working on."""
+    handles: list[str] = []
+    for kind, value in events:
         if kind == "in_flight":
-            handles |= value
-    return [handle for handle in handles.values() if handle]
+            handles += value
+        elif kind == "deleted":
+            handles.remove(value)
+    return handles
 
 
 class Pipes(NamedTuple):
-    """A child's ends of the pipes to its parent."""
+    """A process's ends of the pipes to its parent."""
 
-    telling: int
+    reporting: int
     waiting: int
 
 
-def _play(job: Json, functions: Functions, clients: Clients, aws: ReadyAws, pipes: Pipes) -> None:
+def _start(job: Json, ready: Ready, pipes: Pipes) -> None:
     log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    lock = threading.Lock()
 
-    def tell(kind: str, value: object) -> None:
-        # One small write: it is in the pipe, whole, even if the process dies right after it.
-        os.write(pipes.telling, (json.dumps([kind, value]) + "\n").encode())
+    def report(kind: str, value: object) -> None:
+        # One write: it is in the pipe, whole, even if the process dies right after it.
+        with lock:
+            os.write(pipes.reporting, (json.dumps([kind, value]) + "\n").encode())
 
-    def let_others_run() -> None:
-        tell("paused", None)
-        os.read(pipes.waiting, 1)
+    def run_another_process() -> float:
+        report("paused", clock.passed)
+        return float(os.read(pipes.waiting, 100))
 
     def renew_token() -> None:
         if job["renewed"] is None:
             return
         value = json.dumps(job["renewed"])
-        clients.secretsmanager.put_secret_value(
+        ready.clients.secretsmanager.put_secret_value(
             SecretId=job["environment"]["TOKEN_SECRET_ARN"], SecretString=value
         )
 
     os.environ.update(job["environment"])
-    clock = ShiftedTime(job.get("offset", 0.0))
+    clock = Clock(job["passed"], job.get("skew", 0.0), report)
+    clock.install()
     points = Checkpoints(
-        [Strike.of_json(strike) for strike in job.get("strikes", [])],
+        [Injection.from_json(entry) for entry in job.get("injections", [])],
         armed=job["armed"],
         clock=clock,
-        tell=tell,
-        let_others_run=let_others_run,
+        report=report,
+        run_another_process=run_another_process,
     )
-    AwsInjection(points, clock).watch(aws.events)
+    emitters = [client.meta.events for client in ready.aws.clients.values()]
+    AwsInjection(points, clock).watch(emitters)
     UpstreamInjection(points, clock, renew_token).watch()
-    for events in aws.events:
+    for events in emitters:
         events.register("before-parameter-build.sqs.SendMessageBatch", _without_delay)
-    patch.object(sending, "BotoClients", lambda: aws).start()
-    for module in (sending, mobileconnect, botocore.endpoint):
-        patch.object(module, "time", clock).start()
+    patch.object(sending, "BotoClients", lambda: ready.aws).start()
     # Reading all certificates takes longer than the rest of a run, and none is used here.
     patch.object(
         ssl, "create_default_context", lambda **_: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -163,14 +172,14 @@ def _play(job: Json, functions: Functions, clients: Clients, aws: ReadyAws, pipe
     if job.get("mutation"):
         mutations.apply(job["mutation"])
     try:
-        Child(functions, clients, job, points, clock, tell).play(job["script"])
+        Process(ready.functions, ready.clients, ready.aws, job, points, clock).run(job["script"])
     except BaseException:
-        tell("error", traceback.format_exc()[-3_000:])
+        report("error", traceback.format_exc()[-3_000:])
         raise
 
 
 def _without_delay(params: Any, **_: object) -> None:
-    """A delayed message comes at once: time passes by `ShiftedTime` here, which SQS can't see.
+    """A delayed message comes at once: time passes by the harness's clock, which SQS can't see.
 
     Coming too early is allowed to it, too: the send says when it is due.
     """

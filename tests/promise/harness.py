@@ -1,15 +1,14 @@
 """Real servers, real handlers in processes that die, and a table and queues for each run."""
 
-import contextlib
 import json
 import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import batched
 from pathlib import Path
 from queue import Queue
@@ -18,9 +17,13 @@ from typing import Any
 
 from smsrelay.adapters.dynamodb_api_clients import DynamoDbApiClients
 from tests.promise.campaigns import Plan, Run
-from tests.promise.faults import DIE, HANGS, WITHHELD, Leaves, Step, Strike, hides_a_claim, leaves
-from tests.promise.invariants import Aftermath, violations
-from tests.promise.scenarios import CATALOGUE, Scenario
+from tests.promise.faults import DIE, Checkpoint, Injection
+from tests.promise.history import History
+from tests.promise.injection import RETRY_AFTER
+from tests.promise.invariants import redrive_violations, violations
+from tests.promise.observation import Observation, observe
+from tests.promise.process import key_id_of
+from tests.promise.scenarios import CATALOGUE, CLIENT, Message, Scenario, operate
 from tests.support.template import properties, variables
 from tools.local_stack import ROOT, processes
 from tools.local_stack.aws import REGION, Clients
@@ -29,64 +32,127 @@ from tools.mobileconnect_simulator import Simulator
 
 Json = dict[str, Any]
 
-STAGES = 3
-"""A little more than a small machine has cores: much of a play is waiting for its servers."""
+SLOTS = 3
+"""A little more than a small machine has cores: much of a run is waiting for its servers."""
 TOKENS = ("first-access-token", "second-access-token")
-HANGS_TRIED = 4
-"""How often a call that is to hang is begun anew, on a machine that is too busy to come so far."""
+DEFAULT_CLIENT = "internal"
 
 
-class NotStruckError(AssertionError):
-    """A strike found no step."""
+@dataclass(frozen=True)
+class Phase:
+    """What one process does, and what happens to it."""
+
+    script: Sequence[Json]
+    injections: Sequence[Injection] | None = ()
+    """None: its points are not even counted."""
+    meanwhile: Sequence[Json] = ()
+    """What another process does in the middle of it, if that is injected."""
+    skew: float = 0.0
+    """Seconds by which the clock of that process is ahead."""
+    inner: Sequence[Injection] = ()
+    """What is injected into that process; a third one does the same as it."""
+    redeployed: Mapping[str, str] = field(default_factory=dict)
+    """Variables that a deployment changes now: for that process, and for all later ones."""
+    must_inject: bool = False
+    """Whether the first injection has to find its checkpoint."""
 
 
-@dataclass
-class Told:
-    """What a child told of itself."""
+@dataclass(frozen=True)
+class Story:
+    """Processes that come one after another, in a relay of their own."""
 
-    exit: int
-    points: list[str] = field(default_factory=list)
-    struck: list[Json] = field(default_factory=list)
-    died: bool = False
-    answers: list[int] = field(default_factory=list)
-    in_flight: dict[str, str | None] = field(default_factory=dict)
-    """The newest receipt handle of each message; None: it is deleted."""
-    errors: list[str] = field(default_factory=list)
-    """Handlers that raised."""
+    messages: Sequence[Message]
+    phases: Sequence[Phase]
+    afterwards: Sequence[Json] = ()
+    """What callers do as soon as the last of them is dead, and once more at the end."""
+    faults: Sequence[tuple[str, int]] = ()
+    renews: bool = True
 
-    @property
-    def handles(self) -> list[str]:
-        return [handle for handle in self.in_flight.values() if handle]
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a story."""
+
+    points: Sequence[Sequence[str]]
+    """Those that the process of each phase passed."""
+    history: History
+    end: Observation
+    deaths: int
+    violations: Sequence[str]
 
 
 class Harness:
-    """One for a session: stages on which plays run side by side."""
+    """One for a session: slots in which stories run side by side."""
 
-    def __init__(self, stages: Sequence["Stage"]) -> None:
-        self._free = Queue[Stage]()
-        for stage in stages:
-            self._free.put(stage)
-        self._count = len(stages)
+    def __init__(self, slots: Sequence["Slot"]) -> None:
+        self._free = Queue[Slot]()
+        for slot in slots:
+            self._free.put(slot)
+        self._count = len(slots)
+        self._calm: dict[tuple[str, str, str | None], Run] = {}
+
+    def run(self, story: Story, mutation: str | None = None) -> Result:
+        slot = self._free.get()
+        try:
+            return slot.run(story, mutation)
+        finally:
+            self._free.put(slot)
 
     def play(
         self, scenario: Scenario, plans: Iterable[Plan], mutation: str | None = None
     ) -> Iterator[Run]:
-        """Play a scenario once for each plan; the runs come in the order of the plans."""
+        """Run a scenario once for each plan; the runs come in the order of the plans."""
 
-        def play(plan: Plan) -> Run:
-            stage = self._free.get()
-            try:
-                return stage.play(scenario, plan, mutation)
-            finally:
-                self._free.put(stage)
+        def run(plan: Plan) -> Run:
+            calm = (scenario.name, scenario.message.on_unknown, mutation)
+            if plan == Plan():  # each campaign asks for it
+                if calm not in self._calm:
+                    self._calm[calm] = run_plan(plan)
+                return self._calm[calm]
+            return run_plan(plan)
+
+        def run_plan(plan: Plan) -> Run:
+            result = self.run(_story(scenario, plan), mutation)
+            points = result.points[1 if scenario.prepare else 0 :]
+            found = [f"{plan}: {entry}" for entry in result.violations]
+            return Run(plan, points[0], points[1] if len(points) > 1 else [], found)
 
         with ThreadPoolExecutor(self._count) as pool:
             for some in batched(plans, self._count * 8, strict=False):
-                yield from pool.map(play, some)
+                yield from pool.map(run, some)
 
 
-class Stage:
-    """Plays come one after another, each in a table and queues of its own."""
+def _story(scenario: Scenario, plan: Plan) -> Story:
+    phases = []
+    if scenario.prepare:
+        assert scenario.prepare_until is not None
+        death = Injection(Checkpoint(scenario.prepare_until), DIE)
+        phases.append(Phase(scenario.prepare, [death], must_inject=True))
+    phases.append(
+        Phase(
+            scenario.script,
+            plan.injections,
+            scenario.meanwhile,
+            plan.skew,
+            plan.inner,
+            scenario.redeployed,
+            must_inject=bool(plan.injections),
+        )
+    )
+    if plan.recovery is not None:
+        again = scenario.afterwards
+        phases.append(Phase([*again, {"do": "settle"}, *again], plan.recovery))
+    return Story(
+        [scenario.message, *scenario.others],
+        phases,
+        scenario.afterwards,
+        scenario.faults,
+        scenario.renews,
+    )
+
+
+class Slot:
+    """Runs stories one after another, each in a table and queues of its own."""
 
     def __init__(
         self, clients: Clients, simulator: Simulator, forks: subprocess.Popen[bytes], folder: Path
@@ -96,98 +162,84 @@ class Stage:
         self._forks = forks
         self._folder = folder
 
-    def play(self, scenario: Scenario, plan: Plan, mutation: str | None) -> Run:
-        """Play a scenario, strike, let all recover, and look.
-
-        A call that hangs takes real time, and has little: one that a busy machine had no time left
-        to begin was no strike, and is played again.
-        """
-        hangs = any(strike.do in HANGS for strike in plan.strikes)
-        for _ in range(HANGS_TRIED - 1 if hangs else 0):
-            with contextlib.suppress(NotStruckError):
-                return self._play(scenario, plan, mutation)
-        return self._play(scenario, plan, mutation)
-
-    def _play(self, scenario: Scenario, plan: Plan, mutation: str | None) -> Run:
+    def run(self, story: Story, mutation: str | None) -> Result:
+        """Run the phases, let everything recover, look, and redrive the dead letters."""
         self._simulator.reset()
-        for then, times in scenario.faults:
-            self._simulator.fail("send", then, times=times, retry_after=_wait_asked(then))
-        environment = self._set_up(scenario)
-        if any(strike.do in HANGS for strike in plan.strikes):
-            # These take real time. No call is begun with less than half a second left, and a busy
-            # machine may need the other half to read the token.
-            environment["UPSTREAM_TIMEOUT_SECONDS"] = "1.0"
-        log = self._folder / f"{environment['TABLE_NAME']}.log"
-        job = {
-            "environment": environment,
-            "log": str(log),
-            "renewed": self._secret(TOKENS[1]) if scenario.renews else None,
-            "mutation": mutation,
-        }
-        told = []
-        if scenario.prepare:
-            assert scenario.prepare_until is not None
-            death = Strike(Step(scenario.prepare_until), DIE)
-            told.append(self._run(job, scenario.prepare, (death,)))
-        if scenario.enqueued:
-            self._clients.sqs.send_message(
-                QueueUrl=environment["QUEUE_URL"], MessageBody=json.dumps(scenario.message)
-            )
-        meanwhile = job | {"script": scenario.meanwhile, "armed": False, "offset": plan.skew}
-        first = self._run(job | {"meanwhile": meanwhile}, scenario.script, plan.strikes)
-        told.append(first)
-        recovery_points: list[str] = []
-        if plan.recovery is not None:
-            second = self._run(job, _rest(scenario, told), plan.recovery, in_recovery=True)
-            told.append(second)
-            recovery_points = second.points
-        told.append(self._run(job, _rest(scenario, told), None))
-        seen = self._look(environment, [answer for each in told for answer in each.answers], log)
-        log.unlink(missing_ok=True)
-        found = [f"a handler raised: {error}" for each in told for error in each.errors]
-        found += violations(
-            scenario,
-            seen,
-            may_end=_may_end(scenario, plan),
-            withheld=any(strike.do in WITHHELD for strike in plan.strikes),
+        for then, times in story.faults:
+            self._simulator.fail("send", then, times=times, retry_after=RETRY_AFTER)
+        environment = self._set_up()
+        current = _Current(
+            {
+                "environment": environment,
+                "log": str(self._folder / f"{environment['TABLE_NAME']}.log"),
+                "renewed": self._secret(TOKENS[1]) if story.renews else None,
+                "mutation": mutation,
+                "messages": {it.reference: asdict(it) for it in story.messages},
+            },
+            History({it.reference: it for it in story.messages}),
         )
-        return Run(plan, first.points, recovery_points, [f"{plan}: {entry}" for entry in found])
+        points = [self._run(current, phase) for phase in story.phases]
+        rest: list[Json] = [
+            *story.afterwards,
+            {"do": "settle"},
+            *story.afterwards,
+            {"do": "look_up"},
+        ]
+        self._run(current, Phase(rest, None))
+        history, end = current.history, self._observe(current)
+        found = violations(history, end)
+        if end.dead_letters:
+            current.sent = self._simulator.sent()
+            self._simulator.reset()  # no fault is left
+            # A letter can be there twice: the second command removes what has been sent.
+            redrive = [operate("redrive"), {"do": "settle"}]
+            self._run(current, Phase([*redrive, *redrive], None))
+            found += redrive_violations(history, end, self._observe(current))
+        Path(current.job["log"]).unlink(missing_ok=True)
+        return Result(points, history, end, current.deaths, found)
 
-    def _run(
-        self,
-        job: Json,
-        script: list[Json],
-        strikes: Sequence[Strike] | None,
-        *,
-        in_recovery: bool = False,
-    ) -> Told:
-        """Let a child play a script; with strikes, or at least with its steps watched.
+    def _run(self, current: "_Current", phase: Phase) -> list[str]:
+        """Run a process, and return the points that it passed.
 
         Raises:
-            NotStruckError: a strike found no step.
-            AssertionError: it did not end as it should.
+            AssertionError: it did not end as it should, or its injection found no checkpoint.
         """
+        show = {"do": "show", "handles": current.handles}
+        job = current.job | {"passed": current.passed, "sqs_ids": current.history.enqueued}
+        injections = [injection.to_json() for injection in phase.injections or ()]
+        own = {"script": [show, *phase.script], "armed": phase.injections is not None}
+        current.job["environment"] = job["environment"] | phase.redeployed
+        other = job | {
+            "environment": current.job["environment"],
+            "script": phase.meanwhile,
+            "armed": False,
+            "skew": phase.skew,
+        }
+        inner = [injection.to_json() for injection in phase.inner]
+        second = other | {"armed": bool(inner), "injections": inner, "meanwhile": other}
+        line = json.dumps(job | own | {"injections": injections, "meanwhile": second})
         assert self._forks.stdin is not None
         assert self._forks.stdout is not None
-        ordered = [strike.as_json() for strike in strikes or ()]
-        armed = {"armed": strikes is not None, "strikes": ordered}
-        line = json.dumps(job | {"script": script} | armed)
         self._forks.stdin.write(line.encode() + b"\n")
         self._forks.stdin.flush()
-        told = _told(json.loads(self._forks.stdout.readline()))
-        if told.errors:
-            return told
-        wanted = -SIGKILL if told.died else 0
-        assert told.exit == wanted, f"ended with {told.exit} instead of {wanted}: {told.points}"
-        # A second strike may be out of reach: the shorter time-out of a hang changes the way, and
-        # how often a recovery tries is up to its jitter.
-        must_strike = ordered and not told.died and not in_recovery
-        if must_strike and ordered[0] not in told.struck:
-            raise NotStruckError(f"not struck: {ordered[0]}")
-        return told
+        report = json.loads(self._forks.stdout.readline())
+        current.history.has_right_time &= not phase.skew
+        current.add(report, self._simulator.calls())
+        events = report["events"]
+        points = [value for kind, value in events if kind == "point"]
+        is_raised = any(kind == "error" for kind, _ in events)
+        died = any(kind == "died" for kind, _ in events)
+        if not is_raised:
+            expected = -SIGKILL if died else 0
+            assert report["exit"] == expected, f"ended with {report['exit']}: {points}"
+            # A second injection may be out of reach: how often a recovery tries has jitter.
+            injected = [value for kind, value in events if kind == "injected"]
+            if phase.must_inject and not died:
+                assert injections[0] in injected, f"not injected: {injections[0]}"
+        return points
 
-    def _set_up(self, scenario: Scenario) -> dict[str, str]:
-        """A table and queues as the template has them, a token, and a catalogue for a name."""
+    def _set_up(self) -> dict[str, str]:
+        """A table and queues as the template has them, a token, and a catalogue."""
         name = f"relay-{uuid.uuid4()}"
         wanted = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
         ledger = properties("Ledger")
@@ -200,10 +252,10 @@ class Stage:
             clients.sqs.create_queue(QueueName=queue_name)["QueueUrl"]
             for queue_name in (name, f"{name}-letters")
         )
-        DynamoDbApiClients(clients.dynamodb, name).put("example-key-id", "shop")  # the sample's key
+        for client in (CLIENT, DEFAULT_CLIENT):
+            DynamoDbApiClients(clients.dynamodb, name).put(key_id_of(client), client)
         catalogue = f"/{name}/catalogue"
-        if scenario.message["message"] in CATALOGUE["messages"]:
-            clients.ssm.put_parameter(Name=catalogue, Value=json.dumps(CATALOGUE), Type="String")
+        clients.ssm.put_parameter(Name=catalogue, Value=json.dumps(CATALOGUE), Type="String")
         return variables(
             table=name,
             queue_url=queue,
@@ -212,104 +264,77 @@ class Stage:
             TOKEN_FUNCTION="renews-nothing",  # it is asked, and is not there
             CATALOGUE_PARAMETER=catalogue,
             UPSTREAM_TIMEOUT_SECONDS="45",
+            DEFAULT_CLIENT=DEFAULT_CLIENT,
         )
 
     def _secret(self, token: str) -> Json:
         return {"access_token": token, "rest_instance_url": self._simulator.url}
 
-    def _look(self, environment: dict[str, str], answers: list[int], log: Path) -> Aftermath:
-        names = ("", "Delayed", "NotVisible")
-        attributes: Any = [f"ApproximateNumberOfMessages{name}" for name in names]
-        counts = self._clients.sqs.get_queue_attributes(
-            QueueUrl=environment["QUEUE_URL"], AttributeNames=attributes
-        )["Attributes"]
-        items: Any = self._clients.dynamodb.scan(
-            TableName=environment["TABLE_NAME"], ConsistentRead=True
-        )["Items"]
-        letters: Any = self._clients.sqs.receive_message(
-            QueueUrl=environment["DEAD_LETTER_QUEUE_URL"],
-            MaxNumberOfMessages=10,
-            MessageAttributeNames=["All"],
-        ).get("Messages", [])
-        return Aftermath(
-            answers=answers,
-            items=items,
-            waiting=sum(int(number) for number in counts.values()),
-            letters=letters,
-            sent=self._simulator.sent(),
-            log=log.read_text(errors="replace"),
+    def _observe(self, current: "_Current") -> Observation:
+        environment = current.job["environment"]
+        return observe(
+            self._clients,
+            table=environment["TABLE_NAME"],
+            queue_url=environment["QUEUE_URL"],
+            dead_letter_queue_url=environment["DEAD_LETTER_QUEUE_URL"],
+            sent=[*current.sent, *self._simulator.sent()],
+            log=Path(current.job["log"]).read_text(errors="replace"),
         )
 
 
-def _told(answer: Json) -> Told:
-    told = Told(answer["exit"])
-    for kind, value in answer["told"]:
-        match kind:
-            case "error":
-                told.errors.append(value)
-            case "point":
-                told.points.append(value)
-            case "struck":
-                told.struck.append(value)
-            case "died":
-                told.died = True
-            case "answer":
-                told.answers.append(value)
-            case "in_flight":
-                told.in_flight |= value
-            case "meanwhile":
-                other = _told(value)
-                told.answers += other.answers
-                told.errors += other.errors
-                told.in_flight |= other.in_flight
-    return told
+@dataclass
+class _Current:
+    """A story while it runs."""
 
+    job: Json
+    history: History
+    passed: float = 0.0
+    """Seconds by which the processes' time is ahead of the machine's."""
+    deaths: int = 0
+    sent: list[Any] = field(default_factory=list)
+    """What the upstream accepted before it was reset."""
+    handles: list[str] = field(default_factory=list)
+    """The receipt handles of messages that were received and not deleted."""
 
-def _rest(scenario: Scenario, told: Sequence[Told]) -> list[Json]:
-    """What comes after a process that may have died: all that there is to recover from it."""
-    handles = [handle for each in told for handle in each.handles]
-    again = scenario.afterwards
-    return [{"do": "show", "handles": handles}, *again, {"do": "settle"}, *again]
-
-
-_ENDS = {Leaves.NOTHING: (), Leaves.DOUBT: ("unknown",), Leaves.REFUSAL: ("rejected",)}
-
-
-def _may_end(scenario: Scenario, plan: Plan) -> set[str]:
-    """How a send may have ended whose SMS did not arrive."""
-    strikes = plan.strikes + (plan.recovery or ())
-    left = {leaves(strike) for strike in strikes}
-    if scenario.prepare_until or hides_a_claim(strikes):
-        left.add(Leaves.DOUBT)
-    if not scenario.holds and Leaves.REFUSAL not in left:
-        # It is tried again; only if that is refused, the doubt about the time before stays.
-        left.discard(Leaves.DOUBT)
-    ends = {end for each in left for end in _ENDS[each]}
-    return ends | {"failed"} if ("503-50300", -1) in scenario.faults else ends
-
-
-def _wait_asked(then: str) -> int | None:
-    return 0 if then.startswith(("429", "503")) else None
+    def add(self, report: Json, calls: Sequence[Any]) -> None:
+        """Add what a process reported, and the one that ran in the middle of it."""
+        events, died = report["events"], False
+        for kind, value in events:
+            match kind:
+                case "error":
+                    self.history.problems.append(f"a handler raised: {value}")
+                case "died":
+                    died = True
+                case "passed":
+                    self.passed = max(self.passed, value)
+                case "in_flight":
+                    self.handles += value
+                case "deleted":
+                    self.handles.remove(value)
+                case "meanwhile":
+                    self.add(value, calls)
+        self.deaths += died
+        self.history.add(events, calls, died=died)
 
 
 @contextmanager
 def running(folder: Path) -> Iterator[Harness]:
-    """MiniStack, and for each stage a simulator and a process that forks."""
+    """MiniStack, and for each slot a simulator and a process that forks."""
     marker = processes.new_marker()
     data = folder / "data"
     data.mkdir()
     emulator = start_emulator(folder, data, marker)
     try:
         with ExitStack() as stack:
-            yield Harness([_stage(stack, emulator.url, folder) for _ in range(STAGES)])
+            yield Harness([_slot(stack, emulator.url, folder) for _ in range(SLOTS)])
     finally:
         processes.stop(marker, [emulator.process])
 
 
-def _stage(stack: ExitStack, emulator_url: str, folder: Path) -> Stage:
+def _slot(stack: ExitStack, emulator_url: str, folder: Path) -> Slot:
     simulator = stack.enter_context(Simulator(access_tokens=TOKENS))
     forks = stack.enter_context(_forks(emulator_url))
-    return Stage(Clients(emulator_url), simulator, forks, folder)
+    return Slot(Clients(emulator_url), simulator, forks, folder)
 
 
 @contextmanager
@@ -322,7 +347,7 @@ def _forks(endpoint_url: str) -> Iterator[subprocess.Popen[bytes]]:
         "AWS_ENDPOINT_URL": endpoint_url,
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "PYTHONPATH": os.pathsep.join([str(ROOT / "layers/smsrelay"), str(ROOT)]),
+        "PYTHONPATH": os.pathsep.join(str(ROOT / it) for it in ("layers/smsrelay", "cli", ".")),
     }
     with subprocess.Popen(
         [sys.executable, "-m", "tests.promise.forkserver"],

@@ -1,10 +1,16 @@
-"""Faults of AWS and of the upstream, put between the real clients and the servers."""
+"""Faults of AWS and of the upstream, put between the real clients and the servers.
+
+They use public points only: the events of botocore's clients, and httpx's transport.
+"""
 
 import io
 import json
+import threading
 import traceback
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from http import HTTPStatus
 from typing import Any
 from unittest.mock import patch
 
@@ -19,78 +25,78 @@ from botocore.exceptions import (
 from botocore.httpsession import URLLib3Session
 
 from tests.promise.checkpoints import Checkpoints
-from tests.promise.clock import ShiftedTime
-from tests.promise.faults import SIMULATED
+from tests.promise.clock import Clock
+from tests.promise.faults import SIMULATED, Json, aws_error, is_carried_out
+from tools.mobileconnect_simulator.faults import Then
 
 SLOW = 1.9
 """Seconds: an answer of AWS just before the relay's own read time-out."""
 AWS_READ_TIMEOUT = 2.0
 UPSTREAM_SLOW, UPSTREAM_VERY_SLOW = 12.0, 100.0
+RETRY_AFTER = 30
+"""Seconds that the upstream asks the relay to wait."""
 
-_THROTTLED = {
-    "dynamodb": "ProvisionedThroughputExceededException",
-    "sqs": "RequestThrottled",
-    "secrets-manager": "ThrottlingException",
-    "ssm": "ThrottlingException",
-    "lambda": "TooManyRequestsException",
-}
+CALL_ID = "x-call"
 
 # Not through a proxy, whatever the environment says.
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class AwsInjection:
-    """Hooks into the relay's AWS clients by their event emitters."""
+    """Hooks into the relay's AWS clients by their events, and reports what they write."""
 
-    def __init__(self, points: Checkpoints, clock: ShiftedTime) -> None:
+    def __init__(self, points: Checkpoints, clock: Clock) -> None:
         self._points = points
         self._clock = clock
         self._http = URLLib3Session()
+        self._local = threading.local()
 
     def watch(self, emitters: Iterable[Any]) -> None:
         for events in emitters:
-            events.register("before-send", self._asked)
-            events.register("response-received", self._answered)
+            events.register("before-send", self._before)
+            events.register("response-received", self._after)
 
-    def _asked(
+    def _before(
         self, event_name: str, request: AWSPreparedRequest, **_: object
     ) -> AWSResponse | None:
         operation = event_name.partition(".")[2]
         fault = self._points.reach(f"{operation} before")
+        writes = _writes(operation, request)
+        self._local.writes = None if fault else writes
+        if writes and (fault is None or is_carried_out(fault)):
+            self._points.report("wrote", writes)
         try:
-            return self._strike(fault, operation, request) if fault else None
+            return self._inject(fault, operation, request) if fault else None
         except BotoCoreError:
             raise
         except Exception:  # botocore takes every exception for one of its transport
-            self._points.fail(traceback.format_exc())
+            self._points.report("error", traceback.format_exc())
             raise
 
-    def _answered(self, event_name: str, **_: object) -> None:
+    def _after(self, event_name: str, response_dict: Any, **_: object) -> None:
+        if self._local.writes and response_dict:
+            # 400: its condition is not met.
+            kinds = {HTTPStatus.OK: "stored", HTTPStatus.BAD_REQUEST: "refused write"}
+            if kind := kinds.get(response_dict["status_code"]):
+                self._points.report(kind, self._local.writes)
         self._points.reach(f"{event_name.partition('.')[2]} after")
 
-    def _strike(  # noqa: C901, PLR0911, PLR0912 - a table of what can happen
+    def _inject(  # noqa: C901 - a table of what can happen
         self, fault: str, operation: str, request: AWSPreparedRequest
     ) -> AWSResponse:
         service = operation.partition(".")[0]
-        if fault.endswith("-after") or fault == "slow":
+        response = None
+        if is_carried_out(fault):
             response = self._http.send(request)
-            _ = response.content  # it has been carried out, and it is answered
+            _ = response.content  # all of it has come
+        if error := aws_error(service, fault):
+            document: Json = {"__type": error[1], "message": "injected"}
+            if fault == "cancelled":
+                document["CancellationReasons"] = [{"Code": "ThrottlingError"}, {"Code": "None"}]
+            return _answer(request, error[0], document)
         match fault:
-            case "throttled":
-                return _refusal(request, 400, _THROTTLED[service])
-            case "server-error" | "server-error-after":
-                return _refusal(request, 500, "InternalServerError")
-            case "denied":
-                return _refusal(request, 400, "AccessDeniedException")
-            case "no-value":
-                return _refusal(request, 400, "ResourceNotFoundException")
             case "no-token":
                 return _answer(request, 200, {"SecretString": "{}"})
-            case "cancelled":
-                reasons = [{"Code": "ThrottlingError"}, {"Code": "None"}]
-                return _refusal(
-                    request, 400, "TransactionCanceledException", CancellationReasons=reasons
-                )
             case "entries-refused":
                 entries = json.loads(_sent(request))["Entries"]
                 failed = [
@@ -108,16 +114,17 @@ class AwsInjection:
             case "no-connection":
                 raise EndpointConnectionError(endpoint_url=request.url)
             case "slow":
+                assert response is not None
                 self._clock.advance(SLOW)
                 return response
         raise AssertionError(fault)
 
 
 class UpstreamInjection:
-    """Hooks into httpx's transport."""
+    """Hooks into httpx's transport, and reports each send's call and what came back."""
 
     def __init__(
-        self, points: Checkpoints, clock: ShiftedTime, on_unauthorised: Callable[[], None]
+        self, points: Checkpoints, clock: Clock, on_unauthorised: Callable[[], None]
     ) -> None:
         """`on_unauthorised` is called when the upstream has answered 401."""
         self._points = points
@@ -128,19 +135,29 @@ class UpstreamInjection:
     def watch(self) -> None:
         """Never undone: the process is made for one run."""
 
-        def handled(transport: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
+        def handle(transport: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
             fault = self._points.reach("upstream before")
+            call: Json = {"id": str(uuid.uuid4()), "at": self._clock.now, "fault": fault}
+            request.headers[CALL_ID] = call["id"]  # the simulator's log has it
+            self._points.report("call", call | {"body": request.content.decode()})
             try:
                 response = self._call(transport, request, fault)
                 if response.status_code == httpx.codes.UNAUTHORIZED:
                     self._on_unauthorised()
-                return response
             finally:  # a failure is an answer, too
                 self._points.reach("upstream after")
+            stream = response.stream
+            assert isinstance(stream, httpx.SyncByteStream)
+            retry_after = response.headers.get("retry-after")
+            answered = call | {"status": response.status_code, "retryAfter": retry_after}
+            response.stream = _ReportedStream(
+                stream, lambda body: self._points.report("response", answered | {"body": body})
+            )
+            return response
 
-        patch.object(httpx.HTTPTransport, "handle_request", handled).start()
+        patch.object(httpx.HTTPTransport, "handle_request", handle).start()
 
-    def _call(
+    def _call(  # noqa: C901 - the same
         self, transport: httpx.HTTPTransport, request: httpx.Request, fault: str | None
     ) -> httpx.Response:
         timeouts: Mapping[str, float] = request.extensions["timeout"]
@@ -161,7 +178,10 @@ class UpstreamInjection:
             case "garbled-after":
                 self._handle(transport, request).read()
                 raise httpx.RemoteProtocolError(fault)
-            case "slow" | "very-slow":
+            case Then.HANG_BEFORE_READ:
+                self._clock.advance(timeouts["read"])
+                raise httpx.ReadTimeout(fault)
+            case Then.HANG_AFTER_ACCEPT | "slow" | "very-slow":
                 response = self._handle(transport, request)
                 takes = UPSTREAM_SLOW if fault == "slow" else UPSTREAM_VERY_SLOW
                 self._clock.advance(min(takes, timeouts["read"]))
@@ -174,9 +194,49 @@ class UpstreamInjection:
         return self._handle(transport, request)
 
 
+class _ReportedStream(httpx.SyncByteStream):
+    """The body of a response; what was read of it is reported when it is closed."""
+
+    def __init__(self, stream: httpx.SyncByteStream, report: Callable[[str], None]) -> None:
+        self._stream = stream
+        self._report = report
+        self._read = bytearray()
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._stream:
+            self._read += chunk
+            yield chunk
+
+    def close(self) -> None:
+        self._report(self._read.decode(errors="replace"))
+        self._stream.close()
+
+
 class _Body(io.BytesIO):
     def stream(self, **_: object) -> Iterator[bytes]:
         yield self.read()
+
+
+def _writes(operation: str, request: AWSPreparedRequest) -> list[Json]:
+    """The sends that a call writes: their key, and their status afterwards."""
+    if operation not in {"dynamodb.PutItem", "dynamodb.UpdateItem", "dynamodb.TransactWriteItems"}:
+        return []
+    call = json.loads(_sent(request))
+    items = [entry["Put"]["Item"] for entry in call.get("TransactItems", ())]
+    if "Item" in call:
+        items.append(call["Item"])
+    writes = [(item, item["status"]["S"]) for item in items if "status" in item]
+    if ":sending" in (values := call.get("ExpressionAttributeValues", ())):
+        writes.append((call["Key"], "sending"))
+    elif ":queued" in values:
+        writes.append((call["Key"], "queued"))
+    return [{"send": _name(key), "status": status} for key, status in writes]
+
+
+def _name(key: Json) -> str:
+    """A send's id and number."""
+    message_id, number = key["pk"]["S"].removeprefix("MSG#"), key["sk"]["S"].removeprefix("SEND#")
+    return f"{message_id}/{int(number)}"
 
 
 def _sent(request: AWSPreparedRequest) -> bytes:
@@ -193,15 +253,12 @@ def _answer(request: AWSPreparedRequest, status: int, document: object) -> AWSRe
     return _raw(request, status, json.dumps(document).encode())
 
 
-def _refusal(request: AWSPreparedRequest, status: int, code: str, **more: object) -> AWSResponse:
-    return _answer(request, status, {"__type": code, "message": "injected", **more})
-
-
 def _order(url: httpx.URL, then: str) -> None:
     """Order a fault of the simulator for the call that comes now."""
+    fault = {"route": "send", "then": then, "retryAfter": RETRY_AFTER}
     order = urllib.request.Request(  # noqa: S310 - the simulator's own address
         f"{url.scheme}://{url.netloc.decode()}/_control/faults",
-        data=json.dumps([{"route": "send", "then": then, "retryAfter": 0}]).encode(),
+        data=json.dumps([fault]).encode(),
         headers={"Content-Type": "application/json"},
     )
     with _opener.open(order, timeout=5) as response:

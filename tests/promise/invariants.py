@@ -1,134 +1,320 @@
-"""Judges a world in which nothing moves any more, from outside."""
+"""Judges a run from outside: what was asked for, what happened to it, what came of it. Pure."""
 
-import json
-from collections.abc import Collection, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from tests.promise.scenarios import Scenario
-from tools.mobileconnect_simulator.call_log import SentEntry
-
-Json = dict[str, Any]
+from tests.promise.faults import Effect
+from tests.promise.history import Answer, Attempt, History, Json
+from tests.promise.observation import Arrival, Content, DeadLetter, Observation, StoredSend
+from tests.promise.scenarios import Message
 
 ENDED = {"accepted", "rejected", "failed", "unknown"}
-DOCUMENTED = {202, 409, 422, 503, 504}
+DOCUMENTED = {202, 409, 422, 502, 503, 504}
 """What the API may answer to a well-formed post, whatever is broken behind it."""
+
+PAUSE_CACHED = 30.0
+"""Seconds until each process knows of an operator's pause."""
 
 
 @dataclass(frozen=True)
-class Aftermath:
-    """All that can be seen when the dust has settled."""
+class Case:
+    """One send of a message: everything that concerns it, and nothing that concerns another."""
 
-    answers: Sequence[int]
-    """HTTP statuses that callers got."""
-    items: Sequence[Json]
-    """The ledger's, in the low-level notation."""
-    waiting: int
-    """Messages in the queue."""
-    letters: Sequence[Json]
-    """Dead letters, as SQS gives them."""
-    sent: Sequence[SentEntry]
-    log: str
+    message: Message
+    content: Content
+    stored: StoredSend
+    attempts: Sequence[Attempt]
+    arrivals: Sequence[Arrival]
+    abandoned: int
+    """How often its process ended between claim and result."""
+    resent: int
+    """How often an operator had it sent again although it may have gone out."""
+    resolved: str | None
+    """How an operator ended it."""
+    is_decided: bool
+    """Whether an operator changed it at all."""
 
     @property
-    def sends(self) -> list[Json]:
-        return [item for item in self.items if item["sk"]["S"].startswith("SEND#")]
+    def doubts(self) -> int:
+        """The attempts after which it can't be known whether the SMS went out."""
+        return self.abandoned + sum(it.effect is Effect.DOUBT for it in self.attempts)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a doubt must keep it from being sent again."""
+        return self.message.holds and not self.is_decided
+
+    @property
+    def is_refused(self) -> bool:
+        return any(it.effect is Effect.REFUSED for it in self.attempts)
 
 
-def violations(
-    scenario: Scenario, seen: Aftermath, *, may_end: Collection[str], withheld: bool
-) -> list[str]:
-    """Each way in which the promise is broken.
-
-    Args:
-        scenario: What was played.
-        seen: What came of it.
-        may_end: In which states a send may have ended whose SMS did not arrive.
-        withheld: Whether the upstream kept a tokenId to itself.
-    """
-    numbers = scenario.numbers
-    took = any(status // 100 == 2 for status in seen.answers)
-    gone = scenario.enqueued and not seen.waiting
-    found = [f"an answer was {status}" for status in seen.answers if status not in DOCUMENTED]
-
-    arrived = {number: sum(number in entry["raw"] for entry in seen.sent) for number in numbers}
-    if scenario.holds:
-        found += [f"{number} got {count} SMS" for number, count in arrived.items() if count > 1]
-    missing = [number for number, count in arrived.items() if count < 1]
-    # Who answered nobody and kept the send must still go on with it, so that counts as a promise.
-    promised = took or gone or bool(seen.sends)
-    if promised and len(missing) > sum(_status(item) in may_end for item in seen.sends):
-        found += [f"{number} got no SMS" for number in missing]
-    if sum(_status(item) == "accepted" for item in seen.sends) > len(numbers) - len(missing):
-        found.append("more sends are called accepted than arrived")
-
-    if numbers:
-        if (took or gone) and len(seen.sends) != len(numbers):
-            found.append(f"promised, but {len(seen.sends)} sends are in the ledger")
-    elif gone and not (seen.letters and any(item["sk"]["S"] == "REFUSED" for item in seen.items)):
-        found.append("a refused message is neither recorded nor in the dead-letter queue")
-
+def violations(history: History, seen: Observation) -> list[str]:
+    """Each way in which the promise is broken."""
+    facts = Facts(history, seen)
+    found = list(history.problems)
+    for message in history.messages.values():
+        found += _of_message(message, facts)
+    asked = {content for it in history.messages.values() for content in it.contents}
     found += [
-        f"{_name(item)} stays {_status(item)}" for item in seen.sends if _status(item) not in ENDED
+        f"{it.content.recipient} got an SMS without a request"
+        for it in seen.arrivals
+        if it.content not in asked
     ]
-    found += [
-        f"{_name(item)} {_status(item)} without a dead letter"
-        for item in seen.sends
-        if _status(item) in {"failed", "rejected"}
-        and "body" in item
-        and not _has_letter(item, seen.letters)
-    ]
-    found += [
-        f"{_name(item)} keeps its body"
-        for item in seen.sends
-        if _status(item) == "accepted" and "body" in item
-    ]
-    # Only an API call that responds 422 at once removes the body of a rejected send.
-    needs_body = {"failed", "rejected"} if scenario.enqueued else {"failed"}
-    found += [
-        f"{_name(item)} {_status(item)} without its body"
-        for item in seen.sends
-        if _status(item) in needs_body and "body" not in item
-    ]
-    if not withheld:
-        found += [
-            f"the token {entry['tokenId']} is lost"
-            for entry in seen.sent
-            if not _is_known(entry, seen, holds=scenario.holds)
-        ]
+    if not seen.is_newer_item_as_it_was:
+        found.append("an item of a newer version was changed")
+    if seen.waiting:
+        found.append(f"{seen.waiting} messages stay in the queue")
     return found
 
 
-def _status(item: Json) -> str:
-    status: str = item["status"]["S"]
-    return status
+def redrive_violations(history: History, before: Observation, after: Observation) -> list[str]:
+    """What is wrong after each dead letter was put back, and nothing failed any more."""
+    found = []
+    bodies = {it.body for it in before.dead_letters}
+    for send in before.sends:
+        if send.status not in {"failed", "rejected"} or reference_body(send) not in bodies:
+            continue
+        message = history.messages[send.reference]
+        own = message.contents[send.number - 1]
+        arrived = sum(it.content == own for it in after.arrivals)
+        if arrived != 1:
+            found.append(
+                f"{send.name} was redriven, and {own.recipient} got {arrived} SMS of its text"
+            )
+    left = {it.body for it in after.dead_letters}
+    found += [
+        f"{send.name} was redriven, and its dead letter is still there"
+        for send in after.sends
+        if send.status == "accepted" and reference_body(send) in left
+    ]
+    lost = {it.body for it in before.dead_letters if '{"send":' not in it.body}
+    return found + [f"a dead letter was redriven, and lost: {body}" for body in lost - left]
 
 
-def _name(item: Json) -> str:
-    return f"{item['pk']['S']}/{item['sk']['S']}"
+def reference_body(send: StoredSend) -> str:
+    """The body of a queue message that names a send."""
+    return f'{{"send":{{"id":"{send.message_id}","n":{send.number}}}}}'
 
 
-def _has_letter(item: Json, letters: Sequence[Json]) -> bool:
-    message_id = item["pk"]["S"].removeprefix("MSG#")
-    return any(
-        letter.get("MessageAttributes", {}).get("messageId", {}).get("StringValue") == message_id
-        for letter in letters
-    )
+class Facts:
+    """What happened and what can be seen, by message and by send."""
+
+    def __init__(self, history: History, seen: Observation) -> None:
+        self.history = history
+        self.seen = seen
+        self.stored = _grouped(seen.sends, lambda it: it.reference)
+        self.attempts = _grouped(history.attempts, lambda it: it.content)
+        self.arrivals = _grouped(seen.arrivals, lambda it: it.content)
+        self.answers = _grouped(history.answers, lambda it: it.reference)
+        self.found = _grouped(history.found, lambda it: it["send"])
+        self.enqueued = set(history.enqueued.values())
+        self.put_back = "\n".join(it for it in seen.log.splitlines() if "put it back" in it)
+        self.keys = Counter(it.key for it in history.messages.values())
 
 
-def _is_known(entry: SentEntry, seen: Aftermath, *, holds: bool) -> bool:
-    """Whether a receipt is stored, or logged to be put back, or nobody can know, and that is said.
+def _grouped[Key, It](items: Iterable[It], key: Callable[[It], Key]) -> dict[Key, list[It]]:
+    groups = defaultdict[Key, list[It]](list)
+    for item in items:
+        groups[key(item)].append(item)
+    return groups
 
-    With `resend` the second attempt says it: the first one's receipt was not waited for.
-    """
-    if any(entry["tokenId"] in line for line in seen.log.splitlines() if "put it back" in line):
-        return True
-    for item in seen.sends:
-        if item.get("tokenId", {}).get("S") == entry["tokenId"]:
-            return True
-        status, body = _status(item), item.get("body", {}).get("S", "null")
-        if status == "unknown" and json.loads(body) == entry["body"]:
-            return True
-        if not holds and int(item["attempts"]["N"]) > 1:
-            return True
-    return False
+
+def _of_message(message: Message, facts: Facts) -> Iterator[str]:
+    history, answers = facts.history, facts.answers[message.reference]
+    yield from (f"an answer was {it.status}" for it in answers if it.status not in DOCUMENTED)
+    stored = facts.stored[message.reference]
+    status = history.expired.get(message.reference)
+    if status is not None:
+        if status not in ENDED - {"unknown"}:
+            yield f"{message.reference} was deleted while it was {status}"
+        return
+    if not stored:
+        yield from _not_stored(message, facts)
+        return
+    if [it.number for it in stored] != [n for n, _ in enumerate(message.recipients, 1)]:
+        names = ", ".join(it.name for it in stored)
+        yield f"{message.reference} has {len(message.recipients)} sends; in the ledger are {names}"
+        return
+    for send, content in zip(stored, message.contents, strict=True):
+        case = Case(
+            message,
+            content,
+            send,
+            sorted(facts.attempts[content], key=lambda it: it.at),
+            facts.arrivals[content],
+            history.abandoned[send.name],
+            history.resent[send.name],
+            history.resolved.get(send.name),
+            send.name in history.decided,
+        )
+        checks = [
+            _arrivals(case),
+            _status(case, history),
+            _tokens(case, facts.put_back),
+            _body(case, is_posted=message.reference in history.posted),
+            _dead_letter(case, facts.seen.dead_letters),
+            _answers(case, answers, facts.put_back),
+            _found(case, facts.found[send.name]),
+        ]
+        if history.has_right_time and not case.is_decided:
+            checks += [_delays(case), _pauses(case, history.pauses)]
+        for check in checks:
+            yield from (f"{send.name} {problem}" for problem in check)
+
+
+def _not_stored(message: Message, facts: Facts) -> Iterator[str]:
+    """A message without a send in the ledger: none was promised, or it is a dead letter."""
+    for content in message.contents:
+        if facts.arrivals[content]:
+            yield f"{content.recipient} got an SMS, and is in no ledger"
+    if any(it.status // 100 == 2 for it in facts.answers[message.reference]):
+        yield f"{message.reference} was promised, and is in no ledger"
+    if message.reference not in facts.enqueued:
+        return
+    letters = [it for it in facts.seen.dead_letters if it.body == message.body]
+    if message.is_valid and (message.key is None or facts.keys[message.key] == 1):
+        yield f"{message.reference} is gone from the queue, and is in no ledger"
+    elif not letters:
+        yield f"{message.reference} was refused, and is not in the dead-letter queue"
+    for letter in letters:
+        if letter.attributes.get("messageId") not in facts.seen.refused:
+            yield f"{message.reference} was refused, and is not recorded"
+        if not letter.attributes.get("reason"):
+            yield f"the dead letter of {message.reference} has no reason"
+
+
+def _arrivals(case: Case) -> Iterator[str]:
+    most = 1 + case.resent + (0 if case.message.holds else case.doubts)
+    if len(case.arrivals) > most:
+        recipient = case.content.recipient
+        yield f"got {len(case.arrivals)} SMS to {recipient}, {most} at most are allowed"
+
+
+def _status(case: Case, history: History) -> Iterator[str]:  # noqa: C901, PLR0912 - rules for each status
+    send = case.stored
+    if case.resolved:
+        if send.status != case.resolved:
+            yield f"is {send.status}; an operator made it {case.resolved}"
+        return
+    is_too_old = send.updated_at - send.created_at > history.max_age
+    match send.status:
+        case "accepted":
+            if not case.arrivals:
+                yield "is accepted, and got no SMS"
+        case "rejected":
+            if not case.is_refused:
+                yield "is rejected, and the upstream refused no call of it"
+            if case.arrivals:
+                yield "is rejected, and arrived"
+        case "failed":
+            if not is_too_old and not case.is_decided:
+                yield "is failed, and is not too old"
+            if case.arrivals:
+                yield "is failed, and arrived"
+        case "unknown":
+            if not case.doubts:
+                yield "is unknown, and none of its own calls left a doubt"
+            elif send.reason == "lease-expired" and not case.abandoned:
+                yield "is unknown by its lease, and no process left it"
+            elif send.reason != "lease-expired" and case.is_held and case.doubts == case.abandoned:
+                yield f"is unknown ({send.reason}), and only its lease was in doubt"
+            is_exhausted = case.doubts >= history.max_attempts or case.is_refused or is_too_old
+            if not case.message.holds and not is_exhausted:
+                yield "is unknown, and resend would have tried it again"
+        case _:
+            yield f"stays {send.status}"
+    if case.is_held and send.status != "unknown" and case.doubts > case.abandoned:
+        yield f"is {send.status}, and a call of it left a doubt"
+
+
+def _tokens(case: Case, put_back: str) -> Iterator[str]:
+    send, own = case.stored, {it.token_id for it in case.arrivals}
+    if send.token_id is not None and send.token_id not in own and not case.resolved:
+        yield f"has the tokenId {send.token_id}, which is not its own"
+    for attempt in case.attempts:
+        token_id = attempt.token_id
+        if token_id is None or token_id == send.token_id:
+            continue
+        is_withheld = attempt.response is not None and not attempt.is_token_known
+        if attempt.is_token_known and not attempt.died:
+            if token_id not in put_back:
+                yield f"lost the tokenId {token_id}, which its process knew"
+        elif case.is_held and send.status != "unknown" and not is_withheld:
+            yield f"is {send.status}, and its tokenId {token_id} is not known"
+
+
+def _body(case: Case, *, is_posted: bool) -> Iterator[str]:
+    send = case.stored
+    if send.status in {"queued", "unknown", "failed"} and send.body is None:
+        yield f"is {send.status} without its body"
+    # Only an API call that responds 422 at once removes the body of a rejected send.
+    if send.status == "rejected" and not (is_posted or send.body or case.resolved):
+        yield "is rejected without its body"
+    if send.status == "accepted" and send.body is not None:
+        yield "is accepted, and keeps its body"
+    if send.body and not all(part in send.body for part in case.content):
+        yield "has the body of another send"
+
+
+def _dead_letter(case: Case, letters: Sequence[DeadLetter]) -> Iterator[str]:
+    send = case.stored
+    if send.status not in {"failed", "rejected"} or send.body is None or case.resolved:
+        return
+    own = [it for it in letters if it.body == reference_body(send)]
+    if not own:
+        yield f"is {send.status} without a dead letter"
+    for letter in own:
+        values = {name: letter.attributes.get(name) for name in ("messageId", "client")}
+        if values != {"messageId": send.message_id, "client": send.client}:
+            yield f"has a dead letter of {values}"
+        if not letter.attributes.get("reason"):
+            yield "has a dead letter without a reason"
+
+
+def _answers(case: Case, answers: Sequence[Answer], put_back: str) -> Iterator[str]:
+    """What the API answered is still true, as far as it was final."""
+    send = case.stored
+    for answer in answers:
+        if "id" not in answer.body or answer.body.get("code") == "idempotency-key-reused":
+            continue
+        if answer.body["id"] != send.message_id:
+            yield f"was called {answer.body['id']} in an answer"
+        for reported in answer.body.get("sends", ()):
+            if reported["n"] != send.number or reported["status"] != "accepted" or case.is_decided:
+                continue
+            token_id = reported.get("tokenId")
+            is_true = (send.status, send.token_id) == ("accepted", token_id)
+            if not is_true and (token_id is None or token_id not in put_back):
+                yield f"was called accepted with {token_id}; it is {send.status}"
+
+
+def _found(case: Case, entries: Sequence[Json]) -> Iterator[str]:
+    """Every send is found over HTTP by its id, its tokenId and its key, if these were asked for."""
+    send = case.stored
+    stored = {"n": send.number, "status": send.status, "tokenId": send.token_id}
+    for entry in entries:
+        body, question = entry["body"], entry["question"]
+        if question.startswith("/tokens/"):
+            is_found = (body.get("id"), body.get("n")) == (send.message_id, send.number)
+        else:
+            messages = body.get("messages", [body])
+            sends = [it for of in messages if of.get("id") == send.message_id for it in of["sends"]]
+            is_found = any(stored == {name: it.get(name) for name in stored} for it in sends)
+        if not is_found:
+            yield f"is not found by {question}: {entry['status']} {body}"
+
+
+def _delays(case: Case) -> Iterator[str]:
+    for attempt, following in zip(case.attempts, case.attempts[1:], strict=False):
+        gap = following.at - attempt.at
+        if gap < attempt.delay:
+            yield f"was tried again after {gap:.1f} s instead of {attempt.delay:g} s"
+
+
+def _pauses(case: Case, pauses: Sequence[tuple[float, float]]) -> Iterator[str]:
+    for began, ended in pauses:
+        for attempt in case.attempts:
+            if began + PAUSE_CACHED < attempt.at < ended:
+                yield f"was sent {attempt.at - began:.0f} s after an operator paused all sends"

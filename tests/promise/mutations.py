@@ -1,19 +1,23 @@
 """Relays that break the promise, each in one way: the test must notice every one of them."""
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 from unittest.mock import MagicMock, patch
 
+from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 
 from smsrelay.adapters import dynamodb_ledger
 from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
 from smsrelay.adapters.mobileconnect import MobileConnect
+from smsrelay.adapters.sqs import SqsDeadLetterQueue
 from smsrelay.ports import CreateResult, ReplaceResult
 from smsrelay.sends import call_outcome, transitions
 from smsrelay.sends.call_outcome import Failure, Outcome
 from smsrelay.sends.send import Send, SendKey, Status
+from smsrelay.services import sender
 from smsrelay.services.queue_worker import QueueWorker
 from smsrelay.services.sender import Sender
 
@@ -94,7 +98,7 @@ def nothing_lapses() -> None:
 
 
 def lost_queued() -> None:
-    """The sweeper looks for leases only: a queued send whose message vanished is nobody's."""
+    """The sweeper looks for leases only: it never recovers a queued send whose message vanished."""
     recover = Sender.recover_stalled
 
     def recover_lapsed(relay: Sender, key: SendKey) -> Send | None:
@@ -110,7 +114,7 @@ def failed_silently() -> None:
 
 
 def unconditional_claim() -> None:
-    """Whoever comes claims a send, whatever state it is in."""
+    """Any process claims a send, whatever state it is in."""
     claim = DynamoDbLedger._claim  # noqa: SLF001 - a mutation is inside
 
     def claim_anyway(ledger: Any, *arguments: Any) -> Send | None:
@@ -176,8 +180,84 @@ def dropped_body() -> None:
 
 
 def abandoned_refusal() -> None:
-    """What is refused from the queue is deleted, and nobody ever hears of it."""
+    """What is refused from the queue is deleted without a trace."""
     patch.object(Sender, "reject", lambda *_, **__: None).start()
+
+
+def swapped_results() -> None:
+    """Two calls that run side by side get each other's result."""
+    call, both, results = MobileConnect.send, threading.Barrier(2), list[Outcome]()
+
+    def swap(upstream: MobileConnect, template: str, body: str, timeout: float) -> Outcome:
+        result = call(upstream, template, body, timeout)
+        results.append(result)
+        both.wait(5)
+        return next(other for other in results if other is not result)
+
+    patch.object(MobileConnect, "send", swap).start()
+
+
+def unconditional_creation() -> None:
+    """A message under a key that exists is stored again."""
+    put: Any = BaseClient._make_api_call  # type: ignore[attr-defined]  # noqa: SLF001 - the client's own
+
+    def without_condition(client: BaseClient, operation: str, call: Any) -> Any:
+        if operation == "PutItem" and "ExpressionAttributeValues" not in call:
+            call.pop("ConditionExpression", None)
+        return put(client, operation, call)
+
+    patch.object(BaseClient, "_make_api_call", without_condition).start()
+
+
+def overdue_is_unknown() -> None:
+    """A queued send whose message vanished is called unknown."""
+    recover = Sender.recover_stalled
+
+    def give_up(relay: Sender, key: SendKey) -> Send | None:
+        ledger = relay._ledger  # noqa: SLF001 - a mutation is inside
+        send = ledger.load_one(key)
+        if send is None or send.status is not Status.QUEUED:
+            return recover(relay, key)
+        after = replace(send, status=Status.UNKNOWN, reason="lease-expired", written_by="sweeper")
+        ledger.replace_if_unchanged(send, after)
+        return after
+
+    patch.object(Sender, "recover_stalled", give_up).start()
+
+
+def empty_dead_letters() -> None:
+    """A dead letter does not say which send it is about."""
+    put = SqsDeadLetterQueue.put
+    patch.object(SqsDeadLetterQueue, "put", lambda queue, _, *rest: put(queue, "{}", *rest)).start()
+
+
+def failed_without_body() -> None:
+    """A send that failed loses its body, so an operator can't redrive it."""
+    ended = transitions.finish_attempt
+
+    def drop(send: Send, outcome: Outcome, **rest: Any) -> Send:
+        after = ended(send, outcome, **rest)
+        return replace(after, body=None) if after.status is Status.FAILED else after
+
+    patch.object(transitions, "finish_attempt", drop).start()
+
+
+def accepted_is_resent() -> None:
+    """With `resend` an accepted send is sent once more."""
+    ended = transitions.finish_attempt
+
+    def resend(send: Send, outcome: Outcome, **rest: Any) -> Send:
+        after = ended(send, outcome, **rest)
+        if after.status is Status.ACCEPTED and send.on_unknown == "resend" and send.attempts == 1:
+            return replace(after, status=Status.QUEUED, body=send.body)
+        return after
+
+    patch.object(transitions, "finish_attempt", resend).start()
+
+
+def no_waiting() -> None:
+    """What was not sent is due again at once."""
+    patch.object(sender, "retry_delay", lambda *_, **__: 0.0).start()
 
 
 MUTATIONS: dict[str, Callable[[], None]] = {
@@ -199,5 +279,12 @@ MUTATIONS: dict[str, Callable[[], None]] = {
         kept_body,
         dropped_body,
         abandoned_refusal,
+        swapped_results,
+        unconditional_creation,
+        overdue_is_unknown,
+        empty_dead_letters,
+        failed_without_body,
+        accepted_is_resent,
+        no_waiting,
     )
 }

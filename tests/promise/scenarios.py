@@ -1,40 +1,106 @@
-"""What is played with a strike at every step of it."""
+"""Messages, and what is done with them while faults are injected at every step."""
 
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tests.promise.observation import Content
+
 Json = dict[str, Any]
 
-ONE: Json = {"message": "MzA6Nzg6MA", "to": ["+12125550100"], "text": "Hello"}
-# A plain number and a subscriber never share a call of the upstream.
-TWO: Json = ONE | {"to": ["+12125550100", {"mobile": "+12125550101", "key": "k"}]}
-NAMED: Json = ONE | {"message": "welcome"}
-CATALOGUE: Json = {"messages": {"welcome": ONE["message"]}}
-REFUSED: Json = {"message": "MzA6Nzg6MA", "to": []}
+TEMPLATE = "MzA6Nzg6MA"
+CLIENT = "shop"
+CATALOGUE: Json = {"messages": {"welcome": TEMPLATE}}
 ASYNC = {"Prefer": "respond-async"}
-KEY = {"Idempotency-Key": "order-8812"}
 
+
+@dataclass(frozen=True)
+class Message:
+    """What somebody wants to be sent. No two messages of a run have a recipient in common."""
+
+    reference: str
+    recipients: Sequence[str]
+    """One for each send, as the upstream gets it: without the plus. The second one has a key."""
+    on_unknown: str = "hold"
+    key: str | None = None
+    """Its idempotency key."""
+    message: str = TEMPLATE
+    client: str | None = CLIENT
+    """Whom a message of the queue names."""
+    is_valid: bool = True
+
+    @property
+    def text(self) -> str:
+        return f"The text of {self.reference}"
+
+    @property
+    def body(self) -> str:
+        to: list[object] = [f"+{number}" for number in self.recipients[:1]]
+        # A plain number and a subscriber never share a call of the upstream.
+        to += [{"mobile": f"+{number}", "key": f"K-{number}"} for number in self.recipients[1:]]
+        document = {
+            "message": self.message,
+            "to": to if self.is_valid else [],
+            "text": self.text,
+            "reference": self.reference,
+            "onUnknown": self.on_unknown,
+        }
+        return json.dumps(document)
+
+    @property
+    def holds(self) -> bool:
+        return self.on_unknown == "hold"
+
+    @property
+    def contents(self) -> list[Content]:
+        """By send."""
+        return [Content(recipient, self.text) for recipient in self.recipients]
+
+
+ONE = Message("one", ["12125550100"])
+KEYED = replace(ONE, key="order-8812")
+TWO = replace(ONE, recipients=["12125550100", "12125550101"])
+NAMED = replace(ONE, message="welcome", client=None)
+REFUSED = replace(ONE, is_valid=False)
+
+ENQUEUE: Json = {"do": "enqueue", "reference": ONE.reference}
 WORK: Json = {"do": "work"}
 SWEEP: Json = {"do": "sweep"}
 REDELIVER: Json = {"do": "redeliver"}
+EXPIRE: Json = {"do": "expire"}
 LATER: Json = {"do": "wait", "seconds": 1_000.0}
 """Longer than any wait between attempts, than a lease, and than the sweeper's patience."""
 
+MONTHS_LATER: Json = {"do": "wait", "seconds": 91 * 86_400.0}
+"""Longer than RETENTION_DAYS."""
+BATCH = [Message(f"other-{n}", [f"1303555010{n}"]) for n in range(3)]
 
-def post(body: Json, headers: dict[str, str] | None = None) -> Json:
-    return {"do": "post", "body": body, "headers": headers or {}}
+
+def operate(*arguments: str) -> Json:
+    return {"do": "operate", "arguments": arguments}
+
+
+def catalogue(**messages: str) -> Json:
+    return {"do": "put_catalogue", "messages": messages}
+
+
+def post(headers: dict[str, str] | None = None, reference: str = ONE.reference) -> Json:
+    return {"do": "post", "reference": reference, "headers": headers or {}}
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """One request, on one way in."""
+    """One message, on one way in."""
 
     name: str
     script: list[Json]
     """What the process does that dies."""
-    message: Json = field(default_factory=lambda: ONE)
-    enqueued: bool = False
-    """Whether the message comes by the queue."""
+    message: Message = ONE
+    others: Sequence[Message] = ()
+    """Messages beside it."""
+    redeployed: Mapping[str, str] = field(default_factory=dict)
+    """Variables that a deployment changes during the first process."""
     faults: list[tuple[str, int]] = field(default_factory=list)
     """The upstream's faults: which, and how often."""
     renews: bool = True
@@ -48,77 +114,88 @@ class Scenario:
     meanwhile: list[Json] = field(default_factory=lambda: [REDELIVER, SWEEP, WORK])
     """What another process does in the middle of it."""
 
-    @property
-    def numbers(self) -> list[str]:
-        """As the upstream gets them: without the plus."""
-        entries = self.message["to"]
-        written = [entry if isinstance(entry, str) else entry["mobile"] for entry in entries]
-        return [number.removeprefix("+") for number in written]
-
-    @property
-    def holds(self) -> bool:
-        return bool(self.message["onUnknown"] == "hold")
-
-    def with_choice(self, choice: str) -> "Scenario":
-        """The same with `onUnknown` in every message of it."""
-        message = self.message | {"onUnknown": choice}
-
-        def chosen(script: list[Json]) -> list[Json]:
-            return [action | {"body": message} if "body" in action else action for action in script]
-
-        return replace(
-            self,
-            message=message,
-            script=chosen(self.script),
-            prepare=chosen(self.prepare),
-            afterwards=chosen(self.afterwards),
-            meanwhile=chosen(self.meanwhile),
-        )
+    def with_choice(self, on_unknown: str) -> "Scenario":
+        chosen = [replace(it, on_unknown=on_unknown) for it in (self.message, *self.others)]
+        return replace(self, message=chosen[0], others=chosen[1:])
 
 
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
-        Scenario("api", [post(ONE)]),
+        Scenario("api", [post()]),
         Scenario(
             "api-key-repeated",
-            [post(ONE, KEY)],
-            afterwards=[post(ONE, KEY)],
-            meanwhile=[post(ONE, KEY), REDELIVER, SWEEP, WORK],
+            [post()],
+            message=KEYED,
+            afterwards=[post()],
+            meanwhile=[post(), REDELIVER, SWEEP, WORK],
         ),
-        Scenario("api-two-sends", [post(TWO)], message=TWO),
-        Scenario("api-async", [post(ONE, ASYNC), WORK]),
-        Scenario("api-throttled", [post(ONE), LATER, WORK], faults=[("429-50100", 1)]),
-        Scenario("api-token-renewed", [post(ONE)], faults=[("401", 1)]),
+        Scenario("api-two-sends", [post()], message=TWO),
+        Scenario("api-async", [post(ASYNC), WORK]),
+        Scenario("api-throttled", [post(), LATER, WORK], faults=[("429-50100", 1)]),
+        Scenario("api-token-renewed", [post()], faults=[("401", 1)]),
         # The same token is still there: the token function is asked, and the queue takes the send.
-        Scenario("api-token-refused", [post(ONE), LATER, WORK], faults=[("401", 1)], renews=False),
-        Scenario("worker", [WORK], enqueued=True),
-        Scenario("worker-named", [WORK], message=NAMED, enqueued=True),
-        Scenario("worker-two-sends", [WORK, WORK], message=TWO, enqueued=True),
-        Scenario("worker-refused", [WORK], message=REFUSED, enqueued=True),
-        Scenario("worker-throttled", [WORK, LATER, WORK], enqueued=True, faults=[("429-50100", 1)]),
+        Scenario("api-token-refused", [post(), LATER, WORK], faults=[("401", 1)], renews=False),
+        Scenario("worker", [ENQUEUE, WORK]),
+        Scenario("worker-named", [ENQUEUE, WORK], message=NAMED),
+        Scenario("worker-two-sends", [ENQUEUE, WORK, WORK], message=TWO),
+        Scenario("worker-refused", [ENQUEUE, WORK], message=REFUSED),
+        Scenario("worker-throttled", [ENQUEUE, WORK, LATER, WORK], faults=[("429-50100", 1)]),
         Scenario(
-            "worker-answer-lost",
-            [WORK, LATER, WORK],
-            enqueued=True,
-            faults=[("reset-after-accept", 1)],
+            "worker-answer-lost", [ENQUEUE, WORK, LATER, WORK], faults=[("reset-after-accept", 1)]
         ),
         Scenario(
             "worker-given-up",
-            [WORK, {"do": "wait", "seconds": 90_000.0}, WORK],  # longer than MAX_AGE_HOURS
-            enqueued=True,
+            [ENQUEUE, WORK, {"do": "wait", "seconds": 90_000.0}, WORK],  # over MAX_AGE_HOURS
             faults=[("503-50300", -1)],
+        ),
+        Scenario(
+            "worker-moved",
+            [ENQUEUE, WORK],
+            afterwards=[{"do": "move"}, operate("redrive")],
+        ),
+        Scenario(
+            "worker-batch",
+            [ENQUEUE, *({"do": "enqueue", "reference": it.reference} for it in BATCH), WORK],
+            others=BATCH,
+        ),
+        Scenario(
+            "worker-redeployed",
+            [ENQUEUE, WORK],
+            message=NAMED,
+            redeployed={"DEFAULT_CLIENT": CLIENT, "MAX_ATTEMPTS": "2", "RETENTION_DAYS": "29"},
+            afterwards=[catalogue(welcome="OTk6OTk6MA")],
+            meanwhile=[catalogue(welcome="OTk6OTk6MA"), REDELIVER, SWEEP, WORK],
+        ),
+        Scenario(
+            "worker-paused",
+            [ENQUEUE, operate("pause"), WORK, LATER, WORK, operate("resume"), LATER, WORK],
+            afterwards=[operate("resume")],
+            meanwhile=[operate("pause"), REDELIVER, SWEEP, WORK],
+        ),
+        Scenario(
+            "api-expired",
+            [post(), MONTHS_LATER, EXPIRE, SWEEP, WORK],
+            afterwards=[MONTHS_LATER, EXPIRE],
         ),
         Scenario(
             "sweeper-queued",
             [LATER, SWEEP, WORK],
-            prepare=[post(ONE, ASYNC)],
+            prepare=[post(ASYNC)],
             prepare_until="sqs.SendMessageBatch before",
+        ),
+        Scenario(
+            "sweeper-older-item",
+            [{"do": "put_older_item", "reference": ONE.reference}, LATER, SWEEP, WORK],
+        ),
+        Scenario(
+            "sweeper-newer-item",
+            [{"do": "put_newer_item"}, post(ASYNC), LATER, SWEEP, WORK],
         ),
         Scenario(
             "sweeper-lapsed",
             [LATER, SWEEP, WORK],
-            prepare=[post(ONE)],
+            prepare=[post()],
             prepare_until="upstream before",
         ),
     )

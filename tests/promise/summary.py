@@ -1,4 +1,4 @@
-"""What was struck, and what broke: the lines at the end of a test run."""
+"""How many faults were injected, and what broke: the lines at the end of a test run."""
 
 import time
 from collections import Counter, defaultdict
@@ -30,12 +30,12 @@ class Summary:
     def watch(
         self, scenario: str, choice: str, campaign: str, runs: Iterable[Run]
     ) -> Iterator[str]:
-        """Count the runs in which something struck, as they come; each violation in them."""
+        """Count the runs with an injection, as they come; each violation in them."""
         play, name = (scenario, choice), f"{campaign.replace('_', ' ')} of {scenario} ({choice})"
         began = said = time.monotonic()
         steps = violations = 0
         for run in runs:
-            steps += bool(run.plan.strikes)
+            steps += bool(run.plan.injections)
             violations += len(run.violations)
             yield from run.violations
             if time.monotonic() - said > SAY_EVERY:
@@ -70,7 +70,7 @@ class Summary:
             yield self.total()
 
     def total(self) -> str:
-        """The line that sums up the strikes."""
+        """The line that sums up the injections."""
         steps = sum(runs.total() for runs in self._runs.values())
         return f"faults: {steps} steps, {len(self._runs)} scenarios, {self.violations} violations"
 
@@ -80,12 +80,12 @@ class Summary:
         return f"mutations: {caught} of {len(self.mutations)} caught"
 
     def _table(self) -> Iterator[str]:
-        """A line for each scenario and choice: how many steps each campaign struck."""
+        """A line for each scenario and choice: the steps of each campaign."""
         names = list(CAMPAIGNS)
-        heads = [f"{name.replace('_', ' '):>14}" for name in names]
+        heads = [f"{name.replace('_', ' '):>15}" for name in names]
         yield f"{'scenario':<20} {'choice':<6} {''.join(heads)} {'violations':>11}"
         for (scenario, choice), runs in sorted(self._runs.items()):
-            counts = "".join(f"{runs[name] or '':>14}" for name in names)
+            counts = "".join(f"{runs[name] or '':>15}" for name in names)
             broken = self._violations[scenario, choice]
             yield f"{scenario:<20} {choice:<6} {counts} {broken:>11}"
 

@@ -1,7 +1,7 @@
-"""Whatever strikes a process at whatever step: no message is lost, none is sent twice by itself.
+"""Faults at any step of a process: no message is lost, none is sent twice automatically.
 
 Every I/O call of the real handlers has two points: before it, and after it happened but before
-anybody sees the answer. The points are found by running, and then each of them is struck.
+the answer is seen. The points are found by running, then faults are injected at each of them.
 `make test` plays a sample of it, `make faults` the whole.
 """
 
@@ -11,10 +11,12 @@ from functools import partial
 import pytest
 
 from tests.promise.campaigns import CAMPAIGNS, Plan, Sample
-from tests.promise.harness import Harness
-from tests.promise.scenarios import SCENARIOS
+from tests.promise.faults import Effect, service_of
+from tests.promise.harness import Harness, Phase, Story
+from tests.promise.scenarios import SCENARIOS, WORK, Message
 from tests.promise.summary import Summary
 
+THOROUGH = os.environ.get("SMSRELAY_THOROUGH") == "1"
 # The others never come into doubt in a way of their own.
 RESENDS = (
     "api",
@@ -27,7 +29,7 @@ RESENDS = (
     "sweeper-lapsed",
 )
 SMALLEST = ("api", "worker")
-"""What is struck twice."""
+"""What meets two faults."""
 PLAYS = [(name, "hold") for name in SCENARIOS] + [(name, "resend") for name in RESENDS]
 PLAYED = [
     (campaign, name, choice)
@@ -35,16 +37,23 @@ PLAYED = [
     for name, choice in PLAYS
     if name in SMALLEST or campaign not in {"pairs", "second_deaths"}
 ]
-SAMPLED = {"deaths": 5, "faults": 70, "meanwhiles": 30, "second_deaths": 64, "pairs": 225}
+SAMPLED = {
+    "deaths": 10,
+    "faults": 150,
+    "meanwhiles": 45,
+    "clock_jumps": 30,
+    "three_at_once": 250,
+    "second_deaths": 100,
+    "pairs": 400,
+}
 """Of which so many `make test` plays one."""
 
 
 @pytest.mark.parametrize(("campaign", "name", "choice"), PLAYED)
-def test_no_strike_breaks_the_promise(
+def test_no_fault_breaks_the_promise(
     world: Harness, summary: Summary, campaign: str, name: str, choice: str
 ) -> None:
-    thorough = os.environ.get("SMSRELAY_THOROUGH") == "1"
-    sample = Sample(1 if thorough else SAMPLED[campaign])
+    sample = Sample(1 if THOROUGH else SAMPLED[campaign])
     play = partial(world.play, SCENARIOS[name].with_choice(choice))
     runs = CAMPAIGNS[campaign](play, sample)
     assert list(summary.watch(name, choice, campaign, runs)) == []
@@ -62,7 +71,23 @@ def test_no_strike_breaks_the_promise(
         ("api-token-refused", "lambda"),
     ],
 )
-def test_there_is_something_to_strike(world: Harness, name: str, service: str) -> None:
+def test_each_service_is_called(world: Harness, name: str, service: str) -> None:
     """Else the test above would prove nothing."""
     [run] = world.play(SCENARIOS[name].with_choice("hold"), [Plan()])
-    assert service in {step.service for step in run.steps}
+    assert service in {service_of(step.name) for step in run.steps}
+
+
+def test_thousands_of_throttled_calls_in_one_environment_leave_nothing_behind(
+    world: Harness,
+) -> None:
+    messages = [Message(f"throttled-{n}", [f"12125550{n:03d}"]) for n in range(100, 130)]
+    count = 50 if THOROUGH else 5
+    rounds = [*[WORK] * 3, {"do": "wait", "seconds": 700.0}] * count
+    script = [*({"do": "enqueue", "reference": it.reference} for it in messages), *rounds]
+    story = Story(messages, [Phase(script, None)], faults=[("429-50100", 24 * count)])
+
+    result = world.run(story)
+
+    assert result.violations == []
+    assert sum(it.effect is Effect.NOT_SENT for it in result.history.attempts) == 24 * count
+    assert {send.status for send in result.end.sends} == {"accepted"}

@@ -1,4 +1,4 @@
-"""The local stack: `python -m tools.local_stack up|down|status|demo|iam|soak|tokens|build`."""
+"""The local stack: `python -m tools.local_stack up|down|status|demo|iam|tokens|build`."""
 
 import argparse
 import os
@@ -6,9 +6,8 @@ import signal
 import sys
 from types import FrameType
 
-from tools.local_stack import ROOT, build, persistent_stack
+from tools.local_stack import ROOT, build, persistent_stack, token_soak
 from tools.local_stack.stack import TOKEN_SECONDS, StartError
-from tools.soak import token_soak
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -28,9 +27,6 @@ def main() -> int:
     commands.add_parser(
         "iam", help="remove each permission of each role in turn: one scenario fails"
     )
-    soak = commands.add_parser("soak", help="post while everything fails and workers are killed")
-    soak.add_argument("--seed", type=int, help="of all that is drawn; the same one is drawn again")
-    soak.add_argument("--requests", type=int, help="how many to post")
     tokens = commands.add_parser("tokens", help="post while one access token after another ends")
     tokens.add_argument("--minutes", type=float, default=10, help="for how long; 10")
     _add_token_seconds(tokens, SHORT_LIFE)
@@ -75,12 +71,6 @@ def _run(options: argparse.Namespace) -> int:
             from tools.local_stack import iam  # noqa: PLC0415 - not for the other commands
 
             return iam.run()
-        case "soak":
-            sys.path.append(str(ROOT / "layers" / "smsrelay"))  # as for the demo
-            from tools.soak import command  # noqa: PLC0415 - possible only now
-
-            given = {"seed": options.seed, "count": options.requests}
-            return command.run(**{name: n for name, n in given.items() if n is not None})
         case "tokens":
             return token_soak.run(options.minutes, options.token_seconds)
     return 0

@@ -14,9 +14,9 @@ FUNCTION_VARIABLE = "AWS_LAMBDA_FUNCTION_NAME"
 class WorkerKiller:
     """Kills one process of a function at a time.
 
-    Best of all one that has worked since the last strike: it may be in the middle of something.
-    Else one that has made calls before (that has a socket): where starts take long, whoever kills
-    those that are starting sees nothing else.
+    Preferably one that has worked since the last kill: it may be in the middle of something.
+    Else one that has made calls before (that has a socket): where starts take long, killing those
+    that are starting would leave no others.
     """
 
     def __init__(self, marker: str, function: str, *, spared: int, dice: Random) -> None:
@@ -28,7 +28,7 @@ class WorkerKiller:
         self._dice = dice
         self._ticks: dict[int, int] = {}
 
-    def strike(self) -> bool:
+    def kill(self) -> bool:
         """Kill a process, if there are enough of them; whether one was killed."""
         ready = [pid for pid in self._running() if _has_socket(pid)]
         ticks = {pid: _ticks(pid) for pid in ready}

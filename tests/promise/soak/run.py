@@ -1,4 +1,4 @@
-"""The storm: posts, kills, sweeps, and then waits until nothing moves any more."""
+"""Posts, kills, sweeps, and then waits until nothing moves any more."""
 
 import asyncio
 import contextlib
@@ -12,20 +12,19 @@ from typing import Any, Final
 import httpx
 from botocore.exceptions import BotoCoreError
 
+from tests.promise.soak.aws_proxy import FaultyAws
+from tests.promise.soak.clients import BATCH, Poster
+from tests.promise.soak.evidence import Evidence
+from tests.promise.soak.requests import SHARE_OF_FAULTS, Request, upstream_faults
+from tests.promise.soak.worker_killer import WorkerKiller
 from tools.local_stack.samples import Way
 from tools.local_stack.simulator_client import SimulatorControl
 from tools.local_stack.stack import Stack
-from tools.soak.aws_faults import FaultyAws
-from tools.soak.checks import UNFINISHED
-from tools.soak.clients import BATCH, Poster
-from tools.soak.findings import Scene
-from tools.soak.scenario import SHARE_OF_FAULTS, Request, upstream_faults
-from tools.soak.worker_killer import WorkerKiller
 
 POSTING_SECONDS: Final = 100
 PER_SECOND: Final = 20
 """Requests at most; half of them call the API."""
-STORM_SECONDS: Final = 120
+STRESS_SECONDS: Final = 120
 """The longest that workers are killed for: what dies last is over a lease (90 s) later."""
 KILL_EVERY: Final = 1.0
 API_KILL_EVERY: Final = 5.0
@@ -65,7 +64,7 @@ class Played:
     sweeps: int = 0
     failed_sweeps: int = 0
     posted_after: float = 0.0
-    stormed_for: float = 0.0
+    stressed_for: float = 0.0
     calmed_after: float = 0.0
     left_in_queue: int = 0
     unfinished: int = 0
@@ -86,7 +85,7 @@ class Run:
     say: Callable[[str], None]
 
     def __post_init__(self) -> None:
-        self._scene = Scene(self.stack, self.requests)
+        self._evidence = Evidence(self.stack, self.requests)
         self._posts: list[asyncio.Task[None]] = []
         self._posted = 0
 
@@ -106,19 +105,20 @@ class Run:
                 ordered=await asyncio.to_thread(self._prepare, aws.url),
             )
             try:
-                await self._storm(played)
+                await self._stress(played)
             finally:
                 await self._end_posts()
+        await asyncio.to_thread(self._point_functions_at, self.stack.aws_endpoint_url)
         return played
 
-    async def _storm(self, played: Played) -> None:
+    async def _stress(self, played: Played) -> None:
         began = time.monotonic()
         async with _meanwhile(self._sweep(played)), _meanwhile(self._report(played)):
             async with _meanwhile(self._kill(played)):
                 await self._post(played)
                 played.posted_after = time.monotonic() - began
-                await self._until(self._worked_off, began + STORM_SECONDS)
-            played.stormed_for = time.monotonic() - began
+                await self._until(self._worked_off, began + STRESS_SECONDS)
+            played.stressed_for = time.monotonic() - began
             self.say("no more kills; waiting for leases to run out …")
             await self._calm(played)
             played.calmed_after = time.monotonic() - began
@@ -134,22 +134,26 @@ class Run:
     def _prepare(self, aws_url: str) -> Counter[str]:
         """Send the functions' AWS calls to the proxy, and order the upstream's faults."""
         clients = self.stack.clients
-        for function in self.stack.functions.values():
-            known = clients.lambda_.get_function_configuration(FunctionName=function)
-            variables = known["Environment"]["Variables"] | {"AWS_ENDPOINT_URL": aws_url}
-            clients.lambda_.update_function_configuration(
-                FunctionName=function, Environment={"Variables": variables}
-            )
+        self._point_functions_at(aws_url)
         clients.sqs.set_queue_attributes(
             QueueUrl=self.stack.queue_url, Attributes={"VisibilityTimeout": str(VISIBILITY)}
         )
         # The first start of all unpacks and compiles the layer: not a part of what is tried.
         clients.lambda_.invoke(FunctionName=self.stack.functions["SweeperFunction"])
-        sends = sum(len(request.parts) for request in self.requests)
+        sends = sum(len(request.message.recipients) for request in self.requests)
         faults = upstream_faults(self.seed, sends * UNHURRIED)
         with SimulatorControl(self.stack.simulator_url) as control:
             control.fail(faults)
         return Counter(str(fault["then"]) for fault in faults if fault["then"] != "ok")
+
+    def _point_functions_at(self, aws_url: str) -> None:
+        client = self.stack.clients.lambda_
+        for function in self.stack.functions.values():
+            known = client.get_function_configuration(FunctionName=function)
+            variables = known["Environment"]["Variables"] | {"AWS_ENDPOINT_URL": aws_url}
+            client.update_function_configuration(
+                FunctionName=function, Environment={"Variables": variables}
+            )
 
     async def _post(self, played: Played) -> None:
         """Post all requests, evenly over time."""
@@ -201,14 +205,14 @@ class Run:
             kills += 1
             await asyncio.sleep(began + kills * KILL_EVERY - time.monotonic())
             until = began + (kills + 1) * KILL_EVERY - RETRY_SECONDS
-            while not played.workers.strike():
+            while not played.workers.kill():
                 await asyncio.sleep(RETRY_SECONDS)
                 if time.monotonic() >= until:
                     played.missed_kills += 1
                     break
             if kills * KILL_EVERY >= api_kills_due:
                 api_kills_due += API_KILL_EVERY
-                played.apis.strike()
+                played.apis.kill()
 
     async def _sweep(self, played: Played) -> None:
         """Sweep more often than the schedule's every minute."""
@@ -229,21 +233,21 @@ class Run:
         while True:
             await asyncio.sleep(SAY_EVERY)
             try:
-                arrived = await asyncio.to_thread(self._scene.arrivals)
-                waiting = await asyncio.to_thread(self._scene.waiting)
+                arrived = await asyncio.to_thread(self._evidence.arrivals)
+                waiting = await asyncio.to_thread(self._evidence.waiting)
             except NO_ANSWER:
                 continue
-            struck = sum(played.aws.struck.values())
+            spoiled = sum(played.aws.faults.values())
             open_sends = f", {played.unfinished} sends unfinished" if played.unfinished else ""
             self.say(
                 f"{time.monotonic() - began:4.0f} s: {self._posted} requests posted, "
                 f"{arrived} sends arrived, {waiting} messages in the queue, "
-                f"{played.workers.kills} workers killed, {struck} AWS calls spoiled{open_sends}"
+                f"{played.workers.kills} workers killed, {spoiled} AWS calls spoiled{open_sends}"
             )
 
     async def _worked_off(self) -> bool:
         """Whether all that was posted has been begun with."""
-        return await asyncio.to_thread(self._scene.waiting, visible_only=True) == 0
+        return await asyncio.to_thread(self._evidence.waiting, visible_only=True) == 0
 
     async def _calm(self, played: Played) -> None:
         """Wait until nothing is queued or being sent."""
@@ -254,7 +258,7 @@ class Run:
             )
 
         async def empty() -> bool:
-            played.left_in_queue = await asyncio.to_thread(self._scene.waiting)
+            played.left_in_queue = await asyncio.to_thread(self._evidence.waiting)
             return not played.left_in_queue
 
         await self._until(ended, self.ends_by)
@@ -264,13 +268,14 @@ class Run:
 
     def _look(self, played: Played) -> bool:
         """Whether nothing is queued or being sent; what only waits for time is put forward."""
-        backlog = self._scene.waiting(visible_only=True)
-        items = self._scene.items()
-        for item in items:
-            if item.stored.status == "queued" and not backlog and _is_forlorn(item.due_at):
-                played.put_forward += self._scene.put_forward(item, STALLED_AFTER)
-        played.unfinished = sum(item.stored.status in UNFINISHED for item in items)
-        return not (played.unfinished or backlog or self._scene.missing(played.poster.taken, items))
+        backlog = self._evidence.waiting(visible_only=True)
+        sends = self._evidence.sends()
+        for send in sends:
+            if send.status == "queued" and not backlog and _is_lost(send.due_at):
+                played.put_forward += self._evidence.put_forward(send, STALLED_AFTER)
+        played.unfinished = sum(send.status in {"queued", "sending"} for send in sends)
+        missing = self._evidence.missing(played.poster.taken, sends)
+        return not (played.unfinished or backlog or missing)
 
     @staticmethod
     async def _until(condition: Callable[[], Awaitable[bool]], end: float) -> None:
@@ -281,7 +286,7 @@ class Run:
             await asyncio.sleep(LOOK_EVERY)
 
 
-def _is_forlorn(due_at: float) -> bool:
+def _is_lost(due_at: float) -> bool:
     """Whether a queued send's message must be lost, and the sweeper does not think so yet."""
     return MESSAGE_LATE < time.time() - due_at < STALLED_AFTER
 

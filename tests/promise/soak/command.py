@@ -1,4 +1,4 @@
-"""`python -m tools.local_stack soak`: one soak on a stack of its own."""
+"""`python -m tests.promise soak`: one soak on a stack of its own."""
 
 import asyncio
 import json
@@ -8,16 +8,14 @@ import time
 from pathlib import Path
 from typing import Final
 
+from tests.promise.invariants import violations
+from tests.promise.soak import summary
+from tests.promise.soak.evidence import Evidence
+from tests.promise.soak.requests import requests
+from tests.promise.soak.run import SWEEP_EVERY, VISIBILITY, Played, Run
 from tools.local_stack import build
 from tools.local_stack.stack import STATE, LocalStack, Stack
-from tools.soak import summary
-from tools.soak.checks import totals, violations
-from tools.soak.findings import Scene
-from tools.soak.run import SWEEP_EVERY, VISIBILITY, Played, Run
-from tools.soak.scenario import requests
 
-DEFAULT_SEED: Final = 1
-DEFAULT_REQUESTS: Final = 2_000
 LIMIT_SECONDS: Final = 290
 """Five minutes, with the start of Python and a look at the build."""
 LOOKING_SECONDS: Final = 15
@@ -27,7 +25,7 @@ SENDS_AT_ONCE: Final = 80
 """One worker is killed every second: the others go on."""
 
 
-def run(seed: int = DEFAULT_SEED, count: int = DEFAULT_REQUESTS) -> int:
+def run(seed: int, count: int) -> int:
     """Run the soak, print what happened, and return the exit code.
 
     Raises:
@@ -51,40 +49,41 @@ def run(seed: int = DEFAULT_SEED, count: int = DEFAULT_REQUESTS) -> int:
 
 
 def _soak(stack: Stack, seed: int, count: int, began: float) -> int:
-    to_post = requests(seed, count)
-    storm = Run(stack, seed, to_post, began + LIMIT_SECONDS - LOOKING_SECONDS, print)
-    played = asyncio.run(storm.play())
-    scene = Scene(stack, to_post)
-    seen = scene.seen(played.poster.taken)
-    found = violations(seen)
+    to_post = requests(seed, count, stack.default_client)
+    run = Run(stack, seed, to_post, began + LIMIT_SECONDS - LOOKING_SECONDS, print)
+    played = asyncio.run(run.play())
+    evidence = Evidence(stack, to_post)
+    seen = evidence.observe()
+    history = evidence.history(played.poster, seen)
+    found = violations(history, seen)
     print()
-    for line in summary.lines(to_post, played, scene, seen):
+    for line in summary.lines(to_post, played, evidence, history, seen):
         print(line)
-    problems = [*summary.broken(found), *_proves_nothing(played, scene)]
+    problems = [*summary.broken(found), *_proves_nothing(played, evidence)]
     for problem in problems:
         print(problem)
     if problems:
-        _keep(stack, scene, seen.log)
+        _keep(stack, evidence, seen.log)
         print(f"The logs, the ledger and what the upstream met are in {stack.state}")
     else:
         shutil.rmtree(stack.state)
     print(f"seed {seed}, {time.monotonic() - began:.0f} s")
-    print(totals(count, seen, found))
+    print(summary.total(count, seen, found))
     return 1 if problems else 0
 
 
-def _proves_nothing(played: Played, scene: Scene) -> list[str]:
+def _proves_nothing(played: Played, evidence: Evidence) -> list[str]:
     """What did not happen that a soak is for."""
     happened = {
         "no worker was killed": played.workers.kills,
-        "no fault of the upstream struck": scene.upstream_faults(),
-        "no fault of AWS struck": played.aws.struck,
+        "no fault of the upstream happened": evidence.upstream_faults(),
+        "no fault of AWS happened": played.aws.faults,
     }
     return [f"PROVES NOTHING: {what}" for what, count in happened.items() if not count]
 
 
-def _keep(stack: Stack, scene: Scene, log: str) -> None:
+def _keep(stack: Stack, evidence: Evidence, log: str) -> None:
     """Keep for a person what goes with the stack otherwise."""
     (stack.state / "functions.log").write_text(log)
-    for name, entries in scene.dump().items():
+    for name, entries in evidence.dump().items():
         (stack.state / f"{name}.json").write_text(json.dumps(entries, indent=1, default=str))

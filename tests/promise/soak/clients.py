@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import httpx
 from botocore.exceptions import BotoCoreError
 
+from tests.promise.history import Answer
+from tests.promise.soak.requests import Request
 from tools.local_stack.samples import Way
 from tools.local_stack.stack import Stack
-from tools.soak.scenario import Request
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
@@ -35,9 +36,13 @@ class Poster:
         self.answers: Counter[str] = Counter()
         """Every answer over HTTP, by its status."""
         self.ends: dict[str, str] = {}
-        """The last answer to each request over HTTP, by its marker."""
-        self.taken: set[str] = set()
-        """Markers of the requests that were answered 2xx, or that the queue took."""
+        """The last answer to each request over HTTP, by its reference."""
+        self.history: list[Answer] = []
+        """The relay's own answers."""
+        self.enqueued: dict[str, str] = {}
+        """References by the ids of the messages in the queue."""
+        self.posted: set[str] = set()
+        """References of the requests that were posted over HTTP."""
         self.repetitions = 0
         self._stack = stack
         self._http = httpx.AsyncClient(
@@ -59,15 +64,19 @@ class Poster:
     ) -> None:
         await self._http.aclose()
 
+    @property
+    def taken(self) -> set[str]:
+        """References of the requests that were answered 2xx, or that the queue took."""
+        answered = {it.reference for it in self.history if it.status // 100 == 2}
+        return answered | set(self.enqueued.values())
+
     async def call(self, request: Request) -> None:
         """Post a request over HTTP until it has a final answer."""
         wait = FIRST_WAIT
         while True:
             status, code, retry_after = await self._call_once(request)
             self.answers[f"{status} {code}".rstrip()] += 1
-            self.ends[request.marker] = f"{status} {code}".rstrip()
-            if status.startswith("2"):
-                self.taken.add(request.marker)
+            self.ends[request.message.reference] = f"{status} {code}".rstrip()
             if not _is_worth_another_try(status, code):
                 return
             self.repetitions += 1
@@ -89,8 +98,8 @@ class Poster:
                 self.repetitions += len(waiting)
                 await asyncio.sleep(FIRST_WAIT)
                 continue
-            sent = {int(entry["Id"]) for entry in answer.get("Successful", [])}
-            self.taken |= {request.marker for n, request in enumerate(waiting) if n in sent}
+            sent = {int(entry["Id"]): entry["MessageId"] for entry in answer.get("Successful", [])}
+            self.enqueued |= {sent[n]: waiting[n].message.reference for n in sent}
             waiting = [request for n, request in enumerate(waiting) if n not in sent]
 
     async def repeat(self, request: Request) -> None:
@@ -103,26 +112,29 @@ class Poster:
 
     async def _call_once(self, request: Request) -> tuple[str, str, float | None]:
         """Status, code of the problem, and the seconds that the answer asks to wait."""
-        headers = {"Idempotency-Key": request.key}
+        message = request.message
+        headers = {"Idempotency-Key": message.key or ""}
         if request.deferred:
             headers["Prefer"] = "respond-async"
+        self.posted.add(message.reference)
         async with self._free:
             try:
-                answer = await self._http.post("/messages", content=request.body, headers=headers)
+                answer = await self._http.post("/messages", content=message.body, headers=headers)
             except httpx.HTTPError as error:
                 return NO_ANSWER, type(error).__name__, None
+        body = _object(answer)
+        if "code" in body or "id" in body:  # else it is the gateway's own
+            self.history.append(Answer(message.reference, answer.status_code, body))
         retry_after = answer.headers.get("retry-after")
-        return (
-            str(answer.status_code),
-            _code(answer),
-            None if retry_after is None else float(retry_after),
-        )
+        seconds = None if retry_after is None else float(retry_after)
+        return str(answer.status_code), str(body.get("code", "")), seconds
 
     def _entry(self, name: str, request: Request) -> "SendMessageBatchRequestEntryTypeDef":
-        attributes = {"client": self._stack.default_client, "Idempotency-Key": request.key}
+        message = request.message
+        attributes = {"client": message.client or "", "Idempotency-Key": message.key or ""}
         return {
             "Id": name,
-            "MessageBody": request.body,
+            "MessageBody": message.body,
             "MessageAttributes": {
                 attribute: {"DataType": "String", "StringValue": value}
                 for attribute, value in attributes.items()
@@ -141,9 +153,10 @@ def _is_worth_another_try(status: str, code: str) -> bool:
     }
 
 
-def _code(answer: httpx.Response) -> str:
+def _object(answer: httpx.Response) -> dict[str, Any]:
+    """The JSON object of an answer; empty if it has none."""
     try:
         body: Any = answer.json()
     except ValueError:
-        return ""
-    return str(body.get("code", "")) if isinstance(body, dict) else ""
+        return {}
+    return body if isinstance(body, dict) else {}

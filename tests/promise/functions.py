@@ -1,0 +1,38 @@
+"""The functions' handlers: loaded as Lambda loads them, and called with its context."""
+
+import importlib.util
+import uuid
+from types import ModuleType
+
+from tests.promise.clock import Clock
+from tools.local_stack import ROOT
+
+SECONDS = {"api": 28.0, "queue_worker": 60.0, "sweeper": 55.0}
+"""The functions' time-outs, as the template sets them."""
+
+
+class Context:
+    """What a handler uses of Lambda's context."""
+
+    function_name = "function"
+    memory_limit_in_mb = 1024
+    invoked_function_arn = "arn:aws:lambda:us-east-1:123456789012:function:function"
+
+    def __init__(self, seconds: float, clock: Clock) -> None:
+        self.aws_request_id = str(uuid.uuid4())
+        self.deadline = clock.monotonic() + seconds
+        self._clock = clock
+
+    def get_remaining_time_in_millis(self) -> int:
+        return max(0, int((self.deadline - self._clock.monotonic()) * 1000))
+
+
+def load(name: str) -> ModuleType:
+    """A function's module, fresh; each is called `app`."""
+    path = ROOT / "functions" / name / "app.py"
+    spec = importlib.util.spec_from_file_location(f"{name}_app", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

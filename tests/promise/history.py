@@ -1,0 +1,189 @@
+"""What a run did and met: the facts that the invariants hold the relay's results against."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.promise.faults import CLOCK_JUMPS, SIMULATED, UPSTREAM_FAULTS, Effect
+from tests.promise.injection import CALL_ID
+from tests.promise.observation import Content, content_of
+from tests.promise.scenarios import Message
+
+Json = Mapping[str, Any]
+
+HEALED = 1
+"""Faults of the ledger that a process makes up for by asking again."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A call of the upstream for a send."""
+
+    content: Content
+    at: float
+    effect: Effect
+    """What may be known of it, if its response arrives."""
+    token_id: str | None = None
+    """What the upstream gave it, whether the relay learnt of it or not."""
+    response: str | None = None
+    """The body that a process got which went on afterwards."""
+    delay: float = 1.0
+    """Seconds that must pass before the next attempt: the documented least."""
+
+    died: bool = False
+    """Whether its process died, then or later."""
+
+    @property
+    def is_token_known(self) -> bool:
+        return self.token_id is not None and self.token_id in (self.response or "")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the API answered to a post."""
+
+    reference: str
+    status: int
+    body: Json
+    is_replay: bool = False
+
+
+@dataclass
+class History:
+    """All that happened in a run, whatever ran it."""
+
+    messages: Mapping[str, Message]
+    """By their references."""
+    answers: list[Answer] = field(default_factory=list)
+    enqueued: dict[str, str] = field(default_factory=dict)
+    """References by the ids of the messages in the queue."""
+    posted: set[str] = field(default_factory=set)
+    """References of the messages that were posted over HTTP."""
+    attempts: list[Attempt] = field(default_factory=list)
+    abandoned: Counter[str] = field(default_factory=Counter)
+    """By send, how often a process claimed it and could store no result."""
+    resent: Counter[str] = field(default_factory=Counter)
+    """By send, how often an operator had it sent again although it may have gone out."""
+    resolved: dict[str, str] = field(default_factory=dict)
+    """The statuses that operators gave to sends."""
+    expired: dict[str, str] = field(default_factory=dict)
+    """The statuses of sends that DynamoDB deleted, by reference."""
+    pauses: list[tuple[float, float]] = field(default_factory=list)
+    """When operators paused all sends."""
+    paused_since: float | None = None
+    decided: set[str] = field(default_factory=set)
+    """The sends that operators changed."""
+    commands: list[str] = field(default_factory=list)
+    """The operators' commands, and how they ended."""
+    found: list[Json] = field(default_factory=list)
+    """What the API answered to questions about messages."""
+    problems: list[str] = field(default_factory=list)
+    """What is wrong whatever came of it."""
+    has_right_time: bool = True
+    """Whether all processes agreed about the time."""
+    max_attempts: int = 4
+    max_age: float = 86_400.0
+
+    def add(  # noqa: C901, PLR0912 - a case for each kind of event
+        self, events: Iterable[Sequence[Any]], calls: Sequence[Any], *, died: bool
+    ) -> None:
+        """Add what a process reported; `calls` is the upstream's list of calls."""
+        entries = {entry["headers"].get(CALL_ID): entry for entry in calls}
+        made, responses = list[Json](), dict[str, Json]()
+        claims, decisions = Counter[str](), Counter[tuple[str, str]]()
+        before: Mapping[str, str] = {}
+        is_operator, ledger_faults = False, 0
+        for kind, value in events:
+            match kind:
+                case "answer":
+                    self.answers.append(Answer(**value))
+                case "posts":
+                    self.posted.add(value)
+                case "enqueued":
+                    self.enqueued |= value
+                case "found":
+                    self.found.append(value)
+                case "call":
+                    made.append(value)
+                case "response":
+                    responses[value["id"]] = value
+                case "injected":
+                    is_of_ledger = value["checkpoint"]["name"].startswith("dynamodb")
+                    self.has_right_time &= value["fault"] not in CLOCK_JUMPS
+                    ledger_faults += is_of_ledger * (HEALED + 1 if value["lasting"] else 1)
+                case "operates":
+                    is_operator, before = True, before | value
+                case "expired":
+                    self.expired |= value
+                case "operated":
+                    is_operator = False
+                    self._add_pause(**value)
+                    self.commands.append(f"{value['command']}: {value['code']}")
+                case "wrote" | "refused write" if is_operator:
+                    change = 1 if kind == "wrote" else -1
+                    decisions.update({(it["send"], it["status"]): change for it in value})
+                case "wrote" | "refused write" | "stored":
+                    for it in value:
+                        if it["status"] != "sending" and kind != "wrote":
+                            claims.pop(it["send"], None)
+                        elif it["status"] == "sending" and kind != "stored":
+                            claims[it["send"]] += 1 if kind == "wrote" else -1
+        self.attempts += [
+            _attempt(it, responses.get(it["id"]), entries.get(it["id"], {}), died=died)
+            for it in made
+        ]
+        self._add_decisions(decisions, before)
+        for send in +claims:
+            self.abandoned[send] += 1
+            if not died and ledger_faults <= HEALED:
+                self.problems.append(f"{send} was left in sending by a process that lives")
+
+    def _add_pause(self, command: str, code: int, at: float) -> None:
+        if command == "pause" and code == 0 and not self.paused_since:
+            self.paused_since = at
+        elif command == "resume" and self.paused_since:
+            self.pauses.append((self.paused_since, at))
+            self.paused_since = None
+
+    def _add_decisions(
+        self, decisions: Counter[tuple[str, str]], before: Mapping[str, str]
+    ) -> None:
+        for send, status in +decisions:
+            self.decided.add(send)
+            if status != "queued":
+                self.resolved[send] = status
+            else:
+                self.resolved.pop(send, None)
+                self.resent[send] += before[send] in {"unknown", "sending"}
+
+
+def _attempt(call: Json, response: Json | None, entry: Json, *, died: bool) -> Attempt:
+    """A call that a process made; `entry` is the upstream's record of it."""
+    faults = [entry.get("fault", "")]
+    # Another fault may have been ordered before, and be the first one's turn.
+    if not (entry and call["fault"] in SIMULATED):
+        faults.append(call["fault"])
+    effects = [UPSTREAM_FAULTS[fault] for fault in faults if fault in UPSTREAM_FAULTS]
+    # Without a fault and without an entry it may be on its way.
+    effects = effects or [Effect.ACCEPTED if entry else Effect.DOUBT]
+    return Attempt(
+        content_of(call["body"]),
+        at=call["at"],
+        effect=Effect.DOUBT if Effect.DOUBT in effects else effects[0],
+        token_id=entry.get("tokenId"),
+        response=response["body"] if response else None,
+        delay=_delay(response),
+        died=died,
+    )
+
+
+def _delay(response: Json | None) -> float:
+    """The seconds that must pass after a response before the next attempt."""
+    if response is None:
+        return 1.0
+    if response["retryAfter"] is not None:
+        return float(response["retryAfter"])
+    if response["status"] == 401:
+        return 0.0  # with another token it is tried at once
+    return 300.0 if "50200" in response["body"] else 1.0

@@ -1,0 +1,342 @@
+"""What a process does: it invokes the real handlers, and does what callers and the cloud do."""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+from urllib.parse import quote
+
+from botocore.exceptions import ClientError
+
+import smsrelay_cli.main
+from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
+from smsrelay.adapters.sqs import SqsRetryQueue
+from smsrelay.errors import LedgerUnavailableError, UnexpectedError
+from smsrelay_cli import dead_letters, sends
+from smsrelay_cli.deployed_stack import DeployedStack
+from tests.promise import functions
+from tests.promise.checkpoints import Checkpoints
+from tests.promise.clock import Clock
+from tests.promise.observation import NEWER_ITEM, stored_sends
+from tests.promise.scenarios import CLIENT, Message
+from tests.support.aws_calls import record
+from tests.support.gateway_events import DEFAULT_ENDPOINT
+from tools.local_stack import ROOT
+from tools.local_stack.aws import Clients
+
+Json = dict[str, Any]
+
+ROUNDS = 10
+ROUND_SECONDS = 2_000.0
+"""Longer than every lease and every wait; all rounds together are shorter than MAX_AGE_HOURS."""
+IN_FLIGHT_SECONDS = 900
+OPERATORS_SKEW = 290.0
+"""Seconds by which an operator's clock is ahead; the command allows for 300."""
+
+RECEIVE_LETTERS = dead_letters._receive  # noqa: SLF001 - its receipt handles are in no public place
+
+
+def key_id_of(client: str) -> str:
+    """The id of a client's API key."""
+    return f"key-of-{client}"
+
+
+class Functions:
+    """The functions' modules; loaded once, before the fork, and built in each process."""
+
+    def __init__(self) -> None:
+        self.modules = {name: functions.load(name) for name in functions.SECONDS}
+
+
+class Process:
+    """Runs a script: a list of actions, each a JSON object with the name of a method in `do`."""
+
+    def __init__(
+        self,
+        loaded: Functions,
+        clients: Clients,
+        aws: Any,
+        job: Json,
+        points: Checkpoints,
+        clock: Clock,
+    ) -> None:
+        self._modules = loaded.modules
+        self._sqs, self._dynamodb, self._ssm = clients.sqs, clients.dynamodb, clients.ssm
+        environment = job["environment"]
+        self._queue_url: str = environment["QUEUE_URL"]
+        self._table: str = environment["TABLE_NAME"]
+        self._catalogue: str = environment["CATALOGUE_PARAMETER"]
+        self._messages = {name: Message(**fields) for name, fields in job["messages"].items()}
+        self._sqs_ids: dict[str, str] = job.get("sqs_ids", {})
+        """The references of the messages in the queue, by their ids."""
+        self._points = points
+        self._clock = clock
+        self._held: list[str] = []
+        self._in_flight_elsewhere: list[str] = job.get("in_flight_elsewhere", [])
+        session: Any = SimpleNamespace(client=lambda service, **_: aws.clients[service])
+        self._target = DeployedStack(
+            ledger=DynamoDbLedger(aws.clients["dynamodb"], self._table, retention_days=90),
+            queue=SqsRetryQueue(aws.clients["sqs"], self._queue_url),
+            sqs=aws.clients["sqs"],
+            queue_url=self._queue_url,
+            dead_letter_queue_url=environment["DEAD_LETTER_QUEUE_URL"],
+            table=self._table,
+            session=session,
+        )
+
+    def run(self, script: Sequence[Json]) -> None:
+        for action in script:
+            arguments = {name: value for name, value in action.items() if name != "do"}
+            getattr(self, action["do"])(**arguments)
+
+    # What callers do.
+
+    def post(self, reference: str, headers: dict[str, str]) -> None:
+        """Post a message over HTTP."""
+        message = self._messages[reference]
+        key = {"Idempotency-Key": message.key} if message.key else {}
+        self._points.report("posts", reference)
+        response = self._request("POST", "/messages", body=message.body, headers=key | headers)
+        answer = {"reference": reference, "status": response["statusCode"]}
+        answer["is_replay"] = "Idempotent-Replayed" in response["multiValueHeaders"]
+        self._points.report("answer", answer | {"body": json.loads(response["body"])})
+
+    def enqueue(self, reference: str) -> None:
+        """Put a message into the queue."""
+        message = self._messages[reference]
+        attributes = {"client": message.client, "Idempotency-Key": message.key}
+        sqs_id = self._sqs.send_message(
+            QueueUrl=self._queue_url,
+            MessageBody=message.body,
+            MessageAttributes={
+                name: {"DataType": "String", "StringValue": value}
+                for name, value in attributes.items()
+                if value
+            },
+        )["MessageId"]
+        self._sqs_ids[sqs_id] = reference
+        self._points.report("enqueued", {sqs_id: reference})
+
+    def look_up(self) -> None:
+        """Ask for each message by its id, each tokenId, and each key."""
+        for send in stored_sends(self._dynamodb, self._table):
+            questions = [f"/messages/{send.message_id}"]
+            if send.token_id:
+                questions.append(f"/tokens/{quote(send.token_id, safe='')}")
+            questions += [f"/messages?idempotencyKey={key}" for key in self._keys(send.reference)]
+            for question in questions:
+                response = self._request("GET", question, client=send.client)
+                found = {"send": send.name, "question": question, "status": response["statusCode"]}
+                self._points.report("found", found | {"body": json.loads(response["body"])})
+
+    def _keys(self, reference: str) -> list[str]:
+        message = self._messages[reference]
+        sqs_ids = [sqs_id for sqs_id, name in self._sqs_ids.items() if name == reference]
+        return [message.key] if message.key else sqs_ids
+
+    # What the cloud does.
+
+    def work(self) -> bool:
+        """Deliver what is visible in the queue, and delete what is done, as SQS and Lambda do."""
+        messages = self._sqs.receive_message(
+            QueueUrl=self._queue_url,
+            MaxNumberOfMessages=10,
+            VisibilityTimeout=IN_FLIGHT_SECONDS,
+            MessageAttributeNames=["All"],
+            MessageSystemAttributeNames=["All"],
+        ).get("Messages", [])
+        if not messages:
+            return False
+        handles = {message["MessageId"]: message["ReceiptHandle"] for message in messages}
+        # The process that comes after one that died has to make them visible again.
+        self._points.report("in_flight", list(handles.values()))
+        event = {"Records": [record(message) for message in messages]}
+        answer = self._invoke("queue_worker", event)
+        failed = {entry["itemIdentifier"] for entry in answer["batchItemFailures"]}
+        for message_id, handle in handles.items():
+            if message_id in failed:
+                self._held.append(handle)
+            else:
+                # A process that was given the message meanwhile may have deleted it.
+                with suppress(ClientError):
+                    self._sqs.delete_message(QueueUrl=self._queue_url, ReceiptHandle=handle)
+                self._points.report("deleted", handle)
+        return True
+
+    def sweep(self) -> None:
+        """Invoke the sweeper, as EventBridge Scheduler does."""
+        try:
+            self._invoke("sweeper", {})
+        except UnexpectedError as error:
+            if str(error) != LedgerUnavailableError.__name__:
+                raise
+            # A failed invocation is allowed: the next minute is its retry.
+            self._points.deadline = None
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass: leases end, waits are over, messages in flight are visible again."""
+        self._clock.advance(seconds)
+        self.show(self._held)
+        self._held = []
+
+    def show(self, handles: list[str]) -> None:
+        """Make received messages visible again."""
+        for queue_url in (self._queue_url, self._target.dead_letter_queue_url):
+            for handle in handles:
+                with suppress(ClientError):  # it is deleted by now, or of the other queue
+                    self._sqs.change_message_visibility(
+                        QueueUrl=queue_url, ReceiptHandle=handle, VisibilityTimeout=0
+                    )
+
+    def redeliver(self) -> None:
+        """Deliver again what another process is just working on."""
+        self.show(self._in_flight_elsewhere)
+
+    def settle(self) -> None:
+        """Go on until nothing moves any more; the first round comes before any lease ends.
+
+        That round is SQS at its worst: redelivered while the first delivery still holds a lease.
+        """
+        for number in range(ROUNDS):
+            self.sweep()
+            while self.work():
+                pass
+            if not self._held and not self._is_moving():
+                return
+            # The last rounds outlast MAX_AGE_HOURS, which alone ends a send that is never taken.
+            self.wait(ROUND_SECONDS if number < ROUNDS - 3 else 90_000.0)
+
+    def expire(self) -> None:
+        """Delete the items whose time has come, as DynamoDB's TTL does."""
+        expired = [it for it in stored_sends(self._dynamodb, self._table) if it.delete_at]
+        for send in expired:
+            if send.delete_at <= self._clock.now:
+                key = {"pk": f"MSG#{send.message_id}", "sk": f"SEND#{send.number:03d}"}
+                self._dynamodb.delete_item(
+                    TableName=self._table, Key={name: {"S": value} for name, value in key.items()}
+                )
+                self._points.report("expired", {send.reference: send.status})
+
+    def move(self) -> None:
+        """Let SQS move each visible message to the dead-letter queue: it was received too often."""
+        self.show(self._held)
+        self._held = []
+        queue = self._target.dead_letter_queue_url
+        arn = self._sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
+        for most in (1, 1_000):
+            policy = {
+                "deadLetterTargetArn": arn["Attributes"]["QueueArn"],
+                "maxReceiveCount": most,
+            }
+            self._sqs.set_queue_attributes(
+                QueueUrl=self._queue_url, Attributes={"RedrivePolicy": json.dumps(policy)}
+            )
+            for _ in range(2 if most == 1 else 0):  # the second receive is one too many
+                self._sqs.receive_message(
+                    QueueUrl=self._queue_url, MaxNumberOfMessages=10, VisibilityTimeout=0
+                )
+
+    def put_newer_item(self) -> None:
+        """Store a send that a newer version has written: this one can't read it."""
+        self._dynamodb.put_item(TableName=self._table, Item=NEWER_ITEM)
+
+    def put_older_item(self, reference: str) -> None:
+        """Store a queued send as the first version wrote it; its message in the queue is lost."""
+        item = json.loads((ROOT / "tests/golden/items/queued.json").read_text())
+        message, now = self._messages[reference], {"N": f"{self._clock.now:.3f}"}
+        call = {
+            "mobileNumbers": [message.recipients[0]],
+            "Override": True,
+            "messageText": message.text,
+        }
+        texts = {
+            "pk": "MSG#FR0MAN01DERVERS10N00000000",
+            "body": json.dumps(call),
+            "reference": reference,
+            "onUnknown": message.on_unknown,
+            "unfinished": "open#0",
+        }
+        times = dict.fromkeys(("createdAt", "updatedAt", "dueAt"), now)
+        item |= {name: {"S": text} for name, text in texts.items()} | times
+        self._dynamodb.put_item(TableName=self._table, Item=item)
+
+    # What operators do.
+
+    def put_catalogue(self, messages: Json) -> None:
+        """Replace the message catalogue."""
+        self._ssm.put_parameter(
+            Name=self._catalogue,
+            Value=json.dumps({"messages": messages}),
+            Type="String",
+            Overwrite=True,
+        )
+
+    def operate(self, arguments: list[str]) -> None:
+        """Run the operator's command."""
+        self._points.report("operates", self._statuses())
+        clock = SimpleNamespace(time=lambda: self._clock.time() + OPERATORS_SKEW)
+        with (
+            patch.object(smsrelay_cli.main, "find_stack", lambda _: self._target),
+            patch.object(smsrelay_cli.main, "time", clock),
+            patch.object(sends, "time", clock.time),
+            patch.object(dead_letters, "POLL_SECONDS", 0),
+            patch.object(dead_letters, "_receive", self._receive_letters),
+        ):
+            asks = arguments[0] not in {"pause", "resume"}
+            code = smsrelay_cli.main.main([*arguments, *(["--yes"] if asks else [])])
+        assert code in {0, 1}, f"{arguments} ended with {code}"
+        command = {"command": arguments[0], "code": code, "at": self._clock.now}
+        self._points.report("operated", command)
+
+    def _receive_letters(self, target: DeployedStack) -> list[dead_letters.DeadLetter]:
+        """Receive dead letters; if the command dies, the next process makes them visible again."""
+        letters = RECEIVE_LETTERS(target)
+        self._points.report("in_flight", [letter.receipt for letter in letters])
+        return letters
+
+    def decide(self, pick: int, arguments: list[str]) -> None:
+        """Let an operator decide about one of the sends that are not finished."""
+        statuses = sorted(self._statuses().items())
+        undecided = [name for name, status in statuses if status in {"unknown", "failed"}]
+        undecided = undecided or [name for name, status in statuses if status == "sending"]
+        if undecided:
+            command, *options = arguments
+            message_id, _, _ = undecided[pick % len(undecided)].partition("/")
+            self.operate([command, message_id, *options])
+
+    def _statuses(self) -> dict[str, str]:
+        return {send.name: send.status for send in stored_sends(self._dynamodb, self._table)}
+
+    def _is_moving(self) -> bool:
+        return not {"queued", "sending"}.isdisjoint(self._statuses().values())
+
+    def _request(
+        self,
+        method: str,
+        route: str,
+        *,
+        client: str = CLIENT,
+        headers: Mapping[str, str] = {},
+        body: str | None = None,
+    ) -> Json:
+        identity = {"apiKeyId": key_id_of(client)}
+        event = DEFAULT_ENDPOINT.event(
+            method,
+            route,
+            headers={"Content-Type": "application/json", **headers},
+            body=body,
+            identity=identity,
+        )
+        response: Json = self._invoke("api", event)
+        return response
+
+    def _invoke(self, name: str, event: Json) -> Any:
+        """Call a handler as Lambda does, which ends the process when its time is over."""
+        context = functions.Context(functions.SECONDS[name], self._clock)
+        self._points.deadline = context.deadline
+        answer = self._modules[name].handler(event, context)
+        self._points.reach("answer before")
+        self._points.deadline = None
+        return answer

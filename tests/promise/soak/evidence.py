@@ -1,0 +1,200 @@
+"""What can be seen of a soak: ledger, queues, logs, and what went out."""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Final
+
+import httpx
+
+from tests.promise.faults import UPSTREAM_FAULTS, Effect
+from tests.promise.history import Attempt, History
+from tests.promise.observation import (
+    Content,
+    Observation,
+    StoredSend,
+    content_of,
+    count_waiting,
+    observe,
+    stored_sends,
+)
+from tests.promise.soak.clients import Poster
+from tests.promise.soak.requests import Request
+from tools.local_stack.servers import emulator_log
+from tools.local_stack.simulator_client import SimulatorControl
+from tools.local_stack.stack import Stack
+
+MOST_EVENTS: Final = 10_000
+"""What MiniStack gives of a log at once, and it says nothing about the rest."""
+BROKEN_BATCH: Final = re.compile("failed processing SQS batch .* errorMessage=(.*)\\)$")
+LOOKED_UP: Final = 50
+"""Sends that are asked for over HTTP by id, tokenId and key."""
+
+
+class Evidence:
+    """A stack, looked at from outside. Its methods wait for the network."""
+
+    def __init__(self, stack: Stack, requests: Sequence[Request]) -> None:
+        self._stack = stack
+        self._messages = {request.message.reference: request.message for request in requests}
+        self._control = SimulatorControl(stack.simulator_url)
+
+    def sends(self) -> list[StoredSend]:
+        """All sends in the ledger."""
+        return stored_sends(self._stack.clients.dynamodb, self._stack.table)
+
+    def waiting(self, *, visible_only: bool = False) -> int:
+        """Messages in the queue."""
+        sqs, url = self._stack.clients.sqs, self._stack.queue_url
+        return count_waiting(sqs, url, visible_only=visible_only)
+
+    def put_forward(self, send: StoredSend, seconds: float) -> bool:
+        """Let a queued send have been due for `seconds` more; False if it has changed."""
+        client = self._stack.clients.dynamodb
+        try:
+            client.update_item(
+                TableName=self._stack.table,
+                Key={
+                    "pk": {"S": f"MSG#{send.message_id}"},
+                    "sk": {"S": f"SEND#{send.number:03d}"},
+                },
+                UpdateExpression="SET dueAt = :past",
+                ConditionExpression="#status = :queued AND dueAt = :seen",
+                ExpressionAttributeNames={"#status": "status"},
+                ExpressionAttributeValues={
+                    ":queued": {"S": "queued"},
+                    ":seen": {"N": f"{send.due_at:.3f}"},
+                    ":past": {"N": f"{send.due_at - seconds:.3f}"},
+                },
+            )
+        except client.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
+
+    def missing(self, taken: Collection[str], sends: Sequence[StoredSend]) -> int:
+        """How many requests were promised, and have no send in the ledger yet."""
+        return len(set(taken) - {send.reference for send in sends})
+
+    def arrivals(self) -> int:
+        """How many sends have gone out."""
+        return len(self._control.sent())
+
+    @cached_property
+    def calls(self) -> list[dict[str, Any]]:
+        """The calls that the upstream has met; as they were when first asked for."""
+        return self._control.calls()
+
+    def upstream_faults(self) -> Counter[str]:
+        """The faults that have happened, by kind."""
+        faults = (call["fault"] for call in self.calls)
+        return Counter(fault for fault in faults if fault not in {None, "ok"})
+
+    def broken_batches(self) -> Counter[str]:
+        """The batches of the queue that have failed whole, by what MiniStack says of them."""
+        log = emulator_log(self._stack.state).read_text(errors="replace")
+        found = (BROKEN_BATCH.search(line) for line in log.splitlines())
+        return Counter(match[1] for match in found if match)
+
+    def observe(self) -> Observation:
+        """Everything, at the end."""
+        stack = self._stack
+        seen = observe(
+            stack.clients,
+            table=stack.table,
+            queue_url=stack.queue_url,
+            dead_letter_queue_url=stack.dead_letter_queue_url,
+            sent=self._control.sent(),
+            log="\n".join(self._log_lines()),
+        )
+        # What is left was delivered again while its send was being sent, and finds nothing to do.
+        return replace(seen, waiting=0)
+
+    def history(self, poster: Poster, seen: Observation) -> History:
+        """What happened, as far as it can be seen from outside: a kill can have met any send."""
+        abandoned = Counter[str]()
+        slow = set[Content]()
+        for send in seen.sends:
+            message = self._messages[send.reference]
+            if send.reason == "lease-expired" or not message.holds:
+                abandoned[send.name] = send.attempts
+            if send.reason == "read-timeout":
+                slow.add(message.contents[send.number - 1])
+        return History(
+            self._messages,
+            answers=poster.history,
+            enqueued=poster.enqueued,
+            posted=poster.posted,
+            attempts=[
+                _attempt(call, slow)
+                for call in self.calls
+                if call["route"] == "send" and call["raw"]
+            ],
+            abandoned=abandoned,
+            found=[*self._look_up(seen.sends)],
+            max_attempts=1,  # of a send that may be sent again, some attempts are not known
+        )
+
+    def _look_up(self, sends: Sequence[StoredSend]) -> list[dict[str, Any]]:
+        accepted = [send for send in sends if send.token_id]
+        found = []
+        with httpx.Client(
+            base_url=self._stack.api_url,
+            headers={"x-api-key": self._stack.api_key},
+            trust_env=False,
+            timeout=30,
+        ) as api:
+            for send in accepted[:: len(accepted) // LOOKED_UP + 1]:
+                key = self._messages[send.reference].key
+                for question in (
+                    f"/messages/{send.message_id}",
+                    f"/tokens/{send.token_id}",
+                    f"/messages?idempotencyKey={key}",
+                ):
+                    answer = api.get(question)
+                    entry = {"send": send.name, "question": question, "body": answer.json()}
+                    found.append(entry | {"status": answer.status_code})
+        return found
+
+    def dump(self) -> dict[str, list[Any]]:
+        """The evidence as it is: the ledger, and the upstream's calls and sends."""
+        pages = self._stack.clients.dynamodb.get_paginator("scan").paginate(
+            TableName=self._stack.table
+        )
+        return {
+            "ledger": [entry for page in pages for entry in page["Items"]],
+            "calls": self.calls,
+            "sent": self._control.sent(),
+        }
+
+    def _log_lines(self) -> Iterator[str]:
+        logs = self._stack.clients.logs
+        for group in logs.describe_log_groups()["logGroups"]:
+            start = 0
+            while True:
+                events = logs.filter_log_events(
+                    logGroupName=group["logGroupName"], startTime=start, limit=MOST_EVENTS
+                )["events"]
+                yield from (event["message"] for event in events)
+                if len(events) < MOST_EVENTS:
+                    break
+                # From the last one's millisecond on: lines may come twice, none is left out.
+                start = max(start + 1, events[-1]["timestamp"])
+
+
+def _attempt(call: dict[str, Any], slow: Collection[Content]) -> Attempt:
+    content = content_of(call["raw"])
+    effect = UPSTREAM_FAULTS.get(call["fault"] or "", Effect.ACCEPTED)
+    if effect is Effect.ACCEPTED and content in slow:
+        effect = Effect.DOUBT  # this machine was too slow for the time-out
+    return Attempt(
+        content,
+        at=datetime.fromisoformat(call["at"]).timestamp(),
+        effect=effect,
+        token_id=call["tokenId"],
+        response=call["answer"],
+        delay=0.0 if call["status"] in {401, None} else 1.0,
+        died=True,  # perhaps
+    )
