@@ -9,7 +9,7 @@ from tests.promise.history import Answer, Attempt, History, Json
 from tests.promise.observation import Arrival, Content, DeadLetter, Observation, StoredSend
 from tests.promise.scenarios import Message
 
-ENDED = {"accepted", "rejected", "failed", "unknown"}
+ENDED = {"accepted", "rejected", "failed", "cancelled", "unknown"}
 DOCUMENTED = {202, 409, 422, 502, 503, 504}
 """What the API may answer to a well-formed post, whatever is broken behind it."""
 
@@ -213,6 +213,9 @@ def _status(case: Case, history: History) -> Iterator[str]:  # noqa: C901, PLR09
                 yield "is failed, and is not too old"
             if case.arrivals:
                 yield "is failed, and arrived"
+        case "cancelled":
+            if case.arrivals or case.doubts:
+                yield "is cancelled, and arrived, or a call of it left a doubt"
         case "unknown":
             if not case.doubts:
                 yield "is unknown, and none of its own calls left a doubt"
@@ -221,7 +224,7 @@ def _status(case: Case, history: History) -> Iterator[str]:  # noqa: C901, PLR09
             elif send.reason != "lease-expired" and case.is_held and case.doubts == case.abandoned:
                 yield f"is unknown ({send.reason}), and only its lease was in doubt"
             is_exhausted = case.doubts >= history.max_attempts or case.is_refused or is_too_old
-            if not case.message.holds and not is_exhausted:
+            if not case.message.holds and not is_exhausted and send.reason != "cancelled":
                 yield "is unknown, and resend would have tried it again"
         case _:
             yield f"stays {send.status}"
@@ -252,8 +255,8 @@ def _body(case: Case, *, is_posted: bool) -> Iterator[str]:
     # Only an API call that responds 422 at once removes the body of a rejected send.
     if send.status == "rejected" and not (is_posted or send.body or case.resolved):
         yield "is rejected without its body"
-    if send.status == "accepted" and send.body is not None:
-        yield "is accepted, and keeps its body"
+    if send.status in {"accepted", "cancelled"} and send.body is not None:
+        yield f"is {send.status}, and keeps its body"
     if send.body and not all(part in send.body for part in case.content):
         yield "has the body of another send"
 

@@ -260,6 +260,20 @@ def no_waiting() -> None:
     patch.object(sender, "retry_delay", lambda *_, **__: 0.0).start()
 
 
+def cancelled_while_sending() -> None:
+    """A cancellation is written over a claim."""
+    replace_if_unchanged = DynamoDbLedger.replace_if_unchanged
+
+    def write(ledger: Any, before: Send, after: Send) -> ReplaceResult:
+        if after.status is not Status.CANCELLED:
+            return replace_if_unchanged(ledger, before, after)
+        item = ledger._item(after)  # noqa: SLF001 - a mutation is inside
+        ledger._client.put_item(TableName=ledger._table, Item=item)  # noqa: SLF001 - the same
+        return ReplaceResult.STORED
+
+    patch.object(DynamoDbLedger, "replace_if_unchanged", write).start()
+
+
 MUTATIONS: dict[str, Callable[[], None]] = {
     mutation.__name__: mutation
     for mutation in (
@@ -286,5 +300,6 @@ MUTATIONS: dict[str, Callable[[], None]] = {
         failed_without_body,
         accepted_is_resent,
         no_waiting,
+        cancelled_while_sending,
     )
 }

@@ -119,6 +119,14 @@ class Process:
         self._sqs_ids[sqs_id] = reference
         self._points.report("enqueued", {sqs_id: reference})
 
+    def cancel(self, reference: str) -> None:
+        """Cancel a message over HTTP, if it is stored."""
+        for send in stored_sends(self._dynamodb, self._table):
+            if send.reference == reference:
+                route = f"/messages/{send.message_id}"
+                response = self._request("DELETE", route, client=send.client)
+                assert response["statusCode"] in {200, 409, 503}, response
+
     def look_up(self) -> None:
         """Ask for each message by its id, each tokenId, and each key."""
         for send in stored_sends(self._dynamodb, self._table):

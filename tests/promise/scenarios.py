@@ -67,6 +67,7 @@ REFUSED = replace(ONE, is_valid=False)
 ENQUEUE: Json = {"do": "enqueue", "reference": ONE.reference}
 WORK: Json = {"do": "work"}
 SWEEP: Json = {"do": "sweep"}
+CANCEL: Json = {"do": "cancel", "reference": ONE.reference}
 REDELIVER: Json = {"do": "redeliver"}
 EXPIRE: Json = {"do": "expire"}
 LATER: Json = {"do": "wait", "seconds": 1_000.0}
@@ -132,11 +133,18 @@ SCENARIOS = {
         ),
         Scenario("api-two-sends", [post()], message=TWO),
         Scenario("api-async", [post(ASYNC), WORK]),
+        Scenario(
+            "api-cancelled",
+            [post(ASYNC), CANCEL, WORK],
+            afterwards=[CANCEL],
+            meanwhile=[WORK, REDELIVER, SWEEP],
+        ),
         Scenario("api-throttled", [post(), LATER, WORK], faults=[("429-50100", 1)]),
         Scenario("api-token-renewed", [post()], faults=[("401", 1)]),
         # The same token is still there: the token function is asked, and the queue takes the send.
         Scenario("api-token-refused", [post(), LATER, WORK], faults=[("401", 1)], renews=False),
         Scenario("worker", [ENQUEUE, WORK]),
+        Scenario("worker-cancelled", [post(ASYNC), WORK], meanwhile=[CANCEL, REDELIVER, WORK]),
         Scenario("worker-named", [ENQUEUE, WORK], message=NAMED),
         Scenario("worker-two-sends", [ENQUEUE, WORK, WORK], message=TWO),
         Scenario("worker-refused", [ENQUEUE, WORK], message=REFUSED),

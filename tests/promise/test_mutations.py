@@ -1,11 +1,11 @@
 """Relays that break the promise are found out: else test_promise.py would prove nothing."""
 
 import re
-from functools import partial
+from collections.abc import Iterable, Iterator
 
 import pytest
 
-from tests.promise.campaigns import CAMPAIGNS, Sample
+from tests.promise.campaigns import CAMPAIGNS, Plan, Run, Sample
 from tests.promise.harness import Harness
 from tests.promise.mutations import MUTATIONS
 from tests.promise.scenarios import SCENARIOS
@@ -42,7 +42,18 @@ CASES = [
     ("failed_without_body", "deaths", "worker-given-up", "hold", "failed without its body"),
     ("accepted_is_resent", "deaths", "worker", "resend", "got 2 SMS"),
     ("no_waiting", "deaths", "worker-throttled", "hold", "instead of 30 s"),
+    ("cancelled_while_sending", "meanwhiles", "api-cancelled", "hold", "is cancelled, and arrived"),
 ]
+
+ONLY = {
+    "believed_anybody": "garbled",
+    "dropped_body": "at upstream before",
+    "no_waiting": "at dynamodb.PutItem after",
+    "overwritten_result": "at dynamodb.PutItem after",
+    "stranger_to_itself": "after at dynamodb.PutItem",
+    "cancelled_while_sending": "at dynamodb.Query after",
+}
+"""What a plan must contain to be played: to play all plans before it would take a minute."""
 
 
 @pytest.mark.parametrize(("mutation", "campaign", "name", "choice", "words"), CASES)
@@ -55,7 +66,12 @@ def test_a_relay_that_breaks_the_promise_is_found_out(
     choice: str,
     words: str,
 ) -> None:
-    play = partial(world.play, SCENARIOS[name].with_choice(choice), mutation=mutation)
+    scenario, only = SCENARIOS[name].with_choice(choice), ONLY.get(mutation, "")
+
+    def play(plans: Iterable[Plan]) -> Iterator[Run]:
+        chosen = (plan for plan in plans if only in str(plan) or plan == Plan())
+        return world.play(scenario, chosen, mutation)
+
     found = (
         violation
         for run in CAMPAIGNS[campaign](play, Sample(1))
