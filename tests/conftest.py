@@ -17,7 +17,10 @@ settings.load_profile("deterministic")
 
 
 # Each file runs in one process (Makefile). These take longest, so they must not be the last ones.
-LONGEST = {"test_nothing_leaks", "test_promise_machine", "test_promise", "test_messages"}
+LONGEST = {
+    *("test_foreign_responses", "test_messages", "test_mutations", "test_nothing_leaks"),
+    *("test_promise", "test_promise_machine"),
+}
 
 
 @pytest.hookimpl(trylast=True)  # after pytest-randomly

@@ -38,13 +38,13 @@ PLAYED = [
     if name in SMALLEST or campaign not in {"pairs", "second_deaths"}
 ]
 SAMPLED = {
-    "deaths": 10,
+    "deaths": 15,
     "faults": 150,
     "meanwhiles": 45,
     "clock_jumps": 30,
-    "three_at_once": 250,
-    "second_deaths": 100,
-    "pairs": 400,
+    "three_at_once": 500,
+    "second_deaths": 200,
+    "pairs": 800,
 }
 """Of which so many `make test` plays one."""
 
