@@ -49,6 +49,7 @@ ONLY = {
     "believed_anybody": "garbled",
     "dropped_body": "at upstream before",
     "no_waiting": "at dynamodb.PutItem after",
+    "send_before_claim": "at upstream after",
     "overwritten_result": "at dynamodb.PutItem after",
     "stranger_to_itself": "after at dynamodb.PutItem",
     "cancelled_while_sending": "at dynamodb.Query after",

@@ -6,7 +6,7 @@ it. Stories run as the scenarios of test_promise.py do, and the same invariants 
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import batched
 from random import Random
@@ -39,7 +39,7 @@ from tests.promise.scenarios import (
 
 Json = dict[str, Any]
 
-STORIES = 1_000 if os.environ.get("SMSRELAY_THOROUGH") == "1" else 20
+STORIES = 1_000 if os.environ.get("SMSRELAY_THOROUGH") == "1" else 30
 DAY = 86_400.0
 WAITS = (0.0, 10.0, 40.0, 120.0, 301.0, 1_000.0, 20_000.0, DAY + 1, DAY + 1)
 COMMANDS = (
@@ -194,18 +194,19 @@ def test_the_promise_holds_whatever_comes(world: Harness) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mutation", "words"),
+    ("mutation", "numbers", "words"),
     [
-        ("broken_answer_is_not_sent", "left a doubt"),
-        ("deleted_unread", "is in no ledger"),
-        ("forgotten_token", "lost the tokenId"),
+        # Few stories break the first one, because their faults have to come in the right order.
+        ("broken_answer_is_not_sent", (23, 37, 39, 44, 48, 55), "left a doubt"),
+        ("deleted_unread", (0, 1, 2), "is in no ledger"),
+        ("forgotten_token", (0, 1, 2), "lost the tokenId"),
     ],
 )
 def test_a_relay_that_breaks_the_promise_is_found_out(
-    world: Harness, mutation: str, words: str
+    world: Harness, mutation: str, numbers: Sequence[int], words: str
 ) -> None:
     assert any(
         words in violation
-        for _, result in _results(world, range(STORIES), mutation)
+        for _, result in _results(world, numbers, mutation)
         for violation in result.violations
     )
