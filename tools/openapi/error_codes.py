@@ -94,7 +94,8 @@ CODES: dict[str, Code] = {
         is_of_catalogue=True,
     ),
     "recipient-not-allowed": Code(
-        "The client is a guest (`smsrelay client add --only-to`), and this is none of its numbers."
+        "The client is a guest (`smsrelay client add --only-to`), and this number is not one of "
+        "its own."
     ),
     "incomplete-subscriber": Code(
         "A subscriber without `mobile` or `key`.", _with(to=[{"mobile": "+12125550101"}])
