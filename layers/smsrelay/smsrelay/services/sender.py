@@ -210,7 +210,8 @@ class Sender:
         if claim.won:
             return self._call(claim.send, deadline, keep_rejected=keep_rejected)[0]
         if transitions.has_expired(claim.send, now):
-            return self._end_expired(claim.send, now) or self._ledger.load_one(key) or claim.send
+            ended = self._end(claim.send, self._expired(claim.send, now))
+            return ended or self._ledger.load_one(key) or claim.send
         return self._expire_lease(claim.send)
 
     def has_time_for_call(self, deadline: Deadline) -> bool:
@@ -259,7 +260,7 @@ class Sender:
         if transitions.lease_expired(send, now):
             after = self._end_lease(send, now)
         elif transitions.has_expired(send, now):
-            after = self._end_expired(send, now)
+            after = self._end(send, self._expired(send, now))
         elif send.status is Status.QUEUED and send.due_at + STALLED_AFTER <= now:
             # Due again, so that the next sweep does not find it while it waits its turn.
             due = replace(send, due_at=now, updated_at=now, written_by=ids.new_message_id())
@@ -289,9 +290,8 @@ class Sender:
             after = transitions.end_queued(
                 send, Status.CANCELLED, now=self._clock(), written_by=ids.new_message_id()
             )
-            if self._ledger.replace_if_unchanged(send, after):
-                self._record_end(after)
-                return after
+            if ended := self._end(send, after):
+                return ended
             # A worker has claimed it, or has put it off.
             send = self._ledger.load_one(send.key) or after
         return send
@@ -515,15 +515,11 @@ class Sender:
         after = transitions.expire_lease(
             send, now=now, max_attempts=self._policy.max_attempts, written_by=ids.new_message_id()
         )
-        if not self._ledger.replace_if_unchanged(send, after):
-            return None
-        self._record_end(after)
-        return after
+        return self._end(send, after)
 
-    def _end_expired(self, send: Send, now: float) -> Send | None:
-        """The expired send as ended; None: another process was quicker."""
-        after = self._expired(send, now)
-        if not self._ledger.replace_if_unchanged(send, after):
+    def _end(self, before: Send, after: Send) -> Send | None:
+        """The send after it was written without a call; None: another process was quicker."""
+        if not self._ledger.replace_if_unchanged(before, after):
             return None
         self._record_end(after)
         return after
