@@ -11,8 +11,8 @@ from smsrelay.sends.send import Status
 from smsrelay.services import problem_documents
 from smsrelay.services.http_response import Response
 from tests.support.doc_snippets import COMMANDS, SNIPPETS, Snippet
-from tests.support.environment import new_webhook_secret
 from tests.support.http_servers import Answer, FakeRelay, fake_relay
+from tests.support.signatures import new_webhook_secret
 from tests.support.template import ROOT
 from tools.openapi.response_schemas import of_message, send
 

@@ -36,12 +36,11 @@ from tests.support.environment import (
     CLIENT,
     Environment,
     client_of,
-    new_webhook_secret,
     running,
-    signed_headers,
 )
 from tests.support.golden import READABLE, UNREADABLE, put
 from tests.support.http_servers import HostileServer, drip
+from tests.support.signatures import new_webhook_secret, signed_headers
 from tests.support.template import ROOT, alarm, properties, template
 from tools.local_stack.polling import wait_for
 from tools.mobileconnect_simulator import Simulator

@@ -20,10 +20,9 @@ from tests.support.environment import (
     Context,
     Environment,
     HttpAnswer,
-    new_webhook_secret,
     running,
-    signed_headers,
 )
+from tests.support.signatures import new_webhook_secret, signed_headers
 from tests.support.template import ROOT
 from tools.mobileconnect_simulator import Simulator
 

@@ -40,6 +40,7 @@ UPSTREAM_FAULTS: Final[Mapping[str, Effect]] = {
     Then.NOT_FOUND: Effect.NOT_SENT,
     Then.BAD_REQUEST: Effect.REFUSED,
     Then.NO_TOKEN: Effect.ACCEPTED,
+    "202-long-token": Effect.ACCEPTED,
     Then.TRAILING_COMMA: Effect.ACCEPTED,
     Then.EMPTY: Effect.DOUBT,
     Then.SERVER_ERROR: Effect.DOUBT,
@@ -80,10 +81,35 @@ AWS_FAULTS: Final = (
     "slow",
 )
 """Those named `after`, and `slow`, happen when the call has been carried out."""
+READ_FAULTS: Final = tuple(
+    fault
+    for fault in UPSTREAM_FAULTS
+    if fault not in {Then.NO_TOKEN, Then.TRAILING_COMMA, Then.EMPTY, "202-long-token"}
+)
+"""Those of the upstream's other routes, which send nothing."""
+RECEIVER_HOST: Final = "shop.example"
+"""The host that callbacks go to; there is none."""
+CALLBACK_FAULTS: Final = (
+    "refused",
+    "connection-refused",
+    "connect-time-out",
+    "write-error",
+    "garbled-after",
+    "very-slow",
+)
+"""Those of a client's receiver; at `refused` it answers 500."""
+HTTP_FAULTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "upstream": tuple(UPSTREAM_FAULTS),
+    "deliveries": READ_FAULTS,
+    "token": READ_FAULTS,
+    "callback": CALLBACK_FAULTS,
+}
+"""By whom is called: a send's call is `upstream`."""
 SPECIAL_FAULTS: Final[Mapping[str, tuple[str, ...]]] = {
     "dynamodb.TransactWriteItems": ("cancelled",),
     "sqs.SendMessageBatch": ("entries-refused",),
     "secrets-manager.GetSecretValue": ("no-value", "no-token"),
+    "eventbridge.PutEvents": ("entries-refused",),
 }
 """What only these operations know."""
 _THROTTLED: Final = {
@@ -131,7 +157,7 @@ class Checkpoint:
 
 
 def service_of(name: str) -> str:
-    """The service of a call, as botocore names it, or `upstream`; `answer` is none."""
+    """The service of a call, as botocore names it, or a name of HTTP_FAULTS; `answer` is none."""
     return name.partition(" ")[0].partition(".")[0]
 
 
@@ -140,8 +166,8 @@ def faults_at(name: str) -> tuple[str, ...]:
     service = service_of(name)
     if not name.endswith(" before") or service == "answer":
         return ()
-    if service == "upstream":
-        return tuple(UPSTREAM_FAULTS)
+    if service in HTTP_FAULTS:
+        return HTTP_FAULTS[service]
     return AWS_FAULTS + SPECIAL_FAULTS.get(name.removesuffix(" before"), ())
 
 

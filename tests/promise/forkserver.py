@@ -20,16 +20,29 @@ from botocore.config import Config
 
 from smsrelay.adapters import dynamodb_ledger
 from smsrelay.adapters.boto_clients import BotoClients
-from smsrelay.wiring import aws_timeouts, sending
+from smsrelay.wiring import (
+    callback_sender,
+    delivery_poller,
+    event_publisher,
+    sending,
+    token_renewer,
+)
+from smsrelay.wiring.aws_timeouts import AWS_CONFIG, INVOKE_CONFIG
 from tests.promise import mutations
 from tests.promise.checkpoints import Checkpoints
 from tests.promise.clock import Clock
 from tests.promise.faults import Injection
 from tests.promise.injection import AwsInjection, UpstreamInjection
 from tests.promise.process import Functions, Json, Process
+from tests.support.template import template
 from tools.local_stack.aws import Clients
 
-SERVICES = ("dynamodb", "sqs", "secretsmanager", "ssm", "lambda")
+SERVICES = [
+    (service, AWS_CONFIG) for service in ("dynamodb", "sqs", "secretsmanager", "ssm", "events")
+] + [(service, INVOKE_CONFIG) for service in ("lambda", "dynamodb")]
+"""With the time-outs that the relay gives them."""
+WIRINGS = (sending, delivery_poller, event_publisher, callback_sender, token_renewer)
+"""The modules that make AWS clients."""
 LONGEST_SECONDS = 60
 """After which a process is ended: it hangs."""
 
@@ -39,16 +52,15 @@ class ReadyAws:
 
     def __init__(self) -> None:
         make: Any = BotoClients().client  # its types want the service's name as a literal
-        self.clients = {service: make(service, config=_config(service)) for service in SERVICES}
+        self._clients = {(it, id(config)): make(it, config=config) for it, config in SERVICES}
 
-    def client(self, service: str, *, config: Config) -> Any:
-        assert config is _config(service)  # what they were made with
-        return self.clients[service]
+    @property
+    def emitters(self) -> list[Any]:
+        """The events of all clients."""
+        return [client.meta.events for client in self._clients.values()]
 
-
-def _config(service: str) -> Config:
-    """As the relay makes them."""
-    return aws_timeouts.INVOKE_CONFIG if service == "lambda" else aws_timeouts.AWS_CONFIG
+    def client(self, service: str, *, config: Config = AWS_CONFIG) -> Any:
+        return self._clients[service, id(config)]
 
 
 class Ready(NamedTuple):
@@ -62,9 +74,13 @@ class Ready(NamedTuple):
 def main() -> None:
     ready = Ready(Functions(), Clients(os.environ["AWS_ENDPOINT_URL"]), ReadyAws())
     _ = ready.clients.dynamodb, ready.clients.sqs, ready.clients.secretsmanager
+    _ = ready.clients.dynamodbstreams
+    _ = template()  # the events of API Gateway need it
+    for dynamodb in (ready.aws.client("dynamodb"), ready.clients.dynamodb):
+        dynamodb.can_paginate("query")  # it reads a file
     _ = httpcore  # httpx imports it at the first use: in each process again
     # Each query of a sweep is a step of its own: eighty of them alike would find nothing more.
-    patch.dict(dynamodb_ledger.SHARDS, dict.fromkeys(dynamodb_ledger.SHARDS, 4)).start()
+    patch.dict(dynamodb_ledger.SHARDS, dict.fromkeys(dynamodb_ledger.SHARDS, 2)).start()
     gc.freeze()
     # Not an iterator over it, which reads ahead: a process would inherit half of the next job.
     while line := sys.stdin.buffer.readline():
@@ -159,12 +175,14 @@ def _start(job: Json, ready: Ready, pipes: Pipes) -> None:
         report=report,
         run_another_process=run_another_process,
     )
-    emitters = [client.meta.events for client in ready.aws.clients.values()]
-    AwsInjection(points, clock).watch(emitters)
+    injection = AwsInjection(points, clock)
+    injection.renewal_requests += job["renewal_requests"]
+    injection.watch(ready.aws.emitters)
     UpstreamInjection(points, clock, renew_token).watch()
-    for events in emitters:
+    for events in ready.aws.emitters:
         events.register("before-parameter-build.sqs.SendMessageBatch", _without_delay)
-    patch.object(sending, "BotoClients", lambda: ready.aws).start()
+    for wiring in WIRINGS:
+        patch.object(wiring, "BotoClients", lambda: ready.aws).start()
     # Reading all certificates takes longer than the rest of a run, and none is used here.
     patch.object(
         ssl, "create_default_context", lambda **_: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -172,7 +190,16 @@ def _start(job: Json, ready: Ready, pipes: Pipes) -> None:
     if job.get("mutation"):
         mutations.apply(job["mutation"])
     try:
-        Process(ready.functions, ready.clients, ready.aws, job, points, clock).run(job["script"])
+        process = Process(
+            ready.functions,
+            ready.clients,
+            ready.aws.client,
+            job,
+            points,
+            clock,
+            injection.renewal_requests,
+        )
+        process.run(job["script"])
     except BaseException:
         report("error", traceback.format_exc()[-3_000:])
         raise

@@ -7,7 +7,16 @@ from types import ModuleType
 from tests.promise.clock import Clock
 from tools.local_stack import ROOT
 
-SECONDS = {"api": 28.0, "queue_worker": 60.0, "sweeper": 55.0}
+SECONDS = {
+    "api": 28.0,
+    "webhook": 28.0,
+    "queue_worker": 60.0,
+    "sweeper": 55.0,
+    "delivery_poller": 55.0,
+    "event_publisher": 30.0,
+    "callback_sender": 30.0,
+    "token_renewer": 55.0,
+}
 """The functions' time-outs, as the template sets them."""
 
 

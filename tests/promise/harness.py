@@ -15,6 +15,8 @@ from queue import Queue
 from signal import SIGKILL
 from typing import Any
 
+import httpx
+
 from smsrelay.adapters.dynamodb_api_clients import DynamoDbApiClients
 from tests.promise.campaigns import Plan, Run
 from tests.promise.faults import DIE, Checkpoint, Injection
@@ -22,8 +24,18 @@ from tests.promise.history import History
 from tests.promise.injection import RETRY_AFTER
 from tests.promise.invariants import redrive_violations, violations
 from tests.promise.observation import Observation, observe
-from tests.promise.process import key_id_of
-from tests.promise.scenarios import CATALOGUE, CLIENT, Message, Scenario, operate
+from tests.promise.process import SIGNING_SECRET, key_id_of
+from tests.promise.scenarios import (
+    CATALOGUE,
+    CLIENT,
+    EVENTS,
+    POLLER,
+    RENEWER,
+    WEBHOOK,
+    Message,
+    Scenario,
+    operate,
+)
 from tests.support.template import properties, variables
 from tools.local_stack import ROOT, processes
 from tools.local_stack.aws import REGION, Clients
@@ -35,6 +47,8 @@ Json = dict[str, Any]
 SLOTS = 3
 """A little more than a small machine has cores: much of a run is waiting for its servers."""
 TOKENS = ("first-access-token", "second-access-token")
+ENDED_TOKEN = "ended-access-token"  # the simulator does not know it # nosec B105
+CREDENTIALS = {"client_id": "smsrelay", "client_secret": "made-up"}  # nosec B105
 DEFAULT_CLIENT = "internal"
 
 
@@ -67,6 +81,8 @@ class Story:
     """What callers do as soon as the last of them is dead, and once more at the end."""
     faults: Sequence[tuple[str, int]] = ()
     renews: bool = True
+    parts: frozenset[str] = frozenset()
+    """The functions beside the sending ones that run, too."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +164,7 @@ def _story(scenario: Scenario, plan: Plan) -> Story:
         scenario.afterwards,
         scenario.faults,
         scenario.renews,
+        scenario.parts,
     )
 
 
@@ -167,16 +184,17 @@ class Slot:
         self._simulator.reset()
         for then, times in story.faults:
             self._simulator.fail("send", then, times=times, retry_after=RETRY_AFTER)
-        environment = self._set_up()
+        environment = self._set_up(story.parts)
         current = _Current(
             {
                 "environment": environment,
                 "log": str(self._folder / f"{environment['TABLE_NAME']}.log"),
                 "renewed": self._secret(TOKENS[1]) if story.renews else None,
                 "mutation": mutation,
+                "parts": sorted(story.parts),
                 "messages": {it.reference: asdict(it) for it in story.messages},
             },
-            History({it.reference: it for it in story.messages}),
+            History({it.reference: it for it in story.messages}, parts=story.parts),
         )
         points = [self._run(current, phase) for phase in story.phases]
         rest: list[Json] = [
@@ -205,7 +223,12 @@ class Slot:
             AssertionError: it did not end as it should, or its injection found no checkpoint.
         """
         show = {"do": "show", "handles": current.handles}
-        job = current.job | {"passed": current.passed, "sqs_ids": current.history.enqueued}
+        job = current.job | {
+            "passed": current.passed,
+            "sqs_ids": current.history.enqueued,
+            "published": current.published,
+            "renewal_requests": current.renewal_requests,
+        }
         injections = [injection.to_json() for injection in phase.injections or ()]
         own = {"script": [show, *phase.script], "armed": phase.injections is not None}
         current.job["environment"] = job["environment"] | phase.redeployed
@@ -238,34 +261,56 @@ class Slot:
                 assert injections[0] in injected, f"not injected: {injections[0]}"
         return points
 
-    def _set_up(self) -> dict[str, str]:
-        """A table and queues as the template has them, a token, and a catalogue."""
-        name = f"relay-{uuid.uuid4()}"
+    def _set_up(self, parts: frozenset[str]) -> dict[str, str]:
+        """A table and queues as the template has them, a token, a catalogue; what parts need."""
+        name, clients = f"relay-{uuid.uuid4()}", self._clients
         wanted = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
         ledger = properties("Ledger")
-        clients = self._clients
-        clients.dynamodb.create_table(TableName=name, **{key: ledger[key] for key in wanted})
-        secret = clients.secretsmanager.create_secret(
-            Name=name, SecretString=json.dumps(self._secret(TOKENS[0]))
-        )["ARN"]
-        queue, letters = (
-            clients.sqs.create_queue(QueueName=queue_name)["QueueUrl"]
-            for queue_name in (name, f"{name}-letters")
-        )
+        table = {key: ledger[key] for key in wanted}
+        if EVENTS in parts:
+            stream = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
+            table["StreamSpecification"] = stream
+        clients.dynamodb.create_table(TableName=name, **table)
+        token = ENDED_TOKEN if RENEWER in parts else TOKENS[0]
+        secret = self._create_secret(name, self._secret(token))
+        queue, letters = (self._create_queue(it) for it in (name, f"{name}-letters"))
         for client in (CLIENT, DEFAULT_CLIENT):
             DynamoDbApiClients(clients.dynamodb, name).put(key_id_of(client), client)
         catalogue = f"/{name}/catalogue"
         clients.ssm.put_parameter(Name=catalogue, Value=json.dumps(CATALOGUE), Type="String")
+        others = {}
+        if WEBHOOK in parts:
+            others["WEBHOOK_SECRET_PREFIX"] = f"{name}/webhooks/"
+            self._create_secret(f"{name}/webhooks/{CLIENT}", {"current": SIGNING_SECRET})
+        if POLLER in parts:
+            others["DELIVERY_POLLING"] = "all"
+        if EVENTS in parts:
+            others["EVENT_BUS"] = "default"
+            others["CALLBACK_QUEUE_URL"] = self._create_queue(f"{name}-callbacks")
+            others["CALLBACK_SECRET_PREFIX"] = f"{name}/callbacks/"
+            self._create_secret(f"{name}/callbacks/{CLIENT}", {"current": SIGNING_SECRET})
+        if RENEWER in parts:
+            credentials = {**CREDENTIALS, "auth_base_url": self._simulator.url}
+            arn = self._create_secret(f"{name}-credentials", credentials)
+            others["CREDENTIALS_SECRET_ARN"] = arn
         return variables(
             table=name,
             queue_url=queue,
             dead_letter_queue_url=letters,
             token_secret=secret,
-            TOKEN_FUNCTION="renews-nothing",  # it is asked, and is not there
+            TOKEN_FUNCTION="renews-tokens",  # the harness takes what is asked of it
             CATALOGUE_PARAMETER=catalogue,
             UPSTREAM_TIMEOUT_SECONDS="45",
             DEFAULT_CLIENT=DEFAULT_CLIENT,
+            **others,
         )
+
+    def _create_secret(self, name: str, value: Json) -> str:
+        secrets = self._clients.secretsmanager
+        return secrets.create_secret(Name=name, SecretString=json.dumps(value))["ARN"]
+
+    def _create_queue(self, name: str) -> str:
+        return self._clients.sqs.create_queue(QueueName=name)["QueueUrl"]
 
     def _secret(self, token: str) -> Json:
         return {"access_token": token, "rest_instance_url": self._simulator.url}
@@ -279,7 +324,19 @@ class Slot:
             dead_letter_queue_url=environment["DEAD_LETTER_QUEUE_URL"],
             sent=[*current.sent, *self._simulator.sent()],
             log=Path(current.job["log"]).read_text(errors="replace"),
+            is_token_good=RENEWER not in current.history.parts
+            or self._is_token_good(environment["TOKEN_SECRET_ARN"]),
         )
+
+    def _is_token_good(self, secret: str) -> bool:
+        """Whether the upstream accepts the stored token."""
+        value = self._clients.secretsmanager.get_secret_value(SecretId=secret)["SecretString"]
+        response = httpx.get(
+            f"{self._simulator.url}/sms/v1/messageContact/none/deliveries/none",
+            headers={"Authorization": f"Bearer {json.loads(value)['access_token']}"},
+            trust_env=False,
+        )
+        return response.status_code != httpx.codes.UNAUTHORIZED
 
 
 @dataclass
@@ -295,6 +352,10 @@ class _Current:
     """What the upstream accepted before it was reset."""
     handles: list[str] = field(default_factory=list)
     """The receipt handles of messages that were received and not deleted."""
+    published: int = 0
+    """How many records of the ledger's stream the event publisher has done."""
+    renewal_requests: list[Json] = field(default_factory=list)
+    """What senders asked the token function for."""
 
     def add(self, report: Json, calls: Sequence[Any]) -> None:
         """Add what a process reported, and the one that ran in the middle of it."""
@@ -311,6 +372,10 @@ class _Current:
                     self.handles += value
                 case "deleted":
                     self.handles.remove(value)
+                case "publishing":
+                    self.published = max(self.published, value)
+                case "asked for a token":
+                    self.renewal_requests.append(value)
                 case "meanwhile":
                     self.add(value, calls)
         self.deaths += died
@@ -332,7 +397,8 @@ def running(folder: Path) -> Iterator[Harness]:
 
 
 def _slot(stack: ExitStack, emulator_url: str, folder: Path) -> Slot:
-    simulator = stack.enter_context(Simulator(access_tokens=TOKENS))
+    # Every delivery is reported whole at its first poll.
+    simulator = stack.enter_context(Simulator(access_tokens=TOKENS, polls_per_status=0))
     forks = stack.enter_context(_forks(emulator_url))
     return Slot(Clients(emulator_url), simulator, forks, folder)
 

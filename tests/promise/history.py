@@ -1,7 +1,7 @@
 """What a run did and met: the facts that the invariants hold the relay's results against."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,8 @@ from tests.promise.scenarios import Message
 
 Json = Mapping[str, Any]
 
+FIRST_PROBE = 5.0
+"""Seconds without a call after a doubtful response (docs/delivery-guarantees.md)."""
 HEALED = 1
 """Faults of the ledger that a process makes up for by asking again."""
 
@@ -33,6 +35,8 @@ class Attempt:
 
     died: bool = False
     """Whether its process died, then or later."""
+    body: str = ""
+    """What the upstream was asked for."""
 
     @property
     def is_token_known(self) -> bool:
@@ -78,6 +82,12 @@ class History:
     """The operators' commands, and how they ended."""
     found: list[Json] = field(default_factory=list)
     """What the API answered to questions about messages."""
+    published: list[Json] = field(default_factory=list)
+    """The events that were put on the bus."""
+    called_back: list[Json] = field(default_factory=list)
+    """The events that a client's receiver took."""
+    parts: frozenset[str] = frozenset()
+    """The functions beside the sending ones that ran, too."""
     problems: list[str] = field(default_factory=list)
     """What is wrong whatever came of it."""
     has_right_time: bool = True
@@ -85,12 +95,12 @@ class History:
     max_attempts: int = 4
     max_age: float = 86_400.0
 
-    def add(  # noqa: C901, PLR0912 - a case for each kind of event
+    def add(  # noqa: C901, PLR0912, PLR0915 - a case for each kind of event
         self, events: Iterable[Sequence[Any]], calls: Sequence[Any], *, died: bool
     ) -> None:
         """Add what a process reported; `calls` is the upstream's list of calls."""
         entries = {entry["headers"].get(CALL_ID): entry for entry in calls}
-        made, responses = list[Json](), dict[str, Json]()
+        made, responses, ends = list[Json](), dict[str, Json](), dict[str, Json]()
         claims, decisions = Counter[str](), Counter[tuple[str, str]]()
         before: Mapping[str, str] = {}
         is_operator, ledger_faults = False, 0
@@ -104,10 +114,18 @@ class History:
                     self.enqueued |= value
                 case "found":
                     self.found.append(value)
+                case "published":
+                    self.published += value
+                case "called back":
+                    self.called_back.append(value["data"])
+                case "died" if value == "out of time":
+                    self.problems.append("a process ran out of time")
                 case "call":
                     made.append(value)
-                case "response":
-                    responses[value["id"]] = value
+                case "response" | "call failed":
+                    ends[value["id"]] = value
+                    if kind == "response":
+                        responses[value["id"]] = value
                 case "injected":
                     is_of_ledger = value["checkpoint"]["name"].startswith("dynamodb")
                     self.has_right_time &= value["fault"] not in CLOCK_JUMPS
@@ -129,10 +147,15 @@ class History:
                             claims.pop(it["send"], None)
                         elif it["status"] == "sending" and kind != "stored":
                             claims[it["send"]] += 1 if kind == "wrote" else -1
-        self.attempts += [
+        attempts = [
             _attempt(it, responses.get(it["id"]), entries.get(it["id"], {}), died=died)
             for it in made
         ]
+        self.attempts += attempts
+        if self.has_right_time:
+            self.problems += _hasty_calls(
+                [(it, ends.get(call["id"])) for it, call in zip(attempts, made, strict=True)]
+            )
         self._add_decisions(decisions, before)
         for send in +claims:
             self.abandoned[send] += 1
@@ -158,6 +181,15 @@ class History:
                 self.resent[send] += before[send] in {"unknown", "sending"}
 
 
+def _hasty_calls(calls: Sequence[tuple[Attempt, Json | None]]) -> Iterator[str]:
+    """The calls that a process made in the pause after a doubtful one, by any send."""
+    doubts = [end["ended"] for it, end in calls if end and it.effect is Effect.DOUBT]
+    for attempt, _ in calls:
+        for doubt in doubts:
+            if 0 < attempt.at - doubt < FIRST_PROBE:
+                yield f"a call followed {attempt.at - doubt:.1f} s after a doubtful one"
+
+
 def _attempt(call: Json, response: Json | None, entry: Json, *, died: bool) -> Attempt:
     """A call that a process made; `entry` is the upstream's record of it."""
     faults = [entry.get("fault", "")]
@@ -175,6 +207,7 @@ def _attempt(call: Json, response: Json | None, entry: Json, *, died: bool) -> A
         response=response["body"] if response else None,
         delay=_delay(response),
         died=died,
+        body=call["body"],
     )
 
 

@@ -1,4 +1,4 @@
-"""Faults of AWS and of the upstream, put between the real clients and the servers.
+"""Faults of AWS, of the upstream and of callbacks' receivers, put between clients and servers.
 
 They use public points only: the events of botocore's clients, and httpx's transport.
 """
@@ -26,7 +26,7 @@ from botocore.httpsession import URLLib3Session
 
 from tests.promise.checkpoints import Checkpoints
 from tests.promise.clock import Clock
-from tests.promise.faults import SIMULATED, Json, aws_error, is_carried_out
+from tests.promise.faults import RECEIVER_HOST, SIMULATED, Json, aws_error, is_carried_out
 from tools.mobileconnect_simulator.faults import Then
 
 SLOW = 1.9
@@ -35,6 +35,9 @@ AWS_READ_TIMEOUT = 2.0
 UPSTREAM_SLOW, UPSTREAM_VERY_SLOW = 12.0, 100.0
 RETRY_AFTER = 30
 """Seconds that the upstream asks the relay to wait."""
+
+LONG_TOKEN = json.dumps({"tokenId": "x" * 3_000})
+"""Longer than a key of an index may be."""
 
 CALL_ID = "x-call"
 
@@ -46,6 +49,8 @@ class AwsInjection:
     """Hooks into the relay's AWS clients by their events, and reports what they write."""
 
     def __init__(self, points: Checkpoints, clock: Clock) -> None:
+        self.renewal_requests: list[Json] = []
+        """What senders asked the token function for; its calls are answered here."""
         self._points = points
         self._clock = clock
         self._http = URLLib3Session()
@@ -63,10 +68,15 @@ class AwsInjection:
         fault = self._points.reach(f"{operation} before")
         writes = _writes(operation, request)
         self._local.writes = None if fault else writes
-        if writes and (fault is None or is_carried_out(fault)):
-            self._points.report("wrote", writes)
+        if fault is None or is_carried_out(fault):
+            if writes:
+                self._points.report("wrote", writes)
+            if operation == "eventbridge.PutEvents":
+                self._points.report("published", _events(request))
         try:
-            return self._inject(fault, operation, request) if fault else None
+            if fault:
+                return self._inject(fault, operation, request)
+            return self._invoke(request) if operation == "lambda.Invoke" else None
         except BotoCoreError:
             raise
         except Exception:  # botocore takes every exception for one of its transport
@@ -87,7 +97,7 @@ class AwsInjection:
         service = operation.partition(".")[0]
         response = None
         if is_carried_out(fault):
-            response = self._http.send(request)
+            response = self._carry_out(operation, request)
             _ = response.content  # all of it has come
         if error := aws_error(service, fault):
             document: Json = {"__type": error[1], "message": "injected"}
@@ -97,6 +107,10 @@ class AwsInjection:
         match fault:
             case "no-token":
                 return _answer(request, 200, {"SecretString": "{}"})
+            case "entries-refused" if service == "eventbridge":
+                entries = [{"ErrorCode": "InternalFailure"} for _ in _events(request)]
+                count = len(entries)
+                return _answer(request, 200, {"FailedEntryCount": count, "Entries": entries})
             case "entries-refused":
                 entries = json.loads(_sent(request))["Entries"]
                 failed = [
@@ -119,9 +133,22 @@ class AwsInjection:
                 return response
         raise AssertionError(fault)
 
+    def _carry_out(self, operation: str, request: AWSPreparedRequest) -> AWSResponse:
+        return self._invoke(request) if operation == "lambda.Invoke" else self._http.send(request)
+
+    def _invoke(self, request: AWSPreparedRequest) -> AWSResponse:
+        """Take an asynchronous invocation of the token function, as Lambda does."""
+        event = json.loads(_sent(request))
+        self.renewal_requests.append(event)
+        self._points.report("asked for a token", event)
+        return _raw(request, HTTPStatus.ACCEPTED, b"")
+
 
 class UpstreamInjection:
-    """Hooks into httpx's transport, and reports each send's call and what came back."""
+    """Hooks into httpx's transport, and reports each send's call and what came back.
+
+    Callbacks end here: their receiver's host does not exist.
+    """
 
     def __init__(
         self, points: Checkpoints, clock: Clock, on_unauthorised: Callable[[], None]
@@ -136,6 +163,9 @@ class UpstreamInjection:
         """Never undone: the process is made for one run."""
 
         def handle(transport: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
+            callee = _callee(request.url)
+            if callee != "upstream":
+                return self._call_other(transport, request, callee)
             fault = self._points.reach("upstream before")
             call: Json = {"id": str(uuid.uuid4()), "at": self._clock.now, "fault": fault}
             request.headers[CALL_ID] = call["id"]  # the simulator's log has it
@@ -144,6 +174,9 @@ class UpstreamInjection:
                 response = self._call(transport, request, fault)
                 if response.status_code == httpx.codes.UNAUTHORIZED:
                     self._on_unauthorised()
+            except httpx.HTTPError:
+                self._points.report("call failed", call | {"ended": self._clock.now})
+                raise
             finally:  # a failure is an answer, too
                 self._points.reach("upstream after")
             stream = response.stream
@@ -151,11 +184,30 @@ class UpstreamInjection:
             retry_after = response.headers.get("retry-after")
             answered = call | {"status": response.status_code, "retryAfter": retry_after}
             response.stream = _ReportedStream(
-                stream, lambda body: self._points.report("response", answered | {"body": body})
+                stream,
+                lambda body: self._points.report(
+                    "response", answered | {"body": body, "ended": self._clock.now}
+                ),
             )
             return response
 
         patch.object(httpx.HTTPTransport, "handle_request", handle).start()
+
+    def _call_other(
+        self, transport: httpx.HTTPTransport, request: httpx.Request, callee: str
+    ) -> httpx.Response:
+        """A call that sends no SMS."""
+        fault = self._points.reach(f"{callee} before")
+        try:
+            return self._call(transport, request, fault)
+        finally:
+            self._points.reach(f"{callee} after")
+
+    def _answer_of(self, transport: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
+        if _callee(request.url) != "callback":
+            return self._handle(transport, request)
+        self._points.report("called back", json.loads(request.content))
+        return _receiver_response(HTTPStatus.NO_CONTENT)
 
     def _call(  # noqa: C901 - the same
         self, transport: httpx.HTTPTransport, request: httpx.Request, fault: str | None
@@ -175,23 +227,27 @@ class UpstreamInjection:
                 raise httpx.WriteTimeout(fault)
             case "write-error":
                 raise httpx.WriteError(fault)
+            case "refused":
+                return _receiver_response(HTTPStatus.INTERNAL_SERVER_ERROR)
             case "garbled-after":
-                self._handle(transport, request).read()
+                self._answer_of(transport, request).read()
                 raise httpx.RemoteProtocolError(fault)
             case Then.HANG_BEFORE_READ:
                 self._clock.advance(timeouts["read"])
                 raise httpx.ReadTimeout(fault)
             case Then.HANG_AFTER_ACCEPT | "slow" | "very-slow":
-                response = self._handle(transport, request)
+                response = self._answer_of(transport, request)
                 takes = UPSTREAM_SLOW if fault == "slow" else UPSTREAM_VERY_SLOW
                 self._clock.advance(min(takes, timeouts["read"]))
                 if takes > timeouts["read"]:
                     response.read()
                     raise httpx.ReadTimeout(fault)
                 return response
+        if fault == "202-long-token":
+            _order(request.url, Then.OK, {"status": 202, "body": LONG_TOKEN})
         if fault in SIMULATED:
             _order(request.url, fault)
-        return self._handle(transport, request)
+        return self._answer_of(transport, request)
 
 
 class _ReportedStream(httpx.SyncByteStream):
@@ -215,6 +271,26 @@ class _ReportedStream(httpx.SyncByteStream):
 class _Body(io.BytesIO):
     def stream(self, **_: object) -> Iterator[bytes]:
         yield self.read()
+
+
+def _callee(url: httpx.URL) -> str:
+    """Whom a request is for: a key of HTTP_FAULTS."""
+    if url.host == RECEIVER_HOST:
+        return "callback"
+    if url.path == "/v2/token":
+        return "token"
+    return "deliveries" if "/deliveries/" in url.path else "upstream"
+
+
+def _receiver_response(status: int) -> httpx.Response:
+    """What a client's receiver answers to a callback."""
+    # The relay's transport looks at the connection that an answer came by.
+    return httpx.Response(status, extensions={"network_stream": None})
+
+
+def _events(request: AWSPreparedRequest) -> list[Json]:
+    """The details of the events that a call publishes."""
+    return [json.loads(entry["Detail"]) for entry in json.loads(_sent(request))["Entries"]]
 
 
 def _writes(operation: str, request: AWSPreparedRequest) -> list[Json]:
@@ -253,13 +329,17 @@ def _answer(request: AWSPreparedRequest, status: int, document: object) -> AWSRe
     return _raw(request, status, json.dumps(document).encode())
 
 
-def _order(url: httpx.URL, then: str) -> None:
-    """Order a fault of the simulator for the call that comes now."""
-    fault = {"route": "send", "then": then, "retryAfter": RETRY_AFTER}
+def _order(url: httpx.URL, then: str, response: Json | None = None) -> None:
+    """Order a fault of the simulator, and a response, for the call that comes now."""
+    callee = _callee(url)
+    route = "send" if callee == "upstream" else callee
+    fault: Json = {"route": route, "then": then, "retryAfter": RETRY_AFTER}
+    if response:
+        fault["response"] = response
     order = urllib.request.Request(  # noqa: S310 - the simulator's own address
         f"{url.scheme}://{url.netloc.decode()}/_control/faults",
         data=json.dumps([fault]).encode(),
         headers={"Content-Type": "application/json"},
     )
-    with _opener.open(order, timeout=5) as response:
-        response.read()
+    with _opener.open(order, timeout=5) as answer:
+        answer.read()

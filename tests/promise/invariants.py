@@ -1,18 +1,31 @@
 """Judges a run from outside: what was asked for, what happened to it, what came of it. Pure."""
 
+import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tests.promise.faults import Effect
 from tests.promise.history import Answer, Attempt, History, Json
-from tests.promise.observation import Arrival, Content, DeadLetter, Observation, StoredSend
-from tests.promise.scenarios import Message
+from tests.promise.observation import (
+    ACCEPTED_STATUSES,
+    LOST,
+    Arrival,
+    Content,
+    DeadLetter,
+    Observation,
+    StoredSend,
+)
+from tests.promise.scenarios import EVENTS, POLLER, RENEWER, WEBHOOK, Message
 
-ENDED = {"accepted", "rejected", "failed", "cancelled", "unknown"}
+ENDED = ACCEPTED_STATUSES | {"rejected", "failed", "cancelled", "unknown"}
 DOCUMENTED = {202, 409, 422, 502, 503, 504}
 """What the API may answer to a well-formed post, whatever is broken behind it."""
 
+QUEUES_KEEP = 28 * 86_400.0
+"""Seconds for which the queue and the dead-letter queue together keep a message."""
+NOT_STORED = "result not stored"
+"""The log line that has what an operator needs to put a result back."""
 PAUSE_CACHED = 30.0
 """Seconds until each process knows of an operator's pause."""
 
@@ -64,6 +77,8 @@ def violations(history: History, seen: Observation) -> list[str]:
     ]
     if not seen.is_newer_item_as_it_was:
         found.append("an item of a newer version was changed")
+    if RENEWER in history.parts and not seen.is_token_good:
+        found.append("the stored token is not good")
     if seen.waiting:
         found.append(f"{seen.waiting} messages stay in the queue")
     return found
@@ -87,7 +102,7 @@ def redrive_violations(history: History, before: Observation, after: Observation
     found += [
         f"{send.name} was redriven, and its dead letter is still there"
         for send in after.sends
-        if send.status == "accepted" and reference_body(send) in left
+        if send.is_accepted and reference_body(send) in left
     ]
     lost = {it.body for it in before.dead_letters if '{"send":' not in it.body}
     return found + [f"a dead letter was redriven, and lost: {body}" for body in lost - left]
@@ -109,9 +124,20 @@ class Facts:
         self.arrivals = _grouped(seen.arrivals, lambda it: it.content)
         self.answers = _grouped(history.answers, lambda it: it.reference)
         self.found = _grouped(history.found, lambda it: it["send"])
+        self.published = _grouped(history.published, _send_of_event)
+        self.called_back = _grouped(history.called_back, _send_of_event)
         self.enqueued = set(history.enqueued.values())
-        self.put_back = "\n".join(it for it in seen.log.splitlines() if "put it back" in it)
+        self.put_back = frozenset(_logged_tokens(seen.log))
         self.keys = Counter(it.key for it in history.messages.values())
+
+
+def _logged_tokens(log: str) -> Iterator[str]:
+    """The tokenIds of the log lines that have what an operator needs to put a result back."""
+    for line in log.splitlines():
+        if NOT_STORED in line:
+            entry = json.loads(line)
+            if entry["status"] == "accepted" and entry["token_id"]:
+                yield entry["token_id"]
 
 
 def _grouped[Key, It](items: Iterable[It], key: Callable[[It], Key]) -> dict[Key, list[It]]:
@@ -123,9 +149,14 @@ def _grouped[Key, It](items: Iterable[It], key: Callable[[It], Key]) -> dict[Key
 
 def _of_message(message: Message, facts: Facts) -> Iterator[str]:
     history, answers = facts.history, facts.answers[message.reference]
-    yield from (f"an answer was {it.status}" for it in answers if it.status not in DOCUMENTED)
+    documented = DOCUMENTED | ({401} if WEBHOOK in history.parts else set())
+    yield from (f"an answer was {it.status}" for it in answers if it.status not in documented)
     stored = facts.stored[message.reference]
     status = history.expired.get(message.reference)
+    if status == LOST:
+        for content in message.contents:
+            yield from _lost_tokens(facts.attempts[content], facts.put_back)
+        return
     if status is not None:
         if status not in ENDED - {"unknown"}:
             yield f"{message.reference} was deleted while it was {status}"
@@ -138,30 +169,43 @@ def _of_message(message: Message, facts: Facts) -> Iterator[str]:
         yield f"{message.reference} has {len(message.recipients)} sends; in the ledger are {names}"
         return
     for send, content in zip(stored, message.contents, strict=True):
-        case = Case(
-            message,
-            content,
-            send,
-            sorted(facts.attempts[content], key=lambda it: it.at),
-            facts.arrivals[content],
-            history.abandoned[send.name],
-            history.resent[send.name],
-            history.resolved.get(send.name),
-            send.name in history.decided,
-        )
-        checks = [
-            _arrivals(case),
-            _status(case, history),
-            _tokens(case, facts.put_back),
-            _body(case, is_posted=message.reference in history.posted),
-            _dead_letter(case, facts.seen.dead_letters),
-            _answers(case, answers, facts.put_back),
-            _found(case, facts.found[send.name]),
+        yield from _of_send(message, send, content, facts)
+
+
+def _of_send(message: Message, send: StoredSend, content: Content, facts: Facts) -> Iterator[str]:
+    history, answers = facts.history, facts.answers[message.reference]
+    case = Case(
+        message,
+        content,
+        send,
+        sorted(facts.attempts[content], key=lambda it: it.at),
+        facts.arrivals[content],
+        history.abandoned[send.name],
+        history.resent[send.name],
+        history.resolved.get(send.name),
+        send.name in history.decided,
+    )
+    checks = [
+        _arrivals(case),
+        _status(case, history),
+        _tokens(case, facts.put_back),
+        _body(case, is_posted=message.reference in history.posted),
+        _retention(case),
+        _dead_letter(case, facts.seen.dead_letters),
+        _answers(case, answers, facts.put_back),
+        _found(case, facts.found[send.name]),
+    ]
+    if POLLER in history.parts and send.is_accepted:
+        checks.append(_report(case))
+    if EVENTS in history.parts:
+        checks += [
+            _event(case, "event", facts.published[send.name]),
+            _event(case, "callback", facts.called_back[send.name]),
         ]
-        if history.has_right_time and not case.is_decided:
-            checks += [_delays(case), _pauses(case, history.pauses)]
-        for check in checks:
-            yield from (f"{send.name} {problem}" for problem in check)
+    if history.has_right_time and not case.is_decided:
+        checks += [_delays(case), _pauses(case, history.pauses)]
+    for check in checks:
+        yield from (f"{send.name} {problem}" for problem in check)
 
 
 def _not_stored(message: Message, facts: Facts) -> Iterator[str]:
@@ -185,6 +229,13 @@ def _not_stored(message: Message, facts: Facts) -> Iterator[str]:
             yield f"the dead letter of {message.reference} has no reason"
 
 
+def _lost_tokens(attempts: Sequence[Attempt], put_back: Collection[str]) -> Iterator[str]:
+    """The tokenIds of a send without an item: each one that a process learned is in the log."""
+    for attempt in attempts:
+        if attempt.is_token_known and not attempt.died and attempt.token_id not in put_back:
+            yield f"the item of {attempt.content.recipient} is lost, and so is {attempt.token_id}"
+
+
 def _arrivals(case: Case) -> Iterator[str]:
     most = 1 + case.resent + (0 if case.message.holds else case.doubts)
     if len(case.arrivals) > most:
@@ -200,7 +251,7 @@ def _status(case: Case, history: History) -> Iterator[str]:  # noqa: C901, PLR09
         return
     is_too_old = send.updated_at - send.created_at > history.max_age
     match send.status:
-        case "accepted":
+        case _ if send.is_accepted:
             if not case.arrivals:
                 yield "is accepted, and got no SMS"
         case "rejected":
@@ -232,7 +283,7 @@ def _status(case: Case, history: History) -> Iterator[str]:  # noqa: C901, PLR09
         yield f"is {send.status}, and a call of it left a doubt"
 
 
-def _tokens(case: Case, put_back: str) -> Iterator[str]:
+def _tokens(case: Case, put_back: Collection[str]) -> Iterator[str]:
     send, own = case.stored, {it.token_id for it in case.arrivals}
     if send.token_id is not None and send.token_id not in own and not case.resolved:
         yield f"has the tokenId {send.token_id}, which is not its own"
@@ -255,10 +306,23 @@ def _body(case: Case, *, is_posted: bool) -> Iterator[str]:
     # Only an API call that responds 422 at once removes the body of a rejected send.
     if send.status == "rejected" and not (is_posted or send.body or case.resolved):
         yield "is rejected without its body"
-    if send.status in {"accepted", "cancelled"} and send.body is not None:
+    if (send.is_accepted or send.status == "cancelled") and send.body is not None:
         yield f"is {send.status}, and keeps its body"
     if send.body and not all(part in send.body for part in case.content):
         yield "has the body of another send"
+    if len({it.body for it in case.attempts}) > 1:
+        yield "was tried again with another body"
+
+
+def _retention(case: Case) -> Iterator[str]:
+    """Nothing that goes on is ever deleted, and nothing before the queues forget its messages."""
+    send = case.stored
+    if not send.delete_at:
+        return
+    if send.awaits_report or send.status in {"queued", "sending", "unknown"}:
+        yield f"is {send.status}, and may be deleted"
+    if send.delete_at - send.updated_at < QUEUES_KEEP - 1:
+        yield f"may be deleted {send.delete_at - send.updated_at:.0f} s after it ended"
 
 
 def _dead_letter(case: Case, letters: Sequence[DeadLetter]) -> Iterator[str]:
@@ -276,9 +340,12 @@ def _dead_letter(case: Case, letters: Sequence[DeadLetter]) -> Iterator[str]:
             yield "has a dead letter without a reason"
 
 
-def _answers(case: Case, answers: Sequence[Answer], put_back: str) -> Iterator[str]:
+def _answers(case: Case, answers: Sequence[Answer], put_back: Collection[str]) -> Iterator[str]:
     """What the API answered is still true, as far as it was final."""
     send = case.stored
+    statuses = [it.status for it in answers]
+    if 202 in statuses[:-1] and statuses[-1] == 422 and not case.is_refused:
+        yield "was promised, and then refused"
     for answer in answers:
         if "id" not in answer.body or answer.body.get("code") == "idempotency-key-reused":
             continue
@@ -288,8 +355,8 @@ def _answers(case: Case, answers: Sequence[Answer], put_back: str) -> Iterator[s
             if reported["n"] != send.number or reported["status"] != "accepted" or case.is_decided:
                 continue
             token_id = reported.get("tokenId")
-            is_true = (send.status, send.token_id) == ("accepted", token_id)
-            if not is_true and (token_id is None or token_id not in put_back):
+            is_true = send.is_accepted and send.token_id == token_id
+            if not is_true and token_id not in put_back:
                 yield f"was called accepted with {token_id}; it is {send.status}"
 
 
@@ -307,6 +374,28 @@ def _found(case: Case, entries: Sequence[Json]) -> Iterator[str]:
             is_found = any(stored == {name: it.get(name) for name in stored} for it in sends)
         if not is_found:
             yield f"is not found by {question}: {entry['status']} {body}"
+
+
+def _report(case: Case) -> Iterator[str]:
+    """What the upstream reported: every SMS of the simulator arrives."""
+    if case.stored.awaits_report:
+        yield "still awaits its report"
+    elif case.stored.status != "delivered" and not case.resolved:
+        yield f"is {case.stored.status}, and was reported delivered"
+
+
+def _event(case: Case, kind: str, events: Sequence[Json]) -> Iterator[str]:
+    """Its last status was published, with its own tokenId; so was no tokenId of another send."""
+    send, own = case.stored, {it.token_id for it in case.attempts}
+    last = {"status": send.status, "tokenId": send.token_id}
+    if not any(last == {name: it.get(name) for name in last} for it in events):
+        yield f"is {send.status}, and no {kind} says so"
+    if any(it.get("tokenId") not in {None, *own} for it in events):
+        yield f"has {kind} with the tokenId of another send"
+
+
+def _send_of_event(data: Json) -> str:
+    return f"{data['id']}/{data['n']}"
 
 
 def _delays(case: Case) -> Iterator[str]:

@@ -1,8 +1,10 @@
 """Relays that break the promise, each in one way: the test must notice every one of them."""
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Any
 from unittest.mock import MagicMock, patch
 
@@ -13,13 +15,20 @@ from smsrelay.adapters import dynamodb_ledger
 from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
 from smsrelay.adapters.mobileconnect import MobileConnect
 from smsrelay.adapters.sqs import SqsDeadLetterQueue
+from smsrelay.adapters.token_store import SecretTokenStore
+from smsrelay.errors import RelayError, UnreadableItemError
 from smsrelay.ports import CreateResult, ReplaceResult
-from smsrelay.sends import call_outcome, transitions
-from smsrelay.sends.call_outcome import Failure, Outcome
+from smsrelay.sends import backoff, call_outcome, ids, status_events, transitions
+from smsrelay.sends.call_outcome import Failure, Outcome, OutcomeKind
 from smsrelay.sends.send import Send, SendKey, Status
-from smsrelay.services import sender
+from smsrelay.services import callback_sender, sender, webhook
+from smsrelay.services.api import Post
 from smsrelay.services.queue_worker import QueueWorker
 from smsrelay.services.sender import Sender
+from smsrelay.services.upstream_pause import UpstreamPause
+from smsrelay_cli import dead_letters
+
+Json = dict[str, Any]
 
 
 def apply(name: str) -> None:
@@ -274,6 +283,229 @@ def cancelled_while_sending() -> None:
     patch.object(DynamoDbLedger, "replace_if_unchanged", write).start()
 
 
+def identity_of_deployment() -> None:
+    """The id of a queue message that names no client depends on a parameter."""
+    message_id = ids.message_id
+
+    def with_default(client: str, key: str) -> str:
+        return message_id(client or os.environ["DEFAULT_CLIENT"], key)
+
+    patch.object(ids, "message_id", with_default).start()
+
+
+def each_503_is_not_sent() -> None:
+    """A 503 of a gateway is taken for the API's own."""
+    of_status = call_outcome._of_status  # noqa: SLF001 - a mutation is inside
+
+    def certain(status: int, code: int | None, **rest: bool) -> tuple[OutcomeKind, str]:
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            return OutcomeKind.NOT_SENT, "unavailable"
+        return of_status(status, code, **rest)
+
+    patch.object(call_outcome, "_of_status", certain).start()
+
+
+def forbidden_is_rejected() -> None:
+    """A 403, which says nothing about the message, ends it."""
+    of_status = call_outcome._of_status  # noqa: SLF001 - a mutation is inside
+
+    def final(status: int, code: int | None, **rest: bool) -> tuple[OutcomeKind, str]:
+        if status == HTTPStatus.FORBIDDEN:
+            return OutcomeKind.REJECTED, "refused"
+        return of_status(status, code, **rest)
+
+    patch.object(call_outcome, "_of_status", final).start()
+
+
+def _change_items(change: Callable[[Json, Send], None]) -> None:
+    """Change each item before it is written."""
+    item_of = DynamoDbLedger._item  # noqa: SLF001 - a mutation is inside
+
+    def changed(ledger: DynamoDbLedger, send: Send) -> Json:
+        item: Json = item_of(ledger, send)
+        change(item, send)
+        return item
+
+    patch.object(DynamoDbLedger, "_item", changed).start()
+
+
+def forgets_before_the_queue() -> None:
+    """The ledger forgets what has ended after two days; the queues keep messages for 28."""
+
+    def soon(item: Json, send: Send) -> None:
+        if "deleteAt" in item:
+            item["deleteAt"] = {"N": str(int(send.due_at) + 2 * 86_400)}
+
+    _change_items(soon)
+
+
+def deletes_unfinished() -> None:
+    """DynamoDB's TTL may delete a send that has not ended."""
+
+    def always(item: Json, send: Send) -> None:
+        item["deleteAt"] = {"N": str(int(send.due_at) + 90 * 86_400)}
+
+    _change_items(always)
+
+
+def gone_is_stored() -> None:
+    """A result whose item has vanished is called stored."""
+    replace_if_unchanged = DynamoDbLedger.replace_if_unchanged
+
+    def believe(ledger: DynamoDbLedger, before: Send, after: Send) -> ReplaceResult:
+        result = replace_if_unchanged(ledger, before, after)
+        return ReplaceResult.STORED if result is ReplaceResult.GONE else result
+
+    patch.object(DynamoDbLedger, "replace_if_unchanged", believe).start()
+
+
+def moved_without_key() -> None:
+    """A message that SQS moved goes back into the queue without the key that it had."""
+    plan = dead_letters._plan  # noqa: SLF001 - a mutation is inside
+
+    def forget(*arguments: Any) -> Any:
+        return plan(*arguments)._replace(new_key=None)
+
+    patch.object(dead_letters, "_plan", forget).start()
+
+
+def doubt_pauses_nothing() -> None:
+    """After a doubtful response the next call follows at once."""
+    record = UpstreamPause._record  # noqa: SLF001 - a mutation is inside
+
+    def forget(pause: Any, call: Any, outcome: Outcome, now: float) -> None:
+        record(pause, call, outcome, now)
+        pause._doubt = None  # noqa: SLF001 - the same
+
+    patch.object(UpstreamPause, "_record", forget).start()
+
+
+def forgotten_retry_after() -> None:
+    """A send comes back sooner than the upstream asked for."""
+    delay = backoff.retry_delay
+
+    def soon(outcome: Outcome, *rest: Any, **named: Any) -> float:
+        return delay(outcome._replace(retry_after=None), *rest, **named)
+
+    patch.object(sender, "retry_delay", soon).start()
+
+
+def one_refusal_ends() -> None:
+    """A send that the upstream put off once has failed."""
+    finish = transitions.finish_attempt
+
+    def end(send: Send, outcome: Outcome, **rest: Any) -> Send:
+        return finish(send, outcome, **rest | {"is_last": True})
+
+    patch.object(transitions, "finish_attempt", end).start()
+
+
+def refused_before_looking() -> None:
+    """A repeated key is refused for its content, although its message is stored."""
+
+    def refuse(_: Sender, __: object, refused: RelayError) -> None:
+        raise refused
+
+    patch.object(Sender, "replay", refuse).start()
+
+
+def overflow() -> None:
+    """A delay overflows between a response and its storing, and nothing catches it."""
+
+    def limited(delay: float, times: int) -> float:
+        if times:
+            raise OverflowError
+        return delay
+
+    patch.object(backoff, "doubled", limited).start()
+    patch.object(sender, "_without_errors", lambda step, *its, **named: step(*its, **named)).start()
+
+
+def unreadable_stops_all() -> None:
+    """An item that this version can't read ends the sweep."""
+    recover = Sender.recover_stalled
+
+    def fail(relay: Sender, key: SendKey) -> Send | None:
+        try:
+            return recover(relay, key)
+        except UnreadableItemError as error:
+            raise ValueError from error
+
+    patch.object(Sender, "recover_stalled", fail).start()
+
+
+def token_without_end() -> None:
+    """A tokenId that is longer than the ledger's index allows goes into the item."""
+    patch.object(call_outcome, "MAX_TOKEN_BYTES", 1_000_000).start()
+
+
+def deadline_unheeded() -> None:
+    """A call of the upstream may take longer than the invocation has left."""
+    ask = Sender._ask_upstream  # noqa: SLF001 - a mutation is inside
+
+    def patient(relay: Sender, send: Send, _: Callable[[], float]) -> Outcome:
+        return ask(relay, send, lambda: 1_000.0)
+
+    patch.object(Sender, "_ask_upstream", patient).start()
+
+
+def changed_retry() -> None:
+    """A second attempt sends something else than the first one."""
+    call = MobileConnect.send
+    bodies = set[str]()
+
+    def change(upstream: MobileConnect, template: str, body: str, timeout: float) -> Outcome:
+        again = body in bodies
+        bodies.add(body)
+        return call(upstream, template, body.replace("true", "false") if again else body, timeout)
+
+    patch.object(MobileConnect, "send", change).start()
+
+
+def wrong_status_logged() -> None:
+    """The log line about a result that could not be stored does not say what it was."""
+    log_error = sender.logger.error
+
+    def wrong(message: str, *arguments: Any, extra: Json) -> None:
+        log_error(message, *arguments, extra=extra | {"status": "unknown"})
+
+    patch.object(sender.logger, "error", wrong).start()
+
+
+def unreported_delivery() -> None:
+    """A delivery report is taken for a call without an answer."""
+
+    def ignore(send: Send, _: object, **rest: Any) -> Send:
+        return transitions.schedule_next_poll(send, **rest)
+
+    patch.object(transitions, "apply_report", ignore).start()
+
+
+def unpublished_end() -> None:
+    """The last status of a send is not published."""
+    patch.object(status_events.StatusChange, "is_event", property(lambda it: not it.before)).start()
+
+
+def callback_taken_for_done() -> None:
+    """A callback that the receiver did not take is not posted again."""
+    patch.object(callback_sender, "_DONE", range(600)).start()
+
+
+def unwritten_token() -> None:
+    """A new access token is not stored."""
+    patch.object(SecretTokenStore, "write", lambda *_: None).start()
+
+
+def new_webhook_each_time() -> None:
+    """A webhook that is delivered again is another message."""
+
+    def without_id(*values: Any, webhook_id: str) -> Post:
+        _ = webhook_id
+        return Post(*values)
+
+    patch.object(webhook, "Post", without_id).start()
+
+
 MUTATIONS: dict[str, Callable[[], None]] = {
     mutation.__name__: mutation
     for mutation in (
@@ -301,5 +533,27 @@ MUTATIONS: dict[str, Callable[[], None]] = {
         accepted_is_resent,
         no_waiting,
         cancelled_while_sending,
+        identity_of_deployment,
+        each_503_is_not_sent,
+        forbidden_is_rejected,
+        forgets_before_the_queue,
+        deletes_unfinished,
+        gone_is_stored,
+        moved_without_key,
+        doubt_pauses_nothing,
+        forgotten_retry_after,
+        one_refusal_ends,
+        refused_before_looking,
+        overflow,
+        unreadable_stops_all,
+        token_without_end,
+        deadline_unheeded,
+        changed_retry,
+        wrong_status_logged,
+        unreported_delivery,
+        unpublished_end,
+        callback_taken_for_done,
+        unwritten_token,
+        new_webhook_each_time,
     )
 }

@@ -7,6 +7,9 @@ from typing import Any, Final, NamedTuple
 
 Json = Mapping[str, Any]
 
+ACCEPTED_STATUSES = {"accepted", "delivered", "partially_delivered", "undelivered"}
+LOST = "lost"
+"""Stands for the status of a send that somebody deleted."""
 FOUND_NONE = 2
 """Answers without a message after which a queue counts as read."""
 
@@ -29,10 +32,17 @@ class StoredSend:
     body: str | None = None
     delete_at: float = 0.0
     """When DynamoDB may delete it; 0: never."""
+    awaits_report: bool = False
+    """Whether it is accepted, and the delivery poller asks for it."""
 
     @property
     def name(self) -> str:
         return f"{self.message_id}/{self.number}"
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the upstream took it, whatever it reported afterwards."""
+        return self.status in ACCEPTED_STATUSES
 
 
 NEWER_ITEM: Final[Mapping[str, Any]] = {
@@ -81,6 +91,8 @@ class Observation:
     dead_letters: Sequence[DeadLetter] = ()
     arrivals: Sequence[Arrival] = ()
     log: str = ""
+    is_token_good: bool = True
+    """Whether the upstream accepts the stored token."""
 
 
 def observe(
@@ -91,6 +103,7 @@ def observe(
     dead_letter_queue_url: str,
     sent: Sequence[Any],
     log: str,
+    is_token_good: bool = True,
 ) -> Observation:
     """Look at ledger, queues, and the upstream's list of what it accepted."""
     items = _items(clients.dynamodb, table)
@@ -104,6 +117,7 @@ def observe(
         dead_letters=_dead_letters(clients.sqs, dead_letter_queue_url),
         arrivals=[Arrival(content_of(entry["raw"]), entry["tokenId"]) for entry in sent],
         log=log,
+        is_token_good=is_token_good,
     )
 
 
@@ -165,6 +179,7 @@ def _send(item: Json) -> StoredSend:
         reason=text("reason"),
         body=text("body"),
         delete_at=float(item["deleteAt"]["N"]) if "deleteAt" in item else 0.0,
+        awaits_report=item["status"]["S"] in ACCEPTED_STATUSES and "unfinished" in item,
     )
 
 

@@ -1,7 +1,7 @@
 """What a process does: it invokes the real handlers, and does what callers and the cloud do."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
@@ -13,16 +13,17 @@ from botocore.exceptions import ClientError
 import smsrelay_cli.main
 from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
 from smsrelay.adapters.sqs import SqsRetryQueue
-from smsrelay.errors import LedgerUnavailableError, UnexpectedError
+from smsrelay.errors import LedgerUnavailableError, PublishError, UnexpectedError
 from smsrelay_cli import dead_letters, sends
 from smsrelay_cli.deployed_stack import DeployedStack
 from tests.promise import functions
 from tests.promise.checkpoints import Checkpoints
 from tests.promise.clock import Clock
-from tests.promise.observation import NEWER_ITEM, stored_sends
-from tests.promise.scenarios import CLIENT, Message
+from tests.promise.observation import LOST, NEWER_ITEM, StoredSend, stored_sends
+from tests.promise.scenarios import CLIENT, EVENTS, POLLER, RENEWER, Message
 from tests.support.aws_calls import record
 from tests.support.gateway_events import DEFAULT_ENDPOINT
+from tests.support.signatures import signed_headers
 from tools.local_stack import ROOT
 from tools.local_stack.aws import Clients
 
@@ -34,6 +35,11 @@ ROUND_SECONDS = 2_000.0
 IN_FLIGHT_SECONDS = 900
 OPERATORS_SKEW = 290.0
 """Seconds by which an operator's clock is ahead; the command allows for 300."""
+
+SIGNING_SECRET = "whsec_" + "c2VjcmV0" * 5  # made up # nosec B105
+"""That of webhooks and callbacks."""
+ALLOWED_FAILURES = {LedgerUnavailableError.__name__, PublishError.__name__, "CatalogueUnavailable"}
+"""Errors after which Lambda's next invocation is the retry."""
 
 RECEIVE_LETTERS = dead_letters._receive  # noqa: SLF001 - its receipt handles are in no public place
 
@@ -57,15 +63,22 @@ class Process:
         self,
         loaded: Functions,
         clients: Clients,
-        aws: Any,
+        relays_client: Callable[[str], Any],
         job: Json,
         points: Checkpoints,
         clock: Clock,
+        renewal_requests: Sequence[Json],
     ) -> None:
         self._modules = loaded.modules
         self._sqs, self._dynamodb, self._ssm = clients.sqs, clients.dynamodb, clients.ssm
+        self._streams = clients.dynamodbstreams
         environment = job["environment"]
         self._queue_url: str = environment["QUEUE_URL"]
+        self._callback_queue_url: str = environment.get("CALLBACK_QUEUE_URL", "")
+        self._parts = set(job["parts"])
+        self._published: int = job["published"]
+        """How many records of the ledger's stream the event publisher has done."""
+        self._renewal_requests = renewal_requests
         self._table: str = environment["TABLE_NAME"]
         self._catalogue: str = environment["CATALOGUE_PARAMETER"]
         self._messages = {name: Message(**fields) for name, fields in job["messages"].items()}
@@ -75,11 +88,11 @@ class Process:
         self._clock = clock
         self._held: list[str] = []
         self._in_flight_elsewhere: list[str] = job.get("in_flight_elsewhere", [])
-        session: Any = SimpleNamespace(client=lambda service, **_: aws.clients[service])
+        session: Any = SimpleNamespace(client=lambda service, **_: relays_client(service))
         self._target = DeployedStack(
-            ledger=DynamoDbLedger(aws.clients["dynamodb"], self._table, retention_days=90),
-            queue=SqsRetryQueue(aws.clients["sqs"], self._queue_url),
-            sqs=aws.clients["sqs"],
+            ledger=DynamoDbLedger(relays_client("dynamodb"), self._table, retention_days=90),
+            queue=SqsRetryQueue(relays_client("sqs"), self._queue_url),
+            sqs=relays_client("sqs"),
             queue_url=self._queue_url,
             dead_letter_queue_url=environment["DEAD_LETTER_QUEUE_URL"],
             table=self._table,
@@ -99,6 +112,25 @@ class Process:
         key = {"Idempotency-Key": message.key} if message.key else {}
         self._points.report("posts", reference)
         response = self._request("POST", "/messages", body=message.body, headers=key | headers)
+        self._report_answer(reference, response)
+
+    def webhook(self, reference: str) -> None:
+        """Post a message as a signed webhook; its id is the idempotency key.
+
+        Signed and verified at the machine's time: the library of the signatures has no clock.
+        """
+        message = self._messages[reference]
+        self._points.report("posts", reference)
+        response = self._request(
+            "POST",
+            f"/webhooks/{CLIENT}",
+            function="webhook",
+            body=message.body,
+            headers=signed_headers(SIGNING_SECRET, message.body, message.key or reference),
+        )
+        self._report_answer(reference, response)
+
+    def _report_answer(self, reference: str, response: Json) -> None:
         answer = {"reference": reference, "status": response["statusCode"]}
         answer["is_replay"] = "Idempotent-Replayed" in response["multiValueHeaders"]
         self._points.report("answer", answer | {"body": json.loads(response["body"])})
@@ -147,9 +179,17 @@ class Process:
     # What the cloud does.
 
     def work(self) -> bool:
-        """Deliver what is visible in the queue, and delete what is done, as SQS and Lambda do."""
+        """Deliver what is visible in the queue; whether there was something."""
+        return self._deliver(self._queue_url, "queue_worker")
+
+    def call_back(self) -> bool:
+        """Deliver what is visible in the queue of callbacks; whether there was something."""
+        return self._deliver(self._callback_queue_url, "callback_sender")
+
+    def _deliver(self, queue_url: str, function: str) -> bool:
+        """Deliver what is visible in a queue, and delete what is done, as SQS and Lambda do."""
         messages = self._sqs.receive_message(
-            QueueUrl=self._queue_url,
+            QueueUrl=queue_url,
             MaxNumberOfMessages=10,
             VisibilityTimeout=IN_FLIGHT_SECONDS,
             MessageAttributeNames=["All"],
@@ -161,7 +201,7 @@ class Process:
         # The process that comes after one that died has to make them visible again.
         self._points.report("in_flight", list(handles.values()))
         event = {"Records": [record(message) for message in messages]}
-        answer = self._invoke("queue_worker", event)
+        answer = self._invoke(function, event)
         failed = {entry["itemIdentifier"] for entry in answer["batchItemFailures"]}
         for message_id, handle in handles.items():
             if message_id in failed:
@@ -169,19 +209,60 @@ class Process:
             else:
                 # A process that was given the message meanwhile may have deleted it.
                 with suppress(ClientError):
-                    self._sqs.delete_message(QueueUrl=self._queue_url, ReceiptHandle=handle)
+                    self._sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=handle)
                 self._points.report("deleted", handle)
         return True
 
     def sweep(self) -> None:
         """Invoke the sweeper, as EventBridge Scheduler does."""
+        self._try("sweeper", {})
+
+    def poll(self) -> None:
+        """Invoke the delivery poller, as EventBridge Scheduler does."""
+        self._try("delivery_poller", {})
+
+    def renew(self) -> None:
+        """Invoke the token renewer for the last requests of senders, and for its schedule.
+
+        Lambda may deliver an asynchronous invocation late, and twice.
+        """
+        for event in [*self._renewal_requests[-2:], {}]:
+            self._try("token_renewer", event)
+
+    def publish(self) -> None:
+        """Hand the event publisher what the ledger's stream has, until it has done it."""
+        records = self._stream()
+        if records[self._published :] and self._try(
+            "event_publisher", {"Records": records[self._published :]}
+        ):
+            self._published = len(records)
+            self._points.report("publishing", self._published)
+
+    def _stream(self) -> list[Json]:
+        """The records of the ledger's stream that the template's filter lets through."""
+        [stream] = self._streams.list_streams(TableName=self._table)["Streams"]
+        arn = stream["StreamArn"]
+        [shard] = self._streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
+        place = self._streams.get_shard_iterator(
+            StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+        )["ShardIterator"]
+        records: Any = self._streams.get_records(ShardIterator=place)["Records"]
+        return [
+            it
+            for it in records
+            if it["eventName"] != "REMOVE" and it["dynamodb"]["Keys"]["sk"]["S"].startswith("SEND#")
+        ]
+
+    def _try(self, function: str, event: Json) -> bool:
+        """Invoke a function that Lambda invokes again if it fails; whether it did not."""
         try:
-            self._invoke("sweeper", {})
+            self._invoke(function, event)
         except UnexpectedError as error:
-            if str(error) != LedgerUnavailableError.__name__:
+            if str(error) not in ALLOWED_FAILURES:
                 raise
-            # A failed invocation is allowed: the next minute is its retry.
             self._points.deadline = None
+            return False
+        return True
 
     def wait(self, seconds: float) -> None:
         """Let time pass: leases end, waits are over, messages in flight are visible again."""
@@ -191,9 +272,14 @@ class Process:
 
     def show(self, handles: list[str]) -> None:
         """Make received messages visible again."""
-        for queue_url in (self._queue_url, self._target.dead_letter_queue_url):
+        queue_urls = (
+            self._queue_url,
+            self._target.dead_letter_queue_url,
+            self._callback_queue_url,
+        )
+        for queue_url in filter(None, queue_urls):
             for handle in handles:
-                with suppress(ClientError):  # it is deleted by now, or of the other queue
+                with suppress(ClientError):  # it is deleted by now, or of another queue
                     self._sqs.change_message_visibility(
                         QueueUrl=queue_url, ReceiptHandle=handle, VisibilityTimeout=0
                     )
@@ -208,9 +294,17 @@ class Process:
         That round is SQS at its worst: redelivered while the first delivery still holds a lease.
         """
         for number in range(ROUNDS):
+            if RENEWER in self._parts:
+                self.renew()
             self.sweep()
             while self.work():
                 pass
+            if POLLER in self._parts:
+                self.poll()
+            if EVENTS in self._parts:
+                self.publish()
+                while self.call_back():
+                    pass
             if not self._held and not self._is_moving():
                 return
             # The last rounds outlast MAX_AGE_HOURS, which alone ends a send that is never taken.
@@ -221,11 +315,20 @@ class Process:
         expired = [it for it in stored_sends(self._dynamodb, self._table) if it.delete_at]
         for send in expired:
             if send.delete_at <= self._clock.now:
-                key = {"pk": f"MSG#{send.message_id}", "sk": f"SEND#{send.number:03d}"}
-                self._dynamodb.delete_item(
-                    TableName=self._table, Key={name: {"S": value} for name, value in key.items()}
-                )
+                self._delete(send)
                 self._points.report("expired", {send.reference: send.status})
+
+    def lose(self) -> None:
+        """Delete all sends, as somebody might by mistake."""
+        for send in stored_sends(self._dynamodb, self._table):
+            self._delete(send)
+            self._points.report("expired", {send.reference: LOST})
+
+    def _delete(self, send: StoredSend) -> None:
+        key = {"pk": f"MSG#{send.message_id}", "sk": f"SEND#{send.number:03d}"}
+        self._dynamodb.delete_item(
+            TableName=self._table, Key={name: {"S": value} for name, value in key.items()}
+        )
 
     def move(self) -> None:
         """Let SQS move each visible message to the dead-letter queue: it was received too often."""
@@ -272,11 +375,11 @@ class Process:
 
     # What operators do.
 
-    def put_catalogue(self, messages: Json) -> None:
+    def put_catalogue(self, catalogue: Json) -> None:
         """Replace the message catalogue."""
         self._ssm.put_parameter(
             Name=self._catalogue,
-            Value=json.dumps({"messages": messages}),
+            Value=json.dumps(catalogue),
             Type="String",
             Overwrite=True,
         )
@@ -318,13 +421,17 @@ class Process:
         return {send.name: send.status for send in stored_sends(self._dynamodb, self._table)}
 
     def _is_moving(self) -> bool:
-        return not {"queued", "sending"}.isdisjoint(self._statuses().values())
+        return any(
+            send.status in {"queued", "sending"} or (POLLER in self._parts and send.awaits_report)
+            for send in stored_sends(self._dynamodb, self._table)
+        )
 
     def _request(
         self,
         method: str,
         route: str,
         *,
+        function: str = "api",
         client: str = CLIENT,
         headers: Mapping[str, str] = {},
         body: str | None = None,
@@ -337,7 +444,7 @@ class Process:
             body=body,
             identity=identity,
         )
-        response: Json = self._invoke("api", event)
+        response: Json = self._invoke(function, event)
         return response
 
     def _invoke(self, name: str, event: Json) -> Any:

@@ -5,14 +5,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tests.promise.faults import RECEIVER_HOST
 from tests.promise.observation import Content
 
 Json = dict[str, Any]
 
 TEMPLATE = "MzA6Nzg6MA"
 CLIENT = "shop"
-CATALOGUE: Json = {"messages": {"welcome": TEMPLATE}}
+CATALOGUE: Json = {
+    "messages": {"welcome": TEMPLATE},
+    "clients": {CLIENT: {"callback": f"https://{RECEIVER_HOST}/sms"}},
+}
 ASYNC = {"Prefer": "respond-async"}
+
+POLLER = "delivery poller"
+EVENTS = "event publisher and callback sender"
+RENEWER = "token renewer"
+WEBHOOK = "webhook"
 
 
 @dataclass(frozen=True)
@@ -66,10 +75,16 @@ REFUSED = replace(ONE, is_valid=False)
 
 ENQUEUE: Json = {"do": "enqueue", "reference": ONE.reference}
 WORK: Json = {"do": "work"}
+POLL: Json = {"do": "poll"}
+PUBLISH: Json = {"do": "publish"}
+CALL_BACK: Json = {"do": "call_back"}
+RENEW: Json = {"do": "renew"}
 SWEEP: Json = {"do": "sweep"}
 CANCEL: Json = {"do": "cancel", "reference": ONE.reference}
 REDELIVER: Json = {"do": "redeliver"}
 EXPIRE: Json = {"do": "expire"}
+SOON: Json = {"do": "wait", "seconds": 10.0}
+"""Shorter than the upstream's Retry-After."""
 LATER: Json = {"do": "wait", "seconds": 1_000.0}
 """Longer than any wait between attempts, than a lease, and than the sweeper's patience."""
 
@@ -83,11 +98,15 @@ def operate(*arguments: str) -> Json:
 
 
 def catalogue(**messages: str) -> Json:
-    return {"do": "put_catalogue", "messages": messages}
+    return {"do": "put_catalogue", "catalogue": CATALOGUE | {"messages": messages}}
 
 
 def post(headers: dict[str, str] | None = None, reference: str = ONE.reference) -> Json:
     return {"do": "post", "reference": reference, "headers": headers or {}}
+
+
+def webhook(reference: str = ONE.reference) -> Json:
+    return {"do": "webhook", "reference": reference}
 
 
 @dataclass(frozen=True)
@@ -100,6 +119,8 @@ class Scenario:
     message: Message = ONE
     others: Sequence[Message] = ()
     """Messages beside it."""
+    parts: frozenset[str] = frozenset()
+    """The functions beside the sending ones that run, too: POLLER, EVENTS, RENEWER, WEBHOOK."""
     redeployed: Mapping[str, str] = field(default_factory=dict)
     """Variables that a deployment changes during the first process."""
     faults: list[tuple[str, int]] = field(default_factory=list)
@@ -131,6 +152,14 @@ SCENARIOS = {
             afterwards=[post()],
             meanwhile=[post(), REDELIVER, SWEEP, WORK],
         ),
+        Scenario(
+            "api-named-repeated",
+            [post()],
+            message=replace(KEYED, message="welcome"),
+            afterwards=[catalogue(other=TEMPLATE), post()],
+            meanwhile=[catalogue(other=TEMPLATE), post()],
+        ),
+        Scenario("api-item-lost", [post()], meanwhile=[{"do": "lose"}]),
         Scenario("api-two-sends", [post()], message=TWO),
         Scenario("api-async", [post(ASYNC), WORK]),
         Scenario(
@@ -138,6 +167,34 @@ SCENARIOS = {
             [post(ASYNC), CANCEL, WORK],
             afterwards=[CANCEL],
             meanwhile=[WORK, REDELIVER, SWEEP],
+        ),
+        Scenario(
+            "api-polled",
+            [post(), LATER, POLL],
+            parts=frozenset({POLLER}),
+            meanwhile=[POLL, CANCEL],
+        ),
+        Scenario(
+            "api-events",
+            [post(ASYNC), WORK, PUBLISH, CALL_BACK],
+            parts=frozenset({EVENTS}),
+            meanwhile=[PUBLISH, REDELIVER, CALL_BACK],
+        ),
+        # The token in the secret has ended, and the token function renews it when it is asked.
+        Scenario(
+            "api-token-function",
+            [post(), RENEW, LATER, WORK],
+            parts=frozenset({RENEWER}),
+            renews=False,
+            meanwhile=[RENEW, REDELIVER, WORK],
+        ),
+        Scenario(
+            "webhook",
+            [webhook()],
+            message=KEYED,
+            parts=frozenset({WEBHOOK}),
+            afterwards=[webhook()],
+            meanwhile=[webhook(), REDELIVER, SWEEP, WORK],
         ),
         Scenario("api-throttled", [post(), LATER, WORK], faults=[("429-50100", 1)]),
         Scenario("api-token-renewed", [post()], faults=[("401", 1)]),
@@ -148,7 +205,11 @@ SCENARIOS = {
         Scenario("worker-named", [ENQUEUE, WORK], message=NAMED),
         Scenario("worker-two-sends", [ENQUEUE, WORK, WORK], message=TWO),
         Scenario("worker-refused", [ENQUEUE, WORK], message=REFUSED),
-        Scenario("worker-throttled", [ENQUEUE, WORK, LATER, WORK], faults=[("429-50100", 1)]),
+        Scenario(
+            "worker-throttled",
+            [ENQUEUE, WORK, SOON, WORK, *[LATER, WORK] * 2],
+            faults=[("429-50100", 2)],
+        ),
         Scenario(
             "worker-answer-lost", [ENQUEUE, WORK, LATER, WORK], faults=[("reset-after-accept", 1)]
         ),
@@ -166,6 +227,12 @@ SCENARIOS = {
             "worker-batch",
             [ENQUEUE, *({"do": "enqueue", "reference": it.reference} for it in BATCH), WORK],
             others=BATCH,
+        ),
+        Scenario(
+            "worker-outage",
+            [ENQUEUE, WORK, {"do": "enqueue", "reference": BATCH[0].reference}, WORK],
+            others=BATCH[:1],
+            faults=[("502-html", 1)],
         ),
         Scenario(
             "worker-redeployed",

@@ -1,5 +1,6 @@
 """The invariants notice whatever breaks the promise: each case spoils one thing."""
 
+import json
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -7,10 +8,10 @@ from typing import Any
 import pytest
 
 from tests.promise.faults import Effect
-from tests.promise.history import Answer, Attempt, History
+from tests.promise.history import FIRST_PROBE, Answer, Attempt, History
 from tests.promise.invariants import redrive_violations, reference_body, violations
 from tests.promise.observation import Arrival, Content, DeadLetter, Observation, StoredSend
-from tests.promise.scenarios import Message
+from tests.promise.scenarios import EVENTS, POLLER, RENEWER, Message
 
 DAY = 86_400.0
 FIRST, SECOND = "12125550100", "12125550101"
@@ -35,6 +36,7 @@ DOUBT = Attempt(OWN, 0.0, Effect.DOUBT, "token-1")
 NOT_SENT = Attempt(OWN, 0.0, Effect.NOT_SENT, response="{}", delay=30.0)
 REFUSAL = replace(NOT_SENT, effect=Effect.REFUSED)
 SMS = Arrival(OWN, "token-1")
+PUT_BACK = '{"message":"result not stored: …","status":"accepted","token_id":"token-1"}'
 
 
 def case(
@@ -74,6 +76,11 @@ def answer(status: int = 202, **changed: Any) -> list[Answer]:
     return [Answer("one", status, {"id": "01K", "sends": [send]})]
 
 
+def event(**changed: Any) -> Any:
+    return {"id": "01K", "n": 1, "status": "accepted", "tokenId": "token-1"} | changed
+
+
+HOLD_CALL = json.dumps({"mobileNumbers": [FIRST], "messageText": HOLD.text})
 ENQUEUED = {"sqs-1": "one"}
 LATER = replace(CALL, at=40.0)
 LATER_DOUBT = replace(DOUBT, at=40.0, token_id="token-2")
@@ -83,6 +90,17 @@ LATER_DOUBT = replace(DOUBT, at=40.0, token_id="token-2")
     ("history", "seen"),
     [
         case(HOLD, ACCEPTED, CALL, answers=answer(), found=found()),
+        case(
+            HOLD,
+            ACCEPTED,
+            CALL,
+            parts={EVENTS, RENEWER},
+            published=[event()],
+            called_back=[event()],
+        ),
+        case(HOLD, replace(ACCEPTED, status="delivered"), CALL, parts={POLLER}),
+        case(HOLD, replace(ACCEPTED, delete_at=90 * DAY), CALL),
+        case(HOLD, None, CALL, expired={"one": "lost"}, seen={"log": PUT_BACK}),
         case(HOLD, UNKNOWN, DOUBT, arrivals=0),
         case(HOLD, UNKNOWN, DOUBT),
         case(HOLD, LAPSED, abandoned={"01K/1": 1}),
@@ -153,6 +171,23 @@ def test_a_promise_that_is_kept(history: History, seen: Observation) -> None:
         ("stay in the queue", case(HOLD, ACCEPTED, CALL, seen={"waiting": 1})),
         ("in the ledger are", case(TWO, ACCEPTED, CALL)),
         ("lives", case(HOLD, ACCEPTED, CALL, problems=["a process lives"])),
+        ("refused", case(HOLD, ACCEPTED, CALL, answers=[*answer(), Answer("one", 422, {})])),
+        ("another body", case(HOLD, ACCEPTED, NOT_SENT, replace(LATER, body="{}"))),
+        ("unknown, and may be deleted", case(HOLD, replace(UNKNOWN, delete_at=90 * DAY), DOUBT)),
+        ("may be deleted 172799 s", case(HOLD, replace(ACCEPTED, delete_at=2 * DAY), CALL)),
+        ("is lost, and so is token-1", case(HOLD, None, CALL, expired={"one": "lost"})),
+        ("is not good", case(HOLD, None, parts={RENEWER}, seen={"is_token_good": False})),
+        ("still awaits", case(HOLD, replace(ACCEPTED, awaits_report=True), CALL, parts={POLLER})),
+        ("was reported delivered", case(HOLD, ACCEPTED, CALL, parts={POLLER})),
+        ("no event says so", case(HOLD, ACCEPTED, CALL, parts={EVENTS})),
+        (
+            "no callback says so",
+            case(HOLD, ACCEPTED, CALL, parts={EVENTS}, published=[event()]),
+        ),
+        (
+            "event with the tokenId of another",
+            case(HOLD, ACCEPTED, CALL, parts={EVENTS}, published=[event(tokenId="token-2")]),
+        ),
         ("an operator made it", case(HOLD, ACCEPTED, CALL, resolved={"01K/1": "rejected"})),
     ],
 )
@@ -179,6 +214,27 @@ def test_a_refused_dead_letter_is_not_lost_by_redriving_it() -> None:
 
     assert redrive_violations(history, before, before) == []
     assert redrive_violations(history, before, replace(before, dead_letters=())) != []
+
+
+def test_no_call_follows_a_doubtful_one_within_its_pause() -> None:
+    def problems(after: float) -> list[str]:
+        history = History({})
+        doubt = {"id": "1", "at": 0.0, "fault": "502-html", "body": HOLD_CALL}
+        call = {"id": "2", "at": 1.0 + after, "fault": None, "body": HOLD_CALL}
+        end = {"id": "1", "ended": 1.0}
+        history.add([("call", doubt), ("call failed", end), ("call", call)], [], died=False)
+        return history.problems
+
+    assert problems(FIRST_PROBE) == []
+    assert problems(FIRST_PROBE - 1.0) == ["a call followed 4.0 s after a doubtful one"]
+
+
+def test_a_process_that_runs_out_of_time_is_a_problem() -> None:
+    history = History({})
+    history.add([("died", "killed")], [], died=True)
+    assert history.problems == []
+    history.add([("died", "out of time")], [], died=True)
+    assert history.problems == ["a process ran out of time"]
 
 
 def _counted(history: History) -> History:

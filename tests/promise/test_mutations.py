@@ -43,6 +43,28 @@ CASES = [
     ("accepted_is_resent", "deaths", "worker", "resend", "got 2 SMS"),
     ("no_waiting", "deaths", "worker-throttled", "hold", "instead of 30 s"),
     ("cancelled_while_sending", "meanwhiles", "api-cancelled", "hold", "is cancelled, and arrived"),
+    ("identity_of_deployment", "deaths", "worker-redeployed", "hold", "in the ledger are"),
+    ("each_503_is_not_sent", "faults", "worker", "hold", "a call of it left a doubt"),
+    ("forbidden_is_rejected", "faults", "worker", "hold", "the upstream refused no call"),
+    ("forgets_before_the_queue", "deaths", "api", "hold", "may be deleted"),
+    ("deletes_unfinished", "faults", "worker", "hold", "is unknown, and may be deleted"),
+    ("gone_is_stored", "meanwhiles", "api-item-lost", "hold", "is lost, and so is"),
+    ("moved_without_key", "deaths", "worker-moved", "hold", "in the ledger are"),
+    ("doubt_pauses_nothing", "deaths", "worker-outage", "hold", "after a doubtful one"),
+    ("forgotten_retry_after", "deaths", "worker-throttled", "hold", "instead of 30 s"),
+    ("one_refusal_ends", "deaths", "worker-throttled", "hold", "is failed, and is not too old"),
+    ("refused_before_looking", "deaths", "api-named-repeated", "hold", "and then refused"),
+    ("overflow", "deaths", "worker-throttled", "hold", "is unknown, and none"),
+    ("unreadable_stops_all", "deaths", "sweeper-newer-item", "hold", "a handler raised"),
+    ("token_without_end", "faults", "worker", "hold", "which is not its own"),
+    ("deadline_unheeded", "faults", "api", "hold", "ran out of time"),
+    ("changed_retry", "deaths", "worker-throttled", "hold", "with another body"),
+    ("wrong_status_logged", "faults", "api", "hold", "lost the tokenId"),
+    ("unreported_delivery", "deaths", "api-polled", "hold", "awaits its report|was reported"),
+    ("unpublished_end", "deaths", "api-events", "hold", "no event says so"),
+    ("callback_taken_for_done", "faults", "api-events", "hold", "no callback says so"),
+    ("unwritten_token", "deaths", "api-token-function", "hold", "token is not good"),
+    ("new_webhook_each_time", "deaths", "webhook", "hold", "in the ledger are"),
 ]
 
 ONLY = {
@@ -53,6 +75,13 @@ ONLY = {
     "overwritten_result": "at dynamodb.PutItem after",
     "stranger_to_itself": "after at dynamodb.PutItem",
     "cancelled_while_sending": "at dynamodb.Query after",
+    "each_503_is_not_sent": "503-html at upstream before",
+    "forbidden_is_rejected": "403 at upstream before",
+    "deletes_unfinished": "502-html at upstream before",
+    "token_without_end": "202-long-token at upstream before",
+    "deadline_unheeded": "slow at upstream before",
+    "wrong_status_logged": "from at dynamodb.PutItem before #2",
+    "callback_taken_for_done": "refused at callback before",
 }
 """What a plan must contain to be played: to play all plans before it would take a minute."""
 

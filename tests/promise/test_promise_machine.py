@@ -27,14 +27,25 @@ from tests.promise.faults import (
 from tests.promise.harness import SLOTS, Harness, Phase, Result, Story
 from tests.promise.scenarios import (
     ASYNC,
+    CALL_BACK,
     CLIENT,
+    EVENTS,
+    EXPIRE,
+    MONTHS_LATER,
+    POLL,
+    POLLER,
+    PUBLISH,
     REDELIVER,
+    RENEW,
+    RENEWER,
     SWEEP,
+    WEBHOOK,
     WORK,
     Message,
     catalogue,
     operate,
     post,
+    webhook,
 )
 
 Json = dict[str, Any]
@@ -50,6 +61,11 @@ COMMANDS = (
 )
 DEPLOYMENTS = ({"DEFAULT_CLIENT": CLIENT}, {"MAX_ATTEMPTS": "2"}, {"RETENTION_DAYS": "29"})
 RESUME = operate("resume")
+MOVE: Json = {"do": "move"}
+PARTS = (POLLER, EVENTS, RENEWER, WEBHOOK)
+PART_SHARE = 0.3
+"""Of how many stories a part is a part."""
+PROGRESS = {POLLER: [WORK, POLL], EVENTS: [PUBLISH, CALL_BACK], RENEWER: [RENEW, WORK]}
 
 
 class Author:
@@ -58,10 +74,14 @@ class Author:
     def __init__(self, number: int) -> None:
         self._dice = Random(number)  # noqa: S311 - to be repeated, not to be secret
         self._messages: list[Message] = []
+        self._parts = frozenset(part for part in PARTS if self._dice.random() < PART_SHARE)
+        self._afterwards = [RESUME]
+        self._unused = [self._older_item, self._newer_item]
+        """Actions that a story has once at most."""
 
     def story(self) -> Story:
         phases = [self._phase() for _ in range(self._dice.randint(2, 5))]
-        return Story(self._messages, phases, afterwards=[RESUME])
+        return Story(self._messages, phases, self._afterwards, parts=self._parts)
 
     def _phase(self) -> Phase:
         dice = self._dice
@@ -81,8 +101,30 @@ class Author:
         )
 
     def _action(self) -> list[Json]:
-        actions = (self._arrival, self._repetition, self._progress, self._progress, self._decision)
-        return self._dice.choice(actions)()
+        actions = [self._arrival, self._repetition, self._progress, self._progress, self._decision]
+        return self._dice.choice([*actions, self._cloud])()
+
+    def _cloud(self) -> list[Json]:
+        """What happens rarely: TTL passes, SQS moves messages, another version wrote an item."""
+        actions = [self._months, self._move, *self._unused]
+        action = self._dice.choice(actions)
+        if action in self._unused:
+            self._unused.remove(action)
+        return action()
+
+    def _months(self) -> list[Json]:
+        return [MONTHS_LATER, EXPIRE]
+
+    def _move(self) -> list[Json]:
+        self._afterwards = [RESUME, operate("redrive")]
+        return [MOVE]
+
+    def _older_item(self) -> list[Json]:
+        message = self._message(None, is_valid=True, most=1)
+        return [{"do": "put_older_item", "reference": message.reference}]
+
+    def _newer_item(self) -> list[Json]:
+        return [{"do": "put_newer_item"}]
 
     def _arrival(self) -> list[Json]:
         """A new message, on one of the ways in."""
@@ -98,12 +140,12 @@ class Author:
         is_same = self._dice.random() < 0.7
         return self._hand_in(first if is_same else self._message(first.key, is_valid=True))
 
-    def _message(self, key: str | None, *, is_valid: bool) -> Message:
+    def _message(self, key: str | None, *, is_valid: bool, most: int = 2) -> Message:
         number = len(self._messages)
         recipients = [f"1{area}55501{number:02d}" for area in ("212", "303")]
         message = Message(
             f"message-{number}",
-            recipients[: self._dice.randint(1, 2)],
+            recipients[: self._dice.randint(1, most)],
             on_unknown=self._dice.choice(["hold", "hold", "resend"]),
             key=key,
             is_valid=is_valid,
@@ -115,12 +157,16 @@ class Author:
         way = self._dice.choice(["http", "http", "http, later", "queue", "queue"])
         if way == "queue" or not message.is_valid:
             return [{"do": "enqueue", "reference": message.reference}]
+        if WEBHOOK in self._parts and message.key:
+            return [webhook(message.reference)]
         return [post(ASYNC if way == "http, later" else {}, message.reference)]
 
     def _progress(self) -> list[Json]:
         """Time passes, and the cloud does what it does."""
         wait = {"do": "wait", "seconds": self._dice.choice(WAITS)}
-        return [wait, *self._dice.choice([[WORK], [WORK, WORK], [SWEEP], [SWEEP, WORK]])]
+        ways = [[WORK], [WORK, WORK], [SWEEP], [SWEEP, WORK]]
+        ways += [PROGRESS[part] for part in sorted(self._parts) if part in PROGRESS]
+        return [wait, *self._dice.choice(ways)]
 
     def _decision(self) -> list[Json]:
         """An operator decides about what the relay can't decide, or stops it for a while."""

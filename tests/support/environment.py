@@ -1,11 +1,9 @@
 """The functions in process: real handlers, AWS by moto, the upstream by the simulator."""
 
-import base64
 import importlib.util
 import json
 import os
 import random
-import secrets
 import sys
 import threading
 import time
@@ -13,7 +11,6 @@ import uuid
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -32,7 +29,6 @@ from moto.core.utils import method_names_from_class
 from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.models.table import Table
 from moto.sqs.models import sqs_backends
-from standardwebhooks import Webhook
 
 from smsrelay.adapters.boto_clients import BotoClients
 from smsrelay.adapters.dynamodb_api_clients import DynamoDbApiClients
@@ -55,6 +51,7 @@ from smsrelay.wiring import (
 from tests.support import contract, permissions
 from tests.support.aws_calls import record
 from tests.support.gateway_events import DEFAULT_ENDPOINT, Endpoint
+from tests.support.signatures import new_webhook_secret, signed_headers
 from tests.support.template import ROOT, properties, variables
 
 REGION = "eu-central-1"
@@ -480,23 +477,6 @@ class Environment:
 
     def put_secret(self, value: str) -> None:
         self.client("secretsmanager").put_secret_value(SecretId=self.secret, SecretString=value)
-
-
-def new_webhook_secret() -> str:
-    return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
-
-
-def signed_headers(
-    secret: str, body: str, webhook_id: str, at: float | None = None
-) -> dict[str, str]:
-    """The three headers of the Standard Webhooks specification."""
-    seconds = int(time.time() if at is None else at)
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return {
-        "webhook-id": webhook_id,
-        "webhook-timestamp": str(seconds),
-        "webhook-signature": Webhook(secret).sign(webhook_id, moment, body),
-    }
 
 
 @cache

@@ -61,10 +61,10 @@ from tests.support.environment import (
     Environment,
     client_of,
     running,
-    signed_headers,
     simulated_aws,
 )
 from tests.support.http_servers import HostileServer, Request
+from tests.support.signatures import signed_headers
 from tests.support.template import SAMPLE_TOPIC_ARN
 from tools.mobileconnect_simulator import Simulator
 from tools.mobileconnect_simulator.faults import Then

@@ -12,7 +12,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from smsrelay.security.webhook_signature import parse_secrets, verify_signature
-from tests.support.environment import new_webhook_secret, signed_headers
+from tests.support.signatures import new_webhook_secret, signed_headers
 
 # Not random: the names of some tests contain them, and every process must see the same names.
 SECRET, OTHER = (f"whsec_{base64.b64encode(bytes([n] * 32)).decode()}" for n in (1, 2))

@@ -2,7 +2,7 @@
 
 import os
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import botocore.session
@@ -56,6 +56,10 @@ class Clients:
     @cached_property
     def dynamodb(self) -> "DynamoDBClient":
         return self._session.client("dynamodb", endpoint_url=self._endpoint_url)
+
+    @cached_property
+    def dynamodbstreams(self) -> Any:  # noqa: ANN401 - its types are a package of their own
+        return self._session.client("dynamodbstreams", endpoint_url=self._endpoint_url)
 
     @cached_property
     def events(self) -> "EventBridgeClient":

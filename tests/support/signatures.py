@@ -1,0 +1,25 @@
+"""Standard Webhooks as a client signs them, by another library than the relay's own code."""
+
+import base64
+import secrets
+import time
+from datetime import UTC, datetime
+
+from standardwebhooks import Webhook
+
+
+def new_webhook_secret() -> str:
+    return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
+
+
+def signed_headers(
+    secret: str, body: str, webhook_id: str, at: float | None = None
+) -> dict[str, str]:
+    """The three headers of the Standard Webhooks specification."""
+    seconds = int(time.time() if at is None else at)
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return {
+        "webhook-id": webhook_id,
+        "webhook-timestamp": str(seconds),
+        "webhook-signature": Webhook(secret).sign(webhook_id, moment, body),
+    }
