@@ -58,10 +58,10 @@ def check(_: object, options: Any, _now: float) -> int:
 def put(target: DeployedStack, options: Any, _now: float) -> int:
     """A file's catalogue in the place of the stored one, if it has no fault."""
     ssm, parameter = _store(target)
-    new = _checked(_text(options.file))
+    new = _checked(_text(options.file), target.is_local)
     if new.refusals:
         return _print_faults(new, options)
-    before = _stored(ssm, parameter)
+    before = _stored(target, ssm, parameter)
     current = before.value if before and isinstance(before.value, dict) else {}
     changes = list(_changes(current, new.value))
     if before and before.refusals:
@@ -84,7 +84,7 @@ def put(target: DeployedStack, options: Any, _now: float) -> int:
 def show(target: DeployedStack, options: Any, _now: float) -> int:
     """What is stored, or why it can't be used."""
     ssm, parameter = _store(target)
-    stored = _stored(ssm, parameter)
+    stored = _stored(target, ssm, parameter)
     if stored is None:
         raise CommandError("there is no catalogue yet: `catalogue put` stores one")
     if stored.refusals:
@@ -109,11 +109,12 @@ def _store(target: DeployedStack) -> tuple["SSMClient", str]:
     return target.client("ssm"), target.catalogue_parameter
 
 
-def _stored(ssm: "SSMClient", parameter: str) -> Checked | None:
+def _stored(target: DeployedStack, ssm: "SSMClient", parameter: str) -> Checked | None:
     try:
-        return _checked(ssm.get_parameter(Name=parameter)["Parameter"]["Value"])
+        text = ssm.get_parameter(Name=parameter)["Parameter"]["Value"]
     except ssm.exceptions.ParameterNotFound:
         return None
+    return _checked(text, target.is_local)
 
 
 def _text(file: Path) -> str:
@@ -123,7 +124,7 @@ def _text(file: Path) -> str:
         raise CommandError(f"{file} can't be read: {type(error).__name__}") from None
 
 
-def _checked(text: str) -> Checked:
+def _checked(text: str, loopback_callbacks: bool = False) -> Checked:
     try:
         document = decode(text)
     except NotJsonError as error:
@@ -132,7 +133,7 @@ def _checked(text: str) -> Checked:
         return Checked(None, text, (_too_large(len(text.encode())),))
     refusals: tuple[Refusal, ...] = ()
     try:
-        parse_catalogue(document)
+        parse_catalogue(document, loopback_callbacks=loopback_callbacks)
     except RequestRefusedError as refused:
         refusals = refused.refusals
     if refusals:

@@ -47,6 +47,18 @@ def put(operator: Operator, file: Path, document: object, *options: str, answer:
     return operator.run("catalogue", "put", str(file), *options, answer=answer)
 
 
+def test_only_the_local_stack_takes_a_callback_on_loopback(
+    operator: Operator, parameter: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = {"clients": {"shop": {"callback": "http://127.0.0.1:8080/callbacks"}}}
+    refused = put(operator, file, document, "--yes")
+    assert (refused.code, "/clients/shop/callback" in refused.out) == (1, True)
+    monkeypatch.setattr(deployed_stack.DeployedStack, "is_local", True)
+    assert put(operator, file, document, "--yes").code == 0
+    assert json.loads(stored(operator, parameter)["Value"]) == document
+    assert operator.run("catalogue", "show", "--json").json == document
+
+
 def stored(operator: Operator, parameter: str) -> Any:
     return operator.relay.client("ssm").get_parameter(Name=parameter)["Parameter"]
 

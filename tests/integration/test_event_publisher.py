@@ -268,6 +268,37 @@ def test_a_final_result_is_posted_and_signed(
     assert metrics(capsys.readouterr().out)["CallbacksDone"] == [1]
 
 
+@pytest.mark.parametrize("allowed", ["on", ""])
+def test_a_variable_of_the_local_stack_allows_callbacks_to_loopback(
+    aws: None, simulator: Simulator, allowed: str
+) -> None:
+    _ = aws
+    name = f"loopback-{uuid.uuid4()}"
+    queue = client_of("sqs").create_queue(QueueName=name)["QueueUrl"]
+    settings = {
+        "EVENT_BUS": "default",
+        "CALLBACK_QUEUE_URL": queue,
+        "CATALOGUE_PARAMETER": f"/{name}/catalogue",
+        "LOOPBACK_CALLBACKS": allowed,
+    }
+    with HostileServer() as server, running(simulator.url, **settings) as relay:
+        server.replies(lambda _: answering(204))
+        relay.put_catalogue({"clients": {CLIENT: {"callback": f"{server.url}/callbacks"}}})
+        relay.client("secretsmanager").create_secret(
+            Name=f"{relay.table}/callbacks/{CLIENT}",
+            SecretString=json.dumps({"current": new_webhook_secret()}),
+        )
+        relay.post(MESSAGE)
+        if allowed:
+            relay.tell()
+            assert relay.call_back() == []
+            assert [request.target for request in server.requests] == ["/callbacks"]
+        else:
+            with pytest.raises(UnexpectedError, match="LedgerUnavailableError"):
+                relay.tell()
+            assert server.requests == []
+
+
 def test_told_twice_it_has_the_same_name_on_the_bus_too(
     onlooker: Onlooker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

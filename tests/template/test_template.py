@@ -51,7 +51,15 @@ def test_environment_variables_are_the_settings_both_ways() -> None:
         for function in functions().values()
         for name in function.get("Environment", {}).get("Variables", {})
     }
-    assert own == {field.name.upper() for field in fields(Settings)} - everywhere
+    local = {"LOOPBACK_CALLBACKS"}
+    assert own == {field.name.upper() for field in fields(Settings)} - everywhere - local
+
+
+def test_no_template_sets_the_variable_that_allows_callbacks_to_loopback() -> None:
+    """Only the local stack sets it (tools/local_stack/ministack_patches.py)."""
+    assert {field.name for field in fields(Settings)} >= {"loopback_callbacks"}
+    for text in (json.dumps(template()), json.dumps(monitoring())):
+        assert "LOOPBACK_CALLBACKS" not in text
 
 
 def test_every_setting_is_read_from_its_variable() -> None:
@@ -83,6 +91,7 @@ def test_every_setting_is_read_from_its_variable() -> None:
         event_bus="7",
         callback_queue_url="7",
         callback_secret_prefix="7",
+        loopback_callbacks="7",
     )
     sparse = {field.name.upper() for field in fields(Settings) if field.default is not MISSING}
     for name in environment.keys() - sparse:
@@ -429,7 +438,7 @@ def test_the_sample_events_hold_what_their_services_send() -> None:
 
 def test_the_env_file_names_every_variable() -> None:
     given = json.loads((ROOT / "events/env.json").read_text())["Parameters"]
-    assert {field.name.upper() for field in fields(Settings)} <= set(given)
+    assert {field.name.upper() for field in fields(Settings)} - set(given) == {"LOOPBACK_CALLBACKS"}
 
 
 def test_sends_at_once_is_what_all_workers_make_together() -> None:

@@ -176,6 +176,31 @@ def test_other_callbacks_are_good(url: str) -> None:
     assert catalogue({"clients": {"shop": {"callback": url}}}).callback_of("shop") == url
 
 
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8080", "http://127.0.0.1:8080/callbacks/shop"])
+def test_only_the_local_stack_has_callbacks_on_loopback(url: str) -> None:
+    text = json.dumps({"clients": {"shop": {"callback": url}}})
+    assert list(faults(text)) == ["/clients/shop/callback"]
+    local = parse_catalogue(decode(text), loopback_callbacks=True)
+    assert local.callback_of("shop") == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1",
+        "https://127.0.0.1:8080",
+        "http://127.0.0.1:8080@shop.example.com",
+        "http://localhost:8080",
+        "http://10.0.0.1:8080",
+        "http://shop.example.com:8080",
+    ],
+)
+def test_loopback_is_the_only_address_of_the_local_stack(url: str) -> None:
+    text = json.dumps({"clients": {"shop": {"callback": url}}})
+    with pytest.raises(RequestRefusedError):
+        parse_catalogue(decode(text), loopback_callbacks=True)
+
+
 @pytest.mark.parametrize("padding", ["", "="])
 @pytest.mark.parametrize("message", ["30:78:0", "9404291:78:10"])
 def test_an_encoded_id_is_three_numbers(message: str, padding: str) -> None:

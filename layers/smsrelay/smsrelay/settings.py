@@ -51,6 +51,8 @@ class Settings:
     """The topics and rules that may post into the queue, with commas, for the queue worker."""
     catalogue_parameter: str = ""
     """The SSM parameter with the message catalogue, for who takes messages; empty: none."""
+    loopback_callbacks: str = ""
+    """on: callbacks may go to http://127.0.0.1. Only the local stack sets it, never a template."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:

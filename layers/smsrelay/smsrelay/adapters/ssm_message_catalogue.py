@@ -35,13 +35,20 @@ class SsmMessageCatalogue:
     """The `CatalogueSource` port: a catalogue that can't be replaced is kept."""
 
     def __init__(
-        self, client: "Callable[[], SSMClient]", parameter: str, metrics: Metrics, clock: Clock
+        self,
+        client: "Callable[[], SSMClient]",
+        parameter: str,
+        metrics: Metrics,
+        clock: Clock,
+        *,
+        loopback_callbacks: bool = False,
     ) -> None:
         """`client` makes a client when the first name is posted."""
         self._client = client
         self._parameter = parameter
         self._metrics = metrics
         self._clock = clock
+        self._loopback_callbacks = loopback_callbacks
         self._lock = threading.Lock()
         self._cached: Catalogue | None = None
         self._failed: LedgerUnavailableError | None = None
@@ -58,7 +65,10 @@ class SsmMessageCatalogue:
 
     def _read(self) -> None:
         try:
-            self._cached, self._failed = _catalogue_of(self._value()), None
+            self._cached, self._failed = (
+                _catalogue_of(self._value(), self._loopback_callbacks),
+                None,
+            )
         except CatalogueUnusableError as error:
             self._metrics.count("CatalogueUnusable")
             logger.exception("catalogue can't be used", extra={"kept": self._cached is not None})
@@ -82,12 +92,12 @@ class SsmMessageCatalogue:
             raise
 
 
-def _catalogue_of(text: str | None) -> Catalogue:
+def _catalogue_of(text: str | None, loopback_callbacks: bool) -> Catalogue:
     """The catalogue in a parameter's value. Raises `CatalogueUnusableError`."""
     if text is None:
         return Catalogue()
     try:
-        return parse_catalogue(decode(text))
+        return parse_catalogue(decode(text), loopback_callbacks=loopback_callbacks)
     except NotJsonError as error:
         raise CatalogueUnusableError(f"the catalogue is not JSON: {error}") from None
     except TooLargeError as error:

@@ -8,7 +8,14 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from smsrelay.messages.client_names import RULE, is_client_name
@@ -41,6 +48,9 @@ CALLBACK: Final = re.compile(
     rf"https://(?:{_LABEL}\.)+(?!localhost[:/?]|localhost$)[a-z](?:[a-z0-9-]{{0,61}}[a-z0-9])"
     r"(?::[0-9]{1,5})?(?:[/?][A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)?",
     re.ASCII | re.IGNORECASE,
+)
+LOOPBACK_CALLBACK: Final = re.compile(
+    r"http://127\.0\.0\.1:[0-9]{1,5}(?:/[A-Za-z0-9._/-]*)?", re.ASCII
 )
 MAX_CALLBACK, MAX_PORT = 2_048, 65_535
 
@@ -82,7 +92,9 @@ def _validate_codes(codes: tuple[str, ...]) -> tuple[str, ...]:
     return codes
 
 
-def _callback(value: str) -> str:
+def _callback(value: str, info: ValidationInfo) -> str:
+    if info.context and LOOPBACK_CALLBACK.fullmatch(value):
+        return value
     match = CALLBACK.fullmatch(value)
     port = re.match(r"https://[^/?]*:([0-9]+)", value, re.IGNORECASE)
     if not match or (port and not 1 <= int(port[1]) <= MAX_PORT):
@@ -184,12 +196,15 @@ class Catalogue(StrictModel):
         return [usable[match] for match in get_close_matches(name.lower(), usable, MAX_SUGGESTIONS)]
 
 
-def parse_catalogue(document: Document) -> Catalogue:
-    """The catalogue in a decoded document. Raises `RequestRefusedError` with every reason."""
+def parse_catalogue(document: Document, *, loopback_callbacks: bool = False) -> Catalogue:
+    """The catalogue in a decoded document. Raises `RequestRefusedError` with every reason.
+
+    With `loopback_callbacks`, callbacks to http://127.0.0.1 are valid too: on the local stack only.
+    """
     found = list(document.refusals)
     catalogue = None
     try:
-        catalogue = Catalogue.from_json(document.value)
+        catalogue = Catalogue.from_json(document.value, loopback_callbacks)
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
         for refusal, detail in zip(refusals_of(error), details, strict=True):

@@ -172,9 +172,9 @@ class StrictModel(BaseModel):
     _size = model_validator(mode="before")(validate_size)
 
     @classmethod
-    def from_json(cls, value: object) -> Self:
+    def from_json(cls, value: object, context: object = None) -> Self:
         """Validate decoded JSON, in which fields have their camelCase names only."""
-        return cls.model_validate(value, by_alias=True, by_name=False)
+        return cls.model_validate(value, by_alias=True, by_name=False, context=context)
 
 
 type MobileNumber = Annotated[

@@ -22,7 +22,13 @@ def catalogue(
     from smsrelay.adapters.ssm_message_catalogue import SsmMessageCatalogue
 
     ssm = cache(lambda: aws.client("ssm", config=AWS_CONFIG))
-    return SsmMessageCatalogue(ssm, settings.catalogue_parameter, metrics, clock)
+    return SsmMessageCatalogue(
+        ssm,
+        settings.catalogue_parameter,
+        metrics,
+        clock,
+        loopback_callbacks=settings.loopback_callbacks == "on",
+    )
 
 
 def recipient_results(
