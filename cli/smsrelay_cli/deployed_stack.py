@@ -138,6 +138,7 @@ def _local(file: Path) -> DeployedStack:
             "StageName": stage,
             "WebhookSecretPrefix": stack.get("webhook_secret_prefix", ""),
             "CatalogueParameter": stack.get("catalogue_parameter", ""),
+            "CallbackSecretPrefix": stack.get("callback_secret_prefix", ""),
             "CredentialsSecretArn": stack.get("credentials_secret", ""),
             "TokenSecretArn": stack.get("token_secret", ""),
             "TokenRenewerFunctionName": stack.get("token_renewer", ""),

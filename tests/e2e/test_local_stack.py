@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import signal
 import stat
 import subprocess
@@ -40,6 +41,7 @@ PUBLISHED = {
     "region",
     "webhook_secret_prefix",
     "catalogue_parameter",
+    "callback_secret_prefix",
     "default_client",
     "version",
 }
@@ -425,7 +427,7 @@ def test_standing_stack_is_found_again(tmp_path: Path) -> None:
         assert published["api_key"] in up
         assert f"phone page      {published['simulator_url']}/\n" in up
         assert f"documentation   {published['api_url']}/docs\n" in up
-        assert len(processes.running(published["marker"])) == 3, "servers, and the token function"
+        assert len(processes.running(published["marker"])) >= 3, "servers, and the token function"
 
         assert "already running" in command("up", tmp_path)
         assert file.read_text() == content
@@ -433,7 +435,9 @@ def test_standing_stack_is_found_again(tmp_path: Path) -> None:
     finally:
         down = command("down", tmp_path)
 
-    assert down == "The local stack is stopped (4 processes ended).\n", "the API function, too"
+    ended = re.fullmatch(r"The local stack is stopped \(([0-9]+) processes ended\)\.\n", down)
+    assert ended is not None
+    assert int(ended[1]) >= 4, "the API function, too; scheduled functions may run as well"
     assert processes.running(published["marker"]) == []
     assert not file.exists()
     assert command("down", tmp_path) == "The local stack is not running.\n"

@@ -173,6 +173,25 @@ def test_what_other_sites_pages_send_is_refused(stack: Stack, headers: dict[str,
 
 
 @pytest.mark.parametrize(
+    ("method", "path", "mode", "status"),
+    [
+        ("GET", "/docs", "navigate", 200),
+        ("GET", "/docs", "no-cors", 403),
+        ("POST", "/docs", "navigate", 403),
+        ("GET", "/openapi.json", "navigate", 403),
+        ("GET", "/docs/../?Action=ListQueues", "navigate", 403),
+    ],
+)
+def test_another_server_on_this_machine_links_to_the_documentation_only(
+    stack: Stack, method: str, path: str, mode: str, status: int
+) -> None:
+    headers = {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": mode}
+    answer = httpx.request(method, f"{stack.api_url}{path}", headers=headers, trust_env=False)
+
+    assert answer.status_code == status
+
+
+@pytest.mark.parametrize(
     "headers",
     [{"Host": "localhost:1"}, {"Sec-Fetch-Site": "none"}, {"Sec-Fetch-Site": "same-origin"}],
 )

@@ -1,11 +1,14 @@
 """Behind the phone page: who may ask, where the relay may be, what is kept of a post."""
 
+import base64
 import json
 import threading
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
+from standardwebhooks import Webhook
 
 from tests.simulator.calls import ID, NUMBER, TOKEN
 from tests.support.http_servers import Answer, FakeRelay, fake_relay
@@ -23,6 +26,8 @@ CHANGING = [
     ("PUT", "/_control/relay"),
     ("POST", "/_control/post"),
     ("POST", "/_control/posts/1/ask"),
+    ("POST", "/_received/events"),
+    ("POST", "/_received/callbacks"),
 ]
 READING = [
     ("GET", path)
@@ -176,6 +181,47 @@ def answered(simulator: Simulator, client: httpx.Client, relay: FakeRelay) -> An
         {"id": "50RA3E77", "sends": sends, "relay": relay.url},
         {"Idempotent-Replayed": "true", "Server-Secret": "no"},
     )
+
+
+DATA = {"id": "50RA3E77", "n": 1, "status": "delivered"}
+
+
+def test_events_are_kept_until_a_reset(simulator: Simulator, client: httpx.Client) -> None:
+    event = {"time": "2027-01-15T08:01:00Z", "detail": DATA | {"eventId": "evt_1"}}
+    assert client.post("/_received/events", json=event).status_code == 204
+    wrong: Any
+    for wrong in ({}, [], {"time": 1, "detail": DATA}, {**event, "detail": DATA}):
+        assert client.post("/_received/events", json=wrong).status_code == 400
+
+    [kept] = client.get("/_control/received").json()
+    assert (kept["way"], kept["eventId"], kept["data"]) == ("event", "evt_1", DATA)
+    simulator.reset()
+    assert client.get("/_control/received").json() == []
+
+
+def test_only_callbacks_with_a_valid_signature_are_kept(client: httpx.Client) -> None:
+    secret = f"whsec_{base64.b64encode(bytes(24)).decode()}"
+    body = json.dumps({"type": "t", "timestamp": "2027-01-15T08:01:00Z", "data": DATA})
+    now = datetime.now(UTC)
+    headers = {
+        "webhook-id": "evt_1",
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(secret).sign("evt_1", now, body),
+    }
+
+    def receive(content: str) -> int:
+        url = "/_received/callbacks"
+        return client.post(url, content=content, headers=headers).status_code
+
+    assert receive(body) == 401, "no secret is known"
+    relay = {"apiUrl": "http://127.0.0.1:1", "apiKey": KEY, "callbackSecret": secret}
+    assert client.put("/_control/relay", json=relay).status_code == 200
+    assert receive(body.replace("delivered", "failed")) == 401
+    assert receive(body) == 204
+
+    [kept] = client.get("/_control/received").json()
+    assert (kept["way"], kept["eventId"], kept["data"]) == ("callback", "evt_1", DATA)
+    assert secret not in client.get("/_control/relay").text
 
 
 def test_the_relay_is_asked_for_later_tokens(simulator: Simulator, client: httpx.Client) -> None:

@@ -16,8 +16,6 @@ from tools.local_stack.servers import DENIED
 from tools.local_stack.stack import STATE, LocalStack, Stack
 
 SETTLE_SECONDS = 60
-LOOKS = 6
-"""More than the simulator's four steps, from New to Finished."""
 HEADINGS = (
     "request",
     "way",
@@ -97,7 +95,7 @@ def _play(stack: Stack) -> tuple[list[Case], Mapping[str, Content]]:
         settled = {sample: _settle(witness, sample, posted[sample]) for sample in to_post}
         arrivals = witness.arrivals()
         print("asking what became of them …")
-        _follow(witness, [it.message_id for it in settled.values() if it.stored])
+        witness.ask_for_deliveries([it.message_id for it in settled.values() if it.stored])
         settled = {
             sample: witness.with_deliveries(evidence) if evidence.stored else evidence
             for sample, evidence in settled.items()
@@ -116,13 +114,6 @@ def _play(stack: Stack) -> tuple[list[Case], Mapping[str, Content]]:
         for sample, evidence in settled.items()
     ]
     return cases, arrivals
-
-
-def _follow(witness: Witness, messages: Sequence[str]) -> None:
-    """Ask as often as the upstream takes to tell all of it."""
-    for _ in range(LOOKS):
-        if witness.ask_for_deliveries(messages):
-            return
 
 
 def _settle(witness: Witness, sample: Sample, evidence: Evidence) -> Evidence:

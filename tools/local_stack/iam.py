@@ -26,7 +26,6 @@ from botocore.credentials import Credentials
 from standardwebhooks import Webhook
 
 from tools.local_stack import servers
-from tools.local_stack.deployment import STACK_NAME
 from tools.local_stack.polling import wait_for
 from tools.local_stack.roles import Permission, Roles, restart_functions
 from tools.local_stack.simulator_client import SimulatorControl
@@ -48,12 +47,9 @@ NOT_JUDGED: Final = {
 """Calls that Lambda makes with a function's role, and MiniStack with none."""
 ON_FAILURE: Final = ("EventPublisherRole", "DeadLetterQueue")
 """Lambda posts there what the function could not process."""
-BUS: Final = "iam"
-PARAMETERS: Final = {"EventBus": BUS, "Callbacks": "on", "RecipientResults": "on"}
-"""With these and the local stack's own, the roles have all permissions except those for KMS."""
+PARAMETERS: Final = {"RecipientResults": "on"}
+"""With this and the local stack's own, the roles have all permissions except those for KMS."""
 SCENARIO_SECONDS: Final = 60
-POLLS: Final = 6
-"""More than the simulator's four steps, from New to Finished."""
 CLIENT: Final = "web-shop"
 CALLBACK: Final = "https://shop.invalid/sms"
 """No host can have this name."""
@@ -221,23 +217,23 @@ class Player:
         self._denials = self.roles.denials()
 
     def _prepare(self) -> None:
-        """Make what operators make: an event bus, a catalogue, secrets, a registered IAM user."""
+        """Make what operators make: a catalogue, a secret, a registered IAM user."""
         clients = self.stack.clients
-        clients.events.create_event_bus(Name=BUS)
         catalogue = {
             "messages": {"welcome": MESSAGE["message"]},
             "clients": {self.stack.default_client: {"callback": CALLBACK}},
         }
         clients.ssm.put_parameter(
-            Name=self.stack.catalogue_parameter, Value=json.dumps(catalogue), Type="String"
+            Name=self.stack.catalogue_parameter,
+            Value=json.dumps(catalogue),
+            Type="String",
+            Overwrite=True,
         )
         self._secret = f"whsec_{base64.b64encode(secrets.token_bytes(24)).decode()}"
-        for name in (
-            f"{self.stack.webhook_secret_prefix}{CLIENT}",
-            f"{STACK_NAME}/callbacks/{self.stack.default_client}",
-        ):
-            value = json.dumps({"current": self._secret})
-            clients.secretsmanager.create_secret(Name=name, SecretString=value)
+        clients.secretsmanager.create_secret(
+            Name=f"{self.stack.webhook_secret_prefix}{CLIENT}",
+            SecretString=json.dumps({"current": self._secret}),
+        )
         arn = clients.iam.create_user(UserName=CLIENT)["User"]["Arn"]
         allowed = {"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": "*"}
         clients.iam.put_user_policy(
@@ -306,9 +302,8 @@ def sweep(player: Player) -> None:
 def poll(player: Player) -> None:
     """Poll a send until it is delivered, and another one with an access token that ended."""
     first, second = (player.by_key("POST", "/messages", MESSAGE)["id"] for _ in range(2))
-    for _ in range(POLLS):
-        player.make_due(first)
-        player.invoke("DeliveryPollerFunction")
+    player.make_due(first)
+    player.invoke("DeliveryPollerFunction")
     if player.by_key("GET", f"/messages/{first}")["status"] != "delivered":
         raise ScenarioError("the delivery is not known")
     player.upstream.expire_tokens()

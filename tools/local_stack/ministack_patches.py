@@ -13,6 +13,7 @@ import io
 import json
 import logging
 import os
+import re
 import tempfile
 import threading
 import zipfile
@@ -25,7 +26,12 @@ from ministack.core import (  # type: ignore[import-untyped]  # same
     iam_evaluator,
     lambda_runtime,
 )
-from ministack.services import apigateway_v1, lambda_svc  # type: ignore[import-untyped]  # same
+from ministack.services import (  # type: ignore[import-untyped]  # same
+    apigateway_v1,
+    eventbridge,
+    lambda_svc,
+    scheduler,
+)
 from ministack.services.cloudformation import (  # type: ignore[import-untyped]  # same
     engine,
     helpers,
@@ -55,6 +61,8 @@ CALLER = (
 LOCAL_NAMES = {b"127.0.0.1", b"localhost"}
 OWN_PAGES = {b"none", b"same-origin"}
 """Sec-Fetch-Site of an address that a person typed, and of links on a page of MiniStack's."""
+DOCS_PATH = re.compile(r"/_aws/execute-api/[a-z0-9]+/[A-Za-z0-9_-]+/docs")
+"""The phone page links to it, from another server on this machine: for browsers the same site."""
 BATCHES = {"sqs:SendMessageBatch", "sqs:ChangeMessageVisibilityBatch", "sqs:DeleteMessageBatch"}
 NOT_LOCAL = b"The local stack answers programs on this machine and its own pages only.\n"
 
@@ -183,13 +191,17 @@ def convert_concurrency() -> None:
 
 
 def convert_variables() -> None:
-    """CloudFormation makes text of every environment variable, numbers of a mapping included."""
+    """CloudFormation makes text of every environment variable, numbers of a mapping included.
+
+    Each function also gets the variable that no template sets: its callbacks may go to loopback.
+    """
     handlers = provisioners._RESOURCE_HANDLERS["AWS::Lambda::Function"]
     create, update = handlers["create"], handlers["update"]
 
     def converted(props: dict[str, Any]) -> dict[str, Any]:
         variables = props.get("Environment", {}).get("Variables", {})
-        environment = {"Variables": {name: str(value) for name, value in variables.items()}}
+        texts = {name: str(value) for name, value in variables.items()}
+        environment = {"Variables": texts | {"LOOPBACK_CALLBACKS": "on"}}
         return props | {"Environment": environment}
 
     def created(logical_id: str, props: dict[str, Any], stack_name: str) -> Any:  # noqa: ANN401 - passed through
@@ -296,6 +308,22 @@ def go_on_after_a_failed_batch() -> None:
     lambda_svc._ESM_BACKOFF_SECONDS = 0.0
 
 
+def run_schedules_twice_as_often() -> None:
+    """AWS runs `rate(1 minute)` once a minute, and so does MiniStack, up to 10 seconds late.
+
+    Here a minute is half a minute, so that a send's first poll comes at most 92 seconds after it
+    was accepted: a person waits for it.
+    """
+    seconds = eventbridge._parse_rate_seconds
+
+    def half(expression: str) -> float | None:
+        interval: int | None = seconds(expression)
+        return None if interval is None else interval / 2
+
+    eventbridge._parse_rate_seconds = half
+    scheduler._SCHEDULE_TICK_INTERVAL = 1
+
+
 def reserve_concurrency() -> None:
     """AWS keeps to ReservedConcurrentExecutions; asynchronous events wait for their turn.
 
@@ -400,7 +428,7 @@ def refuse_other_sites_pages() -> None:
     answer = app.app
 
     async def guarded(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI
-        if scope["type"] == "lifespan" or _is_local(dict(scope["headers"])):
+        if scope["type"] == "lifespan" or _is_local(scope):
             await answer(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close"})  # before it is accepted: 403
@@ -412,11 +440,18 @@ def refuse_other_sites_pages() -> None:
     app.app = guarded
 
 
-def _is_local(headers: dict[bytes, bytes]) -> bool:
+def _is_local(scope: dict[str, Any]) -> bool:
+    headers = dict(scope["headers"])
+    is_link_to_docs = (
+        scope.get("method") == "GET"
+        and DOCS_PATH.fullmatch(scope["path"]) is not None
+        and headers.get(b"sec-fetch-site") == b"same-site"
+        and headers.get(b"sec-fetch-mode") == b"navigate"
+    )
     return (
         headers.get(b"host", b"").partition(b":")[0] in LOCAL_NAMES
         and b"origin" not in headers
-        and headers.get(b"sec-fetch-site", b"none") in OWN_PAGES
+        and (is_link_to_docs or headers.get(b"sec-fetch-site", b"none") in OWN_PAGES)
     )
 
 
@@ -429,6 +464,7 @@ if __name__ == "__main__":
     convert_variables()
     skip_unsupported_resources()
     address_nested_templates_as_s3_does()
+    run_schedules_twice_as_often()
     reserve_concurrency()
     let_starts_fail_alone()
     go_on_after_a_failed_batch()

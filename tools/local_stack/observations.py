@@ -91,8 +91,8 @@ class Witness:
             evidence = replace(evidence, answered_tokens=_tokens(_json(answer)))
         return replace(evidence, stored=stored)
 
-    def ask_for_deliveries(self, messages: Sequence[str]) -> bool:
-        """Let the status function ask for these messages once; whether all of it is known now.
+    def ask_for_deliveries(self, messages: Sequence[str]) -> None:
+        """Let the delivery poller ask for these messages once.
 
         A minute must not pass for that: their sends are made due.
         """
@@ -112,7 +112,6 @@ class Witness:
         if followed:
             function = self._stack.functions["DeliveryPollerFunction"]
             self._stack.clients.lambda_.invoke(FunctionName=function, Payload="{}")
-        return not followed
 
     def with_deliveries(self, evidence: Evidence) -> Evidence:
         """The evidence with what the ledger holds of deliveries."""

@@ -50,6 +50,7 @@ def launch_simulator(
     command = [sys.executable, "-m", "tools.mobileconnect_simulator", "--port", "0"]
     command += ["--ready-file", str(_ready_file(data)), "--client-id", client.id]
     command += ["--client-secret", client.secret, "--token-seconds", str(client.token_seconds)]
+    command += ["--polls-per-status", "0"]  # the first poll finds the send delivered
     return processes.start(
         command, marker=marker, log=simulator_log(folder), environment={"PYTHONUNBUFFERED": "1"}
     )

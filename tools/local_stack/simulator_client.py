@@ -45,9 +45,16 @@ class SimulatorControl:
         state: dict[str, Any] = response.raise_for_status().json()
         return state
 
-    def introduce_relay(self, api_url: str, api_key: str) -> None:
-        """Say where the relay is that the phone page's form is to post to."""
-        relay = {"apiUrl": api_url, "apiKey": api_key}
+    def received(self) -> list[dict[str, Any]]:
+        """Each event and callback that the relay sent."""
+        return self._entries("/received")
+
+    def introduce_relay(self, api_url: str, api_key: str, callback_secret: str = "") -> None:
+        """Say where the relay is that the phone page's form is to post to.
+
+        Without the secret that they are signed with, the simulator refuses callbacks.
+        """
+        relay = {"apiUrl": api_url, "apiKey": api_key, "callbackSecret": callback_secret}
         self._client.put("/relay", json=relay).raise_for_status()
 
     def reset(self) -> None:

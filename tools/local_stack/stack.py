@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from tools.local_stack import ROOT, build, deployment, processes, servers
+from tools.local_stack import ROOT, build, deployment, processes, servers, status_receiver
 from tools.local_stack.aws import REGION, Clients
 from tools.local_stack.simulator_client import SimulatorControl
 
@@ -79,7 +79,9 @@ class Stack:
     webhook_secret_prefix: str
     """What the names of the webhooks' secrets begin with."""
     catalogue_parameter: str
-    """The SSM parameter with the message catalogue; it is there once one is put."""
+    """The SSM parameter with the message catalogue."""
+    callback_secret_prefix: str
+    """What the names of the secrets begin with that callbacks are signed with."""
     default_client: str
     """The client of a queue message that names none."""
     version: str
@@ -208,6 +210,8 @@ class LocalStack:
             "IamAccess": "on",
             "Webhooks": "on",
             "Catalogue": "on",
+            "EventBus": status_receiver.BUS,
+            "Callbacks": "on",
             "MaxConcurrentSends": SENDS_AT_ONCE,
             **self._parameters,
         }
@@ -235,12 +239,14 @@ class LocalStack:
             token_renewer=functions.get("TokenRenewerFunction", ""),
             webhook_secret_prefix=outputs["WebhookSecretPrefix"],
             catalogue_parameter=outputs.get("CatalogueParameter", ""),
+            callback_secret_prefix=outputs.get("CallbackSecretPrefix", ""),
             default_client=parameters["DefaultClient"],
             version=outputs["Version"],
         )
         stack = replace(stack, api_key=self._add_first_client(stack))
+        secret = self._receive_changes(stack)
         with SimulatorControl(simulator_url) as simulator_control:
-            simulator_control.introduce_relay(stack.api_url, stack.api_key)
+            simulator_control.introduce_relay(stack.api_url, stack.api_key, secret)
         return stack
 
     def _fetch_token(
@@ -264,6 +270,19 @@ class LocalStack:
         if result.get("did") != "renewed":
             raise NoTokenError(f"the token function fetched no access token: {result}")
         self._say(f"fetched an access token in {time.monotonic() - began:.1f} s")
+
+    def _receive_changes(self, stack: Stack) -> str:
+        """Send events and callbacks to the phone page; the secret of the callbacks, if any."""
+        status_receiver.send_events(stack.clients, stack.simulator_url)
+        if not (stack.callback_secret_prefix and stack.catalogue_parameter):
+            return ""
+        return status_receiver.send_callbacks(
+            stack.clients,
+            stack.simulator_url,
+            client=stack.default_client,
+            secret_prefix=stack.callback_secret_prefix,
+            catalogue=stack.catalogue_parameter,
+        )
 
     def _add_first_client(self, stack: Stack) -> str:
         """Do what the guide asks of people after a deployment; the key of the default client."""

@@ -78,6 +78,20 @@ class PostEntry(TypedDict):
     """The calls that came while it was answered have numbers from and to these."""
 
 
+class ReceivedEntry(TypedDict):
+    """An event or a callback that the relay sent."""
+
+    n: int
+    at: str
+    way: str
+    """event or callback."""
+    eventId: str
+    timestamp: str
+    """When the status changed."""
+    data: dict[str, object]
+    raw: str
+
+
 class ClockState(TypedDict):
     now: str
     aheadSeconds: float

@@ -32,20 +32,23 @@ class Relay:
         self._service = service
         self._api_url = ""
         self._api_key = ""
+        self.callback_secret = ""
+        """What callbacks are signed with; empty: none are expected."""
         self._session: aiohttp.ClientSession | None = None
 
     def shown(self) -> dict[str, object]:
         return {"known": bool(self._api_url), "apiUrl": self._api_url or None}
 
     def introduce(self, value: object) -> None:
-        """Take the address of the relay's API, and the key to it.
+        """Take the address of the relay's API, the key to it, and the secret of its callbacks.
 
         Raises:
             BadOrderError: not on this machine, or no address and key at all.
         """
         given: Mapping[str, object] = value if isinstance(value, Mapping) else {}
         url, key = given.get("apiUrl"), given.get("apiKey")
-        known = set(given) == {"apiUrl", "apiKey"}
+        secret = given.get("callbackSecret", "")
+        known = set(given) - {"callbackSecret"} == {"apiUrl", "apiKey"} and isinstance(secret, str)
         if not known or not isinstance(url, str) or not isinstance(key, str):
             raise BadOrderError("The body must be an object with apiUrl and apiKey.")
         if not _is_loopback(url):
@@ -53,6 +56,7 @@ class Relay:
         if not _VISIBLE.fullmatch(key):
             raise BadOrderError("apiKey must be visible ASCII.")
         self._api_url, self._api_key = url.rstrip("/"), key
+        self.callback_secret = str(secret)
 
     async def post(self, value: object) -> PostEntry:
         """Post what the form holds, and keep what came of it.

@@ -98,6 +98,7 @@ class Server:
             web.get("/_control/calls", self._show_calls),
             web.get("/_control/phones", self._show_newest(self._service.phones)),
             web.get("/_control/posts", self._show_newest(self._service.posts)),
+            web.get("/_control/received", self._show_newest(self._service.received)),
             web.get("/_control/tokens", self._show(self._service.token_counts)),
             web.get("/_control/clock", self._show(self._service.clock)),
             web.get("/_control/faults", self._show(self._service.faults_left)),

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from tools.local_stack import ROOT
 from tools.mobileconnect_simulator.forward_to_relay import LOOPBACK_HOSTS, BadOrderError, Relay
+from tools.mobileconnect_simulator.received import NotReceivedError, read_callback, read_event
 from tools.mobileconnect_simulator.routes import MobileConnect
 from tools.mobileconnect_simulator.validation import NotJsonError, read_json
 
@@ -56,6 +57,8 @@ class PhonePage:
             web.get("/_control/relay", self._show_relay),
             web.put("/_control/relay", self._introduce_relay),
             web.post("/_control/post", self._post),
+            web.post("/_received/events", self._receive_event),
+            web.post("/_received/callbacks", self._receive_callback),
             web.post("/_control/posts/{n:[0-9]{1,9}}/ask", self._ask),
         ]
 
@@ -112,6 +115,23 @@ class PhonePage:
             return web.json_response(await self._relay.ask(int(request.match_info["n"])))
         except BadOrderError as error:
             return refused(error)
+
+    async def _receive_event(self, request: web.Request) -> web.StreamResponse:
+        try:
+            self._service.keep_received(read_event(await request.read()))
+        except NotReceivedError as error:
+            return refused(error)
+        return web.Response(status=204)
+
+    async def _receive_callback(self, request: web.Request) -> web.StreamResponse:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        try:
+            secret = self._relay.callback_secret
+            entry = read_callback(await request.read(), headers, secret)
+        except NotReceivedError as error:
+            return refused(error, 401)
+        self._service.keep_received(entry)
+        return web.Response(status=204)
 
 
 def own_pages_only(handler: Handler) -> Handler:

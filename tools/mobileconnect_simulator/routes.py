@@ -28,6 +28,7 @@ from tools.mobileconnect_simulator.call_log import (
     ClockState,
     PhoneMessage,
     PostEntry,
+    ReceivedEntry,
     SentEntry,
     TokenCounts,
 )
@@ -145,6 +146,8 @@ class MobileConnect:
         self._by_token: dict[str, Accepted] = {}
         self._posts: BoundedLog[PostEntry] = BoundedLog()
         self._posts_made = 0
+        self._received: BoundedLog[ReceivedEntry] = BoundedLog()
+        self._received_count = 0
         self._calls_made = 0
         self._token_calls = 0
         self._watchers: set[Callable[[], object]] = set()
@@ -251,6 +254,18 @@ class MobileConnect:
         with self._lock:
             return [entry.copy() for entry in self._posts.entries(newest)]
 
+    def keep_received(self, entry: ReceivedEntry) -> None:
+        """Keep an event or callback of the relay, numbered and with the time."""
+        with self._lock:
+            self._received_count += 1
+            entry["n"], entry["at"] = self._received_count, stamp(self._clock.now())
+            self._received.add(entry, len(entry["raw"]))
+            self._changed()
+
+    def received(self, newest: int | None = None) -> list[ReceivedEntry]:
+        with self._lock:
+            return self._received.entries(newest)
+
     def clock(self) -> ClockState:
         with self._lock:
             return ClockState(
@@ -286,6 +301,7 @@ class MobileConnect:
             self._tokens.fetches = 0
             self._token_calls = 0
             self._posts.clear()
+            self._received.clear()
             self._changed()
 
     def issue_token(self, scopes: Iterable[str], seconds: int | None) -> str:
