@@ -1,8 +1,18 @@
 """The phone page of the deployed stack: posted with its form, seen on its phone."""
 
+# ruff: noqa: SLF001 - MiniStack's own functions are patched
+
+import re
+
 import httpx
+import pytest
+from ministack.services import eventbridge, scheduler  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, expect
 
+from smsrelay.sends.polling_schedule import FIRST_POLL
+from tests.support.template import properties
+from tools.local_stack import ministack_patches
+from tools.local_stack.observations import Witness
 from tools.local_stack.simulator_client import SimulatorControl
 from tools.local_stack.stack import Stack
 
@@ -26,9 +36,42 @@ def test_what_the_form_posts_arrives_on_the_phone(
     request = page.locator("#rows > li").filter(has_text="POST /messages")
     expect(request.locator(".side").first).to_contain_text('"status": "accepted"', timeout=30_000)
     (sent,) = upstream.sent()
-    raw = request.locator(".side").last
+    raw = request.get_by_role("region", name="Raw calls")
     expect(raw).to_contain_text(sent["tokenId"])
     expect(raw).not_to_contain_text("joined by")  # time: the tokenId proves it
     expect(raw).to_contain_text('"messageText": "All the way through"')
     assert stack.api_key not in page.content()
+    page.get_by_role("link", name="API documentation").click()
+    expect(page).to_have_title(re.compile("smsrelay"))
     page.context.close()
+
+
+def test_the_first_poll_delivers_and_the_phone_shows_event_and_callback(
+    stack: Stack, upstream: SimulatorControl, browser: Browser, api: httpx.Client
+) -> None:
+    message = {"message": "MzA6Nzg6MA", "to": ["+12125550144"], "text": "With a callback"}
+    posted = api.post("/messages", json=message).json()
+    with Witness(stack) as witness:
+        witness.ask_for_deliveries([posted["id"]])
+    assert api.get(f"/messages/{posted['id']}").json()["status"] == "delivered"
+
+    page = browser.new_page()
+    page.goto(stack.phone_url)
+    phone = page.locator("#bubbles .message")
+    expect(phone).to_contain_text("relay: delivered", timeout=30_000)
+    expect(phone).to_contain_text("3 events, 1 callback", timeout=30_000)
+    expect(phone).to_contain_text("1 segment, GSM-7")
+    ways = [it["way"] for it in upstream.received() if it["data"]["status"] == "delivered"]
+    assert ways == ["event", "callback"]
+    page.context.close()
+
+
+def test_a_send_is_delivered_within_two_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At its first poll, for which nothing but the schedule lets it wait."""
+    monkeypatch.setattr(scheduler, "_SCHEDULE_TICK_INTERVAL", scheduler._SCHEDULE_TICK_INTERVAL)
+    monkeypatch.setattr(eventbridge, "_parse_rate_seconds", eventbridge._parse_rate_seconds)
+    ministack_patches.run_schedules_twice_as_often()
+    [schedule] = properties("DeliveryPollerFunction")["Events"].values()
+    every = eventbridge._parse_rate_seconds(schedule["Properties"]["ScheduleExpression"])
+
+    assert FIRST_POLL + every + scheduler._SCHEDULE_TICK_INTERVAL < 100

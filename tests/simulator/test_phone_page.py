@@ -1,7 +1,9 @@
 """The phone page, in a real browser."""
 
 import json
+import os
 import re
+import subprocess
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -178,9 +180,8 @@ def test_scheduled_and_quiet_hours_are_both_told(page: Page, simulator: Simulato
     message = bubble(page, "late")
     expect(message.locator(".state")).to_have_text("Waiting")
     held = message.locator(".held")
-    day = f"{noon:%a}, {noon:%b} {noon.day}, {noon.year}"
     expect(held).to_have_text(
-        [f"scheduled for {day}, 12:00 PM", f"quiet hours until {day}, 03:00 PM"]
+        [f"scheduled for {noon:%Y-%m-%d} 12:00:00", f"quiet hours until {noon:%Y-%m-%d} 15:00:00"]
     )
 
     simulator.advance(timedelta(days=3))
@@ -376,7 +377,7 @@ def test_the_form_posts_every_field(page: Page, relay: FakeRelay) -> None:
     page.get_by_role("button", name="Post", exact=True).click()
 
     expect(page.locator("#result")).to_contain_text("202")
-    expect(page.locator("#result dl")).to_contain_text("/messages/50RA3E77SKYE6PJ2PSKS6WFK3N")
+    expect(page.locator("#result dl")).to_contain_text("50RA3E77SKYE6PJ2PSKS6WFK3N")
     (posted,) = relay.posted
     assert posted.path == "/messages"
     assert posted.headers["x-api-key"] == KEY
@@ -445,6 +446,109 @@ def test_what_the_upstream_refused_is_told_in_its_own_words(page: Page, relay: F
     page.get_by_role("button", name="Post", exact=True).click()
 
     expect(page.locator("#result li")).to_have_text([words])
+
+
+def receive(simulator: Simulator, token: str, status: str, **more: Any) -> None:
+    """An event of the relay, as EventBridge posts it."""
+    detail = {
+        "id": "50RA3E77SKYE6PJ2PSKS6WFK3N",
+        "n": 1,
+        "status": status,
+        "final": status == "delivered",
+        "tokenId": token,
+        "segments": 2,
+        "encoding": "GSM-7",
+        "eventId": f"evt_{status}",
+        **more,
+    }
+    event = {"time": "2026-10-05T20:01:07Z", "detail": detail}
+    url = f"{simulator.url}/_received/events"
+    httpx.post(url, json=event, trust_env=False).raise_for_status()
+
+
+def test_what_the_relay_says_stands_beside_the_message(page: Page, simulator: Simulator) -> None:
+    token = send(simulator, text="two segments")
+    receive(simulator, token, "delivered")
+    receive(simulator, token, "accepted")  # EventBridge keeps no order
+
+    message = bubble(page, "two segments")
+    expect(message).to_contain_text("Arrived · relay: delivered")
+    expect(message).to_contain_text("2 segments, GSM-7")
+    message.get_by_text("2 events, 0 callbacks").click()
+    expect(message.locator(".changes li")).to_have_text(
+        ["2026-10-05 20:01:07 accepted event", "2026-10-05 20:01:07 delivered event"]
+    )
+    receive(simulator, token, "delivered", eventId="again")
+    expect(message).to_contain_text("3 events, 0 callbacks")
+    expect(message.locator(".changes")).to_be_visible()  # what was opened stays open
+    page.locator("#rows > li summary").first.click()
+    told = page.locator("#rows .told")
+    told.locator("summary").first.click()
+    expect(told.locator("pre").first).to_contain_text('"eventId": "evt_accepted"')
+
+
+def test_search_finds_numbers_texts_and_ids(page: Page, simulator: Simulator) -> None:
+    receive(simulator, send(simulator, NUMBER, "Your order"), "accepted", reference="order-8812")
+    send(simulator, NUMBER, "Thank you")
+    send(simulator, OTHER, 'Say "hello"')
+    search = page.get_by_label("Search")
+    numbers = page.locator("#numbers .name")
+    texts = page.locator("#bubbles .bubble")
+    requests = page.locator("#rows > li")
+    expect(requests).to_have_count(3)
+
+    for sought, shown, bubbles in (
+        ("thank", [SHOWN], ["Thank you"]),
+        ("555 0100", [SHOWN], ["Your order", "Thank you"]),
+        ("order-8812", [SHOWN], ["Your order"]),
+        ('say "h', [OTHER_SHOWN], ['Say "hello"']),
+    ):
+        search.fill(sought)
+        expect(numbers).to_have_text(shown)
+        expect(texts).to_have_text(bubbles)
+        expect(requests).to_have_count(len(bubbles))
+    search.fill("mobileNumbers")  # the name of a field
+    expect(page.locator("#nothing")).to_have_text("No message matches the search.")
+    expect(page.locator("#no-requests")).to_have_text("No request matches the search.")
+    search.fill("")
+    expect(requests).to_have_count(3)
+
+
+def test_a_request_is_copied_as_curl(page: Page, relay: FakeRelay) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_label("Text", exact=True).fill("It's on\nits way")
+    page.get_by_label("Idempotency-Key").fill("key-1")
+    page.get_by_label("respond-async").check()
+    page.locator("#copy").click()
+    expect(page.locator("#copy")).to_have_text("Copied")
+    copied = [page.evaluate("navigator.clipboard.readText()")]
+    page.get_by_role("button", name="Post", exact=True).click()
+    page.locator("#rows .copy").click()
+    expect(page.locator("#rows .copy")).to_have_text("Copied")
+    copied.append(page.evaluate("navigator.clipboard.readText()"))
+
+    for command in copied:
+        assert KEY not in command
+        environment = {"API_KEY": KEY, "PATH": os.environ["PATH"]}
+        subprocess.run(["bash", "-c", command], env=environment, check=True, capture_output=True)  # noqa: S603, S607 - the page's own
+    by_page, *by_curl = relay.posted
+    assert len(by_curl) == 2
+    for posted in by_curl:
+        assert (posted.path, posted.body) == (by_page.path, by_page.body)
+        for name in ("x-api-key", "content-type", "idempotency-key", "prefer"):
+            assert posted.headers[name] == by_page.headers[name]
+
+
+def test_the_form_stays_beside_the_response(page: Page, relay: FakeRelay) -> None:
+    page.get_by_role("button", name="Post", exact=True).click()
+    expect(page.locator("#result")).to_contain_text("accepted")
+    for label in ("Message id", "To one number", "Text"):
+        expect(page.get_by_label(label).first).to_be_in_viewport()
+    page.get_by_role("button", name="Close").click()
+    expect(page.locator("#result")).to_be_empty()
+    expect(page.get_by_role("link", name="API documentation")).to_have_attribute(
+        "href", f"{relay.url}/docs"
+    )
 
 
 def test_quiet_calls_are_shown_on_request_and_hide_no_others(

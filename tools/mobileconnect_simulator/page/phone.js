@@ -6,6 +6,7 @@ const ASKED = {
   sends: "calls?newest=200&route=send",
   latest: "calls?newest=200",
   posts: "posts?newest=100",
+  received: "received?newest=1000",
   faults: "faults",
   relay: "relay",
 };
@@ -44,7 +45,7 @@ const STATES = { waiting: "Waiting: ", undelivered: "Not delivered: " };
 
 const byId = (id) => document.getElementById(id);
 const narrow = matchMedia("(max-width: 44rem)");
-const shown = { phones: {}, sends: [], latest: [], calls: [], faults: [], posts: [], relay: { known: false } };
+const shown = { phones: {}, sends: [], latest: [], calls: [], faults: [], posts: [], received: [], relay: { known: false } };
 let chosen = null;
 let clock = { ahead: 0, offset: 0 };
 const seen = new Map();
@@ -152,22 +153,20 @@ function setLive(yes) {
   byId("live").classList.toggle("yes", yes);
 }
 
-// Times and numbers, as people write them.
+// Times and numbers, as people write them. Times are local: 16:01:07, on other days 2026-10-05 16:01:07.
 
 const now = () => new Date(Date.now() + clock.offset);
 const sameDay = (one, other) => one.toDateString() === other.toDateString();
-const timeOf = (date) => date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-const secondsOf = (text) => new Date(text).toLocaleTimeString([]);
+const twoDigits = (number) => String(number).padStart(2, "0");
+const timeOf = (date) => [date.getHours(), date.getMinutes(), date.getSeconds()].map(twoDigits).join(":");
+const dateOf = (date) => [date.getFullYear(), date.getMonth() + 1, date.getDate()].map(twoDigits).join("-");
+const dayOf = (date) => (sameDay(date, now()) ? "Today" : dateOf(date));
 
-function dayOf(date) {
-  if (sameDay(date, now())) return "Today";
-  return date.toLocaleDateString([], { weekday: "short", day: "numeric", month: "short", year: "numeric" });
-}
-
-function when(text) {
+function when(text, properties = {}) {
   const date = new Date(text);
-  const spoken = sameDay(date, now()) ? timeOf(date) : `${dayOf(date)}, ${timeOf(date)}`;
-  return el("time", { datetime: text, title: `${text.slice(0, 16).replace("T", " ")} UTC` }, spoken);
+  const spoken = sameDay(date, now()) ? timeOf(date) : `${dateOf(date)} ${timeOf(date)}`;
+  const title = `${date.toISOString().slice(0, 19).replace("T", " ")} UTC`;
+  return el("time", { datetime: text, title, ...properties }, spoken);
 }
 
 function spaced(number) {
@@ -177,11 +176,109 @@ function spaced(number) {
   return britishMobile ? `+44 ${britishMobile.slice(1).join(" ")}` : `+${number}`;
 }
 
+// What the relay says of its sends: in its responses, its events and its callbacks.
+
+let sends = { byToken: new Map(), byMessage: new Map() };
+
+// One entry for each send: `${message} ${n}`. The relay tells a tokenId only once it has one.
+function relaySends() {
+  const found = new Map();
+  const learn = (id, data) => {
+    const key = `${id} ${data.n}`;
+    const send = found.get(key) ?? { id, changes: [] };
+    for (const name of ["n", "status", "tokenId", "segments", "segmentsAtLeast", "encoding", "reference"]) {
+      if (data[name] !== undefined) send[name] = data[name];
+    }
+    found.set(key, send);
+    return send;
+  };
+  for (const post of shown.posts) {
+    const answer = parsed(post.answer);
+    if (post.messageId === null || !Array.isArray(answer?.sends)) continue;
+    for (const send of answer.sends) learn(post.messageId, send);
+  }
+  for (const entry of [...shown.received].sort(inOrder)) learn(entry.data.id, entry.data).changes.push(entry);
+  const byToken = new Map();
+  const byMessage = new Map();
+  for (const send of found.values()) {
+    if (send.tokenId) byToken.set(send.tokenId, send);
+    byMessage.set(send.id, [...(byMessage.get(send.id) ?? []), send]);
+  }
+  return { byToken, byMessage };
+}
+
+// EventBridge keeps no order, and its times are whole seconds.
+const STEPS = { queued: 0, sending: 1, accepted: 2 };
+
+function inOrder(one, other) {
+  const rank = ({ data }) => [data.attempts ?? 0, STEPS[data.status] ?? 3, Number(data.final)];
+  const [mine, its] = [rank(one), rank(other)];
+  const at = mine.findIndex((value, index) => value !== its[index]);
+  return at < 0 ? one.n - other.n : mine[at] - its[at];
+}
+
+function sizeOf(send) {
+  if (!send?.segments) return null;
+  const least = send.segmentsAtLeast ? "at least " : "";
+  return `${least}${counted(send.segments, "segment")}, ${send.encoding}`;
+}
+
+const counted = (number, what) => `${number} ${what}${number === 1 ? "" : "s"}`;
+
+function counts(changes) {
+  const of = (way) => changes.filter((entry) => entry.way === way).length;
+  return [counted(of("event"), "event"), counted(of("callback"), "callback")].join(", ");
+}
+
+function changeList(changes, withJson) {
+  return el(
+    "ol", { class: "changes", role: "list" },
+    ...changes.map((entry) => {
+      const line = [
+        when(entry.timestamp), " ", el("b", {}, entry.data.status), ` ${entry.way}`,
+        entry.way === "callback" ? ", signature valid" : "",
+      ];
+      if (!withJson) return el("li", {}, ...line);
+      return el(
+        "li", {},
+        el("details", {}, el("summary", {}, ...line), code(pretty(entry.raw), `JSON of the ${entry.way}`)),
+      );
+    }),
+  );
+}
+
+// Search: in numbers, texts and ids of messages, and in all of a request and its calls.
+
+const sought = () => byId("search").value.trim().toLowerCase();
+const leaves = (value) =>
+  value !== null && typeof value === "object" ? Object.values(value).flatMap(leaves) : [String(value ?? "")];
+const isSoughtIn = (value) => leaves(value).some((leaf) => leaf.toLowerCase().includes(sought()));
+
+function isNumberSought(number) {
+  const asked = digits(sought());
+  return /^[+\d\s().-]+$/.test(sought()) && asked !== "" && number.includes(asked);
+}
+
+function found(number, messages) {
+  if (sought() === "" || isNumberSought(number)) return messages;
+  return messages.filter((message) => {
+    const { id, reference } = sends.byToken.get(message.tokenId) ?? {};
+    return isSoughtIn([message, id, reference]);
+  });
+}
+
+byId("search").addEventListener("input", () => {
+  renderPhones();
+  renderRequests();
+});
+
 // Phones.
 
 function conversations() {
   return Object.entries(shown.phones)
-    .map(([number, messages]) => ({ number, messages, last: messages.at(-1) }))
+    .map(([number, messages]) => ({ number, messages: found(number, messages) }))
+    .filter(({ messages }) => messages.length > 0)
+    .map((each) => ({ ...each, last: each.messages.at(-1) }))
     .sort((one, other) => other.last.at.localeCompare(one.last.at))
     .slice(0, MOST_NUMBERS);
 }
@@ -192,7 +289,7 @@ function renderPhones() {
     chosen = narrow.matches ? null : all[0]?.number ?? null;
     if (chosen === null) showList();
   }
-  announce(all);
+  announce();
   const focusable = all.some(({ number }) => number === rowInFocus()) ? rowInFocus() : chosen ?? all[0]?.number;
   const rows = all.map(({ number, messages, last }) => ({
     number,
@@ -208,20 +305,22 @@ function renderPhones() {
     button.tabIndex = button.dataset.number === focusable ? 0 : -1;
   }
   byId("nothing").hidden = rows.length > 0;
+  byId("nothing").textContent = sought() === "" ? NOTHING_YET : "No message matches the search.";
   renderTalk();
 }
 
+const NOTHING_YET = byId("nothing").textContent;
 const rowInFocus = () => document.activeElement?.dataset?.number;
 const open = () => !narrow.matches || byId("phones").classList.contains("open");
 
 function isFresh(number, messages) {
-  if (number === chosen && open()) seen.set(number, messages.length);
-  if (first) seen.set(number, messages.length);
+  const count = shown.phones[number].length;
+  if (number === chosen && open()) seen.set(number, count);
+  if (first) seen.set(number, count);
   return messages.length > (seen.get(number) ?? 0);
 }
 
 function buildRow(row) {
-  const at = new Date(row.at);
   return el(
     "li", { class: row.fresh ? "fresh" : null },
     el(
@@ -235,7 +334,7 @@ function buildRow(row) {
       },
       el("span", { class: "face", "aria-hidden": "true" }, row.number.slice(-2)),
       el("span", { class: "name" }, spaced(row.number)),
-      el("time", { datetime: row.at }, sameDay(at, now()) ? timeOf(at) : at.toLocaleDateString([])),
+      when(row.at),
       el("span", { class: "preview" }, row.preview),
       el(
         "span", { class: "count" }, String(row.count),
@@ -259,7 +358,7 @@ function showList() {
 }
 
 function renderTalk() {
-  const messages = shown.phones[chosen] ?? [];
+  const messages = chosen === null ? [] : found(chosen, shown.phones[chosen] ?? []);
   byId("talk-title").textContent = chosen === null ? "No number chosen" : spaced(chosen);
   byId("talk-count").textContent =
     chosen === null ? "" : `${messages.length} ${messages.length === 1 ? "message" : "messages"}`;
@@ -272,14 +371,15 @@ function renderTalk() {
     const its = dayOf(new Date(message.at));
     if (its !== day) rows.push({ key: `day ${its}`, day: its });
     day = its;
-    rows.push({ key: `${message.tokenId} ${index}`, message, fresh: !switched && !first });
+    const send = sends.byToken.get(message.tokenId) ?? null;
+    rows.push({ key: `${message.tokenId} ${index}`, message, send, fresh: !switched && !first });
   });
   reconcile(list, rows, (row) => `${chosen} ${row.key}`, buildMessage);
   list.dataset.number = String(chosen);
   if (atEnd || switched) list.scrollTop = list.scrollHeight;
 }
 
-function buildMessage({ day, message, fresh }, before) {
+function buildMessage({ day, message, send, fresh }, before) {
   if (day) return el("li", { class: "day" }, day);
   return el(
     "li", { class: `message ${message.state}${fresh && !before ? " new" : ""}` },
@@ -287,9 +387,20 @@ function buildMessage({ day, message, fresh }, before) {
     el(
       "p", { class: "facts" },
       when(message.at), " · ", el("span", { class: "state" }, stateOf(message)),
-      ` · ${quietFacts(message)}`,
+      ...(send ? [" · relay: ", el("span", { class: `relay ${send.status}` }, send.status)] : []),
     ),
+    el("p", { class: "facts" }, quietFacts(message, send)),
     ...heldBy(message),
+    send?.changes.length ? changesOf(send, before) : null,
+  );
+}
+
+function changesOf(send, before) {
+  const open = before?.querySelector("details")?.open ?? false;
+  return el(
+    "details", { class: "facts", open },
+    el("summary", {}, `${counts(send.changes)} of the relay`),
+    changeList(send.changes, false),
   );
 }
 
@@ -307,8 +418,8 @@ function heldBy(message) {
   return reasons.map(([words, until]) => el("p", { class: "facts held" }, words, when(until)));
 }
 
-function quietFacts(message) {
-  const facts = [`message ${message.messageId}`];
+function quietFacts(message, send) {
+  const facts = [sizeOf(send), `message ${message.messageId}`].filter(Boolean);
   if (message.subscriberKey !== null) facts.push(`subscriber ${message.subscriberKey}`);
   if (message.keyword !== null) facts.push(`keyword ${message.keyword}`);
   return facts.join(" · ");
@@ -330,9 +441,9 @@ function picture(address) {
 
 const told = new Set();
 
-function announce(all) {
+function announce() {
   const news = [];
-  for (const { number, messages } of all) {
+  for (const [number, messages] of Object.entries(shown.phones)) {
     messages.forEach((message, index) => {
       const key = `${number} ${message.tokenId} ${index}`;
       if (!told.has(key)) news.push(`New message to ${spaced(number)}: ${message.text}`);
@@ -477,27 +588,48 @@ function renderRequests() {
       calls: shown.calls
         .filter((call) => owner.get(call.n)?.post === post.n)
         .map((call) => ({ call, by: owner.get(call.n).by })),
+      changes: (sends.byMessage.get(post.messageId) ?? []).flatMap((send) => send.changes),
     })),
     ...shown.calls
       .filter((call) => !owner.has(call.n) && (showsQuiet || !isQuiet(call)))
-      .map((call) => ({ key: `call ${call.n}`, order: call.n, post: null, calls: [{ call, by: null }] })),
-  ].sort((one, other) => other.order - one.order || (other.post?.n ?? 0) - (one.post?.n ?? 0));
+      .map((call) => ({
+        key: `call ${call.n}`,
+        order: call.n,
+        post: null,
+        calls: [{ call, by: null }],
+        changes: call.route === "send" ? sends.byToken.get(call.tokenId)?.changes ?? [] : [],
+      })),
+  ]
+    .filter((row) => sought() === "" || isRequestSought(row))
+    .sort((one, other) => other.order - one.order || (other.post?.n ?? 0) - (one.post?.n ?? 0));
   reconcile(byId("rows"), rows, (row) => row.key, buildRequest);
   byId("no-requests").hidden = rows.length > 0;
+  byId("no-requests").textContent = sought() === "" ? "No call yet." : "No request matches the search.";
 }
 
-function buildRequest({ post, calls }, before) {
+function isRequestSought({ post, calls, changes }) {
+  const texts = [post?.request, post?.answer, ...calls.flatMap(({ call }) => [call.raw, call.answer])];
+  const numbers = [...(post ? postedTo(post) : []), ...calls.flatMap(({ call }) => calledTo(call))];
+  return numbers.some(isNumberSought) || isSoughtIn([
+    texts.map((text) => parsed(text) ?? text),
+    post?.headers,
+    calls.map(({ call }) => [call.path, call.tokenId, call.fault]),
+    changes.map(({ data }) => data),
+  ]);
+}
+
+function buildRequest({ post, calls, changes }, before) {
   const call = calls[0]?.call;
   const summary = post
     ? [
-        el("time", { class: "soft" }, secondsOf(post.at)),
+        when(post.at, { class: "soft" }),
         el("b", {}, "POST /messages"),
         chip(post.status),
         el("span", { class: "what soft" }, briefly(post)),
         el("span", { class: "soft" }, calls.length === 1 ? "1 call" : `${calls.length || "no"} calls`),
       ]
     : [
-        el("time", { class: "soft" }, secondsOf(call.at)),
+        when(call.at, { class: "soft" }),
         el("b", {}, call.route ?? "unknown route"),
         chip(call.status),
         el("span", { class: "what soft" }, `${call.method} ${call.path}`),
@@ -510,7 +642,16 @@ function buildRequest({ post, calls }, before) {
     el(
       "details", { open },
       el("summary", {}, ...summary),
-      el("div", { class: "sides" }, posted(post), became(post, calls)),
+      el(
+        "div", { class: "sides" }, posted(post), became(post, calls),
+        changes.length
+          ? el(
+              "section", { class: "side told", "aria-label": "Events and callbacks" },
+              el("h3", {}, `The relay sent ${counts(changes)}`),
+              changeList(changes, true),
+            )
+          : null,
+      ),
     ),
   );
 }
@@ -544,7 +685,12 @@ function posted(post) {
     side.append(el("p", { class: "soft" }, "Not posted with this form: only its call is known here."));
     return side;
   }
-  side.append(el("p", { class: "line" }, el("code", {}, "POST /messages")));
+  side.append(
+    el(
+      "p", { class: "line" }, el("code", {}, "POST /messages"), " ",
+      el("button", { type: "button", class: "copy", onclick: (event) => copyCurl(event, post.request, post.headers) }, "Copy as curl"),
+    ),
+  );
   side.append(headers(post.headers) ?? "", code(pretty(post.request), "JSON that was posted"));
   side.append(...answered(post));
   return side;
@@ -565,15 +711,21 @@ function inShort(post) {
   if (post.status === null || answer === null) return answered(post);
   const good = post.status < 300;
   const facts = good
-    ? { status: answer.status ?? "–", sends: String(answer.sends?.length ?? "–") }
+    ? { message: answer.id ?? "–", status: answer.status ?? "–", sends: String(answer.sends?.length ?? "–"), ...sizes(answer) }
     : { code: answer.code ?? "–" };
+  const { Location: _, ...others } = post.answerHeaders; // its id is enough here
   const reasons = Array.isArray(answer.errors) ? answer.errors : [];
   return [
     el("h4", {}, "Answer ", chip(post.status)),
     good ? "" : el("p", {}, answer.detail ?? ""),
     reasons.length ? el("ul", { class: "reasons", role: "list" }, ...reasons.map(reason)) : "",
-    headers({ ...post.answerHeaders, ...facts }),
+    headers({ ...others, ...facts }),
   ];
+}
+
+function sizes(answer) {
+  const each = new Set((answer.sends ?? []).map(sizeOf).filter(Boolean));
+  return each.size ? { size: [...each].join("; ") } : {};
 }
 
 function reason(it) {
@@ -682,6 +834,32 @@ byId("all-off").addEventListener("click", () => act(ask("/_control/faults", { me
 
 function act(doing) {
   doing.catch((error) => { byId("news").textContent = error.message; });
+}
+
+// A request as a command. The relay's key is not on this page: `make -s env` sets API_KEY.
+
+const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+
+function curl(body, requestHeaders) {
+  const all = { "Content-Type": "application/json", ...requestHeaders };
+  return [
+    `curl -i ${quoted(`${shown.relay.apiUrl ?? "API_URL"}/messages`)}`,
+    '-H "x-api-key: $API_KEY"',
+    ...Object.entries(all).map(([name, value]) => `-H ${quoted(`${name}: ${value}`)}`),
+    `--data-raw ${quoted(body)}`,
+  ].join(" \\\n  ");
+}
+
+async function copyCurl(event, body, requestHeaders) {
+  const button = event.currentTarget;
+  try {
+    await navigator.clipboard.writeText(curl(body, requestHeaders));
+    button.textContent = "Copied";
+    byId("news").textContent = "The command is copied. It needs the variable API_KEY.";
+  } catch {
+    button.textContent = "The browser allows no copy";
+  }
+  setTimeout(() => { button.textContent = "Copy as curl"; }, 2000);
 }
 
 // Clock and reset.
@@ -805,13 +983,24 @@ byId("sample").addEventListener("change", () => {
   if (why !== null) view(true);
 });
 
+const ordered = () =>
+  ({ body: written(), idempotencyKey: byId("key").value, respondAsync: byId("async").checked });
+
+byId("copy").addEventListener("click", (event) => {
+  const { body, idempotencyKey, respondAsync } = ordered();
+  const more = {};
+  if (idempotencyKey) more["Idempotency-Key"] = idempotencyKey;
+  if (respondAsync) more.Prefer = "respond-async";
+  copyCurl(event, body, more);
+});
+
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   const button = form.querySelector("[type=submit]");
   if (button.getAttribute("aria-disabled") === "true") return;
   button.setAttribute("aria-disabled", "true");
   button.textContent = "Posting …";
-  const order = { body: written(), idempotencyKey: byId("key").value, respondAsync: byId("async").checked };
+  const order = ordered();
   try {
     const post = await tell("/_control/post", order);
     showResult(inShort(post));
@@ -824,11 +1013,14 @@ form.addEventListener("submit", async (event) => {
 });
 
 function showResult(parts) {
-  byId("result").replaceChildren(...parts);
+  const close = el("button", { type: "button", class: "close", onclick: () => showResult([]) }, "Close");
+  byId("result").replaceChildren(...(parts.length ? [close, ...parts] : []));
   byId("result").scrollIntoView({ block: "nearest" });
 }
 
 function renderRelay() {
+  byId("docs").hidden = !shown.relay.known;
+  if (shown.relay.known) byId("docs").href = `${shown.relay.apiUrl}/docs`;
   byId("no-relay").hidden = shown.relay.known;
   byId("fields").disabled = !shown.relay.known;
 }
@@ -840,6 +1032,7 @@ field("text").value = "Your order 8812 is on its way.";
 // All of it.
 
 function render() {
+  sends = relaySends();
   renderClock();
   renderPhones();
   renderRequests();
