@@ -49,7 +49,9 @@ class SimulatorControl:
         """Each event and callback that the relay sent."""
         return self._entries("/received")
 
-    def introduce_relay(self, api_url: str, api_key: str, callback_secret: str = "") -> None:
+    def introduce_relay(
+        self, api_url: str, api_key: str, callback_secret: str | None = None
+    ) -> None:
         """Say where the relay is that the phone page's form is to post to.
 
         Without the secret that they are signed with, the simulator refuses callbacks.

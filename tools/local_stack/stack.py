@@ -271,11 +271,11 @@ class LocalStack:
             raise NoTokenError(f"the token function fetched no access token: {result}")
         self._say(f"fetched an access token in {time.monotonic() - began:.1f} s")
 
-    def _receive_changes(self, stack: Stack) -> str:
+    def _receive_changes(self, stack: Stack) -> str | None:
         """Send events and callbacks to the phone page; the secret of the callbacks, if any."""
         status_receiver.send_events(stack.clients, stack.simulator_url)
         if not (stack.callback_secret_prefix and stack.catalogue_parameter):
-            return ""
+            return None
         return status_receiver.send_callbacks(
             stack.clients,
             stack.simulator_url,

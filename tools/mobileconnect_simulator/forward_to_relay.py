@@ -32,8 +32,8 @@ class Relay:
         self._service = service
         self._api_url = ""
         self._api_key = ""
-        self.callback_secret = ""
-        """What callbacks are signed with; empty: none are expected."""
+        self.callback_secret: str | None = None
+        """What callbacks are signed with; None: none are expected."""
         self._session: aiohttp.ClientSession | None = None
 
     def shown(self) -> dict[str, object]:
@@ -47,8 +47,8 @@ class Relay:
         """
         given: Mapping[str, object] = value if isinstance(value, Mapping) else {}
         url, key = given.get("apiUrl"), given.get("apiKey")
-        secret = given.get("callbackSecret", "")
-        known = set(given) - {"callbackSecret"} == {"apiUrl", "apiKey"} and isinstance(secret, str)
+        secret = given.get("callbackSecret")
+        known = set(given) - {"callbackSecret"} == {"apiUrl", "apiKey"}
         if not known or not isinstance(url, str) or not isinstance(key, str):
             raise BadOrderError("The body must be an object with apiUrl and apiKey.")
         if not _is_loopback(url):
@@ -56,7 +56,7 @@ class Relay:
         if not _VISIBLE.fullmatch(key):
             raise BadOrderError("apiKey must be visible ASCII.")
         self._api_url, self._api_key = url.rstrip("/"), key
-        self.callback_secret = str(secret)
+        self.callback_secret = secret if isinstance(secret, str) else None
 
     async def post(self, value: object) -> PostEntry:
         """Post what the form holds, and keep what came of it.

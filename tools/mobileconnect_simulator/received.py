@@ -23,7 +23,7 @@ def read_event(raw: bytes) -> ReceivedEntry:
     return _entry("event", data.pop("eventId", None), event.get("time"), data, raw)
 
 
-def read_callback(raw: bytes, headers: Mapping[str, str], secret: str) -> ReceivedEntry:
+def read_callback(raw: bytes, headers: Mapping[str, str], secret: str | None) -> ReceivedEntry:
     """A callback; header names are in lower case.
 
     Raises:
