@@ -11,12 +11,14 @@ from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
 from smsrelay.sends.ids import message_id, new_message_id
 from smsrelay.sends.send import OnUnknown, Send, SendKey, Status
 from smsrelay.services import api
+from tests.support.aws_calls import intercepted
 from tests.support.environment import CLIENT, DEFAULT_CLIENT, Environment, HttpAnswer
 from tests.support.template import SAMPLE_TOPIC_ARN
 from tools.mobileconnect_simulator import Simulator
 
 Json = dict[str, Any]
 MESSAGE: Json = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
+ASYNC = {"Prefer": "respond-async"}
 BY_REFERENCE = "/messages?reference=order-8812"
 EVENT_ID = "7bf73129-1428-4cd3-a780-95db273d1602"
 ROLE = "arn:aws:iam::123456789012:role/Shop"
@@ -60,6 +62,25 @@ def test_a_queue_message_is_found_by_its_key_or_by_the_id_that_its_sender_got(
     assert message == relay.get(f"/messages/{message['id']}", client=DEFAULT_CLIENT).body
     assert (message["status"], found.body["next"]) == ("accepted", None)
     assert ids_of(relay.get(path)) == [], "it belongs to the default client"
+
+
+@pytest.mark.parametrize("path", ["/messages/{id}", "/messages?idempotencyKey=k", BY_REFERENCE])
+def test_a_body_is_not_read_to_show_its_message(relay: Environment, path: str) -> None:
+    headers = {"Idempotency-Key": "k"} | ASYNC
+    posted = relay.post(MESSAGE | {"reference": "order-8812"}, headers=headers)
+    read: list[Json] = []
+
+    def record(_client: Any, operation: str, parameters: Json, call: Callable[[], Any]) -> Any:
+        response = call()
+        if operation == "Query" and parameters["TableName"] == relay.table:
+            read.extend(response["Items"])
+        return response
+
+    with intercepted(record):
+        assert relay.get(path.format(id=posted.body["id"])).status == 200
+    assert "body" in relay.items()[0]
+    assert "createdAt" in {name for item in read for name in item}
+    assert [item for item in read if "body" in item] == []
 
 
 def test_a_queue_message_that_names_its_client_is_found_by_this_client_only(

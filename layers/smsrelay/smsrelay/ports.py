@@ -64,8 +64,11 @@ class Ledger(Protocol):
     def replace_if_unchanged(self, before: Send, after: Send) -> ReplaceResult:
         """Write what became of a send, if it still is as it was before. Never creates an item."""
 
-    def load(self, message_id: str) -> Sequence[Send]:
-        """The sends of a message, by number; none if there is no such message."""
+    def load(self, message_id: str, *, bodies: bool = True) -> Sequence[Send]:
+        """The sends of a message, by number; none if there is no such message.
+
+        Sends without their bodies are for readers only: a write would remove the stored ones.
+        """
 
     def load_one(self, key: SendKey) -> Send | None:
         """One send, consistently; None: no such."""

@@ -69,6 +69,14 @@ FEW: Final = 20
 
 logger = logging.getLogger(__name__)
 
+_READ = """
+    pk sk client template recipients status onUnknown createdAt updatedAt dueAt owner attempts
+    fingerprint tokenId reason errors reference correlationId delivery unfinished deliverAt
+    expiresAt resentAt attemptsBefore attemptsPutOff segments inDoubt deliveryPolling
+"""
+_WITHOUT_BODY = _READ.split()
+"""The attributes that `_send` reads of an item, except the body."""
+
 _GROUPS = {
     Status.QUEUED: "open",
     Status.SENDING: "open",
@@ -162,8 +170,9 @@ class DynamoDbLedger:
                 return ReplaceResult.STORED if is_repeated else ReplaceResult.CHANGED
         return ReplaceResult.STORED
 
-    def load(self, message_id: str) -> Sequence[Send]:
-        items = items_of(self._client, self._table, f"MSG#{message_id}", "SEND#")
+    def load(self, message_id: str, *, bodies: bool = True) -> Sequence[Send]:
+        attributes = () if bodies else _WITHOUT_BODY
+        items = items_of(self._client, self._table, f"MSG#{message_id}", "SEND#", attributes)
         return [_parsed(_send, item, self._report) for item in items]
 
     def load_one(self, key: SendKey) -> Send | None:
@@ -471,14 +480,29 @@ class DynamoDbLedger:
         return item
 
 
-def items_of(client: "DynamoDBClient", table: str, partition: str, prefix: str) -> list[Item]:
-    """The items of a partition key whose sort keys begin with the prefix, consistently."""
+def items_of(
+    client: "DynamoDBClient",
+    table: str,
+    partition: str,
+    prefix: str,
+    attributes: Sequence[str] = (),
+) -> list[Item]:
+    """The items of a partition key whose sort keys begin with the prefix, consistently.
+
+    With `attributes`, DynamoDB returns only these.
+    """
+    names = {f"#{n}": name for n, name in enumerate(attributes)}  # some are reserved words
+    projection: Any = names and {
+        "ProjectionExpression": ", ".join(names),
+        "ExpressionAttributeNames": names,
+    }
     with ledger_errors():
         pages = client.get_paginator("query").paginate(
             TableName=table,
             KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
             ExpressionAttributeValues={":pk": {"S": partition}, ":prefix": {"S": prefix}},
             ConsistentRead=True,
+            **projection,
         )
         return [item for page in pages for item in page["Items"]]
 

@@ -276,7 +276,7 @@ class Sender:
 
         Raises `NotFoundError`, or `TooLateError` if none was cancelled, now or before.
         """
-        message = self.load(message_id, client)
+        message = self.load(message_id, client, bodies=True)
         if isinstance(message, RefusedMessage):
             raise TooLateError(message_id)
         sends = [self._cancel(send) for send in message.sends]
@@ -296,9 +296,11 @@ class Sender:
             send = self._ledger.load_one(send.key) or after
         return send
 
-    def load(self, message_id: str, client: str) -> MessageState | RefusedMessage:
+    def load(
+        self, message_id: str, client: str, *, bodies: bool = False
+    ) -> MessageState | RefusedMessage:
         """A client's own message. Raises `NotFoundError`."""
-        sends = self._ledger.load(message_id)
+        sends = self._ledger.load(message_id, bodies=bodies)
         if sends and sends[0].client == client:
             return MessageState(message_id, sends)
         refused = None if sends else self._ledger.load_refusal(message_id)
@@ -319,7 +321,7 @@ class Sender:
     ) -> Iterator[tuple[MessagePosition, MessageState]]:
         """A client's messages with a reference, the newest first, as they are read."""
         for position in self._ledger.find_by_reference(client, reference, after):
-            sends = self._ledger.load(position.message_id)
+            sends = self._ledger.load(position.message_id, bodies=False)
             if sends and sends[0].client == client:
                 yield position, MessageState(position.message_id, sends)
 
