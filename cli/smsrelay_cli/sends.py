@@ -79,6 +79,8 @@ def list_sends(target: DeployedStack, options: Any, now: float) -> int:
         columns = [
             "id", "n", "status", "client", "age", "attempts", "recipients", "reason",
         ]  # fmt: skip
+        if any(send.note for send in found):
+            columns.append("note")
         print_table(columns, [_listed_row(send, now) for send in found])
     else:
         print_line(f"No send is {status}{' for that long' if options.older_than else ''}.")
@@ -456,6 +458,7 @@ def _listed(send: Send, now: float) -> dict[str, object]:
         "attempts": send.attempts,
         "recipients": send.recipients,
         "reason": "lease-expired" if transitions.lease_expired(send, now) else send.reason,
+        "note": send.note,
     }
 
 
@@ -489,6 +492,8 @@ def _show_sends(sends: Sequence[Send], shown: Sequence[Send], options: Any, now:
     for send in shown:
         for word in send.errors:
             print_line(f"send {send.key.number}: {word}")
+        if send.note:
+            print_line(f"send {send.key.number}: note: {send.note}")
 
 
 def _shown(send: Send, now: float) -> dict[str, object]:

@@ -270,7 +270,11 @@ def test_what_is_found_out_is_written_down(operator: Operator, relay: Environmen
     assert (ended.code, ended.rows) == (0, [[message_id, "1", "unknown", "accepted", "2"]])
     [send] = operator.sends(message_id)
     assert (send.status, send.token_id, send.body) == (Status.ACCEPTED, "found-token", None)
-    assert send.reason == "resolved-by-operator: phoned … it rang"
+    assert (send.reason, send.note) == ("resolved-by-operator", "phoned … it rang")
+    shown = operator.run("show", message_id)
+    assert shown.out.splitlines()[-1] == "send 1: note: phoned … it rang"
+    assert operator.run("show", message_id, "--json").json["sends"][0]["note"] == send.note
+    assert relay.get(f"/messages/{message_id}").body["sends"][0]["note"] == send.note
     assert "unfinished" not in relay.items()[0]
     assert relay.get("/tokens/found-token").body["id"] == message_id
     again = operator.unknown()
@@ -428,10 +432,12 @@ def test_sends_that_filters_choose_go_out_again(operator: Operator) -> None:
 def test_the_note_of_many_sends_is_stored_with_each(operator: Operator) -> None:
     ids = several(operator, {}, {})
     note = ("--note", "the proxy forwarded nothing")
-    ended = operator.run("resolve", "--since", "1h", "--as", "rejected", *note, "--yes", "--json")
-    assert [row["is"] for row in ended.json["sends"]] == ["rejected"] * 2
-    reasons = {operator.sends(message_id)[0].reason for message_id in ids}
-    assert reasons == {"resolved-by-operator: the proxy forwarded nothing"}
+    ended = operator.run("resolve", "--since", "1h", "--as", "failed", *note, "--yes", "--json")
+    assert [row["is"] for row in ended.json["sends"]] == ["failed"] * 2
+    notes = {operator.sends(message_id)[0].note for message_id in ids}
+    assert notes == {"the proxy forwarded nothing"}
+    listed = operator.run("list", "--status", "failed")
+    assert listed.out.count("resolved-by-operator  the proxy forwarded nothing") == 2
 
 
 @pytest.mark.parametrize(

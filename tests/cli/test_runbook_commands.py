@@ -45,7 +45,7 @@ def test_the_example_settles_a_gateway_outage(operator: Operator) -> None:
     assert again.status is Status.QUEUED
     [ended] = operator.sends(ids["newsletter"])
     assert ended.status is Status.ACCEPTED
-    assert ended.reason == "resolved-by-operator: gateway outage, see incident 42"
+    assert ended.note == "gateway outage, see incident 42"
     assert operator.run(*listed).out.startswith("No send is unknown")
 
 

@@ -25,11 +25,14 @@ from moto.events.models import Rule
 from standardwebhooks import Webhook
 
 from smsrelay.adapters import callback_client
+from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
 from smsrelay.adapters.eventbridge import EventBridgeBus
 from smsrelay.adapters.sqs import LONGEST_VISIBILITY, SqsRetryQueue
 from smsrelay.adapters.ssm_message_catalogue import SsmMessageCatalogue
 from smsrelay.errors import PublishError, UnexpectedError
 from smsrelay.messages.message_catalogue import Catalogue
+from smsrelay.sends import transitions
+from smsrelay.sends.send import Status
 from smsrelay.services.callback_sender import RETRY_SCHEDULE
 from tests.support.cloudwatch_metrics import metrics
 from tests.support.environment import (
@@ -297,6 +300,28 @@ def test_a_variable_of_the_local_stack_allows_callbacks_to_loopback(
             with pytest.raises(UnexpectedError, match="LedgerUnavailableError"):
                 relay.tell()
             assert server.requests == []
+
+
+def test_an_operators_note_is_in_the_event_and_in_the_callback(
+    onlooker: Onlooker, simulator: Simulator
+) -> None:
+    relay = onlooker.relay
+    simulator.fail("send", "reset-after-accept")
+    posted = relay.post(MESSAGE).body
+    ledger = DynamoDbLedger(relay.client("dynamodb"), relay.table, retention_days=90)
+    [send] = ledger.load(posted["id"])
+    resolved = transitions.resolve_by_operator(
+        send, Status.ACCEPTED, token_id=None, note="it rang", now=time.time(), written_by="o"
+    )
+    assert ledger.replace_if_unchanged(send, resolved)
+    relay.tell()
+    *_, event = onlooker.events()
+    SCHEMA.validate(event)
+    assert (event["data"]["status"], event["data"]["note"]) == ("accepted", "it rang")
+    onlooker.server.replies(lambda _: answering(204))
+    relay.call_back()
+    notes = [json.loads(it.body)["data"].get("note") for it in onlooker.server.requests]
+    assert sorted(notes, key=str) == [None, "it rang"]
 
 
 def test_told_twice_it_has_the_same_name_on_the_bus_too(

@@ -18,7 +18,7 @@ from tests.support.golden import READABLE, UNREADABLE, put, put_unreadable_in
 from tools.mobileconnect_simulator import Simulator
 
 LATER = 1_800_000_000.0
-UNUSED = {"priority", "history", "flags", "note"}
+UNUSED = {"priority", "history", "flags", "comment"}
 """The attributes of `unknown-attributes` that this version does not know."""
 MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
 

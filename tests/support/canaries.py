@@ -135,7 +135,8 @@ BESIDE: Mapping[str, Canary] = {
     "webhook secret": canary("webhook", "18135550122"),
     "tokenId": canary("receipt", None, LOG, OWNER, OPEN, ENDED, OPERATOR, UPSTREAM, TOLD),
     "what an exception says": canary("exception", "14135550120"),
-    "an operator's reason": canary("reason", "15135550121", *ECHO, number_may=()),
+    # Free text that an operator writes: redacted, then shown wherever the send is.
+    "an operator's note": canary("reason", "15135550121", *ECHO, TOLD, number_may=()),
 }
 PLANTED: Mapping[str, Canary | None] = {**FIELDS, **BESIDE}
 

@@ -565,8 +565,8 @@ class Operator:
     def decide(self, ids: Iterable[str]) -> None:
         """Every command that changes something."""
         for message_id in ids:
-            reason = f"{planted("an operator's reason").text} {EVERYTHING}"
-            self.run("resolve", message_id, "--as", "rejected", "--yes", "--note", reason)
+            note = f"{planted("an operator's note").text} {EVERYTHING}"
+            self.run("resolve", message_id, "--as", "rejected", "--yes", "--note", note)
             self.run("resend", message_id, "--yes")
         self.run("redrive", "--yes")
 

@@ -258,20 +258,22 @@ def test_an_operator_ends_what_is_undecided(status: Status) -> None:
         unknown, status, token_id="t", note="it rang", now=NOW + 5, written_by="operator"
     )
     assert (ended.status, ended.token_id, ended.body) == (status, "t", None)
-    assert (ended.reason, ended.errors) == ("resolved-by-operator: it rang", ())
+    assert (ended.reason, ended.note) == ("resolved-by-operator", "it rang")
+    assert ended.errors == ()
     silent = transitions.resolve_by_operator(
         unknown, status, token_id=None, note=None, now=NOW, written_by="o"
     )
-    assert silent.reason == "resolved-by-operator"
+    assert (silent.reason, silent.note) == ("resolved-by-operator", None)
 
 
 def test_an_operator_who_knows_that_a_send_was_not_sent_ends_the_doubt() -> None:
     unknown = replace(SENDING, status=Status.UNKNOWN, may_have_been_sent=True)
     failed = transitions.resolve_by_operator(
-        unknown, Status.FAILED, token_id=None, note=None, now=NOW + 5, written_by="operator"
+        unknown, Status.FAILED, token_id=None, note="none", now=NOW + 5, written_by="operator"
     )
     assert (failed.status, failed.body, failed.may_have_been_sent) == (Status.FAILED, "{}", False)
     again = transitions.requeue_by_operator(failed, now=NOW + 6, written_by="operator")
+    assert again.note is None, "it said how the send had ended"
     assert (again.status, again.body, again.may_have_been_sent) == (Status.QUEUED, "{}", False)
 
 

@@ -50,6 +50,13 @@ _TokenId = Annotated[
         examples=[EXAMPLE_TOKEN_ID],
     ),
 ]
+_Note = Annotated[
+    str,
+    Field(
+        description="The words of the operator who resolved the send, redacted.",
+        examples=["gateway outage, see incident 42"],
+    ),
+]
 _Time = Annotated[
     str,
     Field(json_schema_extra={"format": "date-time"}, examples=["2027-01-15T08:00:00.250+00:00"]),
@@ -121,6 +128,7 @@ class SendSummary(_Sized):
         "polled within 72 hours.",
         examples=["throttled"],
     )
+    note: _Note | None = None
     errors: list[str] | None = Field(
         default=None,
         description="What MobileConnect said, in its own words.",
@@ -198,6 +206,7 @@ class SendChange(_Sized):
         default=None,
         description="Why, in one word; `not-polled`: its delivery could not be polled.",
     )
+    note: _Note | None = None
     delivery: EventDelivery | None = None
     event_id: str | None = Field(
         default=None,

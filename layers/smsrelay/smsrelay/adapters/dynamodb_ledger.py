@@ -71,7 +71,7 @@ logger = logging.getLogger(__name__)
 
 _READ = """
     pk sk client template recipients status onUnknown createdAt updatedAt dueAt owner attempts
-    fingerprint tokenId reason errors reference correlationId delivery unfinished deliverAt
+    fingerprint tokenId reason note errors reference correlationId delivery unfinished deliverAt
     expiresAt resentAt attemptsBefore attemptsPutOff segments inDoubt deliveryPolling
 """
 _WITHOUT_BODY = _READ.split()
@@ -453,6 +453,7 @@ class DynamoDbLedger:
             "fingerprint": send.fingerprint,
             "tokenId": send.token_id,
             "reason": send.reason,
+            "note": send.note,
             # Not as ASCII: an escape can be three times as long as the character in UTF-8.
             "errors": json.dumps(send.errors, ensure_ascii=False) if send.errors else None,
             "reference": send.reference,
@@ -548,6 +549,7 @@ def _send(item: Item) -> Send:
         body=text("body"),
         token_id=text("tokenId"),
         reason=text("reason"),
+        note=text("note"),
         errors=tuple(json.loads(text("errors") or "[]")),
         reference=text("reference"),
         correlation_id=text("correlationId"),

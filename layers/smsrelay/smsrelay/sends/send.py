@@ -96,6 +96,8 @@ class Send:
     """The JSON to send; removed when the send ends, unless an operator may have it tried again."""
     token_id: str | None = None
     reason: str | None = None
+    note: str | None = None
+    """What the operator who resolved it wrote, redacted."""
     errors: tuple[str, ...] = ()
     reference: str | None = None
     correlation_id: str | None = None

@@ -51,6 +51,7 @@ def event_of(change: StatusChange) -> Mapping[str, Any]:
         "tokenId": send.token_id,
         "reference": send.reference,
         "reason": send.public_reason,
+        "note": send.note,
         "delivery": send.delivery and send.delivery.as_json(),
     }
     return {

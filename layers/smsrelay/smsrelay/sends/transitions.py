@@ -154,6 +154,7 @@ def requeue_by_operator(send: Send, *, now: float, written_by: str) -> Send:
         due_at=now,
         written_by=written_by,
         reason="resent-by-operator",
+        note=None,
         errors=(),
     )
 
@@ -180,7 +181,8 @@ def resolve_by_operator(  # noqa: PLR0913 - what an operator says, and when
         due_at=now,
         written_by=written_by,
         may_have_been_sent=send.may_have_been_sent and not is_failed,
-        reason=f"resolved-by-operator: {note}" if note else "resolved-by-operator",
+        reason="resolved-by-operator",
+        note=note,
         errors=(),
         body=send.body if is_failed else None,
     )

@@ -157,6 +157,7 @@ def _brief(send: Send) -> dict[str, Any]:
         "recipients": send.recipients,
         "tokenId": send.token_id,
         "reason": send.public_reason,
+        "note": send.note,
         "errors": list(send.errors) or None,
         **segments_of(send.segments),
     }
