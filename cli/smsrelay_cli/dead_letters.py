@@ -1,6 +1,7 @@
-"""`smsrelay redrive`: dead letters back into the queue, as far as they can still work."""
+"""`smsrelay redrive` puts dead letters back into the queue, `smsrelay discard` removes them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from itertools import batched
 from time import monotonic
@@ -17,6 +18,7 @@ from smsrelay.errors import (
     UnreadableItemError,
 )
 from smsrelay.messages.refusals import RequestRefusedError
+from smsrelay.security.redaction import without_names
 from smsrelay.sends import transitions
 from smsrelay.sends.ids import message_id, new_message_id
 from smsrelay.sends.queue_envelopes import (
@@ -25,12 +27,21 @@ from smsrelay.sends.queue_envelopes import (
     KEY_ATTRIBUTE,
     TOPIC_NOT_LISTED,
     QueueMessage,
+    QueueRequest,
     open_envelope,
 )
-from smsrelay.sends.send import ACCEPTED_STATUSES, Send, SendKey, Status, reference_body
+from smsrelay.sends.send import (
+    ACCEPTED_STATUSES,
+    UNFINISHED_STATUSES,
+    Send,
+    SendKey,
+    Status,
+    reference_body,
+)
 from smsrelay_cli.deployed_stack import DeployedStack
-from smsrelay_cli.exit_codes import DONE, FAILED, AbortedError
+from smsrelay_cli.exit_codes import DONE, FAILED, AbortedError, CommandError
 from smsrelay_cli.terminal import (
+    Row,
     confirm,
     counted,
     print_json,
@@ -52,6 +63,7 @@ RELAY_ATTRIBUTES = {"reason", "errors", "messageId"}
 """What the relay itself wrote on a dead letter."""
 MOVED = "received-too-often"
 """The reason of a letter that SQS moved by itself: it has no other."""
+_CODE = re.compile("[a-z-]+")
 
 
 class Action(StrEnum):
@@ -89,9 +101,10 @@ class DeadLetter(NamedTuple):
         return self.text("reason") or MOVED
 
     @property
-    def errors(self) -> list[str]:
-        """The place and the code of each refusal."""
-        return (self.text("errors") or "").split(", ")
+    def errors(self) -> list[tuple[str, str]]:
+        """The pointer and the code of each refusal. A letter of a send has one code, its reason."""
+        entries = (self.text("errors") or "").split(", ")
+        return [(pointer, code) for pointer, _, code in (it.rpartition(" ") for it in entries)]
 
 
 class Plan(NamedTuple):
@@ -111,18 +124,69 @@ class Plan(NamedTuple):
 
 def redrive(target: DeployedStack, options: Any, now: float) -> int:
     """Look at dead letters, ask, and put those back that can work; the others stay visible."""
+
+    def plan(letter: DeadLetter) -> Plan | None:
+        if options.reason is not None and letter.reason != options.reason:
+            return None
+        if options.client is not None and letter.text(CLIENT_ATTRIBUTE) != options.client:
+            return None
+        return _plan(target, letter)
+
+    def ask(plans: Sequence[Plan]) -> None:
+        if to_do := [plan for plan in plans if plan.action is not Action.KEEP]:
+            confirm(_question(to_do), yes=options.yes)
+
+    return _handle(target, options, now, plan, ask)
+
+
+def discard(target: DeployedStack, options: Any, now: float) -> int:
+    """Show the codes of a message's dead letters, ask, and remove them; others stay visible."""
+
+    def plan(letter: DeadLetter) -> Plan | None:
+        content = _content(letter)
+        key = content if isinstance(content, SendKey) else None
+        if options.id not in {letter.id, letter.text("messageId"), key and key.message_id}:
+            return None
+        if options.send is not None and (key is None or key.number != options.send):
+            return None
+        send = target.ledger.load_one(key) if key else None
+        if send and send.status in UNFINISHED_STATUSES:
+            detail = f"the send is {send.status}: end it first, with cancel or resolve"
+            return Plan(letter, Action.KEEP, detail, key)
+        return Plan(letter, Action.REMOVE, key=key)
+
+    def ask(plans: Sequence[Plan]) -> None:
+        if not plans:
+            raise CommandError(f"no dead letter that is visible now belongs to {options.id}")
+        to_do = [plan for plan in plans if plan.action is not Action.KEEP]
+        if not to_do:
+            raise CommandError(f"refused: {plans[0].detail}")
+        letters = counted(len(to_do), "dead letter")
+        whys = "; ".join(dict.fromkeys(_why(plan.letter) for plan in to_do))
+        confirm(f"Remove {letters} ({whys})? Nothing can put it back.", yes=options.yes)
+
+    return _handle(target, options, now, plan, ask)
+
+
+def _handle(
+    target: DeployedStack,
+    options: Any,
+    now: float,
+    plan_of: Callable[[DeadLetter], Plan | None],
+    ask: Callable[[Sequence[Plan]], None],
+) -> int:
+    """Plan for each letter, ask, and carry out; a letter without a plan stays as it is."""
     began = monotonic()
     plans: list[Plan] = []
     others: list[DeadLetter] = []
     handled: set[str] = set()
     try:
-        _collect(target, options, plans, others)
+        _collect(target, options, plan_of, plans, others)
         to_do = [plan for plan in plans if plan.action is not Action.KEEP]
         if options.dry_run:
             _print_plans(plans, len(others), options)
             return DONE
-        if to_do:
-            confirm(_question(to_do), yes=options.yes)
+        ask(plans)
         if monotonic() - began > HIDDEN_SECONDS - MARGIN_SECONDS:
             raise AbortedError("aborted: the letters may be in other hands by now; ask again")
         results = [_carried_out(target, plan, now) for plan in plans]
@@ -137,9 +201,13 @@ def redrive(target: DeployedStack, options: Any, now: float) -> int:
 
 
 def _collect(
-    target: DeployedStack, options: Any, plans: list[Plan], others: list[DeadLetter]
+    target: DeployedStack,
+    options: Any,
+    plan_of: Callable[[DeadLetter], Plan | None],
+    plans: list[Plan],
+    others: list[DeadLetter],
 ) -> None:
-    """Receive letters until enough of them can be put back, or there is none left."""
+    """Receive letters until there are plans for enough of them, or there is none left."""
     received_ids: set[str] = set()
     while len(received_ids) < MOST_READ:
         letters = [letter for letter in _receive(target) if letter.id not in received_ids]
@@ -147,11 +215,12 @@ def _collect(
             return
         received_ids |= {letter.id for letter in letters}
         for n, letter in enumerate(letters):
-            if not _matches(letter, options):
-                others.append(letter)
-                continue
             try:
-                plans.append(_plan(target, letter))
+                plan = plan_of(letter)
+                if plan is None:
+                    others.append(letter)
+                    continue
+                plans.append(plan)
             except UnreadableItemError as error:
                 plans.append(Plan(letter, Action.KEEP, str(error)))
             except RelayError:
@@ -183,27 +252,28 @@ def _receive(target: DeployedStack) -> list[DeadLetter]:
     ]
 
 
-def _matches(letter: DeadLetter, options: Any) -> bool:
-    return (options.reason is None or letter.reason == options.reason) and (
-        options.client is None or letter.text(CLIENT_ATTRIBUTE) == options.client
-    )
+def _content(letter: DeadLetter, key: str = "none") -> QueueRequest | SendKey | None:
+    """What a letter contains; `key` stands for the key that it does not name. None: unreadable."""
+    texts = {name: letter.text(name) for name in letter.attributes}
+    attributes = {name: text for name, text in texts.items() if text is not None}
+    try:
+        return open_envelope(QueueMessage(letter.body, key, attributes))
+    except (NotJsonError, TooLargeError, RequestRefusedError):
+        return None
 
 
 def _plan(target: DeployedStack, letter: DeadLetter) -> Plan:  # noqa: PLR0911 - one for each kind of letter
     """What can be done with a letter; changes nothing."""
-    if f" {INVALID_CLIENT.code}" in letter.errors:
+    if INVALID_CLIENT[:2] in letter.errors:
         # The letter holds the default client instead, whose message it must not become.
         return Plan(letter, Action.KEEP, "its client's name breaks the rule: post it with another")
-    if f"{TOPIC_NOT_LISTED.pointer} {TOPIC_NOT_LISTED.code}" in letter.errors:
+    if TOPIC_NOT_LISTED[:2] in letter.errors:
         # SNS sends no attributes: the letter's are the relay's, which did not believe the body.
         detail = "for a topic that QueueSenderArns contains by now"
         return Plan(letter, Action.QUEUE, detail, without_client=True, without_key=True)
     none = new_message_id()  # stands for "the body says no key"
-    texts = {name: letter.text(name) for name in letter.attributes}
-    attributes = {name: text for name, text in texts.items() if text is not None}
-    try:
-        content = open_envelope(QueueMessage(letter.body, none, attributes))
-    except (NotJsonError, TooLargeError, RequestRefusedError):
+    content = _content(letter, none)
+    if content is None:
         return Plan(letter, Action.KEEP, "its body can't be read: it would die again")
     if isinstance(content, SendKey):
         return _plan_of_send(target, letter, content)
@@ -269,9 +339,10 @@ def _carried_out(target: DeployedStack, plan: Plan, now: float) -> Plan:
             QueueUrl=target.dead_letter_queue_url, ReceiptHandle=plan.letter.receipt
         )
     except (BotoCoreError, ClientError) as error:
+        queued = "queued, but " if plan.action is Action.QUEUE else ""
         return plan._replace(
             action=Action.UNCHANGED,
-            detail=f"queued, but not removed ({_name(error)}); doing it again sends nothing twice",
+            detail=f"{queued}not removed ({_name(error)}); doing it again sends nothing twice",
         )
     return plan._replace(action=_DONE[plan.action])
 
@@ -334,6 +405,7 @@ def _print_plans(plans: Sequence[Plan], others: int, options: Any) -> None:
             "n": plan.key.number if plan.key else None,
             "client": plan.letter.text(CLIENT_ATTRIBUTE),
             "reason": plan.letter.reason,
+            "errors": [{"pointer": it, "code": code} for it, code in _shown_errors(plan.letter)],
             "action": plan.action,
             "detail": plan.detail,
         }
@@ -343,13 +415,40 @@ def _print_plans(plans: Sequence[Plan], others: int, options: Any) -> None:
         print_json({"dryRun": options.dry_run, "letters": rows, "others": others})
         return
     if rows:
-        print_table(["id", "n", "client", "reason", "action", "detail"], rows)
+        columns = ["id", "n", "client", "reason", "code", "pointer", "action", "detail"]
+        print_table(columns, [_row(row) for row in rows])
     else:
         print_line("There is no dead letter to put back.")
     if others:
         print_notice(f"{counted(others, 'dead letter')} more not touched.")
     if options.dry_run:
         print_notice("Nothing was changed.")
+
+
+def _row(row: dict[str, Any]) -> Row:
+    """A letter in a line: with its first error, and with SQS's id if its message has none."""
+    [first, *others] = row["errors"] or [{}]
+    code = first.get("code")
+    return {
+        **row,
+        "id": row["id"] or row["message"],
+        "code": f"{code} (+{len(others)})" if others else code,
+        "pointer": first.get("pointer"),
+    }
+
+
+def _why(letter: DeadLetter) -> str:
+    """The reason of a letter and its first three errors."""
+    errors = [f"{code} at {it}" if it else code for it, code in _shown_errors(letter)]
+    omitted = f", and {len(errors) - 3} more" if len(errors) > 3 else ""  # noqa: PLR2004 - as above
+    words = ", ".join(errors[:3]) + omitted
+    return letter.reason if words in {"", letter.reason} else f"{letter.reason}: {words}"
+
+
+def _shown_errors(letter: DeadLetter) -> list[tuple[str, str]]:
+    """A letter's errors without names that its sender chose: they can be texts or numbers."""
+    errors = [(without_names(it), code) for it, code in letter.errors if it or code]
+    return [(it, code if _CODE.fullmatch(code) else "…") for it, code in errors]
 
 
 def _name(error: Exception) -> str:

@@ -226,9 +226,15 @@ def _add_deciding(command: _AddCommand) -> None:
     redrive.add_argument("--reason", metavar="R", help="only those with this reason")
     redrive.add_argument("--client", metavar="C", help="only this client's")
     redrive.add_argument("--limit", type=_limit, default=100, metavar="N", help="at most (100)")
-    redrive.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    redrive.add_argument("--dry-run", action="store_true", help="show why, and change nothing")
     _add_yes(redrive)
     redrive.set_defaults(run=dead_letters.redrive)
+
+    discarded = command("discard", "remove dead letters that can never succeed")
+    discarded.add_argument("id", metavar="ID", help="of the message, as redrive --dry-run shows it")
+    discarded.add_argument("--send", type=_number, metavar="N", help="only of this send")
+    _add_yes(discarded)
+    discarded.set_defaults(run=dead_letters.discard, dry_run=False, limit=dead_letters.MOST_READ)
 
     paused = command("pause", "make no sends for a while; what is posted waits in the queue")
     paused.add_argument("--note", type=_note, metavar="TEXT", help="why; for other operators")

@@ -58,7 +58,7 @@ def test_a_failed_send_is_queued_again_with_fresh_attempts(
     assert ended.code == 0
     assert "1 dead letter" in ended.err
     assert "No SMS goes out twice" in ended.err
-    assert ended.rows == [[failed, "1", CLIENT, "too-old", "queued", "-"]]
+    assert ended.rows == [[failed, "1", CLIENT, "too-old", "too-old", "-", "queued", "-"]]
     assert relay.dead_letters() == []
     [send] = operator.sends(failed)
     assert (send.status, send.attempts, send.attempts_before) == (Status.QUEUED, 2, 2)
@@ -76,7 +76,7 @@ def test_a_rejected_send_is_queued_again_as_the_same_send(
     rejected = message_id(CLIENT, "order-8812")
     ended = operator.run("redrive", answer="y\n")
     assert ended.code == 0
-    assert ended.rows == [[rejected, "1", CLIENT, "rejected", "queued", "-"]]
+    assert ended.rows == [[rejected, "1", CLIENT, "rejected", "refused", "-", "queued", "-"]]
     assert relay.dead_letters() == []
     [send] = operator.sends(rejected)
     assert (send.status, send.attempts, send.attempts_before) == (Status.QUEUED, 1, 1)
@@ -149,7 +149,7 @@ def test_a_letter_of_a_message_without_a_client_keeps_its_identity(
     ours = {"client": "internal", "Idempotency-Key": "order-8812", "messageId": before}
     bury(relay, MESSAGE, REASONS | ours)
     with relay.default_client("calendar"):
-        assert [row[4] for row in operator.run("redrive", "--yes").rows] == ["queued"]
+        assert [row[6] for row in operator.run("redrive", "--yes").rows] == ["queued"]
         operator.works()
     item = only_item(relay)
     assert item["pk"] == {"S": f"MSG#{before}"}
@@ -162,7 +162,7 @@ def test_a_letter_refused_for_its_client_does_not_become_the_default_clients(
     relay.enqueue(MESSAGE, {"client": "Shop"})
     assert relay.work() == []
     ended = operator.run("redrive", "--yes")
-    assert (ended.code, ended.rows[0][3:5]) == (0, ["refused", "kept"])
+    assert (ended.code, ended.rows[0][3:7]) == (0, ["refused", "invalid-client", "-", "kept"])
     assert operator.works() == []
     assert len(relay.dead_letters()) == 1
 
@@ -180,7 +180,7 @@ def test_a_letter_of_a_topic_that_is_listed_by_now_keeps_client_and_key(
         relay.enqueue(body)
         assert relay.work() == []
     ended = operator.run("redrive", "--yes")
-    assert [row[4] for row in ended.rows] == ["queued"]
+    assert [row[6] for row in ended.rows] == ["queued"]
     operator.works()
     assert len(operator.simulator.sent()) == 1
     assert relay.dead_letters() == []
@@ -226,12 +226,74 @@ def test_a_dry_run_changes_nothing_and_hides_nothing(
     before, dead = relay.items(), sorted(letter["body"] for letter in relay.dead_letters())
     ended = operator.run("redrive", "--dry-run")
     assert ended.code == 0
-    assert sorted(row[4] for row in ended.rows if row[0] == failed) == ["queue"]
+    assert sorted(row[6] for row in ended.rows if row[0] == failed) == ["queue"]
     assert "Nothing was changed." in ended.err
     assert sorted(letter["body"] for letter in relay.dead_letters()) == dead
     assert relay.items() == before
     assert relay.waiting() == 0
     assert operator.run("redrive", "--dry-run", "--json").json["dryRun"]
+
+
+def test_a_dry_run_shows_code_and_pointer_of_each_letter(
+    operator: Operator, relay: Environment
+) -> None:
+    wrong = {"+1 212 555 0100": 1, "attributes": {}, "text": " ", "keyword": "JOIN"}
+    relay.enqueue(MESSAGE | wrong, OURS)
+    relay.enqueue(MESSAGE | {"keyword": "JOIN"}, {"Idempotency-Key": "k"})
+    relay.enqueue("no JSON", {"Idempotency-Key": "l"})
+    relay.work()
+    shown = operator.run("redrive", "--dry-run", "--json").json["letters"]
+    errors = {row["id"]: row["errors"] for row in shown}
+    assert errors.pop(message_id("", "l")) == [{"pointer": "", "code": "not-json"}]
+    keyword = {"pointer": "/keyword", "code": "keyword-not-needed"}
+    assert errors.pop(message_id("", "k")) == [keyword]
+    [several] = errors.values()
+    assert {"pointer": "/…", "code": "unknown-field"} in several, "its name is a number"
+    assert {"pointer": "/text", "code": "blank-text"} in several
+    rows = {row[0]: row[3:] for row in operator.run("redrive", "--dry-run").rows}
+    expected = ["refused", "keyword-not-needed", "/keyword", "queue", "under"]
+    assert rows[message_id("", "k")][:4] == expected[:4]
+    assert f"(+{len(several) - 1})" in rows[message_id(CLIENT, "order-8812")]
+
+
+def test_discard_removes_the_letters_of_one_message(operator: Operator, relay: Environment) -> None:
+    failed, other = operator.failed(), refused(relay, "order-8812")
+    before = relay.items()
+    assert operator.run("discard", other, answer="n\n").code == 3
+    assert len(relay.dead_letters()) == 2
+    ended = operator.run("discard", other, answer="y\n")
+    assert "1 dead letter (refused: keyword-not-needed at /keyword)?" in ended.err
+    assert (ended.code, [row[0] for row in ended.rows]) == (0, [other])
+    assert ended.rows[0][3:7] == ["refused", "keyword-not-needed", "/keyword", "removed"]
+    assert [letter["messageId"] for letter in relay.dead_letters()] == [failed]
+    again = operator.run("discard", other, "--yes")
+    assert (again.code, again.out) == (1, "")
+    assert f"no dead letter that is visible now belongs to {other}" in again.err
+    assert operator.run("discard", failed, "--send", "2", "--yes").code == 1
+    assert operator.run("discard", failed, "--send", "1", "--yes", "--json").code == 0
+    assert relay.dead_letters() == []
+    assert (relay.items(), relay.waiting()) == (before, 0)
+
+
+@pytest.mark.parametrize("status", [Status.QUEUED, Status.SENDING, Status.UNKNOWN])
+def test_the_letter_of_a_send_that_has_not_ended_is_not_discarded(
+    operator: Operator, relay: Environment, status: Status
+) -> None:
+    [send] = operator.sends(operator.failed())
+    operator.ledger.replace_if_unchanged(send, replace(send, status=status))
+    ended = operator.run("discard", send.key.message_id, "--yes")
+    assert (ended.code, ended.out) == (1, "")
+    assert f"refused: the send is {status}" in ended.err
+    assert len(relay.dead_letters()) == 1
+
+
+def test_a_letter_without_a_message_is_discarded_by_the_id_of_sqs(
+    operator: Operator, relay: Environment
+) -> None:
+    moved, _ = bury(relay, MESSAGE), bury(relay, "no JSON")
+    assert moved in [row[0] for row in operator.run("redrive", "--dry-run").rows]
+    assert operator.run("discard", moved, "--yes").code == 0
+    assert [letter["body"] for letter in relay.dead_letters()] == ["no JSON"]
 
 
 @pytest.mark.parametrize("answer", ["n\n", ""])
