@@ -39,11 +39,13 @@ if TYPE_CHECKING:
 
 SECRET_BYTES = 32
 MAX_GUEST_NUMBERS = 100
+USAGE_DAYS = 30
+"""Days that `client list` looks back for the last use of a client's keys."""
 _KEY_ID = re.compile(r"[0-9A-Za-z]{1,19}")
 """An API key's id; its value has 20 characters or more."""
 _PRINCIPAL = re.compile(r"arn:[^:]+:iam::[0-9]{12}:(role|user)/(?:.+/)?([^/]+)")
 _CREDENTIAL = "CREDENTIAL#"
-_COLUMNS = ["client", "rate", "burst", "quota", "maxRecipients", "guest", "keys"]
+_COLUMNS = ["client", "rate", "burst", "quota", "maxRecipients", "guest", "lastUse", "keys"]
 
 
 class Clients:
@@ -124,6 +126,29 @@ class Clients:
             quota={"limit": quota, "period": "DAY"},
             apiStages=[{"apiId": self._target.api_id, "stage": self._target.stage}],
         )
+
+    def change_plan(self, plan_id: str, values: Mapping[str, int]) -> Any:
+        """Replace values of a plan, by their paths; its keys stay."""
+        return self.gateway.update_usage_plan(
+            usagePlanId=plan_id,
+            patchOperations=[
+                {"op": "replace", "path": path, "value": str(value)}
+                for path, value in values.items()
+            ],
+        )
+
+    def last_use(self, plan_id: str, now: float) -> str | None:
+        """The last of the past `USAGE_DAYS` days (UTC) on which a key of a plan was used."""
+        today = datetime.fromtimestamp(now, UTC).date()
+        pages = self.gateway.get_paginator("get_usage").paginate(
+            usagePlanId=plan_id,
+            startDate=(today - timedelta(days=USAGE_DAYS - 1)).isoformat(),
+            endDate=today.isoformat(),
+        )
+        # For each key the requests of each day, and what was left of its quota; the last is today.
+        logs = [days for page in pages for days in page.get("items", {}).values()]
+        unused_days = [n for days in logs for n, (used, *_) in enumerate(reversed(days)) if used]
+        return (today - timedelta(days=min(unused_days))).isoformat() if unused_days else None
 
     def new_key(self, client: str, plan_id: str) -> Any:
         """A key of a client's; its name comes before it can be used."""
@@ -216,21 +241,16 @@ class Clients:
         return name, value
 
 
-def list_clients(target: DeployedStack, options: Any, _now: float) -> int:
+def list_clients(target: DeployedStack, options: Any, now: float) -> int:
     """The clients with API keys."""
     clients = Clients(target)
     rows: list[dict[str, Any]] = [
         {
-            "client": name,
-            "rate": plan.get("throttle", {}).get("rateLimit"),
-            "burst": plan.get("throttle", {}).get("burstLimit"),
-            "quota": plan.get("quota", {}).get("limit"),
-            "maxRecipients": limits.max_recipients,
-            "guest": bool(limits.only_to),
+            **_limits(name, plan, clients.limits(name)),
+            "lastUse": clients.last_use(plan["id"], now),
             "keys": clients.keys(plan["id"]),
         }
         for name, plan in sorted(clients.plans(), key=lambda entry: entry[0])
-        for limits in [clients.limits(name)]
     ]
     if options.json:
         print_json(rows)
@@ -242,14 +262,27 @@ def list_clients(target: DeployedStack, options: Any, _now: float) -> int:
             for row in rows
         ]
         print_table(_COLUMNS, shown)
+    if rows and target.is_local:
+        print_notice("The local stack does not record the use of keys: no last use is shown.")
     return DONE
+
+
+def _limits(client: str, plan: Any, limits: ClientLimits) -> dict[str, Any]:
+    """What a client may do; `plan` is None if it has no API keys."""
+    plan = plan or {}
+    return {
+        "client": client,
+        "rate": plan.get("throttle", {}).get("rateLimit"),
+        "burst": plan.get("throttle", {}).get("burstLimit"),
+        "quota": plan.get("quota", {}).get("limit"),
+        "maxRecipients": limits.max_recipients,
+        "guest": bool(limits.only_to),
+    }
 
 
 def add(target: DeployedStack, options: Any, _now: float) -> int:
     """A usage plan with a first key."""
-    clients, only_to = Clients(target), set(options.only_to or ())
-    if len(only_to) > MAX_GUEST_NUMBERS:
-        raise UsageError(f"a guest has at most {MAX_GUEST_NUMBERS} numbers")
+    clients, only_to = Clients(target), _guest_numbers(options)
     if clients.plan(_meant(target, options)):
         raise CommandError(f"{options.client} is there already: `client rotate` gives it a new key")
     if options.max_recipients or only_to:
@@ -259,15 +292,38 @@ def add(target: DeployedStack, options: Any, _now: float) -> int:
     return _print_key(options, clients.new_key(options.client, plan["id"]))
 
 
-def limit(target: DeployedStack, options: Any, _now: float) -> int:
-    """Change how many recipients one request of a client may have."""
-    client = _checked(options.client)
-    clients = Clients(target)
-    limits = clients.limits(client)._replace(max_recipients=options.max_recipients)
-    clients.names.put_limits(client, limits)
-    until = _time_in(CACHE_SECONDS)
-    print_notice(f"Functions may use the old limit until {until}, because they cache it.")
-    return _print_fields(options, {"client": client, "maxRecipients": options.max_recipients})
+def change(target: DeployedStack, options: Any, _now: float) -> int:
+    """Change limits of a client; what is not named stays, and so do its keys."""
+    clients, client, only_to = Clients(target), _checked(options.client), _guest_numbers(options)
+    of_plan = {
+        "/throttle/rateLimit": options.rate,
+        "/throttle/burstLimit": options.burst,
+        "/quota/limit": options.quota,
+    }
+    changed = {path: value for path, value in of_plan.items() if value is not None}
+    is_limited = options.max_recipients is not None or options.only_to is not None
+    if not changed and not is_limited:
+        raise UsageError("name what to change, such as --quota 20000")
+    plan = _plan_of(clients, options) if changed else clients.plan(client)
+    limits = clients.limits(client)
+    if is_limited:
+        limits = ClientLimits(
+            options.max_recipients or limits.max_recipients,
+            limits.only_to if options.only_to is None else only_to,
+        )
+        clients.names.put_limits(client, limits)
+        until = _time_in(CACHE_SECONDS)
+        print_notice(f"Functions may use old limits until {until}, because they cache them.")
+    if changed:
+        plan = clients.change_plan(plan["id"], changed)
+    return _print_fields(options, _limits(client, plan, limits))
+
+
+def _guest_numbers(options: Any) -> set[str]:
+    numbers = set(options.only_to or ())
+    if len(numbers) > MAX_GUEST_NUMBERS:
+        raise UsageError(f"a guest has at most {MAX_GUEST_NUMBERS} numbers")
+    return numbers
 
 
 def rotate(target: DeployedStack, options: Any, _now: float) -> int:
@@ -457,5 +513,6 @@ def _print_fields(options: Any, fields: Mapping[str, object]) -> int:
         print_json(fields)
     else:
         for name, value in fields.items():
-            print_line(f"{name:<17}{value}")
+            if value is not None:
+                print_line(f"{name:<17}{value}")
     return DONE

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 from pydantic_core import PydanticCustomError
@@ -266,11 +267,19 @@ def _add_clients(parser: argparse.ArgumentParser, shared: argparse.ArgumentParse
     def shows(added: argparse.ArgumentParser) -> None:
         added.add_argument("--show", action="store_true", help="print what must stay secret")
 
-    def has_limit(added: argparse.ArgumentParser, *, required: bool = False) -> None:
+    def has_limits(added: argparse.ArgumentParser, **defaults: int) -> Any:
+        for name, what in {"rate": "a second", "burst": "at once", "quota": "a day"}.items():
+            default = defaults.get(name)
+            shown = f"requests {what}" + (f" ({default})" if default else "")
+            added.add_argument(f"--{name}", type=_number, default=default, metavar="N", help=shown)
         what = f"recipients in one request (1000 if none is stored, at most {MAX_RECIPIENTS})"
-        added.add_argument(
-            "--max-recipients", type=_recipients, required=required, metavar="N", help=what
+        added.add_argument("--max-recipients", type=_recipients, metavar="N", help=what)
+        guests = added.add_mutually_exclusive_group()
+        what = f"a guest: it may send to these numbers only (at most {MAX_GUEST_NUMBERS})"
+        guests.add_argument(
+            "--only-to", type=_mobile_number, nargs="+", metavar="NUMBER", help=what
         )
+        return guests
 
     def may_be_default(added: argparse.ArgumentParser) -> None:
         what = "needed for the stack's DefaultClient: it sees queue messages without a client"
@@ -278,21 +287,13 @@ def _add_clients(parser: argparse.ArgumentParser, shared: argparse.ArgumentParse
 
     command("list", "list the clients with API keys, and their limits", clients.list_clients)
     added = command("add", "give a client an API key and limits", clients.add, "client")
-    added.add_argument("--rate", type=_number, default=20, metavar="N", help="a second (20)")
-    added.add_argument("--burst", type=_number, default=40, metavar="N", help="at once (40)")
-    added.add_argument("--quota", type=_number, default=10_000, metavar="N", help="a day (10000)")
-    has_limit(added)
-    added.add_argument(
-        "--only-to",
-        type=_mobile_number,
-        nargs="+",
-        metavar="NUMBER",
-        help=f"a guest: it may send to these numbers only (at most {MAX_GUEST_NUMBERS})",
-    )
+    has_limits(added, rate=20, burst=40, quota=10_000)
     shows(added)
     may_be_default(added)
-    what = "change how many recipients one request of a client may have"
-    has_limit(command("limit", what, clients.limit, "client"), required=True)
+    changed = command("set", "change limits of a client; its keys stay", clients.change, "client")
+    has_limits(changed).add_argument(
+        "--any-number", dest="only_to", action="store_const", const=[], help="a guest no longer"
+    )
     shows(command("rotate", "give a client one more API key", clients.rotate, "client"))
     dropped = command("drop", "delete an API key of a client", clients.drop, "client", "key_id")
     _add_yes(dropped)

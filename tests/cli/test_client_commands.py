@@ -89,6 +89,7 @@ def test_a_client_gets_a_plan_a_key_and_a_name(operator: Operator, gateway: Gate
         "quota": 9,
         "maxRecipients": 1_000,
         "guest": False,
+        "lastUse": None,
         "keys": [made["keyId"]],
     }
     posted = operator.relay.post(MESSAGE, key_id=made["keyId"])
@@ -116,12 +117,13 @@ def test_one_request_has_no_more_recipients_than_its_client_may_post(operator: O
     [letter] = relay.dead_letters()
     assert letter["errors"] == "/to too-many-recipients"
 
-    ended = operator.run("client", "limit", "shop", "--max-recipients", "2", "--json")
-    assert ended.json == {"client": "shop", "maxRecipients": 2}
+    ended = operator.run("client", "set", "shop", "--max-recipients", "2", "--json")
+    assert (ended.json["client"], ended.json["maxRecipients"]) == ("shop", 2)
+    assert "old limits" in ended.err
     relay.forget()
     first = relay.post(two, key_id=key, headers=again)
     assert first.status == 202
-    client(operator, "limit", "shop", "--max-recipients", "1")
+    client(operator, "set", "shop", "--max-recipients", "1")
     relay.forget()
     assert relay.post(two, key_id=key, headers=again).body == first.body
     assert relay.post(two, key_id=key).status == 422
@@ -137,7 +139,7 @@ def test_a_guest_sends_to_its_own_numbers_only(operator: Operator) -> None:
     relay = operator.relay
     numbers = ("+1 (212) 555-0100", "+12125550101")
     key = client(operator, "add", "probe", "--only-to", *numbers)["keyId"]
-    client(operator, "limit", "probe", "--max-recipients", "3")
+    client(operator, "set", "probe", "--max-recipients", "3")
     assert [(row["client"], row["guest"]) for row in client(operator, "list")] == [("probe", True)]
     assert "yes" in operator.run("client", "list").out
     subscribers = [{"mobile": f"+1212555010{n}", "key": f"k{n}"} for n in range(3)]
@@ -158,6 +160,45 @@ def test_a_guest_sends_to_its_own_numbers_only(operator: Operator) -> None:
 
     client(operator, "remove", "probe", "--yes")
     assert "CLIENT#probe" not in registrations(operator, "probe")
+
+
+def test_a_clients_limits_change_and_its_key_stays(operator: Operator, gateway: Gateway) -> None:
+    key = client(operator, "add", "shop", "--rate", "5", "--max-recipients", "3")["keyId"]
+    changed = client(operator, "set", "shop", "--quota", "20", "--burst", "7")
+    expected = {"client": "shop", "rate": 5, "burst": 7, "quota": 20, "maxRecipients": 3}
+    assert changed == expected | {"guest": False}
+    assert client(operator, "set", "shop", "--only-to", "+12125550100")["guest"]
+    changed = client(operator, "set", "shop", "--rate", "9", "--any-number")
+    assert changed == expected | {"rate": 9, "guest": False}
+    [row] = client(operator, "list")
+    assert row == changed | {"lastUse": None, "keys": [key]}
+    assert list(gateway.api_keys) == [key]
+
+
+@pytest.mark.usefixtures("gateway")
+def test_only_a_client_with_a_key_has_limits_of_its_requests(operator: Operator) -> None:
+    assert "no client bus with API keys" in client(operator, "set", "bus", "--rate", "5", code=1)
+    ended = operator.run("client", "set", "bus", "--max-recipients", "5")
+    assert [line.split() for line in ended.out.splitlines()] == [
+        ["client", "bus"],
+        ["maxRecipients", "5"],
+        ["guest", "False"],
+    ]
+    assert "name what to change" in client(operator, "set", "bus", code=2)
+    both = ("--only-to", "+12125550100", "--any-number")
+    assert operator.run("client", "set", "bus", *both).code == 2
+
+
+def test_the_last_use_is_the_last_day_on_which_a_key_was_used(
+    operator: Operator, gateway: Gateway
+) -> None:
+    first = client(operator, "add", "shop")["keyId"]
+    second = client(operator, "rotate", "shop")["keyId"]
+    client(operator, "add", "idle")
+    gateway.usage = {first: [[4, 6], [0, 10], [0, 10]], second: [[0, 10], [1, 9], [0, 10]]}
+    today = datetime.now(UTC).date()
+    last_use = {row["client"]: row["lastUse"] for row in client(operator, "list")}
+    assert last_use == {"idle": None, "shop": (today - timedelta(days=1)).isoformat()}
 
 
 @pytest.mark.usefixtures("gateway")
@@ -184,7 +225,7 @@ def test_without_a_stored_limit_a_request_has_at_most_1000_recipients(operator: 
     operator.relay.enqueue(message, {"client": "nobody-registered-it"})
     assert {letter["errors"] for letter in refused_letters(operator)} == {"/to too-many-recipients"}
     for wrong in ("0", "25001"):
-        assert operator.run("client", "limit", "shop", "--max-recipients", wrong).code == 2
+        assert operator.run("client", "set", "shop", "--max-recipients", wrong).code == 2
 
 
 def refused_letters(operator: Operator) -> list[dict[str, Any]]:

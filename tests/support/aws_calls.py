@@ -54,6 +54,8 @@ class Gateway:
         self.api_keys: dict[str, Json] = {}
         self.plans: dict[str, Json] = {"p0": {"id": "p0", "name": "another API's"}}
         self.plan_keys: dict[str, list[str]] = {}
+        self.usage: dict[str, list[list[int]]] = {}
+        """Of each key: the requests used and left of each day up to today, the oldest first."""
         self.asked_for: list[str] = []
         """The ids in the addresses of calls, which CloudTrail writes down."""
         self.fails_at: str | None = None
@@ -83,13 +85,20 @@ class Gateway:
         self._fail("delete_api_key")
         del self.api_keys[apiKey]
 
-    def update_usage_plan(self, *, usagePlanId: str, patchOperations: list[Json]) -> None:  # noqa: N803 - same
+    def update_usage_plan(self, *, usagePlanId: str, patchOperations: list[Json]) -> Json:  # noqa: N803 - same
         self._fail("update_usage_plan")
-        stages = self.plans[usagePlanId]["apiStages"]
+        plan = self.plans[usagePlanId]
         for patch_operation in patchOperations:
-            assert (patch_operation["op"], patch_operation["path"]) == ("remove", "/apiStages")
-            api_id, stage = patch_operation["value"].split(":")
-            stages.remove({"apiId": api_id, "stage": stage})
+            path, value = patch_operation["path"], patch_operation["value"]
+            if patch_operation["op"] == "remove":
+                assert path == "/apiStages"
+                api_id, stage = value.split(":")
+                plan["apiStages"].remove({"apiId": api_id, "stage": stage})
+                continue
+            _, part, name = path.split("/")
+            assert name in plan[part]
+            plan[part][name] = int(value)
+        return plan
 
     def delete_usage_plan(self, *, usagePlanId: str) -> None:  # noqa: N803 - same
         self._fail("delete_usage_plan")
@@ -114,5 +123,14 @@ class Gateway:
         def plans() -> list[Json]:
             return [{"items": [plan]} for plan in self.plans.values()]
 
-        paginate = {"get_usage_plans": plans, "get_usage_plan_keys": keys}[operation]
+        def usage(usagePlanId: str, startDate: str, endDate: str) -> list[Json]:  # noqa: N803 - same
+            assert startDate < endDate
+            keys = [key for key in self.plan_keys[usagePlanId] if key in self.usage]
+            return [{"items": {key: self.usage[key]}} for key in keys] or [{}]
+
+        paginate = {
+            "get_usage_plans": plans,
+            "get_usage_plan_keys": keys,
+            "get_usage": usage,
+        }[operation]
         return SimpleNamespace(paginate=paginate)

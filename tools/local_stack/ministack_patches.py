@@ -160,6 +160,19 @@ def import_request_models() -> None:
     apigateway_v1._check_request_validation = checked
 
 
+def convert_limits() -> None:
+    """A PATCH has text only, which API Gateway converts to the numbers of a usage plan."""
+    update = apigateway_v1._update_usage_plan
+
+    def converted(plan_id: str, data: dict[str, Any]) -> Any:  # noqa: ANN401 - passed through
+        for operation in data["patchOperations"]:
+            if str(operation.get("value")).isdecimal():
+                operation["value"] = int(operation["value"])
+        return update(plan_id, data)
+
+    apigateway_v1._update_usage_plan = converted
+
+
 def refuse_large_requests() -> None:
     """AWS answers 413 to what is too large for a function."""
     invoke = apigateway_v1._invoke_lambda_proxy_v1
@@ -459,6 +472,7 @@ if __name__ == "__main__":
     build_events_as_aws_does()
     import_gateway_responses()
     import_request_models()
+    convert_limits()
     refuse_large_requests()
     convert_concurrency()
     convert_variables()
