@@ -159,8 +159,12 @@ type _AddNested = Callable[..., argparse.ArgumentParser]
 
 
 def _add_reading(command: _AddCommand) -> None:
-    found = command("list", "list sends that are not finished, the earliest due first")
-    found.add_argument("--status", required=True, choices=sorted(map(str, sends.GROUPS)))
+    found = command("list", "list sends that are not finished, those that changed last first")
+    found.add_argument(
+        "--status",
+        choices=sorted(map(str, sends.GROUPS)),
+        help="only these, and the earliest due first",
+    )
     found.add_argument("--limit", type=_limit, default=50, metavar="N", help="at most (50)")
     found.add_argument(
         "--older-than", type=_seconds, metavar="AGE", help="unchanged for 90s, 15m, 1h, 2d"

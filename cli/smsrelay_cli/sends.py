@@ -53,7 +53,39 @@ class Change(NamedTuple):
 
 
 def list_sends(target: DeployedStack, options: Any, now: float) -> int:
-    """Sends of one status; never a scan."""
+    """Sends of one status, or those that changed last; never a scan."""
+    if options.status is None:
+        if options.older_than is not None:
+            raise UsageError("--older-than goes with --status")
+        found = list(target.ledger.newest(options.limit + 1))
+        is_cut, what = len(found) > options.limit, "unfinished or failed"
+        hint = "--limit N shows more."
+    else:
+        found, is_cut = _of_status(target, options, now)
+        what = f"{options.status}{' for that long' if options.older_than else ''}"
+        hint = "--limit N shows more, --older-than AGE fewer."
+    found = found[: options.limit]
+    if options.json:
+        print_json({"sends": [_listed(send, now) for send in found], "more": is_cut})
+        return DONE
+    if found:
+        columns = [
+            "id", "n", "status", "client", "age", "attempts", "recipients", "reason",
+        ]  # fmt: skip
+        if any(send.note for send in found):
+            columns.append("note")
+        print_table(columns, [_listed_row(send, now) for send in found])
+    else:
+        print_line(f"No send is {what}.")
+    if is_cut:
+        print_notice(f"There are more: {hint}")
+    if options.status is None:
+        print_notice("Sends that have ended are not listed: `smsrelay find` and `show` show them.")
+    return DONE
+
+
+def _of_status(target: DeployedStack, options: Any, now: float) -> tuple[list[Send], bool]:
+    """Sends of a status, those due first, and whether there are more than `--limit`."""
     status = Status(options.status)
     youngest = None if options.older_than is None else now - options.older_than
     # A send that waits can be due much later than its last change: as late as it is too old.
@@ -70,23 +102,7 @@ def list_sends(target: DeployedStack, options: Any, now: float) -> int:
         ]
         if len(found) > options.limit:
             break
-    is_cut = len(found) > options.limit or read >= MOST_READ
-    found = found[: options.limit]
-    if options.json:
-        print_json({"sends": [_listed(send, now) for send in found], "more": is_cut})
-        return DONE
-    if found:
-        columns = [
-            "id", "n", "status", "client", "age", "attempts", "recipients", "reason",
-        ]  # fmt: skip
-        if any(send.note for send in found):
-            columns.append("note")
-        print_table(columns, [_listed_row(send, now) for send in found])
-    else:
-        print_line(f"No send is {status}{' for that long' if options.older_than else ''}.")
-    if is_cut:
-        print_notice("There are more: --limit N shows more, --older-than AGE fewer.")
-    return DONE
+    return found, len(found) > options.limit or read >= MOST_READ
 
 
 def show(target: DeployedStack, options: Any, now: float) -> int:

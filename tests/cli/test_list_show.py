@@ -47,6 +47,23 @@ def test_each_status_is_listed_apart(operator: Operator, relay: Environment) -> 
         assert row[5:] == [attempts, "2", reasons[status]]
 
 
+def test_without_a_status_those_that_changed_last_are_listed(
+    operator: Operator, relay: Environment
+) -> None:
+    assert operator.run("list").out == "No send is unfinished or failed.\n"
+    put(relay, READABLE["awaiting-report"], READABLE["accepted"])
+    ids = [operator.failed(), operator.unknown(), operator.post("429-50100")]
+    listed = operator.run("list", "--json").json
+    statuses = ["queued", "unknown", "failed", "accepted"]
+    assert [send["status"] for send in listed["sends"]] == statuses
+    expected = [*reversed(ids), "golden-awaiting-report"]
+    assert ([send["id"] for send in listed["sends"]], listed["more"]) == (expected, False)
+    ended = operator.run("list", "--limit", "2")
+    assert [row[0] for row in ended.rows] == expected[:2]
+    assert "There are more: --limit N shows more." in ended.err
+    assert "Sends that have ended are not listed" in ended.err
+
+
 def test_a_list_is_limited_and_says_that_there_is_more(operator: Operator) -> None:
     ids = [operator.unknown() for _ in range(3)]
     ended = operator.run("list", "--status", "unknown", "--limit", "2")

@@ -545,7 +545,7 @@ def test_a_choice_of_sends_that_is_not_clear_is_refused(
     "arguments",
     [
         [],
-        ["list"],
+        ["list", "--older-than", "1h"],
         ["list", "--status", "accepted"],
         ["list", "--status", "unknown", "--limit", "0"],
         ["list", "--status", "unknown", "--limit", "1001"],

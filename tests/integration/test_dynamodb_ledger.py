@@ -404,6 +404,30 @@ def test_readers_find_the_sends_of_every_shard_the_oldest_first(ledger: DynamoDb
             assert ledger.count_unknown(100) == shards
 
 
+def test_the_sends_that_changed_last_are_found_in_each_group(ledger: DynamoDbLedger) -> None:
+    newest = list[SendKey]()
+    for hours, group in enumerate(SHARDS):
+        for n in range(3):
+            changed = NOW - 3_600 * hours - n
+            key = SendKey(f"{group}-{n}", 1)
+            # The next poll of an old send is later than that of a new one.
+            due = NOW + 60 * n if group == "followed" else changed
+            fields = fields_of(group) | {"updated_at": changed, "due_at": due}
+            if "scheduled_for" in fields:
+                fields["scheduled_for"] = changed
+            ledger.create([send(key=key, **fields)])
+            newest.append(key)
+    assert [found.key for found in ledger.newest(100)] == newest
+    assert [found.key for found in ledger.newest(2)] == newest[:2]
+    of_followed = [key for key in newest if key.message_id.startswith("followed")]
+    for key in newest:
+        if key not in of_followed:
+            [other] = ledger.load_sends([key])
+            ledger.replace_if_unchanged(other, replace(other, status=Status.REJECTED,
+                                                       awaits_report=False))  # fmt: skip
+    assert [found.key for found in ledger.newest(1)] == of_followed[:1]
+
+
 class Counts:
     """A DynamoDB client that counts what it is asked."""
 

@@ -539,6 +539,7 @@ class Operator:
         for form in ((), ("--json",)):
             for status in ("unknown", "failed", "queued", "sending"):
                 self.run("list", "--status", status, *form)
+            self.run("list", *form)
             for message_id in ids:
                 self.run("show", message_id, *form)
             self.run("stats", *form)

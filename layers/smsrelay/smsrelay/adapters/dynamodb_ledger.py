@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -64,6 +65,8 @@ MAX_CANDIDATES: Final = 3_000
 """Sends of a group, the oldest due, that a run chooses from."""
 MAX_LATE: Final = 8_000
 """Sends that a run may end because they were not polled in time."""
+MAX_POLLED: Final = 10_000
+"""Polled sends, the oldest due, that `newest` chooses from."""
 FEW: Final = 20
 """Sends of a group that a run looks at if it has no calls for it."""
 
@@ -301,6 +304,23 @@ class DynamoDbLedger:
         """
         return self._merged(group, due_by, _parse_key)
 
+    def newest(self, limit: int) -> Sequence[Send]:
+        """Sends of the sparse index, those that changed last first.
+
+        The index has no sends that have ended, except `failed` ones. The next polls of polled sends
+        are in another order than their last changes, so it reads up to `MAX_POLLED` of them.
+        """
+        keys = list[SendKey]()
+        for group in SHARDS.keys() - {AWAITS_REPORT}:
+            page_size = min(limit, KEYS_AT_ONCE)
+            keys += islice(
+                self._merged(group, None, _parse_key, page_size, latest_first=True), limit
+            )
+        polled = islice(self._merged(AWAITS_REPORT, None, _due_poll), MAX_POLLED)
+        keys += [key for _, _, key in heapq.nlargest(limit, polled, key=itemgetter(0))]
+        sends = self.load_sends(keys)
+        return sorted(sends, key=attrgetter("updated_at"), reverse=True)[:limit]
+
     def count_unfinished(self, group: str) -> tuple[int, float | None]:
         """How many sends a group has, and when its first one is due."""
         count, dues = 0, list[float]()
@@ -322,29 +342,33 @@ class DynamoDbLedger:
         due_by: float | None,
         parse: Callable[[Item], T],
         page_size: int = KEYS_AT_ONCE,
+        *,
+        latest_first: bool = False,
     ) -> Iterator[T]:
         """What `parse` reads of the sends of a group, those due first."""
         shards = [
-            self._shard(partition, due_by, parse, page_size) for partition in _partitions(group)
+            self._shard(self._group_question(partition, due_by, latest_first), parse, page_size)
+            for partition in _partitions(group)
         ]
-        return (found for _, found in heapq.merge(*shards))
+        return (found for _, found in heapq.merge(*shards, reverse=latest_first))
 
     def _shard[T](
-        self, partition: str, due_by: float | None, parse: Callable[[Item], T], page_size: int
+        self, question: Mapping[str, Any], parse: Callable[[Item], T], page_size: int
     ) -> Iterator[tuple[float, T]]:
         """When the sends of a partition are due, and what `parse` reads of them."""
 
         def due(item: Item) -> tuple[float, T]:
             return _seconds(item, "dueAt"), parse(item)
 
-        question = self._group_question(partition, due_by)
         with ledger_errors():
             for page in self._client.get_paginator("query").paginate(
                 **question, PaginationConfig={"PageSize": page_size}
             ):
                 yield from self._readable(due, page["Items"])
 
-    def _group_question(self, partition: str, due_by: float | None = None) -> dict[str, Any]:
+    def _group_question(
+        self, partition: str, due_by: float | None = None, latest_first: bool = False
+    ) -> dict[str, Any]:
         condition, values = "unfinished = :partition", {":partition": {"S": partition}}
         if due_by is not None:
             condition, values = f"{condition} AND dueAt <= :by", values | {":by": _number(due_by)}
@@ -353,6 +377,7 @@ class DynamoDbLedger:
             "IndexName": "unfinished",
             "KeyConditionExpression": condition,
             "ExpressionAttributeValues": values,
+            "ScanIndexForward": not latest_first,
         }
 
     def _readable[T](self, parse: Callable[[Item], T], items: Iterable[Item]) -> Iterator[T]:
