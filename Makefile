@@ -15,6 +15,11 @@ COMPILE := CUSTOM_COMPILE_COMMAND='make lock' $(CURDIR)/$(BIN)/pip-compile --qui
 quietly = mkdir -p $(LOGS) && { { $(2) ; } > $(LOGS)/$(1).log 2>&1 || \
 	{ tail -n 60 $(LOGS)/$(1).log; echo '$(1): failed (all of it: $(LOGS)/$(1).log)'; exit 1; }; }
 
+# $(LOCKED) COMMAND: run COMMAND, one at a time. Not `flock`, which macOS lacks.
+LOCKED := $(PYTHON) -c 'import fcntl, os, sys; lock = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY); \
+	fcntl.flock(lock, fcntl.LOCK_EX); os.set_inheritable(lock, True); os.execvp(sys.argv[2], sys.argv[2:])' \
+	$(LOGS)/venv.lock
+
 # checkov with nothing of the user's own: neither a ~/.checkov.yaml, nor a key to send results with.
 CHECKOV := env -u BC_API_KEY -u PRISMA_API_URL HOME=$(CURDIR)/$(LOGS) LOG_LEVEL=WARNING \
 	.venv-audit/bin/checkov --config-file .checkov.yaml
@@ -170,7 +175,7 @@ clean: down ## stop the local stack, and remove everything that the commands mad
 		echo 'if it lies elsewhere: make PYTHON=/path/to/python3.13 …'; exit 1; }
 	mkdir -p $(LOGS)
 	echo 'setting up .venv (a minute, once) …'
-	flock $(LOGS)/venv.lock $(MAKE) --no-print-directory venv-locked
+	$(LOCKED) $(MAKE) --no-print-directory venv-locked
 
 # Two commands at once set it up once.
 .PHONY: venv-locked
@@ -183,7 +188,7 @@ venv-locked:
 # checkov wants older versions of what the tests need, so it has an environment of its own.
 .venv-audit/ready: tools/requirements/audit.txt | .venv/ready
 	echo 'setting up .venv-audit (half a minute, once) …'
-	flock $(LOGS)/venv.lock $(MAKE) --no-print-directory venv-audit-locked
+	$(LOCKED) $(MAKE) --no-print-directory venv-audit-locked
 
 .PHONY: venv-audit-locked
 venv-audit-locked:
