@@ -41,7 +41,7 @@ AUDITED_TEMPLATES := template.yaml monitoring.yaml .aws-sam/local/packages/templ
 
 .DELETE_ON_ERROR:
 .SILENT:
-.PHONY: help demo test unit integration e2e bench soak iam tokens up down status lint types \
+.PHONY: help demo test unit integration e2e bench soak iam tokens up down status env lint types \
 	template faults faults-mutations audit screenshots sbom licences openapi parameters format lock build \
 	deploy delete first-contact clean
 
@@ -76,8 +76,9 @@ tokens: .venv/ready ## post while access tokens of 60 s end one after another (1
 	$(BIN)/python -m tools.local_stack tokens $(if $(MINUTES),--minutes $(MINUTES)) \
 		$(if $(TOKEN_SECONDS),--token-seconds $(TOKEN_SECONDS))
 
-up: .venv/ready ## start the local stack, and leave it running (TOKEN_SECONDS=60: short-lived tokens)
-	$(BIN)/python -m tools.local_stack up $(if $(TOKEN_SECONDS),--token-seconds $(TOKEN_SECONDS))
+up: .venv/ready ## start the local stack, and leave it running (PORT=8080; TOKEN_SECONDS=60: short-lived tokens)
+	$(BIN)/python -m tools.local_stack up $(if $(TOKEN_SECONDS),--token-seconds $(TOKEN_SECONDS)) \
+		$(if $(PORT),--port $(PORT))
 
 down: ## stop the local stack
 	if [ -e .venv/ready ]; then $(BIN)/python -m tools.local_stack down; \
@@ -85,6 +86,10 @@ down: ## stop the local stack
 
 status: .venv/ready ## say whether the local stack runs, and where
 	$(BIN)/python -m tools.local_stack status
+
+env: ## print the local stack's addresses and keys for a shell: eval "$(make -s env)"
+	[ -e .venv/ready ] || { echo 'The local stack is not running; `make up` starts it.' >&2; exit 1; }
+	$(BIN)/python -m tools.local_stack env
 
 lint: .venv/ready ## check style
 	echo 'checking style …'

@@ -2,14 +2,19 @@
 
 import io
 import json
+import os
 import re
 import signal
+import socket
 import stat
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -28,6 +33,7 @@ MESSAGE = {"message": "MzA6Nzg6MA", "to": ["+12125550100"], "text": "Hello"}
 PUBLISHED = {
     "api_url",
     "api_key",
+    "webhook_secret",
     "queue_url",
     "dead_letter_queue_url",
     "table",
@@ -46,6 +52,15 @@ PUBLISHED = {
     "version",
 }
 FOR_DOWN = {"marker", "pids", "data"}
+EXPORTED = {
+    "API_URL": "api_url",
+    "API_KEY": "api_key",
+    "QUEUE_URL": "queue_url",
+    "WEBHOOK_SECRET": "webhook_secret",
+    "AWS_REGION": "region",
+    "AWS_DEFAULT_REGION": "region",
+    "AWS_ENDPOINT_URL": "aws_endpoint_url",
+}
 
 
 def test_message_goes_through_the_api(api: httpx.Client, upstream: SimulatorControl) -> None:
@@ -396,7 +411,7 @@ def post(published: dict[str, Any]) -> int:
     ).status_code
 
 
-def command(name: str, state: Path) -> str:
+def command(name: str, state: Path, **options: int) -> str:
     """Run `python -m tools.local_stack {name}` with another folder for its state; its output."""
     program = (
         "import sys\n"
@@ -404,7 +419,7 @@ def command(name: str, state: Path) -> str:
         "from tools.local_stack import persistent_stack\n"
         "persistent_stack.STATE = Path(sys.argv[2])\n"
         "persistent_stack.FILE = persistent_stack.STATE / 'stack.json'\n"
-        "getattr(persistent_stack, sys.argv[1])()\n"
+        f"getattr(persistent_stack, sys.argv[1])(**{options})\n"
     )
     return subprocess.run(  # noqa: S603 - this very Python
         [sys.executable, "-c", program, name, str(state)],
@@ -416,15 +431,31 @@ def command(name: str, state: Path) -> str:
     ).stdout
 
 
+def two_free_ports() -> Iterator[int]:
+    """A port, and the next one, below those that the system gives to connections."""
+    for port in Random().sample(range(20_000, 32_000, 2), 100):  # noqa: S311 - any free port will do
+        with suppress(servers.PortError):
+            servers.check_port(port)
+            servers.check_port(port + 1)
+            yield port
+
+
 def test_standing_stack_is_found_again(tmp_path: Path) -> None:
-    file = tmp_path / "stack.json"
+    file, requests = tmp_path / "stack.json", tmp_path / "smsrelay.http"
+    port = next(two_free_ports())
     try:
-        up = command("up", tmp_path)
+        up = command("up", tmp_path, port=port)
         content = file.read_text()
         published = json.loads(content)
         assert set(published) == PUBLISHED | FOR_DOWN
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert published["api_key"] in up
+        assert published["aws_endpoint_url"] == f"http://127.0.0.1:{port}"
+        assert published["simulator_url"] == f"http://127.0.0.1:{port + 1}"
+        assert f"@apiUrl = {published['api_url']}\n@apiKey = {published['api_key']}\n" in (
+            requests.read_text()
+        )
+        assert stat.S_IMODE(requests.stat().st_mode) == 0o600
         assert f"phone page      {published['simulator_url']}/\n" in up
         assert f"documentation   {published['api_url']}/docs\n" in up
         assert len(processes.running(published["marker"])) >= 3, "servers, and the token function"
@@ -432,12 +463,37 @@ def test_standing_stack_is_found_again(tmp_path: Path) -> None:
         assert "already running" in command("up", tmp_path)
         assert file.read_text() == content
         assert post(published) == 202
-    finally:
-        down = command("down", tmp_path)
+        exported = subprocess.run(  # noqa: S603 - what our own command prints
+            ["/bin/sh", "-c", 'eval "$0"; env', command("env", tmp_path)],
+            env={"PATH": os.environ["PATH"]},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.splitlines()
+        expected = {f"{name}={published[field]}" for name, field in EXPORTED.items()}
+        assert expected - {*exported} == set()
 
-    ended = re.fullmatch(r"The local stack is stopped \(([0-9]+) processes ended\)\.\n", down)
-    assert ended is not None
-    assert int(ended[1]) >= 4, "the API function, too; scheduled functions may run as well"
-    assert processes.running(published["marker"]) == []
-    assert not file.exists()
-    assert command("down", tmp_path) == "The local stack is not running.\n"
+        down = command("down", tmp_path)
+        ended = re.fullmatch(r"The local stack is stopped \(([0-9]+) processes ended\)\.\n", down)
+        assert ended is not None
+        assert int(ended[1]) >= 4, "the API function, too; scheduled functions may run as well"
+        assert processes.running(published["marker"]) == []
+        assert not file.exists()
+        assert not requests.exists()
+        assert command("down", tmp_path) == "The local stack is not running.\n"
+        assert command("env", tmp_path) == "", "the message goes to the terminal"
+
+        with (
+            socket.create_server(("127.0.0.1", port + 1)),
+            pytest.raises(subprocess.CalledProcessError) as refused,
+        ):
+            command("up", tmp_path, port=port)
+        assert f"StartError: port {port + 1} can't be used: Address already" in refused.value.stderr
+        command("up", tmp_path, port=port)
+        again = json.loads(file.read_text())
+        kept = ("api_key", "webhook_secret", "api_url", "queue_url", "simulator_url")
+        assert {name: again[name] for name in kept} == {name: published[name] for name in kept}
+        assert again["marker"] != published["marker"]
+        assert post(published) == 202, "the key and the address of the stack before"
+    finally:
+        command("down", tmp_path)

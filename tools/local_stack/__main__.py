@@ -1,4 +1,4 @@
-"""The local stack: `python -m tools.local_stack up|down|status|demo|iam|tokens|build`."""
+"""The local stack: `python -m tools.local_stack up|down|status|env|demo|iam|tokens|build`."""
 
 import argparse
 import os
@@ -21,8 +21,16 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="start the local stack, and leave it running")
     _add_token_seconds(up, TOKEN_SECONDS)
+    up.add_argument(
+        "--port",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of the API and all of AWS, the phone page has the next one; by default free ones",
+    )
     commands.add_parser("down", help="stop it")
     commands.add_parser("status", help="say whether it runs, and where")
+    commands.add_parser("env", help="print addresses and keys as variables of a shell")
     commands.add_parser("demo", help="post every sample to a stack of its own, and check the ends")
     commands.add_parser(
         "iam", help="remove each permission of each role in turn: one scenario fails"
@@ -53,11 +61,13 @@ def main() -> int:
 def _run(options: argparse.Namespace) -> int:
     match options.command:
         case "up":
-            persistent_stack.up(options.token_seconds)
+            persistent_stack.up(options.token_seconds, options.port)
         case "down":
             persistent_stack.down()
         case "status":
             return 0 if persistent_stack.status() else 1
+        case "env":
+            return 0 if persistent_stack.env() else 1
         case "build":
             build.artefacts(print)
             print(f"The build is up to date ({build.RESULT.relative_to(ROOT)}).")

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 STACK_NAME = "smsrelay-local"
 TEMPLATE_KEY = "template.json"
+API_ID = "smsrelay"
+"""The same in each run, so that the URLs of the API are, too, on the same port."""
 DEPLOY_SECONDS = 60
 
 
@@ -38,6 +40,7 @@ def deploy(clients: Clients, artefacts: Artefacts, parameters: Mapping[str, str]
         StackName=STACK_NAME,
         TemplateURL=f"https://s3.amazonaws.com/{BUCKET}/{TEMPLATE_KEY}",
         Capabilities=["CAPABILITY_IAM"],
+        Tags=[{"Key": "ms-custom-id", "Value": API_ID}],  # MiniStack's, for the API alone
         Parameters=[
             {"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()
         ],

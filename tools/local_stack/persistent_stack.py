@@ -1,36 +1,52 @@
-"""The standing stack: `up` leaves it running, `down` finds it again by .local/stack.json."""
+"""The standing stack: `up` leaves it running, `down` finds it again by .local/stack.json.
+
+After `down` the file is last-stack.json, so that the next stack has the same secrets.
+"""
 
 import contextlib
 import fcntl
 import json
+import re
+import shlex
 import shutil
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from tools.local_stack import processes
-from tools.local_stack.stack import STATE, TOKEN_SECONDS, LocalStack
+from tools.local_stack import ROOT, processes
+from tools.local_stack.aws import CREDENTIALS
+from tools.local_stack.stack import STATE, TOKEN_SECONDS, LocalStack, StartError
 
 FILE = STATE / "stack.json"
+LAST, REQUESTS = "last-stack.json", "smsrelay.http"
+"""Beside it: what the stack before has published, and docs/smsrelay.http filled in."""
 
 Published = dict[str, Any]
 
 
-def up(token_seconds: int = TOKEN_SECONDS) -> None:
+def up(token_seconds: int = TOKEN_SECONDS, port: int = 0) -> None:
     """Start the stack if it is not running, and say where it is.
 
     Args:
         token_seconds: life of the access tokens that the simulator gives out.
+        port: of the API and all of AWS; the phone page has the next one. 0: free ones.
 
     Raises:
-        StartError: it did not start.
+        StartError: it did not start, or runs on another port.
     """
     with _locked():
-        published = _published()
+        published = _read(FILE)
         if published is not None and _runs(published):
+            if port and not published["aws_endpoint_url"].endswith(f":{port}"):
+                raise StartError(
+                    f"The local stack is already running at {published['aws_endpoint_url']}; "
+                    "`make down` stops it."
+                )
             print("The local stack is already running.")
         else:
             _clear(published)
-            published = _start(token_seconds)
+            published = _start(token_seconds, port)
             print("The local stack is running; `make down` stops it.")
     print(_addresses(published))
 
@@ -38,7 +54,7 @@ def up(token_seconds: int = TOKEN_SECONDS) -> None:
 def down() -> None:
     """Stop the stack, and nothing else."""
     with _locked():
-        published = _published()
+        published = _read(FILE)
         if published is None:
             print("The local stack is not running.")
         else:
@@ -48,7 +64,7 @@ def down() -> None:
 
 def status() -> bool:
     """Say whether the stack runs, and where."""
-    published = _published()
+    published = _read(FILE)
     if published is None or not _runs(published):
         print("The local stack is not running; `make up` starts it.")
         return False
@@ -57,29 +73,62 @@ def status() -> bool:
     return True
 
 
-def _start(token_seconds: int) -> Published:
+def environment(published: Published) -> dict[str, str]:
+    """The variables that the docs' examples, boto3 and the AWS CLI read."""
+    return {
+        "API_URL": published["api_url"],
+        "API_KEY": published["api_key"],
+        "QUEUE_URL": published["queue_url"],
+        "WEBHOOK_SECRET": published["webhook_secret"],
+        "AWS_REGION": published["region"],
+        "AWS_DEFAULT_REGION": published["region"],
+        "AWS_ENDPOINT_URL": published["aws_endpoint_url"],
+    } | {name.upper(): value for name, value in CREDENTIALS.items()}
+
+
+def env() -> bool:
+    """Print `environment` as lines for a shell."""
+    published = _read(FILE)
+    if published is None or not _runs(published):
+        print("The local stack is not running; `make up` starts it.", file=sys.stderr)
+        return False
+    for name, value in environment(published).items():
+        print(f"export {name}={shlex.quote(value)}")
+    return True
+
+
+def _start(token_seconds: int, port: int) -> Published:
     stack = LocalStack(STATE, token_seconds=token_seconds, say=print)
-    published = stack.start().published()
+    published = stack.start(port, _read(FILE.with_name(LAST))).published()
     try:
-        _write(published)
+        _write(FILE, json.dumps(published, indent=2) + "\n")
+        _write(FILE.with_name(REQUESTS), _requests(published))
     except BaseException:
         stack.stop()
         raise
     return published
 
 
-def _write(published: Published) -> None:
-    """Write the file in one go, readable by the user alone: it holds a key."""
-    draft = FILE.with_suffix(".draft")
+def _write(file: Path, text: str) -> None:
+    """Write a file in one go, readable by the user alone: it holds a key."""
+    draft = file.with_suffix(".draft")
     draft.unlink(missing_ok=True)
     draft.touch(mode=0o600)
-    draft.write_text(json.dumps(published, indent=2) + "\n")
-    draft.replace(FILE)
+    draft.write_text(text)
+    draft.replace(file)
 
 
-def _published() -> Published | None:
+def _requests(published: Published) -> str:
+    """The samples of docs/smsrelay.http, for this stack."""
+    text = (ROOT / "docs/smsrelay.http").read_text()
+    for name, field in (("apiUrl", "api_url"), ("apiKey", "api_key")):
+        text = re.sub(f"(?m)^@{name} = .*$", f"@{name} = {published[field]}", text)
+    return text
+
+
+def _read(file: Path) -> Published | None:
     try:
-        published: Published = json.loads(FILE.read_text())
+        published: Published = json.loads(file.read_text())
     except FileNotFoundError:
         return None
     return published
@@ -95,7 +144,8 @@ def _clear(published: Published | None) -> int:
         return 0
     ended = processes.stop(published["marker"])
     shutil.rmtree(published["data"], ignore_errors=True)
-    FILE.unlink()
+    FILE.with_name(REQUESTS).unlink(missing_ok=True)
+    FILE.replace(FILE.with_name(LAST))
     return ended
 
 
@@ -115,7 +165,8 @@ def _addresses(published: Published) -> str:
   API             {published["api_url"]}
   queue           {published["queue_url"]}
   AWS             {published["aws_endpoint_url"]} (region {published["region"]})
-  all of it       {FILE.relative_to(FILE.parent.parent)}
+  all of it       {FILE.relative_to(FILE.parent.parent)}; for a shell: eval "$(make -s env)"
+  requests        {FILE.with_name(REQUESTS).relative_to(FILE.parent.parent)}, for an editor
 
 Send a message:
 

@@ -26,6 +26,10 @@ class ServerEndedError(Exception):
     """A server ended before it was ready."""
 
 
+class PortError(Exception):
+    """A port that was asked for can't be used; the message says which and why."""
+
+
 @dataclass(frozen=True)
 class Server:
     """A server that was started, with a URL once it is ready."""
@@ -44,10 +48,10 @@ class Client:
 
 
 def launch_simulator(
-    folder: Path, data: Path, marker: str, client: Client
+    folder: Path, data: Path, marker: str, client: Client, port: int = 0
 ) -> subprocess.Popen[bytes]:
-    """Start the simulator of MobileConnect on a free port."""
-    command = [sys.executable, "-m", "tools.mobileconnect_simulator", "--port", "0"]
+    """Start the simulator of MobileConnect; port 0 is a free one."""
+    command = [sys.executable, "-m", "tools.mobileconnect_simulator", "--port", str(port)]
     command += ["--ready-file", str(_ready_file(data)), "--client-id", client.id]
     command += ["--client-secret", client.secret, "--token-seconds", str(client.token_seconds)]
     command += ["--polls-per-status", "0"]  # the first poll finds the send delivered
@@ -67,14 +71,14 @@ def simulator_url(data: Path, process: subprocess.Popen[bytes]) -> str:
     return wait_for(told, what="the start of the simulator", seconds=READY_SECONDS)
 
 
-def start_emulator(folder: Path, data: Path, marker: str) -> Server:
-    """Start MiniStack on a free port.
+def start_emulator(folder: Path, data: Path, marker: str, fixed_port: int = 0) -> Server:
+    """Start MiniStack; port 0 is a free one.
 
     It has to be told a port, and another program may take that port meanwhile: then it is
     started again on another one.
     """
     for _ in range(PORT_ATTEMPTS):
-        port = free_port()
+        port = fixed_port or free_port()
         process = processes.start(
             [sys.executable, "-m", "tools.local_stack.ministack_patches"],
             marker=marker,
@@ -89,7 +93,7 @@ def start_emulator(folder: Path, data: Path, marker: str) -> Server:
                 seconds=READY_SECONDS,
             )
         except ServerEndedError:
-            if "in use" not in emulator_log(folder).read_text(errors="replace"):
+            if fixed_port or "in use" not in emulator_log(folder).read_text(errors="replace"):
                 raise
         else:
             return Server(url, process)
@@ -106,6 +110,17 @@ def emulator_log(folder: Path) -> Path:
 
 def _ready_file(data: Path) -> Path:
     return data / "simulator.url"
+
+
+def check_port(port: int) -> None:
+    """Raises `PortError` if no server can listen on this port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "there is no such port"
+            raise PortError(f"port {port} can't be used: {reason}") from error
 
 
 def free_port() -> int:

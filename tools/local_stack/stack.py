@@ -1,6 +1,7 @@
 """The local stack: MobileConnect simulator and MiniStack with template.yaml deployed to it."""
 
 import atexit
+import base64
 import json
 import secrets
 import shutil
@@ -15,11 +16,14 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tools.local_stack import ROOT, build, deployment, processes, servers, status_receiver
 from tools.local_stack.aws import REGION, Clients
 from tools.local_stack.simulator_client import SimulatorControl
+
+if TYPE_CHECKING:
+    from mypy_boto3_apigateway.type_defs import PatchOperationTypeDef
 
 STATE = ROOT / ".local"
 STAGE = "local"
@@ -32,6 +36,10 @@ SENDS_AT_ONCE = "20"
 """By two workers, the least there can be: each starts a process of its own."""
 QUEUE_SENDER_ARNS = "arn:aws:sns:us-east-1:123456789012:orders"
 """The topic of events/envelopes/sns-notification.json."""
+EXAMPLE_CLIENT = "shop"
+"""The client of the webhooks and IAM calls in the docs' examples."""
+ROOT_USER = "arn:aws:iam::000000000000:root"
+"""Whose access key `test` is, in MiniStack."""
 FIRST_CLIENT_LIMITS = ("--rate", "1000", "--burst", "2000")
 """What is tried here comes in bursts; requests a second, and at once."""
 NOT_PUBLISHED = ("state", "functions")
@@ -56,6 +64,8 @@ class Stack:
     api_url: str
     api_key: str = field(repr=False)
     """Of the default client."""
+    webhook_secret: str = field(repr=False)
+    """Of the examples' client."""
     queue_url: str
     dead_letter_queue_url: str
     table: str
@@ -156,15 +166,19 @@ class LocalStack:
         self.stop()
         self._release()
 
-    def start(self) -> Stack:
+    def start(self, port: int = 0, kept: Mapping[str, Any] | None = None) -> Stack:
         """Start everything, and return when it is deployed.
+
+        Args:
+            port: of the API and all of AWS; the simulator has the next one. 0: free ones.
+            kept: what an earlier stack has published; this one takes over its secrets.
 
         Raises:
             StartError: something did not start; nothing is left running.
             BrokenPipeError: the reader of the progress has ended; nothing is left running.
         """
         try:
-            return self._start()
+            return self._start(port, kept or {})
         except BaseException as error:
             self.stop()
             if isinstance(error, Exception) and not isinstance(error, BrokenPipeError):
@@ -182,7 +196,7 @@ class LocalStack:
         shutil.rmtree(self._data, ignore_errors=True)
         return ended
 
-    def _start(self) -> Stack:
+    def _start(self, api_port: int, kept: Mapping[str, Any]) -> Stack:
         artefacts = build.artefacts(self._say)
         self._state.mkdir(parents=True, exist_ok=True)
         self._data.mkdir(mode=0o700)
@@ -191,9 +205,14 @@ class LocalStack:
 
         began = time.monotonic()
         self._say("starting the MobileConnect simulator and MiniStack …")
-        simulator = servers.launch_simulator(self._state, self._data, self._marker, self._client)
+        page_port = api_port + 1 if api_port else 0
+        for port in (api_port, page_port):
+            servers.check_port(port)
+        simulator = servers.launch_simulator(
+            self._state, self._data, self._marker, self._client, page_port
+        )
         self._children.append(simulator)
-        emulator = servers.start_emulator(self._state, self._data, self._marker)
+        emulator = servers.start_emulator(self._state, self._data, self._marker, api_port)
         self._children.append(emulator.process)
         simulator_url = servers.simulator_url(self._data, simulator)
         self._say(f"started in {time.monotonic() - began:.1f} s")
@@ -223,6 +242,7 @@ class LocalStack:
         stack = Stack(
             api_url=f"{emulator.url}/_aws/execute-api/{outputs['RestApiId']}/{STAGE}",
             api_key="",
+            webhook_secret=kept.get("webhook_secret") or _new_webhook_secret(),
             queue_url=outputs["QueueUrl"],
             dead_letter_queue_url=outputs["DeadLetterQueueUrl"],
             table=outputs["TableName"],
@@ -243,7 +263,8 @@ class LocalStack:
             default_client=parameters["DefaultClient"],
             version=outputs["Version"],
         )
-        stack = replace(stack, api_key=self._add_first_client(stack))
+        stack = replace(stack, api_key=self._add_first_client(stack, kept.get("api_key")))
+        _register_examples(stack)
         secret = self._receive_changes(stack)
         with SimulatorControl(simulator_url) as simulator_control:
             simulator_control.introduce_relay(stack.api_url, stack.api_key, secret)
@@ -284,7 +305,7 @@ class LocalStack:
             catalogue=stack.catalogue_parameter,
         )
 
-    def _add_first_client(self, stack: Stack) -> str:
+    def _add_first_client(self, stack: Stack, kept: str | None) -> str:
         """Do what the guide asks of people after a deployment; the key of the default client."""
         began = time.monotonic()
         file = self._data / "stack.json"
@@ -297,8 +318,13 @@ class LocalStack:
         if ended.returncode:
             raise NoClientError(ended.stderr)
         self._say(f"added the client {stack.default_client} in {time.monotonic() - began:.1f} s")
-        key: str = json.loads(ended.stdout)["key"]
-        return key
+        made: dict[str, str] = json.loads(ended.stdout)
+        if kept is None:
+            return made["key"]
+        value: PatchOperationTypeDef = {"op": "replace", "path": "/value", "value": kept}
+        # API Gateway can't do this, MiniStack can.
+        stack.clients.apigateway.update_api_key(apiKey=made["keyId"], patchOperations=[value])
+        return kept
 
     def _take_signal(self) -> None:
         """Let SIGTERM unwind the program like Ctrl-C does, where nothing else is set for it."""
@@ -314,7 +340,7 @@ class LocalStack:
             self._signal_taken = False
 
     def _explained(self, error: Exception) -> str:
-        if isinstance(error, build.BuildError):
+        if isinstance(error, build.BuildError | servers.PortError):
             return str(error)
         simulator = servers.simulator_log(self._state)
         emulator = servers.emulator_log(self._state)
@@ -324,6 +350,23 @@ class LocalStack:
             f"--- {emulator}\n{processes.last_lines(emulator)}\n"
             "---\nNothing is left running. If the logs do not say why: `make clean`, then again."
         )
+
+
+def _register_examples(stack: Stack) -> None:
+    """Let the docs' examples post with webhooks, and with the credentials of MiniStack's root."""
+    stack.clients.secretsmanager.create_secret(
+        Name=f"{stack.webhook_secret_prefix}{EXAMPLE_CLIENT}",
+        SecretString=json.dumps({"current": stack.webhook_secret}),
+    )
+    # `smsrelay client allow` refuses a root user.
+    registered = {"pk": f"CLIENT#{ROOT_USER}", "sk": "NAME", "client": EXAMPLE_CLIENT}
+    stack.clients.dynamodb.put_item(
+        TableName=stack.table, Item={name: {"S": value} for name, value in registered.items()}
+    )
+
+
+def _new_webhook_secret() -> str:
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
