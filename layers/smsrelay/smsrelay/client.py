@@ -3,16 +3,19 @@
 It needs pydantic, the lengths of phone numbers and the time zones; nothing of AWS, no HTTP client.
 """
 
+import json
+import time
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from smsrelay.errors import NotJsonError, TooLargeError
+from smsrelay.messages import refusals, validation
 from smsrelay.messages.refusals import RequestRefusedError
 from smsrelay.messages.request import MessageRequest, QuietHours, Subscriber
 from smsrelay.messages.strict_json import decode
-from smsrelay.messages.validation import parse_request
 
 __all__ = [
     "AcceptedMessage",
@@ -29,6 +32,7 @@ __all__ = [
     "TokenOwner",
     "answer_of",
     "body_of",
+    "parse_request",
 ]
 
 EXAMPLE_ID = "403QDVK492SX83H9VMGX2PC8JT"
@@ -354,13 +358,31 @@ class Problem(_Model):
     sends: list[SendSummary] | None = None
 
 
+def parse_request(document: str | bytes | dict[str, Any]) -> MessageRequest:
+    """The request in a JSON document: its text, or the object that it contains.
+
+    Raises `RequestRefusedError` with every reason at once, whatever is wrong, in the codes of the
+    relay. `sendAt` and `expiresAt` are compared with the time now. Only the message catalogue, the
+    relay's country codes, the client's limits and the upstream can still refuse the request.
+    """
+    try:
+        if isinstance(document, bytes):
+            document = document.decode(errors="surrogatepass")
+        decoded = decode(document if isinstance(document, str) else json.dumps(document))
+    except TooLargeError as error:
+        raise RequestRefusedError([refusals.Refusal("", "too-large", str(error))]) from None
+    except (NotJsonError, TypeError, ValueError, RecursionError) as error:
+        raise RequestRefusedError([refusals.Refusal("", "not-json", str(error))]) from None
+    return validation.parse_request(decoded, arrived_at=time.time())
+
+
 def body_of(request: MessageRequest) -> str:
     """The JSON to post. Raises `RequestRefusedError` with every reason at once.
 
     Only the message catalogue, the relay's country codes and the upstream can still refuse it.
     """
     body = request.model_dump_json(by_alias=True, exclude_unset=True)
-    parse_request(decode(body))
+    validation.parse_request(decode(body))
     return body
 
 
