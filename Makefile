@@ -31,6 +31,14 @@ LICENCES_PAGE := docs/licences.md
 ALLOWED_LICENCES := Apache-2.0;Apache Software License;BSD License;BSD-3-Clause;MIT;MIT License;MIT No \
 	Attribution License (MIT-0);Mozilla Public License 2.0 (MPL 2.0);PSF-2.0
 
+# Applications may be older than the relay, so the client library runs under Python 3.11 too.
+CLIENT_LIBRARY := -p smsrelay.messages -m smsrelay.client -m smsrelay.errors
+OLDER := $(LOGS)/python3.11
+OLDER_NEEDS := pydantic|pydantic-core|annotated-types|typing-extensions|typing-inspection|tzdata|pytest|pluggy|$\
+	iniconfig|packaging|pygments|hypothesis|sortedcontainers|phonenumberslite|gsm0338|smsutil|jsonschema-rs
+OLDER_TESTS := $(patsubst %,tests/unit/test_%.py,client client_names message_catalogue phone_numbers \
+	segments strict_json upstream_calls validation)
+
 # For bandit; tests and benchmarks are looked at too, but they assert, and their tokens and passwords
 # are made up.
 AUDITED_CODE := functions layers cli tools
@@ -42,7 +50,7 @@ AUDITED_TEMPLATES := template.yaml monitoring.yaml .aws-sam/local/packages/templ
 .DELETE_ON_ERROR:
 .SILENT:
 .PHONY: help demo test unit integration e2e bench soak iam tokens up down status env lint types \
-	template faults faults-mutations audit screenshots sbom licences openapi parameters format lock build \
+	template client-library faults faults-mutations audit screenshots sbom licences openapi parameters format lock build \
 	deploy delete first-contact clean
 
 help: ## list the commands
@@ -52,7 +60,7 @@ demo: .venv/ready ## post every sample to a stack of its own, and check what arr
 	$(BIN)/python -m tools.local_stack demo
 
 test: .venv/ready ## lint, types, template rules, and all tests, end to end too
-	$(MAKE) --no-print-directory -j2 audit types lint template
+	$(MAKE) --no-print-directory -j2 audit types lint template client-library
 	echo 'running the tests …'
 	$(PYTEST) --cov
 
@@ -97,11 +105,30 @@ lint: .venv/ready ## check style
 
 types: .venv/ready ## check types
 	echo 'checking types …'
-	$(call quietly,types,$(BIN)/mypy .)
+	$(call quietly,types,$(BIN)/mypy . && $(BIN)/mypy --python-version 3.11 $(CLIENT_LIBRARY))
 
 template: .venv/ready ## check template.yaml and monitoring.yaml
 	echo 'checking the templates …'
 	$(call quietly,template,$(BIN)/cfn-lint template.yaml monitoring.yaml)
+
+client-library: .venv/ready ## test the client library under Python 3.11, if it is installed
+	if ! python3.11 --version > /dev/null 2>&1; then \
+		echo 'python3.11 is not installed: the client library is tested under 3.13 only'; \
+	else \
+		echo 'testing the client library under Python 3.11 …'; \
+		$(call quietly,python3.11,$(LOCKED) $(MAKE) --no-print-directory $(OLDER)/ready \
+			&& PYTHONPATH=$(OLDER):layers/smsrelay:. python3.11 -B -m pytest -q -p no:cacheprovider --noconftest \
+			-k 'not two_libraries_count_alike and not whatever_is_posted' $(OLDER_TESTS)) \
+			&& echo "Python 3.11: $$(tail -n 1 $(LOGS)/python3.11.log)"; \
+	fi
+
+# Without venv and pip, which Debian's python3.11 lacks.
+$(OLDER)/ready: tools/requirements/dev.txt
+	rm -rf $(OLDER)
+	awk '/^[a-z]/ { keep = $$1 ~ /^($(OLDER_NEEDS))==/ } keep' $< > $(LOGS)/python3.11.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(OLDER) --python-version 3.11 \
+		--only-binary :all: --no-deps --require-hashes -r $(LOGS)/python3.11.txt
+	touch $@
 
 faults: .venv/ready ## strike every step of every scenario with every fault, and twice (an hour or more)
 	$(BIN)/python -m tests.promise promise

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
+from smsrelay.messages.client_names import PATTERN
 from tests.support.template import ROOT, properties, template
 from tools.local_stack import build
 
@@ -176,3 +177,7 @@ def test_only_the_function_for_webhooks_reads_their_secrets() -> None:
     assert readers == {"WebhookRole"}
     prefix = properties("WebhookFunction")["Environment"]["Variables"]["WEBHOOK_SECRET_PREFIX"]
     assert prefix == {"Fn::Sub": "${AWS::StackName}/webhooks/"}
+
+
+def test_the_default_client_is_held_to_the_same_rule() -> None:
+    assert template()["Parameters"]["DefaultClient"]["AllowedPattern"] == PATTERN

@@ -80,7 +80,7 @@ def test_it_runs_with_what_it_asks_for_and_nothing_else(wheel: Path, tmp_path: P
     [metadata] = unpacked.glob("*.dist-info/METADATA")
     asked = importlib.metadata.PathDistribution(metadata.parent).requires or []
     names = {requirement.partition("<")[0].partition(">")[0] for requirement in asked}
-    assert names == {"pydantic", "tzdata"}
+    assert names == {"pydantic", "typing-extensions", "tzdata"}
 
 
 def test_it_has_the_relays_version() -> None:

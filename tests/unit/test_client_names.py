@@ -2,8 +2,7 @@
 
 import pytest
 
-from smsrelay.messages.client_names import PATTERN, is_client_name
-from tests.support.template import template
+from smsrelay.messages.client_names import is_client_name
 
 
 @pytest.mark.parametrize("name", ["a", "7", "shop", "web-shop", "a--b", "x" * 63])
@@ -31,7 +30,3 @@ def test_a_name(name: str) -> None:
 )
 def test_no_name(name: str) -> None:
     assert not is_client_name(name)
-
-
-def test_the_default_client_is_held_to_the_same_rule() -> None:
-    assert template()["Parameters"]["DefaultClient"]["AllowedPattern"] == PATTERN

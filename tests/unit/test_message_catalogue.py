@@ -18,7 +18,7 @@ from smsrelay.messages.request import (
 from smsrelay.messages.strict_json import decode
 from smsrelay.messages.validation import parse_request
 from tests.support.requests import MINIMAL
-from tests.support.template import ROOT
+from tools.openapi import ROOT
 from tools.openapi import catalogue_schema as contract
 
 ID = "MzA6Nzg6MA"

@@ -24,6 +24,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
+from typing_extensions import TypeAliasType
 
 from smsrelay.messages import refusals, times
 from smsrelay.messages.phone_numbers import normalize
@@ -177,16 +178,19 @@ class StrictModel(BaseModel):
         return cls.model_validate(value, by_alias=True, by_name=False, context=context)
 
 
-type MobileNumber = Annotated[
-    str,
-    AfterValidator(normalize),
-    Field(
-        description="A mobile number in international form: `+`, country code and number, with "
-        "or without spaces, dots, brackets and hyphens; 8 to 15 digits, of a length that exists "
-        "for the country code. A relay can restrict the country codes.",
-        examples=["+1 212 555 0100", "+12125550101", "+1 (212) 555-0102"],
-    ),
-]
+MobileNumber = TypeAliasType(
+    "MobileNumber",
+    Annotated[
+        str,
+        AfterValidator(normalize),
+        Field(
+            description="A mobile number in international form: `+`, country code and number, "
+            "with or without spaces, dots, brackets and hyphens; 8 to 15 digits, of a length that "
+            "exists for the country code. A relay can restrict the country codes.",
+            examples=["+1 212 555 0100", "+12125550101", "+1 (212) 555-0102"],
+        ),
+    ],
+)
 
 
 class Subscriber(StrictModel):

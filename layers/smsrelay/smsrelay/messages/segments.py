@@ -9,7 +9,7 @@ from typing import Final, Literal, NamedTuple
 MAX_NAMED: Final = 20
 """How many characters outside GSM-7 a refusal names."""
 
-type Encoding = Literal["GSM-7", "UCS-2"]
+Encoding = Literal["GSM-7", "UCS-2"]
 
 # 3GPP TS 23.038, sections 6.2.1 and 6.2.1.1.
 _BASIC: Final = (

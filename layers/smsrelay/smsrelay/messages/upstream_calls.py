@@ -1,7 +1,6 @@
 """From one request to the bodies of one or more calls of the upstream."""
 
 from datetime import datetime
-from itertools import batched
 from typing import Any, NamedTuple
 
 from pydantic_core import to_json
@@ -38,7 +37,8 @@ def build_calls(request: MessageRequest, now: datetime) -> tuple[UpstreamCall, .
     calls = tuple(
         UpstreamCall(to_json({field: batch, **common}).decode(), len(batch))
         for field, entries in (("mobileNumbers", numbers), ("Subscribers", subscribers))
-        for batch in batched(entries, RECIPIENTS_PER_SEND, strict=False)
+        for start in range(0, len(entries), RECIPIENTS_PER_SEND)
+        for batch in [entries[start : start + RECIPIENTS_PER_SEND]]
     )
     sizes = [len(call.body.encode()) for call in calls]
     if max(sizes) > MAX_BODY_BYTES or sum(sizes) > MAX_TOTAL_BYTES:

@@ -29,7 +29,7 @@ from smsrelay.messages.request import (
 )
 from smsrelay.messages.strict_json import Document
 
-type Entry = tuple[int, str | Subscriber]
+Entry = tuple[int, str | Subscriber]
 """A valid recipient, and its place in `to`."""
 
 
