@@ -1,6 +1,7 @@
 """The snippets of the docs say why a message was not taken; tests/e2e runs them with success."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 
@@ -10,7 +11,7 @@ from smsrelay.messages.refusals import Refusal, RequestRefusedError
 from smsrelay.sends.send import Status
 from smsrelay.services import problem_documents
 from smsrelay.services.http_response import Response
-from tests.support.doc_snippets import COMMANDS, SNIPPETS, Snippet
+from tests.support.doc_snippets import COMMANDS, PAGES, SNIPPETS, Snippet
 from tests.support.http_servers import Answer, FakeRelay, fake_relay
 from tests.support.signatures import new_webhook_secret
 from tests.support.template import ROOT
@@ -46,6 +47,29 @@ FAILURES = {
 }
 
 NOT_HANDLED = ("undefined", "SyntaxError", "ValidationError")
+
+
+GATEWAY_LIMIT = 29
+TIME_OUT = re.compile(r"--max-time (\d+)|timeout=(\d+)|AbortSignal\.timeout\((\d+)_000\)")
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=str)
+def test_a_snippet_waits_for_the_answer_as_long_as_the_gateway(snippet: Snippet) -> None:
+    [times] = TIME_OUT.findall(snippet.code)
+    assert int("".join(times)) > GATEWAY_LIMIT
+
+
+@pytest.mark.parametrize("page", {"README.md", *PAGES} - {"docs/deploy.md"})
+def test_a_page_with_snippets_begins_with_the_variables_of_the_local_stack(page: str) -> None:
+    text = (ROOT / page).read_text()
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    [first, *_] = [
+        it for it in blocks if "make -s env" in it or "$API_URL" in it or "--local" in it
+    ]
+    assert first.startswith('eval "$(make -s env)" ')
+    assert text.index(first) < min(map(text.index, re.findall(r"\$API_URL|<!-- runs", text)))
+    commands = re.findall(r"(?m)^smsrelay .*", text)
+    assert [it for it in commands if "--local" not in it and "--stack-name" not in it] == []
 
 
 @pytest.fixture
