@@ -50,7 +50,7 @@ AUDITED_TEMPLATES := template.yaml monitoring.yaml .aws-sam/local/packages/templ
 .DELETE_ON_ERROR:
 .SILENT:
 .PHONY: help demo test unit integration e2e bench soak iam tokens up down status env lint types \
-	template client-library faults faults-mutations audit screenshots sbom licences openapi parameters format lock build \
+	template client-library typescript faults faults-mutations audit screenshots sbom licences openapi parameters format lock build \
 	deploy delete first-contact clean
 
 help: ## list the commands
@@ -60,17 +60,17 @@ demo: .venv/ready ## post every sample to a stack of its own, and check what arr
 	$(BIN)/python -m tools.local_stack demo
 
 test: .venv/ready ## lint, types, template rules, and all tests, end to end too
-	$(MAKE) --no-print-directory -j2 audit types lint template client-library
+	$(MAKE) --no-print-directory -j2 audit types lint template client-library typescript
 	echo 'running the tests …'
 	$(PYTEST) --cov
 
 unit: .venv/ready ## run the tests that need no AWS and no servers
 	$(PYTEST) tests/unit
 
-integration: .venv/ready ## run the tests of functions, command, simulator, template and faults; AWS is simulated
+integration: .venv/ready typescript ## run the tests of functions, command, simulator, template and faults; AWS is simulated
 	$(PYTEST) tests/integration tests/cli tests/simulator tests/template tests/promise
 
-e2e: .venv/ready ## run the end-to-end tests against a local stack
+e2e: .venv/ready typescript ## run the end-to-end tests against a local stack
 	$(PYTEST) tests/e2e
 
 soak: .venv/ready ## 2,000 requests while all fails and workers are killed (5 minutes; SOAK_SEED=1)
@@ -121,6 +121,20 @@ client-library: .venv/ready ## test the client library under Python 3.11, if it 
 			-k 'not two_libraries_count_alike and not whatever_is_posted' $(OLDER_TESTS)) \
 			&& echo "Python 3.11: $$(tail -n 1 $(LOGS)/python3.11.log)"; \
 	fi
+
+typescript: .venv/ready ## install what checks the docs' examples for Node, if npm is installed
+	if ! npm --version > /dev/null 2>&1; then \
+		echo 'npm is not installed: the TypeScript example is not checked'; \
+	else \
+		$(LOCKED) $(MAKE) --no-print-directory $(LOGS)/typescript/ready > $(LOGS)/typescript.log 2>&1 \
+			|| echo 'npm failed ($(LOGS)/typescript.log): the TypeScript example is not checked'; \
+	fi
+
+$(LOGS)/typescript/ready: tools/typescript/package-lock.json
+	mkdir -p $(@D)
+	cp $(dir $<)package.json $< $(@D)
+	cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund
+	touch $@
 
 # Without venv and pip, which Debian's python3.11 lacks.
 $(OLDER)/ready: tools/requirements/dev.txt

@@ -5,7 +5,6 @@ MiniStack checks signatures, and that the policy of the principal allows execute
 
 import json
 import os
-import shutil
 import subprocess
 from datetime import UTC, datetime
 from typing import Any
@@ -232,8 +231,8 @@ def test_a_webhook_is_its_signers(
 
 def test_the_guide_has_a_snippet_for_each_way_and_language() -> None:
     runs = {(snippet.way, snippet.language) for snippet in SNIPPETS}
-    both = {(way, language) for way in ("key", "webhook") for language in COMMANDS}
-    assert runs == both | {("iam", "sh"), ("iam", "python")}
+    ways = {(way, language) for way in ("key", "iam", "webhook") for language in COMMANDS}
+    assert runs == ways - {("iam", "ts"), ("webhook", "ts")}
 
 
 @pytest.fixture(scope="module")
@@ -253,8 +252,7 @@ def test_what_the_guide_says_works_as_it_stands(
     guided: dict[str, str],
     snippet: Snippet,
 ) -> None:
-    if not shutil.which(COMMANDS[snippet.language][0]):
-        pytest.skip(f"{snippet.language} is not installed")
+    snippet.skip_unless_installed()
     ended = [snippet.run(guided) for _ in range(2)]
     assert [it.returncode for it in ended] == [0, 0], ended
     first, again = (json.loads(it.stdout) for it in ended)

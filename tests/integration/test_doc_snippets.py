@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +10,7 @@ from smsrelay.messages.refusals import Refusal, RequestRefusedError
 from smsrelay.sends.send import Status
 from smsrelay.services import problem_documents
 from smsrelay.services.http_response import Response
-from tests.support.doc_snippets import COMMANDS, PAGES, SNIPPETS, Snippet
+from tests.support.doc_snippets import PAGES, SNIPPETS, Snippet
 from tests.support.http_servers import Answer, FakeRelay, fake_relay
 from tests.support.signatures import new_webhook_secret
 from tests.support.template import ROOT
@@ -83,8 +82,7 @@ def relay() -> Iterator[FakeRelay]:
 def test_a_snippet_fails_and_says_why_if_the_message_was_not_taken(
     relay: FakeRelay, snippet: Snippet, answer: Answer, reasons: tuple[str, ...]
 ) -> None:
-    if not shutil.which(COMMANDS[snippet.language][0]):
-        pytest.skip(f"{snippet.language} is not installed")
+    snippet.skip_unless_installed()
     relay.answer = lambda _: answer
     ended = snippet.run(
         {
