@@ -50,7 +50,7 @@ AUDITED_TEMPLATES := template.yaml monitoring.yaml .aws-sam/local/packages/templ
 .DELETE_ON_ERROR:
 .SILENT:
 .PHONY: help demo test unit integration e2e bench soak iam tokens up down status env lint types \
-	template client-library typescript faults faults-mutations audit screenshots sbom licences openapi parameters format lock build \
+	template client-library typescript faults faults-mutations audit screenshots sbom licences openapi lint-openapi parameters format lock build \
 	deploy delete first-contact clean
 
 help: ## list the commands
@@ -182,6 +182,11 @@ shipped: .venv/ready build
 
 openapi: .venv/ready ## write the OpenAPI document, its page, and docs/smsrelay.http
 	PYTHONPATH=layers/smsrelay $(BIN)/python -m tools.openapi
+
+lint-openapi: ## check the OpenAPI document with Redocly and Spectral, which npx fetches (needs Node)
+	REDOCLY_TELEMETRY=off npx --yes @redocly/cli@2 lint --extends=recommended-strict functions/api/openapi.json
+	npx --yes @stoplight/spectral-cli@6 lint --fail-severity=hint --ruleset tools/openapi/spectral.json \
+		functions/api/openapi.json
 
 parameters: .venv/ready ## write docs/parameters.md from the template
 	$(BIN)/python -m tools.parameters_page

@@ -200,6 +200,7 @@ def document() -> Json:
             "version": __version__,
             "summary": "Send SMS through Marketing Cloud MobileConnect by posting one small JSON.",
             "description": _INTRODUCTION,
+            "contact": {"name": "The operator of this relay"},
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": ".", "description": "Where this document was read"}],
@@ -216,12 +217,20 @@ def document() -> Json:
             "/webhooks/{client}": {"post": _post_webhook()},
             "/openapi.json": {
                 "get": _documentation(
-                    "getDocument", "This document", "application/json", {"type": "object"}
+                    "getDocument",
+                    "This document",
+                    "What this API promises, as an OpenAPI 3.1 document.",
+                    "application/json",
+                    {"type": "object"},
                 )
             },
             "/docs": {
                 "get": _documentation(
-                    "getDocs", "This document, for people", "text/html", {"type": "string"}
+                    "getDocs",
+                    "This document, for people",
+                    "The same as a page, with examples to copy.",
+                    "text/html",
+                    {"type": "string"},
                 )
             },
         },
@@ -434,6 +443,8 @@ def _get_token() -> Json:
         "operationId": "getToken",
         "tags": ["messages"],
         "summary": "Find the message of a tokenId",
+        "description": "Marketing Cloud gives each call a tokenId, and its own reports name it. A "
+        "client finds only its own messages.",
         "parameters": [_TOKEN_PARAMETER],
         "responses": {
             "200": _success(
@@ -447,11 +458,14 @@ def _get_token() -> Json:
     }
 
 
-def _documentation(operation: str, summary: str, media_type: str, schema: Json) -> Json:
+def _documentation(
+    operation: str, summary: str, description: str, media_type: str, schema: Json
+) -> Json:
     return {
         "operationId": operation,
         "tags": ["documentation"],
         "summary": summary,
+        "description": description,
         "security": [],
         "responses": {
             "200": {

@@ -84,15 +84,17 @@ def _with_pattern(found: JsonSchemaValue, validator: Mapping[str, Any]) -> JsonS
     return found | {"pattern": pattern} if pattern else found
 
 
+# Redocly's linter takes a schema for closed unless it says that it is open, also inside a rule.
+_OPEN: Json = {"additionalProperties": True}
 _FLAG_IS_SET = [
-    {"properties": {flag: {"const": True}}, "required": [flag]}
+    {"properties": {flag: {"const": True}}, "required": [flag], **_OPEN}
     for flag in ("subscribe", "resubscribe")
 ]
 RULES: Mapping[type[BaseModel], Json] = {
     request.MessageRequest: {
         "if": {"anyOf": _FLAG_IS_SET},
-        "then": {"required": ["keyword"]},
-        "else": {"properties": {"keyword": False}},
+        "then": {"properties": {"keyword": True}, "required": ["keyword"], **_OPEN},
+        "else": {"properties": {"keyword": False}, **_OPEN},
         "dependentRequired": {"maxSegments": ["text"]},
     },
     request.QuietHours: {"oneOf": [{"required": ["timezone"]}, {"required": ["utcOffset"]}]},
