@@ -1,6 +1,11 @@
 """`GET /docs` of the deployed stack, in a real browser."""
 
+import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,9 +15,21 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.support.browser import CONTRASTS
 from tests.support.template import ROOT
+from tools.local_stack.simulator_client import SimulatorControl
 from tools.local_stack.stack import Stack
 
 WIDTHS = (1280, 700, 375, 320)
+COMMANDS = {
+    "curl": ["bash", "-euc"],
+    "Python": [sys.executable, "-c"],
+    "Node": ["node", "--input-type=module", "-e"],
+}
+SMALL = """() => [...document.querySelectorAll("a, button, summary, label, #search")]
+  .filter((it) => it.checkVisibility() && !it.matches(".skip"))
+  .map((it) => [it.outerHTML.slice(0, 90), it.getBoundingClientRect()])
+  .filter(([, { width, height }]) => width < 24 || height < 24)
+  .map(([html, { width, height }]) => `${html} ${width} x ${height}`)"""
+"""What can be pressed and is lower or narrower than 24 px, which WCAG 2.2's AA asks for."""
 PICTURES = ("phone-page.png", "api-docs.png")
 
 
@@ -21,6 +38,7 @@ def page(browser: Browser, stack: Stack) -> Iterator[Page]:
     """The page; its own policy may refuse nothing of it, and nothing is loaded from elsewhere."""
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     context.set_default_timeout(10_000)
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = context.new_page()
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
@@ -90,6 +108,58 @@ def test_a_keyboard_is_enough(page: Page) -> None:
     expect(answer.get_by_role("link", name="problem")).to_be_focused()
     page.keyboard.press("Tab")
     expect(example).to_be_focused()
+
+
+def test_the_search_finds_fields_and_codes(page: Page) -> None:
+    page.keyboard.press("/")
+    search = page.get_by_role("searchbox", name="Search")
+    expect(search).to_be_focused()
+    search.fill("too-many-seg")
+    expect(page.locator("#results a").first).to_contain_text("too-many-segments")
+    page.keyboard.press("Enter")
+    expect(page.locator("tr:target")).to_contain_text("becomes more SMS than")
+    expect(page.locator("tr:target")).to_be_in_viewport()
+    search.fill("no such words")
+    expect(page.get_by_role("status")).to_have_text("Nothing found")
+    search.press("Escape")
+    expect(page.get_by_role("link", name="Overview")).to_be_visible()
+
+
+@pytest.mark.parametrize("language", COMMANDS)
+def test_an_example_runs_as_it_is_copied(
+    page: Page, stack: Stack, upstream: SimulatorControl, language: str
+) -> None:
+    """With the address that the page was read at."""
+    command = COMMANDS[language]
+    if not shutil.which(command[0]):
+        pytest.skip(f"{command[0]} is not installed")
+    page.locator("#postMessage").get_by_text(language, exact=True).click()
+    expect(page.locator("#cancelMessage").get_by_label(language, exact=True)).to_be_checked()
+    button = page.locator("#postMessage > .in-languages").get_by_role("button")
+    button.click()
+    expect(button).to_have_text("Copied")
+    text = page.evaluate("navigator.clipboard.readText()")
+    assert f"{stack.api_url}/messages" in text
+    ended = subprocess.run(  # noqa: S603 - our own page
+        [*command, text.replace("order-8812-shipped", f"page-{language}")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={"PATH": os.environ["PATH"], "API_KEY": stack.api_key},
+    )
+    assert ended.returncode == 0, ended.stderr + ended.stdout
+    assert json.loads(ended.stdout)["status"] == "accepted"
+    assert len(upstream.sent()) == 1
+
+
+def test_a_finger_hits_everything(page: Page) -> None:
+    page.set_viewport_size({"width": 375, "height": 740})
+    page.get_by_role("searchbox").fill("key")
+    small = page.evaluate(SMALL)
+    page.get_by_role("searchbox").fill("")
+    open_all(page)
+    assert small + page.evaluate(SMALL) == []
 
 
 def test_every_link_leads_somewhere(page: Page, stack: Stack) -> None:

@@ -1,9 +1,13 @@
 """The OpenAPI document: up to date, true, and complete."""
 
 import ast
+import base64
 import copy
+import hashlib
 import json
 import re
+import shutil
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -14,9 +18,17 @@ import jsonschema_rs
 import pytest
 import schemathesis
 
+from smsrelay.sends.send import Status
 from tests.support import contract
 from tests.support.template import ROOT, properties, template
-from tools.openapi import document, problem_examples, response_schemas
+from tools.openapi import (
+    code_examples,
+    document,
+    event_schema,
+    guides,
+    problem_examples,
+    response_schemas,
+)
 from tools.openapi.__main__ import files
 from tools.openapi.error_codes import CODES, example, refusals
 
@@ -35,7 +47,7 @@ def written() -> dict[Path, str]:
     return files()
 
 
-@pytest.mark.parametrize("name", ["openapi.json", "docs.html", "smsrelay.http"])
+@pytest.mark.parametrize("name", ["openapi.json", "docs.html", "smsrelay.http", "app.py"])
 def test_what_is_committed_is_what_the_models_say(written: dict[Path, str], name: str) -> None:
     [path] = [path for path in written if path.name == name]
     assert path.read_text() == written[path], "make openapi"
@@ -296,7 +308,7 @@ def test_no_function_imports_what_writes_the_document() -> None:
 class Page(HTMLParser):
     """What the page links to, what can be linked to, and which elements are open."""
 
-    EMPTY = frozenset(("meta", "link", "br"))
+    EMPTY = frozenset(("meta", "link", "br", "input"))
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -305,6 +317,7 @@ class Page(HTMLParser):
         self.tags: Counter[str] = Counter()
         self.open: list[str] = []
         self.text = ""
+        self.script = ""
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -322,6 +335,8 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text += data
+        if self.open[-1:] == ["script"]:
+            self.script += data
 
 
 @pytest.fixture(scope="module")
@@ -331,13 +346,20 @@ def page(written: dict[Path, str]) -> Page:
 
 def test_the_page_stands_alone(page: Page) -> None:
     assert page.open == []
-    assert not {"script", "img", "iframe", "form", "object"} & set(page.tags)
+    assert not {"img", "iframe", "form", "object"} & set(page.tags)
+    assert page.tags["script"] == 1
     elsewhere = {link for link in page.links if not link.startswith("#")}
     assert elsewhere == {"openapi.json", "data:,"}
     assert max(Counter(page.ids).values()) == 1
     assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
     assert "url(" not in page.text
     assert "@import" not in page.text
+
+
+def test_the_policy_allows_the_script_of_the_page_and_no_other(page: Page) -> None:
+    digest = base64.b64encode(hashlib.sha256(page.script.encode()).digest()).decode()
+    policy = (ROOT / "functions/api/app.py").read_text()
+    assert re.findall(r"script-src ([^;\"]+)", policy) == [f"'sha256-{digest}'"]
 
 
 def test_the_page_tells_all(page: Page) -> None:
@@ -349,6 +371,38 @@ def test_the_page_tells_all(page: Page) -> None:
         if not name.endswith("Problem"):
             assert field in page.text
             assert it.get("description", "").replace("`", "") in page.text
+    for status in Status:
+        assert f"status-{status}" in page.ids
+    for name in guides.event_schemas()["SendChange"]["properties"]:
+        assert f"SendChange.{name}" in page.ids
+    jsonschema_rs.validate(event_schema.schema(), guides.example_event())
+
+
+EXAMPLES = [
+    pytest.param(language, text, id=f"{name}-{language}")
+    for name, texts in [
+        *(
+            (it["operationId"], code_examples.of_operation(method, path, it))
+            for (method, path), it in OPERATIONS.items()
+        ),
+        ("queue", code_examples.QUEUE),
+        ("callback", code_examples.CALLBACK),
+    ]
+    for language, text in texts.items()
+]
+
+
+@pytest.mark.parametrize(("language", "text"), EXAMPLES)
+def test_the_examples_of_the_page_can_be_parsed(language: str, text: str) -> None:
+    if language == "Python":
+        ast.parse(text)
+        return
+    command = (
+        ["node", "--input-type=module", "--check", "-"] if language == "Node" else ["bash", "-n"]
+    )
+    if not shutil.which(command[0]):
+        pytest.skip(f"{command[0]} is not installed")
+    subprocess.run(command, input=text, text=True, check=True)  # noqa: S603 - our own examples
 
 
 def test_the_requests_for_an_editor_are_good_ones(written: dict[Path, str]) -> None:

@@ -1,14 +1,26 @@
-"""The document as a page for people: plain HTML and CSS, nothing to load, no script."""
+"""The document as a page for people: one file of HTML, CSS and a small script, nothing to load."""
 
+import base64
 import json
-import re
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from html import escape
 from pathlib import Path
 
-from tools.openapi import Json
+from tools.openapi import Json, code_examples, guides
+from tools.openapi.html_parts import (
+    base_url,
+    in_languages,
+    inline,
+    json_block,
+    paragraphs,
+    section,
+    table,
+)
 
 CSS = (Path(__file__).parent / "html_page.css").read_text()
+SCRIPT = (Path(__file__).parent / "html_page.js").read_text()
+"""Search, copying, the chosen language, and the API's address. Without it the page shows all."""
 LONGEST_PATTERN = 40
 """Characters; of longer ones, and of those with escapes, the description says what they mean."""
 REQUEST = "MessageRequest"
@@ -29,14 +41,7 @@ SCHEMAS = (
     "TokenOwner",
     "Refusal",
 )
-_CURL = """\
-curl -i "$API_URL/messages" \\
-  -H "x-api-key: $API_KEY" -H 'Content-Type: application/json' \\
-  -H 'Idempotency-Key: order-8812-shipped' \\
-  -d '{"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Your order is on its way."}'
-"""
-
-
+EVENT_SCHEMAS = ("Event", "SendChange", "EventDelivery")
 _SHOWN = {"apiKey": "API key", "webhookSignature": "signature"}
 
 
@@ -49,15 +54,21 @@ def page(document: Json) -> str:
         for method, operation in item.items()
     ]
     schemas = document["components"]["schemas"]
+    events = guides.event_schemas()
     sections = [
-        _section("overview", "Overview", _overview(document)),
+        section("overview", "Overview", _overview(document)),
+        section("life-cycle", "Life cycle of a send", guides.life_cycle()),
+        section("queue", "The queue", guides.queue()),
+        section(
+            "callbacks", "Events and callbacks", guides.callbacks(_schemas(events, EVENT_SCHEMAS))
+        ),
         *(
-            _section(it["operationId"], it["summary"], _operation(method, path, it, schemas))
+            section(it["operationId"], it["summary"], _operation(method, path, it, schemas))
             for method, path, it in operations
         ),
-        _section("problems", "Problems", _problems(document)),
-        _section("refusals", "Codes of refused fields", _refusals(document)),
-        _section("schemas", "Schemas", "".join(_schema(name, schemas) for name in SCHEMAS)),
+        section("problems", "Problems", _problems(document)),
+        section("refusals", "Codes of refused fields", _refusals(document)),
+        section("schemas", "Schemas", _schemas(schemas, SCHEMAS)),
     ]
     return f"""\
 <!doctype html>
@@ -75,22 +86,43 @@ def page(document: Json) -> str:
 <a class="skip" href="#overview">Skip to the content</a>
 <header>
 <h1>{escape(info["title"])} <small>{escape(info["version"])}</small></h1>
-<p>{_inline(info["summary"])} <a href="openapi.json">OpenAPI document</a></p>
+<p>{inline(info["summary"])} <a href="openapi.json">OpenAPI document</a></p>
 </header>
 <div class="columns">
 <nav aria-label="Contents">
+<search hidden>
+<input id="search" type="search" placeholder="Search" aria-label="Search" autocomplete="off">
+<p id="found" role="status"></p>
+<ul id="results"></ul>
+</search>
+<details id="contents" open>
+<summary>Contents</summary>
 {_contents(operations)}
+</details>
 </nav>
 <main>
 {"".join(sections)}</main>
 </div>
+<script>
+{SCRIPT}</script>
 </body>
 </html>
 """
 
 
+def script_source() -> str:
+    """What the page's policy (functions/api/app.py) allows: its script, and no other."""
+    digest = sha256(f"\n{SCRIPT}".encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
 def _contents(operations: Iterable[tuple[str, str, Json]]) -> str:
-    rows = [_link("overview", "Overview")]
+    rows = [
+        _link("overview", "Overview"),
+        _link("life-cycle", "Life cycle of a send"),
+        _link("queue", "The queue"),
+        _link("callbacks", "Events and callbacks", EVENT_SCHEMAS),
+    ]
     rows += [
         _link(
             operation["operationId"],
@@ -113,21 +145,20 @@ def _link(anchor: str, title: str, below: Iterable[str] = ()) -> str:
     return f'<li><a href="#{anchor}">{escape(title)}</a>{inner}</li>'
 
 
-def _section(anchor: str, title: str, content: str) -> str:
-    return (
-        f'<section id="{anchor}" aria-labelledby="{anchor}-title">\n'
-        f'<h2 id="{anchor}-title">{escape(title)}</h2>\n{content}\n</section>\n'
-    )
-
-
 def _overview(document: Json) -> str:
-    paragraphs = _paragraphs(document["info"]["description"])
     schemes = document["components"]["securitySchemes"].values()
-    headers = _table(
+    headers = table(
         ("header", "meaning"),
-        [(_name(it["name"], required=False), _inline(it["description"])) for it in schemes],
+        [(_name(it["name"], required=False), inline(it["description"])) for it in schemes],
     )
-    return f"{paragraphs}<h3>Who calls</h3>{headers}<h3>With curl</h3>{_code(_CURL, 'Request')}"
+    post = document["paths"]["/messages"]["post"]
+    first = in_languages("first", code_examples.of_operation("post", "/messages", post))
+    summary, _, more = document["info"]["description"].partition("\n\n")
+    example = (
+        f"<p>Base URL: <code>{base_url()}</code>. The examples take the API key from the "
+        f"environment variable <code>API_KEY</code>.</p>{first}"
+    )
+    return f"{paragraphs(summary)}{example}{paragraphs(more)}<h3>Who calls</h3>{headers}"
 
 
 def _operation(method: str, path: str, operation: Json, schemas: Json) -> str:
@@ -136,23 +167,26 @@ def _operation(method: str, path: str, operation: Json, schemas: Json) -> str:
     route = f'<b class="{method}">{method.upper()}</b> <code>{escape(path)}</code>'
     parts = [
         f'<p class="route">{route} {key}</p>',
-        _paragraphs(operation.get("description", "")),
+        paragraphs(operation["description"]),
     ]
+    if texts := code_examples.of_operation(method, path, operation):
+        parts.append(in_languages(operation["operationId"], texts))
     if parameters := operation.get("parameters"):
         rows = [
             (
                 _name(it["name"], required=it.get("required", False)),
                 escape(it["in"]),
-                _inline(it["description"]) + _example(it["example"]),
+                inline(it["description"]) + _example(it["example"]),
             )
             for it in parameters
         ]
-        parts += ["<h3>Parameters</h3>", _table(("name", "in", "meaning"), rows)]
+        anchors = [f"{operation['operationId']}.{it['name']}" for it in parameters]
+        parts += ["<h3>Parameters</h3>", table(("name", "in", "meaning"), rows, anchors)]
     if body := operation.get("requestBody"):
         [(media_type, content)] = body["content"].items()
         parts += ["<h3>Body</h3>", f"<p><code>{media_type}</code>: {_type(content['schema'])}.</p>"]
         if operation["operationId"] == "postMessage":
-            parts += [f"<p>{_inline(body['description'])}</p>", _schema(REQUEST, schemas)]
+            parts += [f"<p>{inline(body['description'])}</p>", _schema(REQUEST, schemas)]
             parts += ["<h3>Examples</h3>", *_examples(content["examples"])]
     answers = [_response(status, response) for status, response in operation["responses"].items()]
     return "\n".join([*parts, "<h3>Answers</h3>", *answers])
@@ -163,16 +197,16 @@ def _response(status: str, response: Json) -> str:
     parts = [f"<p><code>{media_type}</code>: {_type(content['schema'])}</p>"]
     if headers := response.get("headers"):
         rows = [
-            (_name(name, required=it.get("required", False)), _inline(it.get("description", "")))
+            (_name(name, required=it.get("required", False)), inline(it.get("description", "")))
             for name, it in headers.items()
         ]
-        parts.append(_table(("header", "meaning"), rows))
+        parts.append(table(("header", "meaning"), rows))
     parts += [
-        f"<p>{_inline(it['summary'])}</p>{_json(it['value'])}"
+        f"<p>{inline(it['summary'])}</p>{json_block(it['value'])}"
         for it in content.get("examples", {}).values()
     ]
     kind = "good" if status.startswith("2") else "bad"
-    summary = f'<b class="{kind}">{status}</b> {_inline(response["description"])}'
+    summary = f'<b class="{kind}">{status}</b> {inline(response["description"])}'
     return f"<details><summary>{summary}</summary>{''.join(parts)}</details>"
 
 
@@ -192,9 +226,9 @@ def _problems(document: Json) -> str:
         ]
         rows.append(
             (
-                f'<b class="bad">{properties["status"]["const"]}</b>',
                 f"<code>{escape(code)}</code>",
-                _inline(schema["description"]),
+                f'<b class="bad">{properties["status"]["const"]}</b>',
+                inline(schema["description"]),
                 ", ".join(more),
             )
         )
@@ -205,14 +239,16 @@ def _problems(document: Json) -> str:
         "<p>Every answer other than 2xx is a problem document, "
         f"<code>application/problem+json</code>, with {members}.</p>"
     )
-    return introduction + _table(("status", "code", "when", "more members"), rows)
+    return introduction + table(
+        ("code", "status", "when", "more members"), rows, [f"problem-{code}" for code in found]
+    )
 
 
 def _refusals(document: Json) -> str:
     rows = [
         (
             f"<code>{escape(code)}</code>",
-            _inline(entry["meaning"]),
+            inline(entry["meaning"]),
             f"<code>{escape(entry['example']['pointer'])}</code> "
             f"{escape(entry['example']['detail'])}"
             if "example" in entry
@@ -220,23 +256,29 @@ def _refusals(document: Json) -> str:
         )
         for code, entry in document["x-refusal-codes"].items()
     ]
-    return _table(("code", "meaning", "for example"), rows)
+    anchors = [f"refusal-{code}" for code in document["x-refusal-codes"]]
+    return table(("code", "meaning", "for example"), rows, anchors)
+
+
+def _schemas(schemas: Json, names: Iterable[str]) -> str:
+    return "".join(_schema(name, schemas) for name in names)
 
 
 def _schema(name: str, schemas: Json) -> str:
     schema = schemas[name]
-    head = f'<h3 id="{name}">{name}</h3>{_paragraphs(schema["description"])}'
+    head = f'<h3 id="{name}">{name}</h3>{paragraphs(schema["description"])}'
     if "properties" not in schema:
         return f"{head}<p>{_type(schema)}</p>{_limits(schema)}{_field_examples(schema)}"
     rows = [
         (
             _name(field, required=field in schema["required"]),
             _type(it),
-            _inline(it.get("description", "")) + _limits(it) + _field_examples(it),
+            inline(it.get("description", "")) + _limits(it) + _field_examples(it),
         )
         for field, it in schema["properties"].items()
     ]
-    return head + _table(("field", "type", "meaning"), rows)
+    anchors = [f"{name}.{field}" for field in schema["properties"]]
+    return head + table(("field", "type", "meaning"), rows, anchors)
 
 
 def _type(schema: Json) -> str:  # noqa: PLR0911 - a table
@@ -292,36 +334,9 @@ def _example(value: object) -> str:
 
 def _examples(examples: Mapping[str, Json]) -> Iterable[str]:
     for it in examples.values():
-        summary = _inline(it["summary"])
-        yield f"<details><summary>{summary}</summary>{_json(it['value'])}</details>"
-
-
-def _json(value: object) -> str:
-    return _code(json.dumps(value, indent=2, ensure_ascii=False), "Example")
-
-
-def _code(text: str, label: str) -> str:
-    # With a place in the tab order, so that it can be scrolled from the keyboard.
-    return (
-        f'<pre tabindex="0" role="region" aria-label="{escape(label)}">'
-        f"<code>{escape(text)}</code></pre>"
-    )
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    body = "\n".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    heads = "".join(f'<th scope="col">{name}</th>' for name in head)
-    return f"<table><thead><tr>{heads}</tr></thead><tbody>\n{body}\n</tbody></table>"
+        summary = inline(it["summary"])
+        yield f"<details><summary>{summary}</summary>{json_block(it['value'])}</details>"
 
 
 def _name(name: str, *, required: bool) -> str:
     return f"<code>{escape(name)}</code>" + (' <span class="required">required</span>' * required)
-
-
-def _paragraphs(text: str) -> str:
-    return "".join(f"<p>{_inline(part)}</p>" for part in text.split("\n\n") if part)
-
-
-def _inline(text: str) -> str:
-    """Escaped, with what stands in backticks as code."""
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text, quote=False))
