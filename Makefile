@@ -50,8 +50,8 @@ AUDITED_TEMPLATES := template.yaml monitoring.yaml .aws-sam/local/packages/templ
 .DELETE_ON_ERROR:
 .SILENT:
 .PHONY: help demo test unit integration e2e bench soak iam tokens up down status env lint types \
-	template client-library typescript faults faults-mutations audit screenshots sbom licences openapi lint-openapi parameters format lock build \
-	deploy delete first-contact clean
+	template client-library typescript faults faults-mutations audit screenshots sbom licences openapi \
+	lint-openapi fuzz parameters format lock build deploy delete first-contact clean
 
 help: ## list the commands
 	awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -182,6 +182,9 @@ shipped: .venv/ready build
 
 openapi: .venv/ready ## write the OpenAPI document, its page, and docs/smsrelay.http
 	PYTHONPATH=layers/smsrelay $(BIN)/python -m tools.openapi
+
+fuzz: .venv/ready ## make 2,000 requests for each operation from the OpenAPI document (a quarter of an hour)
+	FUZZ_EXAMPLES=2000 $(BIN)/pytest -q tests/integration/test_fuzzed_handler.py
 
 lint-openapi: ## check the OpenAPI document with Redocly and Spectral, which npx fetches (needs Node)
 	REDOCLY_TELEMETRY=off npx --yes @redocly/cli@2 lint --extends=recommended-strict functions/api/openapi.json

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import os
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,8 +19,8 @@ from tools.mobileconnect_simulator import Simulator
 
 schema = contract.fuzzed()
 BASE = "http://relay"
-EXAMPLES = 30
-"""For each operation, besides those that cover its schema's edges."""
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "30"))
+"""For each operation, besides those that cover its schema's edges; `make fuzz` asks for 2,000."""
 
 
 def _text(value: str | bytes) -> str:
@@ -51,7 +52,7 @@ class Handler(HTTPAdapter):
         )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def session(aws: None, session_simulator: Simulator) -> Iterator[Session]:
     _ = aws
     session_simulator.reset()
