@@ -1,4 +1,8 @@
-"""Relays that break the promise, each in one way: the test must notice every one of them."""
+"""Relays that break the promise, each in one way: the test must notice every one of them.
+
+From `identity_of_deployment` on they bring back bugs that a review found: of ids, responses,
+retention, dead letters, pauses, retries, storing, and of the functions that send nothing.
+"""
 
 import os
 import threading
