@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from tests.promise.invariants import violations
+from tests.promise.invariants import redrive_violations, violations
 from tests.promise.soak import summary
 from tests.promise.soak.evidence import Evidence
 from tests.promise.soak.requests import requests
@@ -56,6 +56,8 @@ def _soak(stack: Stack, seed: int, count: int, began: float) -> int:
     seen = evidence.observe()
     history = evidence.history(played.poster, seen)
     found = violations(history, seen)
+    if seen.dead_letters:
+        found += redrive_violations(history, seen, evidence.redrive(seen))
     print()
     for line in summary.lines(to_post, played, evidence, history, seen):
         print(line)

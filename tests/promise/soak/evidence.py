@@ -1,8 +1,13 @@
 """What can be seen of a soak: ledger, queues, logs, and what went out."""
 
+import json
+import os
 import re
+import subprocess
+import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
@@ -12,6 +17,7 @@ import httpx
 
 from tests.promise.faults import UPSTREAM_FAULTS, Effect
 from tests.promise.history import Attempt, History
+from tests.promise.invariants import ENDED
 from tests.promise.observation import (
     Content,
     Observation,
@@ -23,6 +29,7 @@ from tests.promise.observation import (
 )
 from tests.promise.soak.clients import Poster
 from tests.promise.soak.requests import Request
+from tools.local_stack import ROOT
 from tools.local_stack.servers import emulator_log
 from tools.local_stack.simulator_client import SimulatorControl
 from tools.local_stack.stack import Stack
@@ -30,8 +37,13 @@ from tools.local_stack.stack import Stack
 MOST_EVENTS: Final = 10_000
 """What MiniStack gives of a log at once, and it says nothing about the rest."""
 BROKEN_BATCH: Final = re.compile("failed processing SQS batch .* errorMessage=(.*)\\)$")
-LOOKED_UP: Final = 50
-"""Sends that are asked for over HTTP by id, tokenId and key."""
+LOOKING_AT_ONCE: Final = 4
+"""Sends that are asked for over HTTP at a time."""
+REDRIVEN_WITHIN: Final = 60.0
+"""Seconds that redriven sends have to end."""
+
+
+CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
 
 class Evidence:
@@ -138,25 +150,52 @@ class Evidence:
         )
 
     def _look_up(self, sends: Sequence[StoredSend]) -> list[dict[str, Any]]:
-        accepted = [send for send in sends if send.token_id]
-        found = []
+        """Ask for each accepted send by id, tokenId and key, over HTTP."""
+        questions = [
+            (send.name, question)
+            for send in sends
+            if send.token_id
+            for question in (
+                f"/messages/{send.message_id}",
+                f"/tokens/{send.token_id}",
+                f"/messages?idempotencyKey={self._messages[send.reference].key}",
+            )
+        ]
         with httpx.Client(
             base_url=self._stack.api_url,
             headers={"x-api-key": self._stack.api_key},
             trust_env=False,
             timeout=30,
         ) as api:
-            for send in accepted[:: len(accepted) // LOOKED_UP + 1]:
-                key = self._messages[send.reference].key
-                for question in (
-                    f"/messages/{send.message_id}",
-                    f"/tokens/{send.token_id}",
-                    f"/messages?idempotencyKey={key}",
-                ):
-                    answer = api.get(question)
-                    entry = {"send": send.name, "question": question, "body": answer.json()}
-                    found.append(entry | {"status": answer.status_code})
-        return found
+
+            def ask(name: str, question: str) -> dict[str, Any]:
+                answer = api.get(question)
+                entry = {"send": name, "question": question, "body": answer.json()}
+                return entry | {"status": answer.status_code}
+
+            with ThreadPoolExecutor(LOOKING_AT_ONCE) as pool:
+                return list(pool.map(ask, *zip(*questions, strict=True)))
+
+    def redrive(self, before: Observation) -> Observation:
+        """Put each dead letter back when no fault is left; everything, when that has ended."""
+        self._control.reset()
+        file = self._stack.state / "stack.json"
+        file.write_text(json.dumps(self._stack.published()))
+        subprocess.run(  # noqa: S603 - our own command
+            [ROOT / "cli/smsrelay", "redrive", "--yes", "--limit", "10000", "--stack-file", file],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            env={
+                "PATH": os.environ["PATH"],
+                "AWS_ENDPOINT_URL": self._stack.aws_endpoint_url,
+                **CREDENTIALS,
+            },
+        )
+        end = time.monotonic() + REDRIVEN_WITHIN
+        while time.monotonic() < end and not ENDED.issuperset(it.status for it in self.sends()):
+            time.sleep(1.0)
+        after = self.observe()
+        return replace(after, arrivals=[*before.arrivals, *after.arrivals])
 
     def dump(self) -> dict[str, list[Any]]:
         """The evidence as it is: the ledger, and the upstream's calls and sends."""
