@@ -47,8 +47,8 @@ Json = dict[str, Any]
 SLOTS = 3
 """A little more than a small machine has cores: much of a run is waiting for its servers."""
 TOKENS = ("first-access-token", "second-access-token")
-ENDED_TOKEN = "ended-access-token"  # the simulator does not know it # nosec B105
-CREDENTIALS = {"client_id": "smsrelay", "client_secret": "made-up"}  # nosec B105
+ENDED_TOKEN = "ended-access-token"  # the simulator does not know it
+CREDENTIALS = {"client_id": "smsrelay", "client_secret": "made-up"}
 DEFAULT_CLIENT = "internal"
 
 

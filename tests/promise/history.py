@@ -100,7 +100,8 @@ class History:
     ) -> None:
         """Add what a process reported; `calls` is the upstream's list of calls."""
         entries = {entry["headers"].get(CALL_ID): entry for entry in calls}
-        made, responses, ends = list[Json](), dict[str, Json](), dict[str, Json]()
+        made, responses = list[Json](), dict[str, Json]()
+        running, ended = list[str](), dict[str, float]()
         claims, decisions = Counter[str](), Counter[tuple[str, str]]()
         before: Mapping[str, str] = {}
         is_operator, ledger_faults = False, 0
@@ -118,14 +119,17 @@ class History:
                     self.published += value
                 case "called back":
                     self.called_back.append(value["data"])
-                case "died" if value == "out of time":
+                case "died" if value == "out of time" and self._has_one_send:
                     self.problems.append("a process ran out of time")
                 case "call":
                     made.append(value)
                 case "response" | "call failed":
-                    ends[value["id"]] = value
+                    running.append(value["id"])
                     if kind == "response":
                         responses[value["id"]] = value
+                case "invoked":
+                    ended |= dict.fromkeys(running, value)
+                    running.clear()
                 case "injected":
                     is_of_ledger = value["checkpoint"]["name"].startswith("dynamodb")
                     self.has_right_time &= value["fault"] not in CLOCK_JUMPS
@@ -154,13 +158,18 @@ class History:
         self.attempts += attempts
         if self.has_right_time:
             self.problems += _hasty_calls(
-                [(it, ends.get(call["id"])) for it, call in zip(attempts, made, strict=True)]
+                [(it, ended.get(call["id"])) for it, call in zip(attempts, made, strict=True)]
             )
         self._add_decisions(decisions, before)
         for send in +claims:
             self.abandoned[send] += 1
             if not died and ledger_faults <= HEALED:
                 self.problems.append(f"{send} was left in sending by a process that lives")
+
+    @property
+    def _has_one_send(self) -> bool:
+        """Else a hanging call takes the time of those beside it, because they share a clock."""
+        return sum(len(it.recipients) for it in self.messages.values()) == 1
 
     def _add_pause(self, command: str, code: int, at: float) -> None:
         if command == "pause" and code == 0 and not self.paused_since:
@@ -181,9 +190,12 @@ class History:
                 self.resent[send] += before[send] in {"unknown", "sending"}
 
 
-def _hasty_calls(calls: Sequence[tuple[Attempt, Json | None]]) -> Iterator[str]:
-    """The calls that a process made in the pause after a doubtful one, by any send."""
-    doubts = [end["ended"] for it, end in calls if end and it.effect is Effect.DOUBT]
+def _hasty_calls(calls: Sequence[tuple[Attempt, float | None]]) -> Iterator[str]:
+    """The calls of any send that a process made in the pause after an invocation with a doubt.
+
+    Calls of the same invocation run side by side. With each call comes the end of its invocation.
+    """
+    doubts = [end for it, end in calls if end and it.effect is Effect.DOUBT]
     for attempt, _ in calls:
         for doubt in doubts:
             if 0 < attempt.at - doubt < FIRST_PROBE:

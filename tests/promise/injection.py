@@ -175,7 +175,7 @@ class UpstreamInjection:
                 if response.status_code == httpx.codes.UNAUTHORIZED:
                     self._on_unauthorised()
             except httpx.HTTPError:
-                self._points.report("call failed", call | {"ended": self._clock.now})
+                self._points.report("call failed", {"id": call["id"]})
                 raise
             finally:  # a failure is an answer, too
                 self._points.reach("upstream after")
@@ -185,9 +185,7 @@ class UpstreamInjection:
             answered = call | {"status": response.status_code, "retryAfter": retry_after}
             response.stream = _ReportedStream(
                 stream,
-                lambda body: self._points.report(
-                    "response", answered | {"body": body, "ended": self._clock.now}
-                ),
+                lambda body: self._points.report("response", answered | {"body": body}),
             )
             return response
 

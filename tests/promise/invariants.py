@@ -91,6 +91,8 @@ def redrive_violations(history: History, before: Observation, after: Observation
     for send in before.sends:
         if send.status not in {"failed", "rejected"} or reference_body(send) not in bodies:
             continue
+        if send.reference in history.expired:
+            continue  # it was sent before the ledger forgot it
         message = history.messages[send.reference]
         own = message.contents[send.number - 1]
         arrived = sum(it.content == own for it in after.arrivals)
@@ -195,7 +197,7 @@ def _of_send(message: Message, send: StoredSend, content: Content, facts: Facts)
         _answers(case, answers, facts.put_back),
         _found(case, facts.found[send.name]),
     ]
-    if POLLER in history.parts and send.is_accepted:
+    if POLLER in history.parts and send.is_accepted and send.token_id:
         checks.append(_report(case))
     if EVENTS in history.parts:
         checks += [
@@ -378,9 +380,10 @@ def _found(case: Case, entries: Sequence[Json]) -> Iterator[str]:
 
 def _report(case: Case) -> Iterator[str]:
     """What the upstream reported: every SMS of the simulator arrives."""
+    is_late = case.stored.reason == "not-polled"  # none was made within three days
     if case.stored.awaits_report:
         yield "still awaits its report"
-    elif case.stored.status != "delivered" and not case.resolved:
+    elif case.stored.status != "delivered" and not case.resolved and not is_late:
         yield f"is {case.stored.status}, and was reported delivered"
 
 

@@ -221,8 +221,9 @@ def test_no_call_follows_a_doubtful_one_within_its_pause() -> None:
         history = History({})
         doubt = {"id": "1", "at": 0.0, "fault": "502-html", "body": HOLD_CALL}
         call = {"id": "2", "at": 1.0 + after, "fault": None, "body": HOLD_CALL}
-        end = {"id": "1", "ended": 1.0}
-        history.add([("call", doubt), ("call failed", end), ("call", call)], [], died=False)
+        failed = ("call failed", {"id": "1"})
+        events = [("call", doubt), failed, ("invoked", 1.0), ("call", call)]
+        history.add(events, [], died=False)
         return history.problems
 
     assert problems(FIRST_PROBE) == []
@@ -230,7 +231,7 @@ def test_no_call_follows_a_doubtful_one_within_its_pause() -> None:
 
 
 def test_a_process_that_runs_out_of_time_is_a_problem() -> None:
-    history = History({})
+    history = History({"one": HOLD})
     history.add([("died", "killed")], [], died=True)
     assert history.problems == []
     history.add([("died", "out of time")], [], died=True)

@@ -116,7 +116,7 @@ class Author:
         return [MONTHS_LATER, EXPIRE]
 
     def _move(self) -> list[Json]:
-        self._afterwards = [RESUME, operate("redrive")]
+        self._afterwards = [RESUME, operate("redrive"), {"do": "settle"}]
         return [MOVE]
 
     def _older_item(self) -> list[Json]:

@@ -28,6 +28,7 @@ from ministack.core import (  # type: ignore[import-untyped]  # same
 )
 from ministack.services import (  # type: ignore[import-untyped]  # same
     apigateway_v1,
+    cloudwatch_logs,
     eventbridge,
     lambda_svc,
     scheduler,
@@ -337,6 +338,20 @@ def run_schedules_twice_as_often() -> None:
     scheduler._SCHEDULE_TICK_INTERVAL = 1
 
 
+def list_log_groups_while_functions_log() -> None:
+    """MiniStack fails with an InternalError if a function's first log line comes meanwhile."""
+    describe = cloudwatch_logs._describe_log_groups
+
+    def describe_again(data: dict[str, Any]) -> object:
+        while True:
+            try:
+                return describe(data)
+            except RuntimeError:  # its dictionary has changed
+                continue
+
+    cloudwatch_logs._describe_log_groups = describe_again
+
+
 def reserve_concurrency() -> None:
     """AWS keeps to ReservedConcurrentExecutions; asynchronous events wait for their turn.
 
@@ -479,6 +494,7 @@ if __name__ == "__main__":
     skip_unsupported_resources()
     address_nested_templates_as_s3_does()
     run_schedules_twice_as_often()
+    list_log_groups_while_functions_log()
     reserve_concurrency()
     let_starts_fail_alone()
     go_on_after_a_failed_batch()
