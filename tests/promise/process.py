@@ -13,7 +13,12 @@ from botocore.exceptions import ClientError
 import smsrelay_cli.main
 from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
 from smsrelay.adapters.sqs import SqsRetryQueue
-from smsrelay.errors import LedgerUnavailableError, PublishError, UnexpectedError
+from smsrelay.errors import (
+    LedgerUnavailableError,
+    PublishError,
+    QueueUnavailableError,
+    UnexpectedError,
+)
 from smsrelay_cli import dead_letters, sends
 from smsrelay_cli.deployed_stack import DeployedStack
 from tests.promise import functions
@@ -38,7 +43,9 @@ OPERATORS_SKEW = 290.0
 
 SIGNING_SECRET = "whsec_" + "c2VjcmV0" * 5  # made up
 """That of webhooks and callbacks."""
-ALLOWED_FAILURES = {LedgerUnavailableError.__name__, PublishError.__name__, "CatalogueUnavailable"}
+ALLOWED_FAILURES = {
+    it.__name__ for it in (LedgerUnavailableError, PublishError, QueueUnavailableError)
+}
 """Errors after which Lambda's next invocation is the retry."""
 
 RECEIVE_LETTERS = dead_letters._receive  # noqa: SLF001 - its receipt handles are in no public place

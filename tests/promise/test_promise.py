@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 
 from tests.promise.campaigns import CAMPAIGNS, Plan, Sample
-from tests.promise.faults import Effect, service_of
+from tests.promise.faults import Checkpoint, Effect, Injection, service_of
 from tests.promise.harness import Harness, Phase, Story
 from tests.promise.scenarios import SCENARIOS, WORK, Message
 from tests.promise.summary import Summary
@@ -85,6 +85,13 @@ def test_each_service_is_called(world: Harness, name: str, service: str) -> None
     """Else the test above would prove nothing."""
     [run] = world.play(SCENARIOS[name].with_choice("hold"), [Plan()])
     assert service in {service_of(step.name) for step in run.steps}
+
+
+def test_a_claim_whose_answer_is_unreadable_is_found_again(world: Harness) -> None:
+    """Else its send becomes unknown when the lease ends, although nothing was sent."""
+    injection = Injection(Checkpoint("dynamodb.UpdateItem before"), "garbled-after")
+    [run] = world.play(SCENARIOS["api-async"].with_choice("hold"), [Plan((injection,))])
+    assert run.violations == []
 
 
 def test_thousands_of_throttled_calls_in_one_environment_leave_nothing_behind(

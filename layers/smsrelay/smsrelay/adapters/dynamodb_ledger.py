@@ -413,10 +413,11 @@ class DynamoDbLedger:
                     ReturnValues="ALL_NEW",
                     ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 )
+                item = answer["Attributes"]
             except ClientError as error:
                 return _existing(error)
         try:
-            return _parsed(_send, answer["Attributes"])
+            return _parsed(_send, item)
         except UnreadableItemError:
             self._end_claim(key, written_by, now)
             raise
