@@ -67,7 +67,7 @@ class AwsInjection:
         operation = event_name.partition(".")[2]
         fault = self._points.reach(f"{operation} before")
         writes = _writes(operation, request)
-        self._local.writes = None if fault else writes
+        self._local.writes = writes if fault in {None, "slow"} else None
         if fault is None or is_carried_out(fault):
             if writes:
                 self._points.report("wrote", writes)
