@@ -147,7 +147,7 @@ class History:
                     decisions.update({(it["send"], it["status"]): change for it in value})
                 case "wrote" | "refused write" | "stored":
                     for it in value:
-                        if it["status"] != "sending" and kind != "wrote":
+                        if it["status"] != "sending" and kind != "wrote" and not it["is_new"]:
                             claims.pop(it["send"], None)
                         elif it["status"] == "sending" and kind != "stored":
                             claims[it["send"]] += 1 if kind == "wrote" else -1
@@ -211,6 +211,8 @@ def _attempt(call: Json, response: Json | None, entry: Json, *, died: bool) -> A
     effects = [UPSTREAM_FAULTS[fault] for fault in faults if fault in UPSTREAM_FAULTS]
     # Without a fault and without an entry it may be on its way.
     effects = effects or [Effect.ACCEPTED if entry else Effect.DOUBT]
+    if call["fault"] == "slow" and response is None:
+        effects = [Effect.DOUBT]  # there was less time left than it took
     return Attempt(
         content_of(call["body"]),
         at=call["at"],

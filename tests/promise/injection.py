@@ -292,7 +292,7 @@ def _events(request: AWSPreparedRequest) -> list[Json]:
 
 
 def _writes(operation: str, request: AWSPreparedRequest) -> list[Json]:
-    """The sends that a call writes: their key, and their status afterwards."""
+    """The sends that a call writes: their name, their status afterwards, and if they are new."""
     if operation not in {"dynamodb.PutItem", "dynamodb.UpdateItem", "dynamodb.TransactWriteItems"}:
         return []
     call = json.loads(_sent(request))
@@ -304,7 +304,8 @@ def _writes(operation: str, request: AWSPreparedRequest) -> list[Json]:
         writes.append((call["Key"], "sending"))
     elif ":queued" in values:
         writes.append((call["Key"], "queued"))
-    return [{"send": _name(key), "status": status} for key, status in writes]
+    is_new = "attribute_not_exists(pk)" in _sent(request).decode()
+    return [{"send": _name(key), "status": status, "is_new": is_new} for key, status in writes]
 
 
 def _name(key: Json) -> str:

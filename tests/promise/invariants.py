@@ -200,9 +200,10 @@ def _of_send(message: Message, send: StoredSend, content: Content, facts: Facts)
     if POLLER in history.parts and send.is_accepted and send.token_id:
         checks.append(_report(case))
     if EVENTS in history.parts:
+        is_reused = bool(history.expired)
         checks += [
-            _event(case, "event", facts.published[send.name]),
-            _event(case, "callback", facts.called_back[send.name]),
+            _event(case, "event", facts.published[send.name], is_reused=is_reused),
+            _event(case, "callback", facts.called_back[send.name], is_reused=is_reused),
         ]
     if history.has_right_time and not case.is_decided:
         checks += [_delays(case), _pauses(case, history.pauses)]
@@ -389,13 +390,16 @@ def _report(case: Case) -> Iterator[str]:
         yield f"is {case.stored.status}, and was reported delivered"
 
 
-def _event(case: Case, kind: str, events: Sequence[Json]) -> Iterator[str]:
-    """Its last status was published, with its own tokenId; so was no tokenId of another send."""
+def _event(case: Case, kind: str, events: Sequence[Json], *, is_reused: bool) -> Iterator[str]:
+    """Its last status was published, with its own tokenId; so was no tokenId of another send.
+
+    The id `is_reused` if another message had the key before the ledger forgot it.
+    """
     send, own = case.stored, {it.token_id for it in case.attempts}
     last = {"status": send.status, "tokenId": send.token_id}
     if not any(last == {name: it.get(name) for name in last} for it in events):
         yield f"is {send.status}, and no {kind} says so"
-    if any(it.get("tokenId") not in {None, *own} for it in events):
+    if not is_reused and any(it.get("tokenId") not in {None, *own} for it in events):
         yield f"has {kind} with the tokenId of another send"
 
 
