@@ -193,9 +193,11 @@ class History:
 def _hasty_calls(calls: Sequence[tuple[Attempt, float | None]]) -> Iterator[str]:
     """The calls of any send that a process made in the pause after an invocation with a doubt.
 
-    Calls of the same invocation run side by side. With each call comes the end of its invocation.
+    Calls of the same invocation run side by side, and one that the API answers ends the pause. With
+    each call comes the end of its invocation.
     """
-    doubts = [end for it, end in calls if end and it.effect is Effect.DOUBT]
+    answered = {end for it, end in calls if it.effect is not Effect.DOUBT}
+    doubts = {end for _, end in calls if end} - answered
     for attempt, _ in calls:
         for doubt in doubts:
             if 0 < attempt.at - doubt < FIRST_PROBE:
