@@ -483,9 +483,12 @@ def test_a_tokens_message_is_found(relay: Environment) -> None:
 def test_a_caller_sees_only_its_own_messages(relay: Environment) -> None:
     posted = relay.post(MESSAGE)
     token_id = posted.body["sends"][0]["tokenId"]
+    nothing = relay.get("/messages/01ARZ3NDEKTSV4RRFFQ69G5FAV", client="another")
     for path in (f"/messages/{posted.body['id']}", f"/tokens/{token_id}"):
         assert relay.get(path).status == 200
         assert_problem(relay.get(path, client="another"), 404, "not-found")
+        assert relay.get(path, client="another") == nothing, "the same answer"
+    assert relay.delete(f"/messages/{posted.body['id']}", client="another") == nothing
 
 
 def test_a_key_that_belongs_to_no_client_does_not_get_in(

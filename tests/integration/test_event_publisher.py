@@ -271,6 +271,24 @@ def test_a_final_result_is_posted_and_signed(
     assert metrics(capsys.readouterr().out)["CallbacksDone"] == [1]
 
 
+def test_a_callback_is_signed_with_the_secret_before_the_current_one_too(
+    onlooker: Onlooker,
+) -> None:
+    new = new_webhook_secret()
+    onlooker.relay.client("secretsmanager").put_secret_value(
+        SecretId=f"{onlooker.relay.table}/callbacks/{CLIENT}",
+        SecretString=json.dumps({"current": new, "previous": onlooker.secret}),
+    )
+    onlooker.relay.post(MESSAGE)
+    onlooker.follow()
+    onlooker.relay.tell()
+    onlooker.server.replies(lambda _: answering(204))
+    assert onlooker.relay.call_back() == []
+    [request] = onlooker.server.requests
+    for secret in (new, onlooker.secret):
+        Webhook(secret).verify(request.body, dict(request.headers))
+
+
 @pytest.mark.parametrize("allowed", ["on", ""])
 def test_a_variable_of_the_local_stack_allows_callbacks_to_loopback(
     aws: None, simulator: Simulator, allowed: str

@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
+from smsrelay.runtime import api_gateway
 from smsrelay.wiring import sending
 from tests.support.cloudwatch_metrics import metrics
 from tests.support.environment import Environment, running
@@ -87,6 +90,29 @@ def test_without_a_trace_the_messages_own_id_ties_its_lines_together(
 ) -> None:
     posted = relay.post(MESSAGE).body
     assert about(caplog, "send accepted").correlation_id == posted["id"]
+
+
+def test_no_line_contains_the_arn_of_a_caller(
+    relay: Environment, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A session's name is often that of a person."""
+    session = "arn:aws:sts::123456789012:assumed-role/Shop/jane.doe@example.com"
+    headers = {"Content-Type": "application/json"}
+    for status in (403, 202, 500):
+        if status == 202:
+            relay.allow("shop", session)
+        failing = patch.object(api_gateway, "headers_of", side_effect=ValueError(session))
+        with failing if status == 500 else nullcontext():
+            answer = relay.raw(
+                "POST", "/iam/messages", headers=headers, body=json.dumps(MESSAGE), client=session
+            )
+        assert answer["statusCode"] == status
+    told = capsys.readouterr()
+    lines = [*map(sending.parts().logger.registered_formatter.format, caplog.records)]
+    assert lines
+    for text in (*lines, told.out, told.err):
+        assert "jane.doe" not in text
+        assert "role/Shop" not in text
 
 
 def test_the_upstreams_time_and_our_own_are_told_apart(

@@ -2,13 +2,19 @@
 
 import inspect
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from smsrelay.adapters.http_transport import KeepAliveTransport, failure_of
 from smsrelay.adapters.mobileconnect import MAX_RESPONSE_BYTES, MobileConnect
@@ -113,6 +119,44 @@ def test_a_failed_tls_handshake_was_not_sent(simulator: Simulator) -> None:
     assert send(simulator.url.replace("http:", "https:")) == Outcome(
         OutcomeKind.NOT_SENT, "no-connection"
     )
+
+
+def self_signed(folder: Path) -> ssl.SSLContext:
+    """A server's side of TLS, with a certificate for this machine that no authority signed."""
+    key, today = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1)
+        .not_valid_before(today - timedelta(days=1))
+        .not_valid_after(today + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem, no_password = serialization.Encoding.PEM, serialization.NoEncryption()
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, no_password)
+    file = folder / "server.pem"
+    file.write_bytes(private + certificate.public_bytes(pem))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    return context
+
+
+def test_a_server_whose_certificate_no_authority_signed_gets_no_token(tmp_path: Path) -> None:
+    context, received = self_signed(tmp_path), bytearray()
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with suppress(OSError), context.wrap_socket(connection, server_side=True) as peer:
+            received.extend(peer.recv(65_536))
+            peer.sendall(ACCEPTED)
+
+    with socket.create_server(("localhost", 0), family=socket.AF_INET) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        outcome = send(f"https://localhost:{listener.getsockname()[1]}")
+        thread.join()
+    assert outcome == Outcome(OutcomeKind.NOT_SENT, "no-connection")
+    assert received == b""
 
 
 def test_an_answer_that_breaks_off_after_its_status_keeps_its_status() -> None:

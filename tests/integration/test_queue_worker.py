@@ -17,6 +17,7 @@ from botocore.exceptions import EndpointConnectionError
 
 from smsrelay.adapters.sqs import SqsDeadLetterQueue
 from smsrelay.errors import QueueUnavailableError
+from smsrelay.messages.strict_json import MAX_REQUEST_BYTES
 from smsrelay.ports import Deadline
 from smsrelay.sends.ids import message_id
 from smsrelay.sends.queue_envelopes import QueueMessage
@@ -277,6 +278,17 @@ def test_what_can_never_work_is_recorded_and_put_aside(
     assert recorded.body["status"] == "rejected"
     assert recorded.body["errors"]
     assert relay.get(f"/messages/{letter['messageId']}", client="other").status == 404
+
+
+def test_the_largest_refused_message_loses_its_end_as_a_dead_letter(relay: Environment) -> None:
+    """Its reason needs room, too."""
+    body = "x" * MAX_REQUEST_BYTES
+    relay.enqueue(body)
+    assert relay.work() == []
+    [letter] = relay.dead_letters()
+    assert letter["reason"] == "not-json"
+    assert body.startswith(letter["body"])
+    assert len(body) - 1_000 < len(letter["body"]) < len(body)
 
 
 @pytest.mark.parametrize(

@@ -290,6 +290,8 @@ def test_each_client_has_its_own_limit_and_only_what_is_signed_counts(
         answer = relay.post_webhook("other", other, four)
         assert [error["code"] for error in answer.body["errors"]] == ["too-many-recipients"]
         assert len(simulator.sent()) == 3
+        counted = [it for it in relay.items() if it["pk"]["S"].startswith("LIMIT#")]
+        assert {it["deleteAt"]["N"] for it in counted} == {str(1_791_230_460 + 3_600)}
 
 
 def test_a_principal_has_the_same_limit_and_a_key_has_its_usage_plan(

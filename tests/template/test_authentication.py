@@ -85,6 +85,21 @@ def test_the_gateway_asks_for_what_the_way_is_named_for(
     assert "credentials" not in operation["x-amazon-apigateway-integration"]
 
 
+def test_only_the_api_of_the_stack_may_invoke_a_function(resources: Any) -> None:
+    permissions = [
+        resource["Properties"]
+        for resource in resources.values()
+        if resource["Type"] == "AWS::Lambda::Permission"
+    ]
+    assert permissions
+    for given in permissions:
+        assert given["Action"] == "lambda:InvokeFunction"
+        assert given["Principal"] == "apigateway.amazonaws.com"
+        source, names = given["SourceArn"]["Fn::Sub"]
+        assert ":${AWS::AccountId}:${__ApiId__}/" in source
+        assert names["__ApiId__"] == {"Ref": "Api"}
+
+
 def test_no_resource_policy_speaks_for_iam_principals() -> None:
     """An Allow for everybody would do instead of the principal's own policy."""
     [allow] = [

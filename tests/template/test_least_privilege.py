@@ -36,6 +36,8 @@ TELLING = {
 }
 ASYNC = {"Prefer": "respond-async"}
 SEARCHES = ("idempotencyKey=k", "reference=order-8812")
+WITH_PATTERN = {"Traces", "WebhookSecretPrefix", "CallbackSecretPrefix"}
+"""The statements whose resource contains a wildcard."""
 FUNCTIONS = sorted(
     name
     for name, resource in template()["Resources"].items()
@@ -304,6 +306,8 @@ def test_no_role_names_everything(function: str) -> None:
         assert "*" not in json.dumps(statement["Action"])
         everything = "*" in permissions.listed(statement["Resource"])
         assert everything == (statement["Sid"] == "Traces"), "X-Ray knows no resources"
+        patterns = "*" in json.dumps(statement["Resource"])
+        assert patterns == (statement["Sid"] in WITH_PATTERN), statement["Sid"]
 
 
 def test_the_token_renewer_may_write_one_item_of_the_ledger_only() -> None:

@@ -360,6 +360,13 @@ def test_the_policy_allows_the_script_of_the_page_and_no_other(page: Page) -> No
     digest = base64.b64encode(hashlib.sha256(page.script.encode()).digest()).decode()
     policy = (ROOT / "functions/api/app.py").read_text()
     assert re.findall(r"script-src ([^;\"]+)", policy) == [f"'sha256-{digest}'"]
+    # What is not named falls under default-src: so the script can't make a request.
+    assert set(re.findall(r"([a-z]+-src) ", policy)) == {
+        *("default-src", "script-src", "style-src", "img-src")
+    }
+    assert "default-src 'none'" in policy
+    assert "img-src data:;" in policy
+    assert re.findall(r"localStorage\.setItem\(([^,]+),", page.script) == ['"language"']
 
 
 def test_the_page_tells_all(page: Page) -> None:
