@@ -28,7 +28,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
-# Only these are traced for coverage (docs/decisions.md); it adds two thirds to their CPU.
+# Only these are traced for coverage: it adds two thirds to their CPU
+# (docs/adr/015-checks-outside-make-test.md).
 MEASURED = {"unit", "integration"}
 REPETITIVE = {
     *("test_fuzz_handlers", "test_fuzz_rules", "test_fuzzed_handler", "test_phone_numbers"),
