@@ -439,7 +439,7 @@ ISSUE = {
 def test_the_templates_for_other_systems_make_messages(
     relay: Environment, simulator: Simulator, system: str, values: dict[str, str], text: str
 ) -> None:
-    page = (ROOT / "docs/authentication.md").read_text()
+    page = (ROOT / "docs/webhooks.md").read_text()
     [template] = re.findall(rf"<!-- template: {system} -->\n```\n(.+?)```", page, re.DOTALL)
     body = re.sub(r"{{(.+?)}}", lambda name: values[name[1]], template)
     for _ in range(2):

@@ -14,7 +14,12 @@ import pytest
 
 from tests.support.template import ROOT
 
-PAGES = ("docs/authentication.md", "docs/client-library.md", "docs/deploy.md")
+PAGES = (
+    "docs/authentication.md",
+    "docs/client-library.md",
+    "docs/deploy.md",
+    "docs/webhooks.md",
+)
 COMMANDS = {
     "sh": ["bash", "-euc"],
     "python": [sys.executable, "-c"],
