@@ -383,7 +383,7 @@ def _run(check: Callable[[], Finding]) -> Finding:
     except Exception as error:  # noqa: BLE001 - the other checks still help
         name = error_name(cause if isinstance(cause := error.__cause__, Exception) else error)
     if re.search("denied|unauthorized", name, re.IGNORECASE):
-        remedy = "Get the rights of an operator: docs/cli.md#what-an-operator-may."
+        remedy = "Get the rights of an operator: docs/permissions.md#operators."
         return Finding(UNKNOWN, f"a call was denied ({name})", remedy)
     return Finding(UNKNOWN, f"a call failed ({name})", "Run the command again in a minute.")
 

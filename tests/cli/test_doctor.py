@@ -304,7 +304,7 @@ def test_a_denied_call_leaves_the_other_checks(checked: CheckedRelay) -> None:
     for check in unknown:
         assert check["state"] == "unknown"
         assert "AccessDeniedException" in check["finding"]
-        assert "docs/cli.md" in check["remedy"]
+        assert "docs/permissions.md" in check["remedy"]
 
 
 def test_pauses_that_this_version_can_not_read_are_named(checked: CheckedRelay) -> None:

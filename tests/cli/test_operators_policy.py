@@ -1,4 +1,4 @@
-"""The policies of docs/cli.md allow the calls of the commands, and not one more."""
+"""The policies of docs/permissions.md allow the calls of the commands, and not one more."""
 
 import json
 import re
@@ -32,7 +32,7 @@ FOUND = Permission("cloudformation:DescribeStacks", "Stack")
 
 def policies() -> list[Any]:
     """The JSON of the page, in its order: operators, clients, catalogue, credentials, the key."""
-    page = (ROOT / "docs/cli.md").read_text()
+    page = (ROOT / "docs/permissions.md").read_text()
     return [json.loads(it) for it in re.findall(r"```json\n(\{.*?\n?\})\n```", page, re.DOTALL)]
 
 
