@@ -1,4 +1,4 @@
-"""docs/capacity.md: its figures about polls and their costs are what its arithmetic gives."""
+"""docs/capacity.md and docs/costs.md: their figures are the results of their arithmetic."""
 
 import re
 from typing import Any
@@ -9,7 +9,7 @@ from smsrelay.sends.call_budget import daily_share
 from smsrelay.services.delivery_poller import MAX_CALLS
 from tests.support.template import ROOT, alarm, template
 
-PAGE = (ROOT / "docs/capacity.md").read_text()
+PAGE = "".join((ROOT / f"docs/{name}.md").read_text() for name in ("capacity", "costs"))
 [COSTS] = re.findall(r"<!-- runs: deliveries -->\n```python\n(.*?)```", PAGE, re.DOTALL)
 POLLS_OF_A_MESSAGE = 3
 MINUTES_OF_A_MONTH = 24 * 60 * 365 / 12
