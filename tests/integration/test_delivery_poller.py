@@ -321,7 +321,7 @@ def test_rows_of_recipients_are_kept_only_if_a_parameter_asks_for_them(
 
 
 def _hash(number: str) -> str:
-    """As docs/runbook.md tells it."""
+    """As docs/monitoring.md shows it."""
     return hmac.new(RECIPIENT_KEY.encode(), number.encode(), hashlib.sha256).hexdigest()[:32]
 
 
