@@ -13,6 +13,8 @@ PAGE = ROOT / "docs" / "parameters.md"
 INTRODUCTION = """\
 # Parameters
 
+This page is for operators who configure a stack.
+
 `make parameters` writes this page from [template.yaml](../template.yaml). Set a parameter in
 `parameter_overrides` of your stage in `samconfig.toml`, such as `"CountryCodes=1,44"`, and run
 `make deploy` ([deploy.md](deploy.md)). Every parameter has a default.
