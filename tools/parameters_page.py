@@ -13,7 +13,7 @@ PAGE = ROOT / "docs" / "parameters.md"
 INTRODUCTION = """\
 # Parameters
 
-This page is for operators who configure a stack.
+This page is for operators who choose the settings of a stack.
 
 `make parameters` writes this page from [template.yaml](../template.yaml). Set a parameter in
 `parameter_overrides` of your stage in `samconfig.toml`, such as `"CountryCodes=1,44"`, and run
