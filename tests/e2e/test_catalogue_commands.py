@@ -73,7 +73,10 @@ def test_a_name_goes_through_the_queue(stack: Stack, upstream: SimulatorControl)
 @pytest.mark.usefixtures("stored")
 @pytest.mark.parametrize(
     ("name", "code", "near"),
-    [("welcom", "unknown-message", "Near: welcome."), ("payroll", "message-not-allowed", "")],
+    [
+        ("welcom", "unknown-message", "Similar names: welcome."),
+        ("payroll", "message-not-allowed", ""),
+    ],
 )
 def test_another_name_is_refused(
     upstream: SimulatorControl, api: httpx.Client, name: str, code: str, near: str

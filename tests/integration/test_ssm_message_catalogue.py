@@ -121,7 +121,7 @@ def test_a_name_that_is_none_is_refused_with_those_that_are_near(
 ) -> None:
     refusal = only(named.post(MESSAGE | {"message": "welcom"}))
     assert (refusal["pointer"], refusal["code"]) == ("/message", "unknown-message")
-    assert refusal["detail"].endswith("Near: welcome.")
+    assert refusal["detail"].endswith("Similar names: welcome.")
     number = only(named.post(MESSAGE | {"message": "12125550100"}))
     assert "12125550100" not in number["detail"]
     assert "payroll" not in only(named.post(MESSAGE | {"message": "payrol"}))["detail"]

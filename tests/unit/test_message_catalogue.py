@@ -236,7 +236,7 @@ def test_a_name_that_is_none_is_told_what_is_near(name: str, client: str, near: 
     found = NEAR.resolve(name, client)
     assert isinstance(found, Refusal)
     assert (found.pointer, found.code) == ("/message", "unknown-message")
-    told = found.detail.partition("Near: ")[2].removesuffix(".")
+    told = found.detail.partition("Similar names: ")[2].removesuffix(".")
     assert sorted(told.split(", ") if told else []) == sorted(near)
     assert f" {name} " not in found.detail
 

@@ -1,1 +1,1 @@
-"""What a client may post: strict JSON, its rules, and the upstream calls that it becomes. Pure."""
+"""Parses and validates posted requests, and builds the upstream calls from them. Pure."""

@@ -1,7 +1,7 @@
-"""How long national numbers can be: `make lock` writes it from libphonenumber's metadata.
+"""The lengths of national numbers; `make lock` generates this file from libphonenumber's metadata.
 
-The metadata are Apache-2.0 (licences/libphonenumber.txt). To import them takes longer than all else
-that is done about a number.
+The metadata's licence is Apache-2.0 (licences/libphonenumber.txt). Importing libphonenumber itself
+would take longer than all other checks of a number.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The message catalogue: names for message ids, and where clients are called back.
+"""The message catalogue: names and defaults for message ids, and the clients' callback URLs.
 
 docs/message-catalogue.md shows the JSON document.
 """
@@ -37,12 +37,12 @@ from smsrelay.messages.strict_json import Document
 from smsrelay.messages.validation import check_quiet_hours, refusals_of
 
 MAX_CATALOGUE_BYTES: Final = 8_192
-"""What the Parameter Store's advanced tier holds."""
+"""The largest value of Parameter Store's advanced tier."""
 MAX_SUGGESTIONS: Final = 3
 NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
-"""What a message can be called: a request's `message` can hold it."""
-# A whole URL or none of it, so that no two parsers disagree about its host: names only, whose last
-# label has a letter first, since numbers in any notation are addresses.
+"""A message name; the field `message` of a request accepts it."""
+# One pattern checks the whole URL, because URL parsers can disagree about its host. The last label
+# must begin with a letter: a host that is a number in any notation is an IP address.
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 CALLBACK: Final = re.compile(
     rf"https://(?:{_LABEL}\.)+(?!localhost[:/?]|localhost$)[a-z](?:[a-z0-9-]{{0,61}}[a-z0-9])"
@@ -56,7 +56,7 @@ MAX_CALLBACK, MAX_PORT = 2_048, 65_535
 
 
 def _wrong(detail: str) -> PydanticCustomError:
-    """A fault of the catalogue: it has no code, since codes are for what a request breaks."""
+    """Return an error of the catalogue. It needs no code: only refusals of requests have codes."""
     return PydanticCustomError("unusable", detail)
 
 
@@ -82,7 +82,7 @@ def _client(value: str) -> str:
 
 def _validate_clients(clients: tuple[str, ...]) -> tuple[str, ...]:
     if not clients:
-        raise _wrong("Nobody could use it. Leave the field out to let everybody.")
+        raise _wrong("It must not be empty. Leave the field out to allow all clients.")
     return clients
 
 
@@ -99,14 +99,14 @@ def _callback(value: str, info: ValidationInfo) -> str:
     port = re.match(r"https://[^/?]*:([0-9]+)", value, re.IGNORECASE)
     if not match or (port and not 1 <= int(port[1]) <= MAX_PORT):
         raise _wrong(
-            "It must be an https URL with the name of a host: no user, no fragment, no address, "
-            "not this machine."
+            "It must be an https URL with a host name, not an IP address or localhost, and without "
+            "a user or a fragment."
         )
     return value
 
 
 def _to_tuple(value: object) -> object:
-    """JSON has arrays only; strictly, they are no tuples."""
+    """Convert a JSON array to a tuple: pydantic's strict mode does not accept a list for it."""
     return tuple(value) if isinstance(value, list) else not_null(value)
 
 
@@ -114,7 +114,7 @@ Client = Annotated[str, AfterValidator(_client)]
 
 
 class CatalogueMessage(StrictModel):
-    """A message under a name, and what counts where a request says nothing."""
+    """A named message, with defaults for the fields that a request leaves out."""
 
     id: Annotated[str, Field(max_length=512), AfterValidator(_id)]
     keyword: Annotated[str | None, NOT_NULL, AfterValidator(validate_keyword)] = Field(
@@ -135,7 +135,7 @@ class CatalogueMessage(StrictModel):
     @model_validator(mode="before")
     @classmethod
     def _of_id(cls, value: object) -> object:
-        """A bare string is the id."""
+        """Accept a bare string as the id."""
         return {"id": value} if isinstance(value, str) else value
 
     def allows(self, client: str) -> bool:
@@ -143,29 +143,25 @@ class CatalogueMessage(StrictModel):
 
 
 class CatalogueClient(StrictModel):
-    """What is known of a client."""
-
     callback: Annotated[str | None, NOT_NULL, AfterValidator(_callback)] = Field(
         default=None, max_length=MAX_CALLBACK
     )
 
 
 class Catalogue(StrictModel):
-    """The whole document."""
-
     messages: dict[Annotated[str, AfterValidator(_name)], CatalogueMessage] = Field(
         default_factory=dict
     )
     clients: dict[Client, CatalogueClient] = Field(default_factory=dict)
 
     def resolve(self, name: str, client: str) -> CatalogueDefaults | Refusal:
-        """What a name means to a client, or why it can't use it."""
+        """Return the defaults of a named message, or the reason why the client can't use it."""
         entry = self.messages.get(name)
         if entry is None:
             near = ", ".join(self._near(name, client))
-            # The name that was posted is not repeated: it may be a number.
-            detail = "There is no such message in the catalogue, and it is no encoded message id."
-            detail += f" Near: {near}." if near else ""
+            # The posted name is not repeated: it may be a phone number.
+            detail = "The catalogue has no such message, and it is not an encoded message id."
+            detail += f" Similar names: {near}." if near else ""
             return Refusal("/message", "unknown-message", detail)
         if not entry.allows(client):
             detail = "This client may not use this message."
@@ -182,12 +178,12 @@ class Catalogue(StrictModel):
         )
 
     def callback_of(self, client: str) -> str | None:
-        """Where a client wants to be called back; None: nowhere."""
+        """Return the client's callback URL; None if it has none."""
         entry = self.clients.get(client)
         return entry.callback if entry else None
 
     def _near(self, name: str, client: str) -> list[str]:
-        """The names most like this one, of those that the client may use."""
+        """Return the most similar names among those that the client may use."""
         usable = {
             other.lower(): other
             for other, message in self.messages.items()
@@ -197,9 +193,9 @@ class Catalogue(StrictModel):
 
 
 def parse_catalogue(document: Document, *, loopback_callbacks: bool = False) -> Catalogue:
-    """The catalogue in a decoded document. Raises `RequestRefusedError` with every reason.
+    """Parse a decoded catalogue. Raises `RequestRefusedError` with every reason.
 
-    With `loopback_callbacks`, callbacks to http://127.0.0.1 are valid too: on the local stack only.
+    `loopback_callbacks` also allows callbacks to http://127.0.0.1; only the local stack sets it.
     """
     found = list(document.refusals)
     catalogue = None
@@ -217,7 +213,7 @@ def parse_catalogue(document: Document, *, loopback_callbacks: bool = False) -> 
 
 
 def _inside(value: object, path: tuple[str | int, ...]) -> Iterator[str | int]:
-    """The path as far as the document goes: a bare id has no fields."""
+    """Cut the path where the document ends: a bare id has no fields."""
     for step in path:
         if step == "[key]" or not isinstance(value, dict | list):
             return

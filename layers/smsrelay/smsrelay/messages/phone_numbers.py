@@ -1,4 +1,4 @@
-"""Mobile numbers: from what people write to E.164, and their calling codes."""
+"""Normalizes mobile numbers to E.164, and finds their calling codes."""
 
 import re
 
@@ -12,18 +12,18 @@ _LENGTHS = {
     str(code): frozenset(len(str(code)) + length for length in lengths)
     for code, lengths in NATIONAL_LENGTHS.items()
 }
-"""How many digits a number can have, by its calling code."""
+"""The possible numbers of digits, calling code included, by calling code."""
 
 
 def normalize(written: str) -> str:
-    """A mobile number in E.164 notation: `+` and its digits, without separators.
+    """Normalize a mobile number to E.164: `+` and its digits, without separators.
 
-    Without the required `+`, a national number would reach a phone in another country. A number
-    has 8 to 15 digits, of a length that exists for the country code. Only carriers know whether it
-    is assigned; the upstream reference's own examples are not.
+    The `+` is required: without it a national number could reach a phone in another country. The
+    number must have 8 to 15 digits and a length that exists for its country code. Whether it is
+    assigned is not checked: the examples in the upstream's reference are not.
     """
     digits = written.removeprefix("+")
-    if not (digits.isascii() and digits.isdigit()):  # what is E.164 already needs no pattern
+    if not (digits.isascii() and digits.isdigit()):  # a number in E.164 needs no pattern
         if not _WRITTEN.fullmatch(written):
             raise refusals.invalid("invalid-number", refusals.NOT_NUMERIC)
         digits = _SEPARATORS.sub("", written)
@@ -43,14 +43,14 @@ def is_calling_code(code: str) -> bool:
 
 
 def calling_code(number: str) -> str:
-    """The calling code of a normalized number."""
+    """Return the calling code of a normalized number."""
     return _code_of(number[1:])
 
 
 def _code_of(digits: str) -> str:
-    """The calling code with which digits begin; empty if there is none.
+    """Return the calling code that the digits begin with; empty if they begin with none.
 
-    No calling code is the beginning of another one, so the first that fits is the right one.
+    No calling code is a prefix of another one, so the first match is the right one.
     """
     for end in (1, 2, 3):
         if digits[:end] in _LENGTHS:

@@ -1,4 +1,4 @@
-"""What a request would send, and what may surprise its sender. Pure."""
+"""Warnings about a request that is previewed. Pure."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -9,23 +9,23 @@ from smsrelay.messages.request import MessageRequest, QuietHours
 
 
 class PreviewWarning(NamedTuple):
-    """`code` is stable and made for programs, `detail` is for people."""
+    """`code` is stable and for programs, `detail` is for people."""
 
     code: str
     detail: str
 
 
 QUIET_HOURS = PreviewWarning(
-    "quiet-hours", "The quiet hours are in force then, so MobileConnect delivers at their end."
+    "quiet-hours", "The send time is in the quiet hours, so MobileConnect delivers at their end."
 )
 RESUBSCRIBE = PreviewWarning(
     "resubscribe",
-    "Recipients who have unsubscribed get a new subscription, although they have opted out.",
+    "Recipients who have opted out are subscribed again.",
 )
 
 
 def warnings_of(request: MessageRequest, now: datetime) -> Iterator[PreviewWarning]:
-    """What to think about before the request is posted at that moment."""
+    """Yield the warnings for a request that would be posted at `now`."""
     if request.quiet_hours and _is_in(request.quiet_hours, request.send_at or now):
         yield QUIET_HOURS
     if request.resubscribe:

@@ -1,4 +1,4 @@
-"""What is wrong with a request, and the words the upstream has for the same thing."""
+"""Refusals: the reasons why a request is invalid, in the upstream's wording where it has one."""
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
@@ -9,15 +9,15 @@ from pydantic_core import PydanticCustomError
 from smsrelay.errors import RelayError
 
 MAX_REFUSALS = 1_000
-"""How many reasons are kept: a hostile request can have a million."""
+"""The most reasons that are kept: a hostile request can have a million."""
 MAX_POINTER = 300
 
 
 class Refusal(NamedTuple):
     """One reason to refuse a request.
 
-    `pointer` is a JSON Pointer (RFC 6901) into the request, `code` is stable and made for
-    programs, `detail` is for people and never repeats what was posted.
+    `pointer` is a JSON Pointer (RFC 6901) into the request, `code` is stable and for programs,
+    `detail` is for people and never repeats a posted value.
     """
 
     pointer: str
@@ -25,8 +25,8 @@ class Refusal(NamedTuple):
     detail: str
 
 
-# Wordings of the upstream's reference page (API.md lists them all); where one holds a placeholder
-# it is left out, since a refusal never repeats a value: it could be a number or a text.
+# The wording is that of the upstream's reference page (API.md lists all of it), without the
+# placeholders: a refusal never repeats a value, which could be a phone number or a text.
 MESSAGE_ID = "Message id is not valid."
 NO_RECIPIENTS = "The count of mobile numbers or subscribers cannot be zero."
 INCOMPLETE_SUBSCRIBER = (
@@ -38,7 +38,7 @@ BLANK_TEXT = "Cannot override message text with a blank message."
 NOT_NUMERIC = "Invalid phone number: this is not a numeric string."
 NOT_INTERNATIONAL = "Write the number in international form, such as +1 310 555 0100."
 COUNTRY_NOT_ALLOWED = "Messages to numbers of this country code are not allowed here."
-RECIPIENT_NOT_ALLOWED = "This client is a guest, which may send to its own numbers only."
+RECIPIENT_NOT_ALLOWED = "This client is a guest: it may send only to its own numbers."
 TOO_SHORT = "Invalid phone number: it has fewer than 8 digits (is the country code missing?)."
 TOO_LONG = "Invalid phone number: it has more than 15 digits."
 IMPOSSIBLE = "Invalid phone number: no number of this country code has this length."
@@ -48,30 +48,30 @@ SEND_TIME = "This is not a valid send time. It looks like 2026-10-05T16:01:00-04
 OFFSET_MISSING = "The time needs its offset from UTC, such as -04:00 or Z."
 TIME_IN_THE_PAST = "The send time is more than an hour before the request arrived."
 EXPIRES_TOO_EARLY = "The message must expire after it arrives, and after its send time."
-INVALID_CHARACTER = "A NUL character or half a surrogate pair stands here."
-TEXT_MISSING = "It counts the SMS of a text, and the request has none."
+INVALID_CHARACTER = "It contains a NUL character or half a surrogate pair."
+TEXT_MISSING = "It limits the SMS of a text, but the request has no text."
 TIMEZONE = "There is no such time zone. It looks like America/Chicago."
 
 
 def pointer(path: Iterable[str | int]) -> str:
-    """The JSON Pointer of a path: `("to", 0, "a/b")` is `/to/0/a~1b`.
+    """Return the JSON Pointer of a path: `("to", 0, "a/b")` becomes `/to/0/a~1b`.
 
-    A hostile path is cut: its names are the caller's, and can be as large as the request.
+    Long paths are cut: the names in them come from the caller and can be as large as the request.
     """
     steps = (str(step)[:MAX_POINTER] for step in islice(path, MAX_POINTER))
     return "".join(f"/{step.replace('~', '~0').replace('/', '~1')}" for step in steps)[:MAX_POINTER]
 
 
 def invalid(code: str, detail: str) -> PydanticCustomError:
-    """The error that validators raise: pydantic adds the place, for a `Refusal`."""
+    """Return the error that a validator raises; pydantic adds the location to it."""
     return PydanticCustomError(code, detail)
 
 
 class RequestRefusedError(RelayError):
-    """The request breaks the rules; `refusals` holds every reason, `omitted` counts the rest."""
+    """The request is invalid. `refusals` has the reasons; `omitted` counts those left out."""
 
     def __init__(self, refusals: Sequence[Refusal], omitted: int = 0) -> None:
-        """Without the details: the exception's text has the codes only."""
+        """The exception's text contains the codes only, not the details."""
         super().__init__(", ".join(sorted({refusal.code for refusal in refusals})))
         self.refusals = tuple(refusals[:MAX_REFUSALS])
         self.omitted = omitted + len(refusals) - len(self.refusals)

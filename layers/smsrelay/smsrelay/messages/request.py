@@ -1,4 +1,4 @@
-"""The simplified JSON: its fields, and what is valid in each of them."""
+"""The simplified JSON: its fields, and the rules for each field."""
 
 import base64
 import binascii
@@ -31,30 +31,30 @@ from smsrelay.messages.phone_numbers import normalize
 from smsrelay.messages.refusals import invalid
 
 MAX_SENDS = 100
-"""The most sends that one request may become."""
+"""The most sends of one request."""
 RECIPIENTS_PER_SEND = 250
 """The most recipients of one send: documented for Subscribers, safe for mobileNumbers (API.md)."""
 MAX_RECIPIENTS = MAX_SENDS * RECIPIENTS_PER_SEND
 TOO_MANY_RECIPIENTS = f"A request holds at most {MAX_RECIPIENTS} recipients."
 MAX_FIELDS = 100
-"""The most fields of any object: `attributes` can have many, all others have fewer."""
+"""The most fields of any object; only `attributes` can have so many."""
 MAX_TEXT, MAX_ATTRIBUTE, MAX_ATTRIBUTE_NAME, MAX_REFERENCE = 10_000, 4_000, 128, 256
-"""Characters."""
+"""In characters."""
 
 MAX_SEGMENTS = 255
-"""The most parts of one message: the header of a part has one byte for their number."""
+"""The most parts of one message: a part's header has one byte for their number."""
 
-MAX_EXPONENT = 30  # of an attribute's number, which is written out
+MAX_EXPONENT = 30  # of a number in `attributes`, because it is written without an exponent
 
 MESSAGE_ID = re.compile(r"[A-Za-z0-9_-]+={0,2}")
-"""An encoded message id; a name of the catalogue looks the same."""
+"""An encoded message id or a name in the catalogue."""
 _DECODED_ID = re.compile(rb"[0-9]+:[0-9]+:[0-9]+")
-_BLANK = re.compile("[\\s\u200b-\u200d\u2060\ufeff]*")  # what no phone shows
+_BLANK = re.compile("[\\s\u200b-\u200d\u2060\ufeff]*")  # characters that no phone shows
 KEY, MAX_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?"), 255
 
 
 def not_null(value: object) -> object:
-    """Reject null: a request leaves out a field that has no value."""
+    """Reject null: a field without a value must be left out."""
     if value is None:
         raise invalid("wrong-type", "It must not be null. Leave the field out instead.")
     return value
@@ -64,14 +64,14 @@ NOT_NULL = BeforeValidator(not_null)
 
 
 def validate_size(value: object) -> object:
-    """Reject an object with too many fields before pydantic makes an error of each."""
+    """Reject an object with too many fields before pydantic reports each of them."""
     if isinstance(value, dict) and len(value) > MAX_FIELDS:
         raise invalid("too-many-fields", f"An object has at most {MAX_FIELDS} fields.")
     return value
 
 
 def is_encoded_id(message: str) -> bool:
-    """Whether it is an encoded message id of MobileConnect: base64url of `30:78:0`."""
+    """Whether `message` is a message id as MobileConnect encodes it: base64url of `30:78:0`."""
     bare = message.rstrip("=")
     try:
         decoded = base64.urlsafe_b64decode(bare + "=" * (-len(bare) % 4))
@@ -110,7 +110,7 @@ def validate_url(value: str) -> str:
     try:
         parts = urlsplit(value)
         usable = parts.scheme.lower() in {"http", "https"} and parts.hostname
-        _ = parts.port  # raises for a port that is none
+        _ = parts.port  # raises ValueError for an invalid port
     except ValueError:
         usable = None
     if not usable or not value.isprintable() or " " in value:
@@ -119,13 +119,13 @@ def validate_url(value: str) -> str:
 
 
 def validate_time(value: object) -> object:
-    if isinstance(value, datetime):  # from an application that builds a request in Python
+    if isinstance(value, datetime):  # from an application that builds the request in Python
         value = value.isoformat()
     return times.parse_instant(value) if isinstance(value, str) else not_null(value)
 
 
 def validate_key(value: str) -> str:
-    """The key without its quotes, if any (the IETF draft). Raises `PydanticCustomError`."""
+    """Return the key without quotes (the IETF draft has them). Raises `PydanticCustomError`."""
     if len(value) > 1 and value[0] == value[-1] == '"':
         value = value[1:-1]
     if not KEY.fullmatch(value) or len(value) > MAX_KEY:
@@ -152,14 +152,14 @@ def validate_attribute(value: object) -> str:
         value = Decimal(repr(value))
     if isinstance(value, Decimal) and value.is_finite():
         if abs(value.adjusted()) > MAX_EXPONENT:
-            detail = f"It must lie between 1e-{MAX_EXPONENT} and 1e{MAX_EXPONENT}."
+            detail = f"It must be between 1e-{MAX_EXPONENT} and 1e{MAX_EXPONENT}."
             raise invalid("number-out-of-range", detail)
         return f"{value:f}"
     raise invalid("wrong-type", "It must be a string, a number or a boolean.")
 
 
 class StrictModel(BaseModel):
-    """What others write: camelCase, no unknown fields, and no type stands for another."""
+    """Base of the JSON models: camelCase names, no unknown fields, no conversion of types."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -167,14 +167,14 @@ class StrictModel(BaseModel):
         frozen=True,
         hide_input_in_errors=True,
         strict=True,
-        validate_by_name=True,  # in Python; `from_json` requires the aliases
+        validate_by_name=True,  # for code in Python; `from_json` accepts only the aliases
     )
 
     _size = model_validator(mode="before")(validate_size)
 
     @classmethod
     def from_json(cls, value: object, context: object = None) -> Self:
-        """Validate decoded JSON, in which fields have their camelCase names only."""
+        """Validate decoded JSON; the fields must have their camelCase names."""
         return cls.model_validate(value, by_alias=True, by_name=False, context=context)
 
 
@@ -194,7 +194,7 @@ MobileNumber = TypeAliasType(
 
 
 class Subscriber(StrictModel):
-    """A recipient who is more than a number: a contact with attributes for personalisation."""
+    """A recipient with a contact key, and attributes for personalisation."""
 
     mobile: MobileNumber
     key: Annotated[str, AfterValidator(validate_subscriber_key)] = Field(
@@ -225,7 +225,7 @@ class Subscriber(StrictModel):
 
 
 def _validate_recipient(value: object, _: ValidatorFunctionWrapHandler) -> str | Subscriber:
-    """The recipient; pydantic would report an error of each member of the union, and its name."""
+    """Validate one recipient: pydantic would report an error for each member of the union."""
     if isinstance(value, str):
         return normalize(value)
     if isinstance(value, dict | Subscriber):
@@ -237,9 +237,9 @@ Recipient = Annotated[MobileNumber | Subscriber, WrapValidator(_validate_recipie
 
 
 def _validate_recipients(value: object, validate: ValidatorFunctionWrapHandler) -> object:
-    """A list of valid numbers, as in most requests, needs no check of each entry's type.
+    """Validate the recipients, with a fast path for a list of valid numbers only.
 
-    `validate` reports only the first entry that is wrong: it would make an error of each.
+    `validate` reports only the first invalid entry; `messages.validation` reports the others.
     """
     if isinstance(value, list) and len(value) > MAX_RECIPIENTS:
         raise invalid("too-many-recipients", TOO_MANY_RECIPIENTS)
@@ -256,13 +256,13 @@ class QuietHours(StrictModel):
         description="`HH:MM`, from 00:00 to 23:59.", examples=["21:00"]
     )
     end: Annotated[str, AfterValidator(times.validate_time_of_day)] = Field(
-        description="`HH:MM`; not the same as `start`. An earlier one is on the next day.",
+        description="`HH:MM`; not the same as `start`. If it is earlier, it is on the next day.",
         examples=["08:00"],
     )
     timezone: Annotated[str | None, NOT_NULL, AfterValidator(times.validate_timezone)] = Field(
         default=None,
-        description="A name of the IANA time zone database. Its offset is the one in force at the "
-        "time of sending, daylight saving time included.",
+        description="A name in the IANA time zone database. The offset at the time of sending "
+        "applies, daylight saving time included.",
         examples=["America/Chicago"],
     )
     utc_offset: Annotated[str | None, NOT_NULL, AfterValidator(times.validate_utc_offset)] = Field(
@@ -274,29 +274,29 @@ MaxSegments = Annotated[int | None, BeforeValidator(validate_max_segments)]
 
 
 class ClientLimits(NamedTuple):
-    """What one request of a client may have."""
+    """A client's limits for one request."""
 
     max_recipients: int = MAX_RECIPIENTS
     only_to: Collection[str] = ()
-    """The only numbers that a guest may send to (`+` and digits); empty: the client is no guest."""
+    """The numbers that a guest may send to (`+` and digits); empty if the client isn't a guest."""
 
 
 class CatalogueDefaults(NamedTuple):
-    """What the catalogue knows of a message: its id, and what counts where a request is silent."""
+    """A message's entry in the catalogue: its id, and defaults for fields that are left out."""
 
     upstream_message_id: str | None = None
-    """The encoded message id that a name stands for; None: the request holds it itself."""
+    """The encoded message id of the name; None: the request itself contains the id."""
     keyword: str | None = None
     quiet_hours: QuietHours | None = None
     on_unknown: Literal["hold", "resend"] | None = None
     poll_delivery: bool = True
-    """Whether the relay polls the delivery of its sends."""
+    """Whether the relay polls the delivery of the message's sends."""
     country_codes: tuple[str, ...] = ()
-    """The calling codes that the message may be sent to; empty: all."""
+    """The calling codes that the message may be sent to; empty: all of them."""
     concatenate: bool = False
     """Whether MobileConnect joins the parts of a long text on the phone."""
     max_segments: int | None = None
-    """The most SMS that a text may become; None: as many as it needs."""
+    """The most SMS for one text; None: no limit."""
 
 
 class MessageRequest(StrictModel):
@@ -304,18 +304,18 @@ class MessageRequest(StrictModel):
 
     message: Annotated[str, AfterValidator(validate_message)] = Field(
         max_length=512,
-        description="The encoded message id of MobileConnect, or a name of the deployment's "
-        "message catalogue, if it has one. A name can have a `keyword`, `quietHours` and "
-        "`onUnknown` for requests that leave these out.",
+        description="The encoded message id of MobileConnect, or a name in the deployment's "
+        "message catalogue, if it has one. The catalogue can have defaults for `keyword`, "
+        "`quietHours` and `onUnknown`.",
         examples=["MzA6Nzg6MA", "welcome"],
     )
     to: Annotated[list[Recipient], WrapValidator(_validate_recipients)] = Field(
         min_length=1,
         max_length=MAX_RECIPIENTS,
         fail_fast=True,
-        description="The recipients: numbers, subscribers, or both. Identical entries become one; "
-        "entries of one number that differ are refused. They are split into sends of one kind "
-        f"with at most {RECIPIENTS_PER_SEND} recipients each, and at most {MAX_SENDS} sends.",
+        description="The recipients: numbers, subscribers, or both. Identical entries count once; "
+        "different entries with the same number are refused. The relay splits them into at most "
+        f"{MAX_SENDS} sends, each with at most {RECIPIENTS_PER_SEND} numbers or subscribers.",
         examples=[["+1 212 555 0100", {"mobile": "+12125550101", "key": "ExampleSubKey1"}]],
     )
     text: Annotated[str | None, NOT_NULL, AfterValidator(validate_text)] = Field(
@@ -326,19 +326,19 @@ class MessageRequest(StrictModel):
     )
     subscribe: Annotated[bool | None, NOT_NULL] = Field(
         default=None,
-        description="Make a subscription to `keyword` for recipients who have none.",
+        description="Subscribe recipients to `keyword` if they have no subscription.",
         examples=[True],
     )
     resubscribe: Annotated[bool | None, NOT_NULL] = Field(
         default=None,
-        description="Renew the subscription to `keyword` of recipients who have unsubscribed.",
+        description="Subscribe recipients to `keyword` again if they have unsubscribed.",
         examples=[True],
     )
     keyword: Annotated[str | None, NOT_NULL, AfterValidator(validate_keyword)] = Field(
         default=None,
         max_length=100,
-        description="A keyword of the message's code. Needed when `subscribe` or `resubscribe` "
-        "is true, refused when neither is.",
+        description="A keyword of the message's code. Required when `subscribe` or `resubscribe` "
+        "is true, refused when neither is true.",
         examples=["JOINSMS"],
     )
     send_at: Annotated[
@@ -346,22 +346,23 @@ class MessageRequest(StrictModel):
     ] = Field(
         default=None,
         description="When to send: ISO 8601 with an offset from UTC, in the years "
-        f"{times.FIRST_YEAR} to {times.LAST_YEAR}. Seconds may be left out, and are dropped. A "
-        "time up to an hour before the request arrives means now; an earlier one is refused.",
+        f"{times.FIRST_YEAR} to {times.LAST_YEAR}. Seconds are optional and ignored. A time up to "
+        "an hour before the request arrives means now; an earlier time is refused.",
         examples=["2030-01-15T16:01:00-05:00", "2030-01-15T21:01Z"],
     )
     expires_at: Annotated[
         datetime | None, BeforeValidator(validate_time, json_schema_input_type=str)
     ] = Field(
         default=None,
-        description="When the message is worth nothing any more, such as a one-time password: "
-        "what MobileConnect has not accepted by then is not sent. ISO 8601 with an offset from "
-        "UTC; after the request arrives, and after `sendAt`.",
+        description="When the message becomes useless, such as a one-time password: sends that "
+        "MobileConnect has not accepted by then are not sent. ISO 8601 with an offset from UTC; "
+        "later than the arrival of the request, and later than `sendAt`.",
         examples=["2030-01-15T16:06:00-05:00"],
     )
     quiet_hours: Annotated[QuietHours | None, NOT_NULL] = Field(
         default=None,
-        description="Hours without delivery: messages that fall into them wait for their end.",
+        description="Hours without delivery. Messages that are due in these hours wait until "
+        "they end.",
         examples=[{"start": "21:00", "end": "08:00", "timezone": "America/Chicago"}],
     )
     media_url: Annotated[str | None, NOT_NULL, AfterValidator(validate_url)] = Field(
@@ -374,8 +375,8 @@ class MessageRequest(StrictModel):
         default=None,
         ge=1,
         le=MAX_SEGMENTS,
-        description="Refuse a `text` that becomes more SMS for each recipient than this. The "
-        "catalogue can have a lower limit for the message.",
+        description="Refuse a `text` that needs more than this number of SMS for each recipient. "
+        "The catalogue can have a lower limit for the message.",
         examples=[1],
     )
     reference: Annotated[str | None, NOT_NULL, AfterValidator(validate_reference)] = Field(
@@ -386,23 +387,24 @@ class MessageRequest(StrictModel):
     )
     on_unknown: Literal["hold", "resend"] = Field(
         default="hold",
-        description="What to do when nobody can know whether a send went out. `hold`: never send "
-        "it again automatically. `resend`: send it again, so that it arrives at least once (a "
-        "one-time password).",
+        description="What to do when it is not known whether a send went out. `hold`: never send "
+        "it again automatically. `resend`: send it again, so that it arrives at least once (for "
+        "a one-time password).",
         examples=["hold", "resend"],
     )
     idempotency_key: Annotated[str | None, NOT_NULL, AfterValidator(validate_key)] = Field(
         default=None,
-        description="A repetition under the same key is answered again and not sent again. 1 to "
-        "255 printable ASCII characters, without spaces at the ends, with or without double quotes "
-        'around them: `"k"` (the IETF draft) and `k` are the same key. A key counts for one '
-        "client, for as long as the send is stored. HTTP and the queue share a client's keys if "
-        "the queue message names the client. The header `Idempotency-Key` comes first.",
+        description="A repeated request with the same key gets the same response and is not sent "
+        "again. 1 to 255 printable ASCII characters, without spaces at the ends, with or without "
+        'double quotes around them: `"k"` (the IETF draft) and `k` are the same key. A key is '
+        "valid for one client, for as long as the send is stored. HTTP and the queue share a "
+        "client's keys if the queue message names the client. The header `Idempotency-Key` takes "
+        "precedence.",
         examples=["order-8812-shipped"],
     )
 
     def with_defaults(self, defaults: CatalogueDefaults) -> "MessageRequest":
-        """With the catalogue's defaults for what it leaves out."""
+        """Return the request with the catalogue's defaults for the fields that it leaves out."""
         candidates: dict[str, object] = {
             "on_unknown": defaults.on_unknown,
             "quiet_hours": defaults.quiet_hours,

@@ -1,4 +1,4 @@
-"""How many SMS a text becomes, and in which encoding: an estimate, since MobileConnect decides."""
+"""Estimates how many SMS a text needs, and in which encoding. MobileConnect decides."""
 
 import re
 import unicodedata
@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Final, Literal, NamedTuple
 
 MAX_NAMED: Final = 20
-"""How many characters outside GSM-7 a refusal names."""
+"""The most characters outside GSM-7 that a refusal lists."""
 
 Encoding = Literal["GSM-7", "UCS-2"]
 
@@ -38,22 +38,20 @@ _REPLACEMENTS: Final = {
 
 
 class Segments(NamedTuple):
-    """The size of a text as SMS."""
-
     encoding: Encoding
     characters: int
-    """Units of the encoding; extended characters of GSM-7 and emoji count as two."""
+    """In units of the encoding; extended characters of GSM-7 and emoji count as two."""
     number: int
     """SMS for each recipient."""
     at_least: bool
-    """Whether `%%…%%` in the text can make it longer; its own characters are not counted."""
+    """Whether the text contains `%%…%%`, which is not counted, so that it can become longer."""
 
 
 def estimate(text: str, *, concatenated: bool) -> Segments:
-    """The size of a text.
+    """Estimate the size of a text.
 
-    With concatenation a longer text has parts of 153 or 67 characters. Without it, MobileConnect
-    splits at spaces into parts of up to 160 or 70 characters.
+    With concatenation, a text that needs more than one SMS is split into parts of 153 or 67
+    characters. Without it, MobileConnect splits at spaces into parts of up to 160 or 70 characters.
     """
     fixed = _PERSONALISATION.sub("", text)
     encoding: Encoding = "GSM-7" if _GSM_7.issuperset(fixed) else "UCS-2"
@@ -66,9 +64,9 @@ def estimate(text: str, *, concatenated: bool) -> Segments:
 
 
 def outside_gsm_7(text: str) -> Iterator[str]:
-    """The characters that make a text UCS-2: offset, code point and what to write instead.
+    """Describe at most `MAX_NAMED` characters that make a text UCS-2.
 
-    Offsets count code points from 0. At most `MAX_NAMED` are named.
+    Each has its code point, its offset (in code points, from 0) and a replacement.
     """
     personalised = [range(*match.span()) for match in _PERSONALISATION.finditer(text)]
     found = (
@@ -97,12 +95,12 @@ def _units(text: str, encoding: Encoding) -> int:
 
 
 def _parts(text: str, encoding: Encoding, limit: int, *, at_spaces: bool) -> int:
-    """How many parts of so many units; no character is divided."""
+    """Count the parts of at most `limit` units. No character is divided."""
     number = start = 0
     while start < len(text):
         end = _end_of_part(text, start, encoding, limit)
         if at_spaces and end < len(text):
-            # The space stays at the end of a part, or is lost between two parts.
+            # A part may end with the space, or the space between two parts is dropped.
             space = text.rfind(" ", start, end + 1)
             end = end if space < 0 else space + 1
         number, start = number + 1, end

@@ -1,4 +1,4 @@
-"""Strict JSON: what pydantic can't see any more once a document has become a dict."""
+"""Decodes JSON strictly: finds the faults that pydantic can't see in a decoded dict."""
 
 import json
 import re
@@ -12,21 +12,21 @@ from smsrelay.errors import NotJsonError, TooLargeError
 from smsrelay.messages.refusals import INVALID_CHARACTER, MAX_REFUSALS, Refusal, pointer
 
 MAX_REQUEST_BYTES = 1_048_576
-"""The size of the largest request: what one SQS message holds (1 MiB)."""
+"""The size of the largest request: the limit of an SQS message (1 MiB)."""
 
 _UNUSABLE = re.compile("[\x00\ud800-\udfff]")
-# How the same characters look when they are escaped, or whatever else needs the closer look.
+# The same characters, escaped or not; some other escapes match too, and are then checked closely.
 _SUSPICIOUS = re.compile(r"\\u(?:0000|[dD][89a-fA-F])|[\x00\ud800-\udfff]")
 
 
 class Document(NamedTuple):
-    """A decoded JSON document, and what is wrong with it although it could be decoded."""
+    """A decoded JSON document, and the faults that `decode` found in it."""
 
     value: Any
     refusals: tuple[Refusal, ...]
 
     def member(self, name: str) -> "Document":
-        """What a member of the object holds, as a document of its own."""
+        """Return a member of the object as a document, with the refusals in it."""
         place = f"/{name}"
         inside = tuple(
             refusal._replace(pointer=refusal.pointer.removeprefix(place))
@@ -37,7 +37,7 @@ class Document(NamedTuple):
 
 
 class _Repeating(dict[str, Any]):
-    """An object in which a name stands more than once."""
+    """An object that contains a name more than once."""
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
@@ -46,11 +46,11 @@ class _Repeating(dict[str, Any]):
 
 
 def decode(text: str) -> Document:
-    """Decode a JSON document (RFC 8259) and point at what I-JSON (RFC 7493) forbids.
+    """Decode a JSON document (RFC 8259) and find what I-JSON (RFC 7493) forbids.
 
-    Fractions become `Decimal`, so that a price keeps its last zero. Names that stand twice in an
-    object, NUL characters and lone surrogates are refusals, not errors: they have a place.
-    Raises `TooLargeError` (over `MAX_REQUEST_BYTES` as UTF-8) or `NotJsonError`.
+    Fractions become `Decimal`, so that a price keeps its last zero. Duplicate names, NUL
+    characters and lone surrogates become refusals, which have a pointer. Raises `TooLargeError`
+    (over `MAX_REQUEST_BYTES` as UTF-8) or `NotJsonError`.
     """
     is_plain = text.isascii()
     size = len(text) if is_plain else len(text.encode("utf-8", "surrogatepass"))
@@ -76,16 +76,16 @@ def decode(text: str) -> Document:
         raise NotJsonError("nested too deeply") from None
     except ArithmeticError:
         raise NotJsonError("a number is out of range") from None
-    except ValueError as error:  # a constant that is no JSON, or an integer of thousands of digits
+    except ValueError as error:  # NaN or Infinity, or an integer with thousands of digits
         raise NotJsonError(str(error).partition(";")[0]) from None
-    is_plain = is_plain and "\\u" not in text  # and a bare NUL is no JSON
+    is_plain = is_plain and "\\u" not in text  # an unescaped NUL isn't valid JSON
     if repeating or (not is_plain and _SUSPICIOUS.search(text)):
         return Document(value, tuple(islice(_refusals(value), MAX_REFUSALS)))
     return Document(value, ())
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """The JSON object in a text that another system wrote; empty if it is anything else."""
+    """Decode a JSON object from another system; return `{}` for any other text."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -94,7 +94,7 @@ def json_object(text: str) -> dict[str, Any]:
 
 
 def utf8_safe(word: str) -> str:
-    """The word without halves of surrogate pairs, which JSON can hold and UTF-8 can't."""
+    """Replace halves of surrogate pairs: JSON can contain them, UTF-8 can't."""
     return word.encode("utf-8", "replace").decode()
 
 
@@ -103,7 +103,7 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _refusals(value: object) -> Iterator[Refusal]:
-    """Walk the document in document order, without recursion; keep one path, not one per value."""
+    """Yield the refusals in document order, without recursion and with only one path in memory."""
     path: list[str | int] = []
     levels: list[Iterator[tuple[str | int, object]]] = [_children(value)]
     yield from _refusals_of(path, value)
@@ -125,13 +125,13 @@ def _children(value: object) -> Iterator[tuple[str | int, object]]:
 
 
 def _refusals_of(path: Sequence[str | int], value: object) -> Iterator[Refusal]:
-    """The refusals of a value, without those of the values in it."""
+    """Yield the refusals of one value, without those of the values in it."""
     if isinstance(value, str) and _UNUSABLE.search(value):
         yield Refusal(pointer(path), "invalid-character", INVALID_CHARACTER)
     elif isinstance(value, dict):
         for name in getattr(value, "repeated", ()):
             place = pointer((*path, _printable(name)))
-            yield Refusal(place, "duplicate-field", "The field stands here more than once.")
+            yield Refusal(place, "duplicate-field", "The object has this field more than once.")
         for name in value:
             if _UNUSABLE.search(name):
                 place = pointer((*path, _printable(name)))
@@ -139,5 +139,5 @@ def _refusals_of(path: Sequence[str | int], value: object) -> Iterator[Refusal]:
 
 
 def _printable(name: str) -> str:
-    """The name, fit to be put into an answer."""
+    """Replace the characters that a response can't contain."""
     return _UNUSABLE.sub("\ufffd", name)

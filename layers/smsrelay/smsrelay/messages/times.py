@@ -1,4 +1,4 @@
-"""Times: what a caller says of them, in the upstream's notation (UTC, offsets, HHMM)."""
+"""Parses times of requests, and formats them for the upstream (UTC, offsets, HHMM)."""
 
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -14,13 +14,13 @@ _MOMENT = re.compile(
 )
 FIRST_YEAR, LAST_YEAR = 2000, 2100
 MAX_LATENESS = 3_600
-"""Seconds before the request's arrival that a send time may be; it means "now"."""
+"""A send time up to so many seconds before the request's arrival is valid, and means "now"."""
 ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+)*")
-_LEAST, _MOST = timedelta(hours=-12), timedelta(hours=14)  # the offsets that are in use on earth
+_LEAST, _MOST = timedelta(hours=-12), timedelta(hours=14)  # the offsets of all time zones
 
 
 def parse_instant(written: str) -> datetime:
-    """The moment in UTC of an ISO 8601 date and time with an offset."""
+    """Convert an ISO 8601 date and time with an offset to UTC."""
     match = _MOMENT.fullmatch(written)
     try:
         moment = datetime.fromisoformat(written.upper()) if match else None
@@ -37,14 +37,14 @@ def parse_instant(written: str) -> datetime:
 
 
 def validate_time_of_day(written: str) -> str:
-    """Return the time as it is written, if it is `HH:MM` from 00:00 to 23:59."""
+    """Return the text if it is `HH:MM` from 00:00 to 23:59."""
     if not TIME_OF_DAY.fullmatch(written):
         raise refusals.invalid("invalid-time-of-day", refusals.WINDOW_TIME)
     return written
 
 
 def validate_utc_offset(written: str) -> str:
-    """Return the offset as it is written, if it is `+HH:MM` or `-HH:MM` from -12:00 to +14:00."""
+    """Return the text if it is `+HH:MM` or `-HH:MM`, from -12:00 to +14:00."""
     match = _OFFSET.fullmatch(written)
     if match:
         distance = timedelta(hours=int(match[2]), minutes=int(match[3]))
@@ -54,7 +54,7 @@ def validate_utc_offset(written: str) -> str:
 
 
 def validate_timezone(written: str) -> str:
-    """Return the name as it is written, if the IANA time zone database has it."""
+    """Return the name if it is in the IANA time zone database."""
     try:
         if ZONE.fullmatch(written):
             ZoneInfo(written)
@@ -65,20 +65,20 @@ def validate_timezone(written: str) -> str:
 
 
 def to_send_time(moment: datetime) -> str:
-    """`SendTime`: UTC, `yyyy-MM-dd HH:mm`. The upstream knows no seconds; they are dropped."""
+    """Format a time as `SendTime`: UTC, `yyyy-MM-dd HH:mm`, without the seconds."""
     return moment.astimezone(UTC).isoformat(" ", "minutes")[: len("yyyy-MM-dd HH:mm")]
 
 
 def zone_of(timezone: str | None, utc_offset: str | None) -> tzinfo | None:
-    """The zone of a valid name, or of a valid offset such as `-05:00`."""
+    """Return the zone of a valid name, or of a valid offset such as `-05:00`."""
     return ZoneInfo(timezone) if timezone else datetime.strptime(utc_offset or "", "%z").tzinfo
 
 
 def offset_at(zone_name: str, moment: datetime) -> str:
-    """`UtcOffset` of a zone at a moment, daylight saving time included: `-0500`."""
+    """Return a zone's `UtcOffset` at a moment, daylight saving time included: `-0500`."""
     return f"{moment.astimezone(ZoneInfo(zone_name)):%z}"[:5]
 
 
 def without_colon(written: str) -> str:
-    """`-05:00` as the upstream writes it: `-0500`; and `21:00`: `2100`."""
+    """Format `-05:00` as `-0500`, and `21:00` as `2100`, as the upstream has them."""
     return written.replace(":", "")

@@ -1,4 +1,4 @@
-"""From one request to the bodies of one or more calls of the upstream."""
+"""Builds the bodies of the upstream calls of a request."""
 
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -10,27 +10,27 @@ from smsrelay.messages.refusals import Refusal, RequestRefusedError
 from smsrelay.messages.request import RECIPIENTS_PER_SEND, MessageRequest, QuietHours, Subscriber
 
 MAX_BODY_BYTES = 350_000
-"""The largest body of one send: it stays one DynamoDB item (400 KB) with all that stands beside."""
+"""The largest body of one send: the send must fit into one DynamoDB item (400 KB)."""
 MAX_TOTAL_BYTES = 3_500_000
-"""The bodies of one request, together: they are stored in one transaction (4 MB)."""
+"""The largest total of a request's bodies: one transaction (4 MB) stores them."""
 
 
 class UpstreamCall(NamedTuple):
-    """One call of `POST /sms/v1/messageContact/{id}/send`: its body as JSON, and for how many."""
+    """One call of `POST /sms/v1/messageContact/{id}/send`; `body` is JSON."""
 
     body: str
     recipients: int
 
 
 def build_calls(request: MessageRequest, now: datetime) -> tuple[UpstreamCall, ...]:
-    """The calls that a request becomes: plain numbers first, at most 250 recipients each.
+    """Build the calls of a request: numbers first, at most 250 different recipients in each call.
 
-    Plain numbers and subscribers exclude each other in one call, and numbers have no `+` there
-    (API.md). An identical recipient is called once. `now` decides a zone's offset where the request
-    has no `sendAt`. Raises `RequestRefusedError` if the bodies are too large to be stored.
+    A call contains either numbers or subscribers, and its numbers have no `+` (API.md). The offset
+    of a time zone is that at `now` if the request has no `sendAt`. Raises `RequestRefusedError` if
+    the bodies are too large to be stored.
     """
     common = _common(request, now)
-    # The request was checked: entries with the same number are identical.
+    # The request is valid, so entries with the same number are identical.
     named = {entry.mobile: entry for entry in request.to if isinstance(entry, Subscriber)}
     numbers = list(dict.fromkeys([entry[1:] for entry in request.to if isinstance(entry, str)]))
     subscribers = [_subscriber(entry) for entry in named.values()]
@@ -43,15 +43,15 @@ def build_calls(request: MessageRequest, now: datetime) -> tuple[UpstreamCall, .
     sizes = [len(call.body.encode()) for call in calls]
     if max(sizes) > MAX_BODY_BYTES or sum(sizes) > MAX_TOTAL_BYTES:
         detail = (
-            f"A call of the upstream must not exceed {MAX_BODY_BYTES} bytes, all calls of a "
-            f"request not {MAX_TOTAL_BYTES}. Post fewer recipients, or shorter values."
+            f"A call of the upstream can have at most {MAX_BODY_BYTES} bytes, and all calls of a "
+            f"request at most {MAX_TOTAL_BYTES}. Post fewer recipients or shorter values."
         )
         raise RequestRefusedError([Refusal("", "too-large", detail)])
     return calls
 
 
 def _common(request: MessageRequest, now: datetime) -> dict[str, Any]:
-    """The fields that all calls share, in the casing of the reference's examples."""
+    """Return the fields that all calls share, in the casing of the reference's examples."""
     fields: dict[str, Any] = {
         "Subscribe": request.subscribe,
         "Resubscribe": request.resubscribe,

@@ -1,6 +1,6 @@
-"""From a decoded document to a valid request, or to all the reasons why it is refused.
+"""Validates a decoded document: returns the request, or all the reasons why it is refused.
 
-The models (request.py) check each field. The rules between fields and between recipients are here.
+The models (request.py) check single fields. This module checks fields and recipients together.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ from smsrelay.messages.request import (
 from smsrelay.messages.strict_json import Document
 
 Entry = tuple[int, str | Subscriber]
-"""A valid recipient, and its place in `to`."""
+"""A valid recipient, after its index in `to`."""
 
 
 def parse_request(
@@ -40,10 +40,10 @@ def parse_request(
     arrived_at: float = 0.0,
     limits: ClientLimits = ClientLimits(),  # noqa: B008 - the same
 ) -> MessageRequest:
-    """The request in a decoded document. Raises `RequestRefusedError` with every reason at once.
+    """Validate a decoded document. Raises `RequestRefusedError` with every reason at once.
 
-    The relay may send to `country_codes` only; empty: to all. The catalogue can restrict them.
-    `arrived_at` is in seconds since the epoch; with 0, a send time in the past is valid.
+    Recipients must have one of `country_codes` (empty: all) and one of the message's codes in the
+    catalogue. `arrived_at` is in seconds since the epoch; with 0, send times in the past are valid.
     `limits` are the client's.
     """
     raw, found, omitted = document.value, list(document.refusals), 0
@@ -53,7 +53,7 @@ def parse_request(
         recipients: list[Entry] = list(enumerate(request.to))
         wrong: Sequence[Refusal] = ()
     except ValidationError as error:
-        # Of the entries in `to` this error has only the first that is wrong.
+        # This error has only the first invalid entry of `to`.
         found += [one for one in refusals_of(error) if not one.pointer.startswith("/to/")]
         recipients, wrong, omitted = _check_recipients(raw)
     if isinstance(defaults, Refusal):
@@ -95,7 +95,7 @@ _CODES = {
 
 
 def refusals_of(error: ValidationError, place: tuple[str | int, ...] = ()) -> list[Refusal]:
-    """The errors of pydantic in the words of this package; `place` is what it has validated."""
+    """Convert pydantic's errors to refusals; `place` is the path of the validated value."""
     return [
         _refusal_of(detail, (*place, *detail["loc"]))
         for detail in error.errors(include_url=False, include_input=False)
@@ -117,9 +117,9 @@ def _refusal_of(error: ErrorDetails, path: tuple[str | int, ...]) -> Refusal:
 def check_fields_together(
     raw: Mapping[str, Any], defaults: CatalogueDefaults | Refusal
 ) -> Iterator[Refusal]:
-    """The rules between fields, read off the raw document: they hold whatever else is wrong."""
+    """Check rules between fields. They use the raw document, so other faults don't hide them."""
     flags = [raw.get("subscribe", False), raw.get("resubscribe", False)]
-    # A name that the catalogue refuses could have had a keyword.
+    # If the catalogue refuses the name, it is not known whether the message has a keyword.
     has_default = isinstance(defaults, Refusal) or defaults.keyword is not None
     if True in flags and "keyword" not in raw and not has_default:
         yield Refusal("/keyword", "keyword-missing", refusals.KEYWORD_MISSING)
@@ -129,7 +129,7 @@ def check_fields_together(
 
 
 def check_times(raw: Mapping[str, Any], arrived_at: float) -> Iterator[Refusal]:
-    """A time long before the request arrived is a mistake, or the message is too late."""
+    """Check that `sendAt` is not long before the arrival, and that `expiresAt` is after both."""
     send_at, expires_at = (_seconds(raw.get(name)) for name in ("sendAt", "expiresAt"))
     if send_at is not None and send_at < arrived_at - times.MAX_LATENESS:
         yield Refusal("/sendAt", "time-in-the-past", refusals.TIME_IN_THE_PAST)
@@ -138,7 +138,7 @@ def check_times(raw: Mapping[str, Any], arrived_at: float) -> Iterator[Refusal]:
 
 
 def _seconds(written: object) -> float | None:
-    """A valid time, in seconds since the epoch; the model reports all others."""
+    """Return a valid time in seconds since the epoch; the model reports invalid times."""
     with suppress(PydanticCustomError):
         if isinstance(written, str):
             return times.parse_instant(written).timestamp()
@@ -146,7 +146,7 @@ def _seconds(written: object) -> float | None:
 
 
 def check_segments(raw: Mapping[str, Any], defaults: CatalogueDefaults) -> Iterator[Refusal]:
-    """The text becomes at most as many SMS as the request and the catalogue allow."""
+    """Check that the text needs no more SMS than the request and the catalogue allow."""
     limits = [] if defaults.max_segments is None else [defaults.max_segments]
     with suppress(PydanticCustomError):  # the model reports it
         limits.append(validate_max_segments(raw.get("maxSegments")))
@@ -166,7 +166,7 @@ def check_segments(raw: Mapping[str, Any], defaults: CatalogueDefaults) -> Itera
 
 
 def check_quiet_hours(window: object, place: str) -> Iterator[Refusal]:
-    """The rules between the fields of quiet hours, which stand at a place of their document."""
+    """Check the fields of quiet hours together; `place` is their JSON Pointer."""
     if not isinstance(window, dict):
         return
     zones = [name for name in ("timezone", "utcOffset") if name in window]
@@ -179,16 +179,16 @@ def check_quiet_hours(window: object, place: str) -> Iterator[Refusal]:
 
 
 def check_duplicates(entries: Sequence[Entry]) -> Iterator[Refusal]:
-    """The same number twice is one recipient; two that differ are refused."""
+    """Refuse different entries with the same number; identical ones count as one recipient."""
     numbers = {recipient for _, recipient in entries if isinstance(recipient, str)}
     subscribers = 0
-    if len(numbers) < len(entries):  # else no two of them can be at odds
+    if len(numbers) < len(entries):  # otherwise all entries are different numbers
         first: dict[str, Entry] = {}
         for n, recipient in entries:
             number = recipient if isinstance(recipient, str) else recipient.mobile
             at, other = first.setdefault(number, (n, recipient))
             if other != recipient:
-                detail = f"The same number stands at /to/{at} with another key or other attributes."
+                detail = f"/to/{at} has the same number with another key or other attributes."
                 yield Refusal(pointer(("to", n)), "conflicting-recipients", detail)
         subscribers = sum(isinstance(recipient, Subscriber) for _, recipient in first.values())
     if sends_needed(len(numbers)) + sends_needed(subscribers) > MAX_SENDS:
@@ -196,7 +196,7 @@ def check_duplicates(entries: Sequence[Entry]) -> Iterator[Refusal]:
 
 
 def check_countries(entries: Sequence[Entry], allowed: Collection[str]) -> Iterator[Refusal]:
-    """Each number has one of the calling codes; without codes, all numbers are allowed."""
+    """Refuse numbers without one of the calling codes; no codes allow all numbers."""
     if not allowed:
         return
     for number, place in _numbers(entries):
@@ -205,7 +205,7 @@ def check_countries(entries: Sequence[Entry], allowed: Collection[str]) -> Itera
 
 
 def check_guest(entries: Sequence[Entry], allowed: Collection[str]) -> Iterator[Refusal]:
-    """A guest sends to its own numbers; without any, the client is no guest."""
+    """Refuse numbers that are not a guest's own; without numbers, the client isn't a guest."""
     if not allowed:
         return
     for number, place in _numbers(entries):
@@ -214,7 +214,7 @@ def check_guest(entries: Sequence[Entry], allowed: Collection[str]) -> Iterator[
 
 
 def _numbers(entries: Sequence[Entry]) -> Iterator[tuple[str, str]]:
-    """The number of each recipient, and the pointer to it."""
+    """Yield the number of each recipient, and the pointer to it."""
     for n, recipient in entries:
         if isinstance(recipient, str):
             yield recipient, pointer(("to", n))
@@ -223,18 +223,18 @@ def _numbers(entries: Sequence[Entry]) -> Iterator[tuple[str, str]]:
 
 
 def recipients_in(raw: object) -> int:
-    """How many entries `to` of a decoded request has, valid or not; 0 if it isn't a list."""
+    """Count the entries of `to` in a decoded request, valid or not; 0 if it isn't a list."""
     entries = raw.get("to") if isinstance(raw, dict) else None
     return len(entries) if isinstance(entries, list) else 0
 
 
 def sends_needed(recipients: int) -> int:
-    """How many sends so many recipients of one kind need."""
+    """Return the number of sends for so many recipients of one kind."""
     return -(-recipients // RECIPIENTS_PER_SEND)
 
 
 def _check_recipients(raw: object) -> tuple[list[Entry], list[Refusal], int]:
-    """The valid recipients, the refusals of the others, and how many more refusals there are."""
+    """Return the valid recipients, refusals of the others, and the number of omitted refusals."""
     valid: list[Entry] = []
     found: list[Refusal] = []
     omitted = 0
