@@ -1,1 +1,1 @@
-"""A send is one call of the upstream: its states, its outcome, and when it is retried. Pure."""
+"""Sends: their states, the outcomes of their calls, and when they are retried. Pure."""

@@ -1,4 +1,4 @@
-"""When to try again what was certainly not sent."""
+"""Delays before the next attempt of a send that was certainly not sent."""
 
 import math
 from collections.abc import Callable
@@ -7,23 +7,23 @@ from smsrelay.sends.call_outcome import Outcome
 
 BASE_DELAY, MAX_DELAY = 2.0, 600.0
 BLOCKED_DELAY = 300.0
-"""Least seconds to wait when the upstream says that our requests are blocked (50200)."""
+"""The shortest wait in seconds when the upstream has blocked the relay's requests (50200)."""
 MAX_SQS_DELAY = 900.0
-"""The longest delay that SQS has for a message; it comes back early and waits again."""
+"""SQS's longest delay of a message, in seconds; a send that must wait longer is delayed again."""
 MAX_PAUSE = 20.0
-"""Seconds for which a worker holds back at most, a third of its time; then it asks again."""
+"""The longest pause of a worker in seconds: a third of its time."""
 _THROTTLING_REASONS = frozenset({"throttled", "blocked", "unavailable"})
-"""Reasons that any other call would have met as well."""
+"""Reasons that affect all calls, not only this one."""
 
 
 def retry_delay(
     outcome: Outcome, attempt: int, random: Callable[[], float], *, longest: float = math.inf
 ) -> float:
-    """Seconds until the next attempt, between 1 and `longest`.
+    """Return the seconds until the next attempt, between 1 and `longest`.
 
-    What the upstream asks for, and on top of it exponential backoff with full jitter: many sends
-    that failed together don't come back together, and the more there are, the more rarely.
-    `attempt` is the number of the failed attempt, from 1.
+    This is the wait that the upstream asks for, plus exponential backoff with full jitter, so that
+    sends that failed together are not retried together. `attempt` is the number of the failed
+    attempt, from 1.
     """
     least = outcome.retry_after
     if least is None:
@@ -33,9 +33,9 @@ def retry_delay(
 
 
 def pause_after(outcome: Outcome, throttled: int, random: Callable[[], float]) -> float:
-    """Seconds for which a worker makes no call at all, between 0 and 20.
+    """Return the seconds for which a worker makes no calls, between 0 and 20.
 
-    `throttled` is how many calls the upstream has put off since it last took one, with this one.
+    `throttled` counts the throttled calls since the upstream last accepted one, this one included.
     """
     if outcome.reason not in _THROTTLING_REASONS:
         return 0.0
@@ -45,5 +45,5 @@ def pause_after(outcome: Outcome, throttled: int, random: Callable[[], float]) -
 
 
 def doubled(delay: float, times: int) -> float:
-    """A delay that has doubled so many times: at most 32, since 2.0 ** 1,024 is an error."""
+    """Double a delay `times` times, at most 32, since 2.0 ** 1,024 raises an error."""
     return delay * 2.0 ** min(times, 32)

@@ -1,4 +1,4 @@
-"""How many API calls a day may make, so that the year's calls last for the year. Pure.
+"""The daily budget of API calls, which keeps the calls within the yearly limit. Pure.
 
 Days are UTC, counted since the epoch.
 """
@@ -7,24 +7,22 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 TOKEN_CALLS: Final = 120
-"""Calls a day for access tokens (one in 20 minutes), and for polls repeated with a renewed one."""
+"""Calls a day for access tokens (one in 20 minutes), and for polls repeated with a new token."""
 SECONDS_PER_DAY: Final = 86_400
 SAVING_DAYS: Final = 7
 UNLIMITED: Final = 10**9
-"""The daily share without a limit: more than the runs of a day can use."""
+"""The daily share if there is no limit: more calls than a day's runs can make."""
 
 
 class DayCalls(NamedTuple):
-    """The calls of a day."""
-
     used: int = 0
     """Calls made on the day."""
     taken: int = 0
-    """Calls taken from the day's share, on the day or, from what it saved, later."""
+    """Calls taken from the day's share, on the day itself or on a later one."""
 
 
 class Reservation(NamedTuple):
-    """Calls of a run; `shares` are the days whose shares they are taken from."""
+    """The calls of a run; `shares` has the calls taken from the share of each day."""
 
     day: int
     shares: dict[int, int]
@@ -38,19 +36,19 @@ class CallBudget(NamedTuple):
     """The calls of the last days."""
 
     first_day: int
-    """No earlier day has saved anything."""
+    """The first day with a share."""
     days: Mapping[int, DayCalls]
 
     def saved(self, share: int, today: int) -> int:
-        """What is left of the shares of the last seven days."""
+        """Return the calls left from the shares of the last seven days."""
         return sum(self._free(day, share) for day in self._saving_days(today))
 
     def left(self, share: int, today: int) -> int:
-        """What may still be used today."""
+        """Return the calls that may still be made today."""
         return self._free(today, share) + self.saved(share, today)
 
     def reserve(self, share: int, today: int, calls: int) -> Reservation:
-        """At most so many calls: of today's share first, then of the oldest that is saved."""
+        """Reserve at most `calls` calls: first from today's share, then from the oldest day's."""
         shares: dict[int, int] = {}
         for day in (today, *self._saving_days(today)):
             taken = min(self._free(day, share), calls - sum(shares.values()))
@@ -59,7 +57,7 @@ class CallBudget(NamedTuple):
         return Reservation(today, shares)
 
     def after(self, reservation: Reservation) -> "CallBudget":
-        """The budget without the reserved calls; negative ones are given back."""
+        """Return the budget without the reserved calls; negative calls are given back."""
         first = reservation.day - SAVING_DAYS
         days = {day: calls for day, calls in self.days.items() if day >= first}
         for day, taken in {reservation.day: 0, **reservation.shares}.items():
@@ -81,12 +79,12 @@ def day_of(now: float) -> int:
 
 
 def daily_share(yearly: int) -> int:
-    """The calls of a day for deliveries, from those of a year for everything; 0: unlimited."""
+    """Return a day's calls for deliveries; `yearly` is the limit of all calls, 0 for unlimited."""
     return max(0, yearly // 365 - TOKEN_CALLS) if yearly else UNLIMITED
 
 
 def returned(reservation: Reservation, unused: int) -> Reservation:
-    """The reservation that gives unused calls back: to the saved shares first."""
+    """Return a reservation that gives unused calls back, first to the shares of earlier days."""
     shares: dict[int, int] = {}
     for day, taken in reversed(reservation.shares.items()):
         shares[day] = -min(taken, unused + sum(shares.values()))

@@ -1,7 +1,7 @@
-"""What became of one call of the upstream: a pure function of its response or its failure.
+"""Derives the outcome of an upstream call from its response or its failure. Pure.
 
-docs/delivery-guarantees.md has the table. Only responses in the API's own shape are trusted:
-gateways between the relay and the API respond as well, even after the API accepted a call.
+docs/delivery-guarantees.md has the table. Only responses in the API's own format are trusted:
+gateways between the relay and the API respond too, even after the API has accepted a call.
 """
 
 import json
@@ -16,30 +16,28 @@ from smsrelay.messages.strict_json import json_object, utf8_safe
 
 MAX_ERRORS = 20
 MAX_ERRORS_BYTES = 16_384
-"""Bytes of a response's error messages together. They are stored beside a body of up to 350,000."""
-MAX_TOKEN_BYTES = 1_024  # an index of the ledger takes twice as many
-BLOCKED = 50200  # the platform's error code of a 429 that only its support can end
+"""The total bytes of a response's error messages: the item also has a body of up to 350,000."""
+MAX_TOKEN_BYTES = 1_024  # half the limit of an index key in the ledger
+BLOCKED = 50200  # the platform's error code of a 429 that lasts until Salesforce Support ends it
 _WRONG_ROUTE: Mapping[int, str] = {403: "forbidden"} | dict.fromkeys(
     (405, 407, 421, 425), "wrong-route"
 )
-"""Reasons of the statuses that concern the way to the API: they are the same for every message."""
+"""The statuses of a wrong route to the API, with their reasons; they affect every message."""
 _CAN_REJECT = set(range(400, 500)) - {HTTPStatus.REQUEST_TIMEOUT}
 WRONG_ROUTE_REASONS = frozenset(_WRONG_ROUTE.values())
 NOT_FOUND = "not-found"
-"""The reason of a 404: it concerns the message id in the path."""
+"""The reason of a 404, which affects only the message id in the path."""
 
 
 class OutcomeKind(Enum):
-    """Whether the upstream took the call."""
-
     ACCEPTED = "accepted"
-    REJECTED = "rejected"  # for good: the same call would be refused again
-    NOT_SENT = "not-sent"  # for certain: the same call may be tried again
-    UNKNOWN = "unknown"
+    REJECTED = "rejected"  # the same call would be rejected again
+    NOT_SENT = "not-sent"  # certainly not sent: the call can be retried
+    UNKNOWN = "unknown"  # the send may have gone out
 
 
 class Failure(StrEnum):
-    """Why there is no response, named by what it says about the request."""
+    """Why there is no response."""
 
     NO_TOKEN = "no-token"  # noqa: S105 - there was no access token to call with # nosec B105
     NO_CONNECTION = "no-connection"  # refused, no address, TLS handshake, no free connection
@@ -54,10 +52,10 @@ _BEFORE_THE_REQUEST = {Failure.NO_TOKEN, Failure.NO_CONNECTION, Failure.CONNECT_
 
 
 class Outcome(NamedTuple):
-    """What became of a call, with the evidence.
+    """The outcome of a call, with the evidence.
 
-    `reason` is a stable code, `errors` the upstream's own words, `retry_after` the seconds that
-    it asked to wait. `token_id` is None when an accepted call's answer held none that is readable.
+    `reason` is a stable code, `errors` has the upstream's error messages, `retry_after` the seconds
+    that it asks to wait. `token_id` is None if an accepted call's response has no readable one.
     """
 
     kind: OutcomeKind
@@ -67,17 +65,17 @@ class Outcome(NamedTuple):
     errors: tuple[str, ...] = ()
     retry_after: float | None = None
     error_code: int | None = None
-    """The platform's; only the API itself and its gateway give one."""
+    """The platform's error code; only the API itself and its gateway send one."""
 
     @property
     def is_from_api(self) -> bool:
-        """Whether the API itself responded, and not something between the relay and the API."""
+        """Whether the API itself responded, not a gateway between the relay and the API."""
         return self.kind in _GIVEN_BY_API or self.error_code is not None
 
 
 _GIVEN_BY_API = {OutcomeKind.ACCEPTED, OutcomeKind.REJECTED}
 OUT_OF_TIME = Outcome(OutcomeKind.NOT_SENT, "out-of-time")
-"""The deadline passed before the first byte of the request."""
+"""The deadline passed before the first byte of the request was sent."""
 
 
 def of_failure(failure: Failure) -> Outcome:
@@ -86,10 +84,10 @@ def of_failure(failure: Failure) -> Outcome:
 
 
 def of_response(status: int, headers: Mapping[str, str], body: bytes, now: float) -> Outcome:
-    """The outcome of a call that got a response.
+    """Return the outcome of a call that got a response.
 
-    `headers` has lower-case names. `body` is as much as could be read: a status that arrived stays
-    true without it. `now` is in seconds since the epoch, for a `Retry-After` that is a date.
+    `headers` has lower-case names. `body` can be incomplete: the status counts without it. `now`
+    is in seconds since the epoch, for a `Retry-After` that is a date.
     """
     text = body.decode("utf-8-sig", "replace")
     document = _document(text)
@@ -126,25 +124,25 @@ def _of_status(status: int, code: int | None, *, has_errors: bool) -> tuple[Outc
             return OutcomeKind.NOT_SENT, NOT_FOUND
     if status in _CAN_REJECT and (has_errors or code is not None):
         return OutcomeKind.REJECTED, "refused"
-    # It may have gone out before it failed. With 408 a server says that it waited for the request
-    # in vain, or, wrongly but often, for itself.
+    # The send may have gone out before the failure. With a 408 too: it should mean that the request
+    # did not arrive in time, but some servers also send it when they are slow themselves.
     is_server_error = status // 100 == 5  # noqa: PLR2004 - the class of the status
     return OutcomeKind.UNKNOWN, "server-error" if is_server_error else "unexpected-status"
 
 
 def words_of(body: bytes) -> tuple[str, ...]:
-    """The upstream's own words of a refusal, in any of the three shapes of API.md."""
+    """Return the error messages of a refusal, in any of the three formats of API.md."""
     return _errors(_document(body.decode("utf-8", "replace")))
 
 
 def _document(text: str) -> dict[str, Any]:
-    """The JSON object in the body; empty if there is none."""
-    # The reference's own example of a success has a comma too many.
+    """Return the JSON object in the body; empty if it has none."""
+    # The reference's example of a success has a trailing comma.
     return json_object(text) or json_object(_LAST_COMMA.sub("}", text))
 
 
 def fit_errors(errors: Iterable[str]) -> tuple[str, ...]:
-    """The error messages up to `MAX_ERRORS_BYTES` together, as UTF-8; the last one may be cut."""
+    """Limit the error messages to `MAX_ERRORS_BYTES` of UTF-8 in total; the last may be cut."""
     remaining = MAX_ERRORS_BYTES
     kept: list[str] = []
     for error in errors:
@@ -164,7 +162,7 @@ _TOKEN = re.compile(r'\s*\{[^{}\[\]]*?"tokenId"\s*:\s*"((?:[^"\\]|\\.)+)"')
 def _token_id(document: Mapping[str, Any], text: str) -> str | None:
     token_id = document.get("tokenId")
     if not document and (match := _TOKEN.match(text)):
-        token_id = match[1]  # the body broke off behind it
+        token_id = match[1]  # the body ended after it
     if isinstance(token_id, int) and not isinstance(token_id, bool):
         token_id = str(token_id)
     if not isinstance(token_id, str) or not token_id.strip():
@@ -174,7 +172,6 @@ def _token_id(document: Mapping[str, Any], text: str) -> str | None:
 
 
 def _errors(document: Mapping[str, Any]) -> tuple[str, ...]:
-    """The reason in any of the three shapes of API.md."""
     if _has_errors(document):
         words = [
             entry if isinstance(entry, str) else json.dumps(entry, ensure_ascii=False)
@@ -199,7 +196,7 @@ def _error_code(document: Mapping[str, Any]) -> int | None:
 
 
 def _retry_after(header: str | None, document: Mapping[str, Any], now: float) -> float | None:
-    """Seconds to wait: `Retry-After` as seconds or as a date, else `retryAfter` of the body."""
+    """Return the seconds of `Retry-After` (a number or a date), else of the body's `retryAfter`."""
     for value in (header, document.get("retryAfter")):
         if value is None:
             continue

@@ -1,4 +1,4 @@
-"""Ids of messages, fingerprints of bodies, and the id that a request's log lines share."""
+"""Message ids, fingerprints of bodies, and correlation ids of log lines."""
 
 import hashlib
 import hmac
@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from smsrelay.errors import NotJsonError
 
-if TYPE_CHECKING:  # functions that only make new ids need no requests
+if TYPE_CHECKING:  # functions that only create ids don't load it
     from smsrelay.messages.strict_json import Document
 
-_DIGITS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: nothing looks alike
+_DIGITS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no similar digits
 _LENGTH, _RANDOM_BITS = 26, 80
 _ROOT = re.compile(r"(?:^|;)Root=(1-[0-9a-f]{8}-[0-9a-f]{24})(?:;|$)")
-# What a caller may choose is neither a number nor a word: nothing personal can stand in it.
+# Callers can choose the root, so the pattern leaves no room for phone numbers or words.
 
 
 class Identity(NamedTuple):
@@ -26,15 +26,15 @@ class Identity(NamedTuple):
 
 
 def identify(client: str, key: str, document: "Document") -> Identity:
-    """The identity of the request that `client` posts under `key`; it need not be valid."""
+    """Return the identity of the request that `client` posts under `key`, valid or not."""
     return Identity(message_id(client, key), fingerprint(document, key))
 
 
 def message_id(client: str, key: str) -> str:
-    """The id of the message that `client` posts under the idempotency key `key`.
+    """Return the id of the message that `client` posts under the idempotency key `key`.
 
-    The same pair always has the same id, so that the first write of a message is its lock: a second
-    request with the same key meets the item of the first. `client` is empty for a queue message
+    The same pair always has the same id, so that the first write of a message locks it: a second
+    request with the same key finds the first one's item. `client` is empty for a queue message
     that names no client: the parameter `DefaultClient` must not change its id.
     """
     digest = hashlib.sha256(f"{len(client)}:{client}{key}".encode()).digest()
@@ -42,20 +42,20 @@ def message_id(client: str, key: str) -> str:
 
 
 def possible_message_ids(client: str, key: str) -> tuple[str, str]:
-    """The ids that a client's message with this key can have.
+    """Return the ids that a client's message with this key can have.
 
-    The second one is that of a queue message that named no client. It can be another client's
-    message: whose it is, only the stored message says.
+    The second is the id of a queue message that named no client. It can belong to another client:
+    compare the client of the stored message.
     """
     return message_id(client, key), message_id("", key)
 
 
 def fingerprint(document: "Document", key: str) -> str:
-    """Tell the bodies that are posted under one idempotency key apart.
+    """Return an HMAC-SHA256 of the posted JSON, to compare bodies under one idempotency key.
 
-    An HMAC-SHA256 of the JSON as posted, without `idempotencyKey`. The order of members, spaces
-    and escapes don't count. The HMAC's key is the idempotency key, which is not stored: otherwise
-    the number of a finished send could be found by trying all numbers. Raises `NotJsonError`.
+    `idempotencyKey`, the order of members, spaces and escapes don't matter. The HMAC's key is the
+    idempotency key, which is not stored: otherwise the phone number of a finished send could be
+    found by trying all numbers. Raises `NotJsonError`.
     """
     content = document.value
     if isinstance(content, dict):
@@ -64,31 +64,31 @@ def fingerprint(document: "Document", key: str) -> str:
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), default=_fraction)
     except RecursionError:
         raise NotJsonError("nested too deeply") from None
-    # A name that occurs twice has one value in the decoded document.
+    # The decoded document has only the last value of a duplicate name.
     places = "".join(refusal.pointer for refusal in document.refusals)
     return hmac.digest(key.encode(), f"{canonical}{places}".encode(), "sha256").hex()
 
 
 def _fraction(number: Decimal) -> dict[str, str]:
-    """A fraction as it is written: 1.5, 1.50 and "1.5" differ."""
+    """Keep a fraction as it is written, so that 1.5, 1.50 and "1.5" differ."""
     return {"fraction": str(number)}
 
 
 def new_message_id() -> str:
-    """The id of a message that has no idempotency key: a ULID, so ids sort by time."""
+    """Create an id for a message without an idempotency key: a ULID, so that ids sort by time."""
     milliseconds = int(datetime.now(UTC).timestamp() * 1_000)
     return _encoded(milliseconds << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS))
 
 
 def correlation_id(trace: str | None) -> str | None:
-    """The root of a trace as AWS writes it (`X-Amzn-Trace-Id`, `AWSTraceHeader`); None: no such.
+    """Return the root of AWS's trace header (`X-Amzn-Trace-Id`, `AWSTraceHeader`); None: no root.
 
-    API Gateway makes one where the caller gave none, and SQS hands on that of who sent it.
+    API Gateway adds the header if the caller sent none, and SQS passes on the one of its sender.
     """
     match = _ROOT.search(trace or "")
     return match and match[1]
 
 
 def _encoded(number: int) -> str:
-    """128 bits as a ULID is written."""
+    """Encode 128 bits as a ULID."""
     return "".join(_DIGITS[number >> 5 * place & 31] for place in reversed(range(_LENGTH)))

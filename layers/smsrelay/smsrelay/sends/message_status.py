@@ -1,4 +1,4 @@
-"""The status of a message, from those of its sends. Pure."""
+"""Derives the status of a message from the statuses of its sends. Pure."""
 
 from collections.abc import Collection
 
@@ -6,10 +6,11 @@ from smsrelay.sends.send import ACCEPTED_STATUSES, DELIVERY_STATUSES, Status
 
 
 def message_status(statuses: Collection[Status]) -> str:
-    """What a message's sends are together: their common status, or one word for the mixture.
+    """Return the sends' common status, or one status for a mixture.
 
-    `unknown` outranks everything, because an operator must act. A mixture is `partial`, but
-    `partially_delivered` if every send has a delivery status.
+    `unknown` has precedence, because an operator must act. If all sends have a delivery status, a
+    mixture is `partially_delivered`; if all are accepted, `accepted`; if all are still to be sent,
+    `queued`; else `partial`.
     """
     if Status.UNKNOWN in statuses:
         return Status.UNKNOWN

@@ -1,24 +1,24 @@
-"""Pauses of all clients or of one, which operators begin and end."""
+"""Pauses of all clients or of one; operators begin and end them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 RETURN_SECONDS = 900.0
-"""Seconds after which a paused send is looked at again: the longest delay that SQS has."""
+"""Seconds after which a paused send is checked again: SQS's longest delay."""
 REASON = "paused-by-operator"
-"""The reason of a queued send that waits for the end of a pause."""
+"""The reason of a send that is queued because of a pause."""
 KEPT_SECONDS = 90 * 86_400.0
-"""Seconds for which an ended pause is kept: it still counts for the age of waiting sends."""
+"""Seconds for which an ended pause is kept: the age of waiting sends depends on it."""
 
 
 class OperatorPause(NamedTuple):
-    """A time in which no send of a client is made. Times are seconds since the epoch."""
+    """A period in which a client's sends are not sent. Times are seconds since the epoch."""
 
     client: str
     """Empty: all clients."""
     began: float
     ended: float | None = None
-    """None: it goes on."""
+    """None: it has not ended."""
     note: str = ""
 
     def concerns(self, client: str) -> bool:
@@ -26,7 +26,7 @@ class OperatorPause(NamedTuple):
 
 
 def active(pauses: Sequence[OperatorPause]) -> list[OperatorPause]:
-    """The pauses that go on."""
+    """Return the pauses that have not ended."""
     return [pause for pause in pauses if pause.ended is None]
 
 
@@ -36,9 +36,9 @@ def is_paused(pauses: Sequence[OperatorPause], client: str) -> bool:
 
 
 def paused_seconds(pauses: Sequence[OperatorPause], client: str, since: float, now: float) -> float:
-    """Seconds of this time in which the client's sends had to wait; overlaps count once.
+    """Return the seconds of this period in which pauses applied to the client; overlaps count once.
 
-    A waiting send comes back up to `RETURN_SECONDS` after the end; until then it had to wait, too.
+    A waiting send returns up to `RETURN_SECONDS` after the end of a pause; this time counts too.
     """
     total, counted_until = 0.0, since
     for pause in sorted(pauses, key=lambda pause: pause.began):
@@ -53,13 +53,13 @@ def paused_seconds(pauses: Sequence[OperatorPause], client: str, since: float, n
 def begin(
     pauses: Sequence[OperatorPause], client: str, note: str, now: float
 ) -> list[OperatorPause]:
-    """The pauses with a new one, without those that ended too long ago."""
+    """Return the pauses with a new one, without those that ended too long ago."""
     kept = [it for it in pauses if it.ended is None or now - it.ended < KEPT_SECONDS]
     return [*kept, OperatorPause(client, now, note=note)]
 
 
 def end(pauses: Sequence[OperatorPause], client: str, now: float) -> list[OperatorPause]:
-    """The pauses after the end of the one for exactly this client, or for all clients."""
+    """Return the pauses after ending the one of this client; empty: the one of all clients."""
     return [
         it._replace(ended=now) if it.ended is None and it.client == client else it for it in pauses
     ]

@@ -1,19 +1,19 @@
-"""When the upstream is asked what became of an accepted send. Pure."""
+"""When the relay polls the delivery of an accepted send. Pure."""
 
 from typing import Final
 
 FIRST_POLL: Final = 60.0
-"""Seconds after which a send is first asked for."""
+"""Seconds until the first poll."""
 MAX_POLL_INTERVAL: Final = 6 * 3_600.0
 POLLING_PERIOD: Final = 72 * 3_600.0
-"""Seconds for which a send is asked for; carriers report within that or not at all."""
+"""Seconds for which a send is polled; carriers report within this time or not at all."""
 LAST_POLL: Final = POLLING_PERIOD - 3_600.0
-"""Seconds after which the last poll is due: it has an hour to be made."""
+"""Seconds until the last poll is due: an hour before the end of the period."""
 
 
 def next_poll_delay(age: float) -> float:
-    """Seconds until a send is asked for again, when it is so old: the gaps grow with it.
+    """Return the seconds until the next poll of a send of this age: twice the age.
 
-    Twice its age: each look that finds nothing final costs three writes, more than to claim a send.
+    The gaps grow because each poll without a final result costs three writes.
     """
     return min(max(FIRST_POLL, 2 * age), MAX_POLL_INTERVAL)

@@ -1,4 +1,4 @@
-"""What a message of the queue can be: the JSON itself, or the same inside another envelope."""
+"""Parses queue messages: bare requests, requests in an SNS or EventBridge envelope, and sends."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -16,7 +16,7 @@ from smsrelay.sends.send import SendKey
 KEY_ATTRIBUTE, CLIENT_ATTRIBUTE = "Idempotency-Key", "client"
 _ID = re.compile(r"[0-9A-Z]{26}")
 _OUTSIDE = {"/Message", "/detail"}
-"""What must not stand twice in an envelope: which one is meant?"""
+"""Members that an envelope must not have twice: it would be unclear which one is meant."""
 
 INVALID_CLIENT = Refusal("", "invalid-client", f"The attribute client must be {RULE}.")
 TOPIC_NOT_LISTED = Refusal(
@@ -25,21 +25,21 @@ TOPIC_NOT_LISTED = Refusal(
 
 
 class QueueMessage(NamedTuple):
-    """One message as the queue delivers it: its body, id, and string message attributes."""
+    """A message as SQS delivers it; `attributes` has its string attributes only."""
 
     body: str
     id: str
     attributes: Mapping[str, str]
     trace: str | None = None
-    """What AWS says of where it comes from."""
+    """AWS's trace header."""
     receive_count: int = 1
-    """How often SQS has delivered it, this time included."""
+    """The number of deliveries by SQS, this one included."""
     sent_at: float = 0.0
     """When SQS received it, in seconds since the epoch; 0: not known."""
 
 
 class QueueRequest(NamedTuple):
-    """A request from the queue: the simplified JSON, the client that it names, and its key."""
+    """A request from the queue: the simplified JSON, its client, and its idempotency key."""
 
     document: Document
     client: str
@@ -48,7 +48,7 @@ class QueueRequest(NamedTuple):
 
 
 class MessageOrigin(NamedTuple):
-    """The client that a message names and its key, as far as its attributes contain them."""
+    """A message's client and idempotency key, read from its attributes only."""
 
     client: str
     """Empty if the message names no client, or an invalid one."""
@@ -56,10 +56,10 @@ class MessageOrigin(NamedTuple):
 
 
 def origin_of(queue_message: QueueMessage) -> MessageOrigin:
-    """Whose a message is by its attributes alone: enough to record that it can't be read."""
+    """Return the origin of a message from its attributes, even if its body can't be read."""
     client = queue_message.attributes.get(CLIENT_ATTRIBUTE, "")
     key = queue_message.attributes.get(KEY_ATTRIBUTE, "")
-    with suppress(PydanticCustomError):  # an invalid key is kept as it is
+    with suppress(PydanticCustomError):  # an invalid key is kept unchanged
         key = validate_key(key)
     return MessageOrigin(
         client if is_client_name(client) else "", utf8_safe(key) or queue_message.id
@@ -69,10 +69,10 @@ def origin_of(queue_message: QueueMessage) -> MessageOrigin:
 def open_envelope(
     queue_message: QueueMessage, senders: Collection[str] | None = None
 ) -> QueueRequest | SendKey:
-    """The request in a message of the queue, or the send that the relay's own message names.
+    """Return the request in a queue message, or the send that the relay's own message names.
 
-    A request comes bare, inside an SNS notification, or as the detail of an EventBridge event. Only
-    topics in `senders` are believed; None: all. Raises the errors of `decode`, and
+    A request can be the body itself, in an SNS notification, or the detail of an EventBridge event.
+    Only topics in `senders` are accepted; None: all. Raises the errors of `decode`, and
     `RequestRefusedError` for another topic, or an invalid client or key.
     """
     document = outer = decode(queue_message.body)
@@ -118,13 +118,13 @@ def _reference(value: Mapping[str, Any]) -> SendKey | None:
         return None
     message_id, n = reference.get("id"), reference.get("n")
     if isinstance(message_id, str) and _ID.fullmatch(message_id) and isinstance(n, int):
-        # No send has another number, and the ledger must not be asked for an impossible key.
+        # The ledger must not be asked for an impossible key.
         return SendKey(message_id, n) if 1 <= n <= MAX_SENDS else None
     return None
 
 
 def _sns_attributes(notification: Mapping[str, Any]) -> dict[str, str]:
-    """`MessageAttributes` of an SNS notification: `{"client": {"Type": "String", "Value": …}}`."""
+    """Read an SNS notification's `MessageAttributes`: `{"client": {"Type": …, "Value": …}}`."""
     attributes = notification.get("MessageAttributes")
     if not isinstance(attributes, dict):
         return {}

@@ -1,6 +1,6 @@
-"""Changes of a send's status, and the events that tell of them (docs/events.md). Pure.
+"""Builds the events for changes of a send's status (docs/events.md). Pure.
 
-An event holds what `GET /messages/{id}` tells of one send: no number, no text.
+An event has the fields of a send in `GET /messages/{id}`: no phone number, no text.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ class StatusChange(NamedTuple):
 
     @property
     def is_event(self) -> bool:
-        """Whether its status is another one, or its delivery will be no better known."""
+        """Whether the status has changed, or the send has become final."""
         return (
             self.before is None
             or self.before.status is not self.after.status
@@ -30,13 +30,13 @@ class StatusChange(NamedTuple):
 
 
 def is_final(send: Send) -> bool:
-    """Whether nothing more happens to a send automatically."""
+    """Whether the status of a send no longer changes automatically."""
     ends = DELIVERY_STATUSES | NOT_SENT_STATUSES | {Status.UNKNOWN}
     return send.status in ends or (send.status is Status.ACCEPTED and not send.awaits_report)
 
 
 def event_of(change: StatusChange) -> Mapping[str, Any]:
-    """The event: `type`, `timestamp` and `data`, as Standard Webhooks has them."""
+    """Return the event in the format of Standard Webhooks: `type`, `timestamp` and `data`."""
     send = change.after
     data = {
         "id": send.key.message_id,
@@ -62,7 +62,7 @@ def event_of(change: StatusChange) -> Mapping[str, Any]:
 
 
 def segments_of(size: Segments | None) -> dict[str, Any]:
-    """What a response and an event say of the text's size; without text, all is None."""
+    """Return the fields for the text's size in responses and events; all None without a text."""
     return {
         "segments": size and size.number,
         "segmentsAtLeast": (size and size.at_least) or None,
@@ -71,13 +71,13 @@ def segments_of(size: Segments | None) -> dict[str, Any]:
 
 
 def iso_time(seconds: float) -> str:
-    """A time in ISO 8601, in UTC with milliseconds: rounded, as the ledger stores it."""
+    """Format a time in ISO 8601, in UTC, rounded to milliseconds as the ledger stores it."""
     return datetime.fromtimestamp(round(seconds, 3), UTC).isoformat(timespec="milliseconds")
 
 
 def event_id(event: Mapping[str, Any]) -> str:
-    """What stays the same however often it is told: who gets it twice knows it again."""
+    """Return an id that is the same each time the event is sent, so receivers can drop copies."""
     data = event["data"]
-    # A resent send comes to the same status with more attempts.
+    # A resent send can reach the same status again, with more attempts.
     parts = (data["id"], data["n"], data["status"], data["attempts"], int(data["final"]))
     return "evt_" + "_".join(map(str, parts))

@@ -1,4 +1,4 @@
-"""The steps of a send's life: pure functions from one state of it to the next."""
+"""The transitions between a send's states. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,7 +13,7 @@ NOBODY_SUBSCRIBED = "no-subscribed-recipient"
 
 
 def begin_attempt(send: Send, now: float, lease_until: float) -> Send:
-    """The send while its owner calls the upstream; until `lease_until` nobody else touches it."""
+    """Return the send as `sending`; no other process may change it until `lease_until`."""
     return replace(
         send,
         status=Status.SENDING,
@@ -25,7 +25,7 @@ def begin_attempt(send: Send, now: float, lease_until: float) -> Send:
     )
 
 
-def finish_attempt(  # noqa: PLR0913 - what became of it, and three numbers of the policy
+def finish_attempt(  # noqa: PLR0913 - the outcome, and the numbers of the policy
     send: Send,
     outcome: Outcome,
     *,
@@ -36,12 +36,12 @@ def finish_attempt(  # noqa: PLR0913 - what became of it, and three numbers of t
     poll_delivery: bool = False,
     keep_rejected: bool = False,
 ) -> Send:
-    """The send after a call.
+    """Return the send after a call.
 
-    The outcome's errors are stored as they are, so redact and limit them first. `wait` is in
-    seconds, until the next attempt. `max_attempts` limits the attempts in doubt of a send with
-    `onUnknown: "resend"`. A send that is too old has no other attempt: this one `is_last`. With
-    `keep_rejected` a rejected send keeps its body, so that an operator can redrive it.
+    The outcome's errors are stored unchanged, so redact and limit them first. `wait` is the seconds
+    until the next attempt. `max_attempts` limits the attempts with an unknown outcome of a send
+    with `onUnknown: "resend"`. `is_last` is true for a send that is too old for another attempt.
+    With `keep_rejected` a rejected send keeps its body, so that an operator can redrive it.
     """
     after = replace(
         send,
@@ -55,15 +55,15 @@ def finish_attempt(  # noqa: PLR0913 - what became of it, and three numbers of t
         after = replace(after, status=Status.ACCEPTED, token_id=outcome.token_id, body=None)
         polls = poll_delivery and outcome.token_id is not None
         return _await_report(after, now) if polls else after
-    # What may have gone out, at an earlier attempt too, is never called rejected or failed:
-    # somebody would send it again.
+    # A send that may have gone out, even at an earlier attempt, never becomes rejected or failed:
+    # its client would send it again.
     if outcome.kind is OutcomeKind.REJECTED and not after.may_have_been_sent:
         return replace(after, status=Status.REJECTED, body=send.body if keep_rejected else None)
     awaits_operator = outcome.kind is OutcomeKind.UNKNOWN and send.on_unknown is OnUnknown.HOLD
     if outcome.kind is OutcomeKind.REJECTED or awaits_operator:
         return replace(after, status=Status.UNKNOWN)
     if outcome.kind is OutcomeKind.NOT_SENT:
-        # This says nothing about the send: only its age ends it.
+        # Such attempts don't count: only its age ends the send.
         after = replace(after, attempts_put_off=send.attempts_put_off + 1)
         if is_last:
             ended = Status.UNKNOWN if after.may_have_been_sent else Status.FAILED
@@ -74,23 +74,23 @@ def finish_attempt(  # noqa: PLR0913 - what became of it, and three numbers of t
 
 
 def queue(send: Send, due_at: float) -> Send:
-    """The send as queued. If it expires before, it is due then, so that it ends in time."""
+    """Return the send as queued. It is due at its expiry at the latest, so that it ends in time."""
     if send.expires_at is not None:
         due_at = min(due_at, send.expires_at)
     return replace(send, status=Status.QUEUED, due_at=due_at)
 
 
 def has_expired(send: Send, now: float) -> bool:
-    """Whether a queued send must no longer be begun with."""
+    """Whether a queued send has passed its `expiresAt`."""
     expires_at = send.expires_at
     return send.status is Status.QUEUED and expires_at is not None and expires_at <= now
 
 
 def end_queued(send: Send, status: Status, *, now: float, written_by: str) -> Send:
-    """A queued send that is `cancelled` or `expired`: no further attempt is made.
+    """End a queued send as `cancelled` or `expired`.
 
-    If an earlier attempt may have gone out it is `unknown`, with the status as its reason, and
-    keeps its body: an operator decides.
+    If an earlier attempt may have gone out, the send becomes `unknown` instead, with the status as
+    its reason, and keeps its body: an operator decides.
     """
     after = replace(
         send, reason=status.value, updated_at=now, due_at=now, written_by=written_by, errors=()
@@ -101,47 +101,47 @@ def end_queued(send: Send, status: Status, *, now: float, written_by: str) -> Se
 
 
 def expire_lease(send: Send, *, now: float, max_attempts: int, written_by: str) -> Send:
-    """A sending send whose lease ran out: its process died, and nobody knows how far it came."""
+    """End the attempt of a process that died: its outcome is unknown."""
     outcome = Outcome(OutcomeKind.UNKNOWN, "lease-expired")
     after = finish_attempt(send, outcome, now=now, wait=0.0, max_attempts=max_attempts)
     return replace(after, written_by=written_by)
 
 
 def lease_expired(send: Send, now: float) -> bool:
-    """Whether the process that was sending it must be dead."""
+    """Whether the lease has expired, so that the sending process must be dead."""
     return send.lease_until is not None and send.lease_until <= now
 
 
 def counted_attempts(send: Send) -> int:
-    """The attempts that count towards the most: those in doubt, since the last resend."""
+    """Count the attempts with an unknown outcome since the last resend; these are limited."""
     return attempts_since_resend(send) - send.attempts_put_off
 
 
 def attempts_since_resend(send: Send) -> int:
-    """The attempts since an operator's last resend, if there was one."""
+    """Count the attempts since an operator's last resend, if there was one."""
     return send.attempts - send.attempts_before
 
 
 def age(send: Send, now: float, pauses: Sequence[OperatorPause] = ()) -> float:
-    """Seconds since its message came in or an operator resent it, without the time in pauses."""
+    """Return the seconds since the send's creation or last resend, without the time in pauses."""
     since = send.created_at if send.resent_at is None else send.resent_at
     return now - since - paused_seconds(pauses, send.client, since, now)
 
 
 def wait_for_operator(send: Send, now: float) -> Send:
-    """A queued send while an operator's pause goes on."""
+    """Queue a send again because of an operator's pause."""
     return queue(replace(send, updated_at=now, reason=REASON), now + RETURN_SECONDS)
 
 
 def is_undecided(send: Send, now: float) -> bool:
-    """Whether nobody can know if it went out, whoever has noticed so far."""
+    """Whether it is not known if the send went out, even if that is not stored yet."""
     return send.status is Status.UNKNOWN or lease_expired(send, now)
 
 
 def requeue_by_operator(send: Send, *, now: float, written_by: str) -> Send:
-    """The send that an operator resends: its age and the attempts that count begin again.
+    """Queue a send that an operator resends: its age and its limited attempts start at zero.
 
-    `attempts` goes on, so that a late result of an earlier attempt does not match a new one.
+    `attempts` is not reset, so that a late result of an earlier attempt does not match a new one.
     """
     return replace(
         send,
@@ -159,7 +159,7 @@ def requeue_by_operator(send: Send, *, now: float, written_by: str) -> Send:
     )
 
 
-def resolve_by_operator(  # noqa: PLR0913 - what an operator says, and when
+def resolve_by_operator(  # noqa: PLR0913 - the operator's fields, and the time
     send: Send,
     status: Status,
     *,
@@ -168,9 +168,9 @@ def resolve_by_operator(  # noqa: PLR0913 - what an operator says, and when
     now: float,
     written_by: str,
 ) -> Send:
-    """The send as an operator ends it.
+    """End a send as an operator decides.
 
-    `failed` means that it was certainly not sent: it keeps its body, so that it can be resent.
+    A `failed` send was certainly not sent: it keeps its body, so that it can be resent.
     """
     is_failed = status is Status.FAILED
     return replace(
@@ -189,7 +189,7 @@ def resolve_by_operator(  # noqa: PLR0913 - what an operator says, and when
 
 
 def _await_report(send: Send, now: float) -> Send:
-    """An accepted send whose delivery is asked for from when it begins."""
+    """Start polling an accepted send, from its `sendAt` if that is later."""
     poll_from = max(now, send.scheduled_for or now)
     return replace(
         send,
@@ -200,7 +200,7 @@ def _await_report(send: Send, now: float) -> Send:
 
 
 def apply_report(send: Send, report: DeliveryReport, *, now: float, written_by: str) -> Send:
-    """A followed send after the upstream has told how far its delivery has come."""
+    """Return a polled send with the counts of a delivery report, and end it if they are final."""
     counts = count_recipients(report, send.recipients, now)
     after = replace(send, delivery=counts, written_by=written_by, updated_at=now)
     has_failed = report.has_failed and not counts.delivered
@@ -211,9 +211,9 @@ def apply_report(send: Send, report: DeliveryReport, *, now: float, written_by: 
 
 
 def schedule_next_poll(send: Send, *, now: float, written_by: str) -> Send:
-    """A followed send of which the upstream has not told enough: it is asked for again.
+    """Schedule the next poll of a send whose delivery is not final.
 
-    The last poll is due after 71 hours; then it ends as it is known.
+    The last poll is due after 71 hours; after it the send ends with the counts known so far.
     """
     began = send.poll_from or send.created_at
     if now - began < polling_schedule.LAST_POLL:
@@ -224,7 +224,7 @@ def schedule_next_poll(send: Send, *, now: float, written_by: str) -> Send:
 
 
 def end_unpolled(send: Send, *, now: float, written_by: str) -> Send:
-    """A send whose next poll could not be made within the 72 hours: it ends as it is known."""
+    """End a send that could not be polled within the 72 hours, with the counts known so far."""
     return replace(_stop_polling(send, now, written_by), reason=NOT_POLLED, updated_at=now)
 
 
@@ -240,7 +240,7 @@ def _stop_polling(send: Send, now: float, written_by: str) -> Send:
 
 
 def _result_of(counts: DeliveryCounts) -> tuple[Status, str | None]:
-    """The final status, and the reason if the upstream reached nobody."""
+    """Return the final status, and the reason if no recipient was reached."""
     missed = counts.undelivered or counts.pending
     if not counts.delivered:
         reason = NOBODY_SUBSCRIBED if counts.unsubscribed and not missed else "not-delivered"
