@@ -204,7 +204,7 @@ def _relays() -> Iterator[Problem]:
     not_read = problem_documents.not_read()
     yield Problem("It could not be looked up. Ask again.", not_read.body, not_read.headers)
     yield _of_send(
-        "Nobody can know whether it went out. It is not sent again by itself; repeating the "
+        "It is not known whether it went out. It is not sent again automatically; repeating the "
         "request with the same Idempotency-Key never sends twice.",
         Status.UNKNOWN,
         "read-timeout",

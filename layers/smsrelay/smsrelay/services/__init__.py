@@ -1,1 +1,1 @@
-"""The use cases, one for each function, over the ports."""
+"""The use cases, one for each function. They use adapters through the ports only."""

@@ -1,4 +1,4 @@
-"""The first way in: HTTP requests, whatever carries them."""
+"""Handles requests over HTTP, independently of API Gateway."""
 
 import logging
 import re
@@ -35,26 +35,26 @@ from smsrelay.services.sender import MessageState, Sender, Timing
 logger = logging.getLogger(__name__)
 
 LONGEST_NAME = 2_000
-"""The bytes of an id or tokenId that can be looked up: a key of DynamoDB has at most 2,048."""
+"""The most bytes of an id or tokenId to look up: a DynamoDB key has at most 2,048."""
 PAGE_SIZE = 20
-"""The most messages of a page; it ends before, once its messages have `MAX_SENDS` sends."""
+"""The most messages of a page; it ends earlier when its messages have `MAX_SENDS` sends."""
 _CURSOR = re.compile("([0-9]{1,12}(?:[.][0-9]{1,3})?)-([0-9A-Z]{26})")
 
 
 class Post(NamedTuple):
-    """A posted message: header names in lower case, the body as text."""
+    """A posted message. The names of `headers` are in lower case."""
 
     headers: Mapping[str, str]
     body: str
     client: str
     webhook_id: str | None = None
-    """The id of a webhook, which is signed: the idempotency key instead of the header's."""
+    """The id of a signed webhook, which replaces the idempotency key of the header."""
     is_rate_limited: bool = True
-    """Whether the relay limits the client's recipients; usage plans limit those with API keys."""
+    """Whether the relay limits the client's recipients; usage plans limit clients with API keys."""
 
 
 class Api:
-    """From requests to answers. A `RelayError` that it raises has an answer, too."""
+    """Responds to requests. `problem_documents.of_error` maps the `RelayError`s that it raises."""
 
     def __init__(  # noqa: PLR0913 - one argument for each of its parts
         self,
@@ -80,12 +80,12 @@ class Api:
         return responses.of_stored(message, message_id, results)
 
     def cancel_message(self, message_id: str, client: str) -> Response:
-        """Cancel the sends that are still queued; a repetition has the same response."""
+        """Cancel the sends that are still queued; a repeated request has the same response."""
         _check_name(message_id)
         return responses.of_stored(self._relay.cancel(message_id, client), message_id)
 
     def find_messages(self, query: Mapping[str, Sequence[str]], client: str) -> Response:
-        """The client's messages with an idempotency key, or a page of those with a reference."""
+        """Find the client's messages by idempotency key, or a page of them by reference."""
         match sorted(query.items()):
             case [("idempotencyKey", [key])]:
                 return self._find_by_key(_valid("idempotencyKey", key, validate_key), client)
@@ -158,7 +158,7 @@ class Api:
         return responses.of_message(message, deferred=deferred)
 
     def preview_message(self, post: Post) -> Response:
-        """What `post_message` would send now; nothing is stored, counted or sent."""
+        """Return what `post_message` would send now, without storing, counting or sending."""
         _check_content(post.headers)
         _ = _key(post.headers)
         now = self._clock()
@@ -173,16 +173,16 @@ class Api:
         )
 
     def _enqueue(self, message: MessageState) -> None:
-        """Enqueue what is queued, after a replay too: a send that is claimed doesn't mind."""
+        """Enqueue the queued sends, after a replay too: a copy for a claimed send does no harm."""
         try:
             self._relay.enqueue(message.sends)
         except QueueUnavailableError:
-            # They are stored, so the answer stays true: the sweeper hands them over.
-            logger.exception("sends not in the queue", extra={"message_id": message.id})
+            # The sends are stored, so the response is correct: the sweeper enqueues them later.
+            logger.exception("sends not enqueued", extra={"message_id": message.id})
 
 
 def _is_payload(value: object) -> bool:
-    """Whether it has the shape that Standard Webhooks recommends for a payload."""
+    """Whether it is a payload as Standard Webhooks recommends it."""
     return isinstance(value, dict) and {"type", "timestamp", "data"} <= value.keys()
 
 
@@ -192,7 +192,7 @@ def _check_name(name: str) -> None:
 
 
 def _valid(name: str, value: str, validate: Callable[[str], str]) -> str:
-    """The value of a parameter. Raises `InvalidQueryError`."""
+    """Validate the value of a parameter. Raises `InvalidQueryError`."""
     try:
         return validate(value)
     except PydanticCustomError as error:
@@ -218,7 +218,7 @@ def _check_content(headers: Mapping[str, str]) -> None:
 
 
 def _key(headers: Mapping[str, str]) -> str | None:
-    """The key in the header Idempotency-Key, quoted or not. Raises `InvalidHeaderError`."""
+    """Return the key in the header Idempotency-Key, quoted or not. Raises `InvalidHeaderError`."""
     value = headers.get("idempotency-key")
     if value is None:
         return None
@@ -229,6 +229,6 @@ def _key(headers: Mapping[str, str]) -> str | None:
 
 
 def _prefers_async(headers: Mapping[str, str]) -> bool:
-    """Whether `Prefer` holds respond-async (RFC 7240), among whatever else."""
+    """Whether `Prefer` contains respond-async (RFC 7240)."""
     preferences = headers.get("prefer", "").split(",")
     return "respond-async" in {entry.partition(";")[0].strip().lower() for entry in preferences}

@@ -1,4 +1,4 @@
-"""The client's name for an API key or an IAM principal."""
+"""Finds the client of an API key or IAM principal."""
 
 import re
 
@@ -11,9 +11,9 @@ _ROLE = re.compile(r"arn:([^:]+):iam::([0-9]+):role/(?:.*/)?([^/]+)")
 
 
 def principal(arn: str) -> str:
-    """The IAM principal behind a caller's ARN: its role, whatever the session is called.
+    """Return the IAM principal of a caller's ARN: the role, for a session of a role.
 
-    A role's path is left out, because the ARN of its session doesn't say it.
+    A role's path is left out, because the ARN of a session doesn't contain it.
     """
     match = _ASSUMED.fullmatch(arn) or _ROLE.fullmatch(arn)
     return arn if match is None else "arn:{}:iam::{}:role/{}".format(*match.groups())
@@ -21,16 +21,16 @@ def principal(arn: str) -> str:
 
 class ClientRegistry:
     def __init__(self, names: ClientNames, *, default: str, clock: Clock) -> None:
-        """`default` is the client of requests without key or principal (sam local)."""
+        """`default` is the client of requests without API key or IAM principal (sam local)."""
         self._names = names
         self._default = default
         self._registered = ClientCache(self._load, clock)
 
     def client_of(self, api_key_id: str | None, user_arn: str | None) -> str:
-        """The client that an API key or an IAM principal belongs to.
+        """Return the client of an API key or an IAM principal.
 
-        Raises `LedgerUnavailableError`, or `ClientNotRegisteredError`. The latter is not
-        remembered, so a new client's first request is accepted.
+        Raises `LedgerUnavailableError` or `ClientNotRegisteredError`. The latter is not cached, so
+        that a new client's first request is accepted.
         """
         credential = principal(user_arn) if user_arn else api_key_id
         if not credential:

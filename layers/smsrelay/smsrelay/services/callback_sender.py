@@ -1,4 +1,4 @@
-"""Posts callbacks to clients, and says when to try a failed one again."""
+"""Posts callbacks to clients, and decides when to retry a failed one."""
 
 import json
 import logging
@@ -13,31 +13,31 @@ from smsrelay.sends.status_events import event_id
 logger = logging.getLogger(__name__)
 
 RETRY_SCHEDULE = (5, 300, 1_800, 7_200, 18_000, 36_000, 36_000)
-"""Seconds between the tries of a callback: those of the Standard Webhooks specification."""
+"""Seconds between the attempts of a callback, from the Standard Webhooks specification."""
 _DONE = {*range(200, 300), HTTPStatus.GONE}
-"""Taken, or (410) by a client that wants no more callbacks."""
+"""The client accepted the callback, or (410) wants no more callbacks."""
 
 
 @dataclass(kw_only=True)
 class CallbackSender:
     catalogue: CatalogueSource
     secrets: SigningSecrets
-    """Those of callbacks, not those of webhooks."""
+    """The secrets of callbacks, not those of webhooks."""
     client: CallbackClient
     metrics: Metrics
     clock: Clock
 
     def send(self, body: str, attempt: int) -> float | None:
-        """Post an event, signed as Standard Webhooks are.
+        """Post an event, signed as Standard Webhooks specify.
 
-        `attempt` is the number of this try, from 1. Returns the seconds until the next try, None if
-        the callback is done. Raises `LedgerUnavailableError` if the catalogue can't be read.
+        `attempt` is the number of this attempt, from 1. Returns the seconds until the next, None
+        if the callback is done. Raises `LedgerUnavailableError` if the catalogue can't be read.
         """
         event = json.loads(body)
         client = event["data"]["client"]
         url = self.catalogue.current().callback_of(client)
         if url is None:
-            logger.warning("callback dropped: none is wanted", extra={"client": client})
+            logger.warning("callback dropped: the client has no URL", extra={"client": client})
             return None
         status = self._post(url, client, event_id(event), body)
         if status in _DONE:

@@ -1,15 +1,15 @@
-"""What an environment remembers of the clients that the ledger's table has."""
+"""Caches values of clients that the ledger's table stores."""
 
 from collections.abc import Callable
 
 from smsrelay.ports import Clock
 
 CACHE_SECONDS, CACHE_SIZE = 300.0, 10_000
-"""Seconds that a value is remembered, and how many are."""
+"""The seconds that a value is cached, and the most cached values."""
 
 
 class ClientCache[Value]:
-    """Values by the client or the credential that they are stored for."""
+    """Caches values by client or credential."""
 
     def __init__(self, load: Callable[[str], Value], clock: Clock) -> None:
         self._load = load
@@ -17,7 +17,7 @@ class ClientCache[Value]:
         self._values: dict[str, tuple[Value, float]] = {}
 
     def get(self, name: str) -> Value:
-        """The remembered value, or else what `load` returns. What it raises is not remembered."""
+        """Return the cached value, or load it. Errors of `load` are not cached."""
         now = self._clock()
         value, until = self._values.get(name, (None, 0.0))
         if value is not None and now < until:

@@ -1,4 +1,4 @@
-"""The limits of clients: recipients in a minute, and in one request how many and which."""
+"""Limits clients: recipients a minute, and the number and choice of recipients in one request."""
 
 import math
 
@@ -10,25 +10,25 @@ from smsrelay.services.client_cache import ClientCache
 
 MINUTE = 60.0
 DEFAULT_MAX_RECIPIENTS = 1_000
-"""Recipients in one request of a client for which no other limit is stored."""
+"""The limit for one request of a client that has no stored limit."""
 
 
 class ClientRateLimit:
-    """Limits the clients that no usage plan of API Gateway limits."""
+    """Limits the clients that have no usage plan in API Gateway."""
 
     def __init__(
         self, recipient_counter: RecipientCounter, *, per_minute: int, clock: Clock
     ) -> None:
-        """`per_minute` is in recipients; 0 means that there is no limit."""
+        """`per_minute` is in recipients; 0 means no limit."""
         self._recipient_counter = recipient_counter
         self._per_minute = per_minute
         self._clock = clock
 
     def check(self, client: str, recipients: int) -> None:
-        """Count the recipients of one request; those of a refused request don't count.
+        """Count the recipients of one request; a refused request doesn't count.
 
-        Raises `RateLimitedError` or `LedgerUnavailableError`, or `RequestRefusedError` if no minute
-        has room for so many.
+        Raises `RateLimitedError` or `LedgerUnavailableError`, or `RequestRefusedError` if the
+        request alone exceeds the limit.
         """
         if not self._per_minute:
             return
@@ -42,13 +42,11 @@ class ClientRateLimit:
 
 
 class RequestLimits:
-    """What one request of a client may have."""
-
     def __init__(self, stored: StoredLimits, clock: Clock) -> None:
         self._limits = ClientCache(
             lambda client: stored.limits_of(client) or ClientLimits(DEFAULT_MAX_RECIPIENTS), clock
         )
 
     def of_client(self, client: str) -> ClientLimits:
-        """The client's limits, from the cache while it lasts. Raises `LedgerUnavailableError`."""
+        """Return the client's limits, cached or stored. Raises `LedgerUnavailableError`."""
         return self._limits.get(client)

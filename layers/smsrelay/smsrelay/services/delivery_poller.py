@@ -1,4 +1,4 @@
-"""Follows accepted sends up: asks the upstream what became of them, as often as is worth it."""
+"""Polls the upstream for the delivery of accepted sends."""
 
 import logging
 from collections import Counter as Tally
@@ -29,16 +29,16 @@ from smsrelay.sends.send import NOT_POLLED, Send, Status
 logger = logging.getLogger(__name__)
 
 MAX_PARALLEL_CALLS: Final = 5
-"""Calls at once: beside the sends, which come first."""
+"""Concurrent calls; few, because calls that send messages are more important."""
 MAX_CALLS: Final = 300
-"""Calls of one run: it makes five at a time, and has 40 seconds for them."""
+"""Calls of one run, which makes five at a time and has 40 seconds for them."""
 TIMEOUT: Final = 10.0
 MIN_POLL_SECONDS: Final = TIMEOUT + 5.0
-"""Seconds below which no further send is asked for: the last answer has to be stored, too."""
+"""No poll begins when fewer seconds are left, because its result must be stored too."""
 MIN_WRITE_SECONDS: Final = 5.0
-"""Seconds below which no further send is ended without a poll."""
+"""No send is ended without a poll when fewer seconds are left."""
 MIN_PAUSE: Final = 60.0
-# What every other call would meet, too.
+# Failures that all other calls would have too.
 _AFFECTS_ALL_CALLS: Final = frozenset(
     {
         "throttled",
@@ -61,8 +61,6 @@ _NO_CALL: Final = frozenset(
 
 @dataclass(kw_only=True)
 class DeliveryPoller:
-    """One run a minute, within the budget of calls."""
-
     ledger: Ledger
     reports: DeliveryReports
     metrics: Metrics
@@ -72,12 +70,11 @@ class DeliveryPoller:
     _paused_until: float = field(default=0.0, init=False)
 
     def run(self, deadline: Deadline) -> dict[str, int]:
-        """Ask once for each send that is due, and return how many there were, by result.
+        """Poll each due send once, within the budget of calls; return the number by result.
 
-        The budget of calls bounds them. The first call goes alone: an upstream that throttles
-        meets one call a minute, not a batch. Sends that could not be asked for within 72 hours
-        end. Raises `LedgerUnavailableError` if the ledger can't say what is due, or how many
-        calls are left.
+        The first call is made alone, so that an upstream that throttles gets one call a minute, not
+        a batch. Sends that could not be polled within 72 hours end. Raises `LedgerUnavailableError`
+        if the due sends or the budget can't be read.
         """
         now = self.clock()
         is_paused = now < self._paused_until
@@ -110,7 +107,7 @@ class DeliveryPoller:
         return counts
 
     def _end_unpolled(self, sends: Sequence[Send], deadline: Deadline) -> int:
-        """End sends that could not be polled in time; how many there were."""
+        """End sends that could not be polled in time, and return their number."""
 
         def end(send: Send) -> bool:
             if deadline() < MIN_WRITE_SECONDS:
@@ -128,7 +125,7 @@ class DeliveryPoller:
 
         ended = sum(_in_parallel(end, sends))
         if ended:
-            # No line for each: there can be thousands, and the ledger has them.
+            # One line for all: there can be thousands, and the ledger has each of them.
             logger.warning("deliveries were not polled in time", extra={"sends": ended})
             self.metrics.count("DeliveriesNotPolled", ended)
         return ended
@@ -159,7 +156,7 @@ class DeliveryPoller:
                 and self.recipient_results
                 and isinstance(answer, DeliveryReport)
             ):
-                # Before the send ends: who dies between the two writes them again.
+                # Before the send ends, so that both are written again after a crash in between.
                 self.recipient_results.record(after, answer.codes)
             result = self.ledger.replace_if_unchanged(send, after)
             if result is ReplaceResult.GONE:
@@ -170,27 +167,27 @@ class DeliveryPoller:
                 return "changed"
             self._record(send, after)
         except LedgerUnavailableError:
-            # It is still due, and asked for again: nothing is lost but a call.
+            # The send is still due, so the next run polls it again: only a call is lost.
             logger.warning("delivery not stored", extra=send.log_fields)
             return "not-stored"
         return after.status.value if isinstance(answer, DeliveryReport) else "no-report"
 
     def _pause(self, answer: Outcome, now: float) -> None:
         wait = BLOCKED_DELAY if answer.reason == "blocked" else MIN_PAUSE
-        # A little less than a minute: the next run is not to find itself a moment too early.
+        # 5 seconds less, so that the run after the pause does not come a moment too early.
         self._paused_until = now + max(wait, answer.retry_after or 0.0) - 5.0
         self.metrics.count("DeliveryCallsRefused")
         level = logging.ERROR if answer.reason == "forbidden" else logging.WARNING
         logger.log(
             level,
-            "no delivery reports for now: %s%s",
+            "polling paused: %s%s",
             answer.reason,
             " (the scope sms_read may be missing)" if answer.reason == "forbidden" else "",
             extra={"reason": answer.reason, "upstream_status": answer.status},
         )
 
     def _record(self, before: Send, after: Send) -> None:
-        """Count what has ended, once."""
+        """Count and log the delivery of a send whose polling has ended."""
         if after.awaits_report:
             return
         counts = after.delivery

@@ -10,15 +10,13 @@ from smsrelay.sends.status_events import StatusChange, event_of, is_final
 
 @dataclass(kw_only=True)
 class EventPublisher:
-    """From changes of the ledger to those who want to know."""
-
     bus: EventBus | None
     callbacks: Callbacks | None
     catalogue: CatalogueSource | None
-    """It says which clients want callbacks."""
+    """Has the callback URLs of clients."""
 
     def publish(self, changes: Sequence[StatusChange]) -> None:
-        """Tell of changes, in their order. After a `RelayError`, tell of all of them again."""
+        """Publish changes in their order. After a `RelayError`, publish all of them again."""
         status_changes = [change for change in changes if change.is_event]
         if self.bus:
             self.bus.put([event_of(change) for change in status_changes])

@@ -1,11 +1,11 @@
-"""An HTTP response, whatever carries it."""
+"""An HTTP response, independent of API Gateway."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 
 class Response(NamedTuple):
-    """An HTTP answer; the body is still to be written as JSON."""
+    """An HTTP response; the body is not serialized yet."""
 
     status: int
     body: Mapping[str, Any]

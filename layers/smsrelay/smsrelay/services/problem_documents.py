@@ -1,4 +1,4 @@
-"""Problem documents (RFC 9457): what an HTTP caller gets when a request fails. Pure."""
+"""Builds problem documents (RFC 9457), the responses to failed requests. Pure."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -19,7 +19,7 @@ def problem(
     headers: Mapping[str, str] = {},
     **extensions: object,
 ) -> Response:
-    """A problem document; `code` is stable and made for programs, `detail` for people."""
+    """Build a problem document; `code` is stable and for programs, `detail` is for people."""
     body = {
         "type": f"{PROBLEM_TYPE}{code}",
         "title": status.phrase,
@@ -45,7 +45,7 @@ def _of_refusals(refused: RequestRefusedError) -> Response:
 
 
 def of_error(error: RelayError) -> Response:  # noqa: C901, PLR0911, PLR0912 - a table
-    """The one place that maps the relay's errors to HTTP."""
+    """Map the relay's errors to HTTP responses; this is the only place that does."""
     match error:
         case RequestRefusedError():
             return _of_refusals(error)
@@ -98,21 +98,22 @@ def of_error(error: RelayError) -> Response:  # noqa: C901, PLR0911, PLR0912 - a
             return problem(
                 HTTPStatus.UNAUTHORIZED,
                 "not-signed",
-                "There is no such client, or it has not signed this, or not within the last five "
-                "minutes. Nothing was sent.",
+                "The client is unknown, the signature is missing or wrong, or its time differs by "
+                "more than five minutes. Nothing was sent.",
             )
         case errors.RateLimitedError():
             detail = "Too many recipients of this client in this minute. Nothing was sent."
             headers = {"Retry-After": str(error.retry_after)}
             return problem(HTTPStatus.TOO_MANY_REQUESTS, "over-limit", detail, headers)
         case errors.NotFoundError():
-            return problem(HTTPStatus.NOT_FOUND, "not-found", "There is nothing here.")
+            detail = "Nothing has this id or tokenId, or it belongs to another client."
+            return problem(HTTPStatus.NOT_FOUND, "not-found", detail)
         case errors.LedgerUnavailableError() | errors.SecretUnavailableError():
             return problem(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "not-stored",
-                "The relay could not store the message, and has not sent it. Please repeat it with "
-                "the same Idempotency-Key: without one it could go out twice.",
+                "The relay could not store the message, and has not sent it. Repeat the request "
+                "with the same Idempotency-Key: without a key the message could go out twice.",
                 {"Retry-After": "5"},
             )
         case _:
@@ -125,6 +126,6 @@ def of_error(error: RelayError) -> Response:  # noqa: C901, PLR0911, PLR0912 - a
 
 
 def not_read() -> Response:
-    """The answer to a GET while the ledger is out of reach."""
-    detail = "The relay could not look it up. Please ask again."
+    """Return the response to a GET while the ledger is unavailable."""
+    detail = "The relay could not read the message. Repeat the request."
     return problem(HTTPStatus.SERVICE_UNAVAILABLE, "not-read", detail, {"Retry-After": "5"})

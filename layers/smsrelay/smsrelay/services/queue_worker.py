@@ -1,4 +1,4 @@
-"""The second way in: messages of the queue, from other systems and from the relay itself."""
+"""Processes queue messages, from other systems and from the relay itself."""
 
 import logging
 from collections.abc import Callable, Collection, Sequence
@@ -28,21 +28,20 @@ from smsrelay.services.sender import Sender, Timing
 logger = logging.getLogger(__name__)
 
 OUTAGE_DELAY, MAX_OUTAGE_DELAY = 15.0, 900.0
-"""Seconds after which a message comes back that met a ledger or a queue out of reach."""
+"""The first and the longest delay of a message during an outage of the ledger or queue, seconds."""
 
 
 def outage_delay(receive_count: int) -> float:
-    """Seconds until a message that met an outage comes back; they double with each receive.
+    """Return the delay of a message during an outage, which doubles with each receive.
 
-    SQS moves a message that it has delivered 1,000 times: at 15 seconds, that is after 4 hours.
+    SQS moves a message to the dead-letter queue after 1,000 receives: with a constant delay of 15
+    seconds that would be after 4 hours.
     """
     doublings = min(max(0, receive_count - 1), 10)  # a larger power could be too large for a float
     return min(MAX_OUTAGE_DELAY, OUTAGE_DELAY * 2.0**doublings)
 
 
 class QueueWorker:
-    """Decides about each message of the queue: done, or to be delivered again after a while."""
-
     def __init__(  # noqa: PLR0913 - its ports and settings
         self,
         relay: Sender,
@@ -53,7 +52,7 @@ class QueueWorker:
         clock: Clock,
         sleep: Callable[[float], None],
     ) -> None:
-        """Messages that name no client belong to `default_client`; their ids don't depend on it.
+        """`default_client` is the client of messages that name none; their ids don't depend on it.
 
         SNS notifications are accepted only from the topics whose ARNs are in `senders`.
         """
@@ -65,18 +64,18 @@ class QueueWorker:
         self._sleep = sleep
 
     def process(self, queue_message: QueueMessage, deadline: Deadline) -> float | None:
-        """Do what a message asks for; return the seconds until its next delivery, None: done."""
+        """Process a message; return the seconds until its next delivery, or None if it is done."""
         pause = self._relay.pause_remaining()
         if not self._relay.has_time_for_call(lambda: deadline() - pause):
             return pause
         if pause:
-            # A message that goes back instead costs a receive of SQS each time.
+            # Returning the message instead would cost a receive each time.
             self._sleep(pause)
         try:
             return self._process(queue_message, deadline)
         except (LedgerUnavailableError, QueueUnavailableError) as error:
             logger.warning(
-                "message comes back",
+                "message delayed by an outage",
                 extra={"sqs_message_id": queue_message.id, "cause": str(error)},
             )
             return outage_delay(queue_message.receive_count)
@@ -135,14 +134,14 @@ class QueueWorker:
             if message.replayed and send.status is Status.QUEUED:
                 send = self._relay.attempt(send.key, deadline)
             return self._end(send, queue_message.trace)
-        # After a redelivery, too: the first time may not have come this far, and a message for a
-        # send that is claimed does no harm.
+        # After a redelivery too: the first process may have died before this, and a second message
+        # for a claimed send does no harm.
         self._relay.enqueue(message.sends)
         return None
 
     def _end(self, send: Send, trace: str | None) -> float | None:
         if send.can_be_redriven:
-            # Also when it had ended before: the process that stored it may have died before this.
+            # Even if it had ended before: the process that ended it may have died before this.
             self._relay.dead_letter(send, trace)
         if send.status in {Status.QUEUED, Status.SENDING}:
             return max(1.0, send.due_at - self._clock())

@@ -1,4 +1,4 @@
-"""From a decoded document to a request, with what the catalogue says of its message."""
+"""Validates a decoded document and applies the catalogue's defaults for its message."""
 
 from collections.abc import Collection
 
@@ -21,7 +21,7 @@ from smsrelay.services.sender import Submission
 
 
 def key_in(document: object) -> str | None:
-    """The valid idempotency key in a decoded request; None: there is none."""
+    """Return the idempotency key in a decoded request; None if it has no valid one."""
     key = document.get("idempotencyKey") if isinstance(document, dict) else None
     try:
         return validate_key(key) if isinstance(key, str) else None
@@ -36,7 +36,7 @@ class RequestReader:
         country_codes: Collection[str],
         limits: RequestLimits,
     ) -> None:
-        """Without a catalogue a message has an id and no name; no country codes allow all."""
+        """Without a catalogue only message ids are valid; empty country codes allow all numbers."""
         self._catalogue = catalogue
         self._country_codes = country_codes
         self._limits = limits
@@ -50,7 +50,7 @@ class RequestReader:
         arrived_at: float,
         trace: str | None = None,
     ) -> Submission:
-        """The request of a client; `identity` is None if it has no idempotency key.
+        """Validate a client's request; `identity` is None if it has no idempotency key.
 
         `arrived_at` is in seconds since the epoch, `trace` is AWS's trace header. Raises
         `RequestRefusedError` with every reason at once, or `LedgerUnavailableError` if the
@@ -74,7 +74,7 @@ class RequestReader:
         )
 
     def _defaults(self, raw: object, client: str) -> CatalogueDefaults | Refusal:
-        """The catalogue is asked for names only: no name looks like an id."""
+        """Return the catalogue's defaults; it is not read if the message is an encoded id."""
         message = raw.get("message") if isinstance(raw, dict) else None
         if (
             self._catalogue is None

@@ -1,4 +1,4 @@
-"""What an HTTP caller gets for a message or a tokenId. Pure."""
+"""Builds the HTTP responses about messages and tokenIds. Pure."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ from smsrelay.services.sender import MessageState, Submission
 
 
 def of_message(message: MessageState, *, deferred: bool) -> Response:
-    # A repeated request gets the first answer: only a GET reports the delivery.
+    # A repeated request gets the same response: only a GET reports the delivery.
     at_first = [_at_first(send) for send in message.sends]
     status = message_status([send.status for send in at_first])
     sends = [_brief(send) for send in at_first]
@@ -32,8 +32,9 @@ def of_message(message: MessageState, *, deferred: bool) -> Response:
         return problem(
             HTTPStatus.GATEWAY_TIMEOUT,
             "delivery-unknown",
-            "Nobody can know whether the message went out, and it is not sent again by itself. "
-            "Repeating the request with the same Idempotency-Key is safe: it never sends twice.",
+            "It is not known whether the message was sent. The relay does not send it again "
+            "automatically. Repeating the request with the same Idempotency-Key is safe: it never "
+            "sends twice.",
             headers,
             id=message.id,
             sends=sends,
@@ -130,7 +131,7 @@ def of_stored(
 def of_found(
     messages: Mapping[str, MessageState | RefusedMessage], cursor: str | None = None
 ) -> Response:
-    """The answer to a search: messages by their ids, and where the next page begins."""
+    """Build the response to a search; `cursor` is where the next page begins."""
     found = [of_stored(message, message_id).body for message_id, message in messages.items()]
     return Response(HTTPStatus.OK, {"messages": found, "next": cursor})
 

@@ -1,4 +1,4 @@
-"""The use case: one request in, every recipient once or somebody is told why not."""
+"""Sends messages: stores their sends in the ledger, calls the upstream, and stores the outcomes."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -52,44 +52,44 @@ from smsrelay.services.upstream_pause import UpstreamPause
 logger = logging.getLogger(__name__)
 
 STORE_SECONDS, STORE_ATTEMPTS = 7.0, 3
-"""Seconds that it may take to store a result, and how often that is tried while time is left."""
+"""The longest time to store a result, in seconds, and the most attempts while time is left."""
 RESERVED_SECONDS = 5.0 + STORE_SECONDS
-"""Seconds of an invocation that are kept: to connect and write, and to store the result."""
+"""Seconds of an invocation reserved to connect and write, and to store the result."""
 MIN_CALL_SECONDS = 10.0
-"""Seconds below which no call of the upstream is begun: cut short it would end as unknown."""
+"""No call begins with less time, in seconds, because a call that is cut short ends as unknown."""
 MAX_CLOCK_SKEW = 30.0
-"""Seconds by which the clocks of two functions may differ; a lease outlives its process by them."""
+"""The largest difference of two functions' clocks in seconds; leases are longer by it."""
 STALLED_AFTER = 300.0
-"""Seconds after which a queued send's message must have come; else it is enqueued once more."""
+"""Seconds after its due time at which a queued send is enqueued again."""
 
 
 PAUSED = Outcome(OutcomeKind.NOT_SENT, "paused")
-"""The relay is not sure that the upstream accepts calls: another send is the probe."""
+"""Calls are paused, and another send is the probe."""
 PAUSED_BY_OPERATOR = Outcome(OutcomeKind.NOT_SENT, REASON)
 
 
 class Timing(Enum):
     """When the calls of a request are made."""
 
-    NOW = "now"  # all of them, side by side
-    SINGLE_NOW = "lone-now"  # a lone one; several spread over the workers
+    NOW = "now"  # all of them, concurrently
+    SINGLE_NOW = "lone-now"  # now if the request has one send; otherwise by the workers
     DEFERRED = "later"  # by the workers
 
 
 class Policy(NamedTuple):
-    """The numbers that a deployment chooses."""
+    """The settings of a deployment."""
 
     max_attempts: int
     max_age: float
-    """Seconds after which a send is not tried any more: who needed it has given up."""
+    """Seconds after which a send is not tried again: its recipients no longer need it."""
     upstream_timeout: float
     concurrent_sends: int
     polls_delivery: bool = False
-    """Whether somebody asks for the delivery of what was accepted."""
+    """Whether the deployment polls the delivery of accepted sends."""
 
 
 class Submission(NamedTuple):
-    """A request and its client; `upstream_message_id` is the id that its message stands for."""
+    """A request and its client; `upstream_message_id` is the encoded id of its message."""
 
     request: MessageRequest
     upstream_message_id: str
@@ -98,23 +98,23 @@ class Submission(NamedTuple):
     """None: the request has no key, so every submission is a new message."""
     correlation_id: str | None = None
     poll_delivery: bool = True
-    """Whether the catalogue wants the delivery to be polled."""
+    """Whether the catalogue allows polling its delivery."""
     segments: Segments | None = None
-    """How many SMS the text becomes; None: the request has no text."""
+    """The size of the text in SMS; None: the request has no text."""
 
 
 class MessageState(NamedTuple):
-    """A message as its sends are now; `replayed` if this request was not the one that made it."""
+    """The current sends of a message; `replayed` if an earlier request created it."""
 
     id: str
     sends: Sequence[Send]
     replayed: bool = False
     upstream_seconds: float | None = None
-    """How long the upstream took, if there was one call and it was made at once."""
+    """The time of the upstream call, if the message has one send and it was called at once."""
 
 
 class Sender:
-    """Stores validated requests and calls the upstream. Safe to be used by several threads.
+    """Stores validated requests and calls the upstream. Thread-safe.
 
     Methods raise `LedgerUnavailableError` or `QueueUnavailableError` if a store is unavailable.
     """
@@ -146,13 +146,13 @@ class Sender:
     def submit(self, submission: Submission, deadline: Deadline, timing: Timing) -> MessageState:
         """Store the sends of a request, and make their calls now or leave them to the workers.
 
-        The caller must give the queued sends of the result to `enqueue`. If this raises, nothing
-        was sent: `RequestRefusedError` (too large to be stored), `IdempotencyKeyReusedError`.
+        The caller must pass the queued sends of the result to `enqueue`. Raises, before anything is
+        sent, `RequestRefusedError` (too large to be stored) or `IdempotencyKeyReusedError`.
         """
         now = self._clock()
         sends = _plan(submission, now)
         message_id, _ = sends[0].key
-        if transitions.has_expired(sends[0], now):  # it waited in the queue for too long
+        if transitions.has_expired(sends[0], now):  # the request waited in the queue for too long
             sends = [self._expired(send, now) for send in sends]
             timing = Timing.DEFERRED
         elif is_paused(self._pauses.current(), submission.client):
@@ -163,7 +163,7 @@ class Sender:
         if pause:
             at_once, sends = False, [self._postponed(sends[0], now, pause)]
         if at_once:
-            # One write instead of two: the put that stores a lone send claims it, too.
+            # One write instead of two: the put that stores a single send also claims it.
             sends = [transitions.begin_attempt(sends[0], now, self._lease(now, deadline))]
         creation = self._ledger.create(sends)
         if not creation.created:
@@ -181,9 +181,10 @@ class Sender:
         return MessageState(message_id, sends)
 
     def replay(self, identity: ids.Identity | None, refused: RelayError) -> MessageState:
-        """Find what `submit` stored of a request that is refused now; else raise `refused`.
+        """Return the message that `submit` stored for a request that is now refused.
 
-        Rules, catalogue, rights and limits may have changed since then.
+        Rules, catalogue, rights and limits may have changed since then. Raises `refused` if no
+        message is stored.
         """
         sends = self._ledger.load(identity.message_id) if identity else ()
         if not identity or not sends:
@@ -191,13 +192,13 @@ class Sender:
         return self._replay(sends, identity.fingerprint)
 
     def attempt(self, key: SendKey, deadline: Deadline, *, keep_rejected: bool = True) -> Send:
-        """Claim a queued send that is due, and make its call; return it as it is then.
+        """Claim a queued send that is due, make its call, and return its new state.
 
-        Without `keep_rejected` a rejected send loses its body, because its caller learns of it.
-        Raises `NotFoundError`.
+        Without `keep_rejected` a rejected send loses its body, because its caller gets the
+        rejection. Raises `NotFoundError`.
         """
         now = self._clock()
-        # Read before the claim: after it, an error would leave the send unknown.
+        # Read before the claim: an error after it would leave the send unknown.
         pauses = self._pauses.current()
         may_wait = self._upstream_pause.is_on or active(pauses)
         if may_wait and (paused := self._postpone(key, now)):
@@ -215,16 +216,15 @@ class Sender:
         return self._expire_lease(claim.send)
 
     def has_time_for_call(self, deadline: Deadline) -> bool:
-        """Whether a call can still have the time that it may need."""
+        """Whether enough time is left for a call."""
         needed = min(self._policy.upstream_timeout, MIN_CALL_SECONDS)
         return deadline() - RESERVED_SECONDS >= needed
 
     def pause_remaining(self) -> float:
-        """Seconds for which the upstream has no room for anything, as far as is known here."""
+        """Seconds until the end of a throttling pause, as far as this environment knows."""
         return self._upstream_pause.remaining()
 
     def enqueue(self, sends: Iterable[Send]) -> None:
-        """Put the queued sends into the queue."""
         now = self._clock()
         waits = {
             send.key: max(0.0, send.due_at - now) for send in sends if send.status is Status.QUEUED
@@ -233,7 +233,7 @@ class Sender:
             self._queue.put(waits)
 
     def dead_letter(self, send: Send, trace: str | None) -> None:
-        """Put a failed or rejected send where a person looks."""
+        """Put a failed or rejected send into the dead-letter queue, where operators find it."""
         self._dead_letters.put(
             reference_body(send.key),
             {
@@ -248,9 +248,9 @@ class Sender:
     def recover_stalled(self, key: SendKey) -> Send | None:
         """Recover a stalled send and return it; None: it is not stalled.
 
-        A send whose lease has expired becomes `unknown` (or `queued`, if the caller chose so). A
-        queued send whose SQS message never arrived is queued again: its process died between ledger
-        and queue.
+        A send with an expired lease becomes `unknown` (or `queued` with `onUnknown: "resend"`). A
+        queued send whose SQS message never arrived is enqueued again: its process died between the
+        ledger and the queue.
         """
         send = self._ledger.load_one(key)
         now = self._clock()
@@ -262,7 +262,7 @@ class Sender:
         elif transitions.has_expired(send, now):
             after = self._end(send, self._expired(send, now))
         elif send.status is Status.QUEUED and send.due_at + STALLED_AFTER <= now:
-            # Due again, so that the next sweep does not find it while it waits its turn.
+            # A new due time, so that the next sweep does not find it while it waits in the queue.
             due = replace(send, due_at=now, updated_at=now, written_by=ids.new_message_id())
             if is_paused(self._pauses.current(), send.client):
                 due = transitions.wait_for_operator(due, now)
@@ -285,21 +285,21 @@ class Sender:
         return MessageState(message_id, sends)
 
     def _cancel(self, send: Send) -> Send:
-        """The send after it was cancelled, or as it is when it is no longer queued."""
+        """Cancel a send; return it cancelled, or unchanged if it is no longer queued."""
         while send.status is Status.QUEUED:
             after = transitions.end_queued(
                 send, Status.CANCELLED, now=self._clock(), written_by=ids.new_message_id()
             )
             if ended := self._end(send, after):
                 return ended
-            # A worker has claimed it, or has put it off.
+            # A worker has claimed or postponed it.
             send = self._ledger.load_one(send.key) or after
         return send
 
     def load(
         self, message_id: str, client: str, *, bodies: bool = False
     ) -> MessageState | RefusedMessage:
-        """A client's own message. Raises `NotFoundError`."""
+        """Return a message of the client. Raises `NotFoundError`."""
         sends = self._ledger.load(message_id, bodies=bodies)
         if sends and sends[0].client == client:
             return MessageState(message_id, sends)
@@ -309,7 +309,7 @@ class Sender:
         return refused
 
     def find_by_token_id(self, token_id: str, client: str) -> SendKey:
-        """The client's send that has this tokenId. Raises `NotFoundError`."""
+        """Return the client's send with this tokenId. Raises `NotFoundError`."""
         key = self._ledger.find_by_token_id(token_id)
         send = self._ledger.load_one(key) if key else None
         if send is None or send.client != client:
@@ -319,7 +319,7 @@ class Sender:
     def find_by_reference(
         self, reference: str, client: str, after: MessagePosition | None
     ) -> Iterator[tuple[MessagePosition, MessageState]]:
-        """A client's messages with a reference, the newest first, as they are read."""
+        """Yield the client's messages with a reference, the newest first."""
         for position in self._ledger.find_by_reference(client, reference, after):
             sends = self._ledger.load(position.message_id, bodies=False)
             if sends and sends[0].client == client:
@@ -336,8 +336,8 @@ class Sender:
         reason: str,
         trace: str | None,
     ) -> None:
-        """Record that a body from the queue can never work, and keep it where a person looks."""
-        # The letter keeps the whole pointers: it holds the body, too.
+        """Record that a queue message was refused, and put it into the dead-letter queue."""
+        # The dead letter has the whole pointers: it also contains the body.
         stored = [refusal._replace(pointer=without_names(refusal.pointer)) for refusal in refusals]
         self._ledger.record_refusal(message_id, client, stored, self._clock())
         codes = sorted({refusal.code for refusal in refusals})
@@ -359,11 +359,11 @@ class Sender:
         )
 
     def _lease(self, now: float, deadline: Deadline) -> float:
-        """When this invocation is dead for certain, by anybody's clock."""
+        """Return the time at which this invocation has certainly ended, by any function's clock."""
         return now + max(0.0, deadline()) + MAX_CLOCK_SKEW
 
     def _attempt_all(self, sends: Sequence[Send], deadline: Deadline) -> list[Send]:
-        """Make the calls side by side; what there is no time for stays queued."""
+        """Make the calls concurrently; sends without enough time left stay queued."""
 
         def attempt(send: Send) -> Send:
             if not self.has_time_for_call(deadline):
@@ -377,7 +377,7 @@ class Sender:
             return list(pool.map(attempt, sends))
 
     def _postpone(self, key: SendKey, now: float) -> Send | None:
-        """A queued send that must wait for the end of a pause; None: it may be claimed."""
+        """Postpone a queued send if calls are paused; None: it may be claimed."""
         send = self._ledger.load_one(key)
         if send is None or send.status is not Status.QUEUED or send.due_at > now:
             return None
@@ -392,7 +392,7 @@ class Sender:
             after = self._postponed(send, now, pause)
         else:
             return None
-        # So that a sweeper that has read the send before doesn't enqueue it as well.
+        # So that a sweeper that read the send earlier doesn't enqueue it as well.
         after = replace(after, written_by=ids.new_message_id())
         return after if self._ledger.replace_if_unchanged(send, after) else None
 
@@ -401,11 +401,11 @@ class Sender:
         return transitions.queue(after, now + self._spread(pause))
 
     def _spread(self, pause: float) -> float:
-        """Seconds until a send is due again; they differ, so that not all are due at once."""
+        """Return the pause with jitter, so that the sends are not all due at the same time."""
         return pause * (1.0 + 0.2 * self._random())
 
     def _call(self, send: Send, deadline: Deadline, *, keep_rejected: bool) -> tuple[Send, float]:
-        """Call the upstream for a claimed send; return the stored result and the call's seconds."""
+        """Call the upstream for a claimed send; return the stored send and the call's seconds."""
         seconds = pause = 0.0
         pauses = self._pauses.current()
         age = transitions.age(send, self._clock(), pauses)
@@ -414,7 +414,7 @@ class Sender:
             outcome = Outcome(OutcomeKind.NOT_SENT, "too-old")
         elif not self.has_time_for_call(deadline):
             outcome = OUT_OF_TIME
-        elif is_paused(pauses, send.client):  # since it was claimed
+        elif is_paused(pauses, send.client):  # the pause began after the claim
             outcome, pause = PAUSED_BY_OPERATOR, RETURN_SECONDS
         elif isinstance(call := self._upstream_pause.begin_call(send.upstream_message_id), float):
             outcome, pause = PAUSED, self._spread(call)
@@ -422,13 +422,13 @@ class Sender:
             began = self._clock()
             response = self._ask_upstream(send, deadline)
             if response.kind is OutcomeKind.ACCEPTED:
-                # Before anything can fail, so the log has the tokenId. It is not a secret.
+                # Log the tokenId before anything can fail. It is not a secret.
                 _without_errors(_log, send, Status.ACCEPTED, response)
             errors = _without_errors(lambda: fit_errors(redact(response.errors, send.body or "")))
             outcome = response._replace(errors=errors or ())
             seconds = max(0.0, self._clock() - began)
             _without_errors(self._metrics.time, "UpstreamTime", seconds)
-            # Another send is the next probe, so that this one can't stop the others.
+            # Twice, so that another send is the next probe: this one could fail each time.
             pause = 2.0 * (_without_errors(self._upstream_pause.end_call, call, outcome) or 0.0)
         wait = _without_errors(
             retry_delay,
@@ -458,7 +458,7 @@ class Sender:
         try:
             return self._upstream.send(send.upstream_message_id, send.body or "", timeout)
         except Exception:
-            # The last net: whatever it was, the SMS may be out, and the send must not hang.
+            # The SMS may be out, and the send must not stay claimed, whatever the error was.
             with suppress(Exception):
                 logger.exception("unexpected error during the call", extra=send.log_fields)
             return Outcome(OutcomeKind.UNKNOWN, "internal-error")
@@ -475,7 +475,7 @@ class Sender:
             self._metrics.count("WrongRoute")
 
     def _store(self, before: Send, after: Send, deadline: Deadline) -> None:
-        """Write a result; if that fails, log all that an operator needs to put it back."""
+        """Write a result; if that fails, log everything that an operator needs to restore it."""
         for _ in range(STORE_ATTEMPTS):
             try:
                 result = self._ledger.replace_if_unchanged(before, after)
@@ -509,18 +509,18 @@ class Sender:
         now = self._clock()
         if not transitions.lease_expired(send, now):
             return send
-        # Somebody else may be quicker, and know more.
+        # Another process may have ended the attempt first, with its real outcome.
         return self._end_lease(send, now) or self._ledger.load_one(send.key) or send
 
     def _end_lease(self, send: Send, now: float) -> Send | None:
-        """The send without its expired lease; None: another process was quicker."""
+        """End an attempt whose lease has expired; None: another process was faster."""
         after = transitions.expire_lease(
             send, now=now, max_attempts=self._policy.max_attempts, written_by=ids.new_message_id()
         )
         return self._end(send, after)
 
     def _end(self, before: Send, after: Send) -> Send | None:
-        """The send after it was written without a call; None: another process was quicker."""
+        """Store a change that needs no call; None: another process was faster."""
         if not self._ledger.replace_if_unchanged(before, after):
             return None
         self._record_end(after)
@@ -532,14 +532,14 @@ class Sender:
         )
 
     def _record_end(self, send: Send) -> None:
-        """Count and log an end without a call."""
+        """Count and log a send that ended without a call."""
         outcome = Outcome(OutcomeKind.UNKNOWN, send.reason or "")
         self._count(send, outcome)
         _log(send, send.status, outcome)
 
 
 def _plan(submission: Submission, now: float) -> list[Send]:
-    """The sends of a request, all of them queued."""
+    """Create the sends of a request, all queued."""
     request, identity = submission.request, submission.identity
     message_id = identity.message_id if identity else ids.new_message_id()
     written_by = ids.new_message_id()
@@ -587,7 +587,7 @@ def _log(send: Send, status: Status, outcome: Outcome) -> None:
 def _without_errors[**P, T](
     step: Callable[P, T], *arguments: P.args, **named: P.kwargs
 ) -> T | None:
-    """Run a step after a response; None if it fails: the result is stored anyway."""
+    """Run a step after a response; return None if it fails, so that the result is stored anyway."""
     try:
         return step(*arguments, **named)
     except Exception:

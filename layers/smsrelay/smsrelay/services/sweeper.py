@@ -16,24 +16,24 @@ from smsrelay.services.sender import Sender
 logger = logging.getLogger(__name__)
 
 MOST_PER_SWEEP = 800
-"""Readable sends that one sweep looks at; the next one goes on."""
+"""The most readable sends of one sweep; the next sweep continues."""
 MOST_COUNTED = 100
-"""Unknown sends that are counted in each partition of the index: the alarm needs one."""
+"""The most unknown sends counted in each partition of the index: one is enough for the alarm."""
 SHORTEST_STEP = 5.0
-"""Seconds below which no further send is looked at."""
+"""No further send is recovered when fewer seconds are left."""
 
 
 @dataclass
 class Sweeper:
     relay: Sender
     ledger: Ledger
-    """The same as the relay's."""
+    """The ledger that `relay` uses."""
     pauses: OperatorPauses
     metrics: Metrics
     clock: Clock
 
     def sweep(self, deadline: Deadline) -> dict[str, int]:
-        """Look once, oldest first; return how many sends were recovered, by their new status."""
+        """Recover stalled sends, oldest first; return their number by new status."""
         recovered: Tally[str] = Tally()
         left = MOST_PER_SWEEP
         for key in self.ledger.stalled(self.clock()):
@@ -43,13 +43,13 @@ class Sweeper:
                 send = self.relay.recover_stalled(key)
                 left -= 1
             except UnreadableItemError:
-                continue  # it stays, so counting it would keep later sends from being recovered
+                continue  # not counted: it stays stalled, and would take the place of later sends
             except (LedgerUnavailableError, QueueUnavailableError) as error:
                 logger.warning("send not recovered", extra={"send": str(key), "cause": str(error)})
                 continue
             if send is not None:
                 recovered[send.status.value] += 1
-        # As long as there is one, an alarm is to say so.
+        # In each sweep, so that the alarm lasts as long as an unknown send exists.
         if unknown := self.ledger.count_unknown(MOST_COUNTED):
             self.metrics.count("UnknownSends", unknown)
         if pauses := active(self.pauses.current()):

@@ -1,4 +1,4 @@
-"""The token function's use case: a token that is always good, fetched as rarely as possible."""
+"""Keeps the stored access token valid, with as few requests for new tokens as possible."""
 
 import logging
 from collections.abc import Mapping
@@ -30,14 +30,14 @@ SEND_SCOPE = "sms_send"
 
 
 class RenewalRequest(NamedTuple):
-    """A sender wants a new token; `token` is the old one's fingerprint."""
+    """A sender's request for a new token; `token` is the old one's fingerprint."""
 
     reason: str
     token: str
 
 
 def parse_renewal_request(event: Mapping[str, Any]) -> RenewalRequest | None:
-    """The request in an event; None: the schedule has sent it."""
+    """Return the request in an event; None: the event comes from the schedule."""
     if "need" not in event:
         return None
     return RenewalRequest(str(event["need"]), str(event.get("token")))
@@ -45,7 +45,7 @@ def parse_renewal_request(event: Mapping[str, Any]) -> RenewalRequest | None:
 
 @dataclass(kw_only=True)
 class TokenRenewer:
-    """Runs one at a time (the template sees to that), so it may remember what happened before."""
+    """Renews tokens. The template allows one instance at a time, so it can keep state."""
 
     store: TokenStore
     credentials: CredentialsSource
@@ -60,8 +60,8 @@ class TokenRenewer:
     def run(self, ask: RenewalRequest | None) -> dict[str, str]:
         """Renew the stored token if necessary; return what was done and why.
 
-        After a failure only the schedule tries again: a wrong client secret must not meet the
-        upstream as often as sends are refused. What was refused is remembered for it.
+        After a failure only scheduled runs try again: a wrong client secret must not cause as many
+        requests as there are refused sends. They use the refused token remembered here.
         """
         if ask is None:
             self._failed = False
@@ -127,7 +127,7 @@ class TokenRenewer:
         )
 
     def _record(self, result: str, **facts: object) -> None:
-        """Store for `smsrelay doctor` what was seen; a renewal does not depend on it."""
+        """Store the facts for `smsrelay doctor`; a failure does not affect the renewal."""
         try:
             self.report.record(result, {"at": self.clock(), **facts})
         except LedgerUnavailableError as error:
@@ -136,7 +136,7 @@ class TokenRenewer:
     def _fetch(self, credentials: ClientCredentials) -> AccessToken | TokenError:
         """Fetch a token with the client secret that was accepted last, else with the other one.
 
-        Marketing Cloud ends the active secret at the moment when a person activates the staged one.
+        Marketing Cloud ends the active secret as soon as an administrator activates the staged one.
         """
         choices = [credentials] if credentials.staged is None else [credentials, credentials.staged]
         choices.sort(key=lambda choice: choice.client_secret != self._accepted_secret)
@@ -154,7 +154,7 @@ class TokenRenewer:
         return answer
 
     def check_staged(self) -> dict[str, str]:
-        """Request one token with the staged client secret; the token is not used."""
+        """Request a token with the staged client secret, without using it."""
         try:
             staged = self.credentials.load().staged
         except (SecretUnavailableError, CredentialsUnusableError) as error:
@@ -177,6 +177,6 @@ class TokenRenewer:
 
 
 def _date(credentials: ClientCredentials | None) -> str | None:
-    """When a client secret expires, in ISO 8601."""
+    """Return when a client secret expires, in ISO 8601."""
     expires_at = credentials and credentials.expires_at
     return expires_at.isoformat() if expires_at else None

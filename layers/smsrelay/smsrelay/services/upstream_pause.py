@@ -1,4 +1,4 @@
-"""Pauses of one environment: how long it makes no calls, and when it probes the upstream."""
+"""Pauses of upstream calls in one environment, and the probes that end them."""
 
 import threading
 from typing import NamedTuple
@@ -8,15 +8,15 @@ from smsrelay.sends.backoff import MAX_PAUSE, doubled, pause_after
 from smsrelay.sends.call_outcome import NOT_FOUND, WRONG_ROUTE_REASONS, Outcome, OutcomeKind
 
 FIRST_PROBE, LAST_PROBE = 5.0, 300.0
-"""Seconds before the first probe; they double with each probe that fails, up to the second."""
+"""Seconds until the first probe; they double with each failed probe, up to `LAST_PROBE`."""
 LONGEST_PROBE = 60.0
-"""Seconds after which another probe may begin, even if the end of the last one is not known."""
+"""Seconds after which another probe may begin, even if the last one has not ended."""
 MAX_MESSAGE_IDS = 1_000
-"""Message ids that are paused on their own at once; the oldest pause ends first."""
+"""The most message ids with a pause of their own; beyond it the oldest pause ends."""
 
 
 class _Pause:
-    """One reason to pause. After each wait a single call goes through, the probe."""
+    """One reason to pause. After each wait one call is made, the probe."""
 
     def __init__(self, now: float) -> None:
         self._probing_until = 0.0
@@ -28,7 +28,7 @@ class _Pause:
         return min(LAST_PROBE, doubled(FIRST_PROBE, self._failed_probes))
 
     def remaining(self, now: float) -> float:
-        """Seconds until the next probe may be made; 0: now."""
+        """Return the seconds until the next probe may be made; 0: now."""
         if now < self._probing_until:
             return self._seconds
         return min(self._seconds, max(0.0, self._until - now))
@@ -50,10 +50,10 @@ class Call(NamedTuple):
 
 
 class UpstreamPause:
-    """Three kinds of pause: throttled, in doubt, wrong route. Safe to be used by several threads.
+    """Three kinds of pause: throttled, unknown outcome, and wrong route. Thread-safe.
 
-    Each call has a `begin_call` and an `end_call`. While a doubt or a wrong route pauses the calls,
-    `begin_call` lets one through at a time.
+    Each call needs a `begin_call` and an `end_call`. After an unknown outcome or with a wrong
+    route, `begin_call` allows only one call at a time.
     """
 
     def __init__(self, clock: Clock, random: Random) -> None:
@@ -68,16 +68,16 @@ class UpstreamPause:
 
     @property
     def is_on(self) -> bool:
-        """Whether anything is paused for a doubt or a wrong route."""
+        """Whether calls are paused because of an unknown outcome or a wrong route."""
         return bool(self._doubt or self._wrong_route or self._message_ids)
 
     def wait(self, upstream_message_id: str) -> float:
-        """Seconds until this message id may be called; 0: now."""
+        """Return the seconds until this message id may be called; 0: now."""
         with self._lock:
             return self._wait(self._pauses(upstream_message_id))
 
     def begin_call(self, upstream_message_id: str) -> Call | float:
-        """The call, to be given to `end_call`; a number: it must wait for so many seconds."""
+        """Return the call, to be passed to `end_call`, or the seconds for which it must wait."""
         with self._lock:
             pauses = self._pauses(upstream_message_id)
             if seconds := self._wait(pauses):
@@ -87,7 +87,7 @@ class UpstreamPause:
             return Call(upstream_message_id, pauses)
 
     def end_call(self, call: Call, outcome: Outcome) -> float:
-        """Take the outcome of a call into account; return what `wait` would."""
+        """Record the outcome of a call; return the same as `wait`."""
         with self._lock:
             now = self._clock()
             for pause in call.probes:
@@ -112,14 +112,14 @@ class UpstreamPause:
             self._message_ids.pop(call.upstream_message_id, None)
 
     def remaining(self) -> float:
-        """Seconds for which no call is to be made, because the upstream throttles."""
+        """Return the seconds for which no call may be made, because the upstream throttles."""
         return min(MAX_PAUSE, max(0.0, self._throttled_until - self._clock()))
 
     def _record_throttling(self, outcome: Outcome, now: float) -> None:
         if outcome.kind is OutcomeKind.ACCEPTED:
             self._throttled_calls = 0
         elif pause_after(outcome, 1, lambda: 1.0):
-            # Calls that ran side by side are refused together, and count once.
+            # Concurrent calls are throttled together, and count once.
             if now >= self._throttled_until:
                 self._throttled_calls += 1
             pause = pause_after(outcome, self._throttled_calls, self._random)

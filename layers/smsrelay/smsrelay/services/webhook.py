@@ -1,4 +1,4 @@
-"""The third way in: webhooks, which show who sent them by a signature over their body."""
+"""Accepts webhooks, whose senders are authenticated by a signature of the body."""
 
 from collections.abc import Mapping
 
@@ -11,8 +11,6 @@ from smsrelay.services.http_response import Response
 
 
 class Webhooks:
-    """From webhooks to answers. A `RelayError` that it raises has an answer, too."""
-
     def __init__(self, api: Api, secrets: SigningSecrets, metrics: Metrics) -> None:
         self._api = api
         self._secrets = secrets
@@ -21,13 +19,13 @@ class Webhooks:
     def post(
         self, client: str, headers: Mapping[str, str], body: bytes, deadline: Deadline
     ) -> Response:
-        """`POST /webhooks/{client}`: header names in lower case, the very bytes of the body.
+        """Respond to `POST /webhooks/{client}`; the names of `headers` are in lower case.
 
-        The webhook's id is the idempotency key: a copy is answered again, not sent again. Only
+        The webhook's id is the idempotency key, so a repeated webhook is not sent again. Only
         signed webhooks count towards the client's limit.
         """
         if not self._is_signed(client, headers, body):
-            # Nobody learns whether the client, its secret or the signature is what's missing.
+            # The response doesn't tell whether the client, its secret or the signature is missing.
             self._metrics.count("WebhooksRefused")
             raise InvalidSignatureError
         post = Post(headers, body.decode(), client, webhook_id=headers["webhook-id"])
