@@ -1,1 +1,1 @@
-"""The ports, implemented: MobileConnect over httpx, everything else over botocore."""
+"""Implements the ports: MobileConnect over httpx, everything else over botocore."""

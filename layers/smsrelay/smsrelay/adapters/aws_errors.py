@@ -1,4 +1,4 @@
-"""The errors of calls to AWS, as the relay's own errors."""
+"""Converts errors of AWS calls to the relay's errors."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -9,13 +9,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 from smsrelay.errors import LedgerUnavailableError, RelayError
 
 AWS_ERRORS = (BotoCoreError, ClientError, KeyError)
-"""What a call raises. A KeyError means that the response lacks a member that AWS always sends:
-botocore accepts any body under a good status, a web page too."""
+"""The errors of a call. A KeyError means that the response lacks a member that AWS always sends:
+with a successful status botocore accepts any body, even a web page."""
 
 
 @contextmanager
 def aws_errors(error: Callable[[str], RelayError], problem: str) -> Iterator[None]:
-    """Raise `error` instead of any error of AWS, with the problem and what AWS calls it."""
+    """Raise `error` instead of any AWS error, with the problem and the AWS error's name."""
     try:
         yield
     except AWS_ERRORS as caught:
@@ -27,15 +27,15 @@ def ledger_errors() -> AbstractContextManager[None]:
 
 
 def error_name(error: Exception) -> str:
-    """The error's code if the response has one, else its type."""
+    """Return the error's code if the response has one, else its type."""
     code = error.response.get("Error", {}).get("Code") if isinstance(error, ClientError) else None
     return code or type(error).__name__
 
 
 def check_answer(answer: Mapping[str, Any]) -> None:
-    """Raise a KeyError if the answer to a write is not DynamoDB's.
+    """Raise a KeyError if the response to a write is not DynamoDB's.
 
-    botocore takes any answer with a good status for a success, a web page too, and a send must not
-    follow from that. DynamoDB's own answers have a request id, and a checksum of the rest.
+    With a successful status botocore accepts any response, even a web page, but a send must not be
+    made because of one. DynamoDB's own responses have a request id.
     """
     answer["ResponseMetadata"]["RequestId"]

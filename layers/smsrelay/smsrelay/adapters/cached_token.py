@@ -1,4 +1,4 @@
-"""The access token in Secrets Manager, as the functions that send read it."""
+"""Reads the access token from Secrets Manager, for the functions that call the upstream."""
 
 import json
 import threading
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
 UNDATED_CACHE_SECONDS: Final = 300.0
-"""Seconds that a token without `expires_at` is kept."""
+"""Seconds that a token without `expires_at` is cached."""
 MIN_CACHE_SECONDS: Final = 5.0
-"""Seconds that any token is kept: a stale secret must not cost a read per send."""
+"""Seconds that any token is cached: an expired secret must not cost a read for each send."""
 ASK_AGAIN: Final = 300.0
-"""Seconds until a renewal is asked for again for the same reason: the schedule is as quick."""
+"""Seconds until the same renewal is requested again; a scheduled one comes in the meantime."""
 
 
 class CachedTokenSource:
     """The `TokenSource` port: the secret's value, cached until shortly before it expires."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - one argument for each thing that it needs
+    def __init__(  # noqa: PLR0913, PLR0917 - one argument for each dependency
         self,
         client: "SecretsManagerClient",
         secret: str,
@@ -44,7 +44,7 @@ class CachedTokenSource:
         renewal: TokenRenewal,
         clock: Clock,
     ) -> None:
-        """`secret` is a name or ARN; `base_url`, if not empty, outranks the secret's."""
+        """`secret` is a name or ARN; `base_url`, if not empty, overrides the secret's."""
         self._client = client
         self._secret = secret
         self._base_url = base_url
@@ -58,16 +58,16 @@ class CachedTokenSource:
         self._asked: dict[tuple[RenewalReason, str], float] = {}
 
     def current(self) -> Credentials:
-        with self._lock:  # a batch of sends that all need the token reads it once
+        with self._lock:  # the sends of a batch read the token once
             if self._credentials is None or self._clock() >= self._read_again_at:
                 return self._read()
             return self._credentials
 
     def renewed(self, refused: Credentials) -> Credentials:
-        """The credentials after one more read, unless another thread has read new ones already.
+        """Read the credentials again, unless another thread has already read new ones.
 
-        If the store still has the refused ones, a new token is asked for: this send goes to the
-        queue, and finds it when it comes back.
+        If the secret still has the refused token, a renewal is requested: this send is queued, and
+        its next attempt uses the new token.
         """
         with self._lock:
             if self._credentials is not None and self._credentials != refused:
@@ -78,7 +78,7 @@ class CachedTokenSource:
             return credentials
 
     def _read(self) -> Credentials:
-        """Read the secret; a failure stands for a moment, so that a batch waits for it once."""
+        """Read the secret; a failure is cached shortly, so that a batch waits for it only once."""
         if self._failed and self._clock() < self._read_again_at:
             raise self._failed
         try:
@@ -112,7 +112,7 @@ class CachedTokenSource:
         return Credentials(token.access_token, base_url)
 
     def _good_until(self, token: StoredToken) -> float:
-        """When to read again; near the end of a token this asks for the next one."""
+        """Return when to read again; request a renewal if the token expires soon."""
         now = self._clock()
         if token.expires_at is None:
             return now + UNDATED_CACHE_SECONDS
@@ -122,7 +122,7 @@ class CachedTokenSource:
         return good_until
 
     def _ask(self, reason: RenewalReason, token: str) -> None:
-        """Ask for a new token, once for each reason: not with every send."""
+        """Request a new token, at most once in `ASK_AGAIN` seconds for each reason and token."""
         now = self._clock()
         if now < self._asked.get((reason, token), now):
             return
@@ -132,12 +132,12 @@ class CachedTokenSource:
 
 
 def has_no_value(error: Exception) -> bool:
-    """Whether nothing was ever put into the secret; the same if there is no such secret."""
+    """Whether the secret has no value, or does not exist."""
     return isinstance(error, ClientError) and error_name(error) == "ResourceNotFoundException"
 
 
 def parse_stored_token(secret: str, since: float) -> StoredToken:
-    """The token in a secret's value that was stored at `since`. Raises `TokenUnavailableError`.
+    """Parse a secret's value that was stored at `since`. Raises `TokenUnavailableError`.
 
     The value is `{"access_token", "expires_at", "rest_instance_url"}`, or the bare token.
     `expires_at` may be a number of seconds since the epoch, or an ISO 8601 time.

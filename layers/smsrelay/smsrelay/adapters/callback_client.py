@@ -1,4 +1,4 @@
-"""Callbacks over httpx."""
+"""Posts callbacks over httpx."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -6,18 +6,18 @@ from typing import Final
 import httpx
 
 TIMEOUT: Final = httpx.Timeout(10.0, connect=3.0)
-"""Seconds; the read time-out is for the whole call (`KeepAliveTransport`)."""
+"""In seconds; the read time-out is for the whole call (`KeepAliveTransport`)."""
 
 
 class HttpCallbackClient:
     """The `CallbackClient` port."""
 
     def __init__(self, client: httpx.Client) -> None:
-        """`client` has a `KeepAliveTransport`; a signed callback must not follow a redirect."""
+        """`client` needs a `KeepAliveTransport` and must not follow redirects."""
         self._client = client
 
     def post(self, url: str, body: str, headers: Mapping[str, str]) -> int | None:
-        """Post once; of the answer only the status is read."""
+        """Post once, and read only the status of the response."""
         try:
             with self._client.stream(
                 "POST", url, content=body.encode(), headers=headers, timeout=TIMEOUT

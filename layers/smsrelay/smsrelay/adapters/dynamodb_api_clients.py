@@ -1,4 +1,4 @@
-"""The clients' names, their limits and what they have used up, in the ledger's table."""
+"""Stores the names and limits of clients, and their counts of recipients, in the ledger's table."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 NAME: Final = "NAME"
 LIMITS: Final = "LIMITS"
 COUNTED_FOR: Final = 3_600
-"""Seconds after which a minute's count may go."""
+"""Seconds after which DynamoDB may delete a minute's count."""
 
 
 class DynamoDbApiClients:
@@ -23,17 +23,17 @@ class DynamoDbApiClients:
     """
 
     def __init__(self, client: "DynamoDBClient", table: str) -> None:
-        """The table is the ledger's: one read less to wait for at a cold start than elsewhere."""
+        """`table` is the ledger's: another store would make a cold start slower."""
         self._client = client
         self._table = table
 
     def name_of(self, credential: str) -> str | None:
-        """The name that `put` gave; read consistently, because it decides whose a message is."""
+        """Return the credential's client; the read is consistent, because it assigns messages."""
         items = items_of(self._client, self._table, f"CLIENT#{credential}", NAME)
         return items[0]["client"]["S"] if items else None
 
     def put(self, credential: str, client: str) -> None:
-        """Let a credential belong to a client. It stays when the credential ends."""
+        """Store the client of a credential. The item remains when the credential is deleted."""
         self._put(credential, NAME, {"client": {"S": client}})
 
     def limits_of(self, client: str) -> ClientLimits | None:
@@ -44,7 +44,7 @@ class DynamoDbApiClients:
         return ClientLimits(int(items[0]["maxRecipients"]["N"]), frozenset(only_to))
 
     def put_limits(self, client: str, limits: ClientLimits) -> None:
-        """Store what one request of a client may have."""
+        """Store a client's limits for one request."""
         only_to = {"onlyTo": {"SS": sorted(limits.only_to)}} if limits.only_to else {}
         self._put(client, LIMITS, {"maxRecipients": {"N": str(limits.max_recipients)}, **only_to})
 

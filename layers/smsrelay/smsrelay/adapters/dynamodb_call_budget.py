@@ -1,4 +1,4 @@
-"""The calls of the last days, in the ledger's table: one item under a key that no message has."""
+"""Stores the budget of API calls in one item of the ledger's table."""
 
 import json
 from typing import TYPE_CHECKING, Any, Final
@@ -12,26 +12,26 @@ if TYPE_CHECKING:
 
 KEY: Final[Any] = {"pk": {"S": "BUDGET"}, "sk": {"S": "CALLS"}}
 MAX_WRITES: Final = 5
-"""Writes after which a run gives up, because other runs were quicker each time."""
+"""The most attempts to write, if other runs change the budget each time."""
 
 
 class DynamoDbCallBudget:
     """The `ApiCalls` port."""
 
     def __init__(self, client: "DynamoDBClient", table: str, share: int) -> None:
-        """`share` is the calls of a day."""
+        """`share` is the number of calls a day."""
         self._client = client
         self._table = table
         self._share = share
 
     def left(self, now: float) -> int:
-        """What may still be used today."""
+        """Return the calls that may still be made today."""
         today = day_of(now)
         budget, _ = self.load(today)
         return budget.left(self._share, today)
 
     def reserve(self, calls: int, now: float) -> Reservation:
-        """Take at most so many calls out of the budget, before they are made."""
+        """Take at most `calls` calls out of the budget, before they are made."""
         today = day_of(now)
         for _ in range(MAX_WRITES):
             budget, version = self.load(today)
@@ -49,7 +49,7 @@ class DynamoDbCallBudget:
         raise LedgerUnavailableError("other runs changed the budget each time")
 
     def load(self, today: int) -> tuple[CallBudget, int]:
-        """The budget and its version; a new one begins today."""
+        """Return the budget and its version; a new budget begins today."""
         with ledger_errors():
             answer = self._client.get_item(TableName=self._table, Key=KEY, ConsistentRead=True)
             item = answer.get("Item")
@@ -61,9 +61,9 @@ class DynamoDbCallBudget:
             ), int(item["version"]["N"])
 
     def _replace(self, budget: CallBudget, version: int) -> bool:
-        """Write the budget; False: another run has written one meanwhile.
+        """Write the budget; return False if another run has written it in the meantime.
 
-        A transaction carries a token, so a request that botocore repeats counts once.
+        A transaction has an idempotency token, so a request that botocore repeats counts once.
         """
         put: Any = {
             "TableName": self._table,

@@ -1,4 +1,4 @@
-"""The ledger in one DynamoDB table: `pk = MSG#{id}`, `sk = SEND#{n}`, one item per send."""
+"""The ledger in a DynamoDB table: one item for each send, `pk = MSG#{id}`, `sk = SEND#{n}`."""
 
 import heapq
 import json
@@ -48,27 +48,27 @@ SHARDS: Final = {
     "unknown": 16,
     "failed": 16,
 }
-"""Partitions of each group of the sparse index of what is unfinished: one would be a hot one.
+"""The partitions of each group of the sparse index of unfinished sends; a single one would be hot.
 
-At 10,000 sends a second each takes 625 of the 1,000 writes that a partition takes: a send costs
-`open` four at most without a retry, the others one. docs/capacity.md has the arithmetic.
+At 10,000 sends a second each partition gets 625 writes of its limit of 1,000: without a retry a
+send costs `open` at most four writes, and the other groups one. docs/capacity.md computes this.
 """
 KEYS_AT_ONCE: Final = 100
-"""The most that one batch of reads takes."""
+"""The most keys of a batch read."""
 SECONDS_PER_DAY: Final = 86_400
 MAX_TIME: Final = 253_402_300_799.0
-"""The end of the year 9999, the last one that Python's dates know."""
+"""The end of the year 9999, the last one of Python's dates."""
 FIRST_MANY, FIRST_ONE, AWAITS_REPORT = "first-many", "first-one", "followed"
-"""The groups of accepted sends that await a report: before the first poll, with several recipients
-or with one, and after it. In this order they are polled."""
+"""The groups of accepted sends that await a report, in polling order: before the first poll with
+several recipients, before it with one recipient, and after it."""
 MAX_CANDIDATES: Final = 3_000
-"""Sends of a group, the oldest due, that a run chooses from."""
+"""The sends of a group, the oldest due, that a run chooses from."""
 MAX_LATE: Final = 8_000
-"""Sends that a run may end because they were not polled in time."""
+"""The most sends that a run ends because they were not polled in time."""
 MAX_POLLED: Final = 10_000
-"""Polled sends, the oldest due, that `newest` chooses from."""
+"""The polled sends, the oldest due, that `newest` chooses from."""
 FEW: Final = 20
-"""Sends of a group that a run looks at if it has no calls for it."""
+"""The sends of a group that a run reads if it has no calls left for the group."""
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ _READ = """
     expiresAt resentAt attemptsBefore attemptsPutOff segments inDoubt deliveryPolling
 """
 _WITHOUT_BODY = _READ.split()
-"""The attributes that `_send` reads of an item, except the body."""
+"""The attributes that `_send` reads, except the body."""
 
 _GROUPS = {
     Status.QUEUED: "open",
@@ -95,7 +95,7 @@ def report_unreadable(metrics: Metrics, error: UnreadableItemError) -> None:
 
 
 class DynamoDbLedger:
-    """The `Ledger` port. Every write is conditional, and knows itself again when repeated."""
+    """The `Ledger` port. All writes are conditional, and recognize their own repetition."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class DynamoDbLedger:
         retention_days: int,
         report: Report = lambda _: None,
     ) -> None:
-        """DynamoDB deletes an item `retention_days` after its send has ended, never before."""
+        """DynamoDB deletes an item `retention_days` after the end of its send."""
         self._client = client
         self._table = table
         self._retention = retention_days * SECONDS_PER_DAY
@@ -116,7 +116,7 @@ class DynamoDbLedger:
             with ledger_errors():
                 existing = self._put_new(sends)
         except LedgerUnavailableError:
-            # Only the answer may be lost.
+            # The write may have succeeded, with only its response lost.
             existing = self.load_one(first.key)
             if existing is None:
                 raise
@@ -130,7 +130,7 @@ class DynamoDbLedger:
         try:
             existing = self._claim(key, written_by, now, lease_until)
         except LedgerUnavailableError:
-            # Only the answer may be lost: a claim that nobody knows of would end as unknown.
+            # Only the response may be lost: a claim without a process would end as unknown.
             existing = self.load_one(key)
             if existing is None or existing.written_by != written_by:
                 raise
@@ -140,9 +140,9 @@ class DynamoDbLedger:
         return ClaimResult(won=won, send=existing)
 
     def replace_if_unchanged(self, before: Send, after: Send) -> ReplaceResult:
-        """The owner's result also replaces an `unknown` that another process has written.
+        """Store the send; the claiming process may also replace an `unknown` of another process.
 
-        All others write under a new `written_by`, so of two at once only the first succeeds.
+        Other writes have a new `written_by`, so only the first of two concurrent ones succeeds.
         """
         names, other = {"#status": "status"}, {":unknown": {"S": str(Status.UNKNOWN)}}
         condition = "#status IN (:before, :unknown)"
@@ -168,7 +168,7 @@ class DynamoDbLedger:
                 existing = _existing(error)
                 if existing is None:
                     return ReplaceResult.GONE
-                # botocore repeats a write whose answer was lost.
+                # botocore repeats a write whose response was lost.
                 is_repeated = _write_of(existing) == _write_of(after)
                 return ReplaceResult.STORED if is_repeated else ReplaceResult.CHANGED
         return ReplaceResult.STORED
@@ -194,7 +194,7 @@ class DynamoDbLedger:
         return count
 
     def due_polls(self, now: float, limit: int) -> DuePolls:
-        """One merged, bounded query of the sparse index for each group, and the items."""
+        """Query each group of the sparse index with a limit, and read the items."""
         on_time, late = list[SendKey](), list[SendKey]()
         for group in (FIRST_MANY, FIRST_ONE, AWAITS_REPORT):
             at_most = MAX_CANDIDATES if len(on_time) < limit else FEW
@@ -207,12 +207,12 @@ class DynamoDbLedger:
                     late.append(key)
                 if len(candidates) == at_most or len(late) >= MAX_LATE:
                     break
-            candidates.sort(key=itemgetter(0), reverse=True)  # stable: the oldest due first
+            candidates.sort(key=itemgetter(0), reverse=True)  # stable: then the oldest due first
             on_time += [key for _, key in candidates]
         sends = list[Send]()
-        while on_time and len(sends) < limit:  # an unreadable item takes no other send's place
+        while on_time and len(sends) < limit:  # unreadable items don't count
             chosen, on_time = on_time[: limit - len(sends)], on_time[limit - len(sends) :]
-            # The index follows the table within a moment.
+            # The index is eventually consistent.
             sends += [send for send in self._awaiting_report(chosen) if send.due_at <= now]
         return DuePolls(sends, self._awaiting_report(late))
 
@@ -220,7 +220,7 @@ class DynamoDbLedger:
         return [send for send in self.load_sends(keys) if send.awaits_report]
 
     def find_by_token_id(self, token_id: str) -> SendKey | None:
-        """The send of a tokenId; the index follows the table within a moment."""
+        """Find the send of a tokenId; the index is eventually consistent."""
         with ledger_errors():
             answer = self._client.query(
                 TableName=self._table,
@@ -234,7 +234,7 @@ class DynamoDbLedger:
     def find_by_reference(
         self, client: str, reference: str, after: MessagePosition | None = None
     ) -> Iterator[MessagePosition]:
-        """Messages with a reference; the index follows the table within a moment."""
+        """Find the messages with a reference; the index is eventually consistent."""
         index_key = {"S": _index_key(client, reference)}
         question: dict[str, Any] = {
             "TableName": self._table,
@@ -258,12 +258,12 @@ class DynamoDbLedger:
     def record_refusal(
         self, message_id: str, client: str, refusals: Sequence[Refusal], now: float
     ) -> None:
-        """Store the refusal beside where the sends would be, so the key stays free."""
+        """Store the refusal in an item of its own, so the idempotency key can be used again."""
         with ledger_errors():
             answer = self._client.update_item(
                 TableName=self._table,
                 Key={"pk": {"S": f"MSG#{message_id}"}, "sk": {"S": REFUSED}},
-                # It stays the client's for which it was stored first.
+                # The client of the first refusal doesn't change.
                 UpdateExpression=(
                     "SET #client = if_not_exists(#client, :client), refusals = :refusals, "
                     "createdAt = if_not_exists(createdAt, :now), deleteAt = :end"
@@ -283,7 +283,7 @@ class DynamoDbLedger:
         return _parsed(_refusal, items[0]) if items else None
 
     def load_sends(self, keys: Sequence[SendKey]) -> Sequence[Send]:
-        """Sends by their keys and in this order, consistently; without unreadable ones."""
+        """Read sends by their keys, consistently and in this order, without unreadable ones."""
         found: dict[SendKey, Send] = {}
         with ledger_errors():
             for start in range(0, len(keys), KEYS_AT_ONCE):
@@ -298,17 +298,17 @@ class DynamoDbLedger:
         return [found[key] for key in keys if key in found]
 
     def unfinished(self, group: str, *, due_by: float | None = None) -> Iterator[SendKey]:
-        """Sends of a group of the sparse index, those due first.
+        """Yield the sends of a group of the sparse index, the first due first.
 
-        The index follows the table within a moment: read a send before you decide anything.
+        The index is eventually consistent: read a send from the table before acting on it.
         """
         return self._merged(group, due_by, _parse_key)
 
     def newest(self, limit: int) -> Sequence[Send]:
-        """Sends of the sparse index, those that changed last first.
+        """Return sends of the sparse index, the last changed first.
 
-        The index has no sends that have ended, except `failed` ones. The next polls of polled sends
-        are in another order than their last changes, so it reads up to `MAX_POLLED` of them.
+        The index has no ended sends, except `failed` ones. Polled sends are sorted by their next
+        poll, not by their last change, so up to `MAX_POLLED` of them are read.
         """
         keys = list[SendKey]()
         for group in SHARDS.keys() - {AWAITS_REPORT}:
@@ -322,7 +322,7 @@ class DynamoDbLedger:
         return sorted(sends, key=attrgetter("updated_at"), reverse=True)[:limit]
 
     def count_unfinished(self, group: str) -> tuple[int, float | None]:
-        """How many sends a group has, and when its first one is due."""
+        """Count the sends of a group, and return when the first one is due."""
         count, dues = 0, list[float]()
         for partition in _partitions(group):
             question = self._group_question(partition)
@@ -345,7 +345,7 @@ class DynamoDbLedger:
         *,
         latest_first: bool = False,
     ) -> Iterator[T]:
-        """What `parse` reads of the sends of a group, those due first."""
+        """Yield the parsed sends of a group, the first due first."""
         shards = [
             self._shard(self._group_question(partition, due_by, latest_first), parse, page_size)
             for partition in _partitions(group)
@@ -355,7 +355,7 @@ class DynamoDbLedger:
     def _shard[T](
         self, question: Mapping[str, Any], parse: Callable[[Item], T], page_size: int
     ) -> Iterator[tuple[float, T]]:
-        """When the sends of a partition are due, and what `parse` reads of them."""
+        """Yield the due time and the parsed item of each send of a partition."""
 
         def due(item: Item) -> tuple[float, T]:
             return _seconds(item, "dueAt"), parse(item)
@@ -381,13 +381,13 @@ class DynamoDbLedger:
         }
 
     def _readable[T](self, parse: Callable[[Item], T], items: Iterable[Item]) -> Iterator[T]:
-        """What `parse` reads from the items, without those that this version can't read."""
+        """Yield the parsed items, without those that this version can't read."""
         for item in items:
             with suppress(UnreadableItemError):
                 yield _parsed(parse, item, self._report)
 
     def _claim(self, key: SendKey, written_by: str, now: float, lease_until: float) -> Send | None:
-        """The send as it is after the update, whoever owns it; None: no such."""
+        """Return the send after the update, claimed or not; None: it does not exist."""
         with ledger_errors():
             try:
                 answer = self._client.update_item(
@@ -423,7 +423,7 @@ class DynamoDbLedger:
             raise
 
     def _end_claim(self, key: SendKey, written_by: str, now: float) -> None:
-        """Put an item back that this version has claimed, but can't read: no call was made."""
+        """Release an item that this version has claimed but can't read; no call was made."""
         with ledger_errors():
             self._client.update_item(
                 TableName=self._table,
@@ -440,15 +440,15 @@ class DynamoDbLedger:
             )
 
     def _put_new(self, sends: Sequence[Send]) -> Send | None:
-        """Put the items of a new message; the first one's item if it exists already, else None."""
+        """Put the items of a new message; return the first item's send if it already exists."""
         puts: list[Any] = [{"TableName": self._table, "Item": self._item(send)} for send in sends]
-        # The first item is the lock of the message: it alone decides.
+        # Only the first item is checked: it is the lock of the message.
         puts[0]["ConditionExpression"] = "attribute_not_exists(pk)"
         try:
             if len(puts) > 1:
                 items: list[Any] = [{"Put": put} for put in puts]
                 check_answer(self._client.transact_write_items(TransactItems=items))
-            else:  # a plain put costs half a transaction
+            else:  # a plain put costs half as much as a transaction
                 returned = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
                 check_answer(self._client.put_item(**puts[0] | returned))
         except ClientError as error:
@@ -480,14 +480,14 @@ class DynamoDbLedger:
             "tokenId": send.token_id,
             "reason": send.reason,
             "note": send.note,
-            # Not as ASCII: an escape can be three times as long as the character in UTF-8.
+            # Not escaped to ASCII: an escape can be three times as long as its character in UTF-8.
             "errors": json.dumps(send.errors, ensure_ascii=False) if send.errors else None,
             "reference": send.reference,
             "correlationId": send.correlation_id,
             "delivery": delivery_report.to_json(send.delivery) if send.delivery else None,
             "unfinished": partition_of(send),
         }
-        if send.reference is not None and send.key.number == 1:  # one entry for each message
+        if send.reference is not None and send.key.number == 1:  # one index entry a message
             texts["clientReference"] = _index_key(send.client, send.reference)
         item |= {name: {"S": value} for name, value in texts.items() if value is not None}
         times = {
@@ -514,9 +514,9 @@ def items_of(
     prefix: str,
     attributes: Sequence[str] = (),
 ) -> list[Item]:
-    """The items of a partition key whose sort keys begin with the prefix, consistently.
+    """Read the items of a partition whose sort keys begin with the prefix, consistently.
 
-    With `attributes`, DynamoDB returns only these.
+    If `attributes` is not empty, only these attributes are read.
     """
     names = {f"#{n}": name for n, name in enumerate(attributes)}  # some are reserved words
     projection: Any = names and {
@@ -535,14 +535,14 @@ def items_of(
 
 
 def partition_of(send: Send) -> str | None:
-    """The partition of the sparse index that a send belongs to while somebody must look at it."""
+    """Return the partition of the sparse index that an unfinished or `failed` send belongs to."""
     group = _GROUPS.get(send.status)
     if send.awaits_report:
         first = FIRST_ONE if send.recipients == 1 else FIRST_MANY
         group = AWAITS_REPORT if send.polled else first
     if group is None:
         return None
-    # By the send, not by its message: the hundred of a large one are a hundred writes, too.
+    # By send, not by message, because a large message has up to a hundred sends.
     return f"{group}#{zlib.crc32(str(send.key).encode()) % SHARDS[group]}"
 
 
@@ -590,9 +590,10 @@ def _send(item: Item) -> Send:
 
 
 def change_of(metrics: Metrics, record: Mapping[str, Any]) -> StatusChange | None:
-    """The change in a record of the table's stream; None: of no send, or not readable.
+    """Return the change in a record of the table's stream; None: not of a send, or unreadable.
 
-    An unreadable record would fail its batch each time, and no later event would be published.
+    An unreadable record is skipped, because it would fail its batch each time and block all later
+    events.
     """
     images, report = record["dynamodb"], partial(report_unreadable, metrics)
     after = images.get("NewImage")
@@ -611,7 +612,7 @@ def _key(key: SendKey) -> dict[str, Any]:
 
 
 def _index_key(client: str, reference: str) -> str:
-    """The key of the index `references`; the name of a client has no `#`."""
+    """Return the key of the index `references`; client names contain no `#`."""
     return f"{client}#{reference}"
 
 
@@ -620,7 +621,7 @@ def _position(item: Item) -> MessagePosition:
 
 
 def _due_poll(item: Item) -> tuple[float, int, SendKey]:
-    """When the polling of a send began, its recipients and its key."""
+    """Return the start of a send's polling, its number of recipients and its key."""
     return _seconds(item, "deliverAt"), int(item["recipients"]["N"]), _parse_key(item)
 
 
@@ -634,11 +635,11 @@ def _parse_key(item: Item) -> SendKey:
 
 
 def _parsed[T](parse: Callable[[Item], T], item: Item, report: Report = lambda _: None) -> T:
-    """What `parse` reads from an item. Raises `UnreadableItemError`."""
+    """Parse an item. Raises `UnreadableItemError`."""
     try:
         return parse(item)
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        # Not the error itself: its text may contain what the item holds.
+        # Not the error itself: its text may contain values of the item.
         cause = type(error).__name__
     keys = "/".join(next(iter(item.get(name, {}).values()), "?") for name in ("pk", "sk"))
     unreadable = UnreadableItemError(keys, cause)
@@ -647,7 +648,7 @@ def _parsed[T](parse: Callable[[Item], T], item: Item, report: Report = lambda _
 
 
 def _seconds(item: Item, name: str) -> float:
-    """A time that Python can make a date of; else a ValueError."""
+    """Read a time. Raises ValueError if it can't be a Python date."""
     seconds = float(item[name]["N"])
     if not 0 <= seconds <= MAX_TIME:
         raise ValueError(name)
@@ -659,11 +660,11 @@ def _number(seconds: float) -> dict[str, str]:
 
 
 _write_of = attrgetter("written_by", "attempts", "status", "token_id")
-"""What tells one write of a send from another."""
+"""The attributes that identify a write of a send."""
 
 
 def _existing(error: ClientError) -> Send | None:
-    """The item that made a condition fail, if it is known; raises every other error again."""
+    """Return the item that failed a condition, if it is known; raise all other errors again."""
     # A transaction also fails if another request with the same key writes at the same moment.
     if error_name(error) not in {"ConditionalCheckFailedException", "TransactionCanceledException"}:
         raise error

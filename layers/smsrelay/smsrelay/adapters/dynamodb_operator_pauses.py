@@ -1,4 +1,4 @@
-"""The operators' pauses, in the ledger's table: one item under a key that no message has."""
+"""Stores the operators' pauses in one item of the ledger's table."""
 
 import json
 import logging
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PK, SK = "PAUSES", "SENDS"
 CACHE_SECONDS: Final = 30.0
-"""Seconds for which an environment uses what it has read."""
+"""Seconds for which an environment caches the pauses."""
 
 logger = logging.getLogger(__name__)
 
@@ -28,9 +28,9 @@ class DynamoDbOperatorPauses:
         self._table = table
 
     def load(self) -> tuple[Sequence[OperatorPause], int]:
-        """The pauses, ended ones too, and the item's version; read consistently.
+        """Read the pauses, ended ones too, and the item's version, consistently.
 
-        Raises `LedgerUnavailableError`, or `UnreadableItemError`.
+        Raises `LedgerUnavailableError` or `UnreadableItemError`.
         """
         items = items_of(self._client, self._table, PK, SK)
         if not items:
@@ -42,7 +42,7 @@ class DynamoDbOperatorPauses:
             raise UnreadableItemError(f"{PK}/{SK}", type(error).__name__) from error
 
     def replace(self, pauses: Sequence[OperatorPause], version: int) -> bool:
-        """Write the pauses; False: another operator has written them meanwhile."""
+        """Write the pauses; return False if another operator has written them in the meantime."""
         item: Any = {
             "pk": {"S": PK},
             "sk": {"S": SK},
@@ -64,13 +64,13 @@ class DynamoDbOperatorPauses:
 
 
 def _pause(fields: Sequence[Any]) -> OperatorPause:
-    """A pause as `replace` has written it; a later version may write more fields."""
+    """Parse a pause that `replace` has written; a later version may write more fields."""
     client, began, ended, note = fields[:4]
     return OperatorPause(str(client), float(began), ended and float(ended), str(note))
 
 
 class CachedOperatorPauses:
-    """The `OperatorPauses` port: reads the item at most once in 30 seconds, whatever is sent."""
+    """The `OperatorPauses` port: reads the item at most once in 30 seconds."""
 
     def __init__(
         self,
@@ -98,11 +98,11 @@ class CachedOperatorPauses:
         try:
             return self._stored.load()[0]
         except UnreadableItemError as error:
-            # It stays unreadable, and must not stop all sends for ever.
+            # The item stays unreadable, and must not stop all sends permanently.
             self._report(error)
             return self._pauses or []
         except LedgerUnavailableError as error:
             if self._pauses is None:
                 raise
-            logger.warning("pauses not read: the last ones count", extra={"cause": str(error)})
+            logger.warning("pauses not read: the last known apply", extra={"cause": str(error)})
             return self._pauses

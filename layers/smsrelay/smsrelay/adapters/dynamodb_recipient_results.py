@@ -1,4 +1,4 @@
-"""How it ended for each recipient: a row for each number's keyed hash, in the ledger's table."""
+"""Stores the delivery result of each recipient in the ledger's table, by a hash of the number."""
 
 import hmac
 import json
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _PREFIX: Final = "RECIPIENTS#"
 HASH_LENGTH: Final = 32
-"""Hexadecimal digits of HMAC-SHA-256: 128 bits, so that no two of all numbers meet."""
+"""Hexadecimal digits of HMAC-SHA-256: 128 bits, so that no two phone numbers collide."""
 
 
 @dataclass
@@ -28,7 +28,7 @@ class DynamoDbRecipientResults:
     client: "DynamoDBClient"
     table: str
     retention_days: int
-    """DynamoDB deletes the rows with their send."""
+    """DynamoDB deletes the results together with their send."""
     secrets: "SecretsManagerClient"
     key_secret: str
     """The secret with the key of the hashes; `load` does not need it."""

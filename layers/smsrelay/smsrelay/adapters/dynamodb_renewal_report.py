@@ -1,4 +1,4 @@
-"""What the last renewal of the access token saw: one item under a key that no message has."""
+"""Stores the facts of the last token renewals in one item of the ledger's table."""
 
 import json
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ class DynamoDbRenewalReport:
         self._table = table
 
     def record(self, result: str, facts: Mapping[str, object]) -> None:
-        """Replace the facts of the last `renewed` or `failed` renewal; a success ends a failure."""
+        """Replace the facts of the last `renewed` or `failed` one; a success removes a failure."""
         failure = " REMOVE failed" if result == "renewed" else ""
         with ledger_errors():
             self._client.update_item(
@@ -31,7 +31,7 @@ class DynamoDbRenewalReport:
             )
 
     def load(self) -> dict[str, dict[str, Any]]:
-        """The facts by result; empty before the first renewal."""
+        """Return the facts by result; empty before the first renewal."""
         with ledger_errors():
             answer = self._client.get_item(TableName=self._table, Key=KEY, ConsistentRead=True)
         item = answer.get("Item", {})

@@ -1,4 +1,4 @@
-"""The bus: every change of a send's status as an event."""
+"""Publishes status events to an EventBridge bus."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
 
 BATCH: Final = 10
-"""Events in one call, the most that EventBridge takes."""
+"""The most events of one call."""
 
 
 class EventBridgeBus:

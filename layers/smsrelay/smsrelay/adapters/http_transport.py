@@ -1,8 +1,8 @@
-"""Connections that are kept alive for the next call, as long as they can be trusted.
+"""HTTP transport that reuses a connection only if it was idle for a short time.
 
-An environment is frozen between invocations, and a connection that died meanwhile takes a call
-along whose outcome nobody can know. So what was idle for long is not used again, by either of two
-clocks: the monotonic one, which httpcore looks at, may stand still while a machine is frozen.
+An environment is frozen between invocations. A call on a connection that was closed meanwhile would
+have an unknown outcome. So the idle time is checked by two clocks: the monotonic clock, which
+httpcore uses, may not run while a machine is frozen.
 """
 
 import ssl
@@ -18,11 +18,11 @@ from smsrelay.ports import Clock
 from smsrelay.sends.call_outcome import Failure
 
 KEEP_ALIVE: Final = 3.0
-"""Seconds that a connection may be idle: less than servers commonly wait before they close one."""
+"""Seconds that a connection may be idle: less than after which servers usually close one."""
 
 
-# From the most special to the most general: an exception found by its base class only leaves the
-# result most uncertain. A test walks httpx's own exceptions.
+# From the most specific to the most general class: an exception that matches only a base class gets
+# the least certain result. A test covers all of httpx's exceptions.
 FAILURES: Mapping[type[httpx.HTTPError | httpx.InvalidURL], Failure] = {
     httpx.ConnectTimeout: Failure.CONNECT_TIMEOUT,
     httpx.PoolTimeout: Failure.NO_CONNECTION,
@@ -42,22 +42,22 @@ class DeadlinePassedError(httpx.ConnectTimeout):
 
 
 def failure_of(error: httpx.HTTPError | httpx.InvalidURL) -> Failure:
-    """What an exception of httpx says about the request."""
+    """Map an exception of httpx to a failure."""
     return next(failure for kind, failure in FAILURES.items() if isinstance(error, kind))
 
 
 class KeepAliveTransport(httpx.HTTPTransport):
-    """HTTP over connections that are fresh. Safe to be used by several threads.
+    """Reuses only connections that were idle for at most `KEEP_ALIVE` seconds. Thread-safe.
 
     The read time-out of a request is for the whole call: from its start to the last byte of its
-    response. The write time-out has no meaning.
+    response. The write time-out is ignored.
     """
 
     def __init__(self, max_connections: int, clock: Clock) -> None:
         """`clock` is the wall clock; it may be set back."""
         super().__init__(verify=trusted())
-        # httpx has no public way to give its pool a network backend, and the age of a connection by
-        # the wall clock needs one. A test fails if the attribute disappears from HTTPTransport.
+        # httpx has no public way to set the pool's network backend, which the wall clock needs.
+        # A test fails if the attribute disappears from HTTPTransport.
         self._pool = _Pool(
             ssl_context=trusted(),
             max_connections=max_connections,
@@ -66,7 +66,7 @@ class KeepAliveTransport(httpx.HTTPTransport):
         )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Make a call; an answer that was there before its request belongs to another one."""
+        """Make a call; reject a response that arrived before its request was written."""
         response = super().handle_request(request)
         stream = response.extensions["network_stream"]
         if isinstance(stream, _Stream) and stream.is_begun:
@@ -76,13 +76,13 @@ class KeepAliveTransport(httpx.HTTPTransport):
 
 
 def http_client(max_connections: int, clock: Clock) -> httpx.Client:
-    """A client with this transport that follows no redirect and uses no proxy."""
+    """Create a client with this transport that follows no redirects and uses no proxy."""
     transport = KeepAliveTransport(max_connections, clock)
     return httpx.Client(transport=transport, follow_redirects=False, trust_env=False)
 
 
 class _Pool(httpcore.ConnectionPool):
-    """Connections whose `read` and `write` get the deadline of the call as their time-out."""
+    """A pool whose connections get the deadline of the call as the time-out of reads and writes."""
 
     def handle_request(self, request: httpcore.Request) -> httpcore.Response:
         timeout = request.extensions["timeout"]
@@ -92,8 +92,6 @@ class _Pool(httpcore.ConnectionPool):
 
 
 class _Network(httpcore.SyncBackend):
-    """The network, with a wall clock beside every stream."""
-
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
@@ -110,18 +108,18 @@ class _Network(httpcore.SyncBackend):
 
 
 class _Stream(httpcore.NetworkStream):
-    """A connection that knows since when it has been idle.
+    """A connection that records since when it has been idle.
 
-    The time-outs of `read` and `write` are deadlines: moments of the monotonic clock.
+    The time-outs of `read` and `write` are deadlines: times of the monotonic clock.
     """
 
     def __init__(self, stream: httpcore.NetworkStream, clock: Clock) -> None:
         self._stream = stream
         self._clock = clock
         self._read_at: float | None = None
-        """When the answer before the next request was read; None: no answer is complete."""
+        """When the last response was read; None: a request was written since, or none yet."""
         self.is_begun = False
-        """Whether a byte of a request was written, and nothing read since."""
+        """Whether a request was written, and nothing read since."""
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         data = self._stream.read(max_bytes, _time_left(timeout, httpcore.ReadTimeout))
@@ -132,12 +130,12 @@ class _Stream(httpcore.NetworkStream):
         if self.is_begun:
             time_left = _time_left(timeout, httpcore.WriteTimeout)
         else:
-            # The last moment at which it is certain that nothing of a request was sent: the pool
-            # takes another connection then. It has looked before, but the end may have come since,
-            # by the server or by another thread that found the connection too old.
+            # The last moment at which nothing of the request was sent, so the pool can still use
+            # another connection. The pool has checked this one before, but the server or another
+            # thread may have closed it since.
             if self._read_at is not None and self._has_ended():
                 raise httpcore.ConnectionNotAvailable
-            # A lookup of the address has no time-out, and each address has one of its own.
+            # Checked here because the DNS lookup has no time-out, and each address has its own.
             time_left = _time_left(timeout, DeadlinePassedError)
             self._read_at, self.is_begun = None, True
         self._stream.write(buffer, time_left)
@@ -154,18 +152,18 @@ class _Stream(httpcore.NetworkStream):
         return _Stream(self._stream.start_tls(ssl_context, server_hostname, timeout), self._clock)
 
     def get_extra_info(self, info: str) -> object:
-        # The pool asks for this of every idle connection: readable means ended by the server.
+        # The pool asks this about each idle connection: readable means closed by the server.
         return self._has_ended() if info == "is_readable" else self._stream.get_extra_info(info)
 
     def _has_ended(self) -> bool:
-        # A clock that was set back tells nothing, so that is too old as well.
+        # If the clock was set back, the age is unknown: the connection counts as too old.
         read_at = self._read_at
         is_too_old = read_at is not None and not 0 <= self._clock() - read_at <= KEEP_ALIVE
         return is_too_old or bool(self._stream.get_extra_info("is_readable"))
 
 
 def _time_left(deadline: float | None, passed: type[Exception]) -> float | None:
-    """The seconds until a deadline; raises `passed` if there are none."""
+    """Return the seconds until a deadline. Raises `passed` if it has passed."""
     if deadline is None:
         return None
     time_left = deadline - time.monotonic()

@@ -1,4 +1,4 @@
-"""The token function, asked by an asynchronous invocation."""
+"""Requests a token renewal by an asynchronous invocation of the token function."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ class LambdaTokenRenewal:
     """The `TokenRenewal` port."""
 
     def __init__(self, client: "Callable[[], LambdaClient]", function: str) -> None:
-        """`client` makes one when it is first needed; with an empty `function` nobody is asked."""
+        """`client` creates the client at the first use; an empty `function` requests nothing."""
         self._client = client
         self._function = function
 
@@ -34,7 +34,7 @@ class LambdaTokenRenewal:
                 Payload=json.dumps({"need": reason.value, "token": token}),
             )
         except AWS_ERRORS as error:
-            # The schedule comes in any case.
+            # The scheduled run renews the token in any case.
             cause = {"cause": error_name(error)}
             logger.warning("could not ask for a new token", extra=extra | cause)
         else:

@@ -1,7 +1,7 @@
-"""The log, without words of others: they can contain a number, a text or a token.
+"""The log, without texts of other systems: they can contain a phone number, a message or a token.
 
-It has the types and places of exceptions, and no debug lines of libraries: botocore's repeat every
-request and response.
+Exceptions are logged with type and location only. Debug lines of libraries are not logged: those of
+botocore contain every request and response.
 """
 
 import logging
@@ -20,14 +20,14 @@ _LONGEST_CHAIN = 10
 
 
 def package_logger() -> Logger:
-    """The one logger of the package: modules log through the standard library to its children."""
+    """Return the package's logger; modules log to its children through the standard library."""
     # Powertools names the logger after `service`, and the modules' loggers are its children.
     logger = Logger(service="smsrelay")
     logger.append_keys(service=os.environ.get("POWERTOOLS_SERVICE_NAME", "smsrelay"))
     root = logging.getLogger()
-    # AWS_LAMBDA_LOG_LEVEL is meant for us, but sets the level of every library, too.
+    # AWS_LAMBDA_LOG_LEVEL is meant for the relay, but also sets the level of all libraries.
     root.setLevel(max(root.level, logging.WARNING))
-    # POWERTOOLS_DEBUG: its lines hold paths, and what exceptions say.
+    # The lines of POWERTOOLS_DEBUG contain paths and the texts of exceptions.
     logging.getLogger("aws_lambda_powertools").setLevel(logging.CRITICAL + 1)
     for handler in (logger.logger_handler, *root.handlers):
         handler.addFilter(without_words)
@@ -35,7 +35,7 @@ def package_logger() -> Logger:
 
 
 def without_words(record: logging.LogRecord) -> bool:
-    """Put what can be said of a record's exception in the place of the exception."""
+    """Replace a record's exception by its description without texts."""
     if record.exc_info and record.exc_info[1] is not None:
         error = record.exc_info[1]
         record.exception_name = type(error).__name__
@@ -45,7 +45,7 @@ def without_words(record: logging.LogRecord) -> bool:
 
 
 def described(error: BaseException) -> Iterator[str]:
-    """Lines about an exception and its causes, the first cause last: places, types and codes."""
+    """Yield types, codes and locations of an exception and its causes, the root cause last."""
     cause: BaseException | None = error
     for _ in range(_LONGEST_CHAIN):
         if cause is None:
@@ -59,7 +59,7 @@ def described(error: BaseException) -> Iterator[str]:
 
 
 def _named(error: BaseException) -> str:
-    """An exception's type; its words too if they are ours, which repeat nothing."""
+    """Return an exception's type, and the text if it is the relay's own, which has no values."""
     name = type(error).__name__
     if isinstance(error, RelayError):
         return f"{name}: {error}"

@@ -1,4 +1,4 @@
-"""Counts as CloudWatch metrics (EMF), through Powertools."""
+"""Records CloudWatch metrics (EMF) with Powertools."""
 
 import threading
 
@@ -23,6 +23,6 @@ class PowertoolsMetrics:
             self._metrics.add_metric(name=name, unit=MetricUnit.Milliseconds, value=value)
 
     def flush(self) -> None:
-        """Print this invocation's counts, if there are any: CloudWatch reads them off the log."""
-        if self._metrics.metric_set:  # Powertools warns of an empty set
+        """Print this invocation's metrics, if any: CloudWatch reads them from the log."""
+        if self._metrics.metric_set:  # Powertools warns about an empty set
             self._metrics.flush_metrics()

@@ -1,4 +1,4 @@
-"""MobileConnect over httpx: one call, its outcome, nothing repeated that may have gone out."""
+"""Calls MobileConnect over httpx. A call that may have been processed is never repeated."""
 
 import time
 from collections.abc import Mapping
@@ -21,15 +21,15 @@ from smsrelay.sends.delivery_report import DeliveryReport, parse_report
 
 POOL_TIMEOUT, CONNECT_TIMEOUT = 1.0, 2.0
 SHORTEST_CALL: Final = 0.5
-"""Seconds below which no call is begun: it could only end as unknown."""
+"""No call begins with less time, in seconds, because it would probably end as unknown."""
 MAX_RESPONSE_BYTES: Final = 65_536
-"""Bytes of an answer that are read: every documented one is far smaller."""
+"""The most bytes that are read of a response; all documented ones are far smaller."""
 MAX_REPORT_BYTES: Final = 2_000_000
-"""The same of a report: 250 numbers with a dozen rows of 200 bytes each are 600 KB."""
+"""The same for a report: 250 numbers with a dozen rows of 200 bytes each are 600 KB."""
 
 
 class _Request(NamedTuple):
-    """One call: its path, its JSON if it has any, and how much of an answer is read."""
+    """A call; `most` is the number of bytes that are read of its response."""
 
     method: str
     path: str
@@ -38,7 +38,7 @@ class _Request(NamedTuple):
 
 
 class _Response(NamedTuple):
-    """What came back, with as much of its body as could be read."""
+    """A response, with as much of its body as could be read."""
 
     status: int
     headers: Mapping[str, str]
@@ -46,11 +46,11 @@ class _Response(NamedTuple):
     access_token: str
 
     def outcome(self, now: float) -> Outcome:
-        """The outcome without the access token, which only this module knows."""
+        """Return the outcome, with the access token cut out of its errors."""
         result = call_outcome.of_response(self.status, self.headers, self.body, now)
         try:
             return result._replace(errors=without(result.errors, [self.access_token]))
-        except Exception:  # noqa: BLE001 - the outcome counts, not the words
+        except Exception:  # noqa: BLE001 - the outcome must not get lost because of its texts
             return result._replace(errors=())
 
 
@@ -60,7 +60,7 @@ class MobileConnect:
     def __init__(self, transport: KeepAliveTransport, tokens: TokenSource, clock: Clock) -> None:
         """`transport` must not retry.
 
-        No `httpx.Client` uses it, so no redirect, cookie or proxy takes the token elsewhere.
+        It is used without an `httpx.Client`, so no redirect, cookie or proxy can leak the token.
         """
         self._transport = transport
         self._tokens = tokens
@@ -85,10 +85,10 @@ class MobileConnect:
         return parse_report(answer.body) or Outcome(OutcomeKind.UNKNOWN, "no-report", answer.status)
 
     def _ask(self, request: _Request, timeout: float) -> _Response | Outcome:
-        """Return the response, or the outcome if there is none.
+        """Return the response, or the outcome if there is no response.
 
-        Only a 401 is repeated, once, if the store has another token by now: the first call was
-        certainly not processed.
+        Only a call that got a 401 is repeated, once, if the secret has a new token: the first call
+        was certainly not processed.
         """
         give_up_at = time.monotonic() + timeout
         try:
@@ -105,13 +105,13 @@ class MobileConnect:
     def _exchange(
         self, credentials: Credentials, request: _Request, give_up_at: float
     ) -> _Response | Outcome:
-        time_left = give_up_at - time.monotonic()  # getting the token may have taken it all
+        time_left = give_up_at - time.monotonic()  # reading the token may have taken all the time
         if time_left < SHORTEST_CALL:
             return call_outcome.OUT_OF_TIME
         headers = {
             "Authorization": f"Bearer {credentials.access_token}",
             "Accept": "application/json",
-            "Accept-Encoding": "identity",  # so that the cap on the answer is a cap
+            "Accept-Encoding": "identity",  # so that `most` also limits the decoded size
         }
         if request.body is not None:
             headers["Content-Type"] = "application/json"
@@ -138,16 +138,16 @@ class MobileConnect:
             return call_outcome.of_failure(failure_of(error))
 
 
-@lru_cache(maxsize=64)  # there are few templates, and to take an address apart takes its time
+@lru_cache(maxsize=64)  # there are few message ids, and parsing a URL is slow
 def _url(base_url: str, path: str) -> httpx.URL:
     return httpx.URL(f"{base_url}{path}")
 
 
 def _read(response: httpx.Response, most: int) -> bytes:
-    """The answer's body, as much as comes: once a status arrived, nothing takes it back."""
+    """Read as much of the body as arrives: the status counts even if the body is incomplete."""
     answer = bytearray()
     try:
-        for chunk in cast("httpx.SyncByteStream", response.stream):  # as it comes
+        for chunk in cast("httpx.SyncByteStream", response.stream):  # not decoded
             answer += chunk
             if len(answer) > most:
                 break

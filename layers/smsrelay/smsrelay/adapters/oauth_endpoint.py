@@ -1,4 +1,4 @@
-"""The upstream's token endpoint over httpx."""
+"""Calls the upstream's token endpoint over httpx."""
 
 from typing import Final
 
@@ -14,17 +14,17 @@ from smsrelay.tokens.token_response import (
 )
 
 TOTAL_TIMEOUT: Final = 10.0
-"""Seconds for the whole call; the next run tries again."""
+"""Seconds for the whole call; the next run retries it."""
 CONNECT_TIMEOUT: Final = 3.0
 MAX_RESPONSE_BYTES: Final = 65_536
-"""Bytes of an answer that are read: a token has 512, and some words around it."""
+"""The most bytes that are read of a response: a token has 512, plus a few fields."""
 
 
 class OAuthEndpoint:
     """The `TokenIssuer` port."""
 
     def __init__(self, client: httpx.Client, hosts: AllowedHosts, clock: Clock) -> None:
-        """`client` has a `KeepAliveTransport`; a redirect would take the secret elsewhere."""
+        """`client` needs a `KeepAliveTransport` and must not follow redirects."""
         self._client = client
         self._hosts = hosts
         self._clock = clock
@@ -37,7 +37,7 @@ class OAuthEndpoint:
                 "POST",
                 f"{credentials.auth_base_url}/v2/token",
                 json=credentials.request(),
-                # Not compressed, so that the cap on the answer is a cap.
+                # Not compressed, so that MAX_RESPONSE_BYTES also limits the decoded size.
                 headers={"Accept": "application/json", "Accept-Encoding": "identity"},
                 timeout=httpx.Timeout(TOTAL_TIMEOUT, connect=CONNECT_TIMEOUT),
             ) as response:
@@ -48,7 +48,7 @@ class OAuthEndpoint:
         except httpx.TimeoutException:
             return TokenError("timeout")
         except httpx.HTTPError as error:
-            # Its name only: its text may repeat what was sent.
+            # Only its name: its text may contain what was sent.
             return TokenError("no-answer", None, (type(error).__name__,))
         return parse_token_response(
             response.status_code,

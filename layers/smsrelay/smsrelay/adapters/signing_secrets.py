@@ -1,4 +1,4 @@
-"""The secrets that webhooks are signed with: one in Secrets Manager for each client."""
+"""Reads the secrets that sign webhooks from Secrets Manager, one for each client."""
 
 import logging
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CACHE_SECONDS: Final = 300.0
-"""Seconds that a secret is kept."""
+"""Seconds that a secret is cached."""
 MIN_REFRESH_INTERVAL: Final = 10.0
-"""Seconds between two reads for the same client, however many bad signatures come."""
+"""The shortest time in seconds between two reads for a client, even after bad signatures."""
 CACHE_SIZE: Final = 1_000
-"""Clients that are kept, those that don't exist too."""
+"""The most cached clients, including those that don't exist."""
 NO_SECRET = {"ResourceNotFoundException", "InvalidRequestException"}
-"""Errors of Secrets Manager: there is no such secret, or it is marked for deletion."""
+"""Errors of Secrets Manager: the secret does not exist, or is marked for deletion."""
 
 
 class _CachedSecrets(NamedTuple):
@@ -35,7 +35,7 @@ class StoredSigningSecrets:
     """The `SigningSecrets` port."""
 
     def __init__(self, client: "SecretsManagerClient", prefix: str, clock: Clock) -> None:
-        """A client's secret is called `{prefix}{client}`."""
+        """The name of a client's secret is `{prefix}{client}`."""
         self._client = client
         self._prefix = prefix
         self._clock = clock
@@ -45,7 +45,7 @@ class StoredSigningSecrets:
         return self._cached_for(CACHE_SECONDS, client)
 
     def refresh(self, client: str) -> Sequence[str]:
-        """Read the secrets unless they were just read, so that a rotation counts at once."""
+        """Read the secrets again, unless they were just read: after a rotation they are new."""
         try:
             return self._cached_for(MIN_REFRESH_INTERVAL, client)
         except SecretUnavailableError:
@@ -63,7 +63,7 @@ class StoredSigningSecrets:
             return cached.secrets
         self._cache.pop(client, None)
         if len(self._cache) >= CACHE_SIZE:
-            del self._cache[next(iter(self._cache))]  # the one that was read first
+            del self._cache[next(iter(self._cache))]  # the oldest
         self._cache[client] = _CachedSecrets(secrets, now)
         return secrets
 
@@ -77,5 +77,5 @@ class StoredSigningSecrets:
                 raise
             secrets = parse_secrets(response["SecretString"])
         if not secrets:
-            logger.error("a webhook secret holds no whsec_… of 24 bytes or more")
+            logger.error("a webhook secret contains no whsec_… of 24 bytes or more")
         return secrets

@@ -1,4 +1,4 @@
-"""The queue and its dead-letter queue."""
+"""The SQS queues: the queue, its dead-letter queue, and the queue of callbacks."""
 
 import json
 import math
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 BATCH: Final = 10
-"""Messages in one call, the most that SQS takes."""
+"""The most messages of one call."""
 LONGEST_ATTRIBUTE: Final = 4_000
 LONGEST_VISIBILITY: Final = 42_000
-"""Seconds: SQS takes 12 hours at most, which begin when the message was received."""
+"""In seconds. SQS's limit is 12 hours from the receipt of the message."""
 
 
 class _SqsQueue:
@@ -29,7 +29,7 @@ class _SqsQueue:
         self._url = url
 
     def _send(self, entries: Sequence[Any]) -> list[Any]:
-        """Send in batches, and return the entries that SQS did not take."""
+        """Send in batches, and return the entries that SQS did not accept."""
         taken: set[str] = set()
         for batch in batched(entries, BATCH, strict=False):
             with _queue_errors():
@@ -42,7 +42,7 @@ class SqsRetryQueue(_SqsQueue):
     """The `RetryQueue` port."""
 
     def put(self, sends: Mapping[SendKey, float]) -> None:
-        """Enqueue a reference to each send; what SQS refuses is tried once more."""
+        """Enqueue a reference to each send; entries that SQS refuses are tried once more."""
         entries: list[Any] = [
             {
                 "Id": str(n),
@@ -56,7 +56,7 @@ class SqsRetryQueue(_SqsQueue):
             raise QueueUnavailableError(f"the queue refused {len(refused)} messages")
 
     def show_again(self, receipt_handle: str, seconds: float) -> None:
-        """Let a message that is being worked on come back after so many seconds."""
+        """Make SQS deliver a message again after so many seconds."""
         with _queue_errors():
             self._client.change_message_visibility(
                 QueueUrl=self._url,
@@ -69,7 +69,7 @@ class SqsDeadLetterQueue(_SqsQueue):
     """The `DeadLetterQueue` port."""
 
     def put(self, body: str, attributes: Mapping[str, str], trace: str | None) -> None:
-        """Keep a body; a little of the largest ones is cut off to make room for the reason."""
+        """Store a body; the largest ones are cut a little to make room for the attributes."""
         values = {
             name: _printable(value)[:LONGEST_ATTRIBUTE]
             for name, value in attributes.items()
@@ -101,7 +101,7 @@ class SqsCallbacks(_SqsQueue):
 
 
 def with_trace(trace: str | None) -> dict[str, Any]:
-    """The argument that gives a message its trace; by default it gets the trace of who sends it."""
+    """Return the argument that sets a message's trace; the default is the sender's trace."""
     if not trace:
         return {}
     header = {"DataType": "String", "StringValue": trace}

@@ -1,4 +1,4 @@
-"""The message catalogue in SSM's Parameter Store."""
+"""Reads the message catalogue from SSM Parameter Store."""
 
 import logging
 import threading
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CACHE_SECONDS: Final = 60.0
-"""Seconds that a catalogue is kept, and an old one while no newer one can be had."""
+"""Seconds that a catalogue is cached, and the interval of retries if a newer one can't be read."""
 FAILURE_CACHE_SECONDS: Final = 5.0
-"""Seconds that a failure stands where there never was a catalogue: a batch waits for it once."""
+"""Seconds that the first read's failure is cached, so that a batch waits for it only once."""
 
 
 class SsmMessageCatalogue:
-    """The `CatalogueSource` port: a catalogue that can't be replaced is kept."""
+    """The `CatalogueSource` port. The last valid catalogue is used until a newer one is read."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class SsmMessageCatalogue:
         *,
         loopback_callbacks: bool = False,
     ) -> None:
-        """`client` makes a client when the first name is posted."""
+        """`client` creates a client when the catalogue is first read."""
         self._client = client
         self._parameter = parameter
         self._metrics = metrics
@@ -55,8 +55,8 @@ class SsmMessageCatalogue:
         self._read_again_at = 0.0
 
     def current(self) -> Catalogue:
-        """A parameter that does not exist is a catalogue without names."""
-        with self._lock:  # a batch of messages reads it once
+        """Return the catalogue; it is empty if the parameter does not exist."""
+        with self._lock:  # the messages of a batch read it once
             if self._clock() >= self._read_again_at:
                 self._read()
             if self._cached is None:
@@ -93,7 +93,7 @@ class SsmMessageCatalogue:
 
 
 def _catalogue_of(text: str | None, loopback_callbacks: bool) -> Catalogue:
-    """The catalogue in a parameter's value. Raises `CatalogueUnusableError`."""
+    """Parse a parameter's value. Raises `CatalogueUnusableError`."""
     if text is None:
         return Catalogue()
     try:
@@ -105,6 +105,6 @@ def _catalogue_of(text: str | None, loopback_callbacks: bool) -> Catalogue:
     except RequestRefusedError as refused:
         first, *rest = refused.refusals
         others = f" ({len(rest)} more)" if rest else ""
-        # Without the pointer, which can contain what somebody wrote: `smsrelay catalogue` shows it.
+        # Without the pointer, which can contain any text; `smsrelay catalogue` shows it.
         detail = f"the catalogue breaks the rules: {first.detail}{others}"
         raise CatalogueUnusableError(detail) from None

@@ -1,4 +1,4 @@
-"""The access token and the client credentials in Secrets Manager, for the token function."""
+"""Reads and writes the access token and the client credentials, for the token function."""
 
 import json
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class SecretTokenStore:
-    """The `TokenStore` port: the same secret, as the token function reads and writes it."""
+    """The `TokenStore` port."""
 
     def __init__(self, client: "SecretsManagerClient", secret: str) -> None:
         self._client = client
@@ -34,7 +34,7 @@ class SecretTokenStore:
             return None
 
     def write(self, token: AccessToken) -> None:
-        """Store a new version; in the same step it becomes the current one."""
+        """Store a new version, which immediately becomes the current one."""
         value = {
             "access_token": token.access_token,
             "expires_at": int(token.expires_at),
@@ -46,7 +46,7 @@ class SecretTokenStore:
 
 
 class SecretCredentials:
-    """The `CredentialsSource` port: read at each need, so that new ones count at once."""
+    """The `CredentialsSource` port, without a cache: new credentials apply immediately."""
 
     def __init__(self, client: "SecretsManagerClient", secret: str, hosts: AllowedHosts) -> None:
         self._client = client

@@ -8,5 +8,5 @@ import httpx
 
 @cache  # reading the authorities takes longer than several calls
 def trusted() -> ssl.SSLContext:
-    """Return the one context of this process: it trusts certifi's authorities and no others."""
+    """Return the shared context, which trusts only certifi's authorities."""
     return httpx.create_ssl_context(trust_env=False)
