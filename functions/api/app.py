@@ -15,7 +15,7 @@ from smsrelay.services.api import Post
 from smsrelay.services.http_response import Response
 from smsrelay.wiring import api
 
-# The page contains its style and its script, and loads nothing. `make openapi` writes the hash.
+# The page contains its style and script, and loads nothing else. `make openapi` writes the hash.
 _DOCUMENTATION = {
     "Cache-Control": "public, max-age=300",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
@@ -27,7 +27,7 @@ FILES = {
     "/openapi.json": ("openapi.json", "application/json"),
     "/docs": ("docs.html", "text/html; charset=utf-8"),
 }
-"""What `make openapi` has written beside this module; a file is read when it is requested."""
+"""The files that `make openapi` writes beside this module."""
 
 
 POST_MESSAGE = ("POST", "/messages")
@@ -56,7 +56,6 @@ def _respond(method: str, route: str, event: Event, deadline: Deadline) -> Respo
     parts, identity = api.parts(), event["requestContext"]["identity"]
 
     def client() -> str:
-        """The client that the API key or the IAM principal belongs to."""
         return parts.client_registry.client_of(identity.get("apiKeyId"), identity.get("userArn"))
 
     def post() -> Post:
@@ -84,7 +83,7 @@ def _respond(method: str, route: str, event: Event, deadline: Deadline) -> Respo
 
 
 def _text(event: Event) -> str:
-    """The body as text; empty if it isn't text, so it isn't JSON either."""
+    """Return the body as text; empty if it isn't UTF-8, and so isn't JSON either."""
     try:
         return api_gateway.body_of(event).decode(errors="surrogatepass")
     except UnicodeDecodeError:

@@ -1,3 +1,3 @@
-"""smsrelay: every recipient gets the SMS once, or somebody is told why not."""
+"""smsrelay sends each recipient the SMS once, or reports why it could not."""
 
 __version__ = "0.1.0"

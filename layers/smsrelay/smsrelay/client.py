@@ -1,6 +1,6 @@
-"""For Python applications that post messages: requests and answers (docs/client-library.md).
+"""Requests and responses, for Python applications that post messages (docs/client-library.md).
 
-It needs pydantic, the lengths of phone numbers and the time zones; nothing of AWS, no HTTP client.
+This module needs pydantic, but no AWS library and no HTTP client.
 """
 
 import json
@@ -49,7 +49,7 @@ _Id = Annotated[
 _TokenId = Annotated[
     str,
     Field(
-        description="MobileConnect's name of the send. It is opaque.",
+        description="MobileConnect's opaque id of the send.",
         min_length=1,
         examples=[EXAMPLE_TOKEN_ID],
     ),
@@ -57,7 +57,7 @@ _TokenId = Annotated[
 _Note = Annotated[
     str,
     Field(
-        description="The words of the operator who resolved the send, redacted.",
+        description="The note of the operator who resolved the send, redacted.",
         examples=["gateway outage, see incident 42"],
     ),
 ]
@@ -83,7 +83,7 @@ SendStatus = Annotated[
     Field(
         description="`queued`: it waits for its first or next attempt. `sending`: the relay is "
         "calling MobileConnect. `accepted`: MobileConnect accepted it. `rejected`: MobileConnect "
-        "rejected it permanently. `unknown`: it may have been sent or not; an operator decides. "
+        "rejected it permanently. `unknown`: it may have been sent; an operator decides. "
         "`failed`: MobileConnect did not accept it before it was too old. `cancelled`, `expired`: "
         "it was cancelled, or reached its `expiresAt`, before it was sent. `delivered`, "
         "`undelivered`, `partially_delivered`: MobileConnect accepted it, and it reached all, none "
@@ -98,8 +98,6 @@ class _Model(BaseModel):
 
 
 class _Sized(_Model):
-    """How many SMS a text becomes."""
-
     segments: int | None = Field(
         default=None,
         ge=1,
@@ -108,44 +106,44 @@ class _Sized(_Model):
     )
     segments_at_least: Literal[True] | None = Field(
         default=None,
-        description="There can be more SMS, because the text has `%%…%%`, whose length is unknown.",
+        description="There can be more SMS: the text has `%%…%%`, whose length is not known.",
     )
     encoding: Literal["GSM-7", "UCS-2"] | None = Field(
         default=None,
-        description="Of the text: UCS-2 as soon as one character is outside GSM-7.",
+        description="The text's encoding: UCS-2 if any character is outside GSM-7.",
         examples=["GSM-7"],
     )
 
 
 class SendSummary(_Sized):
-    """One call of MobileConnect for one message, and what became of it."""
+    """One call of MobileConnect for a message, and its outcome."""
 
     n: int = Field(ge=1, le=100, description="Its number in the message.", examples=[1])
     status: SendStatus
-    recipients: int = Field(ge=1, le=250, description="How many recipients it has.", examples=[1])
+    recipients: int = Field(ge=1, le=250, description="Its number of recipients.", examples=[1])
     token_id: _TokenId | None = None
     reason: str | None = Field(
         default=None,
-        description="Why it is not accepted, in one word: `throttled`, `blocked`, "
-        "`unavailable`, `unauthorised`, `no-connection`, `read-timeout`, `out-of-time` and so "
-        "on. New words may come. `not-polled`: it is accepted, but its delivery could not be "
-        "polled within 72 hours.",
+        description="Why it is not accepted, as a code: `throttled`, `blocked`, `unavailable`, "
+        "`unauthorised`, `no-connection`, `read-timeout`, `out-of-time` and others; new codes can "
+        "be added. `not-polled`: it is accepted, but its delivery could not be polled within 72 "
+        "hours.",
         examples=["throttled"],
     )
     note: _Note | None = None
     errors: list[str] | None = Field(
         default=None,
-        description="What MobileConnect said, in its own words.",
+        description="MobileConnect's error messages, redacted.",
         min_length=1,
         examples=[["Keyword PLAY is invalid for the code on the message"]],
     )
 
 
 class RecipientState(_Model):
-    """How it ended for one recipient."""
+    """The delivery result of one recipient."""
 
     hash: str = Field(
-        description="Stands for the number: HMAC-SHA-256 with the relay's key, its first half.",
+        description="The first half of the number's HMAC-SHA-256 with the relay's key.",
         pattern="^[0-9a-f]{32}$",
         examples=["3c1a7b5f9d2e4680a1b2c3d4e5f60718"],
     )
@@ -153,37 +151,37 @@ class RecipientState(_Model):
 
 
 class EventDelivery(_Model):
-    """How many recipients were reached, as an event tells it."""
+    """The numbers of recipients by delivery, in an event."""
 
-    delivered: int = Field(ge=0, description="Reached.", examples=[1])
+    delivered: int = Field(ge=0, description="Recipients reached.", examples=[1])
     undelivered: dict[str, int] = Field(
-        description="Not reached, and not tried any more, by MobileConnect's status code.",
+        description="Recipients not reached, by MobileConnect's final status code.",
         examples=[{"4500": 1}],
     )
-    pending: int = Field(ge=0, description="Nothing final is known.", examples=[0])
+    pending: int = Field(ge=0, description="Recipients without a final status.", examples=[0])
     unsubscribed: int = Field(
-        ge=0, description="Left out, as they have not subscribed.", examples=[0]
+        ge=0, description="Recipients left out because they have not subscribed.", examples=[0]
     )
 
 
 class Delivery(EventDelivery):
-    """How many recipients were reached, as far as MobileConnect has told."""
+    """The numbers of recipients by delivery, as of MobileConnect's last report."""
 
-    checked_at: _Time = Field(description="When MobileConnect was asked last.")
+    checked_at: _Time = Field(description="When the relay last polled MobileConnect.")
     recipients: list[RecipientState] | None = Field(
         default=None,
-        description="One by one, if the relay keeps that (`RecipientResults`).",
+        description="The single recipients, if the relay stores them (`RecipientResults`).",
         min_length=1,
     )
 
 
 class StoredSend(SendSummary):
-    """A send as the ledger has it."""
+    """A send in the ledger."""
 
     attempts: int = Field(ge=0, description="Attempts so far.", examples=[1])
-    updated_at: _Time = Field(description="When it was written last.")
+    updated_at: _Time = Field(description="When it last changed.")
     delivery: Delivery | None = Field(
-        default=None, description="Once MobileConnect was asked, a minute later."
+        default=None, description="Present after the first poll, a minute after acceptance."
     )
 
 
@@ -194,47 +192,47 @@ class SendChange(_Sized):
 
     id: _Id
     n: int = Field(ge=1, le=100, description="Its number in the message.", examples=[1])
-    client: str = Field(description="Who posted it.", examples=["shop"])
+    client: str = Field(description="The client that posted it.", examples=["shop"])
     status: SendStatus
     previous_status: SendStatus | None = Field(
-        default=None, description="Before; left out for a new send."
+        default=None, description="The status before the change; left out for a new send."
     )
     final: bool = Field(
-        description="Whether nothing more happens to it by itself.", examples=[True]
+        description="Whether the status no longer changes automatically.", examples=[True]
     )
     recipients: int = Field(ge=1, le=250, examples=[1])
-    attempts: int = Field(ge=0, description="So far.", examples=[1])
+    attempts: int = Field(ge=0, description="Attempts so far.", examples=[1])
     token_id: _TokenId | None = None
-    reference: str | None = Field(default=None, description="The caller's own.")
+    reference: str | None = Field(default=None, description="The `reference` of the request.")
     reason: str | None = Field(
         default=None,
-        description="Why, in one word; `not-polled`: its delivery could not be polled.",
+        description="The reason, as a code; `not-polled`: its delivery could not be polled.",
     )
     note: _Note | None = None
     delivery: EventDelivery | None = None
     event_id: str | None = Field(
         default=None,
-        description="On the bus only: the id of the event, a callback's `webhook-id`.",
+        description="Only on the bus: the id of the event, which a callback has as `webhook-id`.",
     )
 
 
 class Event(_Model):
-    """What a callback posts; on the event bus `data` is the detail, `type` the detail's type."""
+    """A callback's body. On the event bus `data` is the detail, and `type` the detail type."""
 
     model_config = ConfigDict(extra="forbid")
 
     type: str = Field(pattern=r"^smsrelay\.send\.[a-z_]+$", examples=["smsrelay.send.delivered"])
-    timestamp: _Time = Field(description="When it was written.")
+    timestamp: _Time = Field(description="When the send changed.")
     data: SendChange
 
 
 class AcceptedMessage(_Model):
-    """A message that was taken: sent, or stored to be sent."""
+    """A message that the relay has sent, or stored to be sent."""
 
     id: _Id
     status: Literal["accepted", "partial", "queued"] = Field(
-        description="`accepted`: all sends are. `queued`: all are to be tried (again); "
-        "nothing more needs to be done. `partial`: a mixture; see `sends`.",
+        description="`accepted`: MobileConnect accepted all sends. `queued`: the relay will try "
+        "all sends (again) automatically. `partial`: a mixture; see `sends`.",
         examples=["accepted"],
     )
     sends: list[SendSummary] = Field(
@@ -247,57 +245,57 @@ class AcceptedMessage(_Model):
 class UpstreamRequest(_Model):
     """One call of MobileConnect, exactly as the relay would make it."""
 
-    method: Literal["POST"] = Field(description="Always the same.", examples=["POST"])
+    method: Literal["POST"] = Field(description="Always POST.", examples=["POST"])
     path: str = Field(
-        description="Below the base URL of Marketing Cloud.",
+        description="The path after the base URL of Marketing Cloud.",
         examples=["/sms/v1/messageContact/MzA6Nzg6MA/send"],
     )
     body: dict[str, Any] = Field(
-        description="Numbers and text as they would be sent.",
+        description="The body, with numbers and text as they would be sent.",
         examples=[{"mobileNumbers": ["12125550100"]}],
     )
-    recipients: int = Field(ge=1, le=250, description="How many recipients it has.", examples=[1])
+    recipients: int = Field(ge=1, le=250, description="Its number of recipients.", examples=[1])
 
 
 class PreviewWarning(_Model):
-    """What to think about before the message is posted."""
+    """A warning to consider before posting the message."""
 
     code: Literal["quiet-hours", "resubscribe"] = Field(
-        description="`quiet-hours`: they are in force now, or at `sendAt`. `resubscribe`: an "
-        "opt-out of a recipient would be overridden. New codes may come.",
+        description="`quiet-hours`: now, or `sendAt`, is in the quiet hours. `resubscribe`: "
+        "recipients who have opted out would be subscribed again. New codes can be added.",
         examples=["quiet-hours"],
     )
     detail: str = Field(
-        description="For people.",
-        examples=["The quiet hours are in force then, so MobileConnect delivers at their end."],
+        description="An explanation for people.",
+        examples=["The send time is in the quiet hours, so MobileConnect delivers at their end."],
     )
 
 
 class PreviewedMessage(_Sized):
-    """What a message would send. Nothing was stored, and nothing was sent."""
+    """The calls that a message would cause. Nothing was stored or sent."""
 
     requests: list[UpstreamRequest] = Field(
         min_length=1, max_length=100, description="The calls, in the order of the sends."
     )
-    recipients: int = Field(ge=1, description="Of all requests.", examples=[1])
-    warnings: list[PreviewWarning] = Field(description="Empty if there is nothing to consider.")
+    recipients: int = Field(ge=1, description="The recipients of all requests.", examples=[1])
+    warnings: list[PreviewWarning] = Field(description="The warnings; can be empty.")
 
 
 class StoredMessage(_Model):
-    """A message, and how far its sends have come."""
+    """A message, and the states of its sends."""
 
     id: _Id
     status: Literal[_Statuses, "partial"] = Field(
-        description="What all sends have in common, else `partial`; `unknown` as soon as one "
-        "is; `partially_delivered` if all that differs is whom they reached.",
+        description="The common status of all sends, or `partial` for a mixture. `unknown` if any "
+        "send is unknown; `partially_delivered` if the sends differ only in their delivery.",
         examples=["accepted"],
     )
-    created_at: _Time = Field(description="When it came in.")
+    created_at: _Time = Field(description="When the relay received it.")
     reference: str | None = Field(
-        default=None, description="The caller's own.", examples=["order-8812"]
+        default=None, description="The `reference` of the request.", examples=["order-8812"]
     )
     errors: list["Refusal"] | None = Field(
-        default=None, description="Why a message of the queue was refused; it has no sends."
+        default=None, description="Why a queue message was refused; it has no sends."
     )
     sends: list[StoredSend] = Field(max_length=100)
 
@@ -307,11 +305,11 @@ class FoundMessages(_Model):
 
     messages: list[StoredMessage] = Field(
         max_length=20,
-        description="Without the results of single recipients. Those with a reference: the newest "
-        "first.",
+        description="Messages without the results of single recipients; with a reference, the "
+        "newest first.",
     )
     next: str | None = Field(
-        description="Where the next page begins: repeat the request with this value as `next`. "
+        description="The cursor of the next page: repeat the request with this value as `next`. "
         "`null` on the last page.",
         json_schema_extra={"type": ["string", "null"]},
         examples=[f"1800000000.25-{EXAMPLE_ID}", None],
@@ -319,30 +317,30 @@ class FoundMessages(_Model):
 
 
 class TokenOwner(_Model):
-    """What a tokenId belongs to."""
+    """The send that a tokenId belongs to."""
 
     token_id: _TokenId
     id: _Id
-    n: int = Field(ge=1, le=100, description="Which send of it.", examples=[1])
+    n: int = Field(ge=1, le=100, description="The send's number in the message.", examples=[1])
 
 
 class Refusal(_Model):
     """One reason to refuse a request."""
 
     pointer: str = Field(
-        description="The place: a JSON Pointer (RFC 6901) into the request.",
+        description="A JSON Pointer (RFC 6901) to the field in the request.",
         max_length=300,
         examples=["/to/0", ""],
     )
-    code: str = Field(description="Stable, and made for programs.", examples=["invalid-number"])
+    code: str = Field(description="A stable code for programs.", examples=["invalid-number"])
     detail: str = Field(
-        description="For people. It never repeats what was posted.",
+        description="An explanation for people. It never repeats posted values.",
         examples=["Invalid phone number: this is not a numeric string."],
     )
 
 
 class Problem(_Model):
-    """Why a message was not taken (RFC 9457); `code` is stable and made for programs."""
+    """The reason why a request failed (RFC 9457); `code` is stable and for programs."""
 
     type: str
     title: str
@@ -350,20 +348,20 @@ class Problem(_Model):
     code: str
     detail: str
     id: str | None = None
-    """The message, where there is one: `GET /messages/{id}` says how it stands."""
+    """The id of the message, if it is stored: `GET /messages/{id}` returns its state."""
     errors: list[Refusal] | list[str] | None = None
-    """Every refused field; of `upstream-refused` the words of Marketing Cloud."""
+    """Every refused field; for `upstream-refused` Marketing Cloud's error messages."""
     errors_omitted: int = 0
-    """How many more reasons there are."""
+    """The number of further reasons."""
     sends: list[SendSummary] | None = None
 
 
 def parse_request(document: str | bytes | dict[str, Any]) -> MessageRequest:
-    """The request in a JSON document: its text, or the object that it contains.
+    """Parse a JSON document, given as text or as the decoded object.
 
-    Raises `RequestRefusedError` with every reason at once, whatever is wrong, in the codes of the
-    relay. `sendAt` and `expiresAt` are compared with the time now. Only the message catalogue, the
-    relay's country codes, the client's limits and the upstream can still refuse the request.
+    Raises `RequestRefusedError` with every reason at once, in the codes of the relay. `sendAt` and
+    `expiresAt` are compared with the current time. The message catalogue, the relay's country
+    codes, the client's limits and the upstream can still refuse a valid request.
     """
     try:
         if isinstance(document, bytes):
@@ -377,9 +375,10 @@ def parse_request(document: str | bytes | dict[str, Any]) -> MessageRequest:
 
 
 def body_of(request: MessageRequest) -> str:
-    """The JSON to post. Raises `RequestRefusedError` with every reason at once.
+    """Return the JSON to post. Raises `RequestRefusedError` with every reason at once.
 
-    Only the message catalogue, the relay's country codes and the upstream can still refuse it.
+    The message catalogue, the relay's country codes, the client's limits and the upstream can still
+    refuse it.
     """
     body = request.model_dump_json(by_alias=True, exclude_unset=True)
     validation.parse_request(decode(body))
@@ -387,9 +386,9 @@ def body_of(request: MessageRequest) -> str:
 
 
 def answer_of(status: int, body: str | bytes) -> AcceptedMessage | Problem:
-    """The relay's answer to a posted message; unknown members are ignored.
+    """Parse the relay's response to a posted message; unknown members are ignored.
 
-    Raises pydantic's `ValidationError` if the answer is not the relay's.
+    Raises pydantic's `ValidationError` if the response is not from the relay.
     """
     model = AcceptedMessage if status == HTTPStatus.ACCEPTED else Problem
     return model.model_validate_json(body)

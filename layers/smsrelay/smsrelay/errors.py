@@ -1,43 +1,43 @@
-"""What can go wrong, by what the caller should do about it. Every error has this one root."""
+"""The relay's errors, grouped by what the caller should do."""
 
 
 class RelayError(Exception):
-    """Root of the relay's errors."""
+    """Base class of the relay's errors."""
 
 
 class NotJsonError(RelayError):
-    """The body is no JSON document; the text says where and why, and repeats nothing of it."""
+    """The body is not JSON; the text says where and why, without parts of the body."""
 
 
 class TooLargeError(RelayError):
-    """The body is larger than a request may be."""
+    """The body exceeds the size limit of a request."""
 
     def __init__(self, max_bytes: int) -> None:
         super().__init__(f"a request holds at most {max_bytes} bytes")
 
 
 class UnsupportedMediaTypeError(RelayError):
-    """The body comes in a form that is not read; the text says in which one it should."""
+    """The body's media type, charset or encoding is not supported; the text has the right one."""
 
 
 class InvalidHeaderError(RelayError):
-    """A header's value can't be used; the text says which and why."""
+    """A header's value is invalid; the text says which one and why."""
 
 
 class LedgerUnavailableError(RelayError):
-    """The ledger can't be written or read: nothing was sent, the caller should repeat."""
+    """The ledger can't be written or read. Nothing was sent; the caller should retry."""
 
 
 class UnreadableItemError(LedgerUnavailableError):
-    """This version can't read an item of the ledger: a version that can has to be deployed."""
+    """This version can't read an item of the ledger: deploy a version that can."""
 
     def __init__(self, item: str, cause: str) -> None:
-        """`item` is its key, `cause` the type of an error: the text contains no values."""
+        """`item` is the item's key, `cause` the type of an error: the text contains no values."""
         super().__init__(f"this version can't read the item {item}: {cause}")
 
 
 class InvalidQueryError(RelayError):
-    """The parameters of a URL can't be used; the text says which and why."""
+    """A parameter of the URL is invalid; the text says which one and why."""
 
 
 class IdempotencyKeyReusedError(RelayError):
@@ -49,7 +49,7 @@ class IdempotencyKeyReusedError(RelayError):
 
 
 class RequestInProgressError(RelayError):
-    """The first request with this key has not ended: the caller should repeat a little later."""
+    """The first request with this key has not ended: the caller should retry a little later."""
 
     def __init__(self, message_id: str) -> None:
         super().__init__(f"message {message_id} is being sent")
@@ -57,7 +57,7 @@ class RequestInProgressError(RelayError):
 
 
 class TooLateError(RelayError):
-    """No send of the message can be cancelled any more."""
+    """No send of the message can be cancelled."""
 
     def __init__(self, message_id: str) -> None:
         super().__init__(message_id)
@@ -65,7 +65,7 @@ class TooLateError(RelayError):
 
 
 class NotFoundError(RelayError):
-    """There is no such message, or it is another client's."""
+    """The message does not exist, or belongs to another client."""
 
 
 class ClientNotRegisteredError(RelayError):
@@ -73,40 +73,40 @@ class ClientNotRegisteredError(RelayError):
 
 
 class InvalidSignatureError(RelayError):
-    """A webhook is not signed by the client that it names, if there is such a client."""
+    """A webhook is not signed by its client, or the client does not exist."""
 
 
 class RateLimitedError(RelayError):
-    """The client has posted more recipients than it may: it should repeat this request later."""
+    """The client has exceeded its limit of recipients: it should retry the request later."""
 
     def __init__(self, retry_after: int) -> None:
-        super().__init__(f"the client may go on in {retry_after} s")
+        super().__init__(f"the client may retry in {retry_after} s")
         self.retry_after = retry_after
 
 
 class TokenUnavailableError(RelayError):
-    """There is no access token to call the upstream with: nothing was sent."""
+    """No access token is available, so nothing was sent."""
 
 
 class SecretUnavailableError(RelayError):
-    """A secret can't be read or written; the text says why, and nothing of what is in it."""
+    """A secret can't be read or written; the text says why, without values of the secret."""
 
 
 class CredentialsUnusableError(RelayError):
-    """The client credentials can't be used; the text says why, and repeats nothing of them."""
+    """The client credentials are invalid; the text says why, without their values."""
 
 
 class CatalogueUnusableError(RelayError):
-    """What is stored as the catalogue is none; the text says where and why."""
+    """The SSM parameter does not contain a valid catalogue; the text says where and why."""
 
 
 class QueueUnavailableError(RelayError):
-    """The queue did not take a message."""
+    """The queue did not accept a message."""
 
 
 class PublishError(RelayError):
-    """Somebody who wants to know of changes could not be told: all of them have to be repeated."""
+    """The bus did not accept all events: publish all of them again."""
 
 
 class UnexpectedError(RelayError):
-    """Something failed that nobody has foreseen; the text is the name of its type alone."""
+    """An unexpected exception; the text is only the name of its type."""

@@ -1,4 +1,4 @@
-"""What a deployment sets: one field for each environment variable of the template."""
+"""The settings of a deployment: one field for each environment variable of the template."""
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -7,14 +7,12 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The environment variables, by their names in lower case."""
-
     table_name: str
     queue_url: str
     dead_letter_queue_url: str
     token_secret_arn: str
     rest_base_url: str
-    """Base URL of the tenant's REST API; empty means that the token secret knows it."""
+    """The base URL of the tenant's REST API; empty: the token secret contains it."""
     default_client: str
     retention_days: int
     max_attempts: int
@@ -22,45 +20,45 @@ class Settings:
     upstream_timeout_seconds: float
     concurrent_sends: int
     delivery_polling: str
-    """all: accepted sends await a report; none: accepted is their last status."""
+    """all: the relay polls the delivery of accepted sends; none: it does not."""
     recipient_results: str
-    """on: how it ended is kept for each recipient, by a hash of the number."""
+    """on: the delivery result of each recipient is stored by a hash of the number."""
     country_codes: str
-    """The calling codes that messages may be sent to, with commas; empty: all."""
+    """The calling codes that messages may be sent to, separated by commas; empty: all."""
     upstream_hosts: str
-    """The hosts that may be called, with commas: `smsrelay.security.allowed_hosts`."""
+    """The hosts that the relay may call: `smsrelay.security.allowed_hosts`."""
     token_function: str = ""
-    """The function that renews the token, for those who may ask it; empty: nobody does."""
+    """The function that renews the token; empty: this function must not invoke it."""
     credentials_secret_arn: str = ""
-    """The client credentials, for that function alone."""
+    """The secret with the client credentials, only in the function that renews the token."""
     webhook_secret_prefix: str = ""
-    """What the names of the webhooks' secrets begin with, for the function that takes them."""
+    """The prefix of the names of webhook secrets."""
     recipient_key_secret: str = ""
-    """The key of that hash, for the functions that need it."""
+    """The secret with the key of the numbers' hashes."""
     yearly_api_calls: int = 0
-    """The API calls of the contract's year, for the function that polls; 0: unlimited."""
+    """The API calls a year of the contract; 0: unlimited."""
     event_bus: str = ""
-    """The bus that every change is told to; empty: none."""
+    """The bus for status events; empty: no bus."""
     callback_queue_url: str = ""
-    """The queue of callbacks, for the functions that fill and empty it; empty: there are none."""
+    """The queue of callbacks; empty: no callbacks."""
     callback_secret_prefix: str = ""
-    """What the names of the secrets begin with that callbacks are signed with."""
+    """The prefix of the names of the secrets that sign callbacks."""
     client_recipients_per_minute: int = 0
-    """Recipients a minute of a client that has no usage plan, where there are such; 0: no limit."""
+    """The recipients a minute of a client without a usage plan; 0: no limit."""
     queue_sender_arns: str = ""
-    """The topics and rules that may post into the queue, with commas, for the queue worker."""
+    """The ARNs of topics and rules that may post into the queue, separated by commas."""
     catalogue_parameter: str = ""
-    """The SSM parameter with the message catalogue, for who takes messages; empty: none."""
+    """The SSM parameter with the message catalogue; empty: no catalogue."""
     loopback_callbacks: str = ""
     """on: callbacks may go to http://127.0.0.1. Only the local stack sets it, never a template."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Read the settings; one with a default is not given to every function.
+        """Read the settings. Those with a default are set only for functions that need them.
 
         Raises:
-            KeyError: another variable is missing.
-            ValueError: a number is none.
+            KeyError: a variable without a default is missing.
+            ValueError: a number is not valid.
         """
         return cls(
             **{

@@ -23,7 +23,7 @@ def aws_errors(error: Callable[[str], RelayError], problem: str) -> Iterator[Non
 
 
 def ledger_errors() -> AbstractContextManager[None]:
-    return aws_errors(LedgerUnavailableError, "the ledger is out of reach")
+    return aws_errors(LedgerUnavailableError, "the ledger is unavailable")
 
 
 def error_name(error: Exception) -> str:

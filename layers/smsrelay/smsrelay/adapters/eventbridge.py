@@ -25,7 +25,7 @@ class EventBridgeBus:
 
     def put(self, events: Sequence[Mapping[str, Any]]) -> None:
         for batch in batched(events, BATCH, strict=False):
-            with aws_errors(PublishError, "the bus is out of reach"):
+            with aws_errors(PublishError, "the bus is unavailable"):
                 answer = self._client.put_events(
                     Entries=[
                         {

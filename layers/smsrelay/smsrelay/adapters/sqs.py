@@ -113,4 +113,4 @@ def _printable(value: str) -> str:
 
 
 def _queue_errors() -> AbstractContextManager[None]:
-    return aws_errors(QueueUnavailableError, "the queue is out of reach")
+    return aws_errors(QueueUnavailableError, "the queue is unavailable")

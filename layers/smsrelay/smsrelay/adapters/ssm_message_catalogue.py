@@ -75,7 +75,7 @@ class SsmMessageCatalogue:
             self._failed = LedgerUnavailableError(str(error))
         except AWS_ERRORS as error:
             logger.warning(
-                "catalogue out of reach",
+                "catalogue can't be read",
                 extra={"kept": self._cached is not None, "cause": error_name(error)},
             )
             self._failed = LedgerUnavailableError(f"no catalogue: {error_name(error)}")

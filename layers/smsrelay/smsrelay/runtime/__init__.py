@@ -1,1 +1,1 @@
-"""What every Lambda function does around its handler."""
+"""Code around the handlers of the Lambda functions."""

@@ -1,4 +1,4 @@
-"""API Gateway's proxy events and responses."""
+"""Reads API Gateway's proxy events, and builds proxy responses."""
 
 import base64
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from smsrelay.services.http_response import Response
 
 
 def route_of(event: Event) -> tuple[str, str]:
-    """The method and the resource; the resources under /iam are the same, for IAM principals.
+    """Return the method and the resource, without /iam, which IAM principals use.
 
     The event's `path` isn't the route: through a custom domain it begins with the base path
     (gist.github.com/GREsau/444c7d4d0bb9e8c82dd1a585931028bd).
@@ -23,15 +23,15 @@ def route_of(event: Event) -> tuple[str, str]:
 
 
 def parameter_of(event: Event, name: str) -> str:
-    """A parameter of the path. API Gateway doesn't decode it (github.com/aws/aws-sam-cli#771)."""
+    """Decode a parameter of the path: API Gateway doesn't (github.com/aws/aws-sam-cli#771)."""
     return unquote(event["pathParameters"][name])
 
 
 def base_of(event: Event) -> str:
-    """What the path of the caller's URL has before the route: the stage or a base path, and /iam.
+    """Return the part of the URL's path before the route: the stage or a base path, and /iam.
 
-    `requestContext.path` is the whole path of the URL, still encoded, at the default endpoint and
-    at a custom domain.
+    `requestContext.path` is the whole encoded path of the URL, at the default endpoint and at a
+    custom domain.
     """
     _, route = route_of(event)
     segments = [segment for segment in event["requestContext"]["path"].split("/") if segment]
@@ -43,12 +43,12 @@ def headers_of(event: Event) -> dict[str, str]:
 
 
 def query_of(event: Event) -> dict[str, list[str]]:
-    """The decoded parameters of the URL, each with all its values."""
+    """Return the decoded parameters of the URL, each with all its values."""
     return event.get("multiValueQueryStringParameters") or {}
 
 
 def body_of(event: Event) -> bytes:
-    """The bytes of the request's body; none if it is not the Base64 that it claims to be."""
+    """Return the bytes of the request's body; empty if it should be Base64 but isn't."""
     body: str = event.get("body") or ""
     if not event.get("isBase64Encoded"):
         return body.encode(errors="surrogatepass")
@@ -59,12 +59,11 @@ def body_of(event: Event) -> bytes:
 
 
 def to_problem(error: RelayError) -> dict[str, Any]:
-    """The response to an error."""
     return to_proxy(problem_documents.of_error(error))
 
 
 def to_proxy(response: Response, base: str = "") -> dict[str, Any]:
-    """A proxy response; `base` comes before the routes that Location and Link contain."""
+    """Build a proxy response; `base` is put before the routes in Location and Link."""
     headers = {"Content-Type": response.content_type, **response.headers}
     for name in headers.keys() & {"Location", "Link"}:
         headers[name] = headers[name].replace("/", f"{base}/", 1)

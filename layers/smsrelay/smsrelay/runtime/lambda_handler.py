@@ -1,4 +1,4 @@
-"""The shell that all handlers share: log context, metrics, and unexpected errors."""
+"""A decorator for all handlers: log context, metrics, and unexpected errors."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -22,11 +22,11 @@ type Handler[Result] = Callable[[Event, Context], Result]
 def lambda_handler(
     wiring: ModuleType, *, on_error: Callable[[UnexpectedError], Any] | None = None
 ) -> Callable[[Handler[Any]], Handler[Any]]:
-    """Put the shell around a handler.
+    """Decorate a handler.
 
-    The parts of `wiring`, the function's module, are looked up in each invocation, so a test can
-    replace them. `on_error` returns the response to an unexpected error. Without it the invocation
-    fails with an `UnexpectedError`, which repeats nothing of the error's text.
+    The parts of `wiring`, the function's module, are looked up in each invocation, so that tests
+    can replace them. `on_error` returns the response to an unexpected error. Without it the
+    invocation fails with an `UnexpectedError`, which does not contain the error's text.
     """
 
     def decorate(handle: Handler[Any]) -> Handler[Any]:
@@ -37,7 +37,7 @@ def lambda_handler(
             try:
                 return handle(event, context)
             except Exception as error:
-                # Lambda's runtime would log an exception with its whole text.
+                # Lambda's runtime would log the exception's text.
                 logger.exception("failed unexpectedly")
                 unexpected = UnexpectedError(type(error).__name__)
                 if on_error is None:

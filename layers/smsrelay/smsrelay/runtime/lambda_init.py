@@ -1,6 +1,7 @@
-"""The init phase of a function: what it needs is made before the first request, once.
+"""The init phase of a function, which builds its parts before the first request.
 
-Imported before everything else: until the phase ends, the garbage collector has nothing to find.
+Import this module first: it stops the garbage collector until the end of the phase, because there
+is no garbage to find yet.
 """
 
 import contextlib
@@ -17,11 +18,11 @@ if INITIALIZATION_TYPE in os.environ:
 
 
 def end_init(*builders: Callable[[], object]) -> None:
-    """Build the parts, and exclude everything that exists by now from garbage collection.
+    """Build the parts, and exclude all objects created so far from garbage collection.
 
     If a part can't be built, the first request builds it again and reports the error.
     """
-    if INITIALIZATION_TYPE not in os.environ:  # tests, and programs that build what they need
+    if INITIALIZATION_TYPE not in os.environ:  # tests and local programs build parts on demand
         return
     with contextlib.suppress(Exception):
         for build in builders:

@@ -1,4 +1,4 @@
-"""Batches of SQS messages: processed side by side, with Lambda's partial batch response."""
+"""Processes batches of SQS messages concurrently, with Lambda's partial batch response."""
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.logging import Logger
 
 LARGE_BODY = 100_000
-"""Characters from which a body is large: parsed, it can take 70 times as much memory."""
+"""The characters of a large body, which can need 70 times as much memory when it is parsed."""
 
 type Record = Mapping[str, Any]
 
 RETURN_SECONDS: Final = 2.0
-"""Seconds of an invocation that are kept to return the result of the batch."""
+"""Seconds of an invocation reserved to return the result of the batch."""
 
 
-def run_batch(  # noqa: PLR0913 - what the two queues' functions differ in
+def run_batch(  # noqa: PLR0913 - the differences between the two queues' functions
     records: Sequence[Record],
     process: Callable[[Record], float | None],
     *,
@@ -28,12 +28,12 @@ def run_batch(  # noqa: PLR0913 - what the two queues' functions differ in
     threads: int,
     deadline: Deadline | None = None,
 ) -> dict[str, Any]:
-    """Process the messages of an SQS batch side by side, then the large ones in turn.
+    """Process the messages of an SQS batch concurrently, the large ones one after another.
 
     `process` returns None if the message is done, else the seconds until SQS delivers it again;
-    `show_again` sets these for a receipt handle. `threads` messages are processed at once; at most
-    one of them is large. What is not finished shortly before `deadline` goes back to the queue. Its
-    thread goes on in the next invocation: use it only for messages that may be processed twice.
+    `show_again` sets these for a receipt handle. At most `threads` messages are processed at once.
+    Messages that are not finished shortly before `deadline` return to the queue, but their threads
+    continue in the next invocation: set it only for messages that may be processed twice.
     """
 
     def is_done(record: Record) -> bool:
@@ -42,9 +42,9 @@ def run_batch(  # noqa: PLR0913 - what the two queues' functions differ in
             if delay is not None:
                 show_again(record["receiptHandle"], delay)
         except QueueUnavailableError:
-            return False  # the visibility time-out brings it back, only later
+            return False  # SQS delivers it again after the visibility time-out
         except Exception:
-            # One message must not fail the others of its batch: they may have been sent.
+            # One message must not fail the others in its batch: they may have been sent.
             logger.exception("message failed", sqs_message_id=record["messageId"])
             return False
         return delay is None

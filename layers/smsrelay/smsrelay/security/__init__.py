@@ -1,1 +1,1 @@
-"""What must not leave the relay, and which hosts it may call. Pure."""
+"""Redaction, allowed hosts, and webhook signatures. Pure."""

@@ -1,11 +1,10 @@
-"""Which servers may be called: secrets and answers hold base URLs, the deployment allows hosts."""
+"""Limits the base URLs in secrets and responses to the hosts that the deployment allows."""
 
 import re
 from typing import Final, NamedTuple
 
-# A whole URL or none of it: what this does not spell out (userinfo, path, query, fragment, a
-# trailing dot, a letter outside ASCII, a space or backslash in between) is no base URL, so nothing
-# is left for two parsers to disagree about.
+# This pattern matches the whole URL, because URL parsers can disagree about its host. Not allowed:
+# userinfo, a path, a query, a fragment, a trailing dot, non-ASCII letters, spaces and backslashes.
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST: Final = rf"(?:{_LABEL}\.)+{_LABEL}|localhost"
 _URL: Final = re.compile(rf"(?:(https?)://)?({_HOST})(?::([0-9]{{1,5}}))?/?", re.ASCII)
@@ -16,7 +15,7 @@ _LONGEST_HOST: Final = 253
 
 class _Entry(NamedTuple):
     host: str
-    """Or `*.` and what all of its hosts end with."""
+    """A host, or `*.` and a domain."""
     scheme: str
 
     def allows(self, host: str) -> bool:
@@ -26,22 +25,22 @@ class _Entry(NamedTuple):
 
 
 class AllowedHosts:
-    """The servers that may be called, and the one way to make a base URL of what others wrote."""
+    """The hosts that the relay may call."""
 
     def __init__(self, text: str) -> None:
-        """Read a list such as `*.marketingcloudapis.com, sms.example.com`.
+        """Parse a list such as `*.marketingcloudapis.com, sms.example.com`.
 
-        `*.` stands for one label or more. `http://127.0.0.1` lets this machine be called, at any
-        port and without TLS: it is for the local stack. An invalid entry raises a ValueError.
+        `*.` matches one label or more. `http://127.0.0.1` allows this machine, at any port and
+        without TLS; it is for the local stack. Raises ValueError for an invalid entry.
         """
         self._entries = [_entry(word) for word in text.split(",")]
 
     def base_url(self, url: str) -> str:
-        """A base URL as `https://host`; given with or without scheme, slash and port 443.
+        """Return a base URL as `https://host`; the scheme, a slash and port 443 are optional.
 
-        If it is invalid or not allowed, a ValueError is raised, which repeats nothing of it.
+        Raises ValueError, without parts of the URL, if it is invalid or not allowed.
         """
-        # ASCII first: some letters of other scripts become ASCII in lower case.
+        # ASCII is checked first: some non-ASCII letters become ASCII in lower case.
         match = _URL.fullmatch(url.strip(" \t\r\n").lower()) if url.isascii() else None
         if match is None or len(match[2]) > _LONGEST_HOST:
             raise ValueError("not a base URL: https:// and a host, nothing else")
@@ -62,6 +61,6 @@ def _entry(word: str) -> _Entry:
     scheme, host = match.groups()
     if scheme and host not in _THIS_MACHINE:
         raise ValueError("UPSTREAM_HOSTS: only this machine may be called without TLS")
-    if host.count(".") < 2 and host.startswith("*."):  # noqa: PLR2004 - `*.com` would be everybody
+    if host.count(".") < 2 and host.startswith("*."):  # noqa: PLR2004 - `*.com` would be too wide
         raise ValueError("UPSTREAM_HOSTS: a star must stand for less than a whole top-level domain")
     return _Entry(host, scheme or "https")

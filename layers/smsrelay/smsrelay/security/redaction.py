@@ -1,7 +1,7 @@
-"""Cut phone numbers, message texts and secrets out of error messages that others wrote.
+"""Removes phone numbers, message texts and secrets from error messages of other systems.
 
-The upstream can repeat what it was sent in any spelling. So this is an allow-list: "…" replaces
-every word that isn't known to be harmless.
+The upstream can repeat a request in any spelling. So this is an allow-list: "…" replaces every word
+that is not known to be harmless.
 """
 
 import json
@@ -11,9 +11,9 @@ from base64 import b64decode
 from collections.abc import Iterable, Iterator
 
 MAX_LENGTH = 500
-"""Characters of one error message that are kept."""
-# In lower case and without punctuation: the words of the upstream's messages of a 400, then of its
-# 401, 403 and 429 and of the token endpoint's 401.
+"""The most characters of one error message."""
+# In lower case and without punctuation: the words of the upstream's error messages for 400, then
+# for 401, 403 and 429, and of the token endpoint's for 401.
 _DOCUMENTED = """
     a active an and applicable are array at be blackout blank both cannot client code contact count
     customer defined error false for have hhmm id in invalid is key keyword message messagetext
@@ -32,8 +32,8 @@ _BETWEEN_PARTS = re.compile(f"[{re.escape(_PUNCTUATION)}]+")
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _WITHOUT_LETTERS = re.compile(rf"{_UUID.pattern}|(?:(?!{_UUID.pattern})[^A-Za-z])+")
 _MAX_DIGITS = 5  # the upstream's error codes have no more
-# A word is cut if it has so many characters in a row in common with a secret. For a UUID it takes
-# more: four of its hexadecimal digits often occur in a phone number by chance.
+# A word is cut if it shares so many consecutive characters with a secret. A UUID must share more:
+# four of its hexadecimal digits often occur in a phone number by chance.
 _WORD_PIECE, _UUID_PIECE = 4, 6
 _MIN_DECODED = 3  # many English words are base64 of one or two characters
 _SLICE = 1_024  # characters of a secret that are converted at once: one can become 18
@@ -42,21 +42,20 @@ _NOT_ALPHANUMERIC = bytes(code for code in range(128) if not chr(code).isalnum()
 
 
 def redact(messages: Iterable[str], body: str) -> tuple[str, ...]:
-    """Cut what a request says about people out of error messages.
+    """Cut a request's personal data out of error messages.
 
-    A message is, for example, `13175550100 is not a numeric string`. `body` is the JSON that the
-    upstream answers to: its numbers, text, media URL, subscriber keys and attribute values are
-    secrets.
+    An example of a message is `13175550100 is not a numeric string`. `body` is the request's JSON:
+    its numbers, text, media URL, subscriber keys and attribute values are secrets.
     """
     return without(messages, _secrets(body))
 
 
 def without(messages: Iterable[str], secrets: Iterable[str]) -> tuple[str, ...]:
-    """Cut these secrets, and whatever could be one in another spelling, out of error messages.
+    """Cut these secrets, in any spelling, out of error messages.
 
-    It keeps words of ASCII letters and punctuation, UUIDs, and numbers of at most five digits, if
-    they don't occur in a secret. It needs as much memory as the secrets take; all other memory
-    depends on the messages only.
+    Words of ASCII letters and punctuation, UUIDs, and numbers of at most five digits are kept if
+    they don't occur in a secret. Memory use is that of the secrets, plus an amount that depends
+    only on the messages.
     """
     split = [
         _WITHOUT_LETTERS.sub(_mark_digits, message[:MAX_LENGTH]).split() for message in messages
@@ -69,7 +68,7 @@ def without(messages: Iterable[str], secrets: Iterable[str]) -> tuple[str, ...]:
 
 
 def without_names(pointer: str) -> str:
-    """Cut steps that don't look like names of fields out of a JSON Pointer.
+    """Cut steps that don't look like field names out of a JSON Pointer.
 
     Clients choose the names of unknown fields: they can be texts or phone numbers.
     """
@@ -87,7 +86,7 @@ def _secrets(body: str) -> Iterator[str]:
 
 
 def _mark_digits(match: re.Match[str]) -> str:
-    """Replace digits that together could be a phone number by a character that is always cut."""
+    """Replace digits that could be a phone number with a character that is always cut."""
     run = match[0]
     if _UUID.fullmatch(run) or sum(map(str.isnumeric, run)) <= _MAX_DIGITS:
         return run
@@ -95,7 +94,7 @@ def _mark_digits(match: re.Match[str]) -> str:
 
 
 def _pieces(word: str) -> set[str] | None:
-    """The pieces of a word that must not occur in a secret; None if the word is cut anyway."""
+    """Return the pieces of a word that must not occur in a secret; None if it is always cut."""
     core = word.strip(_PUNCTUATION)
     if _UUID.fullmatch(core):
         return _windows(core.replace("-", "").lower(), _UUID_PIECE)
@@ -113,12 +112,12 @@ def _pieces(word: str) -> set[str] | None:
 
 
 def _windows(text: str, size: int) -> set[str]:
-    """All pieces of this size; a shorter text is one piece."""
+    """Return all pieces of this size; a shorter text is one piece."""
     return {text[n : n + size] for n in range(max(len(text) - size, 0) + 1)} - {""}
 
 
 def _from_base64(word: str) -> str:
-    """The letters and digits of the text that a word is in base64, if it is one."""
+    """Decode a base64 word to its letters and digits; empty if it isn't base64."""
     encoded = word[:-1] if len(word) % 4 == 1 else word
     try:
         text = _alphanumeric([b64decode(f"{encoded}==").decode()])
@@ -128,7 +127,7 @@ def _from_base64(word: str) -> str:
 
 
 def _occurring(pieces: set[str], secrets: Iterable[str]) -> set[str]:
-    """The pieces that occur in a secret, in whatever case, script or grouping."""
+    """Return the pieces that occur in a secret, in any case, script or grouping."""
     text = _alphanumeric(secrets) if pieces else ""
     return {
         piece
@@ -138,7 +137,7 @@ def _occurring(pieces: set[str], secrets: Iterable[str]) -> set[str]:
 
 
 def _alphanumeric(texts: Iterable[str]) -> str:
-    """Only letters and digits, as lower-case ASCII; those without a counterpart are left out."""
+    """Convert letters and digits to lower-case ASCII; leave out all other characters."""
     slices = (text[n : n + _SLICE] for text in texts for n in range(0, len(text), _SLICE))
     return b"".join(map(_alphanumeric_slice, slices)).decode()
 

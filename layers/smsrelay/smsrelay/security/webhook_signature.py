@@ -1,4 +1,4 @@
-"""Signatures by the Standard Webhooks specification, and the secrets that they are made with."""
+"""Verifies and creates signatures of the Standard Webhooks specification."""
 
 import json
 import re
@@ -7,20 +7,20 @@ from datetime import UTC, datetime
 from typing import Final
 
 MAX_SECRETS: Final = 2
-"""Secrets of a client that count at a time: the current one, and the one before it."""
+"""The most valid secrets of a client: the current and the previous one."""
 _SECRET = re.compile(r"whsec_[A-Za-z0-9+/]{32,100}={0,2}")
-"""At least 24 bytes, as the specification has it."""
-# The three parts of what is signed are joined by full stops: one within the id or the time would
-# let somebody cut it elsewhere.
+"""At least 24 bytes, as the specification requires."""
+# The id, the time and the body are signed as one text, joined by full stops. An id or time with a
+# full stop would make the parts ambiguous.
 _ID = re.compile(r"[!-\-/-~]{1,255}")
 _TIME = re.compile(r"[0-9]{1,12}")
 _DUMMY_SECRET: Final = "whsec_" + "A" * 44
 
 
 def parse_secrets(value: str) -> Sequence[str]:
-    """What a secret's value says: `{"current": "whsec_…", "previous": "whsec_…"}`, or one alone.
+    """Parse a secret's value: `{"current": "whsec_…", "previous": "whsec_…"}`, or one secret alone.
 
-    Anything that is not a secret of the specification is left out.
+    Values that are not secrets of the specification are left out.
     """
     try:
         fields = json.loads(value)
@@ -35,9 +35,9 @@ def parse_secrets(value: str) -> Sequence[str]:
 
 
 def verify_signature(headers: Mapping[str, str], body: bytes, secrets: Sequence[str]) -> bool:
-    """Whether a webhook is signed with one of the secrets, now or within five minutes of it.
+    """Whether a webhook is signed with one of the secrets, at most five minutes from now.
 
-    It takes as long with no secret as with all, and with the wrong one as with the right one.
+    The time of this check does not depend on the number of secrets, or on which one is right.
     """
     named = _ID.fullmatch(headers.get("webhook-id", "")) is not None
     timed = _TIME.fullmatch(headers.get("webhook-timestamp", "")) is not None
@@ -47,20 +47,20 @@ def verify_signature(headers: Mapping[str, str], body: bytes, secrets: Sequence[
 
 
 def _verifies(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
-    # Imported here: every other function does without it.
+    # Imported here because most functions don't need it.
     from standardwebhooks import Webhook, WebhookVerificationError  # noqa: PLC0415
 
     try:
         Webhook(secret).verify(body, dict(headers), json_parse=False)
-    except (WebhookVerificationError, ValueError):  # a malformed signature, or a body of no text
+    except (WebhookVerificationError, ValueError):  # a malformed signature, or a body not in UTF-8
         return False
     return True
 
 
 def signature_headers(secrets: Sequence[str], name: str, at: int, body: bytes) -> Mapping[str, str]:
-    """The headers of a webhook of our own; with two secrets a receiver may know either.
+    """Return the headers of a callback, signed with each secret: a receiver may have either one.
 
-    `name` is the webhook's id, the same at each try; `at` is in seconds since the epoch.
+    `name` is the webhook's id, the same in each attempt; `at` is in seconds since the epoch.
     """
     from standardwebhooks import Webhook  # noqa: PLC0415 - as above
 

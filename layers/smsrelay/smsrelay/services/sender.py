@@ -481,12 +481,12 @@ class Sender:
                 result = self._ledger.replace_if_unchanged(before, after)
                 if result:
                     return
-                problem = ", put it back: the ledger is changed meanwhile"
+                problem = ", put it back: the send has changed meanwhile"
                 if result is ReplaceResult.GONE:
                     problem = ": the item is gone"
                 break
             except LedgerUnavailableError:
-                problem = ", put it back: the ledger is out of reach"
+                problem = ", put it back: the ledger is unavailable"
             if deadline() < STORE_SECONDS:
                 break
         self._metrics.count("ResultsNotStored")

@@ -1,1 +1,1 @@
-"""The access token: when it must be renewed, and what the token endpoint answers. Pure."""
+"""The access token: when it is renewed, and the token endpoint's response. Pure."""

@@ -1,4 +1,4 @@
-"""The access token, and when it has to be renewed: pure functions of the token and the time."""
+"""Decides when the access token is renewed. Pure."""
 
 import math
 import re
@@ -7,29 +7,30 @@ from hashlib import sha256
 from typing import Final, NamedTuple
 
 RENEW_BELOW: Final = 180.0
-"""Seconds left below which a token is renewed: a run comes every 60; senders want REFRESH_AHEAD.
+"""A token is renewed when it has fewer seconds left. A run comes every 60 seconds, and senders read
+the next token REFRESH_AHEAD seconds before the end.
 
 With more, a token of 1,080 seconds would be replaced more often than every 15 minutes.
 """
 REFRESH_AHEAD: Final = 60.0
-"""Seconds before its end from which on senders look for the next token."""
+"""Seconds before the end of a token at which senders read the next one."""
 MIN_REPLACEMENT_INTERVAL: Final = 1200.0
-"""Seconds in which refusals bring at most two new tokens.
+"""Seconds in which refused tokens are replaced at most twice.
 
-The upstream's soft limit is about one in 20 minutes, and Secrets Manager keeps about 100 versions
-of a secret, none of them younger than a day removed: a refusal of every token, whatever its cause,
-must not use these up.
+The upstream's soft limit is about one token in 20 minutes. Secrets Manager keeps about 100 versions
+of a secret and removes none that is younger than a day: if the upstream refuses every token, the
+renewals must not exceed these limits.
 """
 
-# What may stand in an HTTP header (RFC 6750): a token with a line break must not reach it.
+# The characters of an HTTP header (RFC 6750): a token with a line break must not get into one.
 TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 
 
 class RenewalReason(StrEnum):
-    MISSING = "missing"  # there is none that could be used
-    UNDATED = "undated"  # nobody knows when it ends
+    MISSING = "missing"  # no usable token is stored
+    UNDATED = "undated"  # its end is not known
     EXPIRING = "expiring"
-    REFUSED = "refused"  # the upstream answered 401 to it
+    REFUSED = "refused"  # the upstream responded with a 401
 
 
 class StoredToken(NamedTuple):
@@ -37,22 +38,22 @@ class StoredToken(NamedTuple):
 
     access_token: str
     expires_at: float | None
-    """None: nobody knows."""
+    """None: not known."""
     since: float
     """When it was stored."""
     base_url: str = ""
-    """Of the tenant's REST API, as the secret has it."""
+    """The base URL of the tenant's REST API in the secret."""
 
     @property
     def lifetime(self) -> float | None:
-        """Seconds that it is good for, if that is known."""
+        """The seconds from its storage to its end; None: not known."""
         return None if self.expires_at is None else max(0.0, self.expires_at - self.since)
 
 
 def renewal_reason(token: StoredToken | None, now: float, *, refused: bool) -> RenewalReason | None:
-    """Why the token has to be renewed now, if it has to; `refused`: the upstream took it no more.
+    """Return why the token must be renewed now, or None; `refused`: the upstream refused it.
 
-    Less than 3 minutes left are too few, or a third of a life that is shorter than 9.
+    It expires soon if fewer than 3 minutes are left, or than a third of a lifetime below 9 minutes.
     """
     if token is None:
         return RenewalReason.MISSING
@@ -64,19 +65,19 @@ def renewal_reason(token: StoredToken | None, now: float, *, refused: bool) -> R
 
 
 def may_replace_refused(token: StoredToken, before: StoredToken | None, now: float) -> bool:
-    """Whether a refused token is replaced: no third one comes within MIN_REPLACEMENT_INTERVAL."""
+    """Whether a refused token is replaced: at most twice in MIN_REPLACEMENT_INTERVAL."""
     if before is None:
         return True
     return now - before.since >= _share(token, MIN_REPLACEMENT_INTERVAL, 0.5)
 
 
 def refresh_ahead(token: StoredToken) -> float:
-    """Seconds before its end from which on senders look for the next one."""
+    """Return the seconds before the end of a token at which senders read the next one."""
     return _share(token, REFRESH_AHEAD, 4)
 
 
 def finite_number(value: object) -> float | None:
-    """A number of a JSON document, which may be written as a string."""
+    """Read a number in a JSON document, which may be a string; None if it is not finite."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -87,10 +88,10 @@ def finite_number(value: object) -> float | None:
 
 
 def fingerprint(access_token: str) -> str:
-    """What names a token without being one: in events and logs."""
+    """Return an id of a token for events and logs, from which the token can't be computed."""
     return sha256(access_token.encode()).hexdigest()[:16]
 
 
 def _share(token: StoredToken, most: float, part: float) -> float:
-    """The token's lifetime divided by `part`, at most so many seconds."""
+    """Return the token's lifetime divided by `part`, at most `most` seconds."""
     return most if token.lifetime is None else min(most, token.lifetime / part)

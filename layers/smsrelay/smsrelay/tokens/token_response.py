@@ -1,4 +1,4 @@
-"""OAuth client credentials (`POST /v2/token`): what is asked, and what an answer says."""
+"""OAuth client credentials, and the responses of `POST /v2/token`."""
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -13,11 +13,11 @@ from smsrelay.sends.call_outcome import words_of
 from smsrelay.tokens.renewal_timing import TOKEN, finite_number
 
 DEFAULT_LIFETIME: Final = 1080.0
-"""Seconds that a token is good for by the documentation, where an answer does not say."""
+"""The documented lifetime of a token in seconds, for responses that don't contain it."""
 MAX_LIFETIME: Final = 86_400.0
-"""Seconds that are believed: a token is renewed once a day, whatever its answer says."""
+"""The longest accepted lifetime in seconds: a token is renewed at least once a day."""
 MAX_TOKEN_LENGTH: Final = 4_096
-"""Characters; the upstream's have 512 at most."""
+"""In characters; the upstream's tokens have at most 512."""
 CREDENTIALS_REFUSED: Final = "credentials-refused"
 """The reason if the client id or the client secret is not accepted."""
 
@@ -28,19 +28,19 @@ class ClientCredentials:
     client_secret: str = field(repr=False)
     auth_base_url: str
     account_id: str | None = None
-    """The business unit (MID); None: the package's own."""
+    """The business unit (MID); None: that of the package."""
     scope: str | None = None
-    """None: all; an empty one would give none."""
+    """None: all scopes; an empty text would request no scope."""
     expires_at: datetime | None = None
     """When the client secret expires; None: not known."""
     staged: "ClientCredentials | None" = None
-    """The same with the staged client secret, which is accepted beside the active one."""
+    """The same credentials with the staged client secret, if there is one."""
 
     def days_left(self, now: float) -> int:
-        """Whole days until the client secret expires.
+        """Return the whole days until the client secret expires.
 
-        Without a date 30, so that the alarm asks for the date: a secret lasts 180 days, and nothing
-        says when it was generated.
+        Without a date this is 30, so that the alarm asks for the date: a secret lasts 180 days, and
+        the time of its creation is not known.
         """
         if self.expires_at is None:
             return 30
@@ -66,7 +66,7 @@ class AccessToken(NamedTuple):
 
 
 class TokenError(NamedTuple):
-    """Why there is none: a stable code, and the upstream's own words without any secret."""
+    """Why no token was issued: a stable code, and the upstream's error messages, redacted."""
 
     reason: str
     status: int | None = None
@@ -74,7 +74,7 @@ class TokenError(NamedTuple):
 
 
 def parse_credentials(secret: str, hosts: AllowedHosts) -> ClientCredentials:
-    """The client credentials in a secret's value.
+    """Parse the client credentials in a secret's value.
 
     The value is `{"client_id", "client_secret", "auth_base_url", "account_id", "scope",
     "expires_at", "staged_client_secret", "staged_expires_at"}`; all but the first three may be left
@@ -113,10 +113,10 @@ def parse_token_response(
     credentials: ClientCredentials,
     hosts: AllowedHosts,
 ) -> AccessToken | TokenError:
-    """The token in an answer, else the error, with the credentials cut out of its words.
+    """Parse a response: return the token, or the error with the credentials redacted.
 
-    The token's life counts from `asked_at` (seconds since the epoch), and nothing is taken off it:
-    senders and the token function have their own margins.
+    The token's lifetime counts from `asked_at` (seconds since the epoch), without a margin: senders
+    and the token function have their own margins.
     """
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return _parse_access_token(body, asked_at, hosts)
@@ -130,7 +130,7 @@ def parse_token_response(
 def _parse_access_token(
     body: bytes, asked_at: float, hosts: AllowedHosts
 ) -> AccessToken | TokenError:
-    """The token, or an error that repeats no word of the answer, since it may contain a token."""
+    """Return the token, or an error without texts of the response, which may contain a token."""
     fields = json_object(body.decode("utf-8", "replace"))
     access_token = fields.get("access_token")
     if (
@@ -161,11 +161,11 @@ def _reason(status: int) -> str:
         return "request-refused"
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return "server-error"
-    return "unexpected-status"  # a redirect, say: following it would give the secret away
+    return "unexpected-status"  # such as a redirect; following it would leak the secret
 
 
 def parse_date(value: object) -> datetime | None:
-    """A date or time in ISO 8601, in UTC if it has no offset; None if it can't be read."""
+    """Parse a date or time in ISO 8601, in UTC if it has no offset; None if it is invalid."""
     try:
         moment = datetime.fromisoformat(str(value))
     except ValueError:
@@ -174,12 +174,12 @@ def parse_date(value: object) -> datetime | None:
 
 
 def days_until(moment: datetime, now: float) -> int:
-    """Whole days; negative if the moment has passed."""
+    """Return the whole days; negative if the moment has passed."""
     return int((moment.timestamp() - now) // 86_400)
 
 
 def _word(value: object) -> str | None:
-    """An optional field: an empty one is left out, a number is written as one."""
+    """Read an optional field: a number becomes text, and an empty value None."""
     if value is None or isinstance(value, bool | dict | list):
         return None
     return str(value).strip() or None

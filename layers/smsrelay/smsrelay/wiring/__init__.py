@@ -1,5 +1,5 @@
-"""Puts the parts together: built once per execution environment, at the first use.
+"""Builds the parts of each function, once per execution environment.
 
-There is one module for each kind of function. None imports another's, and what only an option or
-one of several functions needs is imported where it is built: at a cold start each import costs.
+Each kind of function has a module. Parts that only some deployments or functions need are imported
+where they are built, because each import makes a cold start slower.
 """

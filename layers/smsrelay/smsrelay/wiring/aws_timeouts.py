@@ -1,20 +1,20 @@
-"""How long the functions wait for AWS."""
+"""Time-outs of AWS calls."""
 
 from typing import Final
 
 from botocore.config import Config
 
-# Two tries of 3 s at most: a store that hangs must leave time to log what could not be stored
-# (relay.RESERVED_SECONDS). Queues and tables answer within milliseconds.
+# At most two attempts of 3 s: if a store hangs, time must be left to log a result that could not be
+# stored (sender.RESERVED_SECONDS). Queues and tables normally respond within milliseconds.
 AWS_CONFIG: Final = Config(
     connect_timeout=1,
     read_timeout=2,
     retries={"mode": "standard", "total_max_attempts": 2},
     max_pool_connections=50,
-    parameter_validation=False,  # AWS refuses the same, and nothing here is made up by callers
-    user_agent="smsrelay",  # botocore's own is put together anew for each call
+    parameter_validation=False,  # AWS validates the same, and callers don't choose parameters
+    user_agent="smsrelay",  # botocore builds its default for each call
 )
-# A send or a renewal waits for this call, and nothing depends on it: one short try.
+# A send or a renewal waits for this call but doesn't need its result: one short attempt.
 INVOKE_CONFIG: Final = Config(
     connect_timeout=1,
     read_timeout=1,

@@ -37,7 +37,7 @@ def parts() -> Parts:
     catalogue = options.catalogue(aws, settings, metrics, time.time)
     if catalogue is None:
         raise ValueError("callbacks need the catalogue")
-    # More connections than callbacks of a batch: one that hangs keeps its connection.
+    # More connections than callbacks in a batch: a callback that hangs keeps its connection.
     http = http_client(100, time.time)
     secrets = aws.client("secretsmanager", config=AWS_CONFIG)
     callback_sender = CallbackSender(

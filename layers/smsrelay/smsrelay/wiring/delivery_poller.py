@@ -1,4 +1,4 @@
-"""The function that follows deliveries up."""
+"""The function that polls deliveries."""
 
 import os
 import time

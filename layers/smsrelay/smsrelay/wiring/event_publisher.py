@@ -25,7 +25,7 @@ from smsrelay.wiring.aws_timeouts import AWS_CONFIG
 class Parts(NamedTuple):
     event_publisher: EventPublisher
     change_of: Callable[[Mapping[str, Any]], StatusChange | None]
-    """What a record of the stream tells of."""
+    """Parses a record of the stream."""
     metrics: PowertoolsMetrics
     logger: Logger
 

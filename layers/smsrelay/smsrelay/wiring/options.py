@@ -1,4 +1,4 @@
-"""Parts that a deployment chooses to have; where it doesn't, they are not even imported."""
+"""Optional parts; they are imported only if the deployment has them."""
 
 from functools import cache
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def catalogue(
     aws: BotoClients, settings: Settings, metrics: Metrics, clock: Clock
 ) -> CatalogueSource | None:
-    """The message catalogue, if there is one; it is read at the first name that is posted."""
+    """Return the message catalogue, if the deployment has one. Its first use reads it."""
     if not settings.catalogue_parameter:
         return None
     from smsrelay.adapters.ssm_message_catalogue import SsmMessageCatalogue
@@ -34,7 +34,7 @@ def catalogue(
 def recipient_results(
     settings: Settings, dynamodb: "DynamoDBClient", secrets: "SecretsManagerClient"
 ) -> RecipientResults | None:
-    """How it ended for each recipient, if that is kept."""
+    """Return the store of the recipients' delivery results, if the deployment has it."""
     if settings.recipient_results != "on":
         return None
     from smsrelay.adapters.dynamodb_recipient_results import DynamoDbRecipientResults

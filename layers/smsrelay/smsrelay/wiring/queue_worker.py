@@ -16,7 +16,7 @@ class Parts(NamedTuple):
     queue_worker: QueueWorker
     queue: SqsRetryQueue
     threads: int
-    """How many messages of a batch are processed at once."""
+    """The messages of a batch that are processed concurrently."""
     metrics: PowertoolsMetrics
     logger: Logger
 

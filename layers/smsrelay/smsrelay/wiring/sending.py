@@ -1,4 +1,4 @@
-"""What the functions that send share: api, webhook, queue_worker and sweeper."""
+"""The shared parts of the functions that send: api, webhook, queue_worker and sweeper."""
 
 import os
 import random
@@ -48,7 +48,7 @@ class Parts(NamedTuple):
 
     @property
     def request_reader(self) -> "RequestReader":
-        """A new reader of requests; the sweeper doesn't need one."""
+        """A new `RequestReader`; a property, because the sweeper doesn't need one."""
         from smsrelay.adapters.dynamodb_api_clients import DynamoDbApiClients
         from smsrelay.services.client_rate_limit import RequestLimits
         from smsrelay.services.request_reader import RequestReader

@@ -1,4 +1,4 @@
-"""The token function: it has nothing to do with sends."""
+"""The function that renews the access token."""
 
 import os
 import time
