@@ -151,7 +151,7 @@ class RecipientState(_Model):
 
 
 class EventDelivery(_Model):
-    """The numbers of recipients by delivery, in an event."""
+    """The numbers of recipients by delivery result, in an event."""
 
     delivered: int = Field(ge=0, description="Recipients reached.", examples=[1])
     undelivered: dict[str, int] = Field(
@@ -165,7 +165,7 @@ class EventDelivery(_Model):
 
 
 class Delivery(EventDelivery):
-    """The numbers of recipients by delivery, as of MobileConnect's last report."""
+    """The numbers of recipients by delivery result, as of MobileConnect's last report."""
 
     checked_at: _Time = Field(description="When the relay last polled MobileConnect.")
     recipients: list[RecipientState] | None = Field(

@@ -28,7 +28,7 @@ class DynamoDbApiClients:
         self._table = table
 
     def name_of(self, credential: str) -> str | None:
-        """Return the credential's client; the read is consistent, because it assigns messages."""
+        """Return the credential's client, read consistently: it decides who owns a message."""
         items = items_of(self._client, self._table, f"CLIENT#{credential}", NAME)
         return items[0]["client"]["S"] if items else None
 

@@ -48,7 +48,7 @@ SHARDS: Final = {
     "unknown": 16,
     "failed": 16,
 }
-"""The partitions of each group of the sparse index of unfinished sends; a single one would be hot.
+"""The partitions of each group of the sparse index of unfinished sends, to avoid a hot partition.
 
 At 10,000 sends a second each partition gets 625 writes of its limit of 1,000: without a retry a
 send costs `open` at most four writes, and the other groups one. docs/capacity.md computes this.
@@ -130,7 +130,7 @@ class DynamoDbLedger:
         try:
             existing = self._claim(key, written_by, now, lease_until)
         except LedgerUnavailableError:
-            # Only the response may be lost: a claim without a process would end as unknown.
+            # Only the response may be lost, and an unused claim would end as unknown.
             existing = self.load_one(key)
             if existing is None or existing.written_by != written_by:
                 raise
@@ -487,7 +487,7 @@ class DynamoDbLedger:
             "delivery": delivery_report.to_json(send.delivery) if send.delivery else None,
             "unfinished": partition_of(send),
         }
-        if send.reference is not None and send.key.number == 1:  # one index entry a message
+        if send.reference is not None and send.key.number == 1:  # one entry for each message
             texts["clientReference"] = _index_key(send.client, send.reference)
         item |= {name: {"S": value} for name, value in texts.items() if value is not None}
         times = {

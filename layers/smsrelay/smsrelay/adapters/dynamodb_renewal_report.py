@@ -20,7 +20,7 @@ class DynamoDbRenewalReport:
         self._table = table
 
     def record(self, result: str, facts: Mapping[str, object]) -> None:
-        """Replace the facts of the last `renewed` or `failed` one; a success removes a failure."""
+        """Replace the facts of the last renewal with this result; a success removes a failure."""
         failure = " REMOVE failed" if result == "renewed" else ""
         with ledger_errors():
             self._client.update_item(

@@ -18,7 +18,7 @@ from smsrelay.ports import Clock
 from smsrelay.sends.call_outcome import Failure
 
 KEEP_ALIVE: Final = 3.0
-"""Seconds that a connection may be idle: less than after which servers usually close one."""
+"""The most seconds that a connection may be idle; servers usually close one later."""
 
 
 # From the most specific to the most general class: an exception that matches only a base class gets

@@ -35,7 +35,7 @@ def package_logger() -> Logger:
 
 
 def without_words(record: logging.LogRecord) -> bool:
-    """Replace a record's exception by its description without texts."""
+    """Replace a record's exception with a description that contains no texts."""
     if record.exc_info and record.exc_info[1] is not None:
         error = record.exc_info[1]
         record.exception_name = type(error).__name__

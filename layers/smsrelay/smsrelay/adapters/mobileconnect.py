@@ -129,7 +129,7 @@ class MobileConnect:
             try:
                 body = _read(response, request.most)
             finally:
-                with suppress(Exception):  # a response that has arrived counts
+                with suppress(Exception):  # an error here must not replace the response
                     response.close()
             return _Response(response.status_code, response.headers, body, credentials.access_token)
         except DeadlinePassedError:

@@ -45,7 +45,7 @@ class StoredSigningSecrets:
         return self._cached_for(CACHE_SECONDS, client)
 
     def refresh(self, client: str) -> Sequence[str]:
-        """Read the secrets again, unless they were just read: after a rotation they are new."""
+        """Read the secrets again, unless they were just read: they may have been rotated."""
         try:
             return self._cached_for(MIN_REFRESH_INTERVAL, client)
         except SecretUnavailableError:

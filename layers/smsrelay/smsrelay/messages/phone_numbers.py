@@ -19,8 +19,8 @@ def normalize(written: str) -> str:
     """Normalize a mobile number to E.164: `+` and its digits, without separators.
 
     The `+` is required: without it a national number could reach a phone in another country. The
-    number must have 8 to 15 digits and a length that exists for its country code. Whether it is
-    assigned is not checked: the examples in the upstream's reference are not.
+    number must have 8 to 15 digits and a length that exists for its country code. It may be
+    unassigned, as the examples in the upstream's reference are.
     """
     digits = written.removeprefix("+")
     if not (digits.isascii() and digits.isdigit()):  # a number in E.164 needs no pattern

@@ -22,7 +22,7 @@ _CODE = re.compile(r"[0-9]{4}")
 
 @dataclass(frozen=True, slots=True)
 class DeliveryCounts:
-    """The recipients of a send by delivery, as of the last report."""
+    """The recipients of a send by delivery result, as of the last report."""
 
     delivered: int = 0
     undelivered: Mapping[str, int] = field(default_factory=dict)

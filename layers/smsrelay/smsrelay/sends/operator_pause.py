@@ -53,13 +53,13 @@ def paused_seconds(pauses: Sequence[OperatorPause], client: str, since: float, n
 def begin(
     pauses: Sequence[OperatorPause], client: str, note: str, now: float
 ) -> list[OperatorPause]:
-    """Return the pauses with a new one, without those that ended too long ago."""
+    """Add a pause, and drop those that ended too long ago."""
     kept = [it for it in pauses if it.ended is None or now - it.ended < KEPT_SECONDS]
     return [*kept, OperatorPause(client, now, note=note)]
 
 
 def end(pauses: Sequence[OperatorPause], client: str, now: float) -> list[OperatorPause]:
-    """Return the pauses after ending the one of this client; empty: the one of all clients."""
+    """End the pause of this client, or of all clients if `client` is empty."""
     return [
         it._replace(ended=now) if it.ended is None and it.client == client else it for it in pauses
     ]

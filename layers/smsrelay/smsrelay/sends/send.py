@@ -29,7 +29,7 @@ class Status(StrEnum):
 
     @property
     def metric(self) -> str:
-        """Return the metric of this status, such as `SendsPartiallyDelivered`."""
+        """The metric of this status, such as `SendsPartiallyDelivered`."""
         return f"Sends{self.value.title().replace('_', '')}"
 
 
@@ -79,9 +79,9 @@ class Send:
     While it is sending, this is the end of the lease: read `lease_until`.
     """
     written_by: str
-    """The id of the last write: a write that is repeated after a lost response recognizes it."""
+    """The id of the last write, which shows whether a write with a lost response was stored."""
     attempts: int = 0
-    """All attempts. The number never decreases, because it identifies the attempt of a result."""
+    """All attempts. It never decreases, because it shows which attempt a result belongs to."""
     attempts_before: int = 0
     """Attempts before an operator's last resend; they don't count towards the limit."""
     attempts_put_off: int = 0

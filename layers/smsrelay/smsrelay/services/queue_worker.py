@@ -28,7 +28,7 @@ from smsrelay.services.sender import Sender, Timing
 logger = logging.getLogger(__name__)
 
 OUTAGE_DELAY, MAX_OUTAGE_DELAY = 15.0, 900.0
-"""The first and the longest delay of a message during an outage of the ledger or queue, seconds."""
+"""The first and the longest delay in seconds during an outage of the ledger or the queue."""
 
 
 def outage_delay(receive_count: int) -> float:

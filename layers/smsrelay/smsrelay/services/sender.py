@@ -60,7 +60,7 @@ MIN_CALL_SECONDS = 10.0
 MAX_CLOCK_SKEW = 30.0
 """The largest difference of two functions' clocks in seconds; leases are longer by it."""
 STALLED_AFTER = 300.0
-"""Seconds after its due time at which a queued send is enqueued again."""
+"""A queued send is enqueued again so many seconds after its due time."""
 
 
 PAUSED = Outcome(OutcomeKind.NOT_SENT, "paused")

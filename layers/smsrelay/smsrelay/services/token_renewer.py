@@ -61,7 +61,7 @@ class TokenRenewer:
         """Renew the stored token if necessary; return what was done and why.
 
         After a failure only scheduled runs try again: a wrong client secret must not cause as many
-        requests as there are refused sends. They use the refused token remembered here.
+        requests as there are refused sends. A refused token is remembered for these runs.
         """
         if ask is None:
             self._failed = False

@@ -53,7 +53,7 @@ class StoredToken(NamedTuple):
 def renewal_reason(token: StoredToken | None, now: float, *, refused: bool) -> RenewalReason | None:
     """Return why the token must be renewed now, or None; `refused`: the upstream refused it.
 
-    It expires soon if fewer than 3 minutes are left, or than a third of a lifetime below 9 minutes.
+    A token expires soon if less than 3 minutes or a third of its lifetime (the shorter) are left.
     """
     if token is None:
         return RenewalReason.MISSING

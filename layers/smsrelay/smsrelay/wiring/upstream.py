@@ -1,4 +1,4 @@
-"""The upstream, for the functions that send and the one that polls deliveries."""
+"""Builds the upstream's client, for the functions that send and the delivery poller."""
 
 from functools import cache
 from typing import TYPE_CHECKING
