@@ -182,7 +182,7 @@ class Evidence:
         file = self._stack.state / "stack.json"
         file.write_text(json.dumps(self._stack.published()))
         subprocess.run(  # noqa: S603 - our own command
-            [ROOT / "cli/smsrelay", "redrive", "--yes", "--limit", "10000", "--stack-file", file],
+            [ROOT / "cli/smsrelay", "redrive", "--yes", "--limit", "1000", "--stack-file", file],
             check=True,
             stdout=subprocess.DEVNULL,
             env={
