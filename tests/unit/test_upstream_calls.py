@@ -1,4 +1,4 @@
-"""From the simplified JSON to the upstream's bodies: the table of the README, row by row."""
+"""From the simplified JSON to the upstream's bodies: the table of docs/api.md, row by row."""
 
 import json
 

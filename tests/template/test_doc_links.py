@@ -1,0 +1,43 @@
+"""The pages for people lead somewhere, and the start page names each of them."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.template import ROOT
+
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/**/*.md"))]
+PAGES += sorted(ROOT.glob("tools/*/README.md"))
+
+
+def links(page: Path) -> list[tuple[str, str]]:
+    """The path and the anchor of each link to this repository; code has none."""
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(), flags=re.DOTALL)
+    return re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", text)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives the headings of a page."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    headings = re.findall(r"(?m)^#+ (.+)$", text)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_each_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    for path, anchor in links(page):
+        target = page.parent / path if path else page
+        assert target.exists(), path
+        assert not anchor or anchor in anchors(target), f"{path}#{anchor}"
+
+
+def test_the_start_page_names_each_page() -> None:
+    start = ROOT / "docs/index.md"
+    named = {(start.parent / path).resolve() for path, _ in links(start) if path}
+    pages = {page for page in ROOT.glob("docs/**/*.md") if page != start}
+    assert pages <= named
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
