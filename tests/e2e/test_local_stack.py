@@ -152,7 +152,7 @@ def test_gateway_refuses_what_is_no_json_object(api: httpx.Client, content: byte
     answer = api.post("/messages", content=content, headers={"Content-Type": "application/json"})
 
     assert (answer.status_code, answer.json()["code"]) == (400, "not-json")
-    assert answer.json()["detail"] == "The body is no JSON object. Nothing was sent."
+    assert answer.json()["detail"] == "The body is not a JSON object. Nothing was sent."
 
 
 def test_gateway_leaves_other_content_types_to_the_relay(api: httpx.Client) -> None:
