@@ -1,1 +1,1 @@
-"""The operator's command `smsrelay`: look at what is not finished, and decide about it."""
+"""The operator's command `smsrelay`: finds unfinished sends and dead letters, and changes them."""

@@ -1,4 +1,4 @@
-"""`smsrelay budget`: the API calls that polls have used, and what the setting can serve."""
+"""`smsrelay budget`: the API calls that polls use, and how many messages they suffice for."""
 
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ MOST_A_DAY: Final = 24 * 60 * MAX_CALLS
 
 
 def budget(target: DeployedStack, options: Any, now: float) -> int:
-    """What was used and saved, and how many messages a day get their polls."""
+    """Show the used and saved API calls, and how many messages a day can be polled."""
     share, today = daily_share(target.yearly_api_calls), day_of(now)
     dynamodb = target.client("dynamodb")
     calls, _ = DynamoDbCallBudget(dynamodb, target.table, share).load(today)
@@ -45,10 +45,10 @@ def budget(target: DeployedStack, options: Any, now: float) -> int:
 _LABELS: Final = {
     "deliveryPolling": "DeliveryPolling",
     "yearlyApiCalls": "YearlyApiCalls (0: unlimited)",
-    "dailyShare": "polls of a day",
+    "dailyShare": "polls per day",
     "usedToday": "polls today (UTC)",
     "saved": "saved in the last seven days",
     "leftToday": "left today",
-    "messagesADayWithAllPolls": f"messages a day with {POLLS_OF_A_MESSAGE} polls",
-    "messagesADayWithOnePoll": "messages a day with 1 poll",
+    "messagesADayWithAllPolls": f"messages per day with {POLLS_OF_A_MESSAGE} polls",
+    "messagesADayWithOnePoll": "messages per day with 1 poll",
 }

@@ -1,4 +1,4 @@
-"""`smsrelay catalogue …`: the names of messages, and what counts where a request is silent."""
+"""`smsrelay catalogue …`: manages the names and default values of messages."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -35,7 +35,7 @@ _COLUMNS = [
 
 
 class Checked(NamedTuple):
-    """A document, as compact as it is stored, and what is wrong with it."""
+    """A document, its compact text as it is stored, and its errors."""
 
     value: Any
     text: str
@@ -43,7 +43,7 @@ class Checked(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What a new catalogue does to a name or a client."""
+    """A difference between two catalogues."""
 
     what: str
     section: str
@@ -51,12 +51,12 @@ class Change(NamedTuple):
 
 
 def check(_: object, options: Any, _now: float) -> int:
-    """Every fault of a file; it needs neither a relay nor AWS."""
+    """Print every error of a file. This needs neither a relay nor AWS."""
     return _print_faults(_checked(_text(options.file)), options)
 
 
 def put(target: DeployedStack, options: Any, _now: float) -> int:
-    """A file's catalogue in the place of the stored one, if it has no fault."""
+    """Replace the stored catalogue by the one in a file, if that has no errors."""
     ssm, parameter = _store(target)
     new = _checked(_text(options.file), target.is_local)
     if new.refusals:
@@ -65,28 +65,31 @@ def put(target: DeployedStack, options: Any, _now: float) -> int:
     current = before.value if before and isinstance(before.value, dict) else {}
     changes = list(_changes(current, new.value))
     if before and before.refusals:
-        print_notice("what is stored now can't be used: the relay goes on with what it had before")
+        print_notice("the stored catalogue is not valid: running functions use the last valid one")
     elif before and current == new.value:
         return _print_result([], options)
     if not options.json:
         _print_changes(changes)
-    confirm(f"store {_described(new.value)} in {parameter}?", yes=options.yes)
+    confirm(
+        f"Replace the catalogue in {parameter} by one with {_described(new.value)}?",
+        yes=options.yes,
+    )
     ssm.put_parameter(
         Name=parameter,
         Value=new.text,
         Type="String",
-        Tier="Intelligent-Tiering",  # over 4 KB it is an advanced one
+        Tier="Intelligent-Tiering",  # a value over 4 KB needs the advanced tier
         Overwrite=True,
     )
     return _print_result(changes, options)
 
 
 def show(target: DeployedStack, options: Any, _now: float) -> int:
-    """What is stored, or why it can't be used."""
+    """Print the stored catalogue, or its errors."""
     ssm, parameter = _store(target)
     stored = _stored(target, ssm, parameter)
     if stored is None:
-        raise CommandError("there is no catalogue yet: `catalogue put` stores one")
+        raise CommandError("no catalogue is stored yet: `catalogue put` stores one")
     if stored.refusals:
         return _print_faults(stored, options)
     if options.json:
@@ -146,9 +149,7 @@ def _checked(text: str, loopback_callbacks: bool = False) -> Checked:
 
 
 def _too_large(size: int) -> Refusal:
-    detail = (
-        f"It has {size} bytes; the Parameter Store takes {MAX_CATALOGUE_BYTES}, without spaces."
-    )
+    detail = f"It has {size} bytes; at most {MAX_CATALOGUE_BYTES} are allowed, without white space."
     return Refusal("", "too-large", detail)
 
 
@@ -165,7 +166,7 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Ch
 
 
 def _section(document: Mapping[str, Any], section: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Its entries, those that are a bare id written out."""
+    """Yield the entries of a section; an entry that is only an id becomes an object."""
     entries = document.get(section)
     for name, entry in entries.items() if isinstance(entries, dict) else ():
         yield name, entry if isinstance(entry, dict) else {"id": entry}
@@ -189,7 +190,7 @@ def _described(document: Mapping[str, Any]) -> str:
 
 
 def _print_faults(checked: Checked, options: Any) -> int:
-    """Every fault at its place, or that there is none."""
+    """Print every error with its pointer, or that there are none."""
     faults = [
         {"pointer": refusal.pointer, "detail": refusal.detail} for refusal in checked.refusals
     ]
@@ -199,7 +200,7 @@ def _print_faults(checked: Checked, options: Any) -> int:
         for fault in faults:
             print_line(f"{fault['pointer'] or '(the whole document)'}: {fault['detail']}")
     else:
-        print_line(f"{_described(checked.value)}, {len(checked.text.encode())} bytes: no fault")
+        print_line(f"{_described(checked.value)}, {len(checked.text.encode())} bytes: no errors")
     return FAILED if faults else DONE
 
 
@@ -207,9 +208,9 @@ def _print_result(changes: list[Change], options: Any) -> int:
     if options.json:
         print_json([change._asdict() for change in changes])
     elif changes:
-        print_line("stored; every function knows it within a minute")
+        print_line("stored; every function uses it within a minute")
     else:
-        print_line("nothing to change")
+        print_line("no changes: this catalogue is stored already")
     return DONE
 
 

@@ -1,4 +1,4 @@
-"""`smsrelay client …`: who may post, by which way, and how much."""
+"""`smsrelay client …`: manages clients, their credentials and their limits."""
 
 import base64
 import contextlib
@@ -49,12 +49,12 @@ _COLUMNS = ["client", "rate", "burst", "quota", "maxRecipients", "guest", "lastU
 
 
 class Clients:
-    """The clients of one relay: a usage plan for each, its keys, and its webhook secret."""
+    """The clients of one relay: their usage plans, API keys, registrations and secrets."""
 
     def __init__(self, target: DeployedStack) -> None:
-        """Nothing is asked for yet."""
+        """Make no call yet."""
         self._target = target
-        # Not two clients' in one table: plans are the account's, and other APIs have some, too.
+        # Plans belong to the account, so the prefix separates them from those of other APIs.
         self._prefix = f"smsrelay/{target.api_id}/"
 
     @cached_property
@@ -71,15 +71,15 @@ class Clients:
         return DynamoDbApiClients(self._table, self._target.table)
 
     def register(self, credential: str, client: str) -> None:
-        """Let a credential belong to a client, and list it as the client's.
+        """Register a credential for a client, and list it as the client's.
 
-        The list comes first, so that a removal finds every credential that counts.
+        The list is written first, so that a removal finds every valid credential.
         """
         self._table.put_item(TableName=self._target.table, Item=_listed(client, credential))
         self.names.put(credential, client)
 
     def registered(self, client: str) -> list[str]:
-        """The credentials that were registered for a client; it may have lost some since."""
+        """Return credentials registered for a client; some may belong to other clients now."""
         pages = self._table.get_paginator("query").paginate(
             TableName=self._target.table,
             KeyConditionExpression="pk = :pk AND begins_with(sk, :sk)",
@@ -89,7 +89,7 @@ class Clients:
         return [it["sk"]["S"].removeprefix(_CREDENTIAL) for page in pages for it in page["Items"]]
 
     def unregister(self, credential: str, client: str) -> None:
-        """End what `register` did, unless the credential is another client's by now."""
+        """Undo `register`, unless the credential belongs to another client now."""
         with contextlib.suppress(self._table.exceptions.ConditionalCheckFailedException):
             self._table.delete_item(
                 TableName=self._target.table,
@@ -100,23 +100,23 @@ class Clients:
         self._table.delete_item(TableName=self._target.table, Key=_listed(client, credential))
 
     def limits(self, client: str) -> ClientLimits:
-        """The limits of a client's requests, stored or not."""
+        """Return the stored limits of a client's requests, or the default ones."""
         return self.names.limits_of(client) or ClientLimits(DEFAULT_MAX_RECIPIENTS)
 
     def delete_limits(self, client: str) -> None:
-        """Let the default limits apply to a client again."""
+        """Delete the stored limits of a client, so that the default ones apply."""
         key = {"pk": {"S": f"CLIENT#{client}"}, "sk": {"S": LIMITS}}
         self._table.delete_item(TableName=self._target.table, Key=key)
 
     def plans(self) -> Iterator[tuple[str, "UsagePlanTypeDef"]]:
-        """Each client's plan, by the client's name."""
+        """Yield the name and the usage plan of each client."""
         for page in self.gateway.get_paginator("get_usage_plans").paginate():
             for plan in page["items"]:
                 if plan["name"].startswith(self._prefix):
                     yield plan["name"].removeprefix(self._prefix), plan
 
     def plan(self, client: str) -> Any:
-        """The plan of a client; None: it has no API keys."""
+        """Return the usage plan of a client, or None if it has no API keys."""
         return next((plan for name, plan in self.plans() if name == client), None)
 
     def new_plan(self, client: str, rate: float, burst: int, quota: int) -> Any:
@@ -128,7 +128,7 @@ class Clients:
         )
 
     def change_plan(self, plan_id: str, values: Mapping[str, int]) -> Any:
-        """Replace values of a plan, by their paths; its keys stay."""
+        """Replace values of a plan by their paths. Its keys do not change."""
         return self.gateway.update_usage_plan(
             usagePlanId=plan_id,
             patchOperations=[
@@ -138,20 +138,20 @@ class Clients:
         )
 
     def last_use(self, plan_id: str, now: float) -> str | None:
-        """The last of the past `USAGE_DAYS` days (UTC) on which a key of a plan was used."""
+        """Return the last of the past `USAGE_DAYS` days (UTC) on which a key of a plan was used."""
         today = datetime.fromtimestamp(now, UTC).date()
         pages = self.gateway.get_paginator("get_usage").paginate(
             usagePlanId=plan_id,
             startDate=(today - timedelta(days=USAGE_DAYS - 1)).isoformat(),
             endDate=today.isoformat(),
         )
-        # For each key the requests of each day, and what was left of its quota; the last is today.
+        # Each key has one entry for each day, the last one for today: requests and remaining quota.
         logs = [days for page in pages for days in page.get("items", {}).values()]
         unused_days = [n for days in logs for n, (used, *_) in enumerate(reversed(days)) if used]
         return (today - timedelta(days=min(unused_days))).isoformat() if unused_days else None
 
     def new_key(self, client: str, plan_id: str) -> Any:
-        """A key of a client's; its name comes before it can be used."""
+        """Create an API key for a client, and register it before it can be used."""
         key = self.gateway.create_api_key(name=f"{self._prefix}{client}", enabled=True)
         self.register(key["id"], client)
         self.gateway.create_usage_plan_key(usagePlanId=plan_id, keyId=key["id"], keyType="API_KEY")
@@ -163,7 +163,7 @@ class Clients:
         self.gateway.delete_api_key(apiKey=key_id)
 
     def delete_plan(self, plan: Any) -> None:
-        """API Gateway deletes a plan only once it has no stage."""
+        """Delete a plan, but first its stages, as API Gateway requires."""
         stages = [f"{it['apiId']}:{it['stage']}" for it in plan.get("apiStages", [])]
         if stages:
             self.gateway.update_usage_plan(
@@ -175,7 +175,7 @@ class Clients:
         self.gateway.delete_usage_plan(usagePlanId=plan["id"])
 
     def is_own_key(self, credential: str, client: str) -> bool:
-        """Whether a credential is a key that `new_key` made for the client."""
+        """Return whether a credential is an API key that `new_key` created for the client."""
         key = self.key(credential) if _KEY_ID.fullmatch(credential) else None
         return key is not None and key["name"] == f"{self._prefix}{client}"
 
@@ -189,7 +189,7 @@ class Clients:
             raise
 
     def principal_like(self, kind: str, name: str) -> str | None:
-        """The ARN of the account's role or user with this name."""
+        """Return the ARN of the role or user with this name, or None if there is none."""
         iam: IAMClient = self._target.client("iam")
         try:
             if kind == "role":
@@ -203,7 +203,7 @@ class Clients:
         return [key["id"] for page in pages for key in page["items"]]
 
     def webhook_secret(self, client: str) -> str | None:
-        """The name of a client's webhook secret; None: it has none."""
+        """Return the name of a client's webhook secret, or None if there is none."""
         if not self._target.webhook_secret_prefix:
             return None
         name = f"{self._target.webhook_secret_prefix}{client}"
@@ -216,14 +216,14 @@ class Clients:
         return name
 
     def delete_secret(self, name: str) -> None:
-        """At once, so that the name can be used again."""
+        """Delete a secret without a recovery window, so that its name can be used again at once."""
         store = self._target.client("secretsmanager")
         store.delete_secret(SecretId=name, ForceDeleteWithoutRecovery=True)
 
     def new_secret(self, prefix: str, client: str, *, revoke: bool) -> tuple[str, str]:
-        """A new secret for signatures; its place and its value.
+        """Create a secret for signatures, and return its name and its value.
 
-        The one before it still counts, unless `revoke` ends all old ones.
+        The previous secret remains valid, unless `revoke` ends all old ones.
         """
         store = self._target.client("secretsmanager")
         name = f"{prefix}{client}"
@@ -231,7 +231,7 @@ class Clients:
         try:
             existing = parse_secrets(store.get_secret_value(SecretId=name)["SecretString"])
         except store.exceptions.ResourceNotFoundException:
-            # Without the stack's own key it is encrypted with the one that AWS manages.
+            # Without a key of the stack, Secrets Manager uses the key that AWS manages.
             key = {"KmsKeyId": self._target.key_arn} if self._target.key_arn else {}
             store.create_secret(Name=name, SecretString=json.dumps({"current": value}), **key)
         else:
@@ -242,7 +242,7 @@ class Clients:
 
 
 def list_clients(target: DeployedStack, options: Any, now: float) -> int:
-    """The clients with API keys."""
+    """List the clients with API keys."""
     clients = Clients(target)
     rows: list[dict[str, Any]] = [
         {
@@ -255,7 +255,7 @@ def list_clients(target: DeployedStack, options: Any, now: float) -> int:
     if options.json:
         print_json(rows)
     elif not rows:
-        print_line("There is no client yet: `smsrelay client add NAME` makes one.")
+        print_line("There are no clients yet: `smsrelay client add NAME` adds one.")
     else:
         shown = [
             row | {"keys": " ".join(row["keys"]), "guest": "yes" if row["guest"] else ""}
@@ -263,12 +263,12 @@ def list_clients(target: DeployedStack, options: Any, now: float) -> int:
         ]
         print_table(_COLUMNS, shown)
     if rows and target.is_local:
-        print_notice("The local stack does not record the use of keys: no last use is shown.")
+        print_notice("The last use is not shown: the local stack does not record the use of keys.")
     return DONE
 
 
 def _limits(client: str, plan: Any, limits: ClientLimits) -> dict[str, Any]:
-    """What a client may do; `plan` is None if it has no API keys."""
+    """Return the limits of a client; `plan` is None if it has no API keys."""
     plan = plan or {}
     return {
         "client": client,
@@ -281,10 +281,10 @@ def _limits(client: str, plan: Any, limits: ClientLimits) -> dict[str, Any]:
 
 
 def add(target: DeployedStack, options: Any, _now: float) -> int:
-    """A usage plan with a first key."""
+    """Create a client's usage plan with its first API key."""
     clients, only_to = Clients(target), _guest_numbers(options)
     if clients.plan(_meant(target, options)):
-        raise CommandError(f"{options.client} is there already: `client rotate` gives it a new key")
+        raise CommandError(f"{options.client} exists already: `client rotate` adds a new key")
     if options.max_recipients or only_to:
         most = options.max_recipients or DEFAULT_MAX_RECIPIENTS
         clients.names.put_limits(options.client, ClientLimits(most, only_to))
@@ -293,7 +293,7 @@ def add(target: DeployedStack, options: Any, _now: float) -> int:
 
 
 def change(target: DeployedStack, options: Any, _now: float) -> int:
-    """Change limits of a client; what is not named stays, and so do its keys."""
+    """Change the given limits of a client. Its other limits and its keys do not change."""
     clients, client, only_to = Clients(target), _checked(options.client), _guest_numbers(options)
     of_plan = {
         "/throttle/rateLimit": options.rate,
@@ -303,7 +303,7 @@ def change(target: DeployedStack, options: Any, _now: float) -> int:
     changed = {path: value for path, value in of_plan.items() if value is not None}
     is_limited = options.max_recipients is not None or options.only_to is not None
     if not changed and not is_limited:
-        raise UsageError("name what to change, such as --quota 20000")
+        raise UsageError("no limit to change: pass one, such as --quota 20000")
     plan = _plan_of(clients, options) if changed else clients.plan(client)
     limits = clients.limits(client)
     if is_limited:
@@ -313,7 +313,7 @@ def change(target: DeployedStack, options: Any, _now: float) -> int:
         )
         clients.names.put_limits(client, limits)
         until = _time_in(CACHE_SECONDS)
-        print_notice(f"Functions may use old limits until {until}, because they cache them.")
+        print_notice(f"Functions cache limits, and may use the old ones until {until}.")
     if changed:
         plan = clients.change_plan(plan["id"], changed)
     return _print_fields(options, _limits(client, plan, limits))
@@ -322,31 +322,34 @@ def change(target: DeployedStack, options: Any, _now: float) -> int:
 def _guest_numbers(options: Any) -> set[str]:
     numbers = set(options.only_to or ())
     if len(numbers) > MAX_GUEST_NUMBERS:
-        raise UsageError(f"a guest has at most {MAX_GUEST_NUMBERS} numbers")
+        raise UsageError(f"too many numbers: a guest can have at most {MAX_GUEST_NUMBERS}")
     return numbers
 
 
 def rotate(target: DeployedStack, options: Any, _now: float) -> int:
-    """One more key in the same plan."""
+    """Add one more API key to the client's plan."""
     clients = Clients(target)
     return _print_key(options, clients.new_key(options.client, _plan_of(clients, options)["id"]))
 
 
 def drop(target: DeployedStack, options: Any, _now: float) -> int:
-    """A key's end. Its name stays: the gateway may know the key for some seconds more."""
+    """Delete an API key, but not its registration, as it may be valid for some seconds."""
     clients = Clients(target)
     plan_id = _plan_of(clients, options)["id"]
     if options.key_id not in clients.keys(plan_id):
         raise CommandError(f"{options.client} has no key {options.key_id}")
-    confirm(f"delete the key {options.key_id} of {options.client}?", yes=options.yes)
+    confirm(
+        f"Delete the API key {options.key_id} of {options.client}? Requests with it will fail.",
+        yes=options.yes,
+    )
     clients.delete_key(plan_id, options.key_id)
     return _print_fields(options, {"client": options.client, "deleted": options.key_id})
 
 
 def remove(target: DeployedStack, options: Any, _now: float) -> int:
-    """The end of a client; the plan and the list of its credentials come last.
+    """Remove a client. Its plan and the list of its credentials are deleted last.
 
-    So a removal that fails half-way finds the rest when it is repeated.
+    So if a removal fails halfway, a repeated one finds the rest.
     """
     clients, client = Clients(target), _checked(options.client)
     plan = clients.plan(client)
@@ -364,8 +367,8 @@ def remove(target: DeployedStack, options: Any, _now: float) -> int:
         "usage plan" if plan else "",
     ]
     if not any(parts):
-        raise CommandError(f"there is no client {client}: nothing to remove")
-    confirm(f"Remove {client}: {', '.join(filter(None, parts))}?", yes=options.yes)
+        raise CommandError(f"there is no client {client}, so nothing was removed")
+    confirm(f"Remove {client} with its {', '.join(filter(None, parts))}?", yes=options.yes)
     removed = []
     if secret:
         clients.delete_secret(secret)
@@ -393,7 +396,7 @@ def remove(target: DeployedStack, options: Any, _now: float) -> int:
 
 
 def allow(target: DeployedStack, options: Any, _now: float) -> int:
-    """A client's name for an IAM principal, or for a key that was made otherwise."""
+    """Register an IAM principal, or an API key that was created elsewhere, for a client."""
     clients, client = Clients(target), _meant(target, options)
     credential = _existing(clients, options.credential)
     clients.register(credential, client)
@@ -401,10 +404,10 @@ def allow(target: DeployedStack, options: Any, _now: float) -> int:
 
 
 def _existing(clients: Clients, given: str) -> str:
-    """The credential as its callers show it.
+    """Return a credential in the form in which AWS passes it to the relay.
 
     Raises:
-        UsageError: it can't be a credential. It is not repeated, because it may be a key's value.
+        UsageError: it can't be a credential. The error omits it, because it may be a key's value.
         CommandError: there is no such key, role or user.
     """
     credential = principal(given)
@@ -426,17 +429,17 @@ def _existing(clients: Clients, given: str) -> str:
 
 
 def webhook(target: DeployedStack, options: Any, _now: float) -> int:
-    """A new webhook secret; the one before it counts, too, until the next, or is revoked."""
+    """Create a webhook secret. The previous one remains valid until the next one, or is revoked."""
     if not target.webhook_secret_prefix:
-        raise CommandError("this relay takes no webhooks: deploy it with Webhooks=on")
+        raise CommandError("this relay does not accept webhooks: deploy it with Webhooks=on")
     client, prefix = _checked(options.client), target.webhook_secret_prefix
     return _create_secret(target, prefix, client, options, revoke=options.revoke)
 
 
 def callback(target: DeployedStack, options: Any, _now: float) -> int:
-    """A new secret for callbacks; they are signed with the one before it, too, until the next."""
+    """Create a secret for callbacks, which are also signed with the previous one until the next."""
     if not target.callback_secret_prefix:
-        raise CommandError("this relay calls nobody back: deploy it with Callbacks=on")
+        raise CommandError("this relay posts no callbacks: deploy it with Callbacks=on")
     return _create_secret(target, target.callback_secret_prefix, _checked(options.client), options)
 
 
@@ -454,29 +457,29 @@ def _create_secret(
 
 
 def _say_when_forgotten(what: str, cache_seconds: float) -> str:
-    """Print until when functions may use what they cached, and return this time."""
+    """Print until when functions may use cached values, and return this time."""
     until = _time_in(cache_seconds)
     print_notice(
-        f"Functions may accept {what} until {until}, because they cache them; longer only while "
-        "they can't reach Secrets Manager."
+        f"Functions cache {what}, and may accept them until {until}, or longer while they "
+        "can't reach Secrets Manager."
     )
     return until
 
 
 def _time_in(seconds: float) -> str:
-    """The time after so many seconds, rounded up to a second."""
+    """Return the time in so many seconds, rounded up to a second."""
     return (datetime.now(UTC) + timedelta(seconds=seconds + 1)).isoformat(timespec="seconds")
 
 
 def _listed(client: str, credential: str) -> Any:
-    """The item of the table that lists a credential as a client's."""
+    """Return the item of the table that lists a credential as a client's."""
     return {"pk": {"S": f"CLIENT#{client}"}, "sk": {"S": f"{_CREDENTIAL}{credential}"}}
 
 
 def _plan_of(clients: Clients, options: Any) -> Any:
     plan = clients.plan(_checked(options.client))
     if plan is None:
-        raise CommandError(f"there is no client {options.client} with API keys: `client add`")
+        raise CommandError(f"no client {options.client} has API keys: `client add` creates one")
     return plan
 
 
@@ -487,16 +490,17 @@ def _checked(client: str) -> str:
 
 
 def _meant(target: DeployedStack, options: Any) -> str:
-    """The client's name; the default client's only if the option says so.
+    """Return the client's name, which must be the default client's if `--default` is passed.
 
     Raises:
-        CommandError: the option is missing, or the name is another client's.
+        CommandError: it is the default client's, but `--default` is missing.
+        UsageError: the name is not valid, or `--default` is passed for another client.
     """
     client = _checked(options.client)
     if client == target.default_client and not options.default:
         raise CommandError(
-            f"{client} is the default client, which sees every queue message without a client: "
-            "add --default if you mean it"
+            f"{client} is the default client, which can see every queue message without a client: "
+            "add --default to confirm"
         )
     if options.default and client != target.default_client:
         raise UsageError(f"--default is for the default client, {target.default_client}")

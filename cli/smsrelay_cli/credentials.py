@@ -1,4 +1,4 @@
-"""The client secret that access tokens are requested with: when it expires, and its replacement."""
+"""`smsrelay credentials …`: shows when the client secret expires, and replaces it."""
 
 import json
 import time
@@ -13,7 +13,7 @@ from smsrelay_cli.exit_codes import DONE, FAILED, CommandError, UsageError
 from smsrelay_cli.terminal import confirm, entered_line, print_json, print_line, print_notice
 
 CHECK_SECONDS = 600
-"""How long `stage` waits: when a new secret begins to work is not documented (API.md)."""
+"""How long `stage` waits. Salesforce does not document how soon a new secret works."""
 CHECK_INTERVAL = 30
 ACCEPTED = "accepted"
 _ACTIVE, _STAGED = "client_secret", "staged_client_secret"
@@ -31,7 +31,9 @@ class CredentialsSecret:
             CommandError: the relay has no client credentials.
         """
         if not target.credentials_secret:
-            raise CommandError("this relay renews no token: deploy it with TokenRenewal=on")
+            raise CommandError(
+                "this relay does not renew its token: deploy it with TokenRenewal=on"
+            )
         self._target = target
         self._client = target.client("secretsmanager")
 
@@ -45,7 +47,7 @@ class CredentialsSecret:
         fields = json_object(value["SecretString"])
         if not fields.get(_ACTIVE):
             raise CommandError(
-                "the credentials secret has no client_secret yet: put the first one in"
+                "the credentials secret has no client_secret: write the first one to it"
             )
         return fields
 
@@ -55,28 +57,28 @@ class CredentialsSecret:
         )
 
     def is_in_use(self, fields: dict[str, Any]) -> bool:
-        """Whether the last renewal used this staged secret, because the active one has ended."""
+        """Return whether the last renewal used this staged secret, because the active one ended."""
         target = self._target
         report = DynamoDbRenewalReport(target.client("dynamodb"), target.table).load()
         renewed = report.get("renewed", {})
         return (
             bool(fields.get(_STAGED))
             and renewed.get("staged") == "in-use"
-            # An earlier one may have been promoted since then.
+            # The renewal may have used an earlier staged secret, which was promoted since then.
             and parse_date(renewed["stagedExpiresAt"]) == parse_date(fields.get(_STAGED_EXPIRES))
         )
 
     def check_staged(self) -> str:
-        """Request one token with the staged secret; `accepted`, or the reason why not."""
+        """Request one token with the staged secret; return `accepted` or a failure's reason."""
         response = self._target.client("lambda").invoke(
             FunctionName=self._target.token_renewer, Payload=json.dumps({"check": "staged"})
         )
         result = json_object(response["Payload"].read().decode())
-        return str(result.get("reason", "the token renewer failed: look at its log"))
+        return str(result.get("reason", "the token renewer failed: see its log"))
 
 
 def status(target: DeployedStack, options: Any, now: float) -> int:
-    """Show when each secret expires; never a secret."""
+    """Show when each secret expires. Never shows a secret."""
     fields = CredentialsSecret(target).load()
     rows = {"active": _shown(fields.get(_EXPIRES), now)}
     if fields.get(_STAGED):
@@ -98,21 +100,25 @@ def stage(target: DeployedStack, options: Any, now: float) -> int:
     fields = secret.load()
     if secret.is_in_use(fields):
         raise CommandError(
-            "the relay uses the staged secret that is stored, because the active one has ended: "
-            "run `smsrelay credentials promote` first"
+            "the relay uses the stored staged secret, because the active one has ended: run "
+            "`smsrelay credentials promote` first"
         )
     value = read_line("Staged client secret (not shown): ", is_secret=True)
     if value == fields[_ACTIVE]:
         raise CommandError("this is the active secret: generate a staged one in Marketing Cloud")
     expires = _date(read_line("It expires on (YYYY-MM-DD): "))
     if expires.timestamp() <= now:
-        raise UsageError("this date has passed: enter the date on which the staged secret expires")
+        raise UsageError(
+            "this date is in the past: enter the date on which the staged secret expires"
+        )
     secret.store(fields | {_STAGED: value, _STAGED_EXPIRES: expires.date().isoformat()})
     reason = _wait_until_accepted(secret)
     if options.json:
         print_json({"staged": reason})
     elif reason == ACCEPTED:
-        print_line("The staged secret works. Activate it in Marketing Cloud; the relay follows.")
+        print_line(
+            "The staged secret works. Activate it in Marketing Cloud; the relay then uses it."
+        )
         print_line("Then run `smsrelay credentials promote`.")
     if reason == ACCEPTED:
         return DONE
@@ -124,7 +130,7 @@ def stage(target: DeployedStack, options: Any, now: float) -> int:
 
 
 def promote(target: DeployedStack, options: Any, _now: float) -> int:
-    """Replace the active secret by the staged one, which must work."""
+    """Replace the active secret by the staged one, if a token request with that succeeds."""
     secret = CredentialsSecret(target)
     fields = secret.load()
     if not fields.get(_STAGED):
@@ -132,14 +138,17 @@ def promote(target: DeployedStack, options: Any, _now: float) -> int:
     reason = secret.check_staged()
     if reason != ACCEPTED:
         raise CommandError(f"the staged secret does not work, so nothing was changed: {reason}")
-    confirm("Replace the active client secret by the staged one?", yes=options.yes)
+    confirm(
+        "Replace the active client secret by the staged one? The active one will be deleted.",
+        yes=options.yes,
+    )
     fields[_ACTIVE], fields[_EXPIRES] = fields.pop(_STAGED), fields.pop(_STAGED_EXPIRES, None)
     secret.store(fields)
     if options.json:
         print_json({"expiresAt": fields[_EXPIRES]})
     else:
         expires = f" It expires on {fields[_EXPIRES]}." if fields[_EXPIRES] else ""
-        print_line(f"The relay uses the new secret only.{expires}")
+        print_line(f"The relay now uses the new secret only.{expires}")
         if not expires:
             print_notice(_DATE_MISSING)
     return DONE
@@ -148,16 +157,16 @@ def promote(target: DeployedStack, options: Any, _now: float) -> int:
 def _wait_until_accepted(secret: CredentialsSecret) -> str:
     give_up_at = time.monotonic() + CHECK_SECONDS
     while (reason := secret.check_staged()) != ACCEPTED and time.monotonic() < give_up_at:
-        print_notice(f"not accepted yet ({reason}); the next try is in {CHECK_INTERVAL} s …")
+        print_notice(f"not accepted yet ({reason}); the next attempt is in {CHECK_INTERVAL} s …")
         time.sleep(CHECK_INTERVAL)
     return reason
 
 
 def read_line(prompt: str, *, is_secret: bool = False) -> str:
-    """A line from the terminal or the standard input; never from an argument, which `ps` shows."""
+    """Read a line from the terminal or the standard input, because `ps` shows arguments."""
     line = entered_line(prompt, is_secret=is_secret).strip()
     if not line:
-        raise UsageError(f"nothing was entered for: {prompt.strip()}")
+        raise UsageError(f"no input for: {prompt.strip()}")
     return line
 
 

@@ -1,4 +1,4 @@
-"""`smsrelay redrive` puts dead letters back into the queue, `smsrelay discard` removes them."""
+"""`smsrelay redrive` returns dead letters to the queue, `smsrelay discard` removes them."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -51,23 +51,23 @@ from smsrelay_cli.terminal import (
 )
 
 BATCH = 10
-"""Messages in one call, the most that SQS takes."""
+"""Messages in one call, SQS's maximum."""
 HIDDEN_SECONDS = 900
-"""As long as letters are kept from others, while the operator thinks."""
+"""How long dead letters are invisible to other readers while the operator decides."""
 MARGIN_SECONDS = 120
-"""As long as the doing may take."""
+"""Time that the changes may take after the operator's answer."""
 POLL_SECONDS = 1
-"""A long poll asks all of SQS's servers; a short one can overlook messages."""
+"""A long poll asks all servers of SQS; a short one can miss messages."""
 MOST_READ = 10_000
 RELAY_ATTRIBUTES = {"reason", "errors", "messageId"}
-"""What the relay itself wrote on a dead letter."""
+"""Attributes that the relay itself writes on a dead letter."""
 MOVED = "received-too-often"
-"""The reason of a letter that SQS moved by itself: it has no other."""
+"""The reason of a dead letter that SQS moved, which has no attribute `reason`."""
 _CODE = re.compile("[a-z-]+")
 
 
 class Action(StrEnum):
-    """What is to be done with a dead letter, or was."""
+    """What the command will do with a dead letter, or has done."""
 
     QUEUE = "queue"
     REMOVE = "remove"
@@ -88,27 +88,27 @@ class DeadLetter(NamedTuple):
     body: str
     attributes: Mapping[str, Any]
     trace: str | None
-    """AWS's trace header of the message that ended as this letter."""
+    """AWS's trace header of the original message."""
 
     def text(self, name: str) -> str | None:
-        """A message attribute that is a string."""
+        """Return a string attribute of the message, or None."""
         value: str | None = self.attributes.get(name, {}).get("StringValue")
         return value
 
     @property
     def reason(self) -> str:
-        """Why it is dead."""
+        """Why the message is in the dead-letter queue."""
         return self.text("reason") or MOVED
 
     @property
     def errors(self) -> list[tuple[str, str]]:
-        """The pointer and the code of each refusal. A letter of a send has one code, its reason."""
+        """Pointer and code of each refusal. The dead letter of a send has one code, its reason."""
         entries = (self.text("errors") or "").split(", ")
         return [(pointer, code) for pointer, _, code in (it.rpartition(" ") for it in entries)]
 
 
 class Plan(NamedTuple):
-    """What a letter needs: a send of the ledger to be queued, or its body under a key."""
+    """What to do with a dead letter: enqueue its send or its body, remove or keep it."""
 
     letter: DeadLetter
     action: Action
@@ -117,13 +117,13 @@ class Plan(NamedTuple):
     ended: Send | None = None
     new_key: str | None = None
     without_client: bool = False
-    """The message named no client: the letter's is the `DefaultClient` that it belonged to."""
+    """The message had no client, so the dead letter has the `DefaultClient` of that time."""
     without_key: bool = False
-    """The body contains the key: the letter's is the id of the SQS message."""
+    """The body contains the key; the dead letter's key is the id of the SQS message."""
 
 
 def redrive(target: DeployedStack, options: Any, now: float) -> int:
-    """Look at dead letters, ask, and put those back that can work; the others stay visible."""
+    """Read dead letters, ask, and enqueue those that can succeed; the others stay visible."""
 
     def plan(letter: DeadLetter) -> Plan | None:
         if options.reason is not None and letter.reason != options.reason:
@@ -157,13 +157,13 @@ def discard(target: DeployedStack, options: Any, now: float) -> int:
 
     def ask(plans: Sequence[Plan]) -> None:
         if not plans:
-            raise CommandError(f"no dead letter that is visible now belongs to {options.id}")
+            raise CommandError(f"no visible dead letter belongs to {options.id}")
         to_do = [plan for plan in plans if plan.action is not Action.KEEP]
         if not to_do:
             raise CommandError(f"refused: {plans[0].detail}")
         letters = counted(len(to_do), "dead letter")
         whys = "; ".join(dict.fromkeys(_why(plan.letter) for plan in to_do))
-        confirm(f"Remove {letters} ({whys})? Nothing can put it back.", yes=options.yes)
+        confirm(f"Remove {letters} ({whys})? This can't be undone.", yes=options.yes)
 
     return _handle(target, options, now, plan, ask)
 
@@ -175,7 +175,7 @@ def _handle(
     plan_of: Callable[[DeadLetter], Plan | None],
     ask: Callable[[Sequence[Plan]], None],
 ) -> int:
-    """Plan for each letter, ask, and carry out; a letter without a plan stays as it is."""
+    """Plan an action for each dead letter, ask, and carry it out; the others do not change."""
     began = monotonic()
     plans: list[Plan] = []
     others: list[DeadLetter] = []
@@ -188,7 +188,9 @@ def _handle(
             return DONE
         ask(plans)
         if monotonic() - began > HIDDEN_SECONDS - MARGIN_SECONDS:
-            raise AbortedError("aborted: the letters may be in other hands by now; ask again")
+            raise AbortedError(
+                "aborted: the answer came too late, and nothing was changed; run the command again"
+            )
         results = [_carried_out(target, plan, now) for plan in plans]
         handled = {
             plan.letter.id for plan in results if plan.action in {Action.QUEUED, Action.REMOVED}
@@ -207,7 +209,7 @@ def _collect(
     plans: list[Plan],
     others: list[DeadLetter],
 ) -> None:
-    """Receive letters until there are plans for enough of them, or there is none left."""
+    """Receive dead letters until `--limit` of them have an action, or no more arrive."""
     received_ids: set[str] = set()
     while len(received_ids) < MOST_READ:
         letters = [letter for letter in _receive(target) if letter.id not in received_ids]
@@ -253,7 +255,7 @@ def _receive(target: DeployedStack) -> list[DeadLetter]:
 
 
 def _content(letter: DeadLetter, key: str = "none") -> QueueRequest | SendKey | None:
-    """What a letter contains; `key` stands for the key that it does not name. None: unreadable."""
+    """Parse a dead letter, or return None if it is not valid. `key` is for a letter without one."""
     texts = {name: letter.text(name) for name in letter.attributes}
     attributes = {name: text for name, text in texts.items() if text is not None}
     try:
@@ -262,41 +264,43 @@ def _content(letter: DeadLetter, key: str = "none") -> QueueRequest | SendKey | 
         return None
 
 
-def _plan(target: DeployedStack, letter: DeadLetter) -> Plan:  # noqa: PLR0911 - one for each kind of letter
-    """What can be done with a letter; changes nothing."""
+def _plan(target: DeployedStack, letter: DeadLetter) -> Plan:  # noqa: PLR0911 - one return for each kind of letter
+    """Decide what to do with a dead letter. Changes nothing."""
     if INVALID_CLIENT[:2] in letter.errors:
-        # The letter holds the default client instead, whose message it must not become.
-        return Plan(letter, Action.KEEP, "its client's name breaks the rule: post it with another")
+        # The dead letter has the default client instead, but must not become that client's message.
+        return Plan(letter, Action.KEEP, "its client name is not valid: post it with a valid one")
     if TOPIC_NOT_LISTED[:2] in letter.errors:
-        # SNS sends no attributes: the letter's are the relay's, which did not believe the body.
-        detail = "for a topic that QueueSenderArns contains by now"
+        # SNS sends no attributes. The relay wrote these, because it did not trust the body.
+        detail = "accepted only if QueueSenderArns now contains its topic"
         return Plan(letter, Action.QUEUE, detail, without_client=True, without_key=True)
-    none = new_message_id()  # stands for "the body says no key"
+    none = new_message_id()  # the key if the body contains none
     content = _content(letter, none)
     if content is None:
-        return Plan(letter, Action.KEEP, "its body can't be read: it would die again")
+        return Plan(letter, Action.KEEP, "its body can't be read, so it would fail again")
     if isinstance(content, SendKey):
         return _plan_of_send(target, letter, content)
     before = letter.text("messageId") if letter.text("reason") else None
     if before is None:
-        # SQS moved it: its key, if it has none of its own, is the id of the message.
+        # SQS moved it. If the message has no key, its SQS id is the key.
         return Plan(letter, Action.QUEUE, new_key=letter.id if content.key == none else None)
     if message_id(content.client, content.key) == before:
         return Plan(letter, Action.QUEUE)
     if message_id("", content.key) == before:
         return Plan(letter, Action.QUEUE, without_client=True)
     if target.ledger.load(before):
-        return Plan(letter, Action.KEEP, f"its key was used again, by {before}: post it anew")
-    # The key was an attribute or the id of the SQS message, which the letter does not hold; one
-    # that follows from its message sends it once, however often it is put back.
+        return Plan(
+            letter, Action.KEEP, f"{before} has used its key since: post it again with a new key"
+        )
+    # The key was an attribute or the id of the SQS message, which the dead letter does not contain.
+    # A key made of its message id sends it once, however often it is redriven.
     return Plan(letter, Action.QUEUE, "under a new key", new_key=f"dead-letter-{before}")
 
 
 def _plan_of_send(target: DeployedStack, letter: DeadLetter, key: SendKey) -> Plan:
-    """What can be done with a letter that names a send of the ledger."""
+    """Decide what to do with a dead letter that refers to a send of the ledger."""
     send = target.ledger.load_one(key)
     if send is None:
-        return Plan(letter, Action.KEEP, "there is no such send in the ledger", key)
+        return Plan(letter, Action.KEEP, "the ledger does not contain its send", key)
     if send.can_be_redriven:
         return Plan(letter, Action.QUEUE, key=key, ended=send)
     if send.status in ACCEPTED_STATUSES:
@@ -305,8 +309,8 @@ def _plan_of_send(target: DeployedStack, letter: DeadLetter, key: SendKey) -> Pl
         Status.REJECTED: (Action.REMOVE, "the send is rejected"),
         Status.QUEUED: (Action.QUEUE, "the send is queued already"),
         Status.SENDING: (Action.KEEP, "the send is being sent"),
-        Status.UNKNOWN: (Action.KEEP, "the send is unknown: decide with resend"),
-        Status.FAILED: (Action.KEEP, "the send's body is gone: post it anew"),
+        Status.UNKNOWN: (Action.KEEP, "the send is unknown: use resolve or resend"),
+        Status.FAILED: (Action.KEEP, "the send's body was deleted: post it again"),
         Status.CANCELLED: (Action.REMOVE, "the send is cancelled"),
         Status.EXPIRED: (Action.REMOVE, "the send has expired"),
     }[send.status]
@@ -318,18 +322,18 @@ def _question(to_do: Sequence[Plan]) -> str:
     removed = len(to_do) - queued
     also = f" and remove {removed} whose send has ended" if removed else ""
     letters = counted(queued, "dead letter")
-    return f"Put {letters} back into the queue{also}? No SMS goes out twice by it."
+    return f"Return {letters} to the queue{also}? No SMS will go out twice."
 
 
 def _carried_out(target: DeployedStack, plan: Plan, now: float) -> Plan:
-    """Queue first, then remove: whatever dies in between leaves the letter, never nothing."""
+    """Enqueue first, then remove, so that a crash in between never loses the message."""
     if plan.action is Action.KEEP:
         return plan._replace(action=Action.UNCHANGED)
     try:
         if plan.action is Action.QUEUE:
             if plan.ended and not _revived(target, plan.ended, now):
                 return plan._replace(
-                    action=Action.UNCHANGED, detail="the send has changed meanwhile"
+                    action=Action.UNCHANGED, detail="the send has changed in the meantime"
                 )
             _enqueue(target, plan)
     except (RelayError, BotoCoreError, ClientError) as error:
@@ -342,7 +346,7 @@ def _carried_out(target: DeployedStack, plan: Plan, now: float) -> Plan:
         queued = "queued, but " if plan.action is Action.QUEUE else ""
         return plan._replace(
             action=Action.UNCHANGED,
-            detail=f"{queued}not removed ({_name(error)}); doing it again sends nothing twice",
+            detail=f"{queued}not removed ({_name(error)}); repeat this, it sends nothing twice",
         )
     return plan._replace(action=_DONE[plan.action])
 
@@ -379,7 +383,7 @@ def _enqueue(target: DeployedStack, plan: Plan) -> None:
 
 
 def _release(target: DeployedStack, letters: Iterable[DeadLetter]) -> None:
-    """Let others see letters again at once; what can't be done is done by time."""
+    """Make dead letters visible again at once; if that fails, they are after `HIDDEN_SECONDS`."""
     for batch in batched(letters, BATCH, strict=False):
         try:
             target.sqs.change_message_visibility_batch(
@@ -391,7 +395,7 @@ def _release(target: DeployedStack, letters: Iterable[DeadLetter]) -> None:
             )
         except (BotoCoreError, ClientError) as error:
             print_notice(
-                f"smsrelay: dead letters stay hidden for up to {HIDDEN_SECONDS // 60} minutes "
+                f"smsrelay: dead letters stay invisible for up to {HIDDEN_SECONDS // 60} minutes "
                 f"({_name(error)})"
             )
             return
@@ -418,15 +422,15 @@ def _print_plans(plans: Sequence[Plan], others: int, options: Any) -> None:
         columns = ["id", "n", "client", "reason", "code", "pointer", "action", "detail"]
         print_table(columns, [_row(row) for row in rows])
     else:
-        print_line("There is no dead letter to put back.")
+        print_line("There are no such dead letters.")
     if others:
-        print_notice(f"{counted(others, 'dead letter')} more not touched.")
+        print_notice(f"{counted(others, 'other dead letter')} not changed.")
     if options.dry_run:
         print_notice("Nothing was changed.")
 
 
 def _row(row: dict[str, Any]) -> Row:
-    """A letter in a line: with its first error, and with SQS's id if its message has none."""
+    """Return a dead letter as a row: its first error, and SQS's id if the message has no id."""
     [first, *others] = row["errors"] or [{}]
     code = first.get("code")
     return {
@@ -438,7 +442,7 @@ def _row(row: dict[str, Any]) -> Row:
 
 
 def _why(letter: DeadLetter) -> str:
-    """The reason of a letter and its first three errors."""
+    """Return the reason of a dead letter and its first three errors."""
     errors = [f"{code} at {it}" if it else code for it, code in _shown_errors(letter)]
     omitted = f", and {len(errors) - 3} more" if len(errors) > 3 else ""  # noqa: PLR2004 - as above
     words = ", ".join(errors[:3]) + omitted
@@ -446,7 +450,7 @@ def _why(letter: DeadLetter) -> str:
 
 
 def _shown_errors(letter: DeadLetter) -> list[tuple[str, str]]:
-    """A letter's errors without names that its sender chose: they can be texts or numbers."""
+    """Return errors without names that the sender chose, which can be texts or phone numbers."""
     errors = [(without_names(it), code) for it, code in letter.errors if it or code]
     return [(it, code if _CODE.fullmatch(code) else "…") for it, code in errors]
 

@@ -1,4 +1,4 @@
-"""Which relay is meant, and how it is reached."""
+"""Finds the stack that a command works on."""
 
 import json
 import os
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 STACK_VARIABLE = "SMSRELAY_STACK"
 STACK_FILE = Path(__file__).parents[2] / ".local" / "stack.json"
-"""What `make up` writes."""
+"""The file that `make up` writes."""
 DEFAULTS = {
     "RetentionDays": "90",
     "DeliveryPolling": "all",
@@ -34,7 +34,7 @@ DEFAULTS = {
 """The template's defaults, with which the local stack is deployed."""
 _OUTPUTS = ("TableName", "QueueUrl", "DeadLetterQueueUrl")
 _PARAMETERS = ("RetentionDays", "DefaultClient")
-# An operator waits in front of it: fail soon, and say so.
+# Short time-outs, because an operator waits for the result.
 _AWS = Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard"})
 
 
@@ -49,31 +49,31 @@ class DeployedStack:
     dead_letter_queue_url: str
     table: str = ""
     name: str = ""
-    """Of the CloudFormation stack; empty: the local stack."""
+    """Name of the CloudFormation stack; empty for the local stack."""
     version: str = ""
-    """Of the deployed smsrelay; empty: older than the output `Version`."""
+    """Version of the deployed smsrelay; empty if it is older than the output `Version`."""
     parameters: Mapping[str, str] = field(default_factory=dict)
     default_client: str = ""
-    """The client of a queue message that names none."""
+    """The client of queue messages without a client."""
     polls_deliveries: bool = True
     yearly_api_calls: int = 0
-    """The API calls that the contract includes for a year; 0: unlimited."""
+    """The API calls per year that the contract includes; 0 means unlimited."""
     api_id: str = ""
     stage: str = ""
     webhook_secret_prefix: str = ""
-    """What the names of the webhooks' secrets begin with; empty: it takes none."""
+    """Prefix of the names of webhook secrets; empty if the relay accepts no webhooks."""
     catalogue_parameter: str = ""
-    """The SSM parameter with the message catalogue; empty: there is none."""
+    """The SSM parameter with the message catalogue; empty if the relay has no catalogue."""
     callback_secret_prefix: str = ""
-    """The same of callbacks; empty: nobody is called back."""
+    """Prefix of the names of callback secrets; empty if the relay posts no callbacks."""
     credentials_secret: str = ""
-    """The secret with the client credentials; empty: the relay does not renew its token."""
+    """The secret with the client credentials; empty if the relay does not renew its token."""
     token_secret: str = ""
     """The secret with the access token."""
     token_renewer: str = ""
-    """The name of the function that renews the access token; empty: the same."""
+    """The function that renews the access token; empty if the relay does not renew its token."""
     key_arn: str = ""
-    """The KMS key of the stack's own; empty: it has none."""
+    """The customer managed KMS key of the stack; empty if there is none."""
     session: boto3.Session = field(default_factory=boto3.Session)
     endpoint_url: str | None = None
 
@@ -82,26 +82,26 @@ class DeployedStack:
         return self.endpoint_url is not None
 
     def client(self, service: str) -> Any:
-        """A client of another service of AWS's, for the commands that need it."""
-        factory: Any = self.session.client  # its types want the service's name as a literal
+        """Create a boto client for another AWS service."""
+        factory: Any = self.session.client  # its types require a literal service name
         return factory(service, config=_AWS, endpoint_url=self.endpoint_url)
 
 
 def find_stack(options: Any, environment: Mapping[str, str] = os.environ) -> DeployedStack:
-    """The relay that the options mean, else the one of `SMSRELAY_STACK`.
+    """Find the relay of the options, or else of `SMSRELAY_STACK`.
 
     Raises:
-        UsageError: none is meant, or two are.
-        CommandError: it is not there, or is none.
+        UsageError: the options name no relay, or two.
+        CommandError: the stack does not exist, or is not a relay.
     """
     local = options.local or options.stack_file is not None
     if local:
         if options.stack_name or options.region or options.profile:
-            raise UsageError("--local goes without --stack-name, --region and --profile")
+            raise UsageError("--local can't be combined with --stack-name, --region or --profile")
         return _local(options.stack_file or STACK_FILE)
     name = options.stack_name or environment.get(STACK_VARIABLE)
     if not name:
-        raise UsageError(f"which relay? Give --stack-name NAME or --local, or set {STACK_VARIABLE}")
+        raise UsageError(f"no relay: pass --stack-name NAME or --local, or set {STACK_VARIABLE}")
     return _deployed(name, boto3.Session(profile_name=options.profile, region_name=options.region))
 
 
@@ -110,9 +110,9 @@ def _local(file: Path) -> DeployedStack:
         stack = json.loads(file.read_text())
     except FileNotFoundError:
         raise CommandError(
-            f"no local stack is running ({file} is missing): `make up` starts one"
+            f"the local stack is not running ({file} is missing): `make up` starts it"
         ) from None
-    # Never the operator's own profile: nothing of it must get here.
+    # Ignore the operator's own profile: the local stack must never get its credentials.
     core = botocore.session.Session(
         session_vars={
             "profile": (None, None, None, None),
@@ -125,7 +125,7 @@ def _local(file: Path) -> DeployedStack:
         botocore_session=core,
         region_name=stack["region"],
         aws_access_key_id="test",
-        aws_secret_access_key="test",  # noqa: S106 - the local stack takes any # nosec B106
+        aws_secret_access_key="test",  # noqa: S106 - the local stack accepts any # nosec B106
     )
     *_, api_id, stage = stack["api_url"].split("/")
     return _target(
@@ -150,7 +150,7 @@ def _local(file: Path) -> DeployedStack:
 
 
 def describe_stack(session: boto3.Session, name: str) -> "StackTypeDef":
-    """What CloudFormation says of a stack."""
+    """Describe a stack of CloudFormation."""
     cloudformation = session.client("cloudformation", config=_AWS)
     return cloudformation.describe_stacks(StackName=name)["Stacks"][0]
 
@@ -166,7 +166,7 @@ def _deployed(name: str, session: boto3.Session) -> DeployedStack:
         *(f"the parameter {entry}" for entry in _PARAMETERS if entry not in parameters),
     ]
     if missing:
-        raise CommandError(f"the stack {name} is no smsrelay: it lacks {missing[0]}")
+        raise CommandError(f"the stack {name} is not an smsrelay stack: it lacks {missing[0]}")
     return _target(session, outputs, parameters, name=stack["StackName"])
 
 

@@ -1,6 +1,6 @@
-"""`smsrelay doctor`: what of a relay needs a person, and what to do about it.
+"""`smsrelay doctor`: checks the parts of a relay, and prints what to do about each problem.
 
-No check reads a secret: the token renewer stores in the ledger what it knows.
+No check reads a secret: the token renewer stores its results in the ledger.
 """
 
 import re
@@ -33,19 +33,19 @@ OK, ATTENTION, UNKNOWN = "ok", "attention", "unknown"
 _STATES: Final = {OK: "OK", ATTENTION: "needs attention", UNKNOWN: "unknown"}
 
 ENOUGH_DAYS: Final = 30
-"""As the alarm ClientSecretExpiresAlarm."""
+"""The threshold of ClientSecretExpiresAlarm."""
 MAX_OVERDUE: Final = 1_800
-"""Seconds, as the alarm QueueAgeAlarm."""
+"""Seconds; the threshold of QueueAgeAlarm."""
 MAX_SKEW: Final = 60
-"""Seconds between the clocks; AWS rejects signatures that are five minutes old."""
+"""Seconds between the clocks. AWS rejects signatures that are five minutes old."""
 SALESFORCE: Final = ".marketingcloudapis.com"
 TRANSIENT: Final = {"throttled", "server-error", "timeout", "no-answer", "secret-unavailable"}
-"""Reasons that the next run of the token renewer may end, while the token still lasts."""
+"""Reasons that often end with the next run of the token renewer, while the token is valid."""
 
 _ROTATION: Final = "docs/runbook.md#clientsecretexpiresalarm"
 _RENEWAL_REMEDIES: Final = {
-    "credentials-unusable": "Put client_id, client_secret and auth_base_url into the credentials "
-    "secret; the log of the token renewer says which is missing.",
+    "credentials-unusable": "Write client_id, client_secret and auth_base_url to the credentials "
+    "secret; the log of the token renewer names the missing one.",
     "credentials-refused": "The client secret is wrong, has expired or was revoked: replace it "
     f"({_ROTATION}).",
     "request-refused": "Check account_id and scope in the credentials secret, and the rights of "
@@ -102,13 +102,13 @@ class Checks:
         if renewed["staged"] is None:
             return Finding(OK, "none")
         if renewed["staged"] == "in-use":
-            text = f"it was activated: the renewal {self._ago(renewed)} used it"
+            text = f"it is active: the renewal {self._ago(renewed)} used it"
             return Finding(ATTENTION, text, "Run `smsrelay credentials promote`.")
         expires_at = parse_date(renewed["stagedExpiresAt"])
         if expires_at and days_until(expires_at, self._now) <= ENOUGH_DAYS:
             remedy = f"Generate another one: `smsrelay credentials stage` ({_ROTATION})."
             return Finding(ATTENTION, self._expiry(renewed["stagedExpiresAt"]), remedy)
-        return Finding(OK, "it waits for its activation")
+        return Finding(OK, "it is stored, and not activated yet")
 
     def scopes(self) -> Finding:
         renewed = self._renewal.get("renewed")
@@ -116,7 +116,7 @@ class Checks:
             return _AFTER_A_RENEWAL
         scopes = renewed["scope"].split()
         if not scopes:
-            return Finding(OK, "Marketing Cloud does not name them")
+            return Finding(OK, "Marketing Cloud does not return them")
         needed = ["sms_send", "sms_read"] if self._target.polls_deliveries else ["sms_send"]
         if missing := [scope for scope in needed if scope not in scopes]:
             return Finding(
@@ -139,14 +139,14 @@ class Checks:
             return Finding(
                 ATTENTION,
                 "no renewal is recorded",
-                "Put the client credentials into the credentials secret, then run `aws lambda "
+                "Write the client credentials to the credentials secret, then run `aws lambda "
                 f"invoke --function-name {name} /dev/stdout`. After an update, wait 20 minutes.",
             )
         if left <= 0:
             return Finding(
                 ATTENTION,
-                f"it ended {shown_age(-left)} ago, and was not renewed",
-                f"Look at the log of the token renewer {name}, and at its schedule.",
+                f"it expired {shown_age(-left)} ago, and was not renewed",
+                f"Check the log of the token renewer {name}, and its schedule.",
             )
         unit = renewed["businessUnit"] or "of the package"
         return Finding(OK, f"{shown_age(left)} left; business unit {unit}")
@@ -160,7 +160,7 @@ class Checks:
                 return Finding(OK, "rest_instance_url of the token secret")
             if "renewed" not in self._renewal:
                 return _AFTER_A_RENEWAL
-            text = "Marketing Cloud names none with the token"
+            text = "Marketing Cloud returned no URL with the token"
             return Finding(ATTENTION, text, "Set the parameter RestBaseUrl.")
         try:
             url = AllowedHosts(allowed).base_url(configured or seen)
@@ -206,7 +206,7 @@ class Checks:
             return Finding(
                 ATTENTION,
                 f"{text}; the first send is overdue by {shown_age(overdue)}",
-                "Look for the cause: docs/runbook.md#queueagealarm.",
+                "Find the cause: docs/runbook.md#queueagealarm.",
             )
         return Finding(OK, text)
 
@@ -226,7 +226,7 @@ class Checks:
         if count:
             return Finding(
                 ATTENTION,
-                f"it is not known whether {counted(count, 'send')} went out",
+                f"it is unknown whether {counted(count, 'send')} went out",
                 "`smsrelay list --status unknown`, then `smsrelay resolve` or `smsrelay resend` "
                 "(docs/runbook.md#unknownalarm).",
             )
@@ -244,7 +244,7 @@ class Checks:
         ]
         alarmed = [alarm["AlarmName"] for alarm in found if alarm["StateValue"] == "ALARM"]
         if alarmed:
-            # CloudFormation calls an alarm STACK-Monitoring-ID-NAME-ID.
+            # CloudFormation names an alarm STACK-Monitoring-ID-NAME-ID.
             names = ", ".join(sorted(name.split("-")[-2] for name in alarmed))
             remedy = "docs/runbook.md has a section for each alarm."
             return Finding(ATTENTION, f"active: {names}", remedy)
@@ -278,7 +278,7 @@ class Checks:
     def call_budget(self) -> Finding:
         target = self._target
         if not target.polls_deliveries:
-            return Finding(OK, "DeliveryPolling=none: polls nothing")
+            return Finding(OK, "DeliveryPolling=none: the relay does not poll")
         if not target.yearly_api_calls:
             return Finding(OK, "unlimited")
         share, today = daily_share(target.yearly_api_calls), day_of(self._now)
@@ -287,7 +287,7 @@ class Checks:
         if not left:
             return Finding(
                 ATTENTION,
-                "the polls of today are used up; deliveries are polled again tomorrow (UTC)",
+                "today's polls are used up; polling continues tomorrow (UTC)",
                 "`smsrelay budget` shows them. Raise YearlyApiCalls if the contract includes more, "
                 "or set deliveryPolling to none for messages in the catalogue.",
             )
@@ -313,7 +313,7 @@ class Checks:
             ahead = "ahead of" if skew > 0 else "behind"
             text = f"this machine is {shown_age(abs(skew))} {ahead} AWS"
             return Finding(ATTENTION, text, "Set the clock of this machine (NTP).")
-        return Finding(OK, "this machine's differs by less than a minute from AWS's")
+        return Finding(OK, "the clocks of this machine and AWS differ by less than a minute")
 
     def _ago(self, facts: dict[str, Any]) -> str:
         return f"{shown_age(max(0, self._now - facts['at']))} ago"
@@ -367,7 +367,7 @@ def doctor(target: DeployedStack, options: Any, now: float) -> int:
 
 
 def workers_of(concurrent_sends: int) -> int:
-    """As the mapping MaxConcurrentSends of the template: each worker makes ten sends at once."""
+    """Return Workers in the template's mapping MaxConcurrentSends: ten sends for each worker."""
     return max(2, concurrent_sends // 10)
 
 
@@ -383,7 +383,7 @@ def _run(check: Callable[[], Finding]) -> Finding:
     except Exception as error:  # noqa: BLE001 - the other checks still help
         name = error_name(cause if isinstance(cause := error.__cause__, Exception) else error)
     if re.search("denied|unauthorized", name, re.IGNORECASE):
-        remedy = "Get the rights of an operator: docs/permissions.md#operators."
+        remedy = "Get the permissions of an operator: docs/permissions.md#operators."
         return Finding(UNKNOWN, f"a call was denied ({name})", remedy)
     return Finding(UNKNOWN, f"a call failed ({name})", "Run the command again in a minute.")
 

@@ -1,23 +1,23 @@
-"""Why a command ends without having done what it was asked for, and with which exit code."""
+"""Exit codes, and the errors that end a command."""
 
 DONE, FAILED, USAGE, ABORTED = 0, 1, 2, 3
 BROKEN_PIPE = 141
-"""As a shell reports a program that SIGPIPE ended."""
+"""The exit code that a shell reports for a program that SIGPIPE ended."""
 
 
 class CommandError(Exception):
-    """One line for the operator; `code` is the exit code."""
+    """An error with one line for the operator; `code` is the exit code."""
 
     code = FAILED
 
 
 class UsageError(CommandError):
-    """The command line can't be right."""
+    """The command line is not valid."""
 
     code = USAGE
 
 
 class AbortedError(CommandError):
-    """The operator did not say yes; nothing was changed."""
+    """The operator did not confirm; nothing was changed."""
 
     code = ABORTED

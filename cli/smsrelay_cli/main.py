@@ -1,4 +1,4 @@
-"""The command line: what can be asked for, and how it ends."""
+"""The command line: parses arguments, runs the command, and returns its exit code."""
 
 import argparse
 import os
@@ -36,11 +36,11 @@ from smsrelay_cli.terminal import print_notice
 
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 AGE = r"([0-9]{1,9})([smhd])"
-WRONG_TIME = "a time looks like 2026-11-26T08:00+01:00, or like 2h"
+WRONG_TIME = "not a time: enter one such as 2026-11-26T08:00+01:00, or an age such as 2h"
 LARGEST_LIMIT = 1_000
 LONGEST_NOTE = 200
 _CARRYING = {"PutItem", "SendMessage", "SendMessageBatch", "CreateSecret", "PutSecretValue"}
-"""Operations that carry a message or a secret: what AWS says of them may repeat it."""
+"""Operations with a message or a secret in the request, which an error of AWS may repeat."""
 EXIT_CODES = "exit codes: 0 done, 1 refused or not found, 2 wrong usage, 3 aborted by you"
 
 
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of the output has ended, as `| head` does
-        nowhere = os.open(os.devnull, os.O_WRONLY)  # else Python fails again when it exits
+        nowhere = os.open(os.devnull, os.O_WRONLY)  # otherwise Python fails again at exit
         os.dup2(nowhere, sys.stdout.fileno())
         os.dup2(nowhere, sys.stderr.fileno())
         return BROKEN_PIPE
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str] | None) -> int:
     try:
         options = _parser().parse_args(arguments, _defaults())
-    except SystemExit as error:  # argparse has said why, or was asked for help
+    except SystemExit as error:  # argparse has printed the error or the help
         return int(error.code or 0)
     try:
         code: int = options.run(options.find(options), options, time.time())
@@ -75,7 +75,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         return ABORTED
     except BrokenPipeError:
         raise
-    except Exception as error:  # noqa: BLE001 - Python would show what it says
+    except Exception as error:  # noqa: BLE001 - a traceback would show its text
         print_notice("smsrelay: unexpected error:")
         for line in described(error):
             print_notice(line)
@@ -84,7 +84,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _in_one_line(error: Exception) -> str:
-    """What went wrong, with AWS's own words if they are the cause and can't hold a message."""
+    """Describe an error in one line, with the text of AWS if that can't contain a message."""
     cause = error.__cause__ if isinstance(error, RelayError) else None
     text = " ".join(_safe_text(cause or error).split())
     return f"{error}: {text}" if cause else text
@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     shared = _shared_options()
     parser = argparse.ArgumentParser(
         prog="smsrelay",
-        description="Look at what smsrelay has not finished, and decide about it.",
+        description="Find unfinished sends and dead letters, and decide what happens to them.",
         epilog=EXIT_CODES,
         parents=[shared],
     )
@@ -118,14 +118,17 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_reading(command)
     _add_deciding(command)
-    _add_clients(command("client", "say who may post, and how much"), shared)
-    _add_catalogue(command("catalogue", "give messages names and defaults"), shared)
+    _add_clients(command("client", "manage the clients that may post, and their limits"), shared)
+    _add_catalogue(command("catalogue", "manage the names and defaults of messages"), shared)
     _add_credentials(command("credentials", "replace the client secret before it expires"), shared)
     return parser
 
 
 def _defaults() -> argparse.Namespace:
-    """Of the shared options: a default of their own would undo what stands before the command."""
+    """Return the defaults of the shared options.
+
+    If the options had defaults, these would overwrite options before the command.
+    """
     return argparse.Namespace(
         local=False,
         stack_file=None,
@@ -138,19 +141,21 @@ def _defaults() -> argparse.Namespace:
 
 
 def _shared_options() -> argparse.ArgumentParser:
-    """Options that may stand before and after the command."""
+    """Options that are allowed before and after the command."""
     shared = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
-    group = shared.add_argument_group("which relay, and how to answer")
+    group = shared.add_argument_group("the relay, and the output format")
     group.add_argument(
-        "--stack-name", metavar="NAME", help=f"its CloudFormation stack (default: {STACK_VARIABLE})"
+        "--stack-name",
+        metavar="NAME",
+        help=f"its CloudFormation stack (default: ${STACK_VARIABLE})",
     )
-    group.add_argument("--region", help="AWS region (default: as the AWS CLI)")
-    group.add_argument("--profile", help="AWS profile (default: as the AWS CLI)")
-    group.add_argument("--local", action="store_true", help="the stack that `make up` started")
+    group.add_argument("--region", help="AWS region (default: the AWS CLI's)")
+    group.add_argument("--profile", help="AWS profile (default: the AWS CLI's)")
+    group.add_argument("--local", action="store_true", help="use the stack that `make up` started")
     group.add_argument(
-        "--stack-file", type=Path, metavar="FILE", help="as --local, with another stack.json"
+        "--stack-file", type=Path, metavar="FILE", help="use the local stack of another stack.json"
     )
-    group.add_argument("--json", action="store_true", help="answer in JSON")
+    group.add_argument("--json", action="store_true", help="print JSON")
     return shared
 
 
@@ -159,15 +164,20 @@ type _AddNested = Callable[..., argparse.ArgumentParser]
 
 
 def _add_reading(command: _AddCommand) -> None:
-    found = command("list", "list sends that are not finished, those that changed last first")
+    found = command("list", "list unfinished sends, the latest changes first")
     found.add_argument(
         "--status",
         choices=sorted(map(str, sends.GROUPS)),
-        help="only these, and the earliest due first",
+        help="only sends with this status, the earliest due first",
     )
-    found.add_argument("--limit", type=_limit, default=50, metavar="N", help="at most (50)")
     found.add_argument(
-        "--older-than", type=_seconds, metavar="AGE", help="unchanged for 90s, 15m, 1h, 2d"
+        "--limit", type=_limit, default=50, metavar="N", help="at most N sends (default: 50)"
+    )
+    found.add_argument(
+        "--older-than",
+        type=_seconds,
+        metavar="AGE",
+        help="only sends unchanged for this long, such as 90s, 15m, 1h, 2d",
     )
     found.set_defaults(run=sends.list_sends)
 
@@ -177,33 +187,46 @@ def _add_reading(command: _AddCommand) -> None:
 
     wanted = command("find", "find messages by idempotency key or reference, the newest first")
     by = wanted.add_mutually_exclusive_group(required=True)
-    by.add_argument("--key", type=_key, metavar="K", help="idempotency key; else the sender's id")
+    by.add_argument(
+        "--key",
+        type=_key,
+        metavar="K",
+        help="this idempotency key, or the id in SQS, SNS or EventBridge",
+    )
     by.add_argument("--reference", metavar="R", help="exactly this reference")
-    wanted.add_argument("--client", metavar="C", help="this client's (the stack's DefaultClient)")
-    wanted.add_argument("--limit", type=_limit, default=20, metavar="N", help="at most (20)")
+    wanted.add_argument(
+        "--client", metavar="C", help="of this client (default: the stack's DefaultClient)"
+    )
+    wanted.add_argument(
+        "--limit", type=_limit, default=20, metavar="N", help="at most N messages (default: 20)"
+    )
     wanted.set_defaults(run=sends.find)
 
     token = command("token", "show the send that a tokenId belongs to")
     token.add_argument("token_id", metavar="TOKENID")
     token.set_defaults(run=sends.token)
 
-    checks = command("doctor", "check all parts, and say what needs a person and what to do")
+    checks = command(
+        "doctor", "check all parts of the relay, and print what to do about each problem"
+    )
     checks.set_defaults(run=doctor.doctor)
 
-    calls = command("budget", "show the API calls that polls use, and what they suffice for")
+    calls = command(
+        "budget", "show the API calls that polls use, and how many messages they suffice for"
+    )
     calls.set_defaults(run=budget.budget)
 
-    numbers = command("stats", "count what is not finished, and what lies in the queues")
+    numbers = command("stats", "count unfinished sends, and the messages in the queues")
     numbers.set_defaults(run=stats.stats)
 
 
 def _add_deciding(command: _AddCommand) -> None:
-    resend = command("resend", "have unknown and failed sends tried again")
+    resend = command("resend", "send unknown and failed sends again")
     _add_choice(resend)
     resend.add_argument(
         "--queued",
         action="store_true",
-        help="queued sends, too: put into the queue once more, which never sends twice",
+        help="enqueue queued sends again, too; this never sends twice",
     )
     _add_yes(resend)
     resend.set_defaults(run=sends.resend)
@@ -220,29 +243,39 @@ def _add_deciding(command: _AddCommand) -> None:
         dest="status",
         required=True,
         choices=["accepted", "rejected", "failed"],
-        help="sent, rejected, or certainly not sent; only failed keeps the body, and can be resent",
+        help="was sent, rejected, or certainly not sent; only failed sends can be resent",
     )
-    resolve.add_argument("--token-id", metavar="T", help="of a send that was accepted")
-    resolve.add_argument("--note", metavar="TEXT", help="how you know; its senders see it")
+    resolve.add_argument("--token-id", metavar="T", help="the tokenId of an accepted send")
+    resolve.add_argument("--note", metavar="TEXT", help="how you found out; the client can read it")
     _add_yes(resolve)
     resolve.set_defaults(run=sends.resolve)
 
-    redrive = command("redrive", "put dead letters back into the queue")
-    redrive.add_argument("--reason", metavar="R", help="only those with this reason")
-    redrive.add_argument("--client", metavar="C", help="only this client's")
-    redrive.add_argument("--limit", type=_limit, default=100, metavar="N", help="at most (100)")
-    redrive.add_argument("--dry-run", action="store_true", help="show why, and change nothing")
+    redrive = command("redrive", "return dead letters to the queue")
+    redrive.add_argument("--reason", metavar="R", help="only dead letters with this reason")
+    redrive.add_argument("--client", metavar="C", help="only dead letters of this client")
+    redrive.add_argument(
+        "--limit", type=_limit, default=100, metavar="N", help="at most N (default: 100)"
+    )
+    redrive.add_argument(
+        "--dry-run", action="store_true", help="show the reasons, and change nothing"
+    )
     _add_yes(redrive)
     redrive.set_defaults(run=dead_letters.redrive)
 
     discarded = command("discard", "remove dead letters that can never succeed")
-    discarded.add_argument("id", metavar="ID", help="of the message, as redrive --dry-run shows it")
-    discarded.add_argument("--send", type=_number, metavar="N", help="only of this send")
+    discarded.add_argument(
+        "id", metavar="ID", help="id of the message, as `redrive --dry-run` shows it"
+    )
+    discarded.add_argument(
+        "--send", type=_number, metavar="N", help="only this send of the message"
+    )
     _add_yes(discarded)
     discarded.set_defaults(run=dead_letters.discard, dry_run=False, limit=dead_letters.MOST_READ)
 
-    paused = command("pause", "make no sends for a while; what is posted waits in the queue")
-    paused.add_argument("--note", type=_note, metavar="TEXT", help="why; for other operators")
+    paused = command("pause", "stop sending; posted messages wait in the queue")
+    paused.add_argument(
+        "--note", type=_note, metavar="TEXT", help="the reason, for other operators"
+    )
     paused.set_defaults(run=pauses.pause)
     resumed = command("resume", "end a pause")
     resumed.set_defaults(run=pauses.resume)
@@ -251,17 +284,25 @@ def _add_deciding(command: _AddCommand) -> None:
 
 
 def _add_choice(command: argparse.ArgumentParser) -> None:
-    """Which sends are meant: those of one message, or all that match filters."""
-    command.add_argument("id", metavar="ID", nargs="?", help="of a message; else filters choose")
+    """Add the arguments that choose sends: the id of a message, or filters."""
+    command.add_argument(
+        "id", metavar="ID", nargs="?", help="id of a message, unless filters choose"
+    )
     command.add_argument("--send", type=_number, metavar="N", help="only this send of the message")
     filters = command.add_argument_group("filters, in place of ID")
     filters.add_argument("--reason", metavar="R", help="only sends with this reason")
     filters.add_argument(
-        "--since", type=_since, metavar="TIME", help="changed since 2026-11-26T08:00Z, or for 2h"
+        "--since",
+        type=_since,
+        metavar="TIME",
+        help="only sends changed since 2026-11-26T08:00Z, or within 2h",
     )
-    filters.add_argument("--client", metavar="C", help="only this client's")
+    filters.add_argument("--client", metavar="C", help="only sends of this client")
     filters.add_argument(
-        "--limit", type=_limit, metavar="N", help=f"at most ({sends.DEFAULT_LIMIT}), oldest first"
+        "--limit",
+        type=_limit,
+        metavar="N",
+        help=f"at most N, the oldest first (default: {sends.DEFAULT_LIMIT})",
     )
 
 
@@ -269,24 +310,28 @@ def _add_clients(parser: argparse.ArgumentParser, shared: argparse.ArgumentParse
     command = _nested(parser, shared)
 
     def shows(added: argparse.ArgumentParser) -> None:
-        added.add_argument("--show", action="store_true", help="print what must stay secret")
+        added.add_argument("--show", action="store_true", help="print the new key or secret")
 
     def has_limits(added: argparse.ArgumentParser, **defaults: int) -> Any:
-        for name, what in {"rate": "a second", "burst": "at once", "quota": "a day"}.items():
+        for name, what in {"rate": "per second", "burst": "at once", "quota": "per day"}.items():
             default = defaults.get(name)
-            shown = f"requests {what}" + (f" ({default})" if default else "")
+            shown = f"requests {what}" + (f" (default: {default})" if default else "")
             added.add_argument(f"--{name}", type=_number, default=default, metavar="N", help=shown)
-        what = f"recipients in one request (1000 if none is stored, at most {MAX_RECIPIENTS})"
+        what = f"recipients in one request (default: 1000; at most {MAX_RECIPIENTS})"
         added.add_argument("--max-recipients", type=_recipients, metavar="N", help=what)
         guests = added.add_mutually_exclusive_group()
-        what = f"a guest: it may send to these numbers only (at most {MAX_GUEST_NUMBERS})"
+        what = (
+            f"make it a guest, which may send to these numbers only (at most {MAX_GUEST_NUMBERS})"
+        )
         guests.add_argument(
             "--only-to", type=_mobile_number, nargs="+", metavar="NUMBER", help=what
         )
         return guests
 
     def may_be_default(added: argparse.ArgumentParser) -> None:
-        what = "needed for the stack's DefaultClient: it sees queue messages without a client"
+        what = (
+            "required for the stack's DefaultClient, which can see queue messages without a client"
+        )
         added.add_argument("--default", action="store_true", help=what)
 
     command("list", "list the clients with API keys, and their limits", clients.list_clients)
@@ -296,7 +341,11 @@ def _add_clients(parser: argparse.ArgumentParser, shared: argparse.ArgumentParse
     may_be_default(added)
     changed = command("set", "change limits of a client; its keys stay", clients.change, "client")
     has_limits(changed).add_argument(
-        "--any-number", dest="only_to", action="store_const", const=[], help="a guest no longer"
+        "--any-number",
+        dest="only_to",
+        action="store_const",
+        const=[],
+        help="the client is no longer a guest",
     )
     shows(command("rotate", "give a client one more API key", clients.rotate, "client"))
     dropped = command("drop", "delete an API key of a client", clients.drop, "client", "key_id")
@@ -304,27 +353,25 @@ def _add_clients(parser: argparse.ArgumentParser, shared: argparse.ArgumentParse
     what = "remove a client: API keys, registrations, webhook secret, usage plan"
     removed = command("remove", what, clients.remove, "client")
     _add_yes(removed)
-    what = "name the client of an IAM role or user (ARN), or of an API key (id)"
+    what = "register an IAM role or user (ARN), or an API key (id), for a client"
     may_be_default(command("allow", what, clients.allow, "client", "credential"))
-    what = "give a client a new webhook secret; the one before it still counts"
+    what = "give a client a new webhook secret; the previous one remains valid"
     webhook = command("webhook", what, clients.webhook, "client")
     shows(webhook)
-    webhook.add_argument("--revoke", action="store_true", help="end all old secrets at once")
-    what = "give a client a new secret to check callbacks with; the one before it still counts"
+    webhook.add_argument("--revoke", action="store_true", help="revoke all old secrets at once")
+    what = "give a client a new secret to check callbacks with; the previous one is used, too"
     shows(command("callback", what, clients.callback, "client"))
 
 
 def _add_catalogue(parser: argparse.ArgumentParser, shared: argparse.ArgumentParser) -> None:
     command = _nested(parser, shared)
-    checked = command("check", "say what is wrong with a catalogue in a file", catalogue.check)
-    checked.set_defaults(find=lambda _: None)  # it needs no relay, and so no AWS
-    put = command(
-        "put", "store the catalogue of a file, in the place of the one before", catalogue.put
-    )
+    checked = command("check", "list the errors of a catalogue in a file", catalogue.check)
+    checked.set_defaults(find=lambda _: None)  # it needs neither a relay nor AWS
+    put = command("put", "replace the stored catalogue by the one in a file", catalogue.put)
     _add_yes(put)
     for with_file in (checked, put):
         with_file.add_argument("file", type=Path, metavar="FILE")
-    command("show", "show the catalogue that is stored", catalogue.show)
+    command("show", "show the stored catalogue", catalogue.show)
 
 
 def _add_credentials(parser: argparse.ArgumentParser, shared: argparse.ArgumentParser) -> None:
@@ -351,7 +398,7 @@ def _nested(parser: argparse.ArgumentParser, shared: argparse.ArgumentParser) ->
 
 
 def _add_yes(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--yes", action="store_true", help="don't ask")
+    command.add_argument("--yes", action="store_true", help="do not ask for confirmation")
 
 
 def _key(text: str) -> str:
@@ -363,7 +410,7 @@ def _key(text: str) -> str:
 
 def _number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text)):
-        raise argparse.ArgumentTypeError("it is a number from 1")
+        raise argparse.ArgumentTypeError("not a whole number of 1 or more")
     return int(text)
 
 
@@ -377,25 +424,25 @@ def _mobile_number(text: str) -> str:
 def _recipients(text: str) -> int:
     number = _number(text)
     if number > MAX_RECIPIENTS:
-        raise argparse.ArgumentTypeError(f"no request has more than {MAX_RECIPIENTS}")
+        raise argparse.ArgumentTypeError(f"more than {MAX_RECIPIENTS}, the maximum of a request")
     return number
 
 
 def _limit(text: str) -> int:
     number = _number(text)
     if number > LARGEST_LIMIT:
-        raise argparse.ArgumentTypeError(f"at most {LARGEST_LIMIT}")
+        raise argparse.ArgumentTypeError(f"more than the maximum of {LARGEST_LIMIT}")
     return number
 
 
 def _note(text: str) -> str:
     if len(text) > LONGEST_NOTE:
-        raise argparse.ArgumentTypeError(f"at most {LONGEST_NOTE} characters")
+        raise argparse.ArgumentTypeError(f"longer than {LONGEST_NOTE} characters")
     return text
 
 
 def _since(text: str) -> float:
-    """Seconds since the epoch, from a time with an offset or from an age."""
+    """Convert a time with an offset, or an age, to seconds since the epoch."""
     if re.fullmatch(AGE, text):
         return time.time() - _seconds(text)
     try:
@@ -410,5 +457,5 @@ def _since(text: str) -> float:
 def _seconds(text: str) -> int:
     match = re.fullmatch(AGE, text)
     if not match:
-        raise argparse.ArgumentTypeError("an age looks like 90s, 15m, 1h or 2d")
+        raise argparse.ArgumentTypeError("not an age such as 90s, 15m, 1h or 2d")
     return int(match[1]) * _UNITS[match[2]]

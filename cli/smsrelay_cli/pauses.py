@@ -1,4 +1,4 @@
-"""`smsrelay pause` and `resume`: no send of a client, or of all, is made meanwhile."""
+"""`smsrelay pause` and `resume`: stop the sends of one client, or of all clients, for a while."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -11,7 +11,7 @@ from smsrelay_cli.exit_codes import DONE, CommandError, UsageError
 from smsrelay_cli.terminal import DAY, print_json, print_line, print_notice, shown_time
 
 RECEIVES: Final = 1_000
-"""SQS moves a message that it has delivered so often to the dead-letter queue."""
+"""After so many receives, SQS moves a message to the dead-letter queue."""
 WAITING_DAYS: Final = int(RECEIVES * RETURN_SECONDS / DAY)
 MAX_WRITES: Final = 5
 
@@ -19,7 +19,7 @@ type _Pauses = Sequence[OperatorPause]
 
 
 def pause(target: DeployedStack, options: Any, now: float) -> int:
-    """Pause the sends of one client, or of all. A pause that goes on already stays as it is."""
+    """Pause the sends of one client, or of all clients. An active pause is not changed."""
     client = _client(options)
 
     def change(pauses: _Pauses) -> _Pauses:
@@ -36,22 +36,22 @@ def pause(target: DeployedStack, options: Any, now: float) -> int:
     if found.note:
         print_line(f"Note: {found.note}")
     print_line(
-        f"Resume before {until}. Later, SQS moves waiting messages to the dead-letter queue."
+        f"Resume before {until}. After that, SQS moves waiting messages to the dead-letter queue."
     )
     print_notice(
-        f"Functions stop within {CACHE_SECONDS:.0f} seconds, and finish the calls that they have "
-        f"begun. `{_resume(client)}` ends the pause."
+        f"Functions stop sending within {CACHE_SECONDS:.0f} seconds; calls that they have "
+        f"started continue. `{_resume(client)}` ends the pause."
     )
     return DONE
 
 
 def resume(target: DeployedStack, options: Any, now: float) -> int:
-    """End the pause of one client, or the one of all clients; other pauses go on."""
+    """End the pause of one client, or the pause of all clients; other pauses continue."""
     client = _client(options)
 
     def change(pauses: _Pauses) -> _Pauses:
         if client not in {it.client for it in active(pauses)}:
-            found = [f"there is no pause of {_name(client)}.", *_that_go_on(pauses)]
+            found = [f"the sends of {_name(client)} are not paused.", *_that_go_on(pauses)]
             raise CommandError(" ".join(found))
         return end(pauses, client, now)
 
@@ -60,22 +60,22 @@ def resume(target: DeployedStack, options: Any, now: float) -> int:
         goes_on = [it.client or None for it in others]
         print_json({"client": client or None, "resumedAt": shown_time(now), "stillPaused": goes_on})
         return DONE
-    print_line(f"The sends of {_name(client)} continue, as far as no other pause concerns them.")
-    print_notice(f"Waiting messages come back within {RETURN_SECONDS / 60:.0f} minutes.")
+    print_line(f"The pause of {_name(client)} has ended.")
+    print_notice(f"Waiting sends are attempted within {RETURN_SECONDS / 60:.0f} minutes.")
     for line in _that_go_on(others):
         print_notice(line)
     return DONE
 
 
 def _change(target: DeployedStack, change: Callable[[_Pauses], _Pauses]) -> _Pauses:
-    """Write what `change` makes of the stored pauses, and return it."""
+    """Change the stored pauses with `change`, and return the new ones."""
     stored = DynamoDbOperatorPauses(target.client("dynamodb"), target.table)
     for _ in range(MAX_WRITES):
         pauses, version = stored.load()
         changed = change(pauses)
         if changed is pauses or stored.replace(changed, version):
             return changed
-    raise CommandError("other operators changed the pauses each time: try again")
+    raise CommandError("other operators changed the pauses at the same time: run the command again")
 
 
 def _client(options: Any) -> str:

@@ -1,4 +1,4 @@
-"""The commands about sends: list, show, find, token, resend, resolve."""
+"""The commands for sends: list, show, find, token, resend, cancel, resolve."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import batched, islice
@@ -34,17 +34,17 @@ GROUPS = {
     Status.FAILED: "failed",
 }
 MOST_READ = 10_000
-"""Sends that one listing reads at most; `queued` and `sending` share a group."""
+"""Maximum of sends that one listing reads; `queued` and `sending` share a group."""
 BATCH = 100
 DEFAULT_LIMIT = 100
-"""Sends that filters choose at most, unless the operator says how many."""
+"""Maximum of sends that filters choose, unless the operator passes `--limit`."""
 LONGEST_NOTE = 200
 WRONG_CLOCK = 300.0
 """Seconds by which the clock of an operator's machine may be ahead."""
 
 
 class Change(NamedTuple):
-    """What was asked for one send, and whether the ledger took it."""
+    """A requested change of one send, and whether the ledger stored it."""
 
     before: Send
     after: Send
@@ -53,17 +53,17 @@ class Change(NamedTuple):
 
 
 def list_sends(target: DeployedStack, options: Any, now: float) -> int:
-    """Sends of one status, or those that changed last; never a scan."""
+    """List the sends of one status, or those that changed last. Never scans the table."""
     if options.status is None:
         if options.older_than is not None:
-            raise UsageError("--older-than goes with --status")
+            raise UsageError("--older-than needs --status")
         found = list(target.ledger.newest(options.limit + 1))
         is_cut, what = len(found) > options.limit, "unfinished or failed"
         hint = "--limit N shows more."
     else:
         found, is_cut = _of_status(target, options, now)
         what = f"{options.status}{' for that long' if options.older_than else ''}"
-        hint = "--limit N shows more, --older-than AGE fewer."
+        hint = "--limit N shows more, --older-than AGE shows fewer."
     found = found[: options.limit]
     if options.json:
         print_json({"sends": [_listed(send, now) for send in found], "more": is_cut})
@@ -85,10 +85,10 @@ def list_sends(target: DeployedStack, options: Any, now: float) -> int:
 
 
 def _of_status(target: DeployedStack, options: Any, now: float) -> tuple[list[Send], bool]:
-    """Sends of a status, those due first, and whether there are more than `--limit`."""
+    """Return sends of a status, the earliest due first, and whether `--limit` cut them off."""
     status = Status(options.status)
     youngest = None if options.older_than is None else now - options.older_than
-    # A send that waits can be due much later than its last change: as late as it is too old.
+    # A waiting send can be due long after its last change, up to its maximum age.
     due_by = None if GROUPS[status] == "open" else youngest
     keys = target.ledger.unfinished(GROUPS[status], due_by=due_by)
     found: list[Send] = []
@@ -106,20 +106,20 @@ def _of_status(target: DeployedStack, options: Any, now: float) -> tuple[list[Se
 
 
 def show(target: DeployedStack, options: Any, now: float) -> int:
-    """A message with all its sends, or why it was refused."""
+    """Show a message with all its sends, or the reasons why it was refused."""
     sends = target.ledger.load(options.id)
     if sends:
         _show_sends(sends, sends, options, now)
         return DONE
     refused = target.ledger.load_refusal(options.id)
     if refused is None:
-        raise CommandError(f"there is no message {options.id}")
+        raise CommandError(f"no message has the id {options.id}")
     _show_refused(refused, options)
     return DONE
 
 
 def find(target: DeployedStack, options: Any, now: float) -> int:
-    """The messages of a client with an idempotency key or a reference."""
+    """Find the messages of a client by idempotency key or reference."""
     client = options.client or target.default_client
     ids: Iterable[str]
     if options.key is not None:
@@ -131,7 +131,9 @@ def find(target: DeployedStack, options: Any, now: float) -> int:
     matching = (row for row in found if row and options.client in {None, row["client"]})
     rows = list(islice(matching, options.limit + 1))
     if not rows:
-        raise CommandError(f"no such message of {client}; --client C looks for another client's")
+        raise CommandError(
+            f"{client} has no such message; --client C searches those of another client"
+        )
     is_cut, rows = len(rows) > options.limit, rows[: options.limit]
     if options.json:
         print_json({"messages": rows, "more": is_cut})
@@ -144,7 +146,7 @@ def find(target: DeployedStack, options: Any, now: float) -> int:
 
 
 def _found(target: DeployedStack, found_id: str, now: float) -> dict[str, Any] | None:
-    """A message as `find` lists it; None if no message has this id."""
+    """Return a message as `find` lists it, or None if no message has this id."""
     sends = target.ledger.load(found_id)
     refused = None if sends else target.ledger.load_refusal(found_id)
     if not sends and refused is None:
@@ -161,7 +163,7 @@ def _found(target: DeployedStack, found_id: str, now: float) -> dict[str, Any] |
 
 
 def token(target: DeployedStack, options: Any, now: float) -> int:
-    """The message of a tokenId, with the one send that it belongs to."""
+    """Show the message and the one send that a tokenId belongs to."""
     key = target.ledger.find_by_token_id(options.token_id)
     if key is None:
         raise CommandError(f"no send has the tokenId {options.token_id}")
@@ -171,17 +173,17 @@ def token(target: DeployedStack, options: Any, now: float) -> int:
 
 
 def resend(target: DeployedStack, options: Any, now: float) -> int:
-    """Ledger first, then queue: what dies in between is found by the sweeper."""
+    """Change the ledger, then enqueue. If the command dies in between, the sweeper enqueues."""
 
     def objection(send: Send) -> str | None:
         if send.status is Status.QUEUED:
-            return None if options.queued else "it is queued, and will be sent by itself"
+            return None if options.queued else "it is queued, and will be sent automatically"
         if send.status is Status.FAILED or _is_undecided(send, now):
-            return None if send.body is not None else "its body is gone: it has to be posted anew"
+            return None if send.body is not None else "its body was deleted: post the message again"
         return _standing(send)
 
     if options.id is None and options.queued:
-        raise UsageError("--queued goes with the id of a message")
+        raise UsageError("--queued needs the id of a message")
     chosen = _chosen(target, options, objection, ["unknown", "failed"])
     undecided = [send for send in chosen if _is_undecided(send, now)]
     if undecided or (chosen and options.id is None):
@@ -203,7 +205,7 @@ def _resend_question(chosen: Sequence[Send], undecided: Sequence[Send], options:
     if undecided:
         recipients = sum(send.recipients for send in undecided)
         words.append(
-            f"It is not known whether {counted(len(undecided), 'send')}{of_message} went out: "
+            f"It is unknown whether {counted(len(undecided), 'send')}{of_message} went out: "
             f"up to {counted(recipients, 'SMS', 'SMS')} may go out twice."
         )
     if certain := len(chosen) - len(undecided):
@@ -212,7 +214,7 @@ def _resend_question(chosen: Sequence[Send], undecided: Sequence[Send], options:
 
 
 def cancel(target: DeployedStack, options: Any, _now: float) -> int:
-    """End the queued sends of a message: what has gone out, or may have, can't be cancelled."""
+    """Cancel queued sends. A send that has gone out, or may have, can't be cancelled."""
 
     def objection(send: Send) -> str | None:
         return None if send.status is Status.QUEUED else _standing(send)
@@ -236,12 +238,12 @@ def cancel(target: DeployedStack, options: Any, _now: float) -> int:
 
 
 def resolve(target: DeployedStack, options: Any, now: float) -> int:
-    """The operator knows better than the relay what became of a call."""
+    """Set the result of unknown sends, which the operator has found out."""
     status = Status(options.status)
     if options.token_id is not None and status is not Status.ACCEPTED:
-        raise UsageError("--token-id goes with --as accepted")
+        raise UsageError("--token-id needs --as accepted")
     if options.token_id is not None and options.id is None:
-        raise UsageError("--token-id goes with the id of a message")
+        raise UsageError("--token-id needs the id of a message")
 
     def objection(send: Send) -> str | None:
         return None if _is_undecided(send, now) else _standing(send)
@@ -249,7 +251,7 @@ def resolve(target: DeployedStack, options: Any, now: float) -> int:
     chosen = _chosen(target, options, objection, ["unknown"])
     if options.token_id is not None:
         if len(chosen) > 1:
-            raise CommandError("a tokenId belongs to one send: say which with --send N")
+            raise CommandError("a tokenId belongs to one send: choose it with --send N")
         owner = target.ledger.find_by_token_id(options.token_id)
         if owner is not None:
             raise CommandError(f"this tokenId belongs to {owner}")
@@ -259,7 +261,7 @@ def resolve(target: DeployedStack, options: Any, now: float) -> int:
         again = "can be resent" if status is Status.FAILED else "can't be sent again"
         confirm(
             f"{counted(len(chosen), 'send')}{of_message} ({recipients}) will be {status}, "
-            f"and {again}. Sure?",
+            f"and {again}. Continue?",
             yes=options.yes,
         )
     moment = _moment()
@@ -284,21 +286,21 @@ def _chosen(
     objection: Callable[[Send], str | None],
     groups: Sequence[str],
 ) -> Sequence[Send]:
-    """The sends that are meant: those of a message, or those in `groups` that match the filters.
+    """Return the chosen sends: those of a message, or those in `groups` that match the filters.
 
     Raises:
-        UsageError: neither an id nor a filter chooses sends, or both do.
-        CommandError: the message has none that can be changed.
+        UsageError: there is neither an id nor a filter, or both.
+        CommandError: no send of the message can be changed.
     """
     filters = (options.reason, options.since, options.client)
     if options.id is None:
         if filters == (None, None, None):
             raise UsageError("choose sends by ID, or by --reason, --since or --client")
         if options.send is not None:
-            raise UsageError("--send goes with the id of a message")
+            raise UsageError("--send needs the id of a message")
         return _matching(target, options, objection, groups)
     if (*filters, options.limit) != (None, None, None, None):
-        raise UsageError("--reason, --since, --client and --limit take the place of an ID")
+        raise UsageError("--reason, --since, --client and --limit can't be combined with an ID")
     sends = target.ledger.load(options.id)
     if not sends:
         what = "its body is in the dead-letter queue (smsrelay redrive)"
@@ -306,7 +308,7 @@ def _chosen(
         raise CommandError(
             f"{options.id} was refused and has no sends; {what}"
             if refused
-            else f"there is no message {options.id}"
+            else f"no message has the id {options.id}"
         )
     if options.send is not None:
         sends = [send for send in sends if send.key.number == options.send]
@@ -326,7 +328,7 @@ def _matching(
     objection: Callable[[Send], str | None],
     groups: Sequence[str],
 ) -> Sequence[Send]:
-    """The sends in groups of the sparse index that match the filters, the oldest first."""
+    """Return sends in groups of the sparse index that match the filters, the oldest first."""
 
     def matches(send: Send) -> bool:
         return (
@@ -345,42 +347,45 @@ def _matching(
     limit = options.limit or DEFAULT_LIMIT
     chosen = list(islice(found(), limit + 1))
     if len(chosen) > limit:
-        print_notice(f"More than {limit} match: this is about the first {limit} (--limit N).")
+        print_notice(f"More than {limit} match: this changes the first {limit} only (--limit N).")
     return chosen[:limit]
 
 
 def _is_undecided(send: Send, now: float) -> bool:
-    """As `transitions` says, but a wrong clock must not make a running call look dead."""
+    """Apply the rule of `transitions`, but allow for a clock that is ahead.
+
+    Otherwise a running call could look like one whose process has died.
+    """
     return transitions.is_undecided(send, now - WRONG_CLOCK)
 
 
 def _moment() -> float:
-    """Now, as the ledger keeps it: a write that is repeated has to know itself again."""
+    """Return the time as precisely as the ledger stores it, so a repeated write is the same."""
     return round(time(), 3)
 
 
 def _standing(send: Send) -> str:
-    """Why nothing is to be decided about a send."""
+    """Return why an operator can't change a send."""
     if send.status in ACCEPTED_STATUSES:
-        return f"it is {send.status}: it went out"
+        return f"it is {send.status}, so it went out"
     return {
         Status.REJECTED: "it is rejected: post a corrected message, or redrive its dead letter",
-        Status.QUEUED: "it is queued, and will be sent by itself",
-        Status.SENDING: "it is being sent right now: look again in some minutes",
-        Status.FAILED: "it is failed, so certainly not sent: resend it",
+        Status.QUEUED: "it is queued, and will be sent automatically",
+        Status.SENDING: "it is being sent: run the command again in some minutes",
+        Status.FAILED: "it has failed, so it was not sent: resend it",
         Status.UNKNOWN: "it is unknown",
-        Status.CANCELLED: "it is cancelled, so not sent: post it again with a new key",
+        Status.CANCELLED: "it is cancelled, so it was not sent: post it again with a new key",
         Status.EXPIRED: "it has expired, so it was not sent: post it again with a new key",
     }[send.status]
 
 
 def _settled(target: DeployedStack, before: Send, after: Send) -> Change:
-    """Write an operator's decision, unless somebody knows better by now."""
+    """Store an operator's decision, unless the send has changed since it was read."""
     if target.ledger.replace_if_unchanged(before, after):
         return Change(before, after, is_done=True)
     now = target.ledger.load_sends([before.key])
     became = now[0].status if now else "gone"
-    return Change(before, before, is_done=False, detail=f"it has become {became} meanwhile")
+    return Change(before, before, is_done=False, detail=f"it has become {became} in the meantime")
 
 
 def _decide(
@@ -389,21 +394,21 @@ def _decide(
     chosen: Sequence[Send],
     decision: Callable[[Send], Change],
 ) -> int:
-    """Change sends one after the other, enqueue those that are queued, and report all of them.
+    """Change sends one after the other, enqueue those that are queued, and print all of them.
 
-    Also if an error or the operator stops it: the command can then be repeated.
+    Also enqueues and prints if an error or the operator stops it: it can then be repeated.
 
     Raises:
-        CommandError: the queue did not take what is queued.
+        CommandError: SQS did not accept all messages.
     """
     changes: list[Change] = []
     is_queued = False
     try:
         for send in chosen:
-            changes.append(decision(send))  # noqa: PERF401 - what is done so far is reported
+            changes.append(decision(send))  # noqa: PERF401 - an error keeps earlier changes
     finally:
         for n, send in enumerate(chosen[len(changes) :]):
-            detail = "not changed" if n else "it is not known whether the ledger took it"
+            detail = "not changed" if n else "it is unknown whether the ledger stored the change"
             changes.append(Change(send, send, is_done=False, detail=detail))
         try:
             is_queued = _enqueue(target, changes)
@@ -412,8 +417,8 @@ def _decide(
     if not is_queued:
         repeat = "" if options.id is None else f", or repeat: smsrelay resend {options.id} --queued"
         raise CommandError(
-            "the ledger says queued, but the queue did not take all of it. Nothing is lost: the "
-            f"sweeper queues it within minutes{repeat}"
+            "the sends are queued in the ledger, but SQS did not accept all messages. Nothing is "
+            f"lost: the sweeper enqueues them within minutes{repeat}"
         )
     return DONE if all(change.is_done for change in changes) else FAILED
 
@@ -434,7 +439,7 @@ def _enqueue(target: DeployedStack, changes: Sequence[Change]) -> bool:
 
 
 def _note(text: str | None, send: Send) -> str | None:
-    """The operator's words, redacted, since everybody who asks for the message sees them."""
+    """Redact the operator's note, because clients can read it."""
     if text is None:
         return None
     [word] = redact([printable(text.strip())[:LONGEST_NOTE]], send.body or "")

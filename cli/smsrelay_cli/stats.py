@@ -1,4 +1,4 @@
-"""`smsrelay stats`: how much is not finished, and how long it has been waiting."""
+"""`smsrelay stats`: the number and age of unfinished sends, and the sizes of the queues."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ _DEPTHS = {
 
 
 def stats(target: DeployedStack, options: Any, now: float) -> int:
-    """Counts by group of the sparse index, and the depths of both queues."""
+    """Show the number of sends in each group of the sparse index, and the sizes of both queues."""
     groups = {}
     for group in _GROUPS:
         count, first = target.ledger.count_unfinished(group)
@@ -53,7 +53,7 @@ def stats(target: DeployedStack, options: Any, now: float) -> int:
 
 
 def depth(target: DeployedStack, url: str) -> dict[str, int]:
-    """How many messages a queue has, by what they wait for."""
+    """Return the number of waiting, delayed and received messages of a queue."""
     attributes = target.sqs.get_queue_attributes(
         QueueUrl=url,
         AttributeNames=[

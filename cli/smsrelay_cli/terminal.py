@@ -1,4 +1,4 @@
-"""What an operator sees and is asked: tables, JSON, ages, questions."""
+"""Output to the terminal and input from it: tables, JSON, ages, questions."""
 
 import getpass
 import json
@@ -13,7 +13,7 @@ MINUTE, HOUR, DAY = 60, 3_600, 86_400
 
 
 def print_json(document: object) -> None:
-    """One JSON document on the standard output.
+    """Print one JSON document to the standard output.
 
     JSON itself requires an escape for the controls below U+0020 only; a terminal also interprets
     DEL, the C1 controls and others.
@@ -23,17 +23,17 @@ def print_json(document: object) -> None:
 
 
 def print_line(line: str) -> None:
-    """A line of the answer."""
+    """Print a line of the result to the standard output."""
     print(printable(line))
 
 
 def print_notice(line: str) -> None:
-    """A line for the person in front of it, which no program has to read."""
+    """Print a line for the operator to the standard error, because programs do not need it."""
     print(printable(line), file=sys.stderr)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Row]) -> None:
-    """Rows in columns, the numbers to the right; missing values are a dash."""
+    """Print a table. Numbers are right-aligned, and a dash stands for a missing value."""
     cells = [[_cell(row.get(column)) for column in columns] for row in rows]
     numeric = [
         any(isinstance(row.get(column), int) for row in rows) or column in {"age", "oldest"}
@@ -51,25 +51,25 @@ def print_table(columns: Sequence[str], rows: Sequence[Row]) -> None:
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask, unless the operator said yes beforehand.
+    """Ask a question, unless the operator passed `--yes`.
 
     Raises:
-        AbortedError: the answer is anything but yes.
+        AbortedError: the answer is not yes.
     """
     if yes:
         return
     print(f"{printable(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     answer = sys.stdin.readline()
     if not sys.stdin.isatty():
-        print(file=sys.stderr)  # nobody pressed a key that would have ended the line
+        print(file=sys.stderr)  # the question's line has no end: no person pressed Enter
     if answer.strip().lower() not in {"y", "yes"}:
         raise AbortedError("aborted: nothing was changed")
 
 
 def entered_line(prompt: str, *, is_secret: bool = False) -> str:
-    """The line that a person enters, with its end; empty at the end of the input.
+    """Read one line, including its line break; empty at the end of the input.
 
-    A secret is not shown. Nothing is asked of a program that writes to the standard input.
+    The terminal does not show a secret. There is no prompt if the standard input is not a terminal.
     """
     if not sys.stdin.isatty():
         return sys.stdin.readline()
@@ -83,7 +83,7 @@ def entered_line(prompt: str, *, is_secret: bool = False) -> str:
 
 
 def shown_age(seconds: float | None) -> str | None:
-    """An age in its largest unit that still says something: 90s, 90m, 36h, 12d."""
+    """Format an age in the largest unit of which it has at least two: 90s, 90m, 36h, 12d."""
     if seconds is None:
         return None
     for unit, name in ((DAY, "d"), (HOUR, "h"), (MINUTE, "m")):
@@ -93,17 +93,17 @@ def shown_age(seconds: float | None) -> str | None:
 
 
 def shown_time(seconds: float) -> str:
-    """A time since the epoch in ISO 8601, in UTC."""
+    """Format seconds since the epoch as ISO 8601, in UTC."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def counted(count: int, singular: str, plural: str | None = None) -> str:
-    """`1 send`, `2 sends`."""
+    """Format a number with its noun: `1 send`, `2 sends`."""
     return f"{count} {singular if count == 1 else plural or f'{singular}s'}"
 
 
 def printable(text: str) -> str:
-    """Without what would steer a terminal: clients and errors are words of others."""
+    """Replace control characters, because clients choose names and errors can contain any text."""
     return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 

@@ -31,7 +31,7 @@ def test_the_calls_of_today_and_what_was_saved(operator: Operator, relay: Enviro
     }
     lines = dict(line.rsplit(maxsplit=1) for line in operator.run("budget").out.splitlines())
     assert lines["polls today (UTC)"] == "20"
-    assert lines["messages a day with 3 polls"] == "1,786"
+    assert lines["messages per day with 3 polls"] == "1,786"
 
 
 def test_before_the_first_poll(operator: Operator) -> None:

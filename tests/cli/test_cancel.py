@@ -22,7 +22,7 @@ def test_an_operator_cancels_the_queued_sends_of_a_message(operator: Operator) -
     assert operator.relay.get(f"/messages/{message_id}").body["status"] == "cancelled"
     again = operator.run("cancel", message_id, "--yes")
     assert again.code == 1
-    assert "it is cancelled, so not sent" in again.err
+    assert "it is cancelled, so it was not sent" in again.err
     for command in (["resend"], ["resolve", "--as", "accepted"]):
         assert operator.run(*command, message_id, "--yes").code == 1
 
@@ -46,7 +46,7 @@ def test_a_send_that_a_worker_claims_meanwhile_is_not_cancelled(operator: Operat
     with patch.object(DynamoDbLedger, "replace_if_unchanged", lose):
         ended = operator.run("cancel", message_id, "--yes")
     assert ended.code == 1
-    assert "it has become queued meanwhile" in ended.out
+    assert "it has become queued in the meantime" in ended.out
 
 
 def test_what_expires_during_a_pause_ends(wall_clock: WallClock, operator: Operator) -> None:

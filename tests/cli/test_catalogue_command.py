@@ -67,7 +67,7 @@ def test_a_good_file_is_stored_and_shown(operator: Operator, parameter: str, fil
     ended = put(operator, file, CATALOGUE, answer="y\n")
     assert ended.code == 0, ended.err
     assert "added    messages: welcome" in ended.out
-    assert "store 2 messages and 1 client" in ended.err
+    assert "by one with 2 messages and 1 client" in ended.err
     found = stored(operator, parameter)
     assert (json.loads(found["Value"]), found["Type"]) == (CATALOGUE, "String")
     assert "\n" not in found["Value"]
@@ -105,7 +105,7 @@ def test_what_changes_is_shown_before_it_does(
     told = put(operator, file, changed, "--yes", "--json").json
     assert told[0] == {"what": "added", "section": "messages", "name": "new"}
     again = put(operator, file, changed)
-    assert (again.code, again.out) == (0, "nothing to change\n")
+    assert (again.code, again.out) == (0, "no changes: this catalogue is stored already\n")
 
 
 @pytest.mark.usefixtures("parameter")
@@ -124,7 +124,7 @@ def test_a_file_with_faults_is_not_stored_and_every_fault_is_told(
         }
     faults = operator.run("catalogue", "check", str(file), "--json").json
     assert {"pointer", "detail"} == set(faults[0])
-    assert "no catalogue yet" in operator.run("catalogue", "show").err
+    assert "no catalogue is stored yet" in operator.run("catalogue", "show").err
 
 
 @pytest.mark.usefixtures("parameter")
@@ -160,7 +160,7 @@ def test_rubbish_that_somebody_has_stored_by_hand_is_shown_and_replaced(
     shown = operator.run("catalogue", "show")
     assert (shown.code, "/messages/welcome" in shown.out) == (1, True)
     ended = put(operator, file, CATALOGUE, "--yes")
-    assert "can't be used" in ended.err
+    assert "the stored catalogue is not valid" in ended.err
     assert json.loads(stored(operator, parameter)["Value"]) == CATALOGUE
 
 

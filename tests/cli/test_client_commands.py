@@ -119,7 +119,7 @@ def test_one_request_has_no_more_recipients_than_its_client_may_post(operator: O
 
     ended = operator.run("client", "set", "shop", "--max-recipients", "2", "--json")
     assert (ended.json["client"], ended.json["maxRecipients"]) == ("shop", 2)
-    assert "old limits" in ended.err
+    assert "use the old ones" in ended.err
     relay.forget()
     first = relay.post(two, key_id=key, headers=again)
     assert first.status == 202
@@ -177,14 +177,14 @@ def test_a_clients_limits_change_and_its_key_stays(operator: Operator, gateway: 
 
 @pytest.mark.usefixtures("gateway")
 def test_only_a_client_with_a_key_has_limits_of_its_requests(operator: Operator) -> None:
-    assert "no client bus with API keys" in client(operator, "set", "bus", "--rate", "5", code=1)
+    assert "no client bus has API keys" in client(operator, "set", "bus", "--rate", "5", code=1)
     ended = operator.run("client", "set", "bus", "--max-recipients", "5")
     assert [line.split() for line in ended.out.splitlines()] == [
         ["client", "bus"],
         ["maxRecipients", "5"],
         ["guest", "False"],
     ]
-    assert "name what to change" in client(operator, "set", "bus", code=2)
+    assert "no limit to change" in client(operator, "set", "bus", code=2)
     both = ("--only-to", "+12125550100", "--any-number")
     assert operator.run("client", "set", "bus", *both).code == 2
 
@@ -240,7 +240,7 @@ def refused_letters(operator: Operator) -> list[dict[str, Any]]:
 def test_a_new_stack_has_no_client_yet(operator: Operator) -> None:
     ended = operator.run("client", "list")
     assert (ended.code, ended.err) == (0, "")
-    assert ended.out == "There is no client yet: `smsrelay client add NAME` makes one.\n"
+    assert ended.out == "There are no clients yet: `smsrelay client add NAME` adds one.\n"
     assert client(operator, "list") == []
 
 
@@ -273,7 +273,7 @@ def test_a_rotated_key_is_the_same_client(operator: Operator, gateway: Gateway) 
 @pytest.mark.usefixtures("gateway")
 def test_what_makes_no_sense_is_refused(operator: Operator) -> None:
     client(operator, "add", "shop")
-    assert "there already" in client(operator, "add", "shop", code=1)
+    assert "exists already" in client(operator, "add", "shop", code=1)
     assert "client add" in client(operator, "rotate", "nobody", code=1)
     for name in ("Shop", "a b", "-a", "a" * 64, "../a"):
         assert "name is 1 to 63" in operator.run("client", "allow", "--", name, "key").err
@@ -463,7 +463,7 @@ def test_a_removal_asks_first_and_prints_what_it_removed(operator: Operator) -> 
     key = client(operator, "add", "shop")["keyId"]
     ended = operator.run("client", "remove", "shop", answer="n\n")
     assert (ended.code, ended.out) == (3, "")
-    assert "Remove shop: 1 API key, usage plan?" in ended.err
+    assert "Remove shop with its 1 API key, usage plan?" in ended.err
     assert [row["client"] for row in client(operator, "list")] == ["shop"]
 
     before = datetime.now(UTC)

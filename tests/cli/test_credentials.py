@@ -94,10 +94,10 @@ def test_the_check_ends_after_ten_minutes(person: Person) -> None:
 @pytest.mark.parametrize(
     ("answer", "code", "wrong"),
     [
-        ("", 2, "nothing was entered for: Staged client secret"),
-        (f"{NEW}\n", 2, "nothing was entered for: It expires on"),
+        ("", 2, "no input for: Staged client secret"),
+        (f"{NEW}\n", 2, "no input for: It expires on"),
         (f"{NEW}\nMay 2027\n", 2, "is not a date"),
-        (f"{NEW}\n2020-01-01\n", 2, "this date has passed"),
+        (f"{NEW}\n2020-01-01\n", 2, "this date is in the past"),
         (f"{OLD}\n2099-01-01\n", 1, "this is the active secret"),
     ],
 )
@@ -161,7 +161,7 @@ def test_an_activated_secret_is_not_replaced_before_it_is_promoted(person: Perso
 def test_a_promoted_secret_without_a_date_needs_one(person: Person) -> None:
     person.relay.put_credentials(**person.fields() | {"staged_client_secret": NEW})
     promoted = person.run("credentials", "promote", "--yes")
-    assert promoted.out == "The relay uses the new secret only.\n"
+    assert promoted.out == "The relay now uses the new secret only.\n"
     assert "Add expires_at to the secret" in promoted.err
 
 

@@ -145,7 +145,7 @@ class Problem(NamedTuple):
 
 PROBLEMS = {
     "secret-expires": Problem(
-        lambda it: it.renew(expires_at=date(20.5)),
+        lambda it: it.renew(expires_at=date(20)),
         "client secret",
         "expires in 19 days",
         "smsrelay credentials stage",
@@ -177,7 +177,7 @@ PROBLEMS = {
     "staged-secret-in-use": Problem(
         lambda it: it.report(staged="in-use", stagedExpiresAt=f"{date(170)}T00:00:00+00:00"),
         "staged secret",
-        "it was activated",
+        "it is active",
         "smsrelay credentials promote",
     ),
     "scope-to-send-missing": Problem(
@@ -201,7 +201,7 @@ PROBLEMS = {
     "renewer-does-not-run": Problem(
         lambda it: it.report(tokenExpiresAt=time.time() - 600),
         "access token",
-        "ended 10m ago",
+        "expired 10m ago",
         "token renewer token-renewer",
     ),
     "host-not-allowed": Problem(
@@ -217,7 +217,7 @@ PROBLEMS = {
         "Remove the parameter RestBaseUrl",
     ),
     "no-base-url": Problem(
-        lambda it: it.report(restBaseUrl=""), "base URL", "names none", "Set the parameter"
+        lambda it: it.report(restBaseUrl=""), "base URL", "returned no URL", "Set the parameter"
     ),
     "paused": Problem(
         lambda it: it.operator.run("pause", "--client", "web-shop", "--note", "wrong text"),

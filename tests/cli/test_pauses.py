@@ -265,7 +265,7 @@ def test_resume_ends_one_pause_and_names_the_others(
     wall_clock: WallClock, operator: Operator
 ) -> None:
     _ = wall_clock
-    assert "no pause of all clients" in operator.run("resume").err
+    assert "the sends of all clients are not paused" in operator.run("resume").err
     operator.run("pause", "--client", "shop")
     refused = operator.run("resume")
     assert (refused.code, "`smsrelay resume --client shop`" in refused.err) == (1, True)

@@ -57,7 +57,7 @@ def test_a_failed_send_is_queued_again_with_fresh_attempts(
     ended = operator.run("redrive", answer="y\n")
     assert ended.code == 0
     assert "1 dead letter" in ended.err
-    assert "No SMS goes out twice" in ended.err
+    assert "No SMS will go out twice" in ended.err
     assert ended.rows == [[failed, "1", CLIENT, "too-old", "too-old", "-", "queued", "-"]]
     assert relay.dead_letters() == []
     [send] = operator.sends(failed)
@@ -200,7 +200,7 @@ def test_a_letter_whose_key_was_used_since_stays(operator: Operator, relay: Envi
     ended = operator.run("redrive", "--yes", "--json")
     [*_, last] = ended.json["letters"]
     assert {row["action"] for row in ended.json["letters"]} <= {"kept", "queued"}
-    assert "post it anew" in str(last["detail"])
+    assert "post it again" in str(last["detail"])
     operator.works()
     assert len(operator.simulator.sent()) == 1
 
@@ -268,7 +268,7 @@ def test_discard_removes_the_letters_of_one_message(operator: Operator, relay: E
     assert [letter["messageId"] for letter in relay.dead_letters()] == [failed]
     again = operator.run("discard", other, "--yes")
     assert (again.code, again.out) == (1, "")
-    assert f"no dead letter that is visible now belongs to {other}" in again.err
+    assert f"no visible dead letter belongs to {other}" in again.err
     assert operator.run("discard", failed, "--send", "2", "--yes").code == 1
     assert operator.run("discard", failed, "--send", "1", "--yes", "--json").code == 0
     assert relay.dead_letters() == []
@@ -318,7 +318,7 @@ def test_only_what_matches_is_put_back(operator: Operator, relay: Environment) -
     assert {letter["reason"] for letter in relay.dead_letters()} == {"too-old", "refused"}
     assert relay.waiting() == 1
     nothing = operator.run("redrive", "--reason", "no-such-reason", "--yes")
-    assert (nothing.code, nothing.out) == (0, "There is no dead letter to put back.\n")
+    assert (nothing.code, nothing.out) == (0, "There are no such dead letters.\n")
 
 
 def test_a_limit_leaves_the_rest(operator: Operator, relay: Environment) -> None:
@@ -365,7 +365,7 @@ def test_what_the_send_has_become_decides(
     ("body", "why"),
     [
         ("this is not JSON", "can't be read"),
-        ('{"send":{"id":"01ARZ3NDEKTSV4RRFFQ69G5FAV","n":1}}', "no such send"),
+        ('{"send":{"id":"01ARZ3NDEKTSV4RRFFQ69G5FAV","n":1}}', "does not contain its send"),
     ],
 )
 def test_what_would_die_again_stays(
@@ -383,7 +383,7 @@ def test_what_would_die_again_stays(
 def test_a_failed_send_without_its_body_stays(operator: Operator, relay: Environment) -> None:
     [send] = operator.sends(operator.failed())
     operator.ledger.replace_if_unchanged(send, replace(send, body=None))
-    assert "post it anew" in operator.run("redrive", "--yes").out
+    assert "post it again" in operator.run("redrive", "--yes").out
     assert len(relay.dead_letters()) == 1
 
 
@@ -394,7 +394,7 @@ def test_who_was_quicker_than_the_operator_wins(operator: Operator, relay: Envir
         "redrive", answer="y\n", before=lambda: operator.ledger.replace_if_unchanged(send, other)
     )
     assert ended.code == 1
-    assert "changed meanwhile" in ended.out
+    assert "changed in the meantime" in ended.out
     assert operator.sends(send.key.message_id) == [other]
     assert len(relay.dead_letters()) == 1
 

@@ -129,7 +129,7 @@ def test_what_an_earlier_attempt_hears_late_wins_until_the_operator_has_decided(
         "resend", message_id, answer="y\n", before=lambda: accepted_late(operator, attempt)
     )
     assert ended.code == 1
-    assert "accepted meanwhile" in ended.out
+    assert "accepted in the meantime" in ended.out
     [send] = operator.sends(message_id)
     assert (send.status, send.token_id) == (Status.ACCEPTED, "late-token")
     assert relay.waiting() == 0
@@ -167,7 +167,7 @@ def test_two_operators_at_once_are_one(operator: Operator, relay: Environment) -
 
     ended = operator.run("resend", message_id, answer="y\n", before=other)
     assert ended.code == 1
-    assert "queued meanwhile" in ended.out
+    assert "queued in the meantime" in ended.out
     assert relay.waiting() == 0
 
 
@@ -203,7 +203,7 @@ def test_what_the_upstream_has_told_of_is_not_decided_again(
     before = relay.items()
     ended = operator.run(*command, message_id, "--yes")
     assert (ended.code, ended.out) == (1, "")
-    assert f"it is {reported}: it went out" in ended.err
+    assert f"it is {reported}, so it went out" in ended.err
     assert relay.items() == before
 
 
@@ -239,7 +239,7 @@ def test_a_send_without_its_body_is_not_sent_empty(operator: Operator) -> None:
     operator.ledger.replace_if_unchanged(send, replace(send, body=None))
     ended = operator.run("resend", message_id)
     assert ended.code == 1
-    assert "posted anew" in ended.err
+    assert "post the message again" in ended.err
 
 
 def test_if_the_queue_fails_the_operator_is_told_how_to_repeat(
@@ -296,7 +296,7 @@ def test_what_was_certainly_not_sent_is_failed_and_can_be_resent_without_a_doubt
     message_id = operator.unknown()
     ended = operator.run("resolve", message_id, "--as", "failed", answer="y\n")
     assert "1 send of" in ended.err
-    assert "will be failed, and can be resent. Sure?" in ended.err
+    assert "will be failed, and can be resent. Continue?" in ended.err
     [item] = relay.items()
     assert (item["status"], "body" in item, "deleteAt" in item) == ({"S": "failed"}, True, True)
     assert relay.get(f"/messages/{message_id}").body["status"] == "failed"
@@ -316,7 +316,7 @@ def test_a_late_result_beats_who_resolves_too(operator: Operator) -> None:
         before=lambda: accepted_late(operator, attempt),
     )
     assert ended.code == 1
-    assert "accepted meanwhile" in ended.json["sends"][0]["detail"]
+    assert "accepted in the meantime" in ended.json["sends"][0]["detail"]
     assert operator.sends(message_id)[0].token_id == "late-token"
 
 
@@ -410,12 +410,12 @@ def test_the_question_says_how_many_sends_and_what_will_happen(operator: Operato
     ended = operator.run("resend", "--client", CLIENT, answer="n\n")
     assert ended.code == 3
     assert ended.err.startswith(
-        "It is not known whether 2 sends went out: up to 4 SMS may go out twice. "
+        "It is unknown whether 2 sends went out: up to 4 SMS may go out twice. "
         "1 other send certainly did not go out. Send 3 sends again? [y/N] "
     )
     ended = operator.run("resolve", "--client", CLIENT, "--as", "accepted", answer="n\n")
     assert ended.code == 3
-    assert "2 sends (4 recipients) will be accepted, and can't be sent again. Sure?" in ended.err
+    assert "2 sends (4 recipients) will be accepted, and can't be sent again. " in ended.err
     assert statuses(operator, [*ids, failed]) == ["unknown", "unknown", "failed"]
     ended = operator.run("resend", "--reason", "too-old", answer="y\n")
     assert "1 other send certainly did not go out. Send 1 send again?" in ended.err
@@ -471,7 +471,7 @@ def test_a_run_that_was_stopped_reports_what_is_done_and_can_be_repeated(
     assert words in ended.err
     assert [(row["id"], row["is"], row["detail"]) for row in ended.json["sends"]] == [
         (ids[0], done, None),
-        (ids[1], None, "it is not known whether the ledger took it"),
+        (ids[1], None, "it is unknown whether the ledger stored the change"),
         (ids[2], None, "not changed"),
     ]
     assert statuses(operator, ids) == [done, "unknown", "unknown"]
@@ -491,7 +491,7 @@ def test_a_send_that_has_changed_meanwhile_does_not_stop_the_others(operator: Op
         before=lambda: accepted_late(operator, attempt),
     )
     assert ended.code == 1
-    assert "it has become accepted meanwhile" in ended.out
+    assert "it has become accepted in the meantime" in ended.out
     assert statuses(operator, ids) == ["queued", "accepted", "queued"]
 
 
@@ -503,7 +503,7 @@ def test_if_the_queue_fails_sends_that_filters_chose_are_left_to_the_sweeper(
     with patch.object(SqsRetryQueue, "put", side_effect=unavailable):
         ended = operator.run("resend", "--client", CLIENT, "--yes")
     assert ended.code == 1
-    assert "the sweeper queues it within minutes" in ended.err
+    assert "the sweeper enqueues them within minutes" in ended.err
     assert "--queued" not in ended.err
     assert [row[3] for row in ended.rows] == ["queued", "queued"]
     relay.make_due()
@@ -585,7 +585,7 @@ def test_some_relay_has_to_be_meant(
 def test_another_stack_is_not_taken_for_a_relay(operator: Operator) -> None:
     ended = operator.run("stats", "--stack-name", "other")
     assert ended.code == 1
-    assert "no smsrelay" in ended.err
+    assert "not an smsrelay stack" in ended.err
 
 
 def test_errors_of_aws_are_one_line(
