@@ -1,33 +1,33 @@
-# Every command does its own set-up: the virtual environment, and the build. `make help` lists them.
-# Needed: Linux (x86-64 or arm64), python3.13, make, git; the network for the first set-up; chromium
+# Every command sets up what it needs: the virtual environment, and the build. `make help` lists the commands.
+# Requirements: Linux (x86-64 or arm64), python3.13, make and git; the network for the first set-up; chromium
 # for the tests of the pages.
 
 PYTHON ?= python3.13
 BIN := .venv/bin
 LOGS := .local
-# One process for each core; the tests of a file stay together, in the order of tests/conftest.py.
+# One process for each core. The tests of a file run in one process, in the order of tests/conftest.py.
 PYTEST := $(BIN)/pytest -q -n auto --dist loadfile --no-loadscope-reorder
 COMPILE := CUSTOM_COMPILE_COMMAND='make lock' $(CURDIR)/$(BIN)/pip-compile --quiet --upgrade \
 	--generate-hashes --allow-unsafe --strip-extras \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
-# $(call quietly,NAME,COMMAND): run COMMAND; its output goes to a log, whose end is shown if it fails.
+# $(call quietly,NAME,COMMAND): run COMMAND with its output in a log, and print the end of the log if it fails.
 quietly = mkdir -p $(LOGS) && { { $(2) ; } > $(LOGS)/$(1).log 2>&1 || \
-	{ tail -n 60 $(LOGS)/$(1).log; echo '$(1): failed (all of it: $(LOGS)/$(1).log)'; exit 1; }; }
+	{ tail -n 60 $(LOGS)/$(1).log; echo '$(1) failed (full log: $(LOGS)/$(1).log)'; exit 1; }; }
 
-# $(LOCKED) COMMAND: run COMMAND, one at a time. Not `flock`, which macOS lacks.
+# $(LOCKED) COMMAND: run COMMAND, one at a time. It does not use `flock`, which macOS lacks.
 LOCKED := $(PYTHON) -c 'import fcntl, os, sys; lock = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY); \
 	fcntl.flock(lock, fcntl.LOCK_EX); os.set_inheritable(lock, True); os.execvp(sys.argv[2], sys.argv[2:])' \
 	$(LOGS)/venv.lock
 
-# checkov with nothing of the user's own: neither a ~/.checkov.yaml, nor a key to send results with.
+# checkov without the user's own settings: no ~/.checkov.yaml, and no API key that would send the results away.
 CHECKOV := env -u BC_API_KEY -u PRISMA_API_URL HOME=$(CURDIR)/$(LOGS) LOG_LEVEL=WARNING \
 	.venv-audit/bin/checkov --config-file .checkov.yaml
 SHIPPED := $(LOGS)/shipped
 SBOM := $(LOGS)/sbom.cdx.json
 LICENCES_PAGE := docs/licences.md
-# What may be shipped, by the names that distributions use. MPL-2.0 requires the source of changed files
-# only, and none is changed.
+# Licences that may be shipped, by the names that distributions use. MPL-2.0 requires the source of changed
+# files only, and this project changes none.
 ALLOWED_LICENCES := Apache-2.0;Apache Software License;BSD License;BSD-3-Clause;MIT;MIT License;MIT No \
 	Attribution License (MIT-0);Mozilla Public License 2.0 (MPL 2.0);PSF-2.0
 
@@ -39,12 +39,12 @@ OLDER_NEEDS := pydantic|pydantic-core|annotated-types|typing-extensions|typing-i
 OLDER_TESTS := $(patsubst %,tests/unit/test_%.py,client client_names message_catalogue phone_numbers \
 	segments strict_json upstream_calls validation)
 
-# For bandit; tests and benchmarks are looked at too, but they assert, and their tokens and passwords
-# are made up.
+# For bandit. It checks tests and benchmarks with fewer rules, because they use assert, and their tokens and
+# passwords are fictional.
 AUDITED_CODE := functions layers cli tools
 AUDITED_TESTS := tests tools/bench
 FINE_IN_TESTS := B101,B102,B105,B106
-# The templates, and what CloudFormation makes of the first; the second has nothing to transform.
+# The templates, and the first one as SAM transforms it; the second one needs no transformation.
 AUDITED_TEMPLATES := template.yaml monitoring.yaml .aws-sam/local/packages/template.json
 
 .DELETE_ON_ERROR:
@@ -56,10 +56,10 @@ AUDITED_TEMPLATES := template.yaml monitoring.yaml .aws-sam/local/packages/templ
 help: ## list the commands
 	awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' Makefile
 
-demo: .venv/ready ## post every sample to a stack of its own, and check what arrives
+demo: .venv/ready ## start a temporary stack, post every sample message to it, and check what arrives
 	$(BIN)/python -m tools.local_stack demo
 
-test: .venv/ready ## lint, types, template rules, and all tests, end to end too
+test: .venv/ready ## check style, types and templates, and run all tests, including the end-to-end tests
 	$(MAKE) --no-print-directory -j2 audit types lint template client-library typescript
 	echo 'running the tests …'
 	$(PYTEST) --cov
@@ -73,18 +73,18 @@ integration: .venv/ready typescript ## run the tests of functions, command, simu
 e2e: .venv/ready typescript ## run the end-to-end tests against a local stack
 	$(PYTEST) tests/e2e
 
-soak: .venv/ready ## 2,000 requests while all fails and workers are killed (5 minutes; SOAK_SEED=1)
+soak: .venv/ready ## make 2,000 requests while services fail and workers are killed (5 minutes; SOAK_SEED=1)
 	$(BIN)/python -m tests.promise soak $(if $(SOAK_SEED),--seed $(SOAK_SEED)) \
 		$(if $(SOAK_REQUESTS),--requests $(SOAK_REQUESTS))
 
-iam: .venv/ready ## remove each permission of each role in turn: a scenario must fail (3 minutes)
+iam: .venv/ready ## remove each permission of each role in turn, and check that a scenario fails (3 minutes)
 	$(BIN)/python -m tools.local_stack iam
 
-tokens: .venv/ready ## post while access tokens of 60 s end one after another (10 minutes; MINUTES=1)
+tokens: .venv/ready ## post messages while access tokens expire every 60 s (10 minutes; MINUTES=1)
 	$(BIN)/python -m tools.local_stack tokens $(if $(MINUTES),--minutes $(MINUTES)) \
 		$(if $(TOKEN_SECONDS),--token-seconds $(TOKEN_SECONDS))
 
-up: .venv/ready ## start the local stack, and leave it running (PORT=8080; TOKEN_SECONDS=60: short-lived tokens)
+up: .venv/ready ## start the local stack, and leave it running (PORT=8080; TOKEN_SECONDS=60 for short-lived tokens)
 	$(BIN)/python -m tools.local_stack up $(if $(TOKEN_SECONDS),--token-seconds $(TOKEN_SECONDS)) \
 		$(if $(PORT),--port $(PORT))
 
@@ -92,10 +92,10 @@ down: ## stop the local stack
 	if [ -e .venv/ready ]; then $(BIN)/python -m tools.local_stack down; \
 	else echo 'The local stack is not running.'; fi
 
-status: .venv/ready ## say whether the local stack runs, and where
+status: .venv/ready ## show whether the local stack is running, and its addresses
 	$(BIN)/python -m tools.local_stack status
 
-env: ## print the local stack's addresses and keys for a shell: eval "$(make -s env)"
+env: ## print the local stack's addresses and keys as shell variables: eval "$(make -s env)"
 	[ -e .venv/ready ] || { echo 'The local stack is not running; `make up` starts it.' >&2; exit 1; }
 	$(BIN)/python -m tools.local_stack env
 
@@ -122,7 +122,7 @@ client-library: .venv/ready ## test the client library under Python 3.11, if it 
 			&& echo "Python 3.11: $$(tail -n 1 $(LOGS)/python3.11.log)"; \
 	fi
 
-typescript: .venv/ready ## install what checks the docs' examples for Node, if npm is installed
+typescript: .venv/ready ## install the packages that check the docs' examples for Node, if npm is installed
 	if ! npm --version > /dev/null 2>&1; then \
 		echo 'npm is not installed: the TypeScript example is not checked'; \
 	else \
@@ -136,7 +136,7 @@ $(LOGS)/typescript/ready: tools/typescript/package-lock.json
 	cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund
 	touch $@
 
-# Without venv and pip, which Debian's python3.11 lacks.
+# This uses neither venv nor pip of python3.11, which Debian's python3.11 lacks.
 $(OLDER)/ready: tools/requirements/dev.txt
 	rm -rf $(OLDER)
 	awk '/^[a-z]/ { keep = $$1 ~ /^($(OLDER_NEEDS))==/ } keep' $< > $(LOGS)/python3.11.txt
@@ -144,20 +144,20 @@ $(OLDER)/ready: tools/requirements/dev.txt
 		--only-binary :all: --no-deps --require-hashes -r $(LOGS)/python3.11.txt
 	touch $@
 
-faults: .venv/ready ## strike every step of every scenario with every fault, and twice (an hour or more)
+faults: .venv/ready ## inject every fault, and pairs of faults, at every step of every scenario (an hour or more)
 	$(BIN)/python -m tests.promise promise
 
-faults-mutations: .venv/ready ## break the relay in every known way: the fault tests must find out
+faults-mutations: .venv/ready ## add known errors to the relay one by one, and check that the fault tests find each
 	$(BIN)/python -m tests.promise mutations
 
-bench: .venv/ready ## compare smsrelay with two baselines (a quarter of an hour; QUICK=1, ONLY="cold warm")
+bench: .venv/ready ## compare smsrelay with two baselines (15 minutes; QUICK=1, ONLY="cold warm")
 	PYTHONPATH=layers/smsrelay $(BIN)/python -m tools.bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
-screenshots: .venv/ready ## take docs/phone-page.png and docs/api-docs.png anew
+screenshots: .venv/ready ## take docs/phone-page.png and docs/api-docs.png again
 	$(BIN)/python -m tests.support.browser
 
-audit: .venv/ready .venv-audit/ready build ## look for weaknesses in code and template
-	echo 'looking for weaknesses …'
+audit: .venv/ready .venv-audit/ready build ## check code and templates for security weaknesses
+	echo 'checking for security weaknesses …'
 	$(call quietly,audit,$(BIN)/bandit -c pyproject.toml -q -x tools/bench -r $(AUDITED_CODE) \
 		&& $(BIN)/bandit -c pyproject.toml --skip $(FINE_IN_TESTS) -q -r $(AUDITED_TESTS) \
 		&& $(CHECKOV) -f $(AUDITED_TEMPLATES))
@@ -174,16 +174,16 @@ licences: shipped ## check the licences of the layer, and write them to docs/lic
 	cat $(LOGS)/licences >> $(LICENCES_PAGE)
 	echo $(LICENCES_PAGE)
 
-# An interpreter that finds the packages of the layer and no others.
+# A Python interpreter that finds only the packages of the layer.
 .PHONY: shipped
 shipped: .venv/ready build
 	$(BIN)/python -m venv --clear --without-pip $(SHIPPED)
 	echo $(CURDIR)/.aws-sam/local/build/Layer/python > $(SHIPPED)/lib/python3.13/site-packages/layer.pth
 
-openapi: .venv/ready ## write the OpenAPI document, its page, and docs/smsrelay.http
+openapi: .venv/ready ## write the OpenAPI document, its HTML page, and docs/smsrelay.http
 	PYTHONPATH=layers/smsrelay $(BIN)/python -m tools.openapi
 
-fuzz: .venv/ready ## make 2,000 requests for each operation from the OpenAPI document (a quarter of an hour)
+fuzz: .venv/ready ## make 2,000 requests for each operation from the OpenAPI document (15 minutes)
 	FUZZ_EXAMPLES=2000 $(BIN)/pytest -q tests/integration/test_fuzzed_handler.py
 
 lint-openapi: ## check the OpenAPI document with Redocly and Spectral, which npx fetches (needs Node)
@@ -191,47 +191,47 @@ lint-openapi: ## check the OpenAPI document with Redocly and Spectral, which npx
 	npx --yes @stoplight/spectral-cli@6 lint --fail-severity=hint --ruleset tools/openapi/spectral.json \
 		functions/api/openapi.json
 
-parameters: .venv/ready ## write docs/parameters.md from the template
+parameters: .venv/ready ## write docs/parameters.md from template.yaml
 	$(BIN)/python -m tools.parameters_page
 
-format: .venv/ready ## put the code into shape
+format: .venv/ready ## format the code
 	$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format .
 
-lock: .venv/ready ## lock the newest versions of all requirements
+lock: .venv/ready ## update the lock files to the newest versions of all requirements
 	echo 'locking requirements (three minutes) …'
-	# The layer's lock takes the versions of dev.txt, where other packages pin botocore, too.
+	# The layer's lock uses the versions of dev.txt, because other packages there pin botocore, too.
 	cd tools/requirements && $(COMPILE) --output-file dev.txt dev.in
 	cd tools/requirements && $(COMPILE) --constraint dev.txt --output-file ../../layers/smsrelay/requirements.txt runtime.in
 	cd tools/requirements && $(COMPILE) --output-file audit.txt audit.in
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes -r tools/requirements/dev.txt
 	PYTHONPATH=layers/smsrelay $(BIN)/python -m tools.requirements.numbering_plan
-	echo 'now: make licences'
+	echo 'next: make licences'
 
-build: .venv/ready ## build what the local stack is deployed from
+build: .venv/ready ## build the artefacts that the local stack is deployed from
 	$(BIN)/python -m tools.local_stack build
 
 deploy: .venv/ready ## deploy a stack of samconfig.toml to AWS, and print what to do next (STAGE=dev)
 	$(BIN)/python -m tools.deploy deploy '$(STAGE)'
 
-delete: .venv/ready ## delete such a stack with its clients, and print what stays (STAGE=dev; YES=1: don't ask)
+delete: .venv/ready ## delete such a stack with its clients, and print what remains (STAGE=dev; YES=1 does not ask)
 	$(BIN)/python -m tools.deploy delete $(if $(YES),--yes) '$(STAGE)'
 
-first-contact: .venv/ready ## deploy a stack, send one SMS, and report which assumptions are true (STAGE=trial)
+first-contact: .venv/ready ## deploy a stack, send one SMS, and report which assumptions about Marketing Cloud are true (STAGE=trial)
 	PYTHONPATH=cli:layers/smsrelay $(BIN)/python -m tools.first_contact \
 		$(if $(STACK_FILE),--stack-file '$(STACK_FILE)','$(STAGE)')
 
-clean: down ## stop the local stack, and remove everything that the commands made
+clean: down ## stop the local stack, and remove all files that the commands created
 	rm -rf .aws-sam .local .venv .venv-audit .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
 
 .venv/ready: tools/requirements/dev.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2> /dev/null || { \
-		echo 'python3.13 is missing: `pyenv install 3.13` or `uv python install 3.13` brings it;'; \
-		echo 'if it lies elsewhere: make PYTHON=/path/to/python3.13 …'; exit 1; }
+		echo 'python3.13 is missing: install it with `pyenv install 3.13` or `uv python install 3.13`;'; \
+		echo 'if it is not on the PATH: make PYTHON=/path/to/python3.13 …'; exit 1; }
 	mkdir -p $(LOGS)
 	echo 'setting up .venv (a minute, once) …'
 	$(LOCKED) $(MAKE) --no-print-directory venv-locked
 
-# Two commands at once set it up once.
+# The lock and the check set it up only once if two commands start at the same time.
 .PHONY: venv-locked
 venv-locked:
 	[ .venv/ready -nt tools/requirements/dev.txt ] || { $(call quietly,venv,$(PYTHON) -m venv --clear .venv \
@@ -239,7 +239,7 @@ venv-locked:
 		&& ln -sf ../../cli/smsrelay $(BIN)/smsrelay) \
 		&& touch .venv/ready; }
 
-# checkov wants older versions of what the tests need, so it has an environment of its own.
+# checkov has its own environment, because it requires older versions of packages that the tests need.
 .venv-audit/ready: tools/requirements/audit.txt | .venv/ready
 	echo 'setting up .venv-audit (half a minute, once) …'
 	$(LOCKED) $(MAKE) --no-print-directory venv-audit-locked

@@ -1,7 +1,7 @@
-"""Puts the layer together: the locked dependencies, what is used of them, and their bytecode.
+"""Builds the layer: the used files of the locked dependencies, our packages, and their bytecode.
 
-`sam build` runs it (layer.mk). It needs nothing but python3.13 and pip, on any machine: the wheels
-are those of the functions' processor, whatever the processor of the build machine.
+`sam build` runs it (layer.mk). It needs only python3.13 and pip. It installs wheels for the
+functions' architecture, so the build machine may have another one.
 """
 
 import argparse
@@ -24,19 +24,19 @@ LOCK: Final = LAYER / "requirements.txt"
 OURS: Final = ("smsrelay", "licences")
 TARGET: Final = (3, 13)
 PLACE: Final = "/opt/python"
-"""Where Lambda unpacks a layer's packages: bytecode that says so needs no correction at import."""
+"""Where Lambda unpacks a layer. Bytecode with these paths needs no correction at import."""
 
 WHEELS: Final = {"arm64": "manylinux2014_aarch64", "x86_64": "manylinux2014_x86_64"}
 
 LEFT_OUT: Final = ("anyio",)
-"""Distributions of the lock that nothing imports: httpx's asynchronous half, which goes without."""
+"""Locked distributions that nothing imports: anyio is for httpx's asynchronous client only."""
 
 LISTS: Final = (LAYER / "left_out.txt", LAYER / "aws_data.txt")
 AWS_DATA: Final = "botocore/data"
 
 
 def build(target: Path, architecture: str, cache: Path) -> None:
-    """Make `target` the layer's `python` folder."""
+    """Write the layer's `python` folder to `target`."""
     dependencies = cache / _fingerprint(architecture)
     if not dependencies.exists():
         _keep(dependencies, architecture)
@@ -47,10 +47,10 @@ def build(target: Path, architecture: str, cache: Path) -> None:
 
 
 def compile_all(folder: Path, place: str) -> None:
-    """Write the bytecode of what will lie at `place`.
+    """Write the bytecode of modules that will be at `place`.
 
-    It is taken as it is, without a look at the source: dates do not survive a zip, and a function
-    can't write what it would have to compile.
+    Python uses it without comparing it with the source (unchecked): a zip does not keep the dates
+    of files exactly, and a function can't write new bytecode.
     """
     if not compileall.compile_dir(
         folder,
@@ -63,13 +63,13 @@ def compile_all(folder: Path, place: str) -> None:
 
 
 def patterns(file: Path) -> list[str]:
-    """The glob patterns of a list: its lines without comments."""
+    """Return the glob patterns of a list: its lines without comments."""
     lines = file.read_text(encoding="utf-8").splitlines()
     return [line for line in lines if line and not line.startswith("#")]
 
 
 def unused(folder: Path) -> Iterator[Path]:
-    """Yield the files and folders of the installed dependencies that are left out."""
+    """Yield the files and folders of the installed dependencies that the layer leaves out."""
     left_out, aws_data = map(patterns, LISTS)
     for pattern in (*left_out, *(f"{name}*" for name in LEFT_OUT)):
         yield from folder.glob(pattern)
@@ -82,7 +82,7 @@ def unused(folder: Path) -> Iterator[Path]:
 def trim(data: Path) -> None:
     """Remove from botocore's data the endpoints of other services, and all documentation.
 
-    Clients read the files in the init phase: without this a cold start takes a tenth longer.
+    Boto clients read these files in the init phase; the full files make a cold start 10 % slower.
     """
     services = {path.name for path in data.iterdir() if path.is_dir()}
     file = data / "endpoints.json"
@@ -98,13 +98,15 @@ def trim(data: Path) -> None:
 
 
 def _undocumented(part: dict[str, Any]) -> dict[str, Any]:
-    if isinstance(part.get("documentation"), str):  # else it is the name of something described
+    if isinstance(
+        part.get("documentation"), str
+    ):  # otherwise `documentation` is the name of a member
         del part["documentation"]
     return part
 
 
 def _keep(dependencies: Path, architecture: str) -> None:
-    """Install and compile the dependencies; whoever sees their folder sees all of it."""
+    """Install and compile the dependencies, and create their folder in one step."""
     dependencies.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=dependencies.parent) as name:
         folder = Path(name) / "python"
@@ -118,7 +120,7 @@ def _keep(dependencies: Path, architecture: str) -> None:
         compile_all(folder, PLACE)
         try:
             folder.rename(dependencies)
-        except OSError:  # another build was quicker
+        except OSError:  # another build has created it first
             if not dependencies.exists():
                 raise
 
@@ -128,13 +130,13 @@ def _install(folder: Path, architecture: str) -> None:
     command += ["--require-hashes", "--requirement", str(LOCK), "--target", str(folder)]
     command += ["--no-compile", "--only-binary=:all:", "--implementation", "cp"]
     command += ["--python-version", ".".join(map(str, TARGET)), "--platform", WHEELS[architecture]]
-    # Whatever pip's own settings want to add to it, it goes where --target says.
+    # The setting PIP_USER would conflict with --target.
     environment = {name: value for name, value in os.environ.items() if name != "PIP_USER"}
     subprocess.run(command, env=environment, check=True)  # noqa: S603 - the command is fixed
 
 
 def _fingerprint(architecture: str) -> str:
-    """A name for what the dependencies are when they are installed."""
+    """Return a hash of everything that determines the installed dependencies."""
     digest = hashlib.sha256(architecture.encode())
     for path in (LOCK, *LISTS, Path(__file__)):
         digest.update(path.read_bytes())
@@ -142,14 +144,19 @@ def _fingerprint(architecture: str) -> str:
 
 
 def main() -> None:
-    """Read the command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("target", type=Path)
     parser.add_argument("--architecture", choices=sorted(WHEELS), required=True)
-    parser.add_argument("--kept", type=Path, required=True, help="where dependencies are kept")
+    parser.add_argument(
+        "--kept",
+        type=Path,
+        required=True,
+        help="the folder in which installed dependencies are cached",
+    )
     options = parser.parse_args()
     if sys.version_info[:2] != TARGET:
-        raise SystemExit("python3.13 is needed: its bytecode is what the functions run")
+        raise SystemExit("run this with python3.13: the functions need its bytecode")
     build(options.target, options.architecture, options.kept)
 
 

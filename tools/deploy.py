@@ -33,7 +33,7 @@ COMMAND = Path("cli/smsrelay")
 
 
 class DeployError(Exception):
-    """The stage was not deployed or deleted; the message says why, for people."""
+    """The stage was not deployed or deleted; the message is for the operator."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class Stage:
 
     name: str
     settings: dict[str, Any]
-    """What all sam commands have: `stack_name` and `parameter_overrides`, perhaps `region`."""
+    """Settings of all sam commands: `stack_name`, `parameter_overrides`, optionally `region`."""
     samconfig: Path
 
     def __post_init__(self) -> None:
-        """Refuse a stack whose queues can't have their names."""
+        """Raise an error if the names of the stack's queues would be too long."""
         if (length := len(self.stack_name)) > LONGEST_STACK_NAME:
             raise DeployError(
                 f"the stack's name {self.stack_name} has {length} characters: "
@@ -64,19 +64,19 @@ class Stage:
 
     @cached_property
     def session(self) -> boto3.Session:
-        """AWS in the region and with the profile that sam uses."""
+        """A session with the region and profile that sam uses."""
         return boto3.Session(
             region_name=self.settings.get("region"), profile_name=self.settings.get("profile")
         )
 
     @property
     def place(self) -> list[str]:
-        """Options that make another command use the same region and profile."""
+        """Options of other commands for the same region and profile."""
         profile = self.settings.get("profile")
         return ["--region", self.session.region_name, *(["--profile", profile] if profile else [])]
 
     def find(self) -> "StackTypeDef | None":
-        """What CloudFormation says of the stack, if there is one."""
+        """Describe the stack, or return None if it does not exist."""
         cloudformation = self.session.client("cloudformation")
         try:
             return cloudformation.describe_stacks(StackName=self.stack_name)["Stacks"][0]
@@ -86,10 +86,10 @@ class Stage:
             return None
 
     def describe(self) -> "StackTypeDef":
-        """What CloudFormation says of the stack.
+        """Describe the stack.
 
         Raises:
-            DeployError: there is no such stack.
+            DeployError: the stack does not exist.
         """
         if stack := self.find():
             return stack
@@ -97,10 +97,10 @@ class Stage:
 
     @property
     def parameter_overrides(self) -> str:
-        """Each parameter of the template with its value, as sam's option takes them.
+        """All parameters of the template with their values, in the format of sam's option.
 
-        For a parameter that the option doesn't name, a deployment keeps the stack's last value: to
-        delete a line from samconfig.toml would change nothing.
+        A deployment keeps the last value of each parameter that the option omits, so a line that
+        was deleted from samconfig.toml would still apply.
         """
         template: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
         values = {name: it["Default"] for name, it in template["Parameters"].items()}
@@ -138,16 +138,16 @@ class Stage:
 
 
 def load(name: str, samconfig: Path = SAMCONFIG) -> Stage:
-    """Read a stage from samconfig.toml.
+    """Load a stage from samconfig.toml.
 
     Raises:
-        DeployError: it isn't there. sam itself would go on without any settings.
+        DeployError: the file has no such stage. sam itself would continue without settings.
     """
     config = tomllib.loads(samconfig.read_text())
     stages = [key for key in config if "stack_name" in _global(config, key)]
     if name not in stages:
         raise DeployError(
-            f"{samconfig.name} has no stage {name!r}: give STAGE={' or STAGE='.join(stages)}"
+            f"{samconfig.name} has no stage {name!r}: use STAGE={' or STAGE='.join(stages)}"
         )
     return Stage(name, _global(config, name), samconfig)
 
@@ -170,14 +170,14 @@ def deploy(stage: Stage) -> bool:
         DeployError: sam failed, or the change set of a new stack was declined.
     """
     before = stage.find()
-    # sam's cache would miss changes of files that a Makefile reads outside of its own folder.
+    # sam's cache does not notice changes of files that a Makefile reads outside its own folder.
     parameters = ("--parameter-overrides", stage.parameter_overrides)
     stage.sam("build", "--no-cached", *parameters)
     stage.sam("deploy", *parameters)
     stack = stage.describe()
     outputs = outputs_of(stack)
     if not outputs:
-        raise DeployError(f"{stage.stack_name} has no outputs: it was not deployed")
+        raise DeployError(f"{stage.stack_name} was not deployed: it has no outputs")
     is_first = not before or not outputs_of(before)
     if before and not is_first and before.get("LastUpdatedTime") == stack.get("LastUpdatedTime"):
         print(f"\n{stage.stack_name} was not changed.")
@@ -206,7 +206,7 @@ def next_commands(
 ) -> Iterator[tuple[str, list[str]]]:
     """Yield what each command does, and the command."""
     put = ["aws", "secretsmanager", "put-secret-value", *stage.place]
-    # As an argument, the secret would be in the shell's history and in the list of processes.
+    # An argument would be visible in the shell's history and in the list of processes.
     put += ["--secret-string", "file:///dev/stdin", "--secret-id"]
     enter = "Start the command, enter the JSON with your values, and press Enter and Ctrl-D:"
     if renewer := outputs.get("TokenRenewerFunctionName"):
@@ -219,7 +219,7 @@ def next_commands(
             [*put, outputs["CredentialsSecretArn"]],
         )
         yield (
-            'Fetch an access token with them. It prints "renewed", or "kept" if one is there.',
+            'Fetch an access token with them. It prints "renewed", or "kept" if a token exists.',
             ["aws", "lambda", "invoke", *stage.place, "--function-name", renewer, "/dev/stdout"],
         )
     else:
@@ -253,9 +253,9 @@ def delete(stage: Stage, *, yes: bool) -> None:
     clients = []
     if outputs:
         clients = [it["client"] for it in json.loads(stage.smsrelay("client", "list", "--json"))]
-    print(f"This deletes {stage.stack_name} in {stage.session.region_name}")
-    print(f"with the API keys of its clients: {', '.join(clients) or 'none'}.")
-    print("Messages that wait in its queues are lost.")
+    print(f"This will delete {stage.stack_name} in {stage.session.region_name}")
+    print(f"and the API keys of its clients: {', '.join(clients) or 'none'}.")
+    print("Messages that wait in its queues will be lost.")
     if not yes:
         print("Delete it? [y/N] ", end="", flush=True)
         if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
@@ -263,17 +263,17 @@ def delete(stage: Stage, *, yes: bool) -> None:
     for client in clients:
         print(stage.smsrelay("client", "remove", client, "--yes"), end="")
     stage.sam("delete", "--no-prompts")
-    print(f"\n{stage.stack_name} is deleted. What stays, and may cost money:\n")
+    print(f"\n{stage.stack_name} is deleted. These resources remain, and may cost money:\n")
     for kind, name in remaining(stage, stack, outputs):
         print(f"  {kind:<30}{name}")
-    print("\nSubscriptions of topics and targets of rules that posted into its queue stay, too.")
+    print("\nSNS subscriptions and EventBridge targets that posted to its queue also remain.")
 
 
 def remaining(
     stage: Stage, stack: "StackTypeDef", outputs: dict[str, str]
 ) -> Iterator[tuple[str, str]]:
-    """Yield type and name of what a deleted stack has left behind."""
-    # By its id: a deleted stack can't be found by its name.
+    """Yield the type and name of each resource that remains after the stack was deleted."""
+    # A deleted stack can be found by its id, but not by its name.
     pages = stage.session.client("cloudformation").get_paginator("describe_stack_events")
     yield from sorted(
         (event["ResourceType"], event["PhysicalResourceId"])
@@ -300,13 +300,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=Path,
         default=SAMCONFIG,
         metavar="FILE",
-        help="has the stages; samconfig.toml",
+        help="the file with the stages (default: samconfig.toml)",
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("deploy", help="build and deploy it").add_argument("stage")
-    deleted = commands.add_parser("delete", help="delete its clients, then the stack")
+    commands.add_parser("deploy", help="build and deploy a stage").add_argument("stage")
+    deleted = commands.add_parser("delete", help="delete the clients of a stage, then its stack")
     deleted.add_argument("stage")
-    deleted.add_argument("--yes", action="store_true", help="don't ask")
+    deleted.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     options = parser.parse_args(arguments)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # sam writes between
     try:

@@ -41,7 +41,7 @@ def _lines(template: dict[str, Any]) -> Iterator[str]:
 
 
 def _values(parameter: dict[str, Any]) -> str:
-    """What CloudFormation accepts."""
+    """Describe the values that CloudFormation accepts."""
     if values := parameter.get("AllowedValues"):
         return ", ".join(f"`{value}`" for value in values)
     if parameter["Type"] != "Number":
@@ -57,7 +57,7 @@ def _values(parameter: dict[str, Any]) -> str:
 
 
 def _linked(description: str) -> str:
-    """The description with pages of docs/ as links, and nothing that ends a cell."""
+    """Turn names of pages in docs/ into links, and escape `|`, which would end the cell."""
     return re.sub(r"docs/([a-z-]+\.md)", r"[\1](\1)", description).replace("|", r"\|")
 
 

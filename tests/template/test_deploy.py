@@ -173,7 +173,7 @@ def test_a_change_set_that_was_not_executed_prints_no_commands(
     deployed: Deployed, capsys: pytest.CaptureFixture[str]
 ) -> None:
     deployed.outputs = {}  # a new stack whose change set was declined; sam ends with 0
-    with pytest.raises(deploy.DeployError, match="smsrelay-dev has no outputs"):
+    with pytest.raises(deploy.DeployError, match="smsrelay-dev was not deployed"):
         deploy.deploy(deployed.stage)
     assert capsys.readouterr().out == ""
 
@@ -194,7 +194,7 @@ def test_delete_removes_the_clients_before_the_stack(
         "client remove billing",
         "delete",
     ]
-    before, _, stays = capsys.readouterr().out.partition("What stays")
+    before, _, stays = capsys.readouterr().out.partition("These resources remain")
     assert "clients: shop, billing." in before
     assert "AWS::DynamoDB::Table" in stays
 
@@ -239,7 +239,7 @@ def test_a_stack_that_does_not_exist_can_not_be_deleted(
 
 @pytest.mark.parametrize("name", ["", "test", "default", "version"])
 def test_a_stage_that_samconfig_lacks_is_refused(deployed: Deployed, name: str) -> None:
-    with pytest.raises(deploy.DeployError, match="give STAGE=dev or STAGE=prod"):
+    with pytest.raises(deploy.DeployError, match="use STAGE=dev or STAGE=prod"):
         deploy.load(name, deployed.stage.samconfig)
 
 
