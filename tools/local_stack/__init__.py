@@ -1,4 +1,4 @@
-"""The local stack: the same template.yaml, on this machine, without Docker or an AWS account."""
+"""The local stack: deploys template.yaml to this machine, without Docker or an AWS account."""
 
 from pathlib import Path
 

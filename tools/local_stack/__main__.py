@@ -11,7 +11,7 @@ from tools.local_stack.stack import TOKEN_SECONDS, StartError
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
-"""As a shell reports a program that SIGPIPE ended."""
+"""The exit code that a shell reports for a program that SIGPIPE ended."""
 SHORT_LIFE = 60
 
 
@@ -26,22 +26,24 @@ def main() -> int:
         type=int,
         default=0,
         metavar="N",
-        help="of the API and all of AWS, the phone page has the next one; by default free ones",
+        help="port of the API and AWS; the phone page has the next one (default: free ports)",
     )
-    commands.add_parser("down", help="stop it")
-    commands.add_parser("status", help="say whether it runs, and where")
-    commands.add_parser("env", help="print addresses and keys as variables of a shell")
-    commands.add_parser("demo", help="post every sample to a stack of its own, and check the ends")
+    commands.add_parser("down", help="stop the local stack")
+    commands.add_parser("status", help="show whether it is running, and its addresses")
+    commands.add_parser("env", help="print its addresses and keys as shell variables")
     commands.add_parser(
-        "iam", help="remove each permission of each role in turn: one scenario fails"
+        "demo", help="post every sample to a temporary stack, and check the results"
     )
-    tokens = commands.add_parser("tokens", help="post while one access token after another ends")
-    tokens.add_argument("--minutes", type=float, default=10, help="for how long; 10")
+    commands.add_parser(
+        "iam", help="remove each permission of each role in turn, and check that a scenario fails"
+    )
+    tokens = commands.add_parser("tokens", help="post messages while access tokens expire")
+    tokens.add_argument("--minutes", type=float, default=10, help="duration (default: 10)")
     _add_token_seconds(tokens, SHORT_LIFE)
-    commands.add_parser("build", help="build what the stack is deployed from")
+    commands.add_parser("build", help="build the artefacts that the stack is deployed from")
     options = parser.parse_args()
 
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # progress, in a pipe too
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # show progress in a pipe, too
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         return _run(options)
@@ -49,10 +51,10 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted: everything that was started is stopped", file=sys.stderr)
+        print("interrupted: all processes that were started have been stopped", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # the reader of the output has ended, as `| head` does
-        nowhere = os.open(os.devnull, os.O_WRONLY)  # else Python fails again when it exits
+        nowhere = os.open(os.devnull, os.O_WRONLY)  # otherwise Python fails again at exit
         os.dup2(nowhere, sys.stdout.fileno())
         os.dup2(nowhere, sys.stderr.fileno())
         return BROKEN_PIPE
@@ -72,13 +74,13 @@ def _run(options: argparse.Namespace) -> int:
             build.artefacts(print)
             print(f"The build is up to date ({build.RESULT.relative_to(ROOT)}).")
         case "demo":
-            # The demo asks the package itself for ids of messages.
+            # The demo imports the package smsrelay, which calculates the ids of messages.
             sys.path.append(str(ROOT / "layers" / "smsrelay"))
-            from tools.local_stack import demo  # noqa: PLC0415 - possible only now
+            from tools.local_stack import demo  # noqa: PLC0415 - needs the path above
 
             return demo.run()
         case "iam":
-            from tools.local_stack import iam  # noqa: PLC0415 - not for the other commands
+            from tools.local_stack import iam  # noqa: PLC0415 - other commands don't need it
 
             return iam.run()
         case "tokens":
@@ -92,7 +94,7 @@ def _add_token_seconds(parser: argparse.ArgumentParser, default: int) -> None:
         type=int,
         default=default,
         metavar="N",
-        help=f"life of the access tokens that the simulator gives out; {default}",
+        help=f"lifetime of the simulator's access tokens (default: {default})",
     )
 
 

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 REGION = "us-east-1"
 CREDENTIALS = {
     "aws_access_key_id": "test",
-    "aws_secret_access_key": "test",  # MiniStack's root user, who may do everything # nosec B105
+    "aws_secret_access_key": "test",  # MiniStack's root user, which has all permissions # nosec B105
 }
 
 
 class Clients:
-    """Clients made when first used. They never look at the profile or proxies of the user."""
+    """Boto clients, created at their first use. They ignore the user's profile and proxies."""
 
     def __init__(self, endpoint_url: str, region: str = REGION) -> None:
         self._endpoint_url = endpoint_url
@@ -58,7 +58,7 @@ class Clients:
         return self._session.client("dynamodb", endpoint_url=self._endpoint_url)
 
     @cached_property
-    def dynamodbstreams(self) -> Any:  # noqa: ANN401 - its types are a package of their own
+    def dynamodbstreams(self) -> Any:  # noqa: ANN401 - its types are in another package
         return self._session.client("dynamodbstreams", endpoint_url=self._endpoint_url)
 
     @cached_property

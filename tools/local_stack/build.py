@@ -1,9 +1,9 @@
-"""What a stack is deployed from: built by sam, packaged, and transformed as CloudFormation would.
+"""Builds the artefacts of a stack with sam, packages them, and transforms the template.
 
-The nested templates are packaged too, and have nothing to transform.
+Nested templates are packaged, too; they need no transformation.
 
-The result lies in .aws-sam/local/packages/, and is made again only when something that goes into
-it has changed. Two commands that need it at once build it once.
+The result is in .aws-sam/local/packages/. It is built again only if its inputs have changed. If
+two commands need it at the same time, only one builds it.
 """
 
 import contextlib
@@ -37,13 +37,13 @@ TEMPLATES = (ROOT / "template.yaml", ROOT / "monitoring.yaml")
 SOURCES = (ROOT / "functions", ROOT / "layers" / "smsrelay")
 SAM_FOLDER = ROOT / ".aws-sam"
 SAM_OUTPUT = SAM_FOLDER / "local" / "build"
-"""Not sam's own folder: what is built for this machine must not end in a `sam deploy`."""
+"""Not sam's own folder: `sam deploy` must not deploy a build for this machine."""
 RESULT = SAM_FOLDER / "local" / "packages"
 SAM_SETTINGS = SAM_FOLDER / "settings"
 LOG = ROOT / ".local" / "build.log"
 
 BUCKET = "smsrelay-artefacts"
-"""The bucket that the transformed template finds the packages and nested templates in."""
+"""The bucket of the packages and nested templates, as the transformed template names it."""
 
 ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
 CODE_PROPERTIES = ("CodeUri", "ContentUri")
@@ -53,12 +53,12 @@ Template = dict[str, Any]
 
 
 class BuildError(Exception):
-    """The build failed; the message says why, for people."""
+    """The build failed; the message is for the user."""
 
 
 @dataclass(frozen=True)
 class Artefacts:
-    """A template that CloudFormation takes, and what it refers to, by S3 key."""
+    """A transformed template, and the files that it refers to, by S3 key."""
 
     template: Template
     nested: dict[str, Template]
@@ -66,12 +66,12 @@ class Artefacts:
 
 
 def architecture() -> str:
-    """The processor of this machine, as Lambda calls it."""
+    """Return Lambda's name for the architecture of this machine."""
     return ARCHITECTURES[platform.machine()]
 
 
 def artefacts(say: Callable[[str], None]) -> Artefacts:
-    """The artefacts of the sources as they are now, built if they are not up to date.
+    """Return the artefacts of the current sources, and build them if they are out of date.
 
     Raises:
         BuildError: sam could not build them.
@@ -104,7 +104,7 @@ def _locked() -> Iterator[None]:
 
 
 def _fingerprint() -> str:
-    """A hash over all that the artefacts follow from."""
+    """Return a hash of all inputs of the build."""
     digest = hashlib.sha256()
     for part in (
         architecture(),
@@ -143,10 +143,10 @@ def _build() -> None:
 
 
 def _sam_build() -> None:
-    """Run `sam build`; its output goes to the log.
+    """Run `sam build` with its output in the log.
 
-    Nothing is cached by sam, which does not look at all that a Makefile reads; the dependencies
-    of the layer stay in .aws-sam/dependencies while its own package changes.
+    sam's cache is off, because it does not notice changes of all files that a Makefile reads. The
+    layer's dependencies are cached in .aws-sam/dependencies.
     """
     LOG.parent.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "samcli", "build", "--no-cached"]
@@ -159,12 +159,12 @@ def _sam_build() -> None:
     if result.returncode:
         raise BuildError(
             f"sam build failed ({LOG.relative_to(ROOT)}):\n{last_lines(LOG)}\n"
-            "It needs the network once, for the layer's dependencies."
+            "The first build needs the network, for the layer's dependencies."
         )
 
 
 def sam_environment() -> dict[str, str]:
-    """No telemetry, no look for newer versions, and this very Python first on the path."""
+    """Return an environment without telemetry and version checks, and with this Python first."""
     SAM_SETTINGS.mkdir(exist_ok=True)
     (SAM_SETTINGS / "metadata.json").write_text(
         json.dumps({"telemetryEnabled": False, "lastVersionCheck": time.time()})
@@ -177,7 +177,7 @@ def sam_environment() -> dict[str, str]:
 
 
 def _package(folder: Path) -> bytes:
-    """A zip of `folder`; not compressed, for the way is short."""
+    """Return an uncompressed zip of `folder`, because it is not sent over a network."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as package:
         for path in sorted(folder.rglob("*")):
@@ -187,8 +187,8 @@ def _package(folder: Path) -> bytes:
 
 
 def transform(template: Template) -> Template:
-    """What CloudFormation's AWS::Serverless transform makes of `template`."""
-    # Imported here: it takes 0.4 s, and is needed only after a change.
+    """Apply CloudFormation's AWS::Serverless transform to `template`."""
+    # Imported here, because it takes 0.4 s, and is needed only after a change.
     from samtranslator.parser.parser import Parser  # noqa: PLC0415
     from samtranslator.translator.translator import Translator  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""The demo: every sample, both ways, on a stack of its own, and a look at all the ends."""
+"""The demo: posts every sample by HTTP and SQS to a temporary stack, and checks the results."""
 
 import shutil
 import tempfile
@@ -31,7 +31,7 @@ TEXT_WIDTH = 48
 
 @dataclass(frozen=True)
 class Case:
-    """A sample, and what became of it."""
+    """A sample and its result."""
 
     sample: Sample
     evidence: Evidence
@@ -39,7 +39,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Totals:
-    """The numbers of the last line."""
+    """The numbers in the last line of the output."""
 
     requests: int
     accepted: int
@@ -69,9 +69,7 @@ def run() -> int:
     print()
     found = [*differences(cases), *strays(cases, arrivals)]
     if denied:
-        found.append(
-            f"IAM denied {denied} calls of functions: look for “{DENIED}” in ministack.log"
-        )
+        found.append(f"IAM denied {denied} calls of functions: search ministack.log for “{DENIED}”")
     for difference in found:
         print(f"DIFFERENT: {difference}")
     if found:
@@ -87,14 +85,14 @@ def _play(stack: Stack) -> tuple[list[Case], Mapping[str, Content]]:
     print(f"posting {len(to_post)} requests …")
     began = time.monotonic()
     with Witness(stack) as witness:
-        # The queue first: it works while the API answers.
+        # The queue first, so that its worker runs while the API responds.
         posted = {
             sample: witness.post(sample)
             for sample in sorted(to_post, key=lambda sample: sample.way is Way.API)
         }
         settled = {sample: _settle(witness, sample, posted[sample]) for sample in to_post}
         arrivals = witness.arrivals()
-        print("asking what became of them …")
+        print("polling their deliveries …")
         witness.ask_for_deliveries([it.message_id for it in settled.values() if it.stored])
         settled = {
             sample: witness.with_deliveries(evidence) if evidence.stored else evidence
@@ -125,11 +123,11 @@ def _settle(witness: Witness, sample: Sample, evidence: Evidence) -> Evidence:
             every=0.1,
         )
     except TimeoutError:
-        return evidence  # the differences tell what is missing
+        return evidence  # `differences` reports what is missing
 
 
 def totals(cases: Sequence[Case]) -> Totals:
-    """Count: a send is lost if it was to be made and no tokenId is in the ledger for it."""
+    """Count sends. A send is lost if the ledger has no tokenId for it."""
     return Totals(
         requests=len(cases),
         accepted=sum(len(case.evidence.arrived) for case in cases),
@@ -139,7 +137,7 @@ def totals(cases: Sequence[Case]) -> Totals:
 
 
 def differences(cases: Iterable[Case]) -> list[str]:
-    """What is not as it was asked for, answered or stored."""
+    """Return the differences between the posted samples and their results."""
     return [
         f"{case.sample.name} by {case.sample.way}: {problem}"
         for case in cases
@@ -148,10 +146,10 @@ def differences(cases: Iterable[Case]) -> list[str]:
 
 
 def strays(cases: Iterable[Case], arrivals: Mapping[str, Content]) -> list[str]:
-    """Messages that reached phones though no request stands for them: sent twice, say."""
+    """Return messages that reached phones, but belong to no request, such as duplicates."""
     known = {token for case in cases for token in case.evidence.stored_tokens}
     return [
-        f"tokenId {token} reached {len(content.recipients)} phones, and is in no ledger"
+        f"tokenId {token} reached {len(content.recipients)} phones, but is not in the ledger"
         for token, content in arrivals.items()
         if token not in known
     ]
@@ -172,16 +170,16 @@ def _problems(sample: Sample, evidence: Evidence) -> list[str]:
         and not (sample.may_wait and send.status == "accepted")
     ]
     if set(evidence.answered_tokens) != set(evidence.stored_tokens):
-        problems.append("the API tells other tokenIds than the ledger holds")
+        problems.append("the API returned other tokenIds than the ledger contains")
     if sum(send.recipients for send in evidence.stored) != len(sample.content.recipients):
-        problems.append("the ledger counts other recipients")
+        problems.append("the ledger has another number of recipients")
     if len(evidence.arrived) != len(evidence.stored_tokens):
-        problems.append("the ledger holds a tokenId that the upstream never gave")
+        problems.append("the ledger contains a tokenId that the upstream never returned")
     reached: set[Recipient] = set()
     for content in evidence.arrived:
         reached |= content.recipients
         if replace(content, recipients=sample.content.recipients) != sample.content:
-            problems.append("what arrived is not what was posted")
+            problems.append("another message arrived than was posted")
     if reached != sample.content.recipients:
         problems.append(f"{len(reached ^ sample.content.recipients)} recipients differ")
     return problems
@@ -190,18 +188,18 @@ def _problems(sample: Sample, evidence: Evidence) -> list[str]:
 def _problems_of_refused(sample: Sample, evidence: Evidence) -> list[str]:
     problems = []
     if sample.way is Way.API and evidence.http_status not in REFUSED_STATUSES:
-        problems.append(f"was to be refused, and answered {evidence.http_status}")
+        problems.append(f"should have been refused, but was answered {evidence.http_status}")
     if sample.way is Way.QUEUE and not evidence.refused_as:
         problems.append("no dead letter with a reason")
     if not evidence.refusals:
-        problems.append("nobody is told why it was refused")
+        problems.append("no error says why it was refused")
     if evidence.answered_tokens or evidence.stored or evidence.arrived:
-        problems.append("was to be refused, and went out")
+        problems.append("should have been refused, but was sent")
     return problems
 
 
 def table(cases: Iterable[Case]) -> str:
-    """The cases as aligned columns."""
+    """Format the cases as a table."""
     rows = [HEADINGS, *(_row(case.sample, case.evidence) for case in cases)]
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     rows.insert(1, tuple("─" * width for width in widths))

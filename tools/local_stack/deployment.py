@@ -1,4 +1,4 @@
-"""The deployment of the built template to MiniStack, as `sam deploy` does it to AWS."""
+"""Deploys the built template to MiniStack, as `sam deploy` deploys it to AWS."""
 
 import json
 from collections.abc import Mapping
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 STACK_NAME = "smsrelay-local"
 TEMPLATE_KEY = "template.json"
 API_ID = "smsrelay"
-"""The same in each run, so that the URLs of the API are, too, on the same port."""
+"""A constant id, so that the API's URL is the same in each run on the same port."""
 DEPLOY_SECONDS = 60
 
 
 class DeploymentError(Exception):
-    """CloudFormation refused the template; the message holds its reasons."""
+    """CloudFormation could not create the stack; the message contains its reasons."""
 
 
 def deploy(clients: Clients, artefacts: Artefacts, parameters: Mapping[str, str]) -> dict[str, str]:
@@ -31,7 +31,7 @@ def deploy(clients: Clients, artefacts: Artefacts, parameters: Mapping[str, str]
     clients.s3.create_bucket(Bucket=BUCKET)
     for key, package in artefacts.packages.items():
         clients.s3.put_object(Bucket=BUCKET, Key=key, Body=package)
-    # In the call itself a template may have 51,200 bytes only.
+    # A template in the call itself may have at most 51,200 bytes.
     templates = artefacts.nested | {TEMPLATE_KEY: artefacts.template}
     for key, template in templates.items():
         body = json.dumps(template).encode()
@@ -40,7 +40,7 @@ def deploy(clients: Clients, artefacts: Artefacts, parameters: Mapping[str, str]
         StackName=STACK_NAME,
         TemplateURL=f"https://s3.amazonaws.com/{BUCKET}/{TEMPLATE_KEY}",
         Capabilities=["CAPABILITY_IAM"],
-        Tags=[{"Key": "ms-custom-id", "Value": API_ID}],  # MiniStack's, for the API alone
+        Tags=[{"Key": "ms-custom-id", "Value": API_ID}],  # MiniStack uses this tag as the API's id
         Parameters=[
             {"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()
         ],
@@ -54,7 +54,7 @@ def deploy(clients: Clients, artefacts: Artefacts, parameters: Mapping[str, str]
 
 
 def function_names(clients: Clients) -> dict[str, str]:
-    """The functions' own names by their names in the template."""
+    """Return the functions' physical names by their names in the template."""
     resources = clients.cloudformation.describe_stack_resources(StackName=STACK_NAME)
     return {
         resource["LogicalResourceId"]: resource["PhysicalResourceId"]

@@ -1,8 +1,7 @@
-"""Every role without one of its permissions in turn, and with another value in each condition.
+"""Removes each permission of each role in turn, then changes the value of each condition.
 
-A scenario must fail each time.
-
-A scenario fails if one of its calls is denied, even if the relay does without that call.
+Each time, a scenario must fail. It fails if one of its calls is denied, even if the relay can
+continue without that call.
 """
 
 import base64
@@ -44,15 +43,15 @@ NOT_JUDGED: Final = {
     "dynamodb:GetShardIterator": "Lambda reads the stream",
     "dynamodb:ListStreams": "Lambda reads the stream",
 }
-"""Calls that Lambda makes with a function's role, and MiniStack with none."""
+"""Calls that Lambda makes with a function's role, but MiniStack without any role."""
 ON_FAILURE: Final = ("EventPublisherRole", "DeadLetterQueue")
-"""Lambda posts there what the function could not process."""
+"""Lambda sends records there that the function could not process."""
 PARAMETERS: Final = {"RecipientResults": "on"}
-"""With this and the local stack's own, the roles have all permissions except those for KMS."""
+"""With these and the local stack's parameters, roles have all permissions except those for KMS."""
 SCENARIO_SECONDS: Final = 60
 CLIENT: Final = "web-shop"
 CALLBACK: Final = "https://shop.invalid/sms"
-"""No host can have this name."""
+"""No host can have this name, so a callback fails."""
 MESSAGE: Final = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
 NAMED: Final = MESSAGE | {"message": "welcome", "reference": "order-8812"}
 TWO_SENDS: Final = MESSAGE | {"to": ["+1 212 555 0100", {"mobile": "+12125550101", "key": "k"}]}
@@ -64,11 +63,11 @@ Change = Callable[[Permission], AbstractContextManager[None]]
 
 
 class ScenarioError(Exception):
-    """A scenario did not come to its result."""
+    """A scenario did not reach its expected result."""
 
 
 class Player:
-    """Plays scenarios on a stack that has the parameters above."""
+    """Runs scenarios on a stack with the parameters above."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -87,7 +86,7 @@ class Player:
         self.upstream.__exit__(*details)
 
     def failing(self, permission: Permission, change: Change) -> str | None:
-        """The first scenario of a role that fails while a permission is changed.
+        """Return the name of the first scenario that fails while a permission is changed, or None.
 
         Raises:
             ScenarioError, TimeoutError: a scenario failed, but no call was denied.
@@ -106,7 +105,7 @@ class Player:
         return None
 
     def play(self, scenario: "Scenario") -> None:
-        """Play a scenario with all permissions."""
+        """Run a scenario with all permissions."""
         self._begin()
         restart_functions(self.stack)
         scenario(self)
@@ -114,7 +113,7 @@ class Player:
             raise ScenarioError("a call was denied")
 
     def until(self, condition: Callable[[], object], what: str) -> None:
-        """Wait until a condition holds, or a call is denied."""
+        """Wait until a condition is true, or a call is denied."""
         wait_for(
             lambda: condition() or self._is_denied(), what=what, seconds=SCENARIO_SECONDS, every=0.1
         )
@@ -151,13 +150,13 @@ class Player:
         return self._call("POST", f"/webhooks/{CLIENT}", body, signed | headers)
 
     def by_queue(self, body: Json) -> None:
-        """Post into the queue."""
+        """Post to the queue."""
         self.stack.clients.sqs.send_message(
             QueueUrl=self.stack.queue_url, MessageBody=json.dumps(body)
         )
 
     def invoke(self, function: str) -> Json:
-        """Invoke a function as its schedule does; what it returns."""
+        """Invoke a function as its schedule does, and return its result."""
         answer = self.stack.clients.lambda_.invoke(
             FunctionName=self.stack.functions[function], Payload="{}"
         )
@@ -167,13 +166,13 @@ class Player:
         return content
 
     def empty_token(self) -> None:
-        """Store that there is no access token."""
+        """Store a token secret without an access token."""
         self.stack.clients.secretsmanager.put_secret_value(
             SecretId=self.stack.token_secret, SecretString="{}"
         )
 
     def make_due(self, message_id: str) -> None:
-        """Let the time of a message's first send have come."""
+        """Set the due time of a message's first send to the past."""
         self.stack.clients.dynamodb.update_item(
             TableName=self.stack.table,
             Key={"pk": {"S": f"MSG#{message_id}"}, "sk": {"S": "SEND#001"}},
@@ -189,7 +188,7 @@ class Player:
         return int(answer["Attributes"]["ApproximateNumberOfMessages"])
 
     def is_called_back(self, message_id: str) -> bool:
-        """Whether the callback about a message has been tried; it fails."""
+        """Return whether the callback for a message has been attempted, which fails."""
         lines = servers.emulator_log(self.stack.state).read_text().splitlines()
         return any("callback failed" in line and f"evt_{message_id}_" in line for line in lines)
 
@@ -207,7 +206,7 @@ class Player:
         return self.roles.denials() > self._denials
 
     def _begin(self) -> None:
-        """Leave nothing of the scenario before, and a good access token."""
+        """Remove the data of the previous scenario, and fetch a valid access token."""
         self.upstream.reset()
         for url in (self.stack.queue_url, self.stack.dead_letter_queue_url):
             self.stack.clients.sqs.purge_queue(QueueUrl=url)
@@ -217,7 +216,7 @@ class Player:
         self._denials = self.roles.denials()
 
     def _prepare(self) -> None:
-        """Make what operators make: a catalogue, a secret, a registered IAM user."""
+        """Create what operators create: a catalogue, a secret and a registered IAM user."""
         clients = self.stack.clients
         catalogue = {
             "messages": {"welcome": MESSAGE["message"]},
@@ -251,7 +250,7 @@ Scenario = Callable[[Player], None]
 
 
 def api(player: Player) -> None:
-    """Post with a key, and ask what became of it."""
+    """Post with an API key, and query the results."""
     posted = player.by_key("POST", "/messages", NAMED)
     if posted["status"] != "accepted":
         raise ScenarioError(f"the message is {posted['status']}")
@@ -264,12 +263,12 @@ def api(player: Player) -> None:
 
 
 def iam(player: Player) -> None:
-    """Post with a signature of IAM; what a client posts in a minute is counted."""
+    """Post with an IAM signature, which also counts against the client's limit."""
     player.by_signature("POST", "/iam/messages", MESSAGE)
 
 
 def webhook(player: Player) -> None:
-    """Post as a webhook, one of them twice."""
+    """Post webhooks, one of them twice."""
     for _ in range(2):
         player.by_webhook(TWO_SENDS | {"message": "welcome"}, "msg_twice")
     player.by_webhook(MESSAGE)
@@ -279,8 +278,8 @@ def webhook(player: Player) -> None:
 
 
 def queue(player: Player) -> None:
-    """Post into the queue: names, two sends, a refused message, and an access token that ended."""
-    text = str(uuid.uuid4())  # messages of the scenario before may come back
+    """Post to the queue: a name, two sends, a refused message, and with an expired access token."""
+    text = str(uuid.uuid4())  # messages of the previous scenario may arrive again
     for body in (REFUSED, NAMED | {"text": text}, TWO_SENDS | {"text": text}):
         player.by_queue(body)
     player.until_sent(text, 3)
@@ -291,7 +290,7 @@ def queue(player: Player) -> None:
 
 
 def sweep(player: Player) -> None:
-    """Recover a send whose message of the queue is lost."""
+    """Recover a send whose SQS message was lost."""
     player.upstream.fail([{"route": "send", "then": "429-50100", "retryAfter": 900}])
     posted = player.by_key("POST", "/messages", MESSAGE)
     player.stack.clients.sqs.purge_queue(QueueUrl=player.stack.queue_url)
@@ -300,19 +299,19 @@ def sweep(player: Player) -> None:
 
 
 def poll(player: Player) -> None:
-    """Poll a send until it is delivered, and another one with an access token that ended."""
+    """Poll a send until it is delivered, and poll another one with an expired access token."""
     first, second = (player.by_key("POST", "/messages", MESSAGE)["id"] for _ in range(2))
     player.make_due(first)
     player.invoke("DeliveryPollerFunction")
     if player.by_key("GET", f"/messages/{first}")["status"] != "delivered":
-        raise ScenarioError("the delivery is not known")
+        raise ScenarioError("the message is not delivered")
     player.upstream.expire_tokens()
     player.make_due(second)
     player.invoke("DeliveryPollerFunction")
 
 
 def publish(player: Player) -> None:
-    """Publish that the upstream rejected a send, also as a callback."""
+    """Publish an event and a callback for a send that the upstream rejected."""
     player.upstream.fail([{"route": "send", "then": "400"}])
     posted = player.by_key("POST", "/messages", MESSAGE, **ASYNC)
     player.until(lambda: player.is_called_back(posted["id"]), "the callback")
@@ -337,15 +336,15 @@ SCENARIOS: Final[Mapping[str, tuple[Scenario, ...]]] = {
 
 
 def not_judged(permission: Permission) -> str | None:
-    """Why no scenario can need a permission; None: one must."""
+    """Return why no scenario can test a permission, or None if one must."""
     role, queue_name = ON_FAILURE
     if permission.role == role and queue_name in permission.resource:
-        return "Lambda posts what the function could not process"
+        return "Lambda sends records that the function could not process"
     return NOT_JUDGED.get(permission.action)
 
 
 def run() -> int:
-    """Remove each permission in turn, print which scenario fails, and return the exit code.
+    """Remove each permission in turn, print the scenario that fails, and return the exit code.
 
     Raises:
         StartError: the stack did not start.
@@ -373,7 +372,7 @@ def run() -> int:
     print()
     left_out = Counter((it.action, why) for it in permissions if (why := not_judged(it)))
     for (action, why), count in left_out.items():
-        print(f"not judged: {action} ({count}): {why}")
+        print(f"not tested: {action} ({count}): {why}")
     is_passed = needed == len(judged) and not without_effect
     if is_passed:
         shutil.rmtree(folder)

@@ -1,9 +1,8 @@
-"""MiniStack, with what it lacks of the AWS behaviour that this project relies on.
+"""Starts MiniStack, with AWS behaviour that it lacks and this project relies on.
 
-`python -m tools.local_stack.ministack_patches` starts it; its settings are MiniStack's environment
-variables.
-Each addition says what AWS does; tests/e2e/test_local_stack.py holds them, and shows when a new
-version of MiniStack makes one of them superfluous.
+Run `python -m tools.local_stack.ministack_patches` with MiniStack's environment variables as
+settings. Each patch describes what AWS does. tests/e2e/test_local_stack.py tests them, and shows
+when a new version of MiniStack makes one unnecessary.
 """
 
 # ruff: noqa: SLF001 - MiniStack has no hooks for this
@@ -43,9 +42,9 @@ from tools.local_stack.polling import wait_for
 from tools.local_stack.servers import DENIED
 
 LARGEST_EVENT = 6 * 1024 * 1024
-"""Bytes that Lambda takes in a synchronous call; the gateway answers 413 above it."""
+"""Maximum bytes of a synchronous invocation; API Gateway answers 413 above it."""
 LONGEST_TURN = 60.0
-"""Seconds that a call waits for one of a function's reserved executions."""
+"""Seconds that an invocation waits for one of a function's reserved executions."""
 CALLER = (
     "accessKey",
     "accountId",
@@ -58,20 +57,20 @@ CALLER = (
     "user",
     "userArn",
 )
-"""The members of `requestContext.identity` that say who signed; null for unsigned requests."""
+"""The members of `requestContext.identity` for signed requests; null for unsigned ones."""
 LOCAL_NAMES = {b"127.0.0.1", b"localhost"}
 OWN_PAGES = {b"none", b"same-origin"}
-"""Sec-Fetch-Site of an address that a person typed, and of links on a page of MiniStack's."""
+"""Sec-Fetch-Site of an address that a person typed, and of links on MiniStack's own pages."""
 DOCS_PATH = re.compile(r"/_aws/execute-api/[a-z0-9]+/[A-Za-z0-9_-]+/docs")
-"""The phone page links to it, from another server on this machine: for browsers the same site."""
+"""The phone page, on another port of this machine, links to it. Browsers call that same-site."""
 BATCHES = {"sqs:SendMessageBatch", "sqs:ChangeMessageVisibilityBatch", "sqs:DeleteMessageBatch"}
-NOT_LOCAL = b"The local stack answers programs on this machine and its own pages only.\n"
+NOT_LOCAL = b"The local stack answers only programs on this machine and its own pages.\n"
 
 
 def build_events_as_aws_does() -> None:
-    """AWS decodes no path; `requestContext.path` is the whole path of the URL.
+    """AWS does not decode paths; `requestContext.path` is the whole path of the URL.
 
-    `path` lacks the stage at the default endpoint only. AWS names the caller's API key, too.
+    `path` lacks the stage only at the default endpoint. AWS also names the caller's API key.
     MiniStack decodes paths, so a slash in a parameter would lead to another route. Sources:
     tests/support/recorded_gateway_events.json.
     """
@@ -111,7 +110,7 @@ def build_events_as_aws_does() -> None:
 
 
 def import_gateway_responses() -> None:
-    """AWS takes the gateway responses out of the API's OpenAPI document."""
+    """AWS imports the gateway responses from the API's OpenAPI document."""
     import_api = apigateway_v1._import_rest_api
 
     def with_responses(spec: dict[str, Any], base_data: dict[str, Any] | None = None) -> str:
@@ -125,9 +124,9 @@ def import_gateway_responses() -> None:
 
 
 def import_request_models() -> None:
-    """AWS takes models and validators out of the API's OpenAPI document.
+    """AWS imports models and validators from the API's OpenAPI document.
 
-    It validates what has a model for its content type, and passes everything else on.
+    It validates bodies whose content type has a model, and passes all others on.
     """
     import_api = apigateway_v1._import_rest_api
     check = apigateway_v1._check_request_validation
@@ -162,7 +161,7 @@ def import_request_models() -> None:
 
 
 def convert_limits() -> None:
-    """A PATCH has text only, which API Gateway converts to the numbers of a usage plan."""
+    """API Gateway converts the text values of a PATCH to the numbers of a usage plan."""
     update = apigateway_v1._update_usage_plan
 
     def converted(plan_id: str, data: dict[str, Any]) -> Any:  # noqa: ANN401 - passed through
@@ -175,7 +174,7 @@ def convert_limits() -> None:
 
 
 def refuse_large_requests() -> None:
-    """AWS answers 413 to what is too large for a function."""
+    """AWS answers 413 to requests that are too large for a function."""
     invoke = apigateway_v1._invoke_lambda_proxy_v1
 
     async def limited(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - passed through
@@ -188,9 +187,9 @@ def refuse_large_requests() -> None:
 
 
 def convert_concurrency() -> None:
-    """CloudFormation converts a parameter (always text) to the type of the property.
+    """CloudFormation converts a parameter, which is always text, to the type of the property.
 
-    Left as text, MaximumConcurrency stops MiniStack's polling of every queue.
+    A MaximumConcurrency that is text stops MiniStack's polling of all queues.
     """
     concurrency = lambda_svc._sqs_esm_concurrency
 
@@ -205,9 +204,9 @@ def convert_concurrency() -> None:
 
 
 def convert_variables() -> None:
-    """CloudFormation makes text of every environment variable, numbers of a mapping included.
+    """CloudFormation converts environment variables to text, including numbers of a mapping.
 
-    Each function also gets the variable that no template sets: its callbacks may go to loopback.
+    Each function also gets a variable that no template sets: it allows callbacks to loopback.
     """
     handlers = provisioners._RESOURCE_HANDLERS["AWS::Lambda::Function"]
     create, update = handlers["create"], handlers["update"]
@@ -234,9 +233,9 @@ def convert_variables() -> None:
 
 
 def skip_unsupported_resources() -> None:
-    """CloudFormation makes saved queries and alarms on metric math; MiniStack rejects both.
+    """CloudFormation creates saved queries and alarms on metric math; MiniStack rejects both.
 
-    Here such a resource counts as made, but does not exist. Nothing else refers to it.
+    Here such a resource is reported as created, but does not exist. No other resource uses it.
     """
     put_alarm = provisioners._cw_metric_alarm_put
 
@@ -252,9 +251,9 @@ def skip_unsupported_resources() -> None:
 
 
 def address_nested_templates_as_s3_does() -> None:
-    """`sam deploy` writes the address of S3 into a template, which here is MiniStack's own.
+    """`sam deploy` writes the address of S3, here MiniStack's, to the template.
 
-    `sam delete` reads that template, and takes only addresses of AWS's S3.
+    `sam delete` reads that template, and accepts only addresses of AWS's S3.
     """
     resolve = helpers._resolve_document
     here = f"http://127.0.0.1:{os.environ['GATEWAY_PORT']}/"
@@ -267,9 +266,9 @@ def address_nested_templates_as_s3_does() -> None:
 
 
 def unpack_layers_once() -> None:
-    """AWS has a layer unpacked before a function starts; MiniStack does it for each process.
+    """AWS unpacks a layer before a function starts; MiniStack unpacks it for each process.
 
-    That costs each cold start seconds, for thousands of files. Here all processes share one
+    With thousands of files, this takes seconds in each cold start. Here all processes share one
     copy, and the bytecode that the first of them writes.
     """
     spawn = lambda_runtime.Worker._spawn
@@ -287,7 +286,7 @@ def unpack_layers_once() -> None:
         with unpacking:
             folders = [unpacked(layer["Arn"]) for layer in config.get("Layers", [])]
         variables = config.get("Environment", {}).get("Variables", {})
-        path = {"_LAMBDA_LAYERS_DIRS": os.pathsep.join(folders)}  # as MiniStack calls it
+        path = {"_LAMBDA_LAYERS_DIRS": os.pathsep.join(folders)}  # MiniStack's name
         worker.config = config | {"Layers": [], "Environment": {"Variables": variables | path}}
         try:
             spawn(worker)
@@ -298,16 +297,16 @@ def unpack_layers_once() -> None:
 
 
 def let_starts_fail_alone() -> None:
-    """A process that dies in its start costs AWS its one invocation.
+    """In AWS, a process that dies at its start fails only its own invocation.
 
-    MiniStack ends every other process of the function as well, whatever it is doing.
+    MiniStack also ends all other processes of the function.
     """
     invoke = lambda_runtime.Worker.invoke
 
     def alone(worker: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - an untyped class
         try:
             answer: dict[str, Any] = invoke(worker, *args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - whatever it is, MiniStack would end the others
+        except Exception as error:  # noqa: BLE001 - after any error, MiniStack would end the others
             return {"status": "error", "error": str(error), "log": ""}
         return answer
 
@@ -315,18 +314,18 @@ def let_starts_fail_alone() -> None:
 
 
 def go_on_after_a_failed_batch() -> None:
-    """A batch that fails stays hidden for a while; AWS goes on with the next one meanwhile.
+    """AWS keeps a failed batch invisible for a while, and continues with the next one.
 
-    MiniStack takes nothing from the queue for a second, so that one death a second stops it.
+    MiniStack pauses the queue for a second, so that one failure per second stops it.
     """
     lambda_svc._ESM_BACKOFF_SECONDS = 0.0
 
 
 def run_schedules_twice_as_often() -> None:
-    """AWS runs `rate(1 minute)` once a minute, and so does MiniStack, up to 10 seconds late.
+    """AWS runs `rate(1 minute)` once a minute; so does MiniStack, up to 10 seconds late.
 
-    Here a minute is half a minute, so that a send's first poll comes at most 92 seconds after it
-    was accepted: a person waits for it.
+    Here it runs every 30 seconds, so that the first poll of a send comes at most 92 seconds after
+    it was accepted, because a person waits for it.
     """
     seconds = eventbridge._parse_rate_seconds
 
@@ -339,7 +338,7 @@ def run_schedules_twice_as_often() -> None:
 
 
 def list_log_groups_while_functions_log() -> None:
-    """MiniStack fails with an InternalError if a function's first log line comes meanwhile."""
+    """MiniStack's list of log groups fails if a function creates one during the call."""
     describe = cloudwatch_logs._describe_log_groups
 
     def describe_again(data: dict[str, Any]) -> object:
@@ -353,10 +352,10 @@ def list_log_groups_while_functions_log() -> None:
 
 
 def reserve_concurrency() -> None:
-    """AWS keeps to ReservedConcurrentExecutions; asynchronous events wait for their turn.
+    """AWS applies ReservedConcurrentExecutions; asynchronous events wait.
 
-    MiniStack leaves it out of a template, and drops events that are one too many. Here synchronous
-    calls wait as well, which AWS would refuse.
+    MiniStack ignores it in a template, and drops events above a limit. Here synchronous calls wait,
+    too, which AWS would throttle.
     """
     handlers = provisioners._RESOURCE_HANDLERS["AWS::Lambda::Function"]
     create = handlers["create"]
@@ -384,7 +383,7 @@ def reserve_concurrency() -> None:
 
 
 def refer_to_secrets_by_arn() -> None:
-    """CloudFormation's `Ref` of a secret is its ARN, as policies need it, and not its name."""
+    """In CloudFormation, `Ref` of a secret returns its ARN, which policies need, not its name."""
     resolve = engine._resolve_refs
 
     def resolved(value: Any, resources: dict[str, Any], *args: Any) -> Any:  # noqa: ANN401 - passed through
@@ -398,7 +397,7 @@ def refer_to_secrets_by_arn() -> None:
 
 
 def count_requests_as_tls() -> None:
-    """AWS's endpoints speak TLS, which policies require; MiniStack's loopback speaks plain HTTP."""
+    """AWS's endpoints use TLS, which policies require; MiniStack uses plain HTTP on loopback."""
     resolve = iam_evaluator._resolve_condition_key
 
     def resolved(key: str, *args: Any) -> Any:  # noqa: ANN401 - passed through
@@ -408,7 +407,7 @@ def count_requests_as_tls() -> None:
 
 
 def authorize_batches() -> None:
-    """AWS authorizes a batch of SQS as the action of its entries: no action is named Batch."""
+    """AWS authorizes a batch of SQS as the action of its entries; no IAM action ends in Batch."""
     extract = iam_actions.extract_iam_action
 
     def of_entries(*args: Any) -> str | None:  # noqa: ANN401 - passed through
@@ -432,7 +431,7 @@ def know_leading_keys() -> None:
 
 
 def log_denials() -> None:
-    """Write each request that policies deny into the log, as AWS's CloudTrail has it."""
+    """Log each request that policies deny, as AWS's CloudTrail does."""
     enforce = iam_evaluator.enforce
 
     def logged(key: str, action: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - passed through
@@ -448,10 +447,10 @@ def log_denials() -> None:
 
 
 def refuse_other_sites_pages() -> None:
-    """Everybody knows MiniStack's credentials, so any web page could run code through it.
+    """MiniStack's credentials are public, so any web page could run code through it.
 
-    A page of another site shows in Origin or Sec-Fetch-Site, and a name of another site that leads
-    to this machine (DNS rebinding) in Host. No page of MiniStack's own needs an Origin.
+    Origin and Sec-Fetch-Site show a page of another site; Host shows a name of another site that
+    resolves to this machine (DNS rebinding). MiniStack's own pages never need an Origin.
     """
     answer = app.app
 
@@ -459,7 +458,7 @@ def refuse_other_sites_pages() -> None:
         if scope["type"] == "lifespan" or _is_local(scope):
             await answer(scope, receive, send)
         elif scope["type"] == "websocket":
-            await send({"type": "websocket.close"})  # before it is accepted: 403
+            await send({"type": "websocket.close"})  # a close before the accept is a 403
         else:
             plain = [(b"content-type", b"text/plain")]
             await send({"type": "http.response.start", "status": 403, "headers": plain})

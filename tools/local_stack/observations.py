@@ -1,4 +1,4 @@
-"""What can be seen of a request from outside: answer, ledger, dead letters, phones."""
+"""Posts samples, and observes the response, the ledger, the dead letters and the phones."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from tools.local_stack.stack import Stack
 
 ANSWER_SECONDS = 60
 NOTHING = {"S": '{"delivered": 0}'}
-"""The deliveries of a send of which nothing was told yet."""
+"""The delivery of a send that was not reported yet."""
 
 
 @dataclass(frozen=True)
@@ -25,21 +25,21 @@ class Stored:
     token_id: str | None
     recipients: int
     delivered: int = 0
-    """Recipients of whom the upstream has told that they were reached."""
+    """Recipients that the upstream has reported as reached."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that is known about one request."""
+    """Everything observed about one request."""
 
     message_id: str
     http_status: int | None = None
-    """Of the answer to the post; None through the queue."""
+    """HTTP status of the response; None for a queue message."""
     answered_tokens: tuple[str, ...] = ()
-    """As the API tells them: in its answer, or asked afterwards through the queue."""
+    """The tokenIds in the response, or for a queue message, in a later query of the API."""
     stored: tuple[Stored, ...] = ()
     refusals: tuple[str, ...] = ()
-    """Why it was refused: place and code each."""
+    """Why it was refused: pointer and code of each error."""
     refused_as: str | None = None
     """The reason on the dead letter."""
     arrived: tuple[Content, ...] = ()
@@ -50,7 +50,7 @@ class Evidence:
 
 
 class Witness:
-    """Posts to a stack, and looks at what became of it."""
+    """Posts samples to a stack, and observes the results."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
@@ -71,14 +71,14 @@ class Witness:
         self._control.__exit__(*details)
 
     def post(self, sample: Sample) -> Evidence:
-        """Post a sample its way."""
+        """Post a sample by HTTP or to the queue."""
         if sample.way is Way.API:
             return self._post(sample)
         self._enqueue(sample)
         return Evidence(message_id=message_id(self._stack.default_client, sample.key))
 
     def settled(self, sample: Sample, evidence: Evidence) -> Evidence | None:
-        """The evidence with what the ledger holds by now; None while it is not final."""
+        """Return the evidence with the sends in the ledger, or None if they are not final yet."""
         if sample.way is Way.API and sample.content is None:
             return evidence
         if sample.content is None:
@@ -92,9 +92,9 @@ class Witness:
         return replace(evidence, stored=stored)
 
     def ask_for_deliveries(self, messages: Sequence[str]) -> None:
-        """Let the delivery poller ask for these messages once.
+        """Let the delivery poller poll these messages once.
 
-        A minute must not pass for that: their sends are made due.
+        It makes their sends due first, instead of waiting for a minute.
         """
         followed = [
             (message, n)
@@ -114,11 +114,11 @@ class Witness:
             self._stack.clients.lambda_.invoke(FunctionName=function, Payload="{}")
 
     def with_deliveries(self, evidence: Evidence) -> Evidence:
-        """The evidence with what the ledger holds of deliveries."""
+        """Return the evidence with the deliveries in the ledger."""
         return replace(evidence, stored=self._stored(evidence.message_id))
 
     def arrivals(self) -> dict[str, Content]:
-        """What the upstream has accepted, by tokenId."""
+        """Return the messages that the upstream has accepted, by tokenId."""
         return {
             entry["tokenId"]: content_of_call(entry["id"], entry["body"])
             for entry in self._control.sent()
@@ -171,7 +171,7 @@ class Witness:
         )
 
     def _refused(self, evidence: Evidence) -> Evidence | None:
-        """What is recorded of a refused message of the queue, once it is a dead letter."""
+        """Return the errors of a refused queue message, or None if it is not a dead letter yet."""
         self._read_dead_letters()
         reason = self._dead_letters.get(evidence.message_id)
         if reason is None:

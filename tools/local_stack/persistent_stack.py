@@ -1,6 +1,6 @@
-"""The standing stack: `up` leaves it running, `down` finds it again by .local/stack.json.
+"""The persistent stack: `up` leaves it running, and `down` finds it in .local/stack.json.
 
-After `down` the file is last-stack.json, so that the next stack has the same secrets.
+`down` renames the file to last-stack.json, so that the next stack can use the same secrets.
 """
 
 import contextlib
@@ -20,20 +20,20 @@ from tools.local_stack.stack import STATE, TOKEN_SECONDS, LocalStack, StartError
 
 FILE = STATE / "stack.json"
 LAST, REQUESTS = "last-stack.json", "smsrelay.http"
-"""Beside it: what the stack before has published, and docs/smsrelay.http filled in."""
+"""Files beside it: stack.json of the previous stack, and docs/smsrelay.http for this stack."""
 
 Published = dict[str, Any]
 
 
 def up(token_seconds: int = TOKEN_SECONDS, port: int = 0) -> None:
-    """Start the stack if it is not running, and say where it is.
+    """Start the stack if it is not running, and print its addresses.
 
     Args:
-        token_seconds: life of the access tokens that the simulator gives out.
-        port: of the API and all of AWS; the phone page has the next one. 0: free ones.
+        token_seconds: lifetime of the simulator's access tokens.
+        port: port of the API and all AWS services; the phone page has the next one. 0: free ports.
 
     Raises:
-        StartError: it did not start, or runs on another port.
+        StartError: it did not start, or is running on another port.
     """
     with _locked():
         published = _read(FILE)
@@ -52,7 +52,7 @@ def up(token_seconds: int = TOKEN_SECONDS, port: int = 0) -> None:
 
 
 def down() -> None:
-    """Stop the stack, and nothing else."""
+    """Stop the stack, and no other process."""
     with _locked():
         published = _read(FILE)
         if published is None:
@@ -63,18 +63,18 @@ def down() -> None:
 
 
 def status() -> bool:
-    """Say whether the stack runs, and where."""
+    """Print whether the stack is running, and its addresses."""
     published = _read(FILE)
     if published is None or not _runs(published):
         print("The local stack is not running; `make up` starts it.")
         return False
-    # In one write: after it, `make status | head -3` closes the pipe.
+    # In one write, because `make status | head -3` closes the pipe after the first lines.
     print(f"The local stack is running.\n{_addresses(published)}\n", end="")
     return True
 
 
 def environment(published: Published) -> dict[str, str]:
-    """The variables that the docs' examples, boto3 and the AWS CLI read."""
+    """Return the variables that the docs' examples, boto3 and the AWS CLI read."""
     return {
         "API_URL": published["api_url"],
         "API_KEY": published["api_key"],
@@ -87,7 +87,7 @@ def environment(published: Published) -> dict[str, str]:
 
 
 def env() -> bool:
-    """Print `environment` as lines for a shell."""
+    """Print `environment` as shell commands."""
     published = _read(FILE)
     if published is None or not _runs(published):
         print("The local stack is not running; `make up` starts it.", file=sys.stderr)
@@ -110,7 +110,7 @@ def _start(token_seconds: int, port: int) -> Published:
 
 
 def _write(file: Path, text: str) -> None:
-    """Write a file in one go, readable by the user alone: it holds a key."""
+    """Write a file in one step, readable by the user only, because it contains a key."""
     draft = file.with_suffix(".draft")
     draft.unlink(missing_ok=True)
     draft.touch(mode=0o600)
@@ -119,7 +119,7 @@ def _write(file: Path, text: str) -> None:
 
 
 def _requests(published: Published) -> str:
-    """The samples of docs/smsrelay.http, for this stack."""
+    """Return docs/smsrelay.http with the address and key of this stack."""
     text = (ROOT / "docs/smsrelay.http").read_text()
     for name, field in (("apiUrl", "api_url"), ("apiKey", "api_key")):
         text = re.sub(f"(?m)^@{name} = .*$", f"@{name} = {published[field]}", text)
@@ -139,7 +139,7 @@ def _runs(published: Published) -> bool:
 
 
 def _clear(published: Published | None) -> int:
-    """End what is left of the stack, after a crash too."""
+    """End the stack's remaining processes, also after a crash."""
     if published is None:
         return 0
     ended = processes.stop(published["marker"])
@@ -151,7 +151,7 @@ def _clear(published: Published | None) -> int:
 
 @contextlib.contextmanager
 def _locked() -> Iterator[None]:
-    """One `up` or `down` at a time."""
+    """Allow one `up` or `down` at a time."""
     STATE.mkdir(exist_ok=True)
     with (STATE / "stack.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

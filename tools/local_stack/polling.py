@@ -1,4 +1,4 @@
-"""Waiting for a condition: the one place that sleeps."""
+"""Waits for a condition; no other module sleeps."""
 
 import time
 from collections.abc import Callable
@@ -7,10 +7,10 @@ from collections.abc import Callable
 def wait_for[T](
     condition: Callable[[], T | None], *, what: str, seconds: float, every: float = 0.02
 ) -> T:
-    """Call `condition` until it returns something true, and return that.
+    """Call `condition` until it returns a true value, and return the value.
 
     Raises:
-        TimeoutError: it did not within `seconds`; the message names `what`.
+        TimeoutError: it did not within `seconds`; the message contains `what`.
     """
     deadline = time.monotonic() + seconds
     while True:

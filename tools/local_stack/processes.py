@@ -1,8 +1,8 @@
-"""The processes of a local stack: started apart, found again, and ended; no other is touched.
+"""Starts, finds and ends the processes of a local stack, and no others.
 
-Each gets a marker in its environment, which its children inherit. A process id may be another
-process by tomorrow; the marker tells. So a stack is ended whole, the worker processes of its
-functions included, even when whoever started it is long gone.
+Each process has a marker in its environment, which its children inherit. Process ids are reused,
+but markers are not. So `stop` ends the whole stack, including the worker processes of its
+functions, even if the process that started it has ended.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from tools.local_stack.polling import wait_for
 MARKER_VARIABLE = "SMSRELAY_LOCAL_STACK"
 GRACE_SECONDS = 3.0
 PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
-"""What a stack inherits: no credentials, profiles, endpoints or proxies of whoever starts it."""
+"""Inherited variables. Credentials, profiles, endpoints and proxies are not inherited."""
 
 
 def new_marker() -> str:
@@ -30,7 +30,7 @@ def new_marker() -> str:
 def start(
     command: Sequence[str], *, marker: str, log: Path, environment: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
-    """Start `command` in a session of its own, so that Ctrl-C reaches only who started it."""
+    """Start `command` in its own session, so that Ctrl-C does not reach it."""
     inherited = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     with log.open("ab") as output:
         return subprocess.Popen(  # noqa: S603 - the commands are this package's own
@@ -45,13 +45,13 @@ def start(
 
 
 def running(marker: str) -> list[int]:
-    """The ids of all live processes of the stack `marker`, workers of functions included."""
+    """Return the ids of all live processes of a stack, including workers of functions."""
     wanted = f"{MARKER_VARIABLE}={marker}".encode()
     found = []
     for directory in Path("/proc").iterdir():
         if not directory.name.isdigit():
             continue
-        # Another user's process, or one that has just ended; a zombie's environment is empty.
+        # Fails for another user's process, or one that has just ended. A zombie's is empty.
         with contextlib.suppress(OSError):
             if wanted in (directory / "environ").read_bytes().split(b"\0"):
                 found.append(int(directory.name))
@@ -59,9 +59,9 @@ def running(marker: str) -> list[int]:
 
 
 def stop(marker: str, children: Sequence[subprocess.Popen[bytes]] = ()) -> int:
-    """End the stack `marker`, and return how many processes that were.
+    """End the processes of a stack, and return their number.
 
-    They are asked first, and made to after GRACE_SECONDS. `children` are reaped.
+    Sends SIGTERM, and SIGKILL after GRACE_SECONDS. Reaps `children`.
     """
     ended = set()
     forced_from = time.monotonic() + GRACE_SECONDS

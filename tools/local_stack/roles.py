@@ -1,4 +1,4 @@
-"""The roles of a deployed stack's functions, and what MiniStack denied them."""
+"""The roles of a deployed stack's functions, and the calls that MiniStack denied."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +13,7 @@ from tools.local_stack.stack import Stack
 POLICY: Final = "exactly"
 """The name of each role's one policy."""
 OTHER_VALUE: Final = "another"
-"""Nothing that a condition names has this value."""
+"""A value that no condition contains."""
 
 
 class Permission(NamedTuple):
@@ -36,7 +36,7 @@ class Roles:
         self._iam = stack.clients.iam
 
     def permissions(self) -> list[Permission]:
-        """What the roles allow, action by action and resource by resource."""
+        """Return the permissions of all roles, one for each action and resource."""
         return [
             Permission(role, statement["Action"], statement["Resource"])
             for role in self._names
@@ -53,11 +53,11 @@ class Roles:
         ]
 
     def without(self, permission: Permission) -> AbstractContextManager[None]:
-        """Remove a permission from its role for a while; all functions start again."""
+        """Remove a permission from its role in the `with` block; all functions restart."""
         return self._changed(permission, lambda _: [])
 
     def with_other_condition(self, permission: Permission) -> AbstractContextManager[None]:
-        """Let the condition of a permission name another value, in the same way."""
+        """Change the value in a permission's condition in the same way."""
 
         def changed(statement: dict[str, Any]) -> list[dict[str, Any]]:
             condition = {
@@ -90,7 +90,7 @@ class Roles:
             self._put(permission.role, before)
 
     def denials(self, permission: Permission | None = None) -> int:
-        """How many calls of functions were denied, or those for the lack of one permission."""
+        """Count the denied calls of functions, or those denied for the lack of one permission."""
         wanted = ":assumed-role/"
         if permission:
             wanted += f"{self._names[permission.role]}/"
@@ -139,7 +139,7 @@ class Roles:
 
 
 def restart_functions(stack: Stack) -> None:
-    """End the processes of all functions, with the tokens, secrets and names that they keep."""
+    """End the processes of all functions, and with them their cached tokens, secrets and names."""
     for name in stack.functions.values():
         timeout = stack.clients.lambda_.get_function_configuration(FunctionName=name)["Timeout"]
         stack.clients.lambda_.update_function_configuration(FunctionName=name, Timeout=timeout)

@@ -1,7 +1,7 @@
-"""The samples under events/, and what has to become of each: the relay's rules, told once more.
+"""The samples under events/ and the expected result of each.
 
-On purpose none of this is taken from the package `smsrelay`: a mistake there must not agree with
-itself.
+This implements the relay's rules a second time, without the package `smsrelay`: code that checks
+itself would not find its own errors.
 """
 
 import json
@@ -29,7 +29,7 @@ class Way(StrEnum):
 
 @dataclass(frozen=True)
 class Recipient:
-    """A number as digits, and the subscriber key where one was given."""
+    """A number as digits, and the subscriber key if there is one."""
 
     mobile: str
     key: str | None = None
@@ -37,7 +37,7 @@ class Recipient:
 
 @dataclass(frozen=True)
 class Content:
-    """What reaches the phones."""
+    """The content that reaches the phones."""
 
     template: str
     recipients: frozenset[Recipient]
@@ -56,18 +56,18 @@ class Sample:
     key: str
     """Its idempotency key."""
     key_in_body: bool
-    """Whether the key stands in the body itself, as it does in envelopes."""
+    """Whether the body contains the key, as in envelopes."""
     content: Content | None
-    """What has to reach the phones; None if it has to be refused."""
+    """The content that must reach the phones; None if the sample must be refused."""
 
     @property
     def may_wait(self) -> bool:
-        """Whether the upstream may keep it until quiet hours are over."""
+        """Whether the upstream may delay it until the end of quiet hours."""
         return "quietHours" in self.body
 
     @property
     def calls(self) -> int:
-        """How many calls of the upstream it takes."""
+        """The number of upstream calls that it needs."""
         if self.content is None:
             return 0
         subscribers = sum(recipient.key is not None for recipient in self.content.recipients)
@@ -76,7 +76,7 @@ class Sample:
 
 
 def samples() -> list[Sample]:
-    """All samples: messages once for each way, envelopes for the queue."""
+    """Return all samples: each message for HTTP and the queue, envelopes for the queue."""
     messages = sorted(MESSAGES.glob("*.json"))
     return [
         *(_message(path, way) for way in Way for path in messages),
@@ -85,7 +85,7 @@ def samples() -> list[Sample]:
 
 
 def content_of_call(template: str, body: Mapping[str, Any]) -> Content:
-    """What a call of the upstream brings to the phones."""
+    """Return the content that a call of the upstream sends to the phones."""
     return Content(
         template=template,
         recipients=frozenset(

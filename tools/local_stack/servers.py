@@ -1,4 +1,4 @@
-"""The two servers of a stack: how each is started, and when it is ready."""
+"""Starts the two servers of a stack, and waits until they are ready."""
 
 import json
 import socket
@@ -14,11 +14,11 @@ from tools.local_stack import processes
 from tools.local_stack.polling import wait_for
 
 DENIED = "denied by IAM:"
-"""A line of MiniStack's log with this names the action, the resource and the caller."""
+"""Marks a line of MiniStack's log that names the action, the resource and the caller."""
 READY_SECONDS = 30
 PORT_ATTEMPTS = 5
 
-# Not through a proxy, whatever the environment says: all of it is on this machine.
+# Ignores proxies in the environment, because both servers are on this machine.
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -27,12 +27,12 @@ class ServerEndedError(Exception):
 
 
 class PortError(Exception):
-    """A port that was asked for can't be used; the message says which and why."""
+    """A requested port can't be used; the message says which and why."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server that was started, with a URL once it is ready."""
+    """A server that is ready."""
 
     url: str
     process: subprocess.Popen[bytes]
@@ -40,7 +40,7 @@ class Server:
 
 @dataclass(frozen=True)
 class Client:
-    """The one client that the simulator gives tokens to, and how many seconds they are good."""
+    """The only client that gets tokens from the simulator, and their lifetime in seconds."""
 
     id: str
     secret: str = field(repr=False)
@@ -50,7 +50,7 @@ class Client:
 def launch_simulator(
     folder: Path, data: Path, marker: str, client: Client, port: int = 0
 ) -> subprocess.Popen[bytes]:
-    """Start the simulator of MobileConnect; port 0 is a free one."""
+    """Start the simulator of MobileConnect; port 0 chooses a free port."""
     command = [sys.executable, "-m", "tools.mobileconnect_simulator", "--port", str(port)]
     command += ["--ready-file", str(_ready_file(data)), "--client-id", client.id]
     command += ["--client-secret", client.secret, "--token-seconds", str(client.token_seconds)]
@@ -61,7 +61,7 @@ def launch_simulator(
 
 
 def simulator_url(data: Path, process: subprocess.Popen[bytes]) -> str:
-    """The URL that the simulator tells when it is ready."""
+    """Wait until the simulator is ready, and return its URL."""
 
     def told() -> str | None:
         _must_live(process, "the simulator")
@@ -72,10 +72,10 @@ def simulator_url(data: Path, process: subprocess.Popen[bytes]) -> str:
 
 
 def start_emulator(folder: Path, data: Path, marker: str, fixed_port: int = 0) -> Server:
-    """Start MiniStack; port 0 is a free one.
+    """Start MiniStack; port 0 chooses a free port.
 
-    It has to be told a port, and another program may take that port meanwhile: then it is
-    started again on another one.
+    MiniStack needs a port number. If another program uses that port first, this starts MiniStack
+    again on another port.
     """
     for _ in range(PORT_ATTEMPTS):
         port = fixed_port or free_port()
@@ -113,7 +113,7 @@ def _ready_file(data: Path) -> Path:
 
 
 def check_port(port: int) -> None:
-    """Raises `PortError` if no server can listen on this port."""
+    """Raise `PortError` if no server can listen on this port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do
         try:
@@ -131,12 +131,12 @@ def free_port() -> int:
 
 
 def emulator_settings(port: int, data: Path, marker: str) -> dict[str, str]:
-    """One listener, on loopback; all files under `data`; no Docker, even where there is one."""
+    """Return settings for a loopback listener, all files under `data`, and no Docker."""
     return {
         "GATEWAY_PORT": str(port),
         "BIND_HOST": "127.0.0.1",
         "MINISTACK_HOST": "127.0.0.1",
-        "MINISTACK_EDITION": marker,  # comes back in the health answer: it is ours that answers
+        "MINISTACK_EDITION": marker,  # the health response contains it, so it identifies our server
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
         "LAMBDA_EXECUTOR": "local",
@@ -156,7 +156,7 @@ def _answers(url: str, process: subprocess.Popen[bytes], marker: str) -> bool:
         with _opener.open(f"{url}/_ministack/health", timeout=5) as response:
             health = json.load(response)
     except (OSError, ValueError):
-        return False  # not yet, or another program's port
+        return False  # not ready, or another program's port
     return bool(health.get("edition") == marker)
 
 

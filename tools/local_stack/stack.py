@@ -1,4 +1,4 @@
-"""The local stack: MobileConnect simulator and MiniStack with template.yaml deployed to it."""
+"""The local stack: the MobileConnect simulator, and MiniStack with template.yaml deployed."""
 
 import atexit
 import base64
@@ -29,37 +29,37 @@ STATE = ROOT / ".local"
 STAGE = "local"
 DEFAULT_CLIENT = "internal"
 TOKEN_SECONDS = 1080
-"""Life of an access token, as the upstream has it."""
+"""Lifetime of an access token, as in Marketing Cloud."""
 SECRET_LIFETIME = timedelta(days=180)
-"""Life of a client secret, as the upstream has it."""
+"""Lifetime of a client secret, as in Marketing Cloud."""
 SENDS_AT_ONCE = "20"
-"""By two workers, the least there can be: each starts a process of its own."""
+"""Two workers, the minimum, because each starts its own process."""
 QUEUE_SENDER_ARNS = "arn:aws:sns:us-east-1:123456789012:orders"
 """The topic of events/envelopes/sns-notification.json."""
 EXAMPLE_CLIENT = "shop"
 """The client of the webhooks and IAM calls in the docs' examples."""
 ROOT_USER = "arn:aws:iam::000000000000:root"
-"""Whose access key `test` is, in MiniStack."""
+"""The owner of the access key `test` in MiniStack."""
 FIRST_CLIENT_LIMITS = ("--rate", "1000", "--burst", "2000")
-"""What is tried here comes in bursts; requests a second, and at once."""
+"""High limits of requests per second and at once, because tests post in bursts."""
 NOT_PUBLISHED = ("state", "functions")
 
 
 class StartError(Exception):
-    """The stack did not start; the message says why, and what to do, for people."""
+    """The stack did not start; the message says why, and what to do."""
 
 
 class NoTokenError(Exception):
-    """The token function did not do its work."""
+    """The token function fetched no access token."""
 
 
 class NoClientError(Exception):
-    """The command made no first client; the message holds what it said."""
+    """The command added no first client; the message contains its error output."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Where a running stack is."""
+    """Addresses and names of a running stack."""
 
     api_url: str
     api_key: str = field(repr=False)
@@ -74,28 +74,28 @@ class Stack:
     aws_endpoint_url: str
     region: str
     marker: str
-    """What tells this stack's processes from all others."""
+    """Identifies this stack's processes."""
     pids: dict[str, int]
-    """The two servers; the processes of the functions come and go."""
+    """Process ids of the two servers, without those of functions, which change."""
     data: Path
-    """The folder with MiniStack's files, which goes when the stack ends."""
+    """The folder with MiniStack's files, which is deleted when the stack ends."""
     state: Path
     """The folder with the logs."""
     functions: dict[str, str]
-    """Names of the functions by their names in the template."""
+    """Physical names of the functions by their names in the template."""
     credentials_secret: str
     token_renewer: str
     """The name of the function."""
     webhook_secret_prefix: str
-    """What the names of the webhooks' secrets begin with."""
+    """Prefix of the names of webhook secrets."""
     catalogue_parameter: str
     """The SSM parameter with the message catalogue."""
     callback_secret_prefix: str
-    """What the names of the secrets begin with that callbacks are signed with."""
+    """Prefix of the names of callback secrets."""
     default_client: str
-    """The client of a queue message that names none."""
+    """The client of queue messages without a client."""
     version: str
-    """The version of smsrelay that is deployed."""
+    """The deployed version of smsrelay."""
 
     @cached_property
     def clients(self) -> Clients:
@@ -104,16 +104,16 @@ class Stack:
 
     @property
     def phone_url(self) -> str:
-        """The simulator's page: what would arrive, as on a phone."""
+        """The simulator's page, which shows messages as on a phone."""
         return f"{self.simulator_url}/"
 
     @property
     def docs_url(self) -> str:
-        """The API's documentation, as a page."""
+        """The HTML page with the API's documentation."""
         return f"{self.api_url}/docs"
 
     def published(self) -> dict[str, Any]:
-        """What stack.json holds: the addresses, and what `make down` needs."""
+        """Return the content of stack.json: addresses, and what `make down` needs."""
         return {
             name: str(value) if isinstance(value, Path) else value
             for name, value in asdict(self).items()
@@ -122,10 +122,10 @@ class Stack:
 
 
 class LocalStack:
-    """A stack of its own; any number of them run side by side.
+    """A local stack; several can run at the same time.
 
-    As a context manager it ends with the block, with Ctrl-C and with SIGTERM. `start()` alone
-    leaves it running.
+    As a context manager, it stops the stack at the end of the block, on Ctrl-C and on SIGTERM.
+    `start()` alone leaves it running.
     """
 
     def __init__(
@@ -136,13 +136,13 @@ class LocalStack:
         token_seconds: int = TOKEN_SECONDS,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Prepare a stack; nothing runs yet.
+        """Prepare a stack, without starting it.
 
         Args:
             state: the folder for its logs.
-            parameters: parameters of template.yaml that are to differ from their defaults.
-            token_seconds: life of the access tokens that the simulator gives out.
-            say: takes each line of progress.
+            parameters: parameters of template.yaml that differ from their defaults.
+            token_seconds: lifetime of the simulator's access tokens.
+            say: is called with each line of progress.
         """
         self._state = state
         self._parameters = dict(parameters or {})
@@ -167,15 +167,15 @@ class LocalStack:
         self._release()
 
     def start(self, port: int = 0, kept: Mapping[str, Any] | None = None) -> Stack:
-        """Start everything, and return when it is deployed.
+        """Start both servers, deploy the template, and return the running stack.
 
         Args:
-            port: of the API and all of AWS; the simulator has the next one. 0: free ones.
-            kept: what an earlier stack has published; this one takes over its secrets.
+            port: port of the API and AWS; the simulator has the next one. 0: free ports.
+            kept: stack.json of an earlier stack, whose secrets this one uses.
 
         Raises:
-            StartError: something did not start; nothing is left running.
-            BrokenPipeError: the reader of the progress has ended; nothing is left running.
+            StartError: the stack did not start; no process remains.
+            BrokenPipeError: the reader of the progress has ended; no process remains.
         """
         try:
             return self._start(port, kept or {})
@@ -186,10 +186,10 @@ class LocalStack:
             raise
 
     def stop(self) -> int:
-        """End all processes of this stack, and remove its data. Its logs stay.
+        """End all processes of this stack, and delete its data, but not its logs.
 
         Returns:
-            the number of processes that were ended.
+            the number of ended processes.
         """
         ended = processes.stop(self._marker, self._children)
         self._children.clear()
@@ -273,7 +273,7 @@ class LocalStack:
     def _fetch_token(
         self, clients: Clients, secret: str, simulator_url: str, functions: Mapping[str, str]
     ) -> None:
-        """Do what a deployment asks of people, and what its schedule would do minutes later."""
+        """Store the client credentials, as operators do, and fetch a token without the schedule."""
         began = time.monotonic()
         credentials = {
             "client_id": self._client.id,
@@ -293,7 +293,7 @@ class LocalStack:
         self._say(f"fetched an access token in {time.monotonic() - began:.1f} s")
 
     def _receive_changes(self, stack: Stack) -> str | None:
-        """Send events and callbacks to the phone page; the secret of the callbacks, if any."""
+        """Send events and callbacks to the phone page; return the callbacks' secret, if any."""
         status_receiver.send_events(stack.clients, stack.simulator_url)
         if not (stack.callback_secret_prefix and stack.catalogue_parameter):
             return None
@@ -306,7 +306,7 @@ class LocalStack:
         )
 
     def _add_first_client(self, stack: Stack, kept: str | None) -> str:
-        """Do what the guide asks of people after a deployment; the key of the default client."""
+        """Add the default client, as operators do after a deployment, and return its API key."""
         began = time.monotonic()
         file = self._data / "stack.json"
         file.write_text(json.dumps(stack.published()))
@@ -322,12 +322,12 @@ class LocalStack:
         if kept is None:
             return made["key"]
         value: PatchOperationTypeDef = {"op": "replace", "path": "/value", "value": kept}
-        # API Gateway can't do this, MiniStack can.
+        # MiniStack supports this; API Gateway does not.
         stack.clients.apigateway.update_api_key(apiKey=made["keyId"], patchOperations=[value])
         return kept
 
     def _take_signal(self) -> None:
-        """Let SIGTERM unwind the program like Ctrl-C does, where nothing else is set for it."""
+        """Handle SIGTERM like Ctrl-C, unless the program has another handler."""
         in_main_thread = threading.current_thread() is threading.main_thread()
         if in_main_thread and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             signal.signal(signal.SIGTERM, _interrupt)
@@ -348,12 +348,12 @@ class LocalStack:
             f"The local stack did not start: {error}\n"
             f"--- {simulator}\n{processes.last_lines(simulator)}\n"
             f"--- {emulator}\n{processes.last_lines(emulator)}\n"
-            "---\nNothing is left running. If the logs do not say why: `make clean`, then again."
+            "---\nNothing is left running. If the logs do not say why: `make clean`, then retry."
         )
 
 
 def _register_examples(stack: Stack) -> None:
-    """Let the docs' examples post with webhooks, and with the credentials of MiniStack's root."""
+    """Register the docs' examples: a webhook client, and MiniStack's root user."""
     stack.clients.secretsmanager.create_secret(
         Name=f"{stack.webhook_secret_prefix}{EXAMPLE_CLIENT}",
         SecretString=json.dumps({"current": stack.webhook_secret}),

@@ -1,4 +1,4 @@
-"""Events and callbacks of a local stack go to the simulator, whose phone page shows them."""
+"""Sends events and callbacks of a local stack to the simulator, whose phone page shows them."""
 
 import base64
 import json
@@ -41,10 +41,10 @@ def send_events(clients: Clients, simulator_url: str) -> None:
 def send_callbacks(
     clients: Clients, simulator_url: str, *, client: str, secret_prefix: str, catalogue: str
 ) -> str:
-    """Let a client's callbacks go to the simulator.
+    """Send a client's callbacks to the simulator.
 
     Returns:
-        the secret that they are signed with.
+        the secret that signs them.
     """
     secret = f"whsec_{base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()}"
     clients.secretsmanager.create_secret(

@@ -1,4 +1,4 @@
-"""Access tokens that end all the time: sends go on, and no more tokens are fetched than needed."""
+"""Posts messages while access tokens expire, and checks results and the number of tokens."""
 
 import math
 import shutil
@@ -22,57 +22,61 @@ EVERY: Final = 0.5
 SETTLE_SECONDS: Final = 60
 UNAUTHORISED: Final = 401
 EARLIEST: Final = 2 / 3
-"""The part of a short token's life after which the relay renews it, at the earliest."""
+"""The fraction of a short token's lifetime after which the relay renews it at the earliest."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a watch saw."""
+    """The results of a run."""
 
     seconds: float
     token_seconds: int
     fetched: int
-    """Tokens, in these seconds."""
+    """Tokens fetched in this time."""
     refused: int
-    """Sends to which the upstream answered 401; each was tried again."""
+    """Sends that the upstream answered with 401; each was retried."""
     answers: Counter[str]
-    """HTTP status and message status, as the callers were answered."""
+    """HTTP status and message status of the relay's responses."""
     lost: int
-    """Messages of which no send was accepted in the end."""
+    """Messages without an accepted send at the end."""
 
     @property
     def least(self) -> int:
-        """Tokens that it takes if each is used to its end."""
+        """Tokens needed if each is used until it expires."""
         return math.floor(self.seconds / self.token_seconds)
 
     @property
     def most(self) -> int:
-        """Tokens that it takes if each is renewed as early as it may be."""
+        """Tokens needed if each is renewed as early as allowed."""
         return math.ceil(self.seconds / (self.token_seconds * EARLIEST)) + 1
 
     def problems(self) -> list[str]:
-        """What should not have been."""
+        """Return the errors of a run."""
         wrong = [answer for answer in self.answers if not answer.startswith("202 ")]
         return [
             *(f"callers were answered {answer}" for answer in wrong),
             *([f"{self.lost} messages were not sent"] if self.lost else []),
-            *([] if self.least <= self.fetched <= self.most else ["not as many as expiry demands"]),
+            *(
+                []
+                if self.least <= self.fetched <= self.most
+                else ["the number of tokens is out of range"]
+            ),
         ]
 
     def __str__(self) -> str:
-        """A few lines for people."""
+        """Format the results in a few lines."""
         answers = ", ".join(f"{count} x {answer}" for answer, count in self.answers.most_common())
         return (
             f"answers to callers    {answers}\n"
-            f"upstream's 401s       {self.refused}, each tried again\n"
+            f"upstream's 401s       {self.refused}, each retried\n"
             f"messages not sent     {self.lost}\n"
             f"tokens fetched        {self.fetched} in {self.seconds:.0f} s "
-            f"of {self.token_seconds} s each: expiry demands {self.least} to {self.most}"
+            f"of {self.token_seconds} s each; {self.least} to {self.most} are expected"
         )
 
 
 class Watch:
-    """Posts to a stack, again and again, and looks at what became of it."""
+    """Posts messages to a stack at regular intervals, and observes the results."""
 
     def __init__(self, stack: Stack, token_seconds: int) -> None:
         self._token_seconds = token_seconds
@@ -92,7 +96,7 @@ class Watch:
         self._control.__exit__(*details)
 
     def run(self, seconds: float, say: Callable[[str], None] = lambda _: None) -> Seen:
-        """Post for so long, and wait until every message has ended."""
+        """Post for some seconds, and wait until every message is accepted."""
         began = time.monotonic()
         fetched_before = self._control.tokens_fetched()
         answers, posted, told = Counter[str](), [], 0
@@ -136,7 +140,7 @@ class Watch:
 
 
 def run(minutes: float, token_seconds: int) -> int:
-    """Watch a stack of its own, print what was seen, and return the exit code.
+    """Run on a temporary stack, print the results, and return the exit code.
 
     Raises:
         StartError: the stack did not start.
