@@ -1,1 +1,1 @@
-"""Benchmarks, beside three others that do the same work, and simulations; never shipped."""
+"""Benchmarks of smsrelay and of baselines that do the same work. Never shipped."""

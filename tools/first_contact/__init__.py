@@ -1,1 +1,1 @@
-"""First contact: find out which assumptions about Marketing Cloud are true."""
+"""First contact: finds out which assumptions about Marketing Cloud are true."""

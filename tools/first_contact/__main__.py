@@ -1,6 +1,6 @@
-"""First contact: ask Marketing Cloud which assumptions of docs/unverified.md are true.
+"""First contact: tests with Marketing Cloud which assumptions of docs/unverified.md are true.
 
-`python -m tools.first_contact STAGE` deploys a stack of its own, runs `smsrelay doctor`, sends one
+`python -m tools.first_contact STAGE` deploys a temporary stack, runs `smsrelay doctor`, sends one
 SMS through the stack, polls its delivery, makes calls that Marketing Cloud refuses, deletes the
 stack, and writes a report. The report has the shapes of the responses, but no secret, number or
 text.
@@ -37,19 +37,21 @@ REPORT: Final = ROOT / ".local" / "first-contact.json"
 
 
 def first_contact(options: Namespace) -> int:
-    """Ask for all that is needed, run all steps, and write the report."""
+    """Ask for all inputs, run all steps, and write the report."""
     is_local = options.stack_file is not None
     stack: AbstractContextManager[DeployedStack]
     if is_local:
         stack, steps = nullcontext(find(stack_file=options.stack_file)), "sends"
     else:
         stage = trial_of(deploy.load(options.stage))
-        stage.session.client("sts").get_caller_identity()  # else AWS refuses only later
+        stage.session.client(
+            "sts"
+        ).get_caller_identity()  # missing AWS credentials fail here, not later
         stack, steps = deployed(stage), f"deploys {stage.stack_name}, deletes it later, and sends"
     number = questions.phone_number()
     found = Findings(message_id=questions.message_id())
     credentials = None if is_local else questions.client_credentials(upstream_hosts(stage))
-    confirm(f"This {steps} ONE SMS to this number, which costs money. Go on?", yes=False)
+    confirm(f"This {steps} ONE SMS to this number, which costs money. Continue?", yes=False)
     try:
         with stack as target:
             contact = FirstContact(target, number, found)
@@ -72,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and return its exit code: 1 if an assumption is refuted."""
     parser = argparse.ArgumentParser(prog="python -m tools.first_contact", description=__doc__)
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("stage", nargs="?", metavar="STAGE", help="of samconfig.toml")
+    where.add_argument("stage", nargs="?", metavar="STAGE", help="a stage of samconfig.toml")
     where.add_argument(
         "--stack-file", type=Path, metavar="FILE", help="use the local stack of this stack.json"
     )
@@ -85,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (deploy.DeployError, RelayError, OSError) as error:
         print(f"first contact: {error}", file=sys.stderr)
     except (BotoCoreError, ClientError) as error:
-        # Its text may repeat what was stored or sent.
+        # The error's text may contain stored or sent data.
         print(f"first contact: {next(described(error))}", file=sys.stderr)
     except KeyboardInterrupt:
         print("\nfirst contact: interrupted", file=sys.stderr)

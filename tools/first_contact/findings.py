@@ -1,4 +1,4 @@
-"""What first contact finds out: the responses of Marketing Cloud, and their shapes."""
+"""The findings of first contact: the responses of Marketing Cloud, and their shapes."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ from smsrelay.sends.call_outcome import words_of
 from smsrelay.sends.send import Send
 
 ENDED: Final = {"Finished", "Error"}
-"""The statuses of a delivery that don't change any more."""
+"""The final statuses of a delivery."""
 _MEMBER = re.compile(r"[A-Za-z_]{1,40}")
 _MEDIA_TYPE = re.compile(r"[a-z]+/[a-z.+-]{1,40}")
 _MAX_ERROR_CODE: Final = 99_999
@@ -27,22 +27,22 @@ class Answer(NamedTuple):
 
     @property
     def document(self) -> dict[str, Any]:
-        """The JSON object in the body; empty if it isn't one."""
+        """The JSON object in the body; empty if the body is not a JSON object."""
         return json_object(self.body.decode("utf-8-sig", "replace"))
 
     @property
     def errors(self) -> Sequence[str]:
-        """The reasons, if it has the shape of the SMS API's refusals."""
+        """The reasons, if the response has the shape of the SMS API's refusals."""
         errors = self.document.get("errors")
         return [it for it in errors if isinstance(it, str)] if isinstance(errors, list) else []
 
     @property
     def is_refusal(self) -> bool:
-        """Whether it is a 400 with at least one reason."""
+        """Whether the response is a 400 with at least one reason."""
         return self.status == HTTPStatus.BAD_REQUEST and bool(self.errors)
 
     def without_values(self, secrets: Iterable[str]) -> dict[str, Any]:
-        """Return status and shape, and of a refusal the code and the words that are no secrets."""
+        """Return status and shape, and for an error its code and words, without secrets."""
         code = self.document.get("errorcode")
         media_type = self.content_type.partition(";")[0].strip().lower()
         found: dict[str, Any] = {
@@ -58,7 +58,7 @@ class Answer(NamedTuple):
 
 
 def shape(value: object) -> object:
-    """Replace each value by its JSON type; the members of an array that have one shape are one."""
+    """Replace each value by its JSON type; members of an array with the same shape appear once."""
     if isinstance(value, dict):
         return {
             name if _MEMBER.fullmatch(name) else "…": shape(inner) for name, inner in value.items()
@@ -72,22 +72,22 @@ def shape(value: object) -> object:
 
 @dataclass
 class Findings:
-    """What was found out."""
+    """Everything that was found out."""
 
     doctor: dict[str, str] = field(default_factory=dict)
     send: Send | None = None
-    """The send of the SMS, as the ledger has it."""
+    """The send of the SMS in the ledger."""
     statuses: set[str] = field(default_factory=set)
-    """All that its delivery had while it was polled."""
+    """All statuses of its delivery that polls returned."""
     phone: str = ""
-    """What the person saw: 1 the text, 2 another text, 3 nothing."""
+    """The person's answer: 1 the text, 2 another text, 3 nothing."""
     message_id: str = ""
     answers: dict[str, Answer] = field(default_factory=dict)
-    """The last response to each call, by what the call is about."""
+    """The last response to each call, by the name of the call."""
     secrets: set[str] = field(default_factory=set)
-    """What the report must not contain."""
+    """Values that the report must not contain."""
 
     @property
     def delivery_report(self) -> dict[str, Any]:
-        """The last one; empty if there is none."""
+        """The last delivery report; empty if there is none."""
         return self.answers["poll"].document if "poll" in self.answers else {}

@@ -1,4 +1,4 @@
-"""What first contact asks the person who runs it; it raises a UsageError if it gets no answer."""
+"""The questions of first contact. Each raises a UsageError if the input ends."""
 
 import json
 import re
@@ -19,11 +19,11 @@ TEXT: Final = "First contact of smsrelay."
 
 
 def phone_number() -> str:
-    """Ask for the number that the SMS goes to."""
+    """Ask for the phone number that receives the SMS."""
     try:
-        return normalize(read_line("Number of a phone at hand, such as +12125550100: "))
+        return normalize(read_line("Number of your phone, such as +12125550100: "))
     except PydanticCustomError as error:
-        raise UsageError(f"this is not a number: {error.message()}") from None
+        raise UsageError(f"this is not a phone number: {error.message()}") from None
 
 
 def message_id() -> str:
@@ -43,7 +43,9 @@ def client_credentials(hosts: AllowedHosts) -> dict[str, str]:
             "client_secret": _ask("Client secret (not shown): ", is_secret=True),
             "auth_base_url": _ask("Authentication base URI: "),
         }
-        if mid := _ask("MID of the business unit (Enter: that of the package): ", "[0-9]*"):
+        if mid := _ask(
+            "MID of the business unit (press Enter for that of the package): ", "[0-9]*"
+        ):
             fields["account_id"] = mid
         try:
             parse_credentials(json.dumps(fields), hosts)
@@ -63,6 +65,6 @@ def _ask(question: str, accepted: str = ".+", *, is_secret: bool = False) -> str
     while True:
         line = entered_line(question, is_secret=is_secret)
         if not line:
-            raise UsageError(f"the input ended at: {question.strip()}")
+            raise UsageError(f"no input for: {question.strip()}")
         if re.fullmatch(accepted, line.strip()):
             return line.strip()

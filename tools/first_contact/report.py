@@ -1,4 +1,4 @@
-"""The report of first contact: a verdict on each assumption of docs/unverified.md."""
+"""The report of first contact: a verdict for each assumption of docs/unverified.md."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -20,15 +20,15 @@ CONFIRMED, REFUTED, UNTESTED = "confirmed", "refuted", "untested"
 STATUSES: Final = {"New", "Queuing", "Started", *ENDED}
 MAX_TOKEN: Final = 512
 LIFETIMES: Final = range(600, 1_201)
-"""Seconds: 1,080 are documented as an example."""
+"""Expected lifetimes in seconds; the documentation has 1,080 as an example."""
 MISSING_SCOPE: Final = 20002
 ONE_REASON: Final = "Marketing Cloud names one reason at a time, here the missing recipients."
 NOT_STORED: Final = (
-    "The stack makes the send and stores only the tokenId of the response. To see the whole "
-    "response would take a second SMS."
+    "The stack makes the send, and stores only the tokenId of the response. The whole response "
+    "would need a second SMS."
 )
 type Judgement = Callable[[Findings], bool | str]
-"""True: confirmed; False: refuted; a text: untested, and the reason."""
+"""True means confirmed, False refuted, and a text is the reason why it is untested."""
 
 
 def _several_reasons(found: Findings) -> bool:
@@ -36,7 +36,7 @@ def _several_reasons(found: Findings) -> bool:
 
 
 def _adds_no_reason(call: str) -> Judgement:
-    """Whether Marketing Cloud refuses a call for its missing recipients only."""
+    """Judge whether Marketing Cloud refuses a call only for its missing recipients."""
 
     def judgement(found: Findings) -> bool | str:
         if not _several_reasons(found):
@@ -47,7 +47,7 @@ def _adds_no_reason(call: str) -> Judgement:
 
 
 def _adds_reason(call: str, reason: str) -> Judgement:
-    """Whether Marketing Cloud names a reason besides the missing recipients."""
+    """Judge whether Marketing Cloud names another reason besides the missing recipients."""
 
     def judgement(found: Findings) -> bool | str:
         has_reason = _has_reason(found.answers[call].errors, reason)
@@ -101,7 +101,7 @@ def _client_refused(found: Findings) -> bool:
 def _send_accepted(found: Findings) -> bool | str:
     send = found.send
     if send is None:
-        return "The stack did not store the message: look at the log of its queue worker."
+        return "The stack did not store the message: see the log of its queue worker."
     if send.status in ACCEPTED_STATUSES:
         return send.token_id is not None
     if send.reason == "unexpected-success":
@@ -143,7 +143,7 @@ def _delivery_codes(found: Findings) -> bool | str:
 def _unsubscribed_count(found: Findings) -> bool | str:
     document = found.delivery_report
     if str(document.get("status")) not in ENDED or document.get("count") != 0:
-        return "Enter a number that has not subscribed to find out."
+        return "This needs a number that has not subscribed."
     return found.phone == "3"
 
 
@@ -188,7 +188,7 @@ JUDGED: Final[Mapping[str, Judgement]] = {
     "delivery-codes": _delivery_codes,
     "unsubscribed-count": _unsubscribed_count,
 }
-"""By the id of the assumption."""
+"""Judgements by the id of the assumption."""
 
 EVIDENCE: Final[Mapping[str, str]] = {
     "refusal-shape": "no-recipients",
@@ -200,7 +200,7 @@ EVIDENCE: Final[Mapping[str, str]] = {
     "delivery-codes": "poll",
     "unsubscribed-count": "poll",
 }
-"""The response that is evidence, where it is not named as the assumption."""
+"""The call whose response is the evidence, if its name is not the assumption's id."""
 
 NOT_ASKED: Final[Mapping[str, str]] = {
     "trailing-comma": NOT_STORED,
@@ -212,24 +212,24 @@ NOT_ASKED: Final[Mapping[str, str]] = {
     "window-offset": "A call that Marketing Cloud accepts sends a second SMS.",
     "no-deduplication": "The same send twice could send two SMS.",
     "expired-token": "A token lasts about 18 minutes.",
-    "rate-limit": "Asking takes so many calls that Marketing Cloud may block the account.",
+    "rate-limit": "This needs so many calls that Marketing Cloud may block the account.",
     "foreign-responses": "Gateways respond in this way only during an outage.",
     "staged-secret": "A person must generate the secret: `smsrelay credentials stage` measures it.",
     "secret-lifetime": "It takes 180 days.",
     "api-volume": "Marketing Cloud shows the volume later, in its web interface.",
 }
-"""By the id of the assumption: why this command does not ask."""
+"""Why this command does not test an assumption, by its id."""
 
 
 def assumptions(page: Path = PAGE) -> dict[str, str]:
-    """Read the assumptions about Marketing Cloud by their ids from docs/unverified.md."""
+    """Read the assumptions about Marketing Cloud from docs/unverified.md, by their ids."""
     table = page.read_text().partition("## Assumptions about AWS")[0]
     rows = [line.strip("| ").split(" | ") for line in table.splitlines()]
     return {row[0].strip("`"): row[1] for row in rows if row[0].startswith("`") and len(row) > 1}
 
 
 def judge(name: str, found: Findings) -> dict[str, Any]:
-    """Return the verdict on an assumption, with the shape of the response."""
+    """Return the verdict for an assumption, with the shape of the response."""
     if name in NOT_ASKED:
         return {"verdict": UNTESTED, "reason": NOT_ASKED[name]}
     try:
@@ -248,7 +248,7 @@ def judge(name: str, found: Findings) -> dict[str, Any]:
 
 
 def report_of(found: Findings, *, is_local: bool) -> dict[str, Any]:
-    """Return the report: nothing in it is a secret, a number or a text."""
+    """Return the report, which contains no secret, number or text."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "version": __version__,

@@ -1,4 +1,4 @@
-"""The stack that first contact uses: no other stack has its name, and nothing of it stays."""
+"""The temporary stack of first contact: it has a unique name, and is deleted completely."""
 
 import re
 import secrets
@@ -20,12 +20,12 @@ from tools import deploy
 from tools.local_stack import ROOT
 
 BUILD = ROOT / ".aws-sam" / "first-contact"
-"""Not sam's own folder: what is built here must not end in another `sam deploy`."""
+"""Not sam's own folder, because another `sam deploy` must not deploy this build."""
 SAM_STACK, SAM_BUCKET = "aws-sam-cli-managed-default", "SamCliSourceBucket"
 
 
 def trial_of(stage: deploy.Stage) -> deploy.Stage:
-    """Return the stage with a stack name that no other stack has."""
+    """Return the stage with a unique stack name."""
     name = f"{stage.stack_name}-{secrets.token_hex(4)}"
     return replace(stage, settings=stage.settings | {"stack_name": name})
 
@@ -40,7 +40,7 @@ def upstream_hosts(stage: deploy.Stage) -> AllowedHosts:
 
 @contextmanager
 def deployed(stage: deploy.Stage) -> Iterator[DeployedStack]:
-    """Deploy the stack of a trial, and delete all of it at the end."""
+    """Deploy the temporary stack, and delete all of it at the end of the block."""
     with _signals_interrupt():
         try:
             _deploy(stage)
@@ -60,7 +60,7 @@ def find(**options: object) -> DeployedStack:
 
 @contextmanager
 def _signals_interrupt() -> Iterator[None]:
-    """Raise KeyboardInterrupt on SIGTERM and SIGHUP, which otherwise skip each `finally`."""
+    """Raise KeyboardInterrupt on SIGTERM and SIGHUP, which otherwise skip all `finally` blocks."""
 
     def interrupt(number: int, _: FrameType | None) -> None:
         signal.signal(number, signal.SIG_IGN)  # a closed terminal can send it more than once
@@ -79,7 +79,7 @@ def _deploy(stage: deploy.Stage) -> None:
     parameters = ("--parameter-overrides", stage.parameter_overrides)
     stage.sam("build", "--no-cached", "--build-dir", str(BUILD), *parameters)
     template = BUILD / "template.yaml"
-    # Other stacks retain their data. This one has a credential, and data that nobody needs later.
+    # Other stacks retain their data. This one deletes its credential and its data.
     text = re.sub(r"(DeletionPolicy:) \w+", r"\1 Delete", template.read_text())
     template.write_text(re.sub(r"(PointInTimeRecoveryEnabled:) \w+", r"\1 false", text))
     name = stage.stack_name
@@ -88,9 +88,9 @@ def _deploy(stage: deploy.Stage) -> None:
 
 
 def _delete(stage: deploy.Stage) -> None:
-    """Delete the stack, if there is one, and the packages that sam has uploaded for it.
+    """Delete the stack, if it exists, and the packages that sam has uploaded for it.
 
-    It works without a terminal: nothing is printed before the call that deletes the stack.
+    It prints nothing before the call that deletes the stack, because the terminal may be closed.
     """
     stack = stage.stack_name
     try:
@@ -100,16 +100,16 @@ def _delete(stage: deploy.Stage) -> None:
         _print(f"deleting {stage.stack_name} …")
         cloudformation.get_waiter("stack_delete_complete").wait(StackName=stack)
     except deploy.DeployError:
-        return  # it was not created
+        return  # the stack was not created
     except BaseException:
         command = ["aws", "cloudformation", "delete-stack", *stage.place, "--stack-name", stack]
         _print(f"{stage.stack_name} may still exist. Delete it with:\n{shlex.join(command)}")
         raise
-    _print(f"{stage.stack_name} is deleted, with its table and secrets (a key after 30 days).")
+    _print(f"{stage.stack_name} is deleted, with its table and secrets (and a KMS key in 30 days).")
     try:
         _delete_packages(stage)
     except (BotoCoreError, ClientError):
-        _print(f"Delete what sam uploaded: all below {stage.stack_name}/ in its bucket.")
+        _print(f"Delete the files that sam uploaded: {stage.stack_name}/ in sam's bucket.")
 
 
 def _delete_packages(stage: deploy.Stage) -> None:

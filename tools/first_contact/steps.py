@@ -1,4 +1,4 @@
-"""The steps of first contact against a deployed stack."""
+"""The steps of first contact with a deployed stack."""
 
 import json
 import time
@@ -36,11 +36,11 @@ SEND_SECONDS, SEND_INTERVAL = 120, 0.5
 POLL_SECONDS, POLL_INTERVAL = 600, 15
 
 NO_RECIPIENTS: Final[dict[str, Any]] = {"mobileNumbers": []}
-"""The recipients of refused sends: without any, no mistake of ours can send an SMS."""
+"""The body of refused sends. Without recipients, an error of ours can't send an SMS."""
 
 
 class FirstContact:
-    """The steps against a stack that is deployed."""
+    """Runs the steps with a deployed stack."""
 
     def __init__(self, target: DeployedStack, number: str, found: Findings) -> None:
         self.target = target
@@ -52,7 +52,7 @@ class FirstContact:
 
     @cached_property
     def _tokens(self) -> CachedTokenSource:
-        """The access token of the stack; its base URL is a host that the stack may call."""
+        """The access token of the stack; its base URL must be an allowed host."""
         target = self.target
         return CachedTokenSource(
             target.client("secretsmanager"),
@@ -64,7 +64,7 @@ class FirstContact:
         )
 
     def run(self) -> None:
-        """Run all steps; what each finds is in the findings as soon as it is known."""
+        """Run all steps. Each stores its findings at once."""
         self._ask_doctor()
         self._send()
         with self._client:
@@ -74,7 +74,7 @@ class FirstContact:
         self._found.phone = questions.what_the_phone_shows()
 
     def store_credentials(self, fields: dict[str, str]) -> None:
-        """Store the client credentials; ask again until the stack gets an access token."""
+        """Store the client credentials, and ask again until the stack gets an access token."""
         while True:
             CredentialsSecret(self.target).store(fields)
             response = self.target.client("lambda").invoke(
@@ -136,7 +136,7 @@ class FirstContact:
             wait_for(has_ended, what="the report", seconds=POLL_SECONDS, every=POLL_INTERVAL)
 
     def _make_refused_calls(self) -> None:
-        """Make the calls that Marketing Cloud refuses: no send has a recipient."""
+        """Make calls that Marketing Cloud refuses, because no send has a recipient."""
         print("making calls that Marketing Cloud refuses …")
         day, night = (
             {"WindowStart": "1500", "WindowEnd": "2200"},
@@ -160,7 +160,7 @@ class FirstContact:
         self._call("unknown-token-id", "GET", "deliveries/first-contact")
 
     def _ask_for_tokens(self) -> None:
-        """Request a token as an unknown client, then one that may not send, and send with it."""
+        """Request a token as an unknown client, then one without sms_send, and use it to send."""
         stored = json.dumps(CredentialsSecret(self.target).load())
         credentials = parse_credentials(stored, self._hosts)
         self._found.secrets |= {credentials.client_id, credentials.client_secret}
@@ -173,7 +173,7 @@ class FirstContact:
             self._found.secrets.add(token)
             self._call("missing-scope", "POST", "send", NO_RECIPIENTS, token=token)
 
-    def _call(  # noqa: PLR0913 - what is wrong with a call is in one of its parts
+    def _call(  # noqa: PLR0913 - each parameter is a part that can be wrong
         self,
         name: str,
         method: str,
@@ -184,7 +184,7 @@ class FirstContact:
         content_type: str = "application/json",
         token: str = "",
     ) -> None:
-        """Call the REST API below a message id, by default with the token of the stack."""
+        """Call a route of a message id, by default with the token of the stack."""
         credentials = self._tokens.current()
         self._found.secrets |= {credentials.access_token, credentials.base_url}
         contact = quote(message_id or self._found.message_id, safe="")
@@ -206,7 +206,7 @@ class FirstContact:
         )
 
     def _exchange(self, name: str, request: httpx.Request) -> Answer | None:
-        """Make a call, and keep its response; None: there is no response."""
+        """Make a call, and store and return its response, or None if there is none."""
         try:
             response = self._client.send(request)
         except httpx.HTTPError as error:

@@ -1,4 +1,4 @@
-"""The locked requirements, and what is generated from them."""
+"""The locked requirements, and the modules that are generated from them."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The locks, and the installed distributions."""
+"""Reads the lock files and the installed distributions."""
 
 import re
 import sys
@@ -20,7 +20,7 @@ LOCKS = (RUNTIME, DEVELOPMENT, AUDIT)
 
 AUDIT_ENVIRONMENT = ROOT / ".venv-audit"
 
-# As pip-compile writes it: the pin, then a line for each hash, then who wants it.
+# pip-compile writes the pin, a line for each hash, and the packages that require it.
 _PIN = re.compile(
     r"^(?P<name>[\w.-]+)==(?P<version>\S+)(?P<hashes>(?: \\\n +--hash=sha256:\w+)*)", re.MULTILINE
 )
@@ -28,7 +28,7 @@ _PIN = re.compile(
 
 @dataclass(frozen=True)
 class Pin:
-    """One distribution of a lock; one of the hashes is that of the file that gets installed."""
+    """A distribution of a lock file; one of the hashes is that of the installed file."""
 
     name: str
     version: str
@@ -36,7 +36,7 @@ class Pin:
 
 
 def pins(lock: Path) -> dict[str, Pin]:
-    """What `lock` allows to be installed, by canonical name."""
+    """Return the pins of a lock file by canonical name."""
     found: dict[str, Pin] = {}
     for match in _PIN.finditer(lock.read_text()):
         name = canonicalize_name(match["name"])
@@ -46,17 +46,17 @@ def pins(lock: Path) -> dict[str, Pin]:
 
 
 def shipped() -> dict[str, Pin]:
-    """What of the runtime's lock is in the layer."""
+    """Return the pins of the runtime's lock file that are in the layer."""
     return {name: pin for name, pin in pins(RUNTIME).items() if name not in build_layer.LEFT_OUT}
 
 
 def direct() -> list[str]:
-    """The canonical names of what the functions themselves ask for."""
+    """Return the canonical names of the functions' direct requirements."""
     lines = (line.partition("#")[0].strip() for line in RUNTIME_DIRECT.read_text().splitlines())
     return sorted(canonicalize_name(Requirement(line).name) for line in lines if line)
 
 
 def installed(environment: Path = Path(sys.prefix)) -> dict[str, Distribution]:
-    """The distributions in a virtual environment, by canonical name."""
+    """Return the distributions in a virtual environment by canonical name."""
     [packages] = environment.glob("lib/python*/site-packages")
     return {canonicalize_name(found.name): found for found in distributions(path=[str(packages)])}

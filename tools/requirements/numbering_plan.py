@@ -1,4 +1,4 @@
-"""`python -m tools.requirements.numbering_plan`: write the table of the lengths of numbers."""
+"""`python -m tools.requirements.numbering_plan`: write the table of phone number lengths."""
 
 from typing import Final
 
@@ -27,7 +27,7 @@ NATIONAL_LENGTHS: Final[Mapping[int, tuple[int, ...]]] = {
 
 
 def lengths() -> dict[int, tuple[int, ...]]:
-    """By calling code; without those of which nothing is known."""
+    """Return the lengths by calling code, without codes of unknown lengths."""
     found = {}
     for code in sorted(COUNTRY_CODE_TO_REGION_CODE):
         metadata = PhoneMetadata.metadata_for_region_or_calling_code(
@@ -40,7 +40,7 @@ def lengths() -> dict[int, tuple[int, ...]]:
 
 
 def text() -> str:
-    """The module."""
+    """Return the text of the module."""
     return _HEAD + "".join(f"    {code}: {it},\n" for code, it in lengths().items()) + "}\n"
 
 

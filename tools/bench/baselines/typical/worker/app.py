@@ -27,7 +27,7 @@ def read(record: SQSRecord) -> Order:
     """The message: bare, in an SNS notification or in an EventBridge event.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not valid.
     """
     body = json.loads(record.body)
     key = record.message_id
@@ -37,7 +37,7 @@ def read(record: SQSRecord) -> Order:
     elif isinstance(body, dict) and "detail-type" in body:
         key, body = body["id"], body["detail"]
     message = Message.model_validate(body)
-    attribute = record.message_attributes["Idempotency-Key"]  # None, if there is none
+    attribute = record.message_attributes["Idempotency-Key"]  # None if the attribute is missing
     if attribute and attribute.string_value:
         key = attribute.string_value
     return Order(key=message.idempotency_key or key, message=message)

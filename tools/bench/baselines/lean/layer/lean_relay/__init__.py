@@ -1,1 +1,1 @@
-"""Sends SMS through MobileConnect with the least that still validates."""
+"""Sends SMS through MobileConnect with the smallest code that still validates requests."""

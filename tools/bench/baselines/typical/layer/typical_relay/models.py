@@ -1,4 +1,4 @@
-"""What comes in, what goes out."""
+"""The models of requests and responses."""
 
 import re
 from datetime import UTC, datetime
