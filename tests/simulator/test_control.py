@@ -99,7 +99,7 @@ def test_faults_are_ordered_shown_and_used_up(client: httpx.Client) -> None:
         ([{"route": "Send", "then": "500"}], "[0].route must be one of"),
         ([{"route": "send"}], "[0].then must be one of 400, 401, 403, "),
         ([{"route": "send", "then": "418"}], "[0].then must be one of"),
-        ([{"route": "send", "then": "500", "times": 0}], "[0].times must be from 1"),
+        ([{"route": "send", "then": "500", "times": 0}], "[0].times must be at least 1"),
         ([{"route": "send", "then": "500", "times": -2}], "[0].times must be a whole number"),
         ([{"route": "send", "then": "500", "times": True}], "[0].times must be a whole number"),
         ([{"route": "send", "then": "500", "times": None}], "[0].times must be a whole number"),
@@ -110,12 +110,12 @@ def test_faults_are_ordered_shown_and_used_up(client: httpx.Client) -> None:
         *(
             ([{"route": "send", "then": "ok", "response": response}], f"[0].response{error}")
             for response, error in (
-                (None, " must have a status"),
-                ({}, " must have a status"),
-                ({"status": 502, "text": ""}, " must have a status"),
-                ({"status": 502, "body": None}, " must have a status"),
-                ({"status": 502, "headers": []}, " must have a status"),
-                ({"status": 502, "headers": {"Retry-After": 5}}, " must have a status"),
+                (None, " needs a status"),
+                ({}, " needs a status"),
+                ({"status": 502, "text": ""}, " needs a status"),
+                ({"status": 502, "body": None}, " needs a status"),
+                ({"status": 502, "headers": []}, " needs a status"),
+                ({"status": 502, "headers": {"Retry-After": 5}}, " needs a status"),
                 ({"status": "502"}, ".status must be a whole number from 200 to 999"),
                 ({"status": 199}, ".status must be a whole number from 200 to 999"),
             )

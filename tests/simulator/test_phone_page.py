@@ -371,7 +371,7 @@ def test_the_form_posts_every_field(page: Page, relay: FakeRelay) -> None:
     page.get_by_label("resubscribe").check()
     page.get_by_label("keyword", exact=True).fill("JOINSMS")
     page.get_by_label("Reference").fill("order-8812")
-    page.get_by_label("If nobody can know").select_option("resend")
+    page.get_by_label("If it is unknown").select_option("resend")
     page.get_by_label("Idempotency-Key").fill("key-1")
     page.get_by_label("respond-async").check()
     page.get_by_role("button", name="Post", exact=True).click()
@@ -635,7 +635,7 @@ def test_json_is_posted_as_it_stands(page: Page, relay: FakeRelay) -> None:
     expect(page.locator("#result")).to_contain_text("not-json")
     assert [posted.body for posted in relay.posted] == ['{"message": 1.50,']
     page.get_by_role("button", name="Form", exact=True).click()
-    expect(page.locator("#cannot-show")).to_contain_text("it is no JSON object")
+    expect(page.locator("#cannot-show")).to_contain_text("it is not a JSON object")
 
 
 def test_every_sample_is_posted_as_its_file_stands(page: Page, relay: FakeRelay) -> None:
@@ -789,7 +789,7 @@ def test_everything_has_a_name_and_a_place(page: Page) -> None:
     assert unnamed == []
     for role in ("banner", "main"):
         expect(page.get_by_role(role)).to_have_count(1)
-    for name in ("Phones", "Post a message", "Requests, and what they became", "Faults"):
+    for name in ("Phones", "Post a message", "Requests and their calls", "Faults"):
         expect(page.get_by_role("region", name=name, exact=True)).to_be_attached()
 
 

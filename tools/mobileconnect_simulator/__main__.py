@@ -1,4 +1,4 @@
-"""`python -m tools.mobileconnect_simulator`: the simulator alone, until SIGTERM or Ctrl-C."""
+"""`python -m tools.mobileconnect_simulator`: run the simulator until SIGTERM or Ctrl-C."""
 
 import argparse
 import asyncio
@@ -46,7 +46,7 @@ async def _serve(settings: Settings, port: int, ready_file: Path | None) -> None
 
 
 def _announce(ready_file: Path, url: str) -> None:
-    """Write the URL in one step: who waits for the file never reads half of it."""
+    """Write the URL in one step, so that no reader sees an incomplete file."""
     unfinished = ready_file.with_name(f"{ready_file.name}.{os.getpid()}")
     unfinished.write_text(f"{url}\n", encoding="utf-8")
     unfinished.replace(ready_file)
@@ -55,34 +55,39 @@ def _announce(ready_file: Path, url: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tools.mobileconnect_simulator",
-        description="A MobileConnect on this machine; the README.md beside it says what it does.",
+        description="Simulate MobileConnect on this machine; see the README.md in its folder.",
     )
-    parser.add_argument("--port", type=_port, default=0, help="0, the default, takes a free one")
+    parser.add_argument(
+        "--port", type=_port, default=0, help="port to listen on (default: 0, a free port)"
+    )
     parser.add_argument(
         "--access-token",
         action="append",
         default=[],
         metavar="TOKEN",
-        help="accept this token too, for ever; may be given more than once",
+        help="also accept this token, which never expires; can be repeated",
     )
-    parser.add_argument("--client-id", help="the only client id that gets a token; default: any")
-    parser.add_argument("--client-secret", help="the only secret; default: any")
+    parser.add_argument("--client-id", help="the only client id that gets a token (default: any)")
+    parser.add_argument("--client-secret", help="the only accepted client secret (default: any)")
     parser.add_argument(
         "--token-seconds",
         type=_from_one,
         default=DEFAULT_SECONDS,
         metavar="N",
-        help=f"life of an issued token, default {DEFAULT_SECONDS}",
+        help=f"lifetime of an issued token (default: {DEFAULT_SECONDS})",
     )
     parser.add_argument(
         "--polls-per-status",
         type=_from_zero,
         default=1,
         metavar="N",
-        help="deliveries calls that see one status, default 1; 0: Finished at once",
+        help="polls that return the same status (default: 1); 0: Finished at once",
     )
     parser.add_argument(
-        "--ready-file", type=Path, metavar="PATH", help="write the URL here once it answers"
+        "--ready-file",
+        type=Path,
+        metavar="PATH",
+        help="write the URL to this file when the simulator is ready",
     )
     return parser
 

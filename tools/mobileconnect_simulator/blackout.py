@@ -1,4 +1,4 @@
-"""When a message goes out: SendTime and the blackout window, without any waiting."""
+"""Calculates when a message is sent, from SendTime and the blackout window."""
 
 import re
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ _WESTMOST, _EASTMOST = -12 * _HOUR, 14 * _HOUR
 
 @dataclass(frozen=True, slots=True)
 class Blackout:
-    """No delivery from `start` until `end`; over midnight when `end` is the earlier one."""
+    """No delivery from `start` to `end`, which is on the next day if it is earlier than `start`."""
 
     offset: timedelta
     start: time
     end: time
 
     def reopens(self, moment: datetime) -> datetime | None:
-        """When the window that holds `moment` ends; None when no window holds it."""
+        """Return the end of the window that contains `moment`, or None if none does."""
         local = moment + self.offset
         today = local.replace(hour=0, minute=0, second=0, microsecond=0)
         for day in (today - timedelta(days=1), today):
@@ -35,7 +35,7 @@ class Blackout:
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """When a message leaves, and what keeps it until then."""
+    """When a message is sent, and what delays it."""
 
     leaves: datetime
     scheduled_for: datetime | None = None
@@ -45,7 +45,7 @@ class Departure:
 def departure(
     now: datetime, send_time: datetime | None = None, blackout: Blackout | None = None
 ) -> Departure:
-    """At once when SendTime is past, after the blackout if inside of it."""
+    """Return now if SendTime is past, and the end of the blackout window if that is active then."""
     scheduled_for = send_time if send_time is not None and send_time > now else None
     leaves = now if scheduled_for is None else scheduled_for
     reopens = blackout.reopens(leaves) if blackout is not None else None
@@ -55,7 +55,7 @@ def departure(
 
 
 def read_send_time(text: str) -> datetime | None:
-    """`yyyy-MM-dd HH:mm`, UTC; None when it is anything else."""
+    """Parse `yyyy-MM-dd HH:mm` in UTC; return None for any other text."""
     if not SEND_TIME.fullmatch(text):
         return None
     try:
@@ -65,7 +65,7 @@ def read_send_time(text: str) -> datetime | None:
 
 
 def read_offset(text: str) -> timedelta | None:
-    """`-0500`; None when it is anything else."""
+    """Parse an offset such as `-0500`; return None for any other text."""
     match = _OFFSET.fullmatch(text)
     if match is None:
         return None
@@ -77,7 +77,7 @@ def read_offset(text: str) -> timedelta | None:
 
 
 def read_time_of_day(text: str) -> time | None:
-    """`2100`; None when it is anything else."""
+    """Parse a time such as `2100`; return None for any other text."""
     match = _TIME_OF_DAY.fullmatch(text)
     if match is None:
         return None

@@ -1,16 +1,16 @@
-"""What happened, kept for the control routes and within bounds."""
+"""Bounded logs of calls, sends and posts, for the control routes."""
 
 from collections import deque
 from itertools import islice
 from typing import Final, TypedDict
 
 MOST_ENTRIES: Final = 50_000
-# Parsed recipients weigh about seven times their text.
+# Parsed recipients need about seven times the memory of their text.
 MOST_CHARACTERS: Final = 32 * 1024 * 1024
 
 
 class SentEntry(TypedDict):
-    """A send that was accepted."""
+    """An accepted send."""
 
     id: str
     headers: dict[str, str]
@@ -21,7 +21,7 @@ class SentEntry(TypedDict):
 
 
 class CallEntry(TypedDict):
-    """A call to the upstream's routes, and what was answered; None where nothing was heard."""
+    """A call to the upstream's routes and its response, which is None if none was sent."""
 
     n: int
     at: str
@@ -57,7 +57,7 @@ class PhoneMessage(TypedDict):
 
 
 class PostEntry(TypedDict):
-    """A request that the phone page's form posted to the relay, and what came of it."""
+    """A request that the phone page's form posted to the relay, and its result."""
 
     n: int
     at: str
@@ -67,7 +67,7 @@ class PostEntry(TypedDict):
     answerHeaders: dict[str, str]
     answer: str | None
     problem: str | None
-    """Why there is no answer."""
+    """Why there is no response."""
     messageId: str | None
     """The relay's id of the message."""
     tokenIds: list[str]
@@ -75,7 +75,7 @@ class PostEntry(TypedDict):
     """Whether the relay may still make calls for it."""
     firstCall: int
     lastCall: int
-    """The calls that came while it was answered have numbers from and to these."""
+    """Number of the last call during the request; `firstCall` is that of the first one."""
 
 
 class ReceivedEntry(TypedDict):
@@ -84,7 +84,7 @@ class ReceivedEntry(TypedDict):
     n: int
     at: str
     way: str
-    """event or callback."""
+    """`event` or `callback`."""
     eventId: str
     timestamp: str
     """When the status changed."""
@@ -103,7 +103,7 @@ class TokenCounts(TypedDict):
 
 
 class BoundedLog[Entry]:
-    """The newest entries, as many as fit in count and in characters."""
+    """Stores the newest entries, up to a number of entries and of characters."""
 
     def __init__(
         self, most_entries: int = MOST_ENTRIES, most_characters: int = MOST_CHARACTERS
@@ -114,7 +114,7 @@ class BoundedLog[Entry]:
         self._characters = 0
 
     def add(self, entry: Entry, characters: int) -> list[Entry]:
-        """Keep the entry; returns those that had to go for it."""
+        """Add an entry, and return the old entries that were removed for it."""
         self._entries.append((entry, characters))
         self._characters += characters
         dropped = []
@@ -130,7 +130,7 @@ class BoundedLog[Entry]:
         return len(self._entries)
 
     def entries(self, newest: int | None = None) -> list[Entry]:
-        """All, or the newest so many; oldest first."""
+        """Return all entries, or the newest ones, oldest first."""
         skipped = 0 if newest is None else max(0, len(self._entries) - newest)
         return [entry for entry, _ in islice(self._entries, skipped, None)]
 

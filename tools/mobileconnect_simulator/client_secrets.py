@@ -1,4 +1,4 @@
-"""The secrets of the client: they expire, and a staged one works beside the active one."""
+"""The client secrets: they expire, and a staged one is valid beside the active one."""
 
 import secrets
 from datetime import datetime, timedelta
@@ -8,15 +8,15 @@ from typing import Final, TypedDict
 from tools.mobileconnect_simulator.clock import Clock, stamp
 
 LIFETIME: Final = timedelta(days=180)
-"""From the moment when a secret is generated (API.md, Salesforce's limits)."""
+"""Lifetime of a secret from its generation (API.md, Salesforce's limits)."""
 
 
 class Change(StrEnum):
-    """What a person does to the secrets in Marketing Cloud's setup."""
+    """A change that a person makes in Marketing Cloud's setup."""
 
     STAGE = "stage"  # generate a staged secret
     ACTIVATE = "activate"  # the staged secret becomes the active one; the old one ends at once
-    REVOKE = "revoke"  # Salesforce ends every secret, for instance because one leaked
+    REVOKE = "revoke"  # Salesforce revokes all secrets, for instance after a leak
 
 
 class SecretsState(TypedDict):
@@ -28,7 +28,7 @@ class SecretsState(TypedDict):
 
 
 class ClientSecrets:
-    """Which client secrets the token endpoint accepts."""
+    """The client secrets that the token endpoint accepts."""
 
     def __init__(self, clock: Clock, active: str | None) -> None:
         """`active` None: any secret is accepted until one is activated or all are revoked."""

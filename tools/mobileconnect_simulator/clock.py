@@ -1,4 +1,4 @@
-"""The simulator's time: the machine's, or one that a test injects, and it can be put forward."""
+"""The simulator's clock: the machine's or a test's time, which can be advanced."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -11,7 +11,7 @@ def utc_now() -> datetime:
 
 
 def stamp(moment: datetime) -> str:
-    """ISO 8601 in UTC, to the millisecond: `2026-10-05T20:01:00.000Z`."""
+    """Format a time as ISO 8601 in UTC with milliseconds: `2026-10-05T20:01:00.000Z`."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -25,7 +25,7 @@ class Clock:
 
     @property
     def ahead(self) -> timedelta:
-        """How far it was put forward."""
+        """How far the clock was advanced."""
         return self._ahead
 
     def advance(self, by: timedelta) -> None:

@@ -1,4 +1,4 @@
-"""The body of a token request: what it may hold, and the refusals in the shape of OAuth."""
+"""Parses token requests; refuses invalid ones with OAuth errors."""
 
 import re
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ class TokenRequest:
 
 
 def read_token_request(raw: bytes | None) -> TokenRequest | Reply:
-    """The request, or its refusal; `raw` is None when the content type is not JSON."""
+    """Parse a request, or return its refusal. `raw` is None if the content type is not JSON."""
     try:
         body = read_json(raw or b"")
     except NotJsonError:
@@ -33,10 +33,10 @@ def read_token_request(raw: bytes | None) -> TokenRequest | Reply:
         return _invalid(wrong)
     if body["grant_type"] != "client_credentials":
         return oauth_error(400, "unsupported_grant_type", "Only client_credentials is supported.")
-    # Left out means all; an empty string gives none: the upstream's rule.
+    # As in the upstream, a missing scope means all scopes, and an empty one none.
     asked = SCOPES if "scope" not in body else frozenset(body["scope"].split())
     if not asked <= SCOPES:
-        return oauth_error(400, "invalid_scope", "A scope was asked for that is not granted.")
+        return oauth_error(400, "invalid_scope", "A requested scope is not granted.")
     return TokenRequest(body["client_id"], body["client_secret"], asked)
 
 
@@ -47,7 +47,7 @@ def _first_wrong(body: Mapping[str, object]) -> str | None:
     for name in ("grant_type", "client_id", "client_secret"):
         value = body.get(name)
         if not isinstance(value, str) or not value:
-            return f"{name} must be a string, and not empty."
+            return f"{name} must be a non-empty string."
     if not isinstance(body.get("scope", ""), str):
         return "scope must be a string."
     account_id = body.get("account_id", 0)

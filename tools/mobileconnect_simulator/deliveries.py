@@ -1,4 +1,4 @@
-"""What became of an accepted send: status and tracking rows, advanced by polls."""
+"""Deliveries of accepted sends: status and tracking rows, which advance with each poll."""
 
 import random
 import re
@@ -19,13 +19,13 @@ _QUEUING: Final = 1
 _STARTED: Final = 2
 _FINISHED: Final = 3
 _STATUSES: Final = ("New", "Queuing", "Started", "Finished")
-# How far the rows of a number may have come by each status; the last has no limit.
+# The highest code of a row at each status; the last one has no limit.
 _REACHED: Final = (0, 1000, 3001, 9999)
 _LADDER: Final = (1000, 2000, 3001, 3002)
 _FAILED_AT_QUEUE: Final = 1500
 DELIVERED: Final = 4000
 _PERSONALISATION = re.compile(r"%%(\w+)%%")
-# 2000 is the last code that a shared code gets.
+# 2000 is the final code for shared short codes.
 ARRIVED: Final = frozenset({2000, DELIVERED})
 
 DESCRIPTIONS: Mapping[int, str] = {
@@ -54,7 +54,7 @@ DESCRIPTIONS: Mapping[int, str] = {
 
 @dataclass(slots=True)
 class SimulatedDelivery:
-    """An accepted send on its way."""
+    """The delivery of an accepted send."""
 
     token_id: str
     message_id: str
@@ -70,7 +70,7 @@ class SimulatedDelivery:
 
 
 def poll(delivery: SimulatedDelivery, now: datetime, polls_per_status: int) -> dict[str, object]:
-    """The answer to one deliveries call; the next one sees the next status."""
+    """Return the response to one poll; the next poll returns the next status."""
     step = _step(delivery, now, polls_per_status)
     if step == _FINISHED and delivery.completed_at is None:
         delivery.completed_at = now
@@ -89,19 +89,19 @@ def poll(delivery: SimulatedDelivery, now: datetime, polls_per_status: int) -> d
 
 
 def code_of(delivery: SimulatedDelivery, number: str) -> int:
-    """The code that this number's row ends with."""
+    """Return the final code of this number."""
     return _FAILED_AT_QUEUE if delivery.ending is Ending.ERROR else magic_numbers.final_code(number)
 
 
 def state(delivery: SimulatedDelivery, recipient: Recipient, now: datetime) -> str:
-    """How the message stands with its phone: arrived, waiting or undelivered."""
+    """Return the state of the message on the phone: arrived, waiting or undelivered."""
     if code_of(delivery, recipient.number) not in ARRIVED:
         return "undelivered"
     return "waiting" if now < delivery.due else "arrived"
 
 
 def personalised(delivery: SimulatedDelivery, recipient: Recipient) -> str:
-    """The text with its `%%Name%%` filled from the subscriber's attributes."""
+    """Return the text with each `%%Name%%` replaced by the subscriber's attribute."""
     text = OWN_TEXT if delivery.text is None else delivery.text
     return _PERSONALISATION.sub(lambda match: recipient.attributes.get(match[1], match[0]), text)
 
@@ -121,7 +121,7 @@ def _tracking(delivery: SimulatedDelivery, step: int) -> list[dict[str, object]]
         for code in _codes(code_of(delivery, recipient.number))
         if code <= _REACHED[step]
     ]
-    # The upstream promises no order; the token seeds it so that a failure can be repeated.
+    # The upstream documents no order. The tokenId is the seed, so that tests are repeatable.
     random.Random(f"{delivery.token_id}{step}").shuffle(rows)  # noqa: S311  no secret in an order
     return [_row(number, code, index) for index, (number, code) in enumerate(rows)]
 
@@ -131,7 +131,7 @@ def _codes(final: int) -> list[int]:
 
 
 def _row(number: str, code: int, index: int) -> dict[str, object]:
-    # The upstream mixes strings and numbers; each row has one of both.
+    # As in the upstream, each row has one status code as a string and one as a number.
     as_text = index % 2 == 0
     return {
         "mobileNumber": number,

@@ -1,4 +1,4 @@
-"""The messages of a 400, word for word as the reference pages print them."""
+"""The error messages of a 400, exactly as in the reference pages."""
 
 ID_NOT_VALID = "Message id {0} is not valid."
 NOT_FOR_CLIENT = "Message {0} is not valid for the client."
@@ -45,10 +45,10 @@ DOCUMENTED = (
     NOT_ACTIVE,
     NOT_NUMERIC,
 )
-"""In the order of the reference; the magic message ids number them by it."""
+"""In the order of the reference, which numbers the magic message ids."""
 
 TOKEN_NOT_VALID = "Token id {0} is not valid."  # noqa: S105  its wording, no secret # nosec B105
 
-# Undocumented, by analogy with the start time and the sibling calls' cap.
+# Not documented; by analogy with the start time, and with the maximum of other calls.
 END_NOT_VALID = "{0} is not a valid blackout window end time."
 TOO_MANY = "The count of mobile numbers or subscribers cannot exceed 250."

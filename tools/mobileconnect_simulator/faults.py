@@ -1,4 +1,4 @@
-"""Faults that a test orders: what goes wrong, on which route, how often."""
+"""Faults that a test sets up: their kind, their route and their number."""
 
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -49,7 +49,7 @@ class Then(StrEnum):
 
     @property
     def accepts(self) -> bool:
-        """The request is carried out, whatever the caller hears of it."""
+        """Whether the request is carried out, even if the response is wrong or missing."""
         return self in _SPOILERS
 
 
@@ -89,7 +89,7 @@ class Fault:
 
 
 class BadFaultsError(ValueError):
-    """The order for faults is refused; `errors` says why, entry by entry."""
+    """The faults are not valid; `errors` has the reasons for each entry."""
 
     def __init__(self, errors: list[str]) -> None:
         super().__init__("; ".join(errors))
@@ -97,7 +97,7 @@ class BadFaultsError(ValueError):
 
 
 class FaultQueue:
-    """Faults in the order they were ordered, route by route."""
+    """A queue of faults for each route."""
 
     def __init__(self) -> None:
         self._waiting: dict[Route, deque[Fault]] = {route: deque() for route in Route}
@@ -107,7 +107,7 @@ class FaultQueue:
             self._waiting[fault.route].append(fault)
 
     def remove(self, route: Route | None, then: Then | None) -> None:
-        """Take back what was ordered: of a route, of a kind, or all."""
+        """Remove the faults of a route, of a kind, or all."""
         for each, waiting in self._waiting.items():
             if route in {None, each}:
                 left = [fault for fault in waiting if then not in {None, fault.then}]
@@ -119,7 +119,7 @@ class FaultQueue:
         return waiting[0] if waiting else None
 
     def take(self, route: Route) -> None:
-        """Use the route's first fault up, by one time."""
+        """Count one use of the route's first fault, and remove it after the last."""
         waiting = self._waiting[route]
         first = waiting[0]
         if first.times == UNTIL_RESET:
@@ -138,10 +138,10 @@ class FaultQueue:
 
 
 def read_faults(value: object) -> list[Fault]:
-    """The faults of a control call.
+    """Parse the faults of a control call.
 
     Raises:
-        BadFaultsError: any entry is wrong; then none of them counts.
+        BadFaultsError: an entry is not valid; no fault is set up.
     """
     if not isinstance(value, list):
         raise BadFaultsError(["The body must be a list of faults."])
@@ -157,7 +157,7 @@ def _read_fault(entry: object, place: str, errors: list[str]) -> Fault | None:
         errors.append(f"{place} must be an object.")
         return None
     errors += [
-        f"{place}.{name} is unknown; known are {', '.join(FaultEntry.__annotations__)}."
+        f"{place}.{name} is unknown; use {', '.join(FaultEntry.__annotations__)}."
         for name in entry
         if name not in FaultEntry.__annotations__
     ]
@@ -168,7 +168,7 @@ def _read_fault(entry: object, place: str, errors: list[str]) -> Fault | None:
     retry_after = _whole(entry, "retryAfter", place, errors)
     response = _response(entry, place, errors)
     if times == 0:
-        errors.append(f"{place}.times must be from 1, or -1 for until reset.")
+        errors.append(f"{place}.times must be at least 1, or -1 until the next reset.")
     if route is None or then is None:
         return None
     return Fault(route, then, 1 if times is None else times, delay_ms or 0, retry_after, response)
@@ -177,7 +177,7 @@ def _read_fault(entry: object, place: str, errors: list[str]) -> Fault | None:
 def _choice[Name: StrEnum](
     entry: Mapping[str, object], name: str, known: list[Name], place: str, errors: list[str]
 ) -> Name | None:
-    # A status alone, such as 401, is also understood as a JSON number.
+    # A status such as 401 can also be a JSON number.
     given = str(entry.get(name))
     for choice in known:
         if choice.value == given:
@@ -187,7 +187,7 @@ def _choice[Name: StrEnum](
 
 
 def _response(entry: Mapping[str, object], place: str, errors: list[str]) -> dict[str, Any] | None:
-    """The response of a fault, which may be absent."""
+    """Parse the optional response of a fault."""
     if "response" not in entry:
         return None
     given = entry["response"]
@@ -199,12 +199,12 @@ def _response(entry: Mapping[str, object], place: str, errors: list[str]) -> dic
     ):
         _whole({"response.status": response["status"]}, "response.status", place, errors)
         return response
-    errors.append(f"{place}.response must have a status, and may have a body and headers, as text.")
+    errors.append(f"{place}.response needs a status; its optional body and headers must be text.")
     return None
 
 
 def _whole(entry: Mapping[str, object], name: str, place: str, errors: list[str]) -> int | None:
-    """A whole number of a field that may be absent."""
+    """Parse an optional whole number."""
     least, most = _RANGES[name]
     value = entry.get(name)
     if name not in entry:
@@ -216,7 +216,7 @@ def _whole(entry: Mapping[str, object], name: str, place: str, errors: list[str]
 
 
 def refusal(fault: Fault) -> Reply:
-    """The answer of a fault that keeps the request from being carried out."""
+    """Return the response of a fault that prevents the request."""
     if fault.then is Then.UNAUTHORIZED and fault.route is Route.TOKEN:
         reply = responses.oauth_error(401, "invalid_client", "Invalid client credentials.")
     else:
@@ -225,12 +225,12 @@ def refusal(fault: Fault) -> Reply:
 
 
 def spoil(fault: Fault, reply: Reply) -> Reply:
-    """What the caller hears of a request that was carried out."""
+    """Return the wrong response to a request that was carried out."""
     return _as_ordered(fault, _SPOILERS[fault.then](reply))
 
 
 def _as_ordered(fault: Fault, reply: Reply) -> Reply:
-    """The reply with the fault's delay, and with the fault's response instead if it has one."""
+    """Return the reply with the delay of the fault, and with its response if it has one."""
     if fault.response is not None:
         text, headers = fault.response["body"], fault.response["headers"]
         reply = replace(reply, status=fault.response["status"], text=text, headers=headers)
@@ -247,7 +247,7 @@ _REFUSALS: Mapping[Then, Callable[[Fault], Reply]] = {
     Then.FORBIDDEN: lambda _: responses.MISSING_SCOPE,
     Then.NOT_FOUND: lambda _: responses.NOT_FOUND,
     Then.RATE_LIMITED: lambda fault: responses.rate_limited(_retry_after(fault)),
-    # As documented it does not say for how long; a test may let it.
+    # The documented response has no Retry-After; a test can add it.
     Then.BLOCKED: lambda fault: responses.platform_error(
         429, "Your requests are temporarily blocked.", 50200, fault.retry_after
     ),
@@ -267,7 +267,7 @@ _SPOILERS: Mapping[Then, Callable[[Reply], Reply]] = {
     Then.RESET_AFTER_ACCEPT: lambda reply: replace(reply, manner=Manner.RESET),
     Then.HANG_AFTER_ACCEPT: lambda reply: replace(reply, manner=Manner.HANG),
     Then.NO_TOKEN: lambda reply: replace(reply, text='{"tokenId":null}'),
-    # The reference's own example answer is printed like this.
+    # The example in the reference has this trailing comma.
     Then.TRAILING_COMMA: lambda reply: replace(reply, text=reply.text.removesuffix("}") + ",}"),
     Then.EMPTY: lambda reply: replace(reply, text=""),
     Then.OK: lambda reply: reply,

@@ -1,4 +1,4 @@
-"""The relay that the phone page's form posts to; its API key stays here, out of the page."""
+"""Posts requests of the phone page's form to the relay. Its API key is not sent to the page."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from tools.mobileconnect_simulator.routes import MobileConnect
 
 LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 SECONDS: Final = 65
-"""Longer than API Gateway waits for the relay."""
+"""Longer than API Gateway's time-out."""
 _SHOWN: Final = ("Location", "Retry-After", "Idempotent-Replayed", "Preference-Applied")
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
 _HEADER_VALUE: Final = re.compile(r"[\x20-\x7e]*")
@@ -22,28 +22,28 @@ _MAY_STILL_CALL: Final = frozenset({"queued", "sending"})
 
 
 class BadOrderError(ValueError):
-    """What the control call asks for can't be done; the message says why."""
+    """The control call can't be carried out; the message says why."""
 
 
 class Relay:
-    """Where the relay is, once somebody has said it, and the posts to it."""
+    """The address of the relay, after a control call has set it, and the posts to it."""
 
     def __init__(self, service: MobileConnect) -> None:
         self._service = service
         self._api_url = ""
         self._api_key = ""
         self.callback_secret: str | None = None
-        """What callbacks are signed with; None: none are expected."""
+        """The secret that signs callbacks; None if no callbacks are expected."""
         self._session: aiohttp.ClientSession | None = None
 
     def shown(self) -> dict[str, object]:
         return {"known": bool(self._api_url), "apiUrl": self._api_url or None}
 
     def introduce(self, value: object) -> None:
-        """Take the address of the relay's API, the key to it, and the secret of its callbacks.
+        """Set the address of the relay's API, its API key, and the secret of its callbacks.
 
         Raises:
-            BadOrderError: not on this machine, or no address and key at all.
+            BadOrderError: the address or the key is missing, or not on this machine.
         """
         given: Mapping[str, object] = value if isinstance(value, Mapping) else {}
         url, key = given.get("apiUrl"), given.get("apiKey")
@@ -52,17 +52,17 @@ class Relay:
         if not known or not isinstance(url, str) or not isinstance(key, str):
             raise BadOrderError("The body must be an object with apiUrl and apiKey.")
         if not _is_loopback(url):
-            raise BadOrderError("apiUrl must be an http URL of this machine's loopback.")
+            raise BadOrderError("apiUrl must be an http URL with a loopback address.")
         if not _VISIBLE.fullmatch(key):
-            raise BadOrderError("apiKey must be visible ASCII.")
+            raise BadOrderError("apiKey must consist of visible ASCII characters.")
         self._api_url, self._api_key = url.rstrip("/"), key
         self.callback_secret = secret if isinstance(secret, str) else None
 
     async def post(self, value: object) -> PostEntry:
-        """Post what the form holds, and keep what came of it.
+        """Post the content of the form, and store the result.
 
         Raises:
-            BadOrderError: no relay is known, or this can't be posted.
+            BadOrderError: no relay is set, or the content can't be posted.
         """
         self._must_be_known()
         body, headers = _read_order(value)
@@ -101,15 +101,15 @@ class Relay:
         return self._service.keep_post(entry)
 
     async def ask(self, number: int) -> PostEntry:
-        """Ask the relay what became of a post: which tokenIds it has by now.
+        """Query the relay for the current tokenIds of a post.
 
         Raises:
-            BadOrderError: no relay is known, or no such post.
+            BadOrderError: no relay is set, or the post does not exist.
         """
         self._must_be_known()
         entry = next((it for it in self._service.posts() if it["n"] == number), None)
         if entry is None or entry["messageId"] is None:
-            raise BadOrderError(f"No post {number} that the relay has stored.")
+            raise BadOrderError(f"The relay has stored no post {number}.")
         try:
             async with self._http().get(
                 f"{self._api_url}/messages/{entry['messageId']}",
@@ -118,7 +118,7 @@ class Relay:
             ) as response:
                 stored = await response.text(errors="replace")
         except (aiohttp.ClientError, TimeoutError, RuntimeError):
-            return entry  # asked again with the next call
+            return entry  # the page asks again after the next call
         before = entry.copy()
         _learn(entry, stored)
         return entry if entry == before else self._service.keep_post(entry)
@@ -129,7 +129,7 @@ class Relay:
 
     def _must_be_known(self) -> None:
         if not self._api_url:
-            raise BadOrderError("No relay is known: PUT /_control/relay tells it.")
+            raise BadOrderError("No relay is set: PUT /_control/relay sets it.")
 
     def _key(self) -> dict[str, str]:
         return {"x-api-key": self._api_key}
@@ -152,18 +152,20 @@ def _is_loopback(url: str) -> bool:
 
 
 def _read_order(value: object) -> tuple[str, dict[str, str]]:
-    """The body as it is to be posted, and the headers that go with it."""
+    """Return the body and the headers to post."""
     order: Mapping[str, Any] = value if isinstance(value, Mapping) else {}
     body, key = order.get("body"), order.get("idempotencyKey", "")
     deferred = order.get("respondAsync", False)
     if not isinstance(body, str) or not isinstance(key, str) or not isinstance(deferred, bool):
         raise BadOrderError("The body must be an object with body, idempotencyKey, respondAsync.")
     if not _HEADER_VALUE.fullmatch(key):
-        raise BadOrderError("The Idempotency-Key must be printable ASCII: it is sent as a header.")
+        raise BadOrderError("The Idempotency-Key is a header, so it must be printable ASCII.")
     try:
         body.encode()
     except UnicodeEncodeError as error:
-        raise BadOrderError("The text holds half a character.") from error
+        raise BadOrderError(
+            "The text contains an incomplete character (a single surrogate)."
+        ) from error
     headers = {}
     if key:
         headers["Idempotency-Key"] = key
@@ -173,7 +175,7 @@ def _read_order(value: object) -> tuple[str, dict[str, str]]:
 
 
 def _learn(entry: PostEntry, answer: str | None) -> None:
-    """Put into the entry what the relay's answer tells about the message and its sends."""
+    """Add the message id and the tokenIds of the relay's response to the entry."""
     try:
         told = json.loads(answer or "null")
     except ValueError:

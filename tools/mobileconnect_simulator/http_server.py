@@ -1,4 +1,4 @@
-"""The network side: aiohttp routes on a loopback port, and connections that end badly."""
+"""The HTTP server: aiohttp routes on a loopback port, and aborted connections."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ _COUNT: Final = re.compile(r"[0-9]{1,9}")
 
 
 class Server:
-    """Serves one MobileConnect; all methods run on the loop that started it."""
+    """Serves one MobileConnect; all methods run on the event loop that started it."""
 
     def __init__(self, service: MobileConnect, port: int = 0) -> None:
         self._service = service
@@ -42,20 +42,20 @@ class Server:
         self._runner = web.AppRunner(
             self._application(),
             access_log=None,
-            # A caller that gives up ends its hanging handler.
+            # If a caller disconnects, its handler is cancelled.
             handler_cancellation=True,
             shutdown_timeout=_SHUTDOWN_SECONDS,
         )
 
     async def start(self) -> str:
-        """Listen; returns the URL.
+        """Listen, and return the URL.
 
         Raises:
-            OSError: the port is taken.
+            OSError: the port is in use.
         """
         await self._runner.setup()
         try:
-            # Bound here so that the free port is known before anything is served.
+            # Bound here, so that the port is known before the first request.
             listening = socket.create_server((LOOPBACK, self._port), backlog=512)
             await web.SockSite(self._runner, listening).start()
         except OSError:
@@ -120,8 +120,8 @@ class Server:
         return handler
 
     async def _reply(self, request: web.Request, route: Route | None) -> Reply:
-        # The body is drained even where a fault strikes before it is looked at: otherwise the reset
-        # may meet the caller half-way through writing, and look different from one run to the next.
+        # The body is read even if a fault ignores it. Otherwise a reset could interrupt the caller
+        # while it writes, and the error would differ from run to run.
         try:
             raw = await request.read()
         except web.HTTPRequestEntityTooLarge:
@@ -135,7 +135,7 @@ class Server:
             await self._stopping.wait()
         if reply.manner is not Manner.ANSWER:
             _reset(request)
-            # Nobody gets this: aiohttp wants an answer, and drops it on a dead connection.
+            # aiohttp requires a response; it is not sent, because the connection is closed.
             return web.Response()
         return web.Response(
             status=reply.status,
@@ -144,11 +144,11 @@ class Server:
         )
 
     async def _wait(self, seconds: float) -> None:
-        """Wait for the delay, or for the end of the server if that comes first."""
+        """Wait for the delay, or until the server stops."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
 
-    # The control routes: no fault ever strikes them.
+    # The control routes. Faults do not apply to them.
 
     def _show(self, read: Callable[[], object]) -> Handler:
         async def handler(_: web.Request) -> web.StreamResponse:
@@ -166,7 +166,7 @@ class Server:
         return handler
 
     async def _show_calls(self, request: web.Request) -> web.StreamResponse:
-        """Of one route, if it is named: deliveries are asked for again and again."""
+        """Show the calls of all routes, or of one, because there are many polls of deliveries."""
         route = request.query.get("route")
         if route is not None and route not in set(Route):
             return refused(ValueError("route must be one of send, token, deliveries."))
@@ -214,7 +214,7 @@ class Server:
         try:
             now = self._service.advance(timedelta(seconds=seconds))
         except OverflowError:
-            wrong = "advanceSeconds leads out of the calendar."
+            wrong = "advanceSeconds is too large: the date would not be valid."
             return web.json_response({"errors": [wrong]}, status=400)
         return web.json_response({"now": stamp(now)})
 
@@ -232,7 +232,7 @@ def _call(request: web.Request, route: Route | None, raw: bytes | None = None) -
 
 
 def _reset(request: web.Request) -> None:
-    """End the connection with a TCP RST, which no caller can take for an answer."""
+    """End the connection with a TCP RST, which no caller can mistake for a response."""
     transport = request.transport
     if transport is None:
         return

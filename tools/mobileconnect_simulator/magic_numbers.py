@@ -1,11 +1,11 @@
-"""Values that provoke a refusal or a fault without the control routes, like test cards.
+"""Values that cause a refusal or a fault without the control routes, like test card numbers.
 
-Message ids: `9SSSVV:R:N`, encoded. SSS is the HTTP status (000: none is heard), VV the variant,
-R the route (78 send, 79 deliveries), N how often: 0 always, else for the first N calls of each
-list of recipients; the next call succeeds, and the count begins anew.
+Message ids: `9SSSVV:R:N`, encoded. SSS is the HTTP status (000: no response), VV the variant,
+R the route (78 send, 79 deliveries), and N the number of times: 0 always, otherwise for the first
+N calls of each list of recipients; the next call succeeds, and the count starts again.
 Numbers: `+1 9AB 555 01CD` ends with delivery code ABCD.
 Client ids: `sim-` and the name of a fault.
-The tables here are all there is; README.md prints them.
+The tables of this module are complete; README.md documents them.
 """
 
 import re
@@ -39,7 +39,7 @@ class Ending(Enum):
 
 @dataclass(frozen=True, slots=True)
 class MagicMessage:
-    """What the first part of a message id provokes; one of the fields is set."""
+    """The effect of the first part of a message id; one of the fields is set."""
 
     refusals: tuple[str, ...] = ()
     then: Then | None = None
@@ -107,7 +107,7 @@ FINAL_CODES: Final = (
 
 
 def number_for_code(code: int) -> str:
-    """The number whose messages end with this delivery code: 4501 is +1 945 555 0101."""
+    """Return the number whose messages get this final code: +1 945 555 0101 for 4501."""
     return f"19{code // 100}55501{code % 100:02}"
 
 
@@ -117,9 +117,9 @@ NUMBER_REFUSALS: Mapping[str, str] = {
     "19405550102": error_messages.NOT_NUMERIC,
 }
 NOT_A_SUBSCRIBER: Final = "19405550103"
-"""Left out of the count; alone in a call it is refused: no valid subscribers."""
+"""Not counted; a call with only this number is refused: no valid subscribers."""
 UNSUBSCRIBED: Final = "19995550100"
-"""Left out of the count, unless the call says Resubscribe."""
+"""Not counted, unless the call has Resubscribe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ CLIENTS: Mapping[str, MagicClient] = {
 
 
 def is_client(client_id: str) -> bool:
-    """Whether the client id is a magic one, good with any secret."""
+    """Return whether the client id is a magic one, which is valid with any secret."""
     return client_id in CLIENTS or _client_fault(client_id) is not None
 
 
@@ -152,7 +152,7 @@ def _client_fault(client_id: str) -> tuple[Then, int] | None:
 
 
 class Magic:
-    """The tables, and what has already been provoked once."""
+    """Applies the tables, and counts how often each value was used."""
 
     def __init__(self) -> None:
         self._provoked: OrderedDict[tuple[Route, str, str], int] = OrderedDict()
@@ -161,7 +161,7 @@ class Magic:
         self._provoked.clear()
 
     def refusals(self, encoded: str, message: MessageId, send: Send, now: datetime) -> list[str]:
-        """Every refusal that a magic id, keyword or number of this call provokes."""
+        """Return the refusals that the magic id, keyword and numbers of a call cause."""
         errors = []
         row = MESSAGES.get(message.first, MagicMessage())
         if row.refusals and message.middle == SEND_PART and _applies(row, send):
@@ -181,7 +181,7 @@ class Magic:
         return list(dict.fromkeys(errors))
 
     def fault(self, route: Route, encoded: str, message: MessageId, subject: str) -> Fault | None:
-        """The fault of a magic message id on this route, counted."""
+        """Return the fault of a magic message id on this route, and count its use."""
         row = MESSAGES.get(message.first)
         if row is None or row.then is None or message.middle != _ROUTE_PARTS[route]:
             return None
@@ -212,7 +212,7 @@ class Magic:
 
 
 def recipients_subject(send: Send) -> str:
-    """What makes two calls the same send to a magic id: the list of recipients, in any order."""
+    """Return the identity of a send for a magic id: its recipients in any order."""
     return "\n".join(sorted(recipient.number for recipient in send.recipients))
 
 
@@ -225,12 +225,12 @@ def final_code(number: str) -> int:
 
 
 def takes_part(number: str, *, resubscribe: bool) -> bool:
-    """Whether the number counts: it is subscribed, or made so by this call."""
+    """Return whether the number counts: it has subscribed, or this call subscribes it."""
     return number != NOT_A_SUBSCRIBER and (number != UNSUBSCRIBED or resubscribe)
 
 
 def _applies(row: MagicMessage, send: Send) -> bool:
-    # A blank message is cured by the text of the call.
+    # A call with a text can use a blank message.
     return error_messages.MESSAGE_BLANK not in row.refusals or send.text is None
 
 

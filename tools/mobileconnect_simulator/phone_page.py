@@ -1,4 +1,4 @@
-"""The phone page: what would arrive, live, with buttons for faults and a form to post with."""
+"""The phone page: shows messages as they arrive, sets up faults, and posts messages."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ _FILES: Final = {
     "/_phone/phone.css": ("phone.css", "text/css"),
     "/_phone/phone.js": ("phone.js", "text/javascript"),
 }
-# Images: the media of messages, from wherever it is. Trusted types: no text ever becomes HTML.
+# Images may come from anywhere, for the media of messages. Trusted types: text never becomes HTML.
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data: https: http:; base-uri 'none'; form-action 'none'; "
@@ -41,7 +41,7 @@ type Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class PhonePage:
-    """The routes that only the page needs; all methods run on the server's loop."""
+    """The routes of the page; all methods run on the server's event loop."""
 
     def __init__(self, service: MobileConnect) -> None:
         self._service = service
@@ -63,14 +63,14 @@ class PhonePage:
         ]
 
     async def stop(self) -> None:
-        """End the streams of open pages, and posts that are under way."""
+        """End the event streams of open pages, and running posts."""
         self._stopped = True
         for changed in self._open:
             changed.set()
         await self._relay.close()
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        """Tell of every change that something changed; the page asks for what it shows."""
+        """Send an event after every change; the page then requests the data that it shows."""
         response = web.StreamResponse(headers={"Cache-Control": "no-store"})
         response.content_type = "text/event-stream"
         await response.prepare(request)
@@ -135,17 +135,21 @@ class PhonePage:
 
 
 def own_pages_only(handler: Handler) -> Handler:
-    """Refuse what another site's page in the same browser asks for.
+    """Refuse requests of other sites' pages in the same browser.
 
-    A name that leads to this machine (DNS rebinding) shows in Host, another site in Origin.
+    Origin shows another site; Host shows a name that resolves to this machine (DNS rebinding).
     """
 
     async def guarded(request: web.Request) -> web.StreamResponse:
         origin = request.headers.get("Origin")
         if _host_name(request.host) not in LOOPBACK_HOSTS:
-            return refused(ValueError("Only for this machine: the Host is not a loopback."), 403)
+            return refused(
+                ValueError("Only for this machine: the Host is not a loopback address."), 403
+            )
         if origin is not None and origin != f"http://{request.host}":
-            return refused(ValueError("Not for other sites' pages: the Origin is another."), 403)
+            return refused(
+                ValueError("Not for other sites' pages: the Origin is not this server."), 403
+            )
         return await handler(request)
 
     return guarded
@@ -171,7 +175,7 @@ def _host_name(host: str) -> str | None:
 
 
 def _file(name: str, kind: str) -> Handler:
-    # Read anew each time: who works on the page reloads it, and sees it.
+    # Read for each request, so that a reload shows changes of the page.
     async def handler(_: web.Request) -> web.StreamResponse:
         text = (FOLDER / name).read_text(encoding="utf-8")
         return web.Response(text=text, content_type=kind, charset="utf-8", headers=_HEADERS)
@@ -180,6 +184,6 @@ def _file(name: str, kind: str) -> Handler:
 
 
 async def _samples(_: web.Request) -> web.StreamResponse:
-    """The sample messages as they stand in their files, by name."""
+    """Return the text of the sample messages by name."""
     samples = {path.stem: path.read_text(encoding="utf-8") for path in SAMPLES.glob("*.json")}
     return web.json_response(dict(sorted(samples.items())), headers=_HEADERS)

@@ -1,4 +1,4 @@
-"""Events and callbacks of the relay, as the phone page shows them."""
+"""Parses events and callbacks of the relay for the phone page."""
 
 from collections.abc import Mapping
 
@@ -9,14 +9,14 @@ from tools.mobileconnect_simulator.validation import NotJsonError, read_json
 
 
 class NotReceivedError(ValueError):
-    """This is not an event or callback of the relay; the message says why."""
+    """The request is not an event or callback of the relay; the message says why."""
 
 
 def read_event(raw: bytes) -> ReceivedEntry:
-    """An event as EventBridge posts it to an API destination.
+    """Parse an event that EventBridge posts to an API destination.
 
     Raises:
-        NotReceivedError: it is not one of the relay's.
+        NotReceivedError: it is not an event of the relay.
     """
     event = _object(raw)
     data = dict(_fields(event.get("detail")))
@@ -24,13 +24,13 @@ def read_event(raw: bytes) -> ReceivedEntry:
 
 
 def read_callback(raw: bytes, headers: Mapping[str, str], secret: str | None) -> ReceivedEntry:
-    """A callback; header names are in lower case.
+    """Parse a callback; header names are in lower case.
 
     Raises:
-        NotReceivedError: its signature is wrong, or it is not one of the relay's.
+        NotReceivedError: its signature is wrong, or it is not a callback of the relay.
     """
     if not secret:
-        raise NotReceivedError("No callbacks are expected: their secret is not known here.")
+        raise NotReceivedError("No callbacks are expected: their secret is not set.")
     try:
         Webhook(secret).verify(raw, dict(headers))
     except (WebhookVerificationError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""What goes back to the caller, in the three shapes that the upstream answers in."""
+"""Responses in the three formats of the upstream."""
 
 import json
 from collections.abc import Mapping
@@ -25,9 +25,9 @@ class Reply:
     manner: Manner = Manner.ANSWER
     delay_ms: int = 0
     secret: str | None = None
-    """What the record of the call must not show."""
+    """A value that the record of the call must not contain."""
     token_id: str | None = None
-    """The send's token, also where the caller does not hear of it."""
+    """The tokenId of the send, even if the response does not contain it."""
 
 
 def answer(status: int, body: Mapping[str, object], secret: str | None = None) -> Reply:

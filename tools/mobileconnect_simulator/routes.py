@@ -1,6 +1,6 @@
-"""MobileConnect itself, without a network: a call goes in, a reply comes out, all is kept.
+"""MobileConnect without a network: takes calls, returns replies, and records both.
 
-Each method holds one lock, so the test's thread and the server's may both call.
+Each method takes one lock, so the threads of the test and of the server can both call it.
 """
 
 import base64
@@ -86,7 +86,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Cleared:
-    """A call with nothing wrong in it: what magic has in store, and how to carry it out."""
+    """A valid call: the fault of its magic values, and the function that carries it out."""
 
     magic_fault: Callable[[], Fault | None]
     carry_out: Callable[[], Reply]
@@ -94,7 +94,7 @@ class Cleared:
 
 @dataclass(frozen=True)
 class Accepted:
-    """A send that went out."""
+    """An accepted send."""
 
     delivery: SimulatedDelivery
     send: Send
@@ -133,7 +133,7 @@ class Accepted:
 class MobileConnect:
     def __init__(self, settings: Settings, time_source: TimeSource = utc_now) -> None:
         self.url = ""
-        """Where the server listens; the token's answer points there."""
+        """The server's URL, which token responses contain."""
         self._settings = settings
         self._lock = threading.Condition()
         self._clock = Clock(time_source)
@@ -189,7 +189,7 @@ class MobileConnect:
 
     @contextmanager
     def watched(self, watcher: Callable[[], object]) -> Iterator[None]:
-        """Call `watcher` after each change while the block lasts; it must not call back."""
+        """Call `watcher` after each change in the block; it must not call this object."""
         with self._lock:
             self._watchers.add(watcher)
         try:
@@ -208,7 +208,7 @@ class MobileConnect:
             return self._lock.wait_for(lambda: len(self._sent) >= count, timeout)
 
     def calls(self, newest: int | None = None, route: str | None = None) -> list[CallEntry]:
-        """All calls, or those of a route; of them all, or the newest so many."""
+        """Return all calls or those of a route, or only the newest of them."""
         with self._lock:
             if route is None:
                 return self._calls.entries(newest)
@@ -216,12 +216,12 @@ class MobileConnect:
         return entries if newest is None else entries[max(0, len(entries) - newest) :]
 
     def calls_made(self) -> int:
-        """The number of the latest call."""
+        """Return the number of the latest call."""
         with self._lock:
             return self._calls_made
 
     def phones(self, newest: int | None = None) -> dict[str, list[PhoneMessage]]:
-        """What each number was sent, oldest first; of the newest so many sends."""
+        """Return the messages of each number, oldest first, of all or the newest sends."""
         phones: dict[str, list[PhoneMessage]] = {}
         with self._lock:
             now = self._clock.now()
@@ -237,7 +237,7 @@ class MobileConnect:
             return TokenCounts(fetches=self._tokens.fetches, calls=self._token_calls)
 
     def keep_post(self, entry: PostEntry) -> PostEntry:
-        """Keep what the form posted, numbered; one that has a number replaces what it had."""
+        """Store a post of the form under a new number, or replace the post with its number."""
         with self._lock:
             if entry["n"]:
                 for kept in self._posts.entries():
@@ -255,7 +255,7 @@ class MobileConnect:
             return [entry.copy() for entry in self._posts.entries(newest)]
 
     def keep_received(self, entry: ReceivedEntry) -> None:
-        """Keep an event or callback of the relay, numbered and with the time."""
+        """Store an event or callback of the relay with a number and the time."""
         with self._lock:
             self._received_count += 1
             entry["n"], entry["at"] = self._received_count, stamp(self._clock.now())
@@ -289,7 +289,7 @@ class MobileConnect:
             return self._faults.left()
 
     def reset(self) -> None:
-        """Forget all that happened, all faults and changes of secrets; tokens stay good."""
+        """Delete all records, faults and changes of secrets. Tokens remain valid."""
         with self._lock:
             self._secrets = ClientSecrets(self._clock, self._settings.client_secret)
             self._faults.clear()

@@ -1,4 +1,4 @@
-"""The simulator inside a test: a thread with its own loop, and the control routes as methods."""
+"""The simulator in a test's process: a thread with an event loop, and control methods."""
 
 import asyncio
 import threading
@@ -28,10 +28,10 @@ type RouteName = Literal["send", "token", "deliveries"]
 
 
 class Simulator:
-    """A MobileConnect on a free loopback port while the `with` block lasts.
+    """Runs MobileConnect on a free loopback port in a `with` block.
 
-    `time_source` replaces the machine's time; `polls_per_status` is how many deliveries calls see
-    one status, 0 for Finished at once.
+    `time_source` replaces the machine's time. `polls_per_status` is the number of polls that return
+    the same status; 0 means Finished at once.
     """
 
     def __init__(  # noqa: PLR0913  each is an independent setting with a default
@@ -68,10 +68,10 @@ class Simulator:
         self.stop()
 
     def start(self) -> None:
-        """Listen, and return once calls are answered.
+        """Start the server, and return when it is ready.
 
         Raises:
-            OSError: the port is taken.
+            OSError: the port is in use.
         """
         self._failure = None
         self._started.clear()
@@ -85,7 +85,7 @@ class Simulator:
             raise self._failure
 
     def stop(self) -> None:
-        """Close all connections, hanging ones too, and wait for the thread's end."""
+        """Close all connections, including hanging ones, and wait for the end of the thread."""
         if self._thread is None or self._loop is None or self._stop is None:
             return
         self._loop.call_soon_threadsafe(self._stop.set)
@@ -112,36 +112,36 @@ class Simulator:
         return self._service.url
 
     def sent(self) -> list[SentEntry]:
-        """Each send that was accepted, oldest first, also where the caller never heard of it."""
+        """Return each accepted send, oldest first, even if the caller got no response."""
         return self._service.sent()
 
     def change_secrets(self, change: str) -> SecretsState:
-        """Do what a person does in Marketing Cloud's setup: `stage`, `activate` or `revoke`."""
+        """Make a change of Marketing Cloud's setup: `stage`, `activate` or `revoke`."""
         return self._service.change_secrets(Change(change))
 
     def wait_for_sent(self, count: int, timeout: float = 5) -> list[SentEntry]:
-        """The accepted sends, as soon as there are `count`; `timeout` in seconds.
+        """Wait until `count` sends are accepted, and return all; `timeout` is in seconds.
 
         Raises:
-            TimeoutError: there are fewer by then.
+            TimeoutError: fewer sends were accepted.
         """
         if not self._service.wait_for_sent(count, timeout):
             raise TimeoutError(f"fewer than {count} sends were accepted within {timeout} s")
         return self.sent()
 
     def calls(self) -> list[CallEntry]:
-        """Each call to the upstream's routes, refused ones too, and what was answered."""
+        """Return each call to the upstream's routes, including refused ones, with its response."""
         return self._service.calls()
 
     def phones(self) -> dict[str, list[PhoneMessage]]:
-        """What each number was sent, oldest first."""
+        """Return the messages of each number, oldest first."""
         return self._service.phones()
 
     def token_counts(self) -> TokenCounts:
-        """How many tokens were fetched, and how many calls asked for one."""
+        """Return the number of issued tokens, and of token requests."""
         return self._service.token_counts()
 
-    def fail(  # noqa: PLR0913  what a fault has
+    def fail(  # noqa: PLR0913  the fields of a fault
         self,
         route: RouteName,
         then: str,
@@ -151,7 +151,7 @@ class Simulator:
         retry_after: int | None = None,
         response: dict[str, Any] | None = None,
     ) -> None:
-        """Let the route's next calls fail; `times` -1 is until reset.
+        """Make the route's next calls fail; `times` -1 means until the next reset.
 
         `response` replaces the response: `{"status": 502, "body": "…", "headers": {}}`.
 
@@ -166,21 +166,21 @@ class Simulator:
         self._service.add_faults(read_faults([entry]))
 
     def faults(self) -> list[FaultEntry]:
-        """The faults that are still to strike."""
+        """Return the remaining faults."""
         return self._service.faults_left()
 
     def reset(self) -> None:
-        """Forget all that happened, all faults and the clock's advance; tokens stay good."""
+        """Delete all records and faults, and reset the clock. Tokens remain valid."""
         self._service.reset()
 
     def issue_token(self, scopes: Iterable[str] = SCOPES, seconds: int | None = None) -> str:
-        """A good access token, without a call; not counted as a fetch."""
+        """Issue a valid access token without a request, and without counting it."""
         return self._service.issue_token(scopes, seconds)
 
     def expire_tokens(self) -> None:
-        """End every token issued so far; those given at start go on."""
+        """Expire all issued tokens, but not those that were passed at the start."""
         self._service.expire_tokens()
 
     def advance(self, by: timedelta) -> None:
-        """Put the simulator's clock forward."""
+        """Advance the simulator's clock."""
         self._service.advance(by)

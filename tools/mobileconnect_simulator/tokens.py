@@ -1,4 +1,4 @@
-"""Access tokens: which the simulator issued, until when they count, and what they may do."""
+"""The access tokens that the simulator has issued, with their lifetimes and scopes."""
 
 import secrets
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from tools.mobileconnect_simulator.clock import Clock
 
 SCOPES: Final = frozenset({"sms_read", "sms_send"})
 DEFAULT_SECONDS: Final = 1080
-# 384 random bytes print as 512 characters: the longest that the upstream may hand out.
+# 384 random bytes become 512 characters, the documented maximum.
 _TOKEN_BYTES: Final = 384
 
 
@@ -28,7 +28,7 @@ class TokenStore:
         self.fetches = 0
 
     def issue(self, scopes: frozenset[str] = SCOPES, seconds: int | None = None) -> tuple[str, int]:
-        """A new token and its life in seconds."""
+        """Issue a token, and return it with its lifetime in seconds."""
         self._forget_expired()
         token = secrets.token_urlsafe(_TOKEN_BYTES)
         life = self._seconds if seconds is None else seconds
@@ -36,14 +36,14 @@ class TokenStore:
         return token, life
 
     def scopes(self, token: str) -> frozenset[str] | None:
-        """What the token may do; None when it is unknown or has expired."""
+        """Return the scopes of a token, or None if it is unknown or expired."""
         grant = self._grants.get(token)
         if grant is None or (grant.expires is not None and grant.expires <= self._clock.now()):
             return None
         return grant.scopes
 
     def expire_issued(self) -> None:
-        """End every issued token; those given at start go on."""
+        """Expire all issued tokens, but not those that were passed at the start."""
         self._grants = {
             token: grant for token, grant in self._grants.items() if grant.expires is None
         }

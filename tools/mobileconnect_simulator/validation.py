@@ -1,8 +1,8 @@
-"""What makes a send a 400: pure rules, several refusals at once.
+"""The rules that a send must follow; a 400 lists all refusals at once.
 
-Stricter than the real service on purpose. The reference page writes some fields in two casings and
-booleans as strings; this accepts the examples' casing and real booleans only, and refuses unknown
-fields, so that a relay which passes here passes there.
+The rules are stricter than the real service. The reference has some fields in two casings, and
+booleans as strings. This module accepts only the examples' casing and real booleans, and refuses
+unknown fields, so that Marketing Cloud accepts every send that the simulator accepts.
 """
 
 import base64
@@ -56,7 +56,7 @@ _JSON_TYPES: Mapping[type, str] = {
 
 
 class NotJsonError(ValueError):
-    """The body is not JSON; the message says where."""
+    """The body is not JSON; the message says where and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class MessageId:
 
 
 OPAQUE: Final = MessageId(0, 0, 0)
-"""What is not of the example's form; no magic value."""
+"""Stands for an id that has not the form of the example; it is not a magic value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """A send whose every field may be trusted."""
+    """A validated send."""
 
     recipients: tuple[Recipient, ...]
     resubscribe: bool = False
@@ -93,9 +93,9 @@ class Send:
 
 
 def decode_message_id(encoded: str) -> MessageId | None:
-    """None when it is not base64url, padded or not.
+    """Decode an id; return None if it is not base64url, with or without padding.
 
-    What an id decodes to is documented by one example only, so every other one is good, too.
+    The documentation has only one example of a decoded id, so other decoded values are valid, too.
     """
     match = _MESSAGE_ID.fullmatch(encoded)
     if match is None:
@@ -115,10 +115,10 @@ def encode_message_id(first: int, middle: int, last: int) -> str:
 
 
 def read_json(raw: bytes) -> object:
-    """Parse strictly: no NaN, no field twice.
+    """Parse JSON strictly: without NaN and without duplicate fields.
 
     Raises:
-        NotJsonError: with the reason.
+        NotJsonError: the text is not valid JSON.
     """
     try:
         return json.loads(
@@ -131,7 +131,7 @@ def read_json(raw: bytes) -> object:
 
 
 def read_send(body: object) -> tuple[Send | None, list[str]]:
-    """The send, or None and every reason why it is refused."""
+    """Return the send, or None and all refusals."""
     if not isinstance(body, dict):
         return None, [f"The body must be a JSON object, not {json_type(body)}."]
     errors: list[str] = []
@@ -150,7 +150,7 @@ def read_send(body: object) -> tuple[Send | None, list[str]]:
         blackout=_blackout(fields),
     )
     if errors:
-        # A message without a placeholder says the same thing for each culprit: once is enough.
+        # Messages without a placeholder would repeat for each wrong recipient.
         return None, list(dict.fromkeys(errors))
     return send, []
 
@@ -160,7 +160,7 @@ def json_type(value: object) -> str:
 
 
 class _Fields:
-    """One JSON object: reads fields by type and notes what is wrong with them."""
+    """Reads the fields of a JSON object by type, and records errors."""
 
     def __init__(self, values: Mapping[str, object], place: str, errors: list[str]) -> None:
         self._values = values
@@ -171,7 +171,7 @@ class _Fields:
         return name in self._values
 
     def readable(self, name: str, kind: type) -> bool:
-        """Absent or of the right type: rules about a field of a wrong type would only add noise."""
+        """Return whether a field is absent or has the right type, so that rules can use it."""
         return name not in self._values or type(self._values[name]) is kind
 
     def refuse_unknown(self, known: tuple[str, ...]) -> None:
@@ -339,7 +339,7 @@ def _blackout(fields: _Fields) -> Blackout | None:
     offset = read_offset(offset_text or "")
     start = read_time_of_day(start_text or "")
     end = read_time_of_day(end_text or "")
-    # A window without an offset is taken and not honoured: the documentation's words.
+    # As documented, a window without an offset is accepted, but not applied.
     if offset is None and window.has("UtcOffset") and window.readable("UtcOffset", str):
         window.errors.append(error_messages.OFFSET_NOT_VALID.format(offset_text))
     if start is None and window.readable("WindowStart", str):
@@ -354,9 +354,9 @@ def _blackout(fields: _Fields) -> Blackout | None:
 def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
     values = dict(pairs)
     if len(values) != len(pairs):
-        raise ValueError("a field stands twice in one object")
+        raise ValueError("an object has a field twice")
     return values
 
 
 def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not valid JSON")

@@ -1,5 +1,5 @@
-// The phone page. All that comes from outside is put in as text: there is no innerHTML here, and
-// the page's policy (trusted types) would refuse it.
+// The phone page. It inserts data as text only, without innerHTML; the page's policy (trusted types)
+// would reject innerHTML.
 
 const ASKED = {
   phones: "phones?newest=500",
@@ -12,7 +12,7 @@ const ASKED = {
 };
 const MOST_NUMBERS = 500;
 const LONGEST_TIMER = 2 ** 31 - 1;
-// Asked after a call that may belong to a post whose tokenIds the relay has not told yet.
+// Delays before the relay is queried for the tokenIds of a post, after a call that may belong to it.
 const ASK_AGAIN_MS = [400, 1500, 5000];
 
 const FAULTS = {
@@ -51,7 +51,7 @@ let clock = { ahead: 0, offset: 0 };
 const seen = new Map();
 let first = true;
 
-// Elements, made of text only.
+// Creates elements; their content is text.
 
 function el(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
@@ -65,7 +65,7 @@ function el(tag, properties = {}, ...children) {
   return made;
 }
 
-// Children by key: what did not change keeps its element, and with it focus, scroll and picture.
+// Replaces changed children by key. Unchanged elements keep their focus, scroll position and picture.
 function reconcile(parent, items, keyOf, build) {
   const old = new Map([...parent.children].map((child) => [child.dataset.key, child]));
   let place = parent.firstElementChild;
@@ -92,7 +92,7 @@ function reconcile(parent, items, keyOf, build) {
   for (const child of old.values()) child.remove();
 }
 
-// Talking to the simulator.
+// Requests to the simulator.
 
 async function ask(path, options = {}) {
   const answer = await fetch(path, { cache: "no-store", ...options });
@@ -127,7 +127,7 @@ async function refresh() {
   }
 }
 
-// Sends by themselves: however often others are asked for what became of them, no post loses its own.
+// Sends are requested separately, so that many polls of deliveries do not push them out of the latest calls.
 function allCalls() {
   const byNumber = new Map([...shown.sends, ...shown.latest].map((call) => [call.n, call]));
   return [...byNumber.values()].sort((one, other) => one.n - other.n);
@@ -153,7 +153,7 @@ function setLive(yes) {
   byId("live").classList.toggle("yes", yes);
 }
 
-// Times and numbers, as people write them. Times are local: 16:01:07, on other days 2026-10-05 16:01:07.
+// Formats times and numbers. Times are local: 16:01:07, or 2026-10-05 16:01:07 on other days.
 
 const now = () => new Date(Date.now() + clock.offset);
 const sameDay = (one, other) => one.toDateString() === other.toDateString();
@@ -176,11 +176,11 @@ function spaced(number) {
   return britishMobile ? `+44 ${britishMobile.slice(1).join(" ")}` : `+${number}`;
 }
 
-// What the relay says of its sends: in its responses, its events and its callbacks.
+// The statuses of sends in the relay's responses, events and callbacks.
 
 let sends = { byToken: new Map(), byMessage: new Map() };
 
-// One entry for each send: `${message} ${n}`. The relay tells a tokenId only once it has one.
+// One entry for each send, with the key `${message} ${n}`, because a queued send has no tokenId yet.
 function relaySends() {
   const found = new Map();
   const learn = (id, data) => {
@@ -207,7 +207,7 @@ function relaySends() {
   return { byToken, byMessage };
 }
 
-// EventBridge keeps no order, and its times are whole seconds.
+// EventBridge does not guarantee an order, and its times are in whole seconds.
 const STEPS = { queued: 0, sending: 1, accepted: 2 };
 
 function inOrder(one, other) {
@@ -247,7 +247,7 @@ function changeList(changes, withJson) {
   );
 }
 
-// Search: in numbers, texts and ids of messages, and in all of a request and its calls.
+// Searches numbers, texts and ids of messages, and everything in requests and their calls.
 
 const sought = () => byId("search").value.trim().toLowerCase();
 const leaves = (value) =>
@@ -428,7 +428,7 @@ function quietFacts(message, send) {
 function picture(address) {
   const missing = (why) =>
     el("div", { class: "no-picture" }, el("b", {}, why), address);
-  if (!/^https?:\/\//i.test(address)) return missing("Picture at an address that is no web page's");
+  if (!/^https?:\/\//i.test(address)) return missing("Picture with an address that is not http or https");
   const image = el("img", { alt: "Picture sent with this message", referrerpolicy: "no-referrer" });
   image.addEventListener("error", () => image.replaceWith(missing("Picture can't be loaded here")));
   image.addEventListener("load", () => {
@@ -454,7 +454,7 @@ function announce() {
   byId("news").textContent = news.length > 3 ? `${news.length} new messages` : news.join(". ");
 }
 
-// When the next message that waits is due, it arrives without any call.
+// A waiting message arrives when it is due, without another call.
 let dueTimer;
 
 function watchDue() {
@@ -489,9 +489,9 @@ byId("talk").addEventListener("keydown", (event) => {
 });
 narrow.addEventListener("change", () => renderPhones());
 
-// Requests, and the calls that they became.
+// Requests and their calls.
 
-// Set out token by token: parsed and printed again, numbers might change.
+// Formats JSON token by token, because parsing and printing could change numbers.
 function pretty(text) {
   if (text === null || text === "") return text;
   try {
@@ -539,8 +539,8 @@ function calledTo(call) {
   return [...numbers, ...subscribers.map((subscriber) => subscriber?.MobileNumber)].map(digits);
 }
 
-// A tokenId proves whose a call is. Without one: it came while the post was being answered, for
-// the post's recipients only, and for no other post's.
+// A tokenId shows which post a call belongs to. Without a tokenId, the call must have been made during
+// the post, for its recipients only, and not match another post.
 function joined() {
   const owner = new Map();
   for (const post of shown.posts) {
@@ -564,7 +564,7 @@ function joined() {
   return owner;
 }
 
-// Tokens and deliveries are asked for every few minutes; as long as all is well, nobody looks for them.
+// Successful calls for tokens and deliveries are hidden, because there is one every few minutes.
 const isQuiet = (call) =>
   (call.route === "token" || call.route === "deliveries") && call.status === 200 && call.fault === null;
 let showsQuiet = false;
@@ -634,7 +634,7 @@ function buildRequest({ post, calls, changes }, before) {
         chip(call.status),
         el("span", { class: "what soft" }, `${call.method} ${call.path}`),
       ];
-  // The newest post is open, as is what the reader opened; a post keeps its state when calls join.
+  // The newest post is open, and posts that the reader has opened stay open when calls are added.
   const open = before ? before.querySelector("details").open : post !== null && !first;
   if (open && !before) for (const other of byId("rows").querySelectorAll("details[open]")) other.open = false;
   return el(
@@ -664,7 +664,7 @@ function briefly(post) {
 }
 
 function chip(status) {
-  if (status === null) return el("span", { class: "chip bad" }, "nothing heard");
+  if (status === null) return el("span", { class: "chip bad" }, "no response");
   const kind = status < 300 ? "good" : status === 429 || status === 503 ? "wait" : "bad";
   return el("span", { class: `chip ${kind}` }, String(status));
 }
@@ -682,7 +682,7 @@ function headers(map) {
 function posted(post) {
   const side = el("section", { class: "side", "aria-label": "Posted" }, el("h3", {}, "Posted to the relay"));
   if (post === null) {
-    side.append(el("p", { class: "soft" }, "Not posted with this form: only its call is known here."));
+    side.append(el("p", { class: "soft" }, "Not posted with this form: only its call is shown."));
     return side;
   }
   side.append(
@@ -705,7 +705,7 @@ function answered(post) {
   ];
 }
 
-// What was refused is explained, in words; all of the answer stands with its request.
+// Shows the reasons of a refusal; the whole response is shown with its request.
 function inShort(post) {
   const answer = parsed(post.answer);
   if (post.status === null || answer === null) return answered(post);
@@ -713,7 +713,7 @@ function inShort(post) {
   const facts = good
     ? { message: answer.id ?? "–", status: answer.status ?? "–", sends: String(answer.sends?.length ?? "–"), ...sizes(answer) }
     : { code: answer.code ?? "–" };
-  const { Location: _, ...others } = post.answerHeaders; // its id is enough here
+  const { Location: _, ...others } = post.answerHeaders; // the id is shown already
   const reasons = Array.isArray(answer.errors) ? answer.errors : [];
   return [
     el("h4", {}, "Answer ", chip(post.status)),
@@ -751,7 +751,7 @@ function buildCall(call, by) {
   const facts = {};
   if (call.id !== null) facts["message id"] = call.id;
   if (call.tokenId !== null) facts.tokenId = call.tokenId;
-  if (by === "time") facts["joined by"] = "time and recipients, as the relay told no tokenId for it";
+  if (by === "time") facts["joined by"] = "time and recipients, because the relay returned no tokenId";
   if (call.fault !== null) facts.fault = FAULTS[call.fault] ?? call.fault;
   parts.push(headers(facts) ?? "");
   if (call.raw) parts.push(code(pretty(call.raw), "Raw JSON of the call"));
@@ -760,7 +760,7 @@ function buildCall(call, by) {
   return el("div", { class: "call" }, ...parts);
 }
 
-// What the relay still has to do for a post is asked after calls, and only a few times.
+// Queries the relay for unfinished posts after a call, a few times only.
 let askTimers = [];
 let lastAsked = -1;
 
@@ -836,7 +836,7 @@ function act(doing) {
   doing.catch((error) => { byId("news").textContent = error.message; });
 }
 
-// A request as a command. The relay's key is not on this page: `make -s env` sets API_KEY.
+// Formats a request as a command. The page does not have the relay's key: `make -s env` sets API_KEY.
 
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
@@ -857,7 +857,7 @@ async function copyCurl(event, body, requestHeaders) {
     button.textContent = "Copied";
     byId("news").textContent = "The command is copied. It needs the variable API_KEY.";
   } catch {
-    button.textContent = "The browser allows no copy";
+    button.textContent = "The browser does not allow copying";
   }
   setTimeout(() => { button.textContent = "Copy as curl"; }, 2000);
 }
@@ -887,7 +887,7 @@ const TEXTS = ["message", "text", "keyword", "sendAt", "mediaUrl", "reference", 
 const FLAGS = ["subscribe", "resubscribe"];
 const OFFSET = /^[+-]\d\d:\d\d$/;
 let samples = {};
-// A sample is posted exactly as it stands in its file until somebody changes it.
+// A sample is posted exactly as in its file, unless it was changed.
 let untouched = null;
 
 function written() {
@@ -908,23 +908,23 @@ function fromForm() {
   return body;
 }
 
-// A line that is no JSON is a number, right or wrong: the relay says which.
+// A line that is not JSON is a number; the relay checks it.
 function recipient(line) {
   return (line.startsWith("{") ? parsed(line) : null) ?? line;
 }
 
-// Why the form can't show this JSON; null when it can.
+// Returns why the form can't show this JSON, or null if it can.
 function toForm(text) {
   const body = parsed(text);
-  if (body === null || typeof body !== "object" || Array.isArray(body)) return "it is no JSON object";
+  if (body === null || typeof body !== "object" || Array.isArray(body)) return "it is not a JSON object";
   const { to, quietHours = {}, idempotencyKey = null, ...others } = body;
   const known = new Set([...TEXTS, ...FLAGS]);
   for (const [name, value] of Object.entries(others)) {
     if (!known.has(name)) return `it has the field ${name}`;
-    if (typeof value !== (FLAGS.includes(name) ? "boolean" : "string")) return `${name} is of another kind`;
+    if (typeof value !== (FLAGS.includes(name) ? "boolean" : "string")) return `${name} has another type`;
   }
-  if (!Array.isArray(to)) return "to is no list";
-  if (quietHours === null || typeof quietHours !== "object") return "quietHours is no object";
+  if (!Array.isArray(to)) return "to is not a list";
+  if (quietHours === null || typeof quietHours !== "object") return "quietHours is not an object";
   const { start = "", end = "", timezone = "", utcOffset = "", ...more } = quietHours;
   if (Object.keys(more).length || (timezone && utcOffset)) return "quietHours holds more";
   for (const name of TEXTS) field(name).value = body[name] ?? "";
@@ -1029,7 +1029,7 @@ field("message").value = "MzA6Nzg6MA";
 field("to").value = "+1 212 555 0100";
 field("text").value = "Your order 8812 is on its way.";
 
-// All of it.
+// Refreshes the whole page.
 
 function render() {
   sends = relaySends();
