@@ -19,7 +19,7 @@ from smsrelay.wiring import api
 _DOCUMENTATION = {
     "Cache-Control": "public, max-age=300",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
-    "script-src 'sha256-p+35HZREauJglTXD6dWgWAG1YeB/JXWe8ClAQZrfAxM='",
+    "script-src 'sha256-i/iP3dfeAUsnSl0gs7MbW11S9H0T/rLMpZG0nW4Mhf8='",
     "X-Content-Type-Options": "nosniff",
 }
 

@@ -117,7 +117,7 @@ def test_the_search_finds_fields_and_codes(page: Page) -> None:
     search.fill("too-many-seg")
     expect(page.locator("#results a").first).to_contain_text("too-many-segments")
     page.keyboard.press("Enter")
-    expect(page.locator("tr:target")).to_contain_text("becomes more SMS than")
+    expect(page.locator("tr:target")).to_contain_text("needs more SMS than")
     expect(page.locator("tr:target")).to_be_in_viewport()
     search.fill("no such words")
     expect(page.get_by_role("status")).to_have_text("Nothing found")

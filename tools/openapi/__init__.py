@@ -1,4 +1,4 @@
-"""What the HTTP API promises, written from its models: never shipped, only what it writes is."""
+"""Generates the OpenAPI document and other files from the API's models. Only these are shipped."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""`make openapi`: write what follows from the models."""
+"""`make openapi`: write the files that are generated from the models."""
 
 import re
 from pathlib import Path
@@ -7,9 +7,9 @@ from tools.openapi import ROOT, catalogue_schema, document, event_schema, html_p
 
 
 def files() -> dict[Path, str]:
-    """What is written, by its place.
+    """Return the content of each generated file.
 
-    The api function serves openapi.json and docs.html; its module has the hash of its script.
+    The api function serves openapi.json and docs.html; its module contains the hash of the script.
     """
     described = document.document()
     app = ROOT / "functions/api/app.py"

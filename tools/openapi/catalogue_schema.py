@@ -26,14 +26,14 @@ FIELDS: Mapping[type[BaseModel], Mapping[str, Json]] = {
     message_catalogue.Catalogue: {
         "messages": {
             "type": "object",
-            "description": "Messages by their names. A bare string is the id of a message that "
-            "has no more. A name must not look like an encoded message id.",
+            "description": "Messages by their names. A string is the id of a message without other "
+            "settings. A name must not look like an encoded message id.",
             "propertyNames": {"pattern": whole(message_catalogue.NAME.pattern)},
             "additionalProperties": {"oneOf": [_ID, _ENTRY]},
         },
         "clients": {
             "type": "object",
-            "description": "What is known of clients, by their names.",
+            "description": "Settings of clients, by their names.",
             "propertyNames": _CLIENT,
             "additionalProperties": {"$ref": _REF.format(model="CatalogueClient")},
         },
@@ -41,49 +41,50 @@ FIELDS: Mapping[type[BaseModel], Mapping[str, Json]] = {
     message_catalogue.CatalogueMessage: {
         "id": _ID,
         "keyword": {
-            "description": "Counts where a request has `subscribe` or `resubscribe`, and no "
-            "keyword of its own.",
+            "description": "The default if a request has `subscribe` or `resubscribe`, but no "
+            "keyword.",
             "examples": ["JOINSMS"],
         },
         "quietHours": {
             "$ref": _REF.format(model="QuietHours"),
-            "description": "Count where a request has none.",
+            "description": "The default if a request has none.",
         },
         "allowedClients": {
-            "description": "The only clients that may use the name; left out: all may.",
+            "description": "The only clients that may use the name. If left out, all may.",
             "minItems": 1,
             "items": _CLIENT,
             "examples": [["shop"]],
         },
         "onUnknown": {
-            "description": "Counts where a request has none. `resend` is for one-time passwords.",
+            "description": "The default if a request has none. `resend` is for one-time passwords.",
             "examples": ["resend"],
         },
         "deliveryPolling": {
-            "description": "`none`: the deliveries of this message are not polled, and `accepted` "
+            "description": "`none`: the deliveries of this message are not polled, so `accepted` "
             "is its last status.",
             "examples": ["none"],
         },
         "countryCodes": {
-            "description": "The only calling codes that the message may be sent to; left out: all "
+            "description": "The only country calling codes that the message may be sent to. If "
+            "left out, all "
             "that the relay's parameter `CountryCodes` allows.",
             "minItems": 1,
             "items": {"type": "string", "pattern": whole("[1-9][0-9]{0,2}")},
             "examples": [["1", "44"]],
         },
         "concatenate": {
-            "description": "Whether the message has Concatenate Message on in MobileConnect, so "
-            "that parts of 153 or 67 characters are one text on the phone. Counts for `segments`.",
+            "description": "Whether Concatenate Message is on for the message in MobileConnect, so "
+            "that parts of 153 or 67 characters are one text on the phone. Affects `segments`.",
             "examples": [True],
         },
         "maxSegments": {
-            "description": "Refuse a `text` that becomes more SMS for each recipient than this.",
+            "description": "Refuse a `text` that needs more SMS per recipient than this.",
             "examples": [1],
         },
     },
     message_catalogue.CatalogueClient: {
         "callback": {
-            "description": "Where the client is called back: an https URL with the name of a host.",
+            "description": "The URL that receives the client's callbacks: https and a host name.",
             "format": "uri",
             "pattern": "^https://",
             "examples": ["https://shop.example.com/sms"],
@@ -93,7 +94,7 @@ FIELDS: Mapping[type[BaseModel], Mapping[str, Json]] = {
 
 
 def schema() -> Json:
-    """The document that a catalogue has to fit; `smsrelay catalogue check` knows a little more."""
+    """Return the schema of a catalogue; `smsrelay catalogue check` also checks other rules."""
     _, found = models_json_schema(
         [(message_catalogue.Catalogue, "validation")],
         ref_template=_REF,
@@ -118,5 +119,5 @@ def schema() -> Json:
 
 
 def text() -> str:
-    """As it is written into the file."""
+    """Return the text of the file."""
     return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"

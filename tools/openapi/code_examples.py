@@ -1,11 +1,11 @@
-"""Each operation as a request in curl, Python and Node."""
+"""Examples of each operation in curl, Python and Node."""
 
 from urllib.parse import quote
 
 from tools.openapi import Json
 
 BASE_URL = "https://relay.example.com/prod"
-"""Stands for the API's address: the page's script replaces it with its own."""
+"""A placeholder, which the page's script replaces by the API's address."""
 
 _JSON = '{"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Your order is on its way."}'
 _PYTHON_MESSAGE = """\
@@ -25,7 +25,7 @@ const message = {
 
 
 def of_operation(method: str, path: str, operation: Json) -> dict[str, str]:
-    """The request by language; empty for the documentation, which any browser shows."""
+    """Return the request by language; empty for the documentation, which browsers can show."""
     if "documentation" in operation["tags"]:
         return {}
     url = BASE_URL + path
@@ -96,7 +96,7 @@ if (!response.ok) process.exitCode = 1;
 """
 
 
-# To send: repeated with the same key if there is no answer, or one that can change.
+# Sending: the request is repeated with the same key after a time-out or a temporary error.
 
 
 def _curl_post(url: str) -> str:
@@ -167,7 +167,7 @@ if (!response.ok) process.exitCode = 1;
 """
 
 
-# Webhooks: the id is the idempotency key, and each repetition is signed again.
+# Webhooks: the id is the idempotency key. Each repetition needs a new signature.
 
 
 def _curl_webhook(url: str) -> str:
@@ -239,7 +239,7 @@ if (!response.ok) process.exitCode = 1;
 """
 
 
-# The queue: the same JSON, with the client and the key as attributes of the message.
+# The queue: the same JSON, with the client and the key as message attributes.
 
 QUEUE = {
     "AWS CLI": f"""\
@@ -281,7 +281,7 @@ await new SQSClient().send(new SendMessageCommand({{
 }
 
 
-# Callbacks: who receives them checks the signature over the bytes of the body.
+# Callbacks: the receiver checks the signature of the body's bytes.
 
 CALLBACK = {
     "Python": """\

@@ -21,7 +21,7 @@ from tools.openapi.request_schema import REF
 
 SAMPLES = ROOT / "events/messages"
 LARGEST_SAMPLE = 2_000
-"""Bytes; a sample with 500 numbers explains nothing more."""
+"""Bytes. Larger samples, such as one with 500 numbers, are left out."""
 
 PROBLEMS = problem_examples.all_problems()
 
@@ -55,42 +55,42 @@ _SIGNED = ("not-signed", "not-found")
 
 _INTRODUCTION = """\
 Post one small JSON document, and each recipient gets the SMS once through Salesforce Marketing \
-Cloud MobileConnect. If one does not, the response, the message's status or an alarm says so.
+Cloud MobileConnect. If an SMS is not sent, the response, the message's status or an alarm says so.
 
-An `Idempotency-Key` makes every repetition safe: the same key with the same body is answered \
-again and not sent again, even if the rules, the catalogue or the client's rights have changed \
-since. The body is the JSON as posted: member order and spaces don't count, but two spellings of a \
-number are two bodies. Whatever the answer is, and also if there is none, repeat the request \
-with the same key.
+With an `Idempotency-Key`, you can safely repeat a request: for the same key and body, the relay \
+responds again, but does not send again, even if the rules, the catalogue or the client's \
+permissions have changed since. Bodies are compared as JSON: member order and white space don't \
+matter, but two formats of the same phone number are different. After any error, or without a \
+response, repeat the request with the same key.
 
-A deployment can take messages from others than holders of an API key, too: the same routes \
-below `/iam` for requests signed by IAM principals (AWS Signature Version 4; each has a limit of \
-its own: 429 `over-limit`), and `POST /webhooks/{client}`. Where it does not, they are not found.
+A deployment can also accept messages without an API key: the same routes under `/iam` accept \
+requests signed by IAM principals (AWS Signature Version 4, with a limit for each client: 429 \
+`over-limit`), and `POST /webhooks/{client}` accepts webhooks. Otherwise the response is 404.
 
-Problems follow RFC 9457. Their `code` is stable and made for programs; `detail` is for people, \
-and never repeats a number or a text. New members and codes may be added: ignore what you don't \
-know.
+Problems follow RFC 9457. Their `code` is stable and for programs; `detail` is for people, \
+and never contains a phone number or a text. New members and codes may be added: ignore unknown \
+ones.
 
 Paths are relative to the API's base URL, which ends with its stage, or with the base path of a \
 custom domain."""
 
 _HEADERS: Mapping[str, Json] = {
     "Location": {
-        "description": "The message: an absolute path, with the stage or the base path of the "
-        "URL that was called. Below `/iam` it leads to the route below `/iam`; after a webhook, to "
+        "description": "The absolute path of the message, with the stage or the base path of the "
+        "URL that was called. Under `/iam` it is the route under `/iam`; after a webhook, "
         "the route for the client's API key.",
         "schema": {"type": "string", "examples": [f"/prod/messages/{response_schemas.MESSAGE_ID}"]},
     },
     "Idempotent-Replayed": {
-        "description": "`true` if the key was known: nothing was sent by this request.",
+        "description": "`true` if an earlier request had the key: this one sent nothing.",
         "schema": {"type": "string", "enum": ["true"]},
     },
     "Preference-Applied": {
-        "description": "There if `Prefer: respond-async` was sent.",
+        "description": "Present if the request had `Prefer: respond-async`.",
         "schema": {"type": "string", "enum": ["respond-async"]},
     },
     "Retry-After": {
-        "description": "Seconds after which to repeat the request.",
+        "description": "Repeat the request after so many seconds.",
         "schema": {"type": "string", "pattern": "^[0-9]+$", "examples": ["5"]},
     },
     "Link": {
@@ -131,7 +131,8 @@ _SEARCH_PARAMETERS: list[Json] = [
     {
         "name": "idempotencyKey",
         "in": "query",
-        "description": "The message with this idempotency key; where a message had none, the id of "
+        "description": "The message with this idempotency key. If a message had no key, this is "
+        "the id of "
         "the webhook, or of the message in SQS, SNS (`MessageId`) or EventBridge (`id`).",
         "schema": {"type": "string", "pattern": request_schema.KEY_PATTERN},
         "example": "order-8812-shipped",
@@ -150,7 +151,7 @@ _SEARCH_PARAMETERS: list[Json] = [
     {
         "name": "next",
         "in": "query",
-        "description": "The next page of a `reference`: `next` of the page before, unchanged.",
+        "description": "The next page of a `reference`: the unchanged `next` of the previous page.",
         "schema": {"type": "string", "pattern": "^[0-9]{1,12}([.][0-9]{1,3})?-[0-9A-Z]{26}$"},
         "example": response_schemas.CURSOR,
     },
@@ -158,8 +159,8 @@ _SEARCH_PARAMETERS: list[Json] = [
 _PREFER_PARAMETER: Json = {
     "name": "Prefer",
     "in": "header",
-    "description": "`respond-async` (RFC 7240): store it, queue it, and answer at once. "
-    "Everything else is ignored.",
+    "description": "`respond-async` (RFC 7240): store and queue the message, and respond at once. "
+    "All other values are ignored.",
     "schema": {"type": "string"},
     "example": "respond-async",
 }
@@ -168,7 +169,7 @@ _WEBHOOK_PARAMETERS: list[Json] = [
         "name": "client",
         "in": "path",
         "required": True,
-        "description": "Who sends it: the client whose secret it is signed with.",
+        "description": "The sender: the client whose secret signs the webhook.",
         "schema": {"type": "string", "pattern": request_schema.whole(client_names.PATTERN)},
         "example": "shop",
     },
@@ -176,7 +177,7 @@ _WEBHOOK_PARAMETERS: list[Json] = [
         "name": "webhook-id",
         "in": "header",
         "required": True,
-        "description": "The webhook's id, and so the idempotency key: the same in each copy.",
+        "description": "The webhook's id, which is the idempotency key, also of a repetition.",
         "schema": {"type": "string", "pattern": r"^[!-\-/-~]{1,255}$"},
         "example": "msg_2KWPBgLlAfxdpx2AI54pPJ85f4W",
     },
@@ -184,7 +185,7 @@ _WEBHOOK_PARAMETERS: list[Json] = [
         "name": "webhook-timestamp",
         "in": "header",
         "required": True,
-        "description": "When it was sent: seconds since the epoch, not five minutes away from now.",
+        "description": "The time of sending in seconds since the epoch, within five minutes.",
         "schema": {"type": "string", "pattern": "^[0-9]{1,12}$"},
         "example": "1800000000",
     },
@@ -192,7 +193,7 @@ _WEBHOOK_PARAMETERS: list[Json] = [
 
 
 def document() -> Json:
-    """The OpenAPI 3.1 document of the HTTP API."""
+    """Return the OpenAPI 3.1 document of the HTTP API."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -203,10 +204,10 @@ def document() -> Json:
             "contact": {"name": "The operator of this relay"},
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "servers": [{"url": ".", "description": "Where this document was read"}],
+        "servers": [{"url": ".", "description": "The server of this document"}],
         "security": [{"apiKey": []}],
         "tags": [
-            {"name": "messages", "description": "Send, and see what became of it."},
+            {"name": "messages", "description": "Send messages, and query their status."},
             {"name": "documentation", "description": "This document. It needs no API key."},
         ],
         "paths": {
@@ -219,7 +220,7 @@ def document() -> Json:
                 "get": _documentation(
                     "getDocument",
                     "This document",
-                    "What this API promises, as an OpenAPI 3.1 document.",
+                    "This API as an OpenAPI 3.1 document.",
                     "application/json",
                     {"type": "object"},
                 )
@@ -227,8 +228,8 @@ def document() -> Json:
             "/docs": {
                 "get": _documentation(
                     "getDocs",
-                    "This document, for people",
-                    "The same as a page, with examples to copy.",
+                    "This document as a page",
+                    "The same content as an HTML page, with examples to copy.",
                     "text/html",
                     {"type": "string"},
                 )
@@ -240,16 +241,17 @@ def document() -> Json:
                     "type": "apiKey",
                     "in": "header",
                     "name": "x-api-key",
-                    "description": "A client is known by its key, and sees only its own messages. "
-                    "A key that belongs to no registered client is refused.",
+                    "description": "The key identifies the client. A client sees only its own "
+                    "messages. "
+                    "A key without a registered client is refused.",
                 },
                 "webhookSignature": {
                     "type": "apiKey",
                     "in": "header",
                     "name": "webhook-signature",
-                    "description": "`v1,` and the HMAC-SHA256, in Base64, of webhook-id, "
-                    "webhook-timestamp and the body, with dots in between; or several of them, "
-                    "with spaces in between.",
+                    "description": "`v1,` and the Base64-encoded HMAC-SHA256 of webhook-id, "
+                    "webhook-timestamp and the body, separated by dots. Several signatures are "
+                    "separated by spaces.",
                 },
             },
             "schemas": _schemas(),
@@ -263,12 +265,12 @@ def document() -> Json:
 
 
 def text() -> str:
-    """The document as it is committed and served."""
+    """Return the document's text, as it is committed and served."""
     return json.dumps(document(), indent=1, ensure_ascii=False) + "\n"
 
 
 def samples() -> Mapping[str, Json]:
-    """The good sample messages, by name."""
+    """Return the valid sample messages by name."""
     return {
         path.stem: json.loads(path.read_text())
         for path in sorted(SAMPLES.glob("*.json"))
@@ -289,8 +291,8 @@ def _post_message() -> Json:
         "summary": "Send a message",
         "description": "One request is one message: one or more sends, each of them one call of "
         f"MobileConnect. It has at most {MAX_RECIPIENTS} recipients, {MAX_SENDS} sends and 1 MiB. "
-        "What MobileConnect did certainly not take is tried again by the relay: it is no error, "
-        "the answer is 202 with the status `queued`. Without an Idempotency-Key every request is a "
+        "If MobileConnect certainly did not accept a send, the relay tries it again: the response "
+        "is 202 with the status `queued`. Without an Idempotency-Key, every request is a "
         "new message.",
         "parameters": [_KEY_PARAMETER, _PREFER_PARAMETER],
         "requestBody": _body(),
@@ -302,14 +304,16 @@ def _preview_message() -> Json:
     return {
         "operationId": "previewMessage",
         "tags": ["messages"],
-        "summary": "See what a message would send",
-        "description": "Checks a message as `POST /messages` does, and answers with the calls of "
-        "MobileConnect that it would become. Nothing is stored and nothing is sent, and no "
-        "idempotency key is looked up.",
+        "summary": "Preview a message",
+        "description": "Checks a message as `POST /messages` does, and returns the calls of "
+        "MobileConnect that it would become. It stores and sends nothing, and ignores "
+        "the idempotency key.",
         "parameters": [],
         "requestBody": _body(),
         "responses": {
-            "200": _success("What would be sent.", "PreviewedMessage", response_schemas.PREVIEWED),
+            "200": _success(
+                "The calls that would be made.", "PreviewedMessage", response_schemas.PREVIEWED
+            ),
             **_failures((*_PREVIEWING, *_WITH_KEY, *_EVERYWHERE)),
         },
     }
@@ -320,11 +324,11 @@ def _post_webhook() -> Json:
         "operationId": "postWebhook",
         "tags": ["messages"],
         "summary": "Send a message by webhook",
-        "description": "For senders that sign as Standard Webhooks are signed, with a secret for "
-        "each client. The webhook's id is the idempotency key: a copy of a webhook is answered "
-        "again, and not sent again. The message is the whole body, or the `data` of a payload with "
-        "`type`, `timestamp` and `data`; then the pointers of `errors` begin there. A deployment "
-        "takes webhooks only if it is set up to.",
+        "description": "For senders that sign requests as Standard Webhooks requires, with one "
+        "secret for each client. The webhook's id is the idempotency key: for a repeated webhook, "
+        "the relay responds again, but does not send again. The message is the whole body, or "
+        "the `data` of a payload with `type`, `timestamp` and `data`; then pointers in `errors` "
+        "are relative to `data`. A deployment accepts webhooks only if they are turned on.",
         "security": [{"webhookSignature": []}],
         "parameters": [*_WEBHOOK_PARAMETERS, _PREFER_PARAMETER],
         "requestBody": _body({"anyOf": [_MESSAGE, _PAYLOAD]}),
@@ -347,8 +351,8 @@ _PAYLOAD: Json = {
 def _body(schema: Json = _MESSAGE) -> Json:
     return {
         "required": True,
-        "description": "Unknown fields, `null`, and names that stand twice in an object are "
-        "refused. NUL characters and halves of surrogate pairs are, too.",
+        "description": "Unknown fields, `null`, duplicate names in an object, NUL characters and "
+        "unpaired surrogates are refused.",
         "content": {
             "application/json": {
                 "schema": schema,
@@ -363,7 +367,7 @@ def _body(schema: Json = _MESSAGE) -> Json:
 
 def _posted(problems_of_it: Iterable[str]) -> Json:
     taken = _success(
-        "The message was taken: sent, or stored to be sent.",
+        "The message was sent, or stored for sending.",
         "AcceptedMessage",
         response_schemas.POSTED,
         required=("Location",),
@@ -376,12 +380,12 @@ _LINKS: Json = {
     "message": {
         "operationId": "getMessage",
         "parameters": {"id": "$response.body#/id"},
-        "description": "How the message stands.",
+        "description": "The status of the message.",
     },
     "token": {
         "operationId": "getToken",
         "parameters": {"tokenId": "$response.body#/sends/0/tokenId"},
-        "description": "The way back, from a tokenId to the message.",
+        "description": "The message of a tokenId.",
     },
 }
 
@@ -390,8 +394,8 @@ def _get_message() -> Json:
     return {
         "operationId": "getMessage",
         "tags": ["messages"],
-        "summary": "See how a message stands",
-        "description": "Messages are kept for 90 days, unless the deployment says otherwise.",
+        "summary": "Get the status of a message",
+        "description": "Messages are stored for 90 days, unless the operator has changed that.",
         "parameters": [_ID_PARAMETER],
         "responses": {
             "200": _success("The message.", "StoredMessage", response_schemas.STORED),
@@ -407,7 +411,7 @@ def _cancel_message() -> Json:
         "summary": "Cancel a message",
         "description": "Cancels every send that is still `queued`. If an earlier attempt at a send "
         "may have gone out, it becomes `unknown` with the reason `cancelled`, and is not sent "
-        "again. Repeating the request has the same response.",
+        "again. A repeated request gets the same response.",
         "parameters": [_ID_PARAMETER],
         "responses": {
             "200": _success(
@@ -425,10 +429,10 @@ def _find_messages() -> Json:
         "operationId": "findMessages",
         "tags": ["messages"],
         "summary": "Find messages by idempotency key or reference",
-        "description": "Finds messages from every way in: HTTP, webhooks, SQS, SNS and "
+        "description": "Finds messages from HTTP, webhooks, SQS, SNS and "
         "EventBridge. Use exactly one of `idempotencyKey` and `reference`. A client finds only its "
-        "own messages; a queue message that names no client belongs to the default client. A "
-        "message that was refused in the queue is found by its key only. A page has at most 20 "
+        "own messages; a queue message without a client belongs to the default client. A "
+        "message that was refused in the queue is found only by its key. A page has at most 20 "
         "messages, and fewer if they have many sends.",
         "parameters": _SEARCH_PARAMETERS,
         "responses": {
@@ -443,7 +447,7 @@ def _get_token() -> Json:
         "operationId": "getToken",
         "tags": ["messages"],
         "summary": "Find the message of a tokenId",
-        "description": "Marketing Cloud gives each call a tokenId, and its own reports name it. A "
+        "description": "Marketing Cloud returns a tokenId for each call, and uses it in reports. A "
         "client finds only its own messages.",
         "parameters": [_TOKEN_PARAMETER],
         "responses": {
@@ -504,7 +508,7 @@ def _success(
 
 
 def _failures(codes: Iterable[str]) -> Json:
-    """The responses with these problems, one for each status."""
+    """Return the responses with these problems, one for each status."""
     chosen = sorted((PROBLEMS[code] for code in codes), key=lambda problem: problem.status)
     return {
         str(status): _failure(list(same))

@@ -12,7 +12,7 @@ _REF = "#/$defs/{model}"
 
 
 def schema() -> Json:
-    """What a callback posts fits it; on the bus, `data` is the detail."""
+    """Return the schema of a callback's body; on the bus, `data` is the detail."""
     _, found = models_json_schema(
         [(Event, "validation")], ref_template=_REF, schema_generator=GivenOrLeftOut
     )
@@ -27,5 +27,5 @@ def schema() -> Json:
 
 
 def text() -> str:
-    """As it is written into the file."""
+    """Return the text of the file."""
     return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"

@@ -1,4 +1,4 @@
-"""What the page explains beside the routes: life cycle, queue, events and callbacks."""
+"""The guides of the page: life cycle, queue, events and callbacks."""
 
 from typing import NamedTuple
 
@@ -30,23 +30,23 @@ _MEANING: dict[Status, tuple[str, str]] = {
         "Marketing Cloud rejected it permanently; `errors` says why. It was not sent.",
         "Correct it, and post it with a new key.",
     ),
-    Status.FAILED: ("It was not sent before it was too old.", _NEW_KEY),
+    Status.FAILED: ("It was too old before it could be sent.", _NEW_KEY),
     Status.CANCELLED: ("It was cancelled before it was sent.", _NEW_KEY),
     Status.EXPIRED: ("It reached its `expiresAt` before it was sent.", _NEW_KEY),
-    Status.UNKNOWN: (_UNKNOWN, "Ask the recipient, or the relay's operator, who decides."),
+    Status.UNKNOWN: (_UNKNOWN, "Ask the recipient, or the relay's operator."),
 }
 """What each status means, and what the client can do."""
 
 
 def life_cycle() -> str:
-    """A drawing and a table of what becomes of a send."""
+    """Return a drawing and a table of the statuses of a send."""
     introduction = (
         "A message becomes one or more sends. Each send is one call of Marketing Cloud, and has a "
-        "status. While a status is not final, the relay goes on automatically.\n\n"
-        "The message has the status that all its sends have. If they differ, it is `unknown` as "
-        "soon as one send is, `accepted` if all were accepted, `partially_delivered` if the "
-        "delivery of all is known, `queued` if all wait, and else `partial`. `GET /messages/{id}` "
-        "shows both."
+        "status. While a status is not final, the relay continues automatically.\n\n"
+        "If all sends have the same status, the message has it, too. Otherwise it is `unknown` if "
+        "at least one send is, `accepted` if all were accepted, `partially_delivered` if the "
+        "delivery of all is known, `queued` if all wait, and `partial` in all other cases. "
+        "`GET /messages/{id}` shows both."
     )
     rows = [
         (
@@ -66,7 +66,7 @@ def _ends(status: Status) -> bool:
 
 
 class _Box(NamedTuple):
-    """Where a status is drawn, in the units of the drawing."""
+    """The position of a status in the drawing."""
 
     status: Status
     x: int
@@ -88,7 +88,7 @@ _BOXES = (
     _Box(Status.UNDELIVERED, 226, 302),
 )
 _STEMS = ((16, 34, (76, 116)), (190, 34, (76, 116, 156, 196)), (214, 210, (236, 276, 316)))
-"""From under a box (x, top) to the boxes that follow from it, at these heights."""
+"""Lines from a box (x, top) to the boxes that follow it, at these heights."""
 _KINDS = {
     "goes-on": "not final",
     "reached": "delivery known",
@@ -140,8 +140,9 @@ def _box(box: _Box) -> str:
 # Queue
 
 _KEY = """\
-The key; else `idempotencyKey` in the JSON, else the id of the message in SQS, SNS (`MessageId`) \
-or EventBridge (`id`). The same client and key over HTTP are the same message."""
+The idempotency key. Without it, `idempotencyKey` in the JSON; without both, the id of the message \
+in SQS, SNS (`MessageId`) or EventBridge (`id`). The same client and key over HTTP are the same \
+message."""
 _RESULT = """\
 The queue has no response. `GET /messages?idempotencyKey=…` and `?reference=…` find the message, \
 and events and callbacks report each result."""
@@ -157,9 +158,9 @@ _QUEUED = (
 
 
 def queue() -> str:
-    """How to post through SQS, and where the result is."""
+    """Return how to post through SQS, and how to find the result."""
     introduction = (
-        "Systems with AWS credentials can put the same JSON into the relay's SQS queue (output "
+        "Systems with AWS credentials can send the same JSON to the relay's SQS queue (output "
         "`QueueUrl` of the stack); they need `sqs:SendMessage`. SNS topics and EventBridge rules "
         "that the operator has listed (`QueueSenderArns`) can post, too: the JSON is the "
         "notification's message, or the event's `detail`. An event always belongs to the default "
@@ -173,8 +174,8 @@ def queue() -> str:
 # Events and callbacks
 
 _EVENTS = """\
-The relay reports changes of a send's status in two ways, each off until the operator turns it on. \
-An event contains no number and no text."""
+The relay reports changes of a send's status in two ways; the operator must turn on each. \
+An event contains no phone number and no text."""
 
 _BUS = """\
 EventBridge gets an event for each change. Its source is `smsrelay`, its detail type is \
@@ -185,17 +186,17 @@ _CALLBACK = """\
 The relay posts each final result to the URL that the operator has stored for the client:"""
 
 _RECEIVING = """\
-Callbacks are signed as Standard Webhooks are. `webhook-signature` is `v1,` and the HMAC-SHA256, \
-in Base64, of `webhook-id`, `webhook-timestamp` and the body, with full stops in between; or \
-several of them, with spaces in between. Check it over the bytes of the body, before you parse them.
+Callbacks are signed as Standard Webhooks requires. `webhook-signature` is `v1,` and the \
+Base64-encoded HMAC-SHA256 of `webhook-id`, `webhook-timestamp` and the body, separated by full \
+stops. Several signatures are separated by spaces. Check the bytes of the body before you parse it.
 
-Answer with 2xx within 10 seconds, and work afterwards. After any other answer, or none, the relay \
-repeats the callback after 5 seconds, 5 minutes, 30 minutes, 2, 5, 10 and 10 hours; 410 ends it. \
-A repetition has the same `webhook-id`, so ignore the ids that you have seen."""
+Respond with 2xx within 10 seconds, and process the callback afterwards. After any other response, \
+or none, the relay repeats the callback after 5 seconds, 5 minutes, 30 minutes, 2, 5, 10 and 10 \
+hours; 410 ends this. A repetition has the same `webhook-id`, so ignore ids that you have seen."""
 
 
 def callbacks(fields: str) -> str:
-    """What is sent when a status changes; `fields` are the tables of its schemas."""
+    """Return the guide to events and callbacks; `fields` are the tables of the schemas."""
     return "".join(
         (
             paragraphs(_EVENTS),
@@ -210,7 +211,7 @@ def callbacks(fields: str) -> str:
 
 
 def example_event() -> Json:
-    """The event of a send whose delivery is reported."""
+    """Return the event of a reported delivery."""
     accepted = response_schemas.send(reference="order-8812", awaits_report=True)
     report = DeliveryReport("Finished", 1, {"12125550100": 4000})
     after = transitions.apply_report(accepted, report, now=accepted.created_at + 60, written_by="")
@@ -218,7 +219,7 @@ def example_event() -> Json:
 
 
 def event_schemas() -> Json:
-    """The schemas of an event that the request and the responses don't have, by name."""
+    """Return the schemas that only events have, by name."""
     whole = event_schema.schema()
     kept: Json = whole.pop("$defs")
     return {"Event": whole, **kept}

@@ -3,13 +3,13 @@
 
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 
-// The address: that of the page, without /docs. Only if it needs no quoting in an example.
+// The API's address is that of the page without /docs. It is used only if examples need no quoting for it.
 const address = (location.origin + location.pathname).replace(/\/docs\/?$/, "");
 if (/^https?:\/\/[\w.:/-]+$/.test(address)) {
   for (const it of all(".base-url")) it.textContent = address;
 }
 
-// Copy buttons; browsers have a clipboard only on https and on this machine.
+// Copy buttons. Browsers allow the clipboard only with https and on the local machine.
 if (navigator.clipboard) {
   for (const block of all(".code")) {
     const button = document.createElement("button");
@@ -24,7 +24,7 @@ if (navigator.clipboard) {
   }
 }
 
-// One language for all examples, also at the next visit.
+// The chosen language applies to all examples, and is stored for the next visit.
 const languages = all(".languages input");
 const choose = (language) => {
   for (const it of languages) if (it.value === language) it.checked = true;
@@ -33,20 +33,20 @@ for (const it of languages) {
   it.addEventListener("change", () => {
     const top = it.getBoundingClientRect().top;
     choose(it.value);
-    scrollBy(0, it.getBoundingClientRect().top - top); // examples above have another height now
-    try { localStorage.setItem("language", it.value); } catch { /* not allowed: only this time */ }
+    scrollBy(0, it.getBoundingClientRect().top - top); // the height of the examples above has changed
+    try { localStorage.setItem("language", it.value); } catch { /* storage is not allowed: do not store it */ }
   });
 }
-try { choose(localStorage.getItem("language")); } catch { /* the same */ }
+try { choose(localStorage.getItem("language")); } catch { /* storage is not allowed */ }
 
-// The contents are as long as a small window: closed there at first.
+// In a small window, the contents are closed at first, because they would fill it.
 const contents = document.getElementById("contents");
 const narrow = matchMedia("(max-width: 48rem)");
 const fold = () => { contents.open = !narrow.matches; };
 narrow.addEventListener("change", fold);
 fold();
 
-// Search: sections, schemas, and every row that has an address.
+// The search finds sections, schemas, and every row with an anchor.
 const words = (text) => text.toLowerCase().split(/\s+/).filter(Boolean);
 const entries = all("main section, main h3[id], main tr[id]").map((it) => {
   const title = it.querySelector("h2, code")?.textContent ?? it.textContent;

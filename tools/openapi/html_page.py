@@ -1,4 +1,4 @@
-"""The document as a page for people: one file of HTML, CSS and a small script, nothing to load."""
+"""The document as an HTML page: one file with CSS and a small script, without other files."""
 
 import base64
 import json
@@ -20,9 +20,9 @@ from tools.openapi.html_parts import (
 
 CSS = (Path(__file__).parent / "html_page.css").read_text()
 SCRIPT = (Path(__file__).parent / "html_page.js").read_text()
-"""Search, copying, the chosen language, and the API's address. Without it the page shows all."""
+"""Search, copy buttons, the chosen language and the API's address. The page works without it."""
 LONGEST_PATTERN = 40
-"""Characters; of longer ones, and of those with escapes, the description says what they mean."""
+"""Characters. Longer patterns, and those with escapes, are explained in the description."""
 REQUEST = "MessageRequest"
 SCHEMAS = (
     "MobileNumber",
@@ -46,7 +46,7 @@ _SHOWN = {"apiKey": "API key", "webhookSignature": "signature"}
 
 
 def page(document: Json) -> str:
-    """The page."""
+    """Return the page."""
     info = document["info"]
     operations = [
         (method, path, operation)
@@ -111,7 +111,7 @@ def page(document: Json) -> str:
 
 
 def script_source() -> str:
-    """What the page's policy (functions/api/app.py) allows: its script, and no other."""
+    """Return the source of the script for the page's policy, which allows no other script."""
     digest = sha256(f"\n{SCRIPT}".encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
@@ -158,7 +158,7 @@ def _overview(document: Json) -> str:
         f"<p>Base URL: <code>{base_url()}</code>. The examples take the API key from the "
         f"environment variable <code>API_KEY</code>.</p>{first}"
     )
-    return f"{paragraphs(summary)}{example}{paragraphs(more)}<h3>Who calls</h3>{headers}"
+    return f"{paragraphs(summary)}{example}{paragraphs(more)}<h3>Authentication</h3>{headers}"
 
 
 def _operation(method: str, path: str, operation: Json, schemas: Json) -> str:
@@ -189,7 +189,7 @@ def _operation(method: str, path: str, operation: Json, schemas: Json) -> str:
             parts += [f"<p>{inline(body['description'])}</p>", _schema(REQUEST, schemas)]
             parts += ["<h3>Examples</h3>", *_examples(content["examples"])]
     answers = [_response(status, response) for status, response in operation["responses"].items()]
-    return "\n".join([*parts, "<h3>Answers</h3>", *answers])
+    return "\n".join([*parts, "<h3>Responses</h3>", *answers])
 
 
 def _response(status: str, response: Json) -> str:
@@ -236,7 +236,7 @@ def _problems(document: Json) -> str:
         f"<code>{it}</code>" for it in ("type", "title", "status", "code", "detail")
     )
     introduction = (
-        "<p>Every answer other than 2xx is a problem document, "
+        "<p>Every response other than 2xx is a problem document, "
         f"<code>application/problem+json</code>, with {members}.</p>"
     )
     return introduction + table(
@@ -282,7 +282,7 @@ def _schema(name: str, schemas: Json) -> str:
 
 
 def _type(schema: Json) -> str:  # noqa: PLR0911 - a table
-    """The type in words, with links to the schemas."""
+    """Describe the type, with links to the schemas."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         if not name.endswith("Problem"):

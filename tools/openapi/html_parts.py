@@ -18,7 +18,7 @@ def section(anchor: str, title: str, content: str) -> str:
 def table(
     head: Iterable[str], rows: Iterable[Iterable[str]], anchors: Iterable[str] | None = None
 ) -> str:
-    """A table; with `anchors`, one for each row, links lead to a row, and the search finds it."""
+    """Return a table. Each row can have an anchor, for links and for the search."""
     rows = list(rows)
     ids = ["" for _ in rows] if anchors is None else [f' id="{it}"' for it in anchors]
     body = "\n".join(
@@ -34,14 +34,14 @@ def paragraphs(text: str) -> str:
 
 
 def inline(text: str) -> str:
-    """Escaped, with what stands in backticks as code."""
+    """Escape a text, and format parts in backticks as code."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text, quote=False))
 
 
 def code(text: str, label: str, language: str = "") -> str:
-    """A block of code. The script of the page replaces `BASE_URL` with the API's own address."""
+    """Return a block of code. The page's script replaces `BASE_URL` by the API's address."""
     shown = escape(text).replace(BASE_URL, base_url())
-    # With a place in the tab order, so that it can be scrolled from the keyboard.
+    # tabindex makes it possible to scroll the block with the keyboard.
     block = (
         f'<pre tabindex="0" role="region" aria-label="{escape(label)}"><code>{shown}</code></pre>'
     )
@@ -54,7 +54,7 @@ def json_block(value: object, label: str = "Example") -> str:
 
 
 def in_languages(name: str, texts: Mapping[str, str]) -> str:
-    """The same request in several languages, one of them shown; `name` is unique on the page."""
+    """Return a request in several languages, one of which is shown. `name` must be unique."""
     choices = "".join(
         f'<label><input type="radio" name="{name}-language" value="{language}"'
         f"{' checked' * (number == 0)}>{language}</label>"

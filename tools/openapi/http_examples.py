@@ -8,14 +8,14 @@ from tools.openapi import Json
 
 _HEAD = """\
 # Requests to smsrelay, for editors that send .http files. Written by `make openapi`.
-# After `make up`, api_url and api_key stand in .local/stack.json.
+# After `make up`, .local/stack.json contains api_url and api_key.
 @apiUrl = http://localhost
 @apiKey = the-value-of-an-api-key
 """
 
 
 def requests(document: Json) -> str:
-    """The .http file: every example of every operation."""
+    """Return the .http file with every example of every operation."""
     return "\n\n".join([_HEAD, *_requests(document)]) + "\n"
 
 
@@ -24,7 +24,7 @@ def _requests(document: Json) -> Iterator[str]:
         for method, operation in item.items():
             security = operation.get("security", [{"apiKey": []}])
             if {"webhookSignature": []} in security:
-                continue  # an editor signs nothing
+                continue  # an editor can't sign requests
             key = ["x-api-key: {{apiKey}}"] if security else []
             url = "{{apiUrl}}" + path
             headers = list(key)
@@ -50,7 +50,7 @@ def _requests(document: Json) -> Iterator[str]:
 
 
 def _queries(operation: Json) -> list[str]:
-    """Queries to try an operation with: one for each parameter that can stand alone."""
+    """Return example queries, one for each parameter that can be used alone."""
     return [
         f"?{it['name']}={quote(it['example'])}"
         for it in operation.get("parameters", ())

@@ -1,4 +1,4 @@
-"""Every problem that can be answered: its schema, and an example in the words of who gives it."""
+"""Every problem document: its schema, and an example from the relay or the gateway."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ TYPE = "application/problem+json"
 
 _ID: Json = {
     "type": "string",
-    "description": "The id of the message; `GET /messages/{id}` says how it stands.",
+    "description": "The id of the message; `GET /messages/{id}` returns its status.",
     "examples": [MESSAGE_ID],
 }
 _SENDS: Json = {"type": "array", "items": {"$ref": REF.format(model="SendSummary")}}
@@ -30,24 +30,24 @@ _REFUSALS: Json = {
     "minItems": 1,
     "maxItems": MAX_REFUSALS,
     "items": {"$ref": REF.format(model="Refusal")},
-    "description": "Every reason at once.",
+    "description": "All errors of the request.",
 }
 _WORDS: Json = {
     "type": "array",
     "items": {"type": "string"},
-    "description": "What Marketing Cloud said, in its own words.",
+    "description": "The error messages of Marketing Cloud.",
     "examples": [["Keyword PLAY is invalid for the code on the message"]],
 }
 _OMITTED: Json = {
     "type": "integer",
     "minimum": 1,
-    "description": "How many more there are; left out if there are none.",
+    "description": "The number of further errors; left out if there are none.",
     "examples": [12],
 }
 
 
 class Problem(NamedTuple):
-    """One problem: when it is answered, an example, and the members that it adds."""
+    """A problem: when it occurs, an example, and its additional members."""
 
     when: str
     body: Mapping[str, Any]
@@ -65,18 +65,18 @@ class Problem(NamedTuple):
 
     @property
     def component(self) -> str:
-        """Its name among the schemas: `NotJsonProblem`."""
+        """The name of its schema, such as `NotJsonProblem`."""
         return "".join(word.capitalize() for word in self.code.split("-")) + "Problem"
 
     def schema(self) -> Json:
-        """A problem document (RFC 9457) whose constant members tell it from all others."""
+        """Return the schema of a problem document (RFC 9457) with its constant members."""
         constants = {name: {"const": self.body[name]} for name in ("type", "title", "status")}
         properties: Json = {
             **constants,
-            "code": {"const": self.code, "description": "Stable, and made for programs."},
+            "code": {"const": self.code, "description": "Stable, and for programs."},
             "detail": {
                 "type": "string",
-                "description": "For people. It never repeats a number or a text.",
+                "description": "For people. It never contains a phone number or a text.",
                 "examples": [self.body["detail"]],
             },
             **self.members,
@@ -118,29 +118,29 @@ _INVALID = RequestRefusedError(
 
 
 def _relays() -> Iterator[Problem]:
-    """What the relay itself answers."""
+    """Yield the problems of the relay itself."""
     yield _of_error("The body is not JSON. Nothing was sent.", _not_json())
     yield _of_error(
-        "A header can't be used. Nothing was sent.",
+        "A header is not valid. Nothing was sent.",
         errors.InvalidHeaderError(f"Idempotency-Key: {_KEY_REFUSED}"),
     )
     yield _of_error(
-        "Below `/iam`, and for webhooks: the client has posted too many recipients in this minute. "
+        "Under `/iam`, and for webhooks: the client has posted too many recipients in this minute. "
         "Nothing was sent.",
         errors.RateLimitedError(17),
     )
     yield _of_error(
-        "The API key, or the IAM principal below `/iam`, belongs to no registered client. Nothing "
-        "was sent.",
+        "The API key, or the IAM principal under `/iam`, does not belong to a registered client. "
+        "Nothing was sent.",
         errors.ClientNotRegisteredError(),
     )
     yield _of_error(
-        "There is no such client, or no signature of it that is at most five minutes old. "
-        "Nothing was sent.",
+        "The client does not exist, or the request has no valid signature of it from the last five "
+        "minutes. Nothing was sent.",
         errors.InvalidSignatureError(),
     )
     yield _of_error(
-        "There is no such message, tokenId or route, or it is another client's.",
+        "The message, tokenId or route does not exist, or belongs to another client.",
         errors.NotFoundError(),
     )
     yield _of_error(
@@ -149,7 +149,7 @@ def _relays() -> Iterator[Problem]:
         members={"id": _ID},
     )
     yield _of_error(
-        "No send of the message is queued any more, so none can be cancelled.",
+        "No send of the message is queued now, so none can be cancelled.",
         errors.TooLateError(MESSAGE_ID),
         members={"id": _ID},
     )
@@ -159,8 +159,8 @@ def _relays() -> Iterator[Problem]:
         "cancelled",
     )
     yield _of_error(
-        "The body is larger than 1 MiB, or its calls of the upstream are larger than the ledger "
-        "takes. Nothing was sent.",
+        "The body is larger than 1 MiB, or its calls of the upstream are too large for the ledger. "
+        "Nothing was sent.",
         errors.TooLargeError(MAX_REQUEST_BYTES),
         optional={"errors": _REFUSALS},
     )
@@ -169,13 +169,13 @@ def _relays() -> Iterator[Problem]:
         errors.UnsupportedMediaTypeError("Send the header Content-Type: application/json."),
     )
     yield _of_error(
-        "Fields are refused. Nothing was sent, and the Idempotency-Key is not used up.",
+        "Fields are not valid. Nothing was sent, and the Idempotency-Key can be used again.",
         _INVALID,
         members={"errors": _REFUSALS},
         optional={"errorsOmitted": _OMITTED},
     )
     yield _of_error(
-        "The parameters of a search are refused.",
+        "The parameters of the search are not valid.",
         errors.InvalidQueryError("reference: It must not be blank."),
     )
     yield _of_error(
@@ -184,25 +184,28 @@ def _relays() -> Iterator[Problem]:
         members={"id": _ID},
     )
     yield _of_send(
-        "Marketing Cloud refused the message for good. Nothing was sent.",
+        "Marketing Cloud rejected the message permanently. Nothing was sent.",
         Status.REJECTED,
         "refused",
         "Keyword PLAY is invalid for the code on the message",
         errors=_WORDS,
     )
     yield _of_error(
-        "The relay failed. Repeating the request with the same Idempotency-Key never sends twice.",
+        "The relay failed. A repeated request with the same Idempotency-Key never sends twice.",
         errors.RelayError(),
     )
     yield _of_send(
-        "It is too old, or it has expired. It was certainly not sent.", Status.FAILED, "too-old"
+        "The message was not sent before it was too old or expired.", Status.FAILED, "too-old"
     )
     yield _of_error(
-        "Nothing could be stored, so nothing was sent. Repeat it with the same Idempotency-Key.",
+        "The message could not be stored, so it was not sent. Repeat the request with the same "
+        "Idempotency-Key.",
         errors.LedgerUnavailableError(),
     )
     not_read = problem_documents.not_read()
-    yield Problem("It could not be looked up. Ask again.", not_read.body, not_read.headers)
+    yield Problem(
+        "The message could not be read. Repeat the request.", not_read.body, not_read.headers
+    )
     yield _of_send(
         "It is not known whether it went out. It is not sent again automatically; repeating the "
         "request with the same Idempotency-Key never sends twice.",
@@ -212,18 +215,18 @@ def _relays() -> Iterator[Problem]:
 
 
 _WHEN = {
-    "api-key-required": "There is no valid API key in the header `x-api-key`.",
-    "not-allowed": "The caller may not call the relay: by its address, or by its signature below "
-    "`/iam`. Nothing was sent.",
-    "throttled": "Too many requests a second. Nothing was sent.",
+    "api-key-required": "The header `x-api-key` has no valid API key.",
+    "not-allowed": "The caller's address is not allowed, or its signature under `/iam`. "
+    "Nothing was sent.",
+    "throttled": "There are too many requests per second. Nothing was sent.",
     "quota-exceeded": "The daily quota of the API key is used up. Nothing was sent.",
-    "no-answer": "The relay did not answer within 29 seconds. Repeating the request with the same "
+    "no-answer": "The relay did not respond within 29 seconds. A repeated request with the same "
     "Idempotency-Key never sends twice.",
 }
 
 
 def _gateways() -> Iterator[Problem]:
-    """What the gateway answers by itself: the words are template.yaml's."""
+    """Yield the problems of API Gateway itself, as in template.yaml."""
     template = yaml_parse((ROOT / "template.yaml").read_text())
     for response in template["Resources"]["Api"]["Properties"]["GatewayResponses"].values():
         body = json.loads(response["ResponseTemplates"]["application/json"])
@@ -237,7 +240,7 @@ def _gateways() -> Iterator[Problem]:
 
 
 def all_problems() -> Mapping[str, Problem]:
-    """By code, in the order of their statuses. The relay's own come before the gateway's."""
+    """Return all problems by code, ordered by status. The relay's replace the gateway's."""
     found = {problem.code: problem for problem in _relays()}
     for problem in _gateways():
         found.setdefault(problem.code, problem)

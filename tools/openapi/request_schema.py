@@ -1,4 +1,4 @@
-"""The schema of the simplified JSON: the models, what their validators check, and their rules."""
+"""The schema of a request: the models, the patterns of their validators, and their rules."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,7 +15,7 @@ REF = "#/components/schemas/{model}"
 
 
 def whole(pattern: str) -> str:
-    """A pattern that the whole value has to match; JSON Schema looks for it anywhere."""
+    """Anchor a pattern, because JSON Schema would match it anywhere in the value."""
     return f"^(?:{pattern})$"
 
 
@@ -30,7 +30,7 @@ _MOBILE = rf"\+{_SEPARATOR}(?:[0-9]{_SEPARATOR}){{{MIN_DIGITS},{MAX_DIGITS}}}"
 _USER, _HOST = r"[^\s/?#@\[\]]*@", r"[^\s/?#@:\[\]]+|\[[0-9A-Fa-f:.]+\]"
 _URL = rf"[Hh][Tt][Tt][Pp][Ss]?://(?:{_USER})?(?:{_HOST})(?::[0-9]{{0,5}})?(?:[/?#]\S*)?"
 _SHOWN = r"[^\s\u0000\u001c-\u001f\u0085\u200b-\u200d\u2060\ufeff]"
-_NOT_BLANK = r"[^\s\u001c-\u001f\u0085]|\ufeff"  # blank is what Python strips
+_NOT_BLANK = r"[^\s\u001c-\u001f\u0085]|\ufeff"  # blank characters are those that Python strips
 
 _BARE_KEY = r'[!#-~](?:[ -~]{0,253}[!-~])?|"(?:[ -~]{0,253}[!#-~])?'
 _QUOTED_KEY = r'"[!-~](?:[ -~]{0,253}[!-~])?"'
@@ -50,11 +50,11 @@ PATTERNS: Mapping[Callable[..., object], str] = {
     times.validate_timezone: whole(times.ZONE.pattern),
     times.validate_utc_offset: whole(_OFFSET),
 }
-"""What validators check, as regular expressions: the schema of a field has its validator's."""
+"""The regular expression of each validator, for the schemas of its fields."""
 
 
 class GivenOrLeftOut(GenerateJsonSchema):
-    """A field without a value is left out; the models' None is never written."""
+    """Generates schemas without null, because a field without a value is left out."""
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
         return self.generate_inner(schema["schema"])
@@ -84,7 +84,7 @@ def _with_pattern(found: JsonSchemaValue, validator: Mapping[str, Any]) -> JsonS
     return found | {"pattern": pattern} if pattern else found
 
 
-# Redocly's linter takes a schema for closed unless it says that it is open, also inside a rule.
+# Redocly's linter assumes that a schema is closed unless it says otherwise, also in a rule.
 _OPEN: Json = {"additionalProperties": True}
 _FLAG_IS_SET = [
     {"properties": {flag: {"const": True}}, "required": [flag], **_OPEN}
@@ -99,11 +99,11 @@ RULES: Mapping[type[BaseModel], Json] = {
     },
     request.QuietHours: {"oneOf": [{"required": ["timezone"]}, {"required": ["utcOffset"]}]},
 }
-"""The rules between fields."""
+"""Rules for several fields."""
 
 
 def schemas() -> Json:
-    """The components that a request is made of."""
+    """Return the schemas of a request and its parts."""
     _, found = models_json_schema(
         [(request.MessageRequest, "validation")],
         ref_template=REF,

@@ -1,7 +1,7 @@
-"""The schemas of the answers, and examples of them that the relay itself has written.
+"""The schemas of the responses, and examples that the relay's own code has written.
 
-The relay answers with plain dicts, which cost it nothing; a test holds every answer to the models
-that clients are given (smsrelay.client).
+The relay responds with plain dicts, which are fast. A test checks every response against the models
+of the client library (smsrelay.client).
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,7 +43,7 @@ _CREATED = 1_800_000_000.25
 
 
 def schemas() -> Json:
-    """The components that answers other than problems are made of."""
+    """Return the schemas of responses other than problems, and their parts."""
     models: Sequence[type[BaseModel]] = (
         AcceptedMessage,
         PreviewedMessage,
@@ -62,7 +62,7 @@ def schemas() -> Json:
 
 
 def send(n: int = 1, status: Status = Status.ACCEPTED, **more: object) -> Send:
-    """A send to make examples of."""
+    """Return a send for examples."""
     fields = {
         "key": SendKey(MESSAGE_ID, n),
         "client": "shop",
@@ -82,12 +82,12 @@ def send(n: int = 1, status: Status = Status.ACCEPTED, **more: object) -> Send:
 
 
 def of_message(*sends: Send) -> Response:
-    """The relay's answer to a posted message with these sends."""
+    """Return the relay's response to a posted message with these sends."""
     return responses.of_message(MessageState(MESSAGE_ID, sends), deferred=False)
 
 
 def _ended(accepted: Send, codes: Mapping[str, int]) -> Send:
-    """A send after MobileConnect has told that these numbers, and no others, got it or not."""
+    """Return a send after a delivery report with the final codes of these numbers."""
     report = DeliveryReport("Finished", len(codes), codes)
     return transitions.apply_report(accepted, report, now=_CREATED + 60, written_by="")
 
