@@ -403,8 +403,8 @@ class Environment:
 
     def end_pauses(self) -> None:
         """Let this environment call the upstream again, as a new one would."""
-        relay = sending.parts().relay
-        vars(relay)["_upstream_pause"] = UpstreamPause(time.time, random.random)
+        sender = sending.parts().sender
+        vars(sender)["_upstream_pause"] = UpstreamPause(time.time, random.random)
 
     def make_due(self) -> None:
         """Let all pauses and the wait of every send be over, and its message visible."""

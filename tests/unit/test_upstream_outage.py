@@ -123,7 +123,7 @@ class World:
             relay,
             reader,
             default_client="c",
-            senders=(),
+            sender_arns=(),
             clock=lambda: self.now,
             sleep=lambda _: None,
         )

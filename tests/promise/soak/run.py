@@ -39,7 +39,7 @@ VISIBILITY: Final = 20
 MESSAGE_LATE: Final = 45.0
 """Seconds after which a queued send's message does not come any more: over twice VISIBILITY."""
 STALLED_AFTER: Final = 300.0
-"""What the sweeper waits before it thinks so (smsrelay.relay.STALLED_AFTER)."""
+"""What the sweeper waits before it thinks so (smsrelay.services.sender.STALLED_AFTER)."""
 UNHURRIED: Final = 2
 """Calls of the upstream for which faults are laid out: so many times the sends."""
 

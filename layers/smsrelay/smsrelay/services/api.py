@@ -58,7 +58,7 @@ class Api:
 
     def __init__(  # noqa: PLR0913 - one argument for each of its parts
         self,
-        relay: Sender,
+        sender: Sender,
         reader: RequestReader,
         *,
         rate_limit: ClientRateLimit,
@@ -66,7 +66,7 @@ class Api:
         clock: Clock,
         recipient_results: RecipientResults | None = None,
     ) -> None:
-        self._relay = relay
+        self._sender = sender
         self._reader = reader
         self._rate_limit = rate_limit
         self._metrics = metrics
@@ -75,14 +75,14 @@ class Api:
 
     def get_message(self, message_id: str, client: str) -> Response:
         _check_name(message_id)
-        message = self._relay.load(message_id, client)
+        message = self._sender.load(message_id, client)
         results = self._recipient_results.load(message_id) if self._recipient_results else {}
         return responses.of_stored(message, message_id, results)
 
     def cancel_message(self, message_id: str, client: str) -> Response:
         """Cancel the sends that are still queued; a repeated request has the same response."""
         _check_name(message_id)
-        return responses.of_stored(self._relay.cancel(message_id, client), message_id)
+        return responses.of_stored(self._sender.cancel(message_id, client), message_id)
 
     def find_messages(self, query: Mapping[str, Sequence[str]], client: str) -> Response:
         """Find the client's messages by idempotency key, or a page of them by reference."""
@@ -107,14 +107,14 @@ class Api:
         messages = {}
         for message_id in ids.possible_message_ids(client, key):
             with suppress(NotFoundError):
-                messages[message_id] = self._relay.load(message_id, client)
+                messages[message_id] = self._sender.load(message_id, client)
         return responses.of_found(messages)
 
     def _find_by_reference(
         self, reference: str, client: str, after: MessagePosition | None
     ) -> Response:
         messages, sends = dict[str, MessageState](), 0
-        for position, message in self._relay.find_by_reference(reference, client, after):
+        for position, message in self._sender.find_by_reference(reference, client, after):
             if len(messages) == PAGE_SIZE or sends >= MAX_SENDS:
                 return responses.of_found(messages, after and "-".join(after))
             messages[message.id], after = message, position
@@ -123,7 +123,7 @@ class Api:
 
     def get_token(self, token_id: str, client: str) -> Response:
         _check_name(token_id)
-        return responses.of_token(token_id, self._relay.find_by_token_id(token_id, client))
+        return responses.of_token(token_id, self._sender.find_by_token_id(token_id, client))
 
     def post_message(self, post: Post, deadline: Deadline) -> Response:
         _check_content(post.headers)
@@ -144,11 +144,11 @@ class Api:
             )
             if post.is_rate_limited:
                 self._rate_limit.check(post.client, len(submission.request.to))
-            message = self._relay.submit(
+            message = self._sender.submit(
                 submission, deadline, Timing.DEFERRED if deferred else Timing.NOW
             )
         except (RequestRefusedError, RateLimitedError) as refused:
-            message = self._relay.replay(identity, refused)
+            message = self._sender.replay(identity, refused)
         if any(send.status is Status.SENDING for send in message.sends):
             raise RequestInProgressError(message.id)
         self._enqueue(message)
@@ -175,7 +175,7 @@ class Api:
     def _enqueue(self, message: MessageState) -> None:
         """Enqueue the queued sends, after a replay too: a copy for a claimed send does no harm."""
         try:
-            self._relay.enqueue(message.sends)
+            self._sender.enqueue(message.sends)
         except QueueUnavailableError:
             # The sends are stored, so the response is correct: the sweeper enqueues them later.
             logger.exception("sends not enqueued", extra={"message_id": message.id})

@@ -44,29 +44,29 @@ def outage_delay(receive_count: int) -> float:
 class QueueWorker:
     def __init__(  # noqa: PLR0913 - its ports and settings
         self,
-        relay: Sender,
+        sender: Sender,
         reader: RequestReader,
         *,
         default_client: str,
-        senders: Collection[str],
+        sender_arns: Collection[str],
         clock: Clock,
         sleep: Callable[[float], None],
     ) -> None:
         """`default_client` is the client of messages that name none; their ids don't depend on it.
 
-        SNS notifications are accepted only from the topics whose ARNs are in `senders`.
+        SNS notifications are accepted only from the topics whose ARNs are in `sender_arns`.
         """
-        self._relay = relay
+        self._sender = sender
         self._reader = reader
         self._default_client = default_client
-        self._senders = senders
+        self._sender_arns = sender_arns
         self._clock = clock
         self._sleep = sleep
 
     def process(self, queue_message: QueueMessage, deadline: Deadline) -> float | None:
         """Process a message; return the seconds until its next delivery, or None if it is done."""
-        pause = self._relay.pause_remaining()
-        if not self._relay.has_time_for_call(lambda: deadline() - pause):
+        pause = self._sender.pause_remaining()
+        if not self._sender.has_time_for_call(lambda: deadline() - pause):
             return pause
         if pause:
             # Returning the message instead would cost a receive each time.
@@ -81,13 +81,13 @@ class QueueWorker:
             return outage_delay(queue_message.receive_count)
 
     def _process(self, queue_message: QueueMessage, deadline: Deadline) -> float | None:
-        sender = origin_of(queue_message)
+        origin = origin_of(queue_message)
         refusals: Sequence[Refusal]
         try:
-            content = open_envelope(queue_message, self._senders)
+            content = open_envelope(queue_message, self._sender_arns)
             if isinstance(content, SendKey):
-                return self._end(self._relay.attempt(content, deadline), queue_message.trace)
-            sender = MessageOrigin(content.client, content.key)
+                return self._end(self._sender.attempt(content, deadline), queue_message.trace)
+            origin = MessageOrigin(content.client, content.key)
             return self._submit(content, queue_message, deadline)
         except NotJsonError as error:
             reason, detail = "not-json", f"The body is not JSON: {error}."
@@ -102,11 +102,11 @@ class QueueWorker:
         except NotFoundError:
             reason, detail = "no-such-send", "There is no such send in the ledger."
             refusals = [Refusal("/send", "not-found", detail)]
-        self._relay.reject(
+        self._sender.reject(
             queue_message.body,
-            message_id=ids.message_id(sender.client, sender.key),
-            client=sender.client or self._default_client,
-            key=sender.key,
+            message_id=ids.message_id(origin.client, origin.key),
+            client=origin.client or self._default_client,
+            key=origin.key,
             refusals=refusals,
             reason=reason,
             trace=queue_message.trace,
@@ -126,23 +126,23 @@ class QueueWorker:
                 arrived_at=queue_message.sent_at,
                 trace=queue_message.trace,
             )
-            message = self._relay.submit(submission, deadline, Timing.SINGLE_NOW)
+            message = self._sender.submit(submission, deadline, Timing.SINGLE_NOW)
         except RequestRefusedError as refused:
-            message = self._relay.replay(identity, refused)
+            message = self._sender.replay(identity, refused)
         if len(message.sends) == 1:
             send = message.sends[0]
             if message.replayed and send.status is Status.QUEUED:
-                send = self._relay.attempt(send.key, deadline)
+                send = self._sender.attempt(send.key, deadline)
             return self._end(send, queue_message.trace)
         # After a redelivery too: the first process may have died before this, and a second message
         # for a claimed send does no harm.
-        self._relay.enqueue(message.sends)
+        self._sender.enqueue(message.sends)
         return None
 
     def _end(self, send: Send, trace: str | None) -> float | None:
         if send.can_be_redriven:
             # Even if it had ended before: the process that ended it may have died before this.
-            self._relay.dead_letter(send, trace)
+            self._sender.dead_letter(send, trace)
         if send.status in {Status.QUEUED, Status.SENDING}:
             return max(1.0, send.due_at - self._clock())
         return None

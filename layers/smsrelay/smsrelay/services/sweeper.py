@@ -25,9 +25,9 @@ SHORTEST_STEP = 5.0
 
 @dataclass
 class Sweeper:
-    relay: Sender
+    sender: Sender
     ledger: Ledger
-    """The ledger that `relay` uses."""
+    """The ledger that `sender` uses."""
     pauses: OperatorPauses
     metrics: Metrics
     clock: Clock
@@ -40,7 +40,7 @@ class Sweeper:
             if not left or deadline() < SHORTEST_STEP:
                 break
             try:
-                send = self.relay.recover_stalled(key)
+                send = self.sender.recover_stalled(key)
                 left -= 1
             except UnreadableItemError:
                 continue  # not counted: it stays stalled, and would take the place of later sends

@@ -29,7 +29,7 @@ def parts() -> Parts:
         clients, per_minute=shared.settings.client_recipients_per_minute, clock=shared.clock
     )
     api = Api(
-        shared.relay,
+        shared.sender,
         shared.request_reader,
         rate_limit=rate_limit,
         metrics=shared.metrics,

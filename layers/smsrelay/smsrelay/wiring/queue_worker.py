@@ -25,10 +25,10 @@ class Parts(NamedTuple):
 def parts() -> Parts:
     shared = sending.parts()
     queue_worker = QueueWorker(
-        shared.relay,
+        shared.sender,
         shared.request_reader,
         default_client=shared.settings.default_client,
-        senders=[arn for arn in shared.settings.queue_sender_arns.split(",") if arn],
+        sender_arns=[arn for arn in shared.settings.queue_sender_arns.split(",") if arn],
         clock=shared.clock,
         sleep=_sleep,
     )

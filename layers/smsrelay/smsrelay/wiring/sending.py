@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 class Parts(NamedTuple):
     settings: Settings
-    relay: Sender
+    sender: Sender
     ledger: DynamoDbLedger
     pauses: OperatorPauses
     queue: SqsRetryQueue
@@ -75,7 +75,7 @@ def parts() -> Parts:
     stored_pauses = DynamoDbOperatorPauses(dynamodb, settings.table_name)
     pauses = CachedOperatorPauses(stored_pauses, clock, report)
     secrets = aws.client("secretsmanager", config=AWS_CONFIG)
-    relay = Sender(
+    sender = Sender(
         ledger=ledger,
         upstream=mobileconnect(connections, settings, aws, secrets, clock),
         queue=queue,
@@ -94,7 +94,7 @@ def parts() -> Parts:
     )
     return Parts(
         settings=settings,
-        relay=relay,
+        sender=sender,
         ledger=ledger,
         pauses=pauses,
         queue=queue,

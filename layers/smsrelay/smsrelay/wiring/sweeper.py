@@ -19,5 +19,5 @@ class Parts(NamedTuple):
 @cache
 def parts() -> Parts:
     shared = sending.parts()
-    sweeper = Sweeper(shared.relay, shared.ledger, shared.pauses, shared.metrics, shared.clock)
+    sweeper = Sweeper(shared.sender, shared.ledger, shared.pauses, shared.metrics, shared.clock)
     return Parts(sweeper, shared.metrics, shared.logger)
