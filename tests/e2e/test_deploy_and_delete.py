@@ -160,7 +160,7 @@ def test_from_the_first_deployment_to_the_deletion(account: Account) -> None:
     before = existing(account.endpoint_url)
     assert all(before.values()), "a type of resource that the stack does not have"
 
-    stays = account.make("delete", "--yes").partition("What stays")[2]
+    stays = account.make("delete", "--yes").partition("These resources remain")[2]
 
     after = existing(account.endpoint_url)
     listed = sorted(line.split() for line in stays.splitlines() if line.startswith("  "))
