@@ -51,7 +51,7 @@ AUDITED_TEMPLATES := template.yaml monitoring.yaml .aws-sam/local/packages/templ
 .SILENT:
 .PHONY: help demo test unit integration e2e bench soak iam tokens up down status env lint types \
 	template client-library typescript faults faults-mutations audit screenshots sbom licences openapi \
-	lint-openapi fuzz parameters format lock build deploy delete first-contact clean
+	lint-openapi fuzz parameters format lock build release deploy delete first-contact clean
 
 help: ## list the commands
 	awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -210,6 +210,9 @@ lock: .venv/ready ## update the lock files to the newest versions of all require
 build: .venv/ready ## build the artefacts that the local stack is deployed from
 	$(BIN)/python -m tools.local_stack build
 
+release: sbom ## write a release into dist/: zips, templates, bill of materials, wheel, checksums
+	$(BIN)/python -m tools.release $(SBOM)
+
 deploy: .venv/ready ## deploy a stack of samconfig.toml to AWS, and print what to do next (STAGE=dev)
 	$(BIN)/python -m tools.deploy deploy '$(STAGE)'
 
@@ -221,7 +224,7 @@ first-contact: .venv/ready ## deploy a stack, send one SMS, and report which ass
 		$(if $(STACK_FILE),--stack-file '$(STACK_FILE)','$(STAGE)')
 
 clean: down ## stop the local stack, and remove all files that the commands created
-	rm -rf .aws-sam .local .venv .venv-audit .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf .aws-sam .local dist .venv .venv-audit .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
 
 .venv/ready: tools/requirements/dev.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2> /dev/null || { \

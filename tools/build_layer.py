@@ -5,7 +5,6 @@ functions' architecture, so the build machine may have another one.
 """
 
 import argparse
-import compileall
 import gzip
 import hashlib
 import json
@@ -16,7 +15,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from py_compile import PycInvalidationMode
 from typing import Any, Final
 
 LAYER: Final = Path(__file__).resolve().parents[1] / "layers/smsrelay"
@@ -37,7 +35,7 @@ AWS_DATA: Final = "botocore/data"
 
 def build(target: Path, architecture: str, cache: Path) -> None:
     """Write the layer's `python` folder to `target`."""
-    dependencies = cache / _fingerprint(architecture)
+    dependencies = cache / fingerprint(architecture)
     if not dependencies.exists():
         _keep(dependencies, architecture)
     shutil.copytree(dependencies, target, dirs_exist_ok=True)
@@ -50,16 +48,12 @@ def compile_all(folder: Path, place: str) -> None:
     """Write the bytecode of modules that will be at `place`.
 
     Python uses it without comparing it with the source (unchecked): a zip does not keep the dates
-    of files exactly, and a function can't write new bytecode.
+    of files exactly, and a function can't write new bytecode. A new process makes it, because the
+    bytes also depend on which strings the process already has.
     """
-    if not compileall.compile_dir(
-        folder,
-        quiet=1,
-        stripdir=str(folder),
-        prependdir=place,
-        invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
-    ):
-        raise SystemExit(f"{folder} can't be compiled")
+    command = [sys.executable, "-I", "-S", "-m", "compileall", "-q"]
+    command += ["--invalidation-mode", "unchecked-hash", "-s", str(folder), "-p", place]
+    subprocess.run([*command, str(folder)], check=True)  # noqa: S603 - the command is fixed
 
 
 def patterns(file: Path) -> list[str]:
@@ -135,7 +129,7 @@ def _install(folder: Path, architecture: str) -> None:
     subprocess.run(command, env=environment, check=True)  # noqa: S603 - the command is fixed
 
 
-def _fingerprint(architecture: str) -> str:
+def fingerprint(architecture: str) -> str:
     """Return a hash of everything that determines the installed dependencies."""
     digest = hashlib.sha256(architecture.encode())
     for path in (LOCK, *LISTS, Path(__file__)):

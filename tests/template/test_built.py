@@ -2,9 +2,11 @@
 
 import importlib.util
 import json
+import os
 import re
 import shutil
 import sysconfig
+import zipfile
 from importlib.machinery import SourcelessFileLoader
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from tools import build_layer
 from tools.local_stack import build
 
 HASHED_AND_UNCHECKED = 0b01
+
+CHECKOUT = ("template.yaml", "monitoring.yaml", "functions", "layers", "tools/build_layer.py")
 
 FUNCTIONS = (
     "ApiFunction",
@@ -148,6 +152,39 @@ def test_a_client_of_the_layer_sends_what_one_with_all_of_botocores_data_sends(b
     ours = sent(str(built / "Layer/python"))
     assert len(ours) == len(REGIONS) * 2 * len(CALLS)
     assert ours == sent(str(ADAPTERS.parents[1]), sysconfig.get_path("purelib"))
+
+
+def test_a_build_elsewhere_on_another_day_gives_the_same_bytes(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "another-folder"
+    for name in CHECKOUT:
+        copied = shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        copied(ROOT / name, copy / name)
+    kept = Path(".aws-sam/dependencies", build_layer.fingerprint(build.architecture()))
+    again = copy / kept
+    shutil.copytree(ROOT / kept, again, ignore=shutil.ignore_patterns("__pycache__"))
+    build_layer.compile_all(again, build_layer.PLACE)
+    monkeypatch.setattr(build, "ROOT", copy)
+    monkeypatch.setenv("PYTHONHASHSEED", "1")
+    before = os.umask(0o077)
+    try:
+        build.sam_build(copy / "built", build.architecture())
+    finally:
+        os.umask(before)
+    for path in copy.rglob("*"):
+        os.utime(path, (1e9, 1e9))
+    packages = []
+    for folder, name in ((built, "first"), (copy / "built", "second")):
+        template = build.package(folder, tmp_path / name, ".", ".")
+        files = {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+        packages.append((template, files))
+    (first, files), (second, files_again) = packages
+    assert first == second
+    assert files.keys() == files_again.keys() >= {"Layer.zip", "Monitoring.template.json"}
+    assert not [name for name in files if files[name] != files_again[name]]
+    assert zipfile.ZipFile(tmp_path / "first/Layer.zip").testzip() is None
 
 
 def test_places_in_tracebacks_are_those_in_lambda(built: Path) -> None:

@@ -3,7 +3,7 @@
 import importlib.metadata
 import importlib.util
 import json
-import shutil
+import os
 import subprocess
 import sys
 import zipfile
@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.template import ROOT
+from tools import release
 
 SOURCES = ROOT / "layers/smsrelay/smsrelay"
 # With the dependencies' own.
@@ -34,15 +35,9 @@ assert not {"boto3", "botocore", "aws_lambda_powertools", "httpx"} & loaded, loa
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy, which setuptools writes into, and without the network."""
-    copy = tmp_path_factory.mktemp("repository")
-    for name in ("pyproject.toml", "LICENSE"):
-        shutil.copy(ROOT / name, copy)
-    shutil.copytree(SOURCES, copy / "layers/smsrelay/smsrelay")
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"]
-    options = ["--no-build-isolation", "--no-deps", "--no-index", "--wheel-dir", str(copy / "dist")]
-    subprocess.run([*command, *options, "."], cwd=copy, check=True, timeout=120)  # noqa: S603 - our own pip
-    [made] = (copy / "dist").glob("*.whl")
+    folder = tmp_path_factory.mktemp("release")
+    release.wheel(folder, folder / "copy")
+    [made] = folder.glob("*.whl")
     return made
 
 
@@ -51,6 +46,15 @@ def test_the_wheel_has_the_client_and_the_rules_of_messages_only(wheel: Path) ->
     rules = {f"smsrelay/messages/{path.name}" for path in (SOURCES / "messages").glob("*.py")}
     top = {"__init__.py", "client.py", "errors.py", "py.typed"}
     assert names == rules | {f"smsrelay/{name}" for name in top}
+
+
+def test_a_wheel_made_elsewhere_has_the_same_bytes(wheel: Path, tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        release.wheel(tmp_path, tmp_path / "another-folder")
+    finally:
+        os.umask(before)
+    assert (tmp_path / wheel.name).read_bytes() == wheel.read_bytes()
 
 
 def test_it_runs_with_what_it_asks_for_and_nothing_else(wheel: Path, tmp_path: Path) -> None:

@@ -48,6 +48,8 @@ BUCKET = "smsrelay-artefacts"
 ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
 CODE_PROPERTIES = ("CodeUri", "ContentUri")
 NESTED_SUFFIX = ".template.json"
+FILE_MODE = 0o100644
+"""Lambda needs read permission for everyone; nothing in the zips is run as a program."""
 
 Template = dict[str, Any]
 
@@ -123,35 +125,50 @@ def _fingerprint() -> str:
 
 
 def _build() -> None:
-    _sam_build()
-    shutil.rmtree(RESULT, ignore_errors=True)
-    RESULT.mkdir()
-    template: Template = yaml.safe_load((SAM_OUTPUT / "template.yaml").read_text())
+    sam_build(SAM_OUTPUT, architecture())
+    template = package(
+        SAM_OUTPUT, RESULT, f"s3://{BUCKET}", f"https://s3.{REGION}.amazonaws.com/{BUCKET}"
+    )
+    (RESULT / "template.json").write_text(json.dumps(transform(template)))
+
+
+def package(built: Path, target: Path, code_place: str, nested_place: str) -> Template:
+    """Write the zips and nested templates of what sam has built into a new folder `target`.
+
+    Returns:
+        the template, which refers to them by their names below `code_place` and `nested_place`.
+    """
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
+    template: Template = yaml.safe_load((built / "template.yaml").read_text())
     for name, resource in template["Resources"].items():
         properties = resource.get("Properties", {})
         for code in CODE_PROPERTIES:
             if isinstance(location := properties.get(code), str):
                 key = f"{name}.zip"
-                (RESULT / key).write_bytes(_package(SAM_OUTPUT / location))
-                properties[code] = f"s3://{BUCKET}/{key}"
+                (target / key).write_bytes(zipped(built / location))
+                properties[code] = f"{code_place}/{key}"
         if resource["Type"] == "AWS::CloudFormation::Stack":
             key = f"{name}{NESTED_SUFFIX}"
-            nested = yaml.safe_load((SAM_OUTPUT / properties["TemplateURL"]).read_text())
-            (RESULT / key).write_text(json.dumps(nested))
-            properties["TemplateURL"] = f"https://s3.{REGION}.amazonaws.com/{BUCKET}/{key}"
-    (RESULT / "template.json").write_text(json.dumps(transform(template)))
+            nested = yaml.safe_load((built / properties["TemplateURL"]).read_text())
+            (target / key).write_text(json.dumps(nested))
+            properties["TemplateURL"] = f"{nested_place}/{key}"
+    return template
 
 
-def _sam_build() -> None:
-    """Run `sam build` with its output in the log.
+def sam_build(target: Path, processor: str) -> None:
+    """Run `sam build` for `processor` into `target`, with its output in the log.
 
     sam's cache is off, because it does not notice changes of all files that a Makefile reads. The
     layer's dependencies are cached in .aws-sam/dependencies.
+
+    Raises:
+        BuildError: sam could not build it.
     """
     LOG.parent.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "samcli", "build", "--no-cached"]
-    command += ["--build-dir", str(SAM_OUTPUT)]
-    command += ["--parameter-overrides", f"Architecture={architecture()}"]
+    command += ["--build-dir", str(target)]
+    command += ["--parameter-overrides", f"Architecture={processor}"]
     with LOG.open("w") as log:
         result = subprocess.run(  # noqa: S603 - the command is fixed
             command, cwd=ROOT, env=sam_environment(), stdout=log, stderr=log, check=False
@@ -176,13 +193,18 @@ def sam_environment() -> dict[str, str]:
     }
 
 
-def _package(folder: Path) -> bytes:
-    """Return an uncompressed zip of `folder`, because it is not sent over a network."""
+def zipped(folder: Path) -> bytes:
+    """Return a zip of `folder`: the same bytes for the same files, whatever their dates and modes.
+
+    It is not compressed, because other versions of zlib write other bytes.
+    """
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as package:
         for path in sorted(folder.rglob("*")):
             if path.is_file():
-                package.write(path, path.relative_to(folder))
+                entry = zipfile.ZipInfo(path.relative_to(folder).as_posix())  # of 1 January 1980
+                entry.external_attr = FILE_MODE << 16
+                package.writestr(entry, path.read_bytes())
     return content.getvalue()
 
 
