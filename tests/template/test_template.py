@@ -459,6 +459,8 @@ def test_sends_at_once_is_what_all_workers_make_together() -> None:
     assert event["BatchSize"] == variables()["CONCURRENT_SENDS"] == found("Each")
 
 
-def test_one_version_is_in_the_package_the_project_and_the_stacks_output() -> None:
+def test_one_version_is_in_the_package_the_project_the_stacks_output_and_the_changelog() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["version"] == template()["Outputs"]["Version"]["Value"] == __version__
+    [latest, *_] = re.findall(r"(?m)^## \[(\d.*)\]", (ROOT / "CHANGELOG.md").read_text())
+    assert latest == __version__

@@ -79,6 +79,14 @@ def test_members_that_a_newer_relay_adds_are_ignored() -> None:
         answer_of(502, '{"message": "Internal server error"}')
 
 
+def test_a_status_that_a_newer_relay_adds_is_accepted() -> None:
+    body = json.dumps(response_schemas.STORED["accepted"].body).replace('"accepted"', '"postponed"')
+    stored = StoredMessage.model_validate_json(body)
+    assert stored.status == stored.sends[0].status == "postponed"
+    body = json.dumps(response_schemas.POSTED["accepted"].body).replace('"accepted"', '"postponed"')
+    assert answer_of(202, body).status == "postponed"
+
+
 def test_stored_messages_and_tokens_are_read() -> None:
     for answer in response_schemas.STORED.values():
         assert (

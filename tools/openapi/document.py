@@ -71,6 +71,9 @@ Problems follow RFC 9457. Their `code` is stable and for programs; `detail` is f
 and never contains a phone number or a text. New members and codes may be added: ignore unknown \
 ones.
 
+Until version 1.0, new statuses may be added, too: clients must accept a `status` that isn't \
+listed here.
+
 Paths are relative to the API's base URL, which ends with its stage, or with the base path of a \
 custom domain."""
 

@@ -1,3 +1,3 @@
 """smsrelay sends each recipient the SMS once, or reports why it could not."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -65,7 +65,7 @@ _Time = Annotated[
     str,
     Field(json_schema_extra={"format": "date-time"}, examples=["2027-01-15T08:00:00.250+00:00"]),
 ]
-_Statuses = Literal[
+_STATUSES = (
     "queued",
     "sending",
     "accepted",
@@ -77,10 +77,11 @@ _Statuses = Literal[
     "delivered",
     "undelivered",
     "partially_delivered",
-]
-SendStatus = Annotated[
-    _Statuses,
+)
+SendStatus = Annotated[  # a newer relay can have more
+    str,
     Field(
+        json_schema_extra={"enum": [*_STATUSES]},
         description="`queued`: it waits for its first or next attempt. `sending`: the relay is "
         "calling MobileConnect. `accepted`: MobileConnect accepted it. `rejected`: MobileConnect "
         "rejected it permanently. `unknown`: it may have been sent; an operator decides. "
@@ -230,7 +231,8 @@ class AcceptedMessage(_Model):
     """A message that the relay has sent, or stored to be sent."""
 
     id: _Id
-    status: Literal["accepted", "partial", "queued"] = Field(
+    status: str = Field(
+        json_schema_extra={"enum": ["accepted", "partial", "queued"]},
         description="`accepted`: MobileConnect accepted all sends. `queued`: the relay will try "
         "all sends (again) automatically. `partial`: a mixture; see `sends`.",
         examples=["accepted"],
@@ -285,7 +287,8 @@ class StoredMessage(_Model):
     """A message, and the states of its sends."""
 
     id: _Id
-    status: Literal[_Statuses, "partial"] = Field(
+    status: str = Field(
+        json_schema_extra={"enum": [*_STATUSES, "partial"]},
         description="The common status of all sends, or `partial` for a mixture. `unknown` if any "
         "send is unknown; `partially_delivered` if the sends differ only in their delivery.",
         examples=["accepted"],
