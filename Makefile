@@ -7,6 +7,8 @@ BIN := .venv/bin
 LOGS := .local
 # One process for each core. The tests of a file run in one process, in the order of tests/conftest.py.
 PYTEST := $(BIN)/pytest -q -n auto --dist loadfile --no-loadscope-reorder
+# Wheels only: a source distribution would run its own code during the installation.
+PIP_OPTIONS := --disable-pip-version-check --require-hashes --only-binary :all:
 COMPILE := CUSTOM_COMPILE_COMMAND='make lock' $(CURDIR)/$(BIN)/pip-compile --quiet --upgrade \
 	--generate-hashes --allow-unsafe --strip-extras \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
@@ -140,8 +142,8 @@ $(LOGS)/typescript/ready: tools/typescript/package-lock.json
 $(OLDER)/ready: tools/requirements/dev.txt
 	rm -rf $(OLDER)
 	awk '/^[a-z]/ { keep = $$1 ~ /^($(OLDER_NEEDS))==/ } keep' $< > $(LOGS)/python3.11.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(OLDER) --python-version 3.11 \
-		--only-binary :all: --no-deps --require-hashes -r $(LOGS)/python3.11.txt
+	$(BIN)/python -m pip install $(PIP_OPTIONS) --quiet --target $(OLDER) --python-version 3.11 \
+		--no-deps -r $(LOGS)/python3.11.txt
 	touch $@
 
 faults: .venv/ready ## inject every fault, and pairs of faults, at every step of every scenario (an hour or more)
@@ -203,7 +205,7 @@ lock: .venv/ready ## update the lock files to the newest versions of all require
 	cd tools/requirements && $(COMPILE) --output-file dev.txt dev.in
 	cd tools/requirements && $(COMPILE) --constraint dev.txt --output-file ../../layers/smsrelay/requirements.txt runtime.in
 	cd tools/requirements && $(COMPILE) --output-file audit.txt audit.in
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes -r tools/requirements/dev.txt
+	$(BIN)/python -m pip install $(PIP_OPTIONS) --quiet -r tools/requirements/dev.txt
 	PYTHONPATH=layers/smsrelay $(BIN)/python -m tools.requirements.numbering_plan
 	echo 'next: make licences'
 
@@ -238,7 +240,7 @@ clean: down ## stop the local stack, and remove all files that the commands crea
 .PHONY: venv-locked
 venv-locked:
 	[ .venv/ready -nt tools/requirements/dev.txt ] || { $(call quietly,venv,$(PYTHON) -m venv --clear .venv \
-		&& $(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r tools/requirements/dev.txt \
+		&& $(BIN)/python -m pip install $(PIP_OPTIONS) -r tools/requirements/dev.txt \
 		&& ln -sf ../../cli/smsrelay $(BIN)/smsrelay) \
 		&& touch .venv/ready; }
 
@@ -251,5 +253,5 @@ venv-locked:
 venv-audit-locked:
 	[ .venv-audit/ready -nt tools/requirements/audit.txt ] || { $(call quietly,venv-audit, \
 		$(BIN)/python -m venv --clear --without-pip .venv-audit && $(BIN)/python -m pip \
-		--python .venv-audit/bin/python install --disable-pip-version-check --require-hashes \
+		--python .venv-audit/bin/python install $(PIP_OPTIONS) \
 		-r tools/requirements/audit.txt) && touch .venv-audit/ready; }
