@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.template import ROOT
 
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/**/*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
 PAGES += sorted(ROOT.glob("tools/*/README.md"))
 
 
