@@ -12,8 +12,8 @@ from smsrelay.services import problem_documents
 from smsrelay.services.http_response import Response
 from tests.support.doc_snippets import PAGES, SNIPPETS, Snippet
 from tests.support.http_servers import Answer, FakeRelay, fake_relay
-from tests.support.signatures import new_webhook_secret
 from tests.support.template import ROOT
+from tools.local_stack.signing_secrets import new_signing_secret
 from tools.openapi.response_schemas import of_message, send
 
 DETAILS = ("Invalid phone number: it has fewer than 8 digits.", "The field is blank.")
@@ -90,7 +90,7 @@ def test_a_snippet_fails_and_says_why_if_the_message_was_not_taken(
             "PYTHONPATH": str(ROOT / "layers/smsrelay"),  # as if the client library were installed
             "API_URL": relay.url,
             "API_KEY": "a-key",
-            "WEBHOOK_SECRET": new_webhook_secret(),
+            "WEBHOOK_SECRET": new_signing_secret(),
             "AWS_REGION": "eu-central-1",
             "AWS_DEFAULT_REGION": "eu-central-1",
             "AWS_ACCESS_KEY_ID": "testing",

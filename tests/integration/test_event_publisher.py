@@ -43,9 +43,10 @@ from tests.support.environment import (
 )
 from tests.support.golden import READABLE, UNREADABLE, put
 from tests.support.http_servers import HostileServer, drip
-from tests.support.signatures import new_webhook_secret, signed_headers
+from tests.support.signatures import signed_headers
 from tests.support.template import ROOT, alarm, properties, template
 from tools.local_stack.polling import wait_for
+from tools.local_stack.signing_secrets import new_signing_secret
 from tools.mobileconnect_simulator import Simulator
 
 Json = dict[str, Any]
@@ -121,7 +122,7 @@ def onlooker(
             "DELIVERY_POLLING": "all",
         }
         with running(simulator.url, **settings) as relay:
-            secret = new_webhook_secret()
+            secret = new_signing_secret()
             relay.client("secretsmanager").create_secret(
                 Name=f"{relay.table}/callbacks/{CLIENT}",
                 SecretString=json.dumps({"current": secret}),
@@ -274,7 +275,7 @@ def test_a_final_result_is_posted_and_signed(
 def test_a_callback_is_signed_with_the_secret_before_the_current_one_too(
     onlooker: Onlooker,
 ) -> None:
-    new = new_webhook_secret()
+    new = new_signing_secret()
     onlooker.relay.client("secretsmanager").put_secret_value(
         SecretId=f"{onlooker.relay.table}/callbacks/{CLIENT}",
         SecretString=json.dumps({"current": new, "previous": onlooker.secret}),
@@ -307,7 +308,7 @@ def test_a_variable_of_the_local_stack_allows_callbacks_to_loopback(
         relay.put_catalogue({"clients": {CLIENT: {"callback": f"{server.url}/callbacks"}}})
         relay.client("secretsmanager").create_secret(
             Name=f"{relay.table}/callbacks/{CLIENT}",
-            SecretString=json.dumps({"current": new_webhook_secret()}),
+            SecretString=json.dumps({"current": new_signing_secret()}),
         )
         relay.post(MESSAGE)
         if allowed:
@@ -492,7 +493,7 @@ def test_the_receivers_of_the_page_take_what_is_signed_and_nothing_else(
         onlooker.wanted[CLIENT] = url
         assert onlooker.relay.call_back() == []
         assert said.readline().split()[1:] == [posted["id"], "delivered"]
-        forged = signed_headers(new_webhook_secret(), "{}", "evt_1")
+        forged = signed_headers(new_signing_secret(), "{}", "evt_1")
         old = signed_headers(onlooker.secret, "{}", "evt_1", at=time.time() - 600)
         for headers in ({}, forged, old):
             answer = httpx.post(url, content="{}", headers=headers, trust_env=False)

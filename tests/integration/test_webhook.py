@@ -22,8 +22,9 @@ from tests.support.environment import (
     HttpAnswer,
     running,
 )
-from tests.support.signatures import new_webhook_secret, signed_headers
+from tests.support.signatures import signed_headers
 from tests.support.template import ROOT
+from tools.local_stack.signing_secrets import new_signing_secret
 from tools.mobileconnect_simulator import Simulator
 
 MESSAGE = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Grüße 👋"}
@@ -150,7 +151,7 @@ def test_whatever_is_missing_the_answer_is_the_same(
 ) -> None:
     secret = relay.put_webhook_secret("shop")
     relay.put_webhook_secret("broken", current="no secret")
-    wrong = new_webhook_secret()
+    wrong = new_signing_secret()
     good = signed_headers(secret, json.dumps(MESSAGE), "msg_1")
     old = signed_headers(secret, json.dumps(MESSAGE), "msg_1", time.time() - 400)
     answers = [
@@ -180,7 +181,7 @@ def test_a_new_secret_counts_at_once_and_the_old_one_beside_it(
     old = relay.put_webhook_secret("shop")
     assert relay.post_webhook("shop", old, MESSAGE).status == 202
     clock.ahead += signing_secrets.MIN_REFRESH_INTERVAL
-    new = new_webhook_secret()
+    new = new_signing_secret()
     relay.put_webhook_secret("shop", current=new, previous=old)
     assert relay.post_webhook("shop", new, MESSAGE).status == 202
     assert relay.post_webhook("shop", old, MESSAGE).status == 202
@@ -201,18 +202,18 @@ def test_a_flood_of_bad_signatures_costs_few_reads(
 ) -> None:
     relay.put_webhook_secret("shop")
     for _ in range(20):
-        assert relay.post_webhook(client, new_webhook_secret(), MESSAGE).status == 401
+        assert relay.post_webhook(client, new_signing_secret(), MESSAGE).status == 401
     assert reads == [client]
     clock.ahead += signing_secrets.MIN_REFRESH_INTERVAL
     for _ in range(20):
-        relay.post_webhook(client, new_webhook_secret(), MESSAGE)
+        relay.post_webhook(client, new_signing_secret(), MESSAGE)
     assert reads == [client, client]
 
 
 def test_names_without_end_are_forgotten(relay: Environment) -> None:
     with patch.object(signing_secrets, "CACHE_SIZE", 3):
         for n in range(5):
-            relay.post_webhook(f"nobody-{n}", new_webhook_secret(), MESSAGE)
+            relay.post_webhook(f"nobody-{n}", new_signing_secret(), MESSAGE)
     stored: Any = webhook.parts().webhooks._secrets  # noqa: SLF001 - what is kept is nobody else's
     assert list(stored._cache) == ["nobody-2", "nobody-3", "nobody-4"]  # noqa: SLF001 - same
 
@@ -230,7 +231,7 @@ def test_while_secrets_are_away_known_ones_count_and_others_come_back(
     )
     with patch.object(stored._client, "get_secret_value", side_effect=error):  # noqa: SLF001 - same
         assert relay.post_webhook("shop", secret, MESSAGE).status == 202
-        assert relay.post_webhook("shop", new_webhook_secret(), MESSAGE).status == 401
+        assert relay.post_webhook("shop", new_signing_secret(), MESSAGE).status == 401
         assert code(relay.post_webhook("other", secret, MESSAGE)) == (503, "not-stored")
     assert reads == ["shop"]
 
@@ -272,7 +273,7 @@ def test_each_client_has_its_own_limit_and_only_what_is_signed_counts(
     ):
         secret, other = relay.put_webhook_secret("shop"), relay.put_webhook_secret("other")
         for _ in range(5):
-            relay.post_webhook("shop", new_webhook_secret(), MESSAGE)
+            relay.post_webhook("shop", new_signing_secret(), MESSAGE)
         several = MESSAGE | {"to": [f"+1 212 555 010{n}" for n in range(4)]}
         two, four = several | {"to": several["to"][:2]}, several
         for _ in range(2):

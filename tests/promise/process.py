@@ -26,7 +26,7 @@ from tests.promise.checkpoints import Checkpoints
 from tests.promise.clock import Clock
 from tests.promise.observation import LOST, NEWER_ITEM, StoredSend, stored_sends
 from tests.promise.scenarios import CLIENT, EVENTS, POLLER, RENEWER, Message
-from tests.support.aws_calls import record
+from tests.support.aws_calls import record, stream_records
 from tests.support.gateway_events import DEFAULT_ENDPOINT
 from tests.support.signatures import signed_headers
 from tools.local_stack import ROOT
@@ -247,16 +247,9 @@ class Process:
 
     def _stream(self) -> list[Json]:
         """The records of the ledger's stream that the template's filter lets through."""
-        [stream] = self._streams.list_streams(TableName=self._table)["Streams"]
-        arn = stream["StreamArn"]
-        [shard] = self._streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
-        place = self._streams.get_shard_iterator(
-            StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
-        )["ShardIterator"]
-        records: Any = self._streams.get_records(ShardIterator=place)["Records"]
         return [
             it
-            for it in records
+            for it in stream_records(self._streams, self._table)
             if it["eventName"] != "REMOVE" and it["dynamodb"]["Keys"]["sk"]["S"].startswith("SEND#")
         ]
 

@@ -47,6 +47,18 @@ def record(message: Any) -> dict[str, Any]:
 Json = dict[str, Any]
 
 
+def stream_records(streams: Any, table: str) -> list[Json]:
+    """The records of a table's stream, as Lambda hands them to a function."""
+    [stream] = streams.list_streams(TableName=table)["Streams"]
+    arn = stream["StreamArn"]
+    [shard] = streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
+    place = streams.get_shard_iterator(
+        StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+    )["ShardIterator"]
+    records: list[Json] = streams.get_records(ShardIterator=place)["Records"]
+    return records
+
+
 class Gateway:
     """What `smsrelay client` calls of it; moto's needs a missing package, e2e has a real one."""
 

@@ -49,10 +49,11 @@ from smsrelay.wiring import (
     webhook,
 )
 from tests.support import contract, permissions
-from tests.support.aws_calls import record
+from tests.support.aws_calls import record, stream_records
 from tests.support.gateway_events import DEFAULT_ENDPOINT, Endpoint
-from tests.support.signatures import new_webhook_secret, signed_headers
+from tests.support.signatures import signed_headers
 from tests.support.template import ROOT, properties, variables
+from tools.local_stack.signing_secrets import new_signing_secret
 
 REGION = "eu-central-1"
 CLIENT = "web-shop"
@@ -222,7 +223,7 @@ class Environment:
 
     def put_webhook_secret(self, client: str, **fields: str) -> str:
         """Give a client a webhook secret, or both of them by name; the current one."""
-        fields = fields or {"current": new_webhook_secret()}
+        fields = fields or {"current": new_signing_secret()}
         name, value = f"{os.environ['WEBHOOK_SECRET_PREFIX']}{client}", json.dumps(fields)
         store = self.client("secretsmanager")
         try:
@@ -303,15 +304,7 @@ class Environment:
 
     def stream(self) -> list[Json]:
         """The records of the ledger's stream, as Lambda gives them to a function."""
-        streams = self.client("dynamodbstreams")
-        [stream] = streams.list_streams(TableName=self.table)["Streams"]
-        arn = stream["StreamArn"]
-        [shard] = streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
-        place = streams.get_shard_iterator(
-            StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
-        )["ShardIterator"]
-        records: list[Json] = streams.get_records(ShardIterator=place)["Records"]
-        return records
+        return stream_records(self.client("dynamodbstreams"), self.table)
 
     def tell(self, records: list[Json] | None = None) -> None:
         """Let the events function have records of the stream, by default all there were."""

@@ -1,15 +1,9 @@
 """Standard Webhooks as a client signs them, by another library than the relay's own code."""
 
-import base64
-import secrets
 import time
 from datetime import UTC, datetime
 
 from standardwebhooks import Webhook
-
-
-def new_webhook_secret() -> str:
-    return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
 
 
 def signed_headers(

@@ -12,7 +12,8 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from smsrelay.security.webhook_signature import parse_secrets, verify_signature
-from tests.support.signatures import new_webhook_secret, signed_headers
+from tests.support.signatures import signed_headers
+from tools.local_stack.signing_secrets import new_signing_secret
 
 # Not random: the names of some tests contain them, and every process must see the same names.
 SECRET, OTHER = (f"whsec_{base64.b64encode(bytes([n] * 32)).decode()}" for n in (1, 2))
@@ -68,7 +69,7 @@ def test_each_header_is_needed(name: str) -> None:
     assert not verify_signature(headers, BODY.encode(), [SECRET])
 
 
-@pytest.mark.parametrize("secrets", [[], [OTHER], [OTHER, new_webhook_secret()]])
+@pytest.mark.parametrize("secrets", [[], [OTHER], [OTHER, new_signing_secret()]])
 def test_nobody_elses_secret_will_do(secrets: list[str]) -> None:
     assert not verify_signature(signed_headers(SECRET, BODY, "msg_1"), BODY.encode(), secrets)
 

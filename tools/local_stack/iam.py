@@ -4,9 +4,7 @@ Each time, a scenario must fail. It fails if one of its calls is denied, even if
 continue without that call.
 """
 
-import base64
 import json
-import secrets
 import shutil
 import tempfile
 import time
@@ -27,6 +25,7 @@ from standardwebhooks import Webhook
 from tools.local_stack import servers
 from tools.local_stack.polling import wait_for
 from tools.local_stack.roles import Permission, Roles, restart_functions
+from tools.local_stack.signing_secrets import new_signing_secret
 from tools.local_stack.simulator_client import SimulatorControl
 from tools.local_stack.stack import STATE, LocalStack, Stack
 
@@ -228,7 +227,7 @@ class Player:
             Type="String",
             Overwrite=True,
         )
-        self._secret = f"whsec_{base64.b64encode(secrets.token_bytes(24)).decode()}"
+        self._secret = new_signing_secret()
         clients.secretsmanager.create_secret(
             Name=f"{self.stack.webhook_secret_prefix}{CLIENT}",
             SecretString=json.dumps({"current": self._secret}),

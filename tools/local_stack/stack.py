@@ -1,7 +1,6 @@
 """The local stack: the MobileConnect simulator, and MiniStack with template.yaml deployed."""
 
 import atexit
-import base64
 import json
 import secrets
 import shutil
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from tools.local_stack import ROOT, build, deployment, processes, servers, status_receiver
 from tools.local_stack.aws import REGION, Clients
+from tools.local_stack.signing_secrets import new_signing_secret
 from tools.local_stack.simulator_client import SimulatorControl
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ class LocalStack:
         stack = Stack(
             api_url=f"{emulator.url}/_aws/execute-api/{outputs['RestApiId']}/{STAGE}",
             api_key="",
-            webhook_secret=kept.get("webhook_secret") or _new_webhook_secret(),
+            webhook_secret=kept.get("webhook_secret") or new_signing_secret(),
             queue_url=outputs["QueueUrl"],
             dead_letter_queue_url=outputs["DeadLetterQueueUrl"],
             table=outputs["TableName"],
@@ -363,10 +363,6 @@ def _register_examples(stack: Stack) -> None:
     stack.clients.dynamodb.put_item(
         TableName=stack.table, Item={name: {"S": value} for name, value in registered.items()}
     )
-
-
-def _new_webhook_secret() -> str:
-    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -1,17 +1,15 @@
 """Sends events and callbacks of a local stack to the simulator, whose phone page shows them."""
 
-import base64
 import json
-import secrets
 from typing import Final
 
 from tools.local_stack.aws import Clients
+from tools.local_stack.signing_secrets import new_signing_secret
 
 BUS: Final = "default"
 EVENTS_PATH: Final = "/_received/events"
 CALLBACKS_PATH: Final = "/_received/callbacks"
 _NAME: Final = "smsrelay-phone-page"
-_SECRET_BYTES: Final = 24
 
 
 def send_events(clients: Clients, simulator_url: str) -> None:
@@ -46,7 +44,7 @@ def send_callbacks(
     Returns:
         the secret that signs them.
     """
-    secret = f"whsec_{base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()}"
+    secret = new_signing_secret()
     clients.secretsmanager.create_secret(
         Name=f"{secret_prefix}{client}", SecretString=json.dumps({"current": secret})
     )
