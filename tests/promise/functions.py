@@ -5,17 +5,21 @@ import uuid
 from types import ModuleType
 
 from tests.promise.clock import Clock
+from tests.support.template import properties
 from tools.local_stack import ROOT
 
-SECONDS = {
-    "api": 28.0,
-    "webhook": 28.0,
-    "queue_worker": 60.0,
-    "sweeper": 55.0,
-    "delivery_poller": 55.0,
-    "event_publisher": 30.0,
-    "callback_sender": 30.0,
-    "token_renewer": 55.0,
+NAMES = (
+    "api",
+    "webhook",
+    "queue_worker",
+    "sweeper",
+    "delivery_poller",
+    "event_publisher",
+    "callback_sender",
+    "token_renewer",
+)
+SECONDS: dict[str, float] = {
+    name: properties(f"{name.title().replace('_', '')}Function")["Timeout"] for name in NAMES
 }
 """The functions' time-outs, as the template sets them."""
 
