@@ -4,10 +4,10 @@ import json
 import os
 import re
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
@@ -30,6 +30,7 @@ from tests.promise.observation import (
 from tests.promise.soak.clients import Poster
 from tests.promise.soak.requests import Request
 from tools.local_stack import ROOT
+from tools.local_stack.polling import wait_for
 from tools.local_stack.servers import emulator_log
 from tools.local_stack.simulator_client import SimulatorControl
 from tools.local_stack.stack import Stack
@@ -199,9 +200,11 @@ class Evidence:
         return replace(after, arrivals=[*before.arrivals, *after.arrivals])
 
     def _wait_for_ends(self) -> None:
-        end = time.monotonic() + REDRIVEN_WITHIN
-        while time.monotonic() < end and not ENDED.issuperset(it.status for it in self.sends()):
-            time.sleep(1.0)
+        def has_ended() -> bool:
+            return ENDED.issuperset(it.status for it in self.sends())
+
+        with suppress(TimeoutError):  # what has not ended by then is judged as it is
+            wait_for(has_ended, what="redriven sends", seconds=REDRIVEN_WITHIN, every=1.0)
 
     def dump(self) -> dict[str, list[Any]]:
         """The evidence as it is: the ledger, and the upstream's calls and sends."""
