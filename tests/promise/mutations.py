@@ -182,14 +182,19 @@ def kept_body() -> None:
     patch.object(transitions, "finish_attempt", keep).start()
 
 
+def _finish_with(**changed: object) -> None:
+    """End each attempt with other arguments."""
+    finish = transitions.finish_attempt
+
+    def end(send: Send, outcome: Outcome, **rest: Any) -> Send:
+        return finish(send, outcome, **rest | changed)
+
+    patch.object(transitions, "finish_attempt", end).start()
+
+
 def dropped_body() -> None:
     """A send that the worker sees rejected loses its body, so an operator can't redrive it."""
-    ended = transitions.finish_attempt
-
-    def drop(send: Send, outcome: Outcome, **rest: Any) -> Send:
-        return ended(send, outcome, **rest | {"keep_rejected": False})
-
-    patch.object(transitions, "finish_attempt", drop).start()
+    _finish_with(keep_rejected=False)
 
 
 def abandoned_refusal() -> None:
@@ -297,28 +302,24 @@ def identity_of_deployment() -> None:
     patch.object(ids, "message_id", with_default).start()
 
 
-def each_503_is_not_sent() -> None:
-    """A 503 of a gateway is taken for the API's own."""
+def _decide(mutated: HTTPStatus, *decision: object) -> None:
+    """Decide about each response with this status in this way."""
     of_status = call_outcome._of_status  # noqa: SLF001 - a mutation is inside
 
-    def certain(status: int, code: int | None, **rest: bool) -> tuple[OutcomeKind, str]:
-        if status == HTTPStatus.SERVICE_UNAVAILABLE:
-            return OutcomeKind.NOT_SENT, "unavailable"
-        return of_status(status, code, **rest)
+    def decide(status: int, code: int | None, **rest: bool) -> object:
+        return decision if status == mutated else of_status(status, code, **rest)
 
-    patch.object(call_outcome, "_of_status", certain).start()
+    patch.object(call_outcome, "_of_status", decide).start()
+
+
+def each_503_is_not_sent() -> None:
+    """A 503 of a gateway is taken for the API's own."""
+    _decide(HTTPStatus.SERVICE_UNAVAILABLE, OutcomeKind.NOT_SENT, "unavailable")
 
 
 def forbidden_is_rejected() -> None:
     """A 403, which says nothing about the message, ends it."""
-    of_status = call_outcome._of_status  # noqa: SLF001 - a mutation is inside
-
-    def final(status: int, code: int | None, **rest: bool) -> tuple[OutcomeKind, str]:
-        if status == HTTPStatus.FORBIDDEN:
-            return OutcomeKind.REJECTED, "refused"
-        return of_status(status, code, **rest)
-
-    patch.object(call_outcome, "_of_status", final).start()
+    _decide(HTTPStatus.FORBIDDEN, OutcomeKind.REJECTED, "refused")
 
 
 def _change_items(change: Callable[[Json, Send], None]) -> None:
@@ -396,12 +397,7 @@ def forgotten_retry_after() -> None:
 
 def one_refusal_ends() -> None:
     """A send that the upstream put off once has failed."""
-    finish = transitions.finish_attempt
-
-    def end(send: Send, outcome: Outcome, **rest: Any) -> Send:
-        return finish(send, outcome, **rest | {"is_last": True})
-
-    patch.object(transitions, "finish_attempt", end).start()
+    _finish_with(is_last=True)
 
 
 def refused_before_looking() -> None:
