@@ -190,7 +190,7 @@ def _described(document: Mapping[str, Any]) -> str:
 
 
 def _print_faults(checked: Checked, options: Any) -> int:
-    """Print every error with its pointer, or that there are none."""
+    """Print every error with its pointer; for a valid catalogue, a summary."""
     faults = [
         {"pointer": refusal.pointer, "detail": refusal.detail} for refusal in checked.refusals
     ]

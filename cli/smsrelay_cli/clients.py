@@ -189,7 +189,7 @@ class Clients:
             raise
 
     def principal_like(self, kind: str, name: str) -> str | None:
-        """Return the ARN of the role or user with this name, or None if there is none."""
+        """Return the ARN of the role or user with this name; None if it does not exist."""
         iam: IAMClient = self._target.client("iam")
         try:
             if kind == "role":
@@ -203,7 +203,7 @@ class Clients:
         return [key["id"] for page in pages for key in page["items"]]
 
     def webhook_secret(self, client: str) -> str | None:
-        """Return the name of a client's webhook secret, or None if there is none."""
+        """Return the name of a client's webhook secret; None if it does not exist."""
         if not self._target.webhook_secret_prefix:
             return None
         name = f"{self._target.webhook_secret_prefix}{client}"

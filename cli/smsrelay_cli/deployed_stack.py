@@ -73,7 +73,7 @@ class DeployedStack:
     token_renewer: str = ""
     """The function that renews the access token; empty if the relay does not renew its token."""
     key_arn: str = ""
-    """The customer managed KMS key of the stack; empty if there is none."""
+    """The customer managed KMS key of the stack; empty if the stack has no such key."""
     session: boto3.Session = field(default_factory=boto3.Session)
     endpoint_url: str | None = None
 

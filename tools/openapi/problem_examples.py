@@ -41,7 +41,7 @@ _WORDS: Json = {
 _OMITTED: Json = {
     "type": "integer",
     "minimum": 1,
-    "description": "The number of further errors; left out if there are none.",
+    "description": "The number of further errors; left out if `errors` has all of them.",
     "examples": [12],
 }
 
