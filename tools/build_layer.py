@@ -92,9 +92,8 @@ def trim(data: Path) -> None:
 
 
 def _undocumented(part: dict[str, Any]) -> dict[str, Any]:
-    if isinstance(
-        part.get("documentation"), str
-    ):  # otherwise `documentation` is the name of a member
+    # Otherwise `documentation` is the name of a member.
+    if isinstance(part.get("documentation"), str):
         del part["documentation"]
     return part
 

@@ -65,10 +65,8 @@ class SsmMessageCatalogue:
 
     def _read(self) -> None:
         try:
-            self._cached, self._failed = (
-                _catalogue_of(self._value(), self._loopback_callbacks),
-                None,
-            )
+            self._cached = _catalogue_of(self._value(), self._loopback_callbacks)
+            self._failed = None
         except CatalogueUnusableError as error:
             self._metrics.count("CatalogueUnusable")
             logger.exception("catalogue can't be used", extra={"kept": self._cached is not None})
