@@ -99,6 +99,9 @@ class AwsInjection:
         if is_carried_out(fault):
             response = self._carry_out(operation, request)
             _ = response.content  # all of it has come
+            if fault != "slow" and response.status_code == HTTPStatus.BAD_REQUEST:
+                # The relay does not learn it: its condition is not met.
+                self._points.report("refused write", _writes(operation, request))
         if error := aws_error(service, fault):
             document: Json = {"__type": error[1], "message": "injected"}
             if fault == "cancelled":

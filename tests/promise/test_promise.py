@@ -87,10 +87,20 @@ def test_each_service_is_called(world: Harness, name: str, service: str) -> None
     assert service in {service_of(step.name) for step in run.steps}
 
 
-def test_a_claim_whose_answer_is_unreadable_is_found_again(world: Harness) -> None:
-    """Else its send becomes unknown when the lease ends, although nothing was sent."""
-    injection = Injection(Checkpoint("dynamodb.UpdateItem before"), "garbled-after")
-    [run] = world.play(SCENARIOS["api-async"].with_choice("hold"), [Plan((injection,))])
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        # Else its send becomes unknown when the lease ends, although nothing was sent.
+        ("api-async", "garbled-after"),
+        # It was refused, because the message is cancelled: nothing was claimed.
+        ("api-cancelled", "time-out-after"),
+    ],
+)
+def test_a_claim_whose_response_is_lost_leaves_no_doubt(
+    world: Harness, name: str, fault: str
+) -> None:
+    injection = Injection(Checkpoint("dynamodb.UpdateItem before"), fault)
+    [run] = world.play(SCENARIOS[name].with_choice("hold"), [Plan((injection,))])
     assert run.violations == []
 
 
