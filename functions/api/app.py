@@ -61,7 +61,7 @@ def _respond(method: str, route: str, event: Event, deadline: Deadline) -> Respo
     def post() -> Post:
         return Post(
             api_gateway.headers_of(event),
-            _text(event),
+            api_gateway.body_of(event),
             client(),
             is_rate_limited=bool(identity.get("userArn")),  # usage plans limit API keys
         )
@@ -80,14 +80,6 @@ def _respond(method: str, route: str, event: Event, deadline: Deadline) -> Respo
         case "GET", "/tokens/{tokenId}":
             return parts.api.get_token(api_gateway.parameter_of(event, "tokenId"), client())
     raise NotFoundError
-
-
-def _text(event: Event) -> str:
-    """Return the body as text; empty if it isn't UTF-8, and so isn't JSON either."""
-    try:
-        return api_gateway.body_of(event).decode(errors="surrogatepass")
-    except UnicodeDecodeError:
-        return ""
 
 
 lambda_init.end_init(api.parts)

@@ -94,7 +94,7 @@ def test_a_preview_refuses_what_a_post_refuses(relay: Environment) -> None:
 
 def test_a_preview_is_not_there_while_the_clients_cannot_be_read(relay: Environment) -> None:
     refused = LedgerUnavailableError("refused by a test")
-    with patch.object(DynamoDbApiClients, "name_of", side_effect=refused):
+    with patch.object(DynamoDbApiClients, "client_of", side_effect=refused):
         answer = relay.post(MESSAGE, path=PATH)
     assert (answer.status, answer.body["code"]) == (503, "not-read")
 

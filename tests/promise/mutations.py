@@ -80,14 +80,14 @@ def lapsed_is_queued() -> None:
 
 def accepted_before_call() -> None:
     """The result is written before the call, as if it could not fail."""
-    ask = Sender._ask_upstream  # noqa: SLF001 - a mutation is inside
+    ask = Sender._call_upstream  # noqa: SLF001 - a mutation is inside
 
     def write_first(relay: Any, send: Send, deadline: Callable[[], float]) -> Outcome:
         done = replace(send, status=Status.ACCEPTED, body=None)
         relay._ledger.replace_if_unchanged(send, done)  # noqa: SLF001 - the same
         return ask(relay, send, deadline)
 
-    patch.object(Sender, "_ask_upstream", write_first).start()
+    patch.object(Sender, "_call_upstream", write_first).start()
 
 
 def forgotten_token() -> None:
@@ -436,17 +436,17 @@ def unreadable_stops_all() -> None:
 
 def token_without_end() -> None:
     """A tokenId that is longer than the ledger's index allows goes into the item."""
-    patch.object(call_outcome, "MAX_TOKEN_BYTES", 1_000_000).start()
+    patch.object(call_outcome, "MAX_TOKEN_ID_BYTES", 1_000_000).start()
 
 
 def deadline_unheeded() -> None:
     """A call of the upstream may take longer than the invocation has left."""
-    ask = Sender._ask_upstream  # noqa: SLF001 - a mutation is inside
+    ask = Sender._call_upstream  # noqa: SLF001 - a mutation is inside
 
     def patient(relay: Sender, send: Send, _: Callable[[], float]) -> Outcome:
         return ask(relay, send, lambda: 1_000.0)
 
-    patch.object(Sender, "_ask_upstream", patient).start()
+    patch.object(Sender, "_call_upstream", patient).start()
 
 
 def changed_retry() -> None:

@@ -15,7 +15,7 @@ class Clients:
     def __init__(self, **names: str) -> None:
         self.names, self.asked, self.away = names, 0, False
 
-    def name_of(self, credential: str) -> str | None:
+    def client_of(self, credential: str) -> str | None:
         self.asked += 1
         if self.away:
             raise LedgerUnavailableError

@@ -233,8 +233,8 @@ NEAR = catalogue(
     ],
 )
 def test_a_name_that_is_none_is_told_what_is_near(name: str, client: str, near: list[str]) -> None:
-    found = NEAR.resolve(name, client)
-    assert isinstance(found, Refusal)
+    found = NEAR.resolve(name, client).refusal
+    assert found is not None
     assert (found.pointer, found.code) == ("/message", "unknown-message")
     told = found.detail.partition("Similar names: ")[2].removesuffix(".")
     assert sorted(told.split(", ") if told else []) == sorted(near)
@@ -242,15 +242,15 @@ def test_a_name_that_is_none_is_told_what_is_near(name: str, client: str, near: 
 
 
 def test_a_name_of_others_is_refused_without_naming_any() -> None:
-    found = NEAR.resolve("payroll", "shop")
-    assert isinstance(found, Refusal)
+    found = NEAR.resolve("payroll", "shop").refusal
+    assert found is not None
     assert (found.pointer, found.code) == ("/message", "message-not-allowed")
     assert "payroll" not in found.detail
     assert "hr" not in found.detail.split()
 
 
-def request(meaning: CatalogueDefaults | Refusal, **fields: object) -> MessageRequest:
-    return parse_request(decode(json.dumps(MINIMAL | fields)), meaning)
+def request(defaults: CatalogueDefaults, **fields: object) -> MessageRequest:
+    return parse_request(decode(json.dumps(MINIMAL | fields)), defaults)
 
 
 QUIET_HOURS = QuietHours(start="21:00", end="08:00", utc_offset="+01:00")
@@ -277,7 +277,7 @@ def test_what_a_request_says_comes_first() -> None:
 def test_a_refused_message_is_told_with_everything_else() -> None:
     refusal = Refusal("/message", "unknown-message", "There is none.")
     with pytest.raises(RequestRefusedError) as caught:
-        request(refusal, subscribe=True, text=" ")
+        request(CatalogueDefaults(refusal=refusal), subscribe=True, text=" ")
     # Nobody knows what keyword the right name would have brought along.
     assert {it.pointer for it in caught.value.refusals} == {"/message", "/text"}
     with pytest.raises(RequestRefusedError, match="keyword-missing"):

@@ -33,8 +33,8 @@ moments = texts | st.integers(-(10**12), 10**14).map(str) | st.just(str(int(time
 
 def test_what_is_signed_is_taken() -> None:
     headers = signed_headers(SECRET, BODY, "msg_1")
-    assert verify_signature(headers, BODY.encode(), [SECRET])
-    assert verify_signature(headers, BODY.encode(), [OTHER, SECRET]), "two count at a time"
+    assert verify_signature(headers, BODY, [SECRET])
+    assert verify_signature(headers, BODY, [OTHER, SECRET]), "two count at a time"
 
 
 def test_the_signature_is_that_of_the_specification() -> None:
@@ -47,38 +47,38 @@ def test_the_signature_is_that_of_the_specification() -> None:
         "webhook-timestamp": now,
         "webhook-signature": f"v1,AAAA v1a,BBBB v1,{base64.b64encode(digest).decode()}",
     }
-    assert verify_signature(headers, BODY.encode(), [SECRET])
+    assert verify_signature(headers, BODY, [SECRET])
 
 
 @pytest.mark.parametrize("age", [-310, 310])
 def test_what_was_signed_long_ago_or_in_the_future_is_not(age: float) -> None:
     headers = signed_headers(SECRET, BODY, "msg_1", time.time() - age)
-    assert not verify_signature(headers, BODY.encode(), [SECRET])
+    assert not verify_signature(headers, BODY, [SECRET])
 
 
 @pytest.mark.parametrize("age", [-290, 290])
 def test_five_minutes_are_allowed(age: float) -> None:
     headers = signed_headers(SECRET, BODY, "msg_1", time.time() - age)
-    assert verify_signature(headers, BODY.encode(), [SECRET])
+    assert verify_signature(headers, BODY, [SECRET])
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_header_is_needed(name: str) -> None:
     headers = signed_headers(SECRET, BODY, "msg_1")
     del headers[name]
-    assert not verify_signature(headers, BODY.encode(), [SECRET])
+    assert not verify_signature(headers, BODY, [SECRET])
 
 
 @pytest.mark.parametrize("secrets", [[], [OTHER], [OTHER, new_signing_secret()]])
 def test_nobody_elses_secret_will_do(secrets: list[str]) -> None:
-    assert not verify_signature(signed_headers(SECRET, BODY, "msg_1"), BODY.encode(), secrets)
+    assert not verify_signature(signed_headers(SECRET, BODY, "msg_1"), BODY, secrets)
 
 
 def test_what_stands_in_for_a_missing_secret_signs_nothing() -> None:
     nobodys = "whsec_" + "A" * 44
     headers = signed_headers(nobodys, BODY, "msg_1")
     for secrets in ([], [SECRET]):
-        assert not verify_signature(headers, BODY.encode(), secrets)
+        assert not verify_signature(headers, BODY, secrets)
 
 
 def test_nothing_can_be_cut_elsewhere() -> None:
@@ -88,8 +88,8 @@ def test_nothing_can_be_cut_elsewhere() -> None:
     headers = signed_headers(SECRET, inner, "msg", now)
     cut = headers | {"webhook-id": f"msg.{now}.1"}
     body = inner.removeprefix(f"1.{now}.")
-    assert verify_signature(headers, inner.encode(), [SECRET])
-    assert not verify_signature(cut, body.encode(), [SECRET])
+    assert verify_signature(headers, inner, [SECRET])
+    assert not verify_signature(cut, body, [SECRET])
 
 
 @bounded
@@ -97,7 +97,7 @@ def test_nothing_can_be_cut_elsewhere() -> None:
     st.fixed_dictionaries({}, optional=dict(zip(NAMES, (texts, moments, signatures), strict=True)))
 )
 def test_no_headers_are_an_exception_or_a_key(headers: dict[str, str]) -> None:
-    assert not verify_signature(headers, BODY.encode(), [SECRET, OTHER])
+    assert not verify_signature(headers, BODY, [SECRET, OTHER])
 
 
 @bounded
@@ -108,7 +108,7 @@ def test_no_header_but_its_own_will_do(name: str, value: str) -> None:
     if name == "webhook-timestamp" and re.fullmatch("[0-9]+", value):
         assume(int(value) != int(good[name]))  # zeros in front do not change the time
     changed = good | {name: value}
-    assert verify_signature(changed, BODY.encode(), [SECRET]) == (value == good[name])
+    assert verify_signature(changed, BODY, [SECRET]) == (value == good[name])
 
 
 def test_a_time_in_other_digits_is_not_signed() -> None:
@@ -116,12 +116,12 @@ def test_a_time_in_other_digits_is_not_signed() -> None:
     good = signed_headers(SECRET, BODY, "msg_1")
     arabic = good["webhook-timestamp"].translate({ord("0") + n: 0x0660 + n for n in range(10)})
     assert int(arabic) == int(good["webhook-timestamp"])
-    assert not verify_signature(good | {"webhook-timestamp": arabic}, BODY.encode(), [SECRET])
+    assert not verify_signature(good | {"webhook-timestamp": arabic}, BODY, [SECRET])
 
 
 @bounded
-@given(st.binary(max_size=80))
-def test_no_other_body_will_do(body: bytes) -> None:
+@given(st.text(max_size=80))
+def test_no_other_body_will_do(body: str) -> None:
     assert not verify_signature(signed_headers(SECRET, BODY, "msg_1"), body, [SECRET])
 
 
@@ -151,6 +151,4 @@ def test_what_counts_as_a_secret(value: str, expected: Any) -> None:
 @bounded
 @given(st.text(max_size=80))
 def test_no_secret_is_an_exception(value: str) -> None:
-    assert not verify_signature(
-        signed_headers(SECRET, BODY, "m"), BODY.encode(), parse_secrets(value)
-    )
+    assert not verify_signature(signed_headers(SECRET, BODY, "m"), BODY, parse_secrets(value))

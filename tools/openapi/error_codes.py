@@ -176,11 +176,11 @@ _CATALOGUE = Catalogue(
 
 def refusals(
     text: str,
-    meaning: CatalogueDefaults | Refusal = CatalogueDefaults(),  # noqa: B008 - immutable
+    defaults: CatalogueDefaults = CatalogueDefaults(),  # noqa: B008 - immutable
 ) -> list[Refusal]:
     """Return the refusals of a request; empty if it is valid."""
     try:
-        parse_request(decode(text), meaning, arrived_at=_ARRIVED_AT)
+        parse_request(decode(text), defaults, arrived_at=_ARRIVED_AT)
     except RequestRefusedError as refused:
         return list(refused.refusals)
     return []

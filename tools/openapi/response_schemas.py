@@ -20,6 +20,7 @@ from smsrelay.client import (
 )
 from smsrelay.messages import refusals as reasons
 from smsrelay.messages.preview import warnings_of
+from smsrelay.messages.request import Submission
 from smsrelay.messages.segments import estimate
 from smsrelay.messages.strict_json import decode
 from smsrelay.messages.upstream_calls import build_calls
@@ -27,10 +28,9 @@ from smsrelay.messages.validation import parse_request
 from smsrelay.ports import RecipientResult, RefusedMessage
 from smsrelay.sends import transitions
 from smsrelay.sends.delivery_report import DeliveryReport
-from smsrelay.sends.send import OnUnknown, Send, SendKey, Status
+from smsrelay.sends.send import MessageState, OnUnknown, Send, SendKey, Status
 from smsrelay.services import responses
 from smsrelay.services.http_response import Response
-from smsrelay.services.sender import MessageState, Submission
 from tools.openapi import Json
 from tools.openapi.error_codes import CODES
 from tools.openapi.request_schema import REF, GivenOrLeftOut
@@ -138,7 +138,6 @@ def _previewed() -> Mapping[str, Response]:
         request,
         upstream_message_id=request.message,
         client="shop",
-        identity=None,
         segments=estimate(request.text or "", concatenated=False),
     )
     calls = build_calls(request, now)

@@ -252,7 +252,7 @@ class Metrics(Protocol):
 class ClientNames(Protocol):
     """Finds the client of an API key or IAM principal. Raises `LedgerUnavailableError`."""
 
-    def name_of(self, credential: str) -> str | None: ...
+    def client_of(self, credential: str) -> str | None: ...
 
 
 class RecipientCounter(Protocol):

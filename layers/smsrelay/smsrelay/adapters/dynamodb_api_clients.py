@@ -27,7 +27,7 @@ class DynamoDbApiClients:
         self._client = client
         self._table = table
 
-    def name_of(self, credential: str) -> str | None:
+    def client_of(self, credential: str) -> str | None:
         """Return the credential's client, read consistently: it decides who owns a message."""
         items = items_of(self._client, self._table, f"CLIENT#{credential}", NAME)
         return items[0]["client"]["S"] if items else None

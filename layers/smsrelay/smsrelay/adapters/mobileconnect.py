@@ -47,11 +47,11 @@ class _Response(NamedTuple):
 
     def outcome(self, now: float) -> Outcome:
         """Return the outcome, with the access token cut out of its errors."""
-        result = call_outcome.of_response(self.status, self.headers, self.body, now)
+        outcome = call_outcome.of_response(self.status, self.headers, self.body, now)
         try:
-            return result._replace(errors=without(result.errors, [self.access_token]))
+            return outcome._replace(errors=without(outcome.errors, [self.access_token]))
         except Exception:  # noqa: BLE001 - the outcome must not get lost because of its texts
-            return result._replace(errors=())
+            return outcome._replace(errors=())
 
 
 class MobileConnect:
@@ -69,22 +69,24 @@ class MobileConnect:
     def send(self, upstream_message_id: str, body: str, timeout: float) -> Outcome:
         """Call `POST /sms/v1/messageContact/{id}/send`."""
         path = f"{message_path(upstream_message_id)}/send"
-        answer = self._ask(_Request("POST", path, body, MAX_RESPONSE_BYTES), timeout)
-        return answer if isinstance(answer, Outcome) else answer.outcome(self._clock())
+        response = self._call(_Request("POST", path, body, MAX_RESPONSE_BYTES), timeout)
+        return response if isinstance(response, Outcome) else response.outcome(self._clock())
 
     def report(
         self, upstream_message_id: str, token_id: str, timeout: float
     ) -> DeliveryReport | Outcome:
         """Call `GET /sms/v1/messageContact/{id}/deliveries/{tokenId}`."""
         path = f"{message_path(upstream_message_id)}/deliveries/{quote(token_id, safe='')}"
-        answer = self._ask(_Request("GET", path, None, MAX_REPORT_BYTES), timeout)
-        if isinstance(answer, Outcome):
-            return answer
-        if answer.status != HTTPStatus.OK:
-            return answer.outcome(self._clock())
-        return parse_report(answer.body) or Outcome(OutcomeKind.UNKNOWN, "no-report", answer.status)
+        response = self._call(_Request("GET", path, None, MAX_REPORT_BYTES), timeout)
+        if isinstance(response, Outcome):
+            return response
+        if response.status != HTTPStatus.OK:
+            return response.outcome(self._clock())
+        return parse_report(response.body) or Outcome(
+            OutcomeKind.UNKNOWN, "no-report", response.status
+        )
 
-    def _ask(self, request: _Request, timeout: float) -> _Response | Outcome:
+    def _call(self, request: _Request, timeout: float) -> _Response | Outcome:
         """Return the response, or the outcome if there is no response.
 
         Only a call that got a 401 is repeated, once, if the secret has a new token: the first call
@@ -93,14 +95,14 @@ class MobileConnect:
         give_up_at = time.monotonic() + timeout
         try:
             credentials = self._tokens.current()
-            answer = self._exchange(credentials, request, give_up_at)
-            if isinstance(answer, _Response) and answer.status == HTTPStatus.UNAUTHORIZED:
+            response = self._exchange(credentials, request, give_up_at)
+            if isinstance(response, _Response) and response.status == HTTPStatus.UNAUTHORIZED:
                 renewed = self._tokens.renewed(credentials)
                 if renewed != credentials:
-                    answer = self._exchange(renewed, request, give_up_at)
+                    response = self._exchange(renewed, request, give_up_at)
         except TokenUnavailableError:
             return call_outcome.of_failure(Failure.NO_TOKEN)
-        return answer
+        return response
 
     def _exchange(
         self, credentials: Credentials, request: _Request, give_up_at: float
@@ -118,14 +120,14 @@ class MobileConnect:
         # The read time-out is for the whole call (`KeepAliveTransport`).
         timeouts = {"pool": POOL_TIMEOUT, "connect": CONNECT_TIMEOUT, "read": time_left}
         try:
-            asked = httpx.Request(
+            http_request = httpx.Request(
                 request.method,
                 _url(credentials.base_url, request.path),
                 content=None if request.body is None else request.body.encode(),
                 headers=headers,
                 extensions={"timeout": timeouts},
             )
-            response = self._transport.handle_request(asked)
+            response = self._transport.handle_request(http_request)
             try:
                 body = _read(response, request.most)
             finally:
@@ -145,12 +147,12 @@ def _url(base_url: str, path: str) -> httpx.URL:
 
 def _read(response: httpx.Response, most: int) -> bytes:
     """Read as much of the body as arrives: the status counts even if the body is incomplete."""
-    answer = bytearray()
+    body = bytearray()
     try:
         for chunk in cast("httpx.SyncByteStream", response.stream):  # not decoded
-            answer += chunk
-            if len(answer) > most:
+            body += chunk
+            if len(body) > most:
                 break
     except httpx.HTTPError:
         pass
-    return bytes(answer[:most])
+    return bytes(body[:most])

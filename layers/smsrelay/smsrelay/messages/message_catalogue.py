@@ -154,18 +154,18 @@ class Catalogue(StrictModel):
     )
     clients: dict[Client, CatalogueClient] = Field(default_factory=dict)
 
-    def resolve(self, name: str, client: str) -> CatalogueDefaults | Refusal:
-        """Return the defaults of a named message, or the reason why the client can't use it."""
+    def resolve(self, name: str, client: str) -> CatalogueDefaults:
+        """Return the defaults of a named message, or the refusal if the client can't use it."""
         entry = self.messages.get(name)
         if entry is None:
             near = ", ".join(self._near(name, client))
             # The posted name is not repeated: it may be a phone number.
             detail = "The catalogue has no such message, and it is not an encoded message id."
             detail += f" Similar names: {near}." if near else ""
-            return Refusal("/message", "unknown-message", detail)
+            return CatalogueDefaults(refusal=Refusal("/message", "unknown-message", detail))
         if not entry.allows(client):
             detail = "This client may not use this message."
-            return Refusal("/message", "message-not-allowed", detail)
+            return CatalogueDefaults(refusal=Refusal("/message", "message-not-allowed", detail))
         return CatalogueDefaults(
             entry.id,
             entry.keyword,

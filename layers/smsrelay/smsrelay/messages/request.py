@@ -28,7 +28,8 @@ from typing_extensions import TypeAliasType
 
 from smsrelay.messages import refusals, times
 from smsrelay.messages.phone_numbers import normalize
-from smsrelay.messages.refusals import invalid
+from smsrelay.messages.refusals import Refusal, invalid
+from smsrelay.messages.segments import Segments
 
 MAX_SENDS = 100
 """The most sends of one request."""
@@ -297,6 +298,8 @@ class CatalogueDefaults(NamedTuple):
     """Whether MobileConnect joins the parts of a long text on the phone."""
     max_segments: int | None = None
     """The most SMS for one text; None: no limit."""
+    refusal: Refusal | None = None
+    """Why the client can't use the name; then nothing else is known of the message."""
 
 
 class MessageRequest(StrictModel):
@@ -416,3 +419,16 @@ class MessageRequest(StrictModel):
             if value is not None and name not in self.model_fields_set
         }
         return self.model_copy(update=missing) if missing else self
+
+
+class Submission(NamedTuple):
+    """A request and its client; `upstream_message_id` is the encoded id of its message."""
+
+    request: MessageRequest
+    upstream_message_id: str
+    client: str
+    correlation_id: str | None = None
+    poll_delivery: bool = True
+    """Whether the catalogue allows polling its delivery."""
+    segments: Segments | None = None
+    """The size of the text in SMS; None: the request has no text."""

@@ -45,15 +45,15 @@ class _Repeating(dict[str, Any]):
         self.repeated = sorted(name for name, count in counts.items() if count > 1)
 
 
-def decode(text: str) -> Document:
+def decode(body: str) -> Document:
     """Decode a JSON document (RFC 8259) and find what I-JSON (RFC 7493) forbids.
 
     Fractions become `Decimal`, so that a price keeps its last zero. Duplicate names, NUL
     characters and lone surrogates become refusals, which have a pointer. Raises `TooLargeError`
     (over `MAX_REQUEST_BYTES` as UTF-8) or `NotJsonError`.
     """
-    is_plain = text.isascii()
-    size = len(text) if is_plain else len(text.encode("utf-8", "surrogatepass"))
+    is_plain = body.isascii()
+    size = len(body) if is_plain else len(body.encode("utf-8", "surrogatepass"))
     if size > MAX_REQUEST_BYTES:
         raise TooLargeError(MAX_REQUEST_BYTES)
     repeating = False
@@ -68,7 +68,7 @@ def decode(text: str) -> Document:
 
     try:
         value = json.loads(
-            text, object_pairs_hook=object_of, parse_float=Decimal, parse_constant=_no_constant
+            body, object_pairs_hook=object_of, parse_float=Decimal, parse_constant=_no_constant
         )
     except json.JSONDecodeError as error:
         raise NotJsonError(f"{error.msg} at line {error.lineno}, column {error.colno}") from None
@@ -78,8 +78,8 @@ def decode(text: str) -> Document:
         raise NotJsonError("a number is out of range") from None
     except ValueError as error:  # NaN or Infinity, or an integer with thousands of digits
         raise NotJsonError(str(error).partition(";")[0]) from None
-    is_plain = is_plain and "\\u" not in text  # an unescaped NUL isn't valid JSON
-    if repeating or (not is_plain and _SUSPICIOUS.search(text)):
+    is_plain = is_plain and "\\u" not in body  # an unescaped NUL isn't valid JSON
+    if repeating or (not is_plain and _SUSPICIOUS.search(body)):
         return Document(value, tuple(islice(_refusals(value), MAX_REFUSALS)))
     return Document(value, ())
 

@@ -35,7 +35,7 @@ Entry = tuple[int, str | Subscriber]
 
 def parse_request(
     document: Document,
-    defaults: CatalogueDefaults | Refusal = CatalogueDefaults(),  # noqa: B008 - immutable
+    defaults: CatalogueDefaults = CatalogueDefaults(),  # noqa: B008 - immutable
     country_codes: Collection[str] = (),
     arrived_at: float = 0.0,
     limits: ClientLimits = ClientLimits(),  # noqa: B008 - the same
@@ -46,35 +46,34 @@ def parse_request(
     catalogue. `arrived_at` is in seconds since the epoch; with 0, send times in the past are valid.
     `limits` are the client's.
     """
-    raw, found, omitted = document.value, list(document.refusals), 0
+    value, found, omitted = document.value, list(document.refusals), 0
     request = None
     try:
-        request = MessageRequest.from_json(raw)
+        request = MessageRequest.from_json(value)
         recipients: list[Entry] = list(enumerate(request.to))
         wrong: Sequence[Refusal] = ()
     except ValidationError as error:
         # This error has only the first invalid entry of `to`.
         found += [one for one in refusals_of(error) if not one.pointer.startswith("/to/")]
-        recipients, wrong, omitted = _check_recipients(raw)
-    if isinstance(defaults, Refusal):
-        found.append(defaults)
-    if isinstance(raw, dict):
-        found += check_fields_together(raw, defaults)
-        found += check_times(raw, arrived_at)
-        if not isinstance(defaults, Refusal):
-            found += check_segments(raw, defaults)
-    if limits.max_recipients < recipients_in(raw) <= MAX_RECIPIENTS:
+        recipients, wrong, omitted = _check_recipients(value)
+    if defaults.refusal:
+        found.append(defaults.refusal)
+    if isinstance(value, dict):
+        found += check_fields_together(value, defaults)
+        found += check_times(value, arrived_at)
+        if not defaults.refusal:
+            found += check_segments(value, defaults)
+    if limits.max_recipients < recipients_in(value) <= MAX_RECIPIENTS:
         most = limits.max_recipients
         detail = f"Too many recipients: the client's limit for one request is {most}."
         found.append(Refusal("/to", "too-many-recipients", detail))
     found += [*wrong, *check_duplicates(recipients)]
     found += check_guest(recipients, limits.only_to)
     found += check_countries(recipients, country_codes)
-    if not isinstance(defaults, Refusal):
-        found += check_countries(recipients, defaults.country_codes)
+    found += check_countries(recipients, defaults.country_codes)
     if found or request is None:
         raise RequestRefusedError(list(dict.fromkeys(found)), omitted)
-    return request if isinstance(defaults, Refusal) else request.with_defaults(defaults)
+    return request.with_defaults(defaults)
 
 
 _CODES = {
@@ -115,22 +114,22 @@ def _refusal_of(error: ErrorDetails, path: tuple[str | int, ...]) -> Refusal:
 
 
 def check_fields_together(
-    raw: Mapping[str, Any], defaults: CatalogueDefaults | Refusal
+    value: Mapping[str, Any], defaults: CatalogueDefaults
 ) -> Iterator[Refusal]:
-    """Check rules between fields. They use the raw document, so other faults don't hide them."""
-    flags = [raw.get("subscribe", False), raw.get("resubscribe", False)]
+    """Check rules between fields. They use the decoded value, so other faults don't hide them."""
+    flags = [value.get("subscribe", False), value.get("resubscribe", False)]
     # If the catalogue refuses the name, it is not known whether the message has a keyword.
-    has_default = isinstance(defaults, Refusal) or defaults.keyword is not None
-    if True in flags and "keyword" not in raw and not has_default:
+    has_default = bool(defaults.refusal or defaults.keyword)
+    if True in flags and "keyword" not in value and not has_default:
         yield Refusal("/keyword", "keyword-missing", refusals.KEYWORD_MISSING)
-    if flags == [False, False] and "keyword" in raw:
+    if flags == [False, False] and "keyword" in value:
         yield Refusal("/keyword", "keyword-not-needed", refusals.KEYWORD_NOT_NEEDED)
-    yield from check_quiet_hours(raw.get("quietHours"), "/quietHours")
+    yield from check_quiet_hours(value.get("quietHours"), "/quietHours")
 
 
-def check_times(raw: Mapping[str, Any], arrived_at: float) -> Iterator[Refusal]:
+def check_times(value: Mapping[str, Any], arrived_at: float) -> Iterator[Refusal]:
     """Check that `sendAt` is not long before the arrival, and that `expiresAt` is after both."""
-    send_at, expires_at = (_seconds(raw.get(name)) for name in ("sendAt", "expiresAt"))
+    send_at, expires_at = (_seconds(value.get(name)) for name in ("sendAt", "expiresAt"))
     if send_at is not None and send_at < arrived_at - times.MAX_LATENESS:
         yield Refusal("/sendAt", "time-in-the-past", refusals.TIME_IN_THE_PAST)
     if expires_at is not None and expires_at <= max(arrived_at, send_at or 0.0):
@@ -145,13 +144,13 @@ def _seconds(written: object) -> float | None:
     return None
 
 
-def check_segments(raw: Mapping[str, Any], defaults: CatalogueDefaults) -> Iterator[Refusal]:
+def check_segments(value: Mapping[str, Any], defaults: CatalogueDefaults) -> Iterator[Refusal]:
     """Check that the text needs no more SMS than the request and the catalogue allow."""
     limits = [] if defaults.max_segments is None else [defaults.max_segments]
     with suppress(PydanticCustomError):  # the model reports it
-        limits.append(validate_max_segments(raw.get("maxSegments")))
-    text = raw.get("text")
-    if "maxSegments" in raw and "text" not in raw:
+        limits.append(validate_max_segments(value.get("maxSegments")))
+    text = value.get("text")
+    if "maxSegments" in value and "text" not in value:
         yield Refusal("/maxSegments", "text-missing", refusals.TEXT_MISSING)
     if not limits or not isinstance(text, str) or len(text) > MAX_TEXT:
         return
@@ -222,9 +221,9 @@ def _numbers(entries: Sequence[Entry]) -> Iterator[tuple[str, str]]:
             yield recipient.mobile, pointer(("to", n, "mobile"))
 
 
-def recipients_in(raw: object) -> int:
+def recipients_in(value: object) -> int:
     """Count the entries of `to` in a decoded request, valid or not; 0 if it isn't a list."""
-    entries = raw.get("to") if isinstance(raw, dict) else None
+    entries = value.get("to") if isinstance(value, dict) else None
     return len(entries) if isinstance(entries, list) else 0
 
 
@@ -233,12 +232,12 @@ def sends_needed(recipients: int) -> int:
     return -(-recipients // RECIPIENTS_PER_SEND)
 
 
-def _check_recipients(raw: object) -> tuple[list[Entry], list[Refusal], int]:
+def _check_recipients(value: object) -> tuple[list[Entry], list[Refusal], int]:
     """Return the valid recipients, refusals of the others, and the number of omitted refusals."""
     valid: list[Entry] = []
     found: list[Refusal] = []
     omitted = 0
-    entries = raw.get("to") if isinstance(raw, dict) else None
+    entries = value.get("to") if isinstance(value, dict) else None
     if not isinstance(entries, list) or len(entries) > MAX_RECIPIENTS:
         return valid, found, omitted
     for n, entry in enumerate(entries):

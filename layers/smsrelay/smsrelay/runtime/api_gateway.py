@@ -47,15 +47,15 @@ def query_of(event: Event) -> dict[str, list[str]]:
     return event.get("multiValueQueryStringParameters") or {}
 
 
-def body_of(event: Event) -> bytes:
-    """Return the bytes of the request's body; empty if it should be Base64 but isn't."""
+def body_of(event: Event) -> str:
+    """Return the request's body; empty if it should be UTF-8 in Base64 but isn't."""
     body: str = event.get("body") or ""
     if not event.get("isBase64Encoded"):
-        return body.encode(errors="surrogatepass")
+        return body
     try:
-        return base64.b64decode(body, validate=True)
+        return base64.b64decode(body, validate=True).decode(errors="surrogatepass")
     except ValueError:
-        return b""
+        return ""
 
 
 def to_problem(error: RelayError) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def parse_secrets(value: str) -> Sequence[str]:
     )
 
 
-def verify_signature(headers: Mapping[str, str], body: bytes, secrets: Sequence[str]) -> bool:
+def verify_signature(headers: Mapping[str, str], body: str, secrets: Sequence[str]) -> bool:
     """Whether a webhook is signed with one of the secrets, at most five minutes from now.
 
     The time of this check does not depend on the number of secrets, or on which one is right.
@@ -46,13 +46,16 @@ def verify_signature(headers: Mapping[str, str], body: bytes, secrets: Sequence[
     return named and timed and any(checked[: len(secrets)])
 
 
-def _verifies(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
+def _verifies(secret: str, headers: Mapping[str, str], body: str) -> bool:
     # Imported here because most functions don't need it.
     from standardwebhooks import Webhook, WebhookVerificationError  # noqa: PLC0415
 
     try:
         Webhook(secret).verify(body, dict(headers), json_parse=False)
-    except (WebhookVerificationError, ValueError):  # a malformed signature, or a body not in UTF-8
+    except (
+        WebhookVerificationError,
+        ValueError,
+    ):  # a malformed signature, or half of a surrogate pair
         return False
     return True
 

@@ -17,7 +17,7 @@ from smsrelay.messages.strict_json import json_object, utf8_safe
 MAX_ERRORS = 20
 MAX_ERRORS_BYTES = 16_384
 """The total bytes of a response's error messages: the item also has a body of up to 350,000."""
-MAX_TOKEN_BYTES = 1_024  # half the limit of an index key in the ledger
+MAX_TOKEN_ID_BYTES = 1_024  # half the limit of an index key in the ledger
 BLOCKED = 50200  # the platform's error code of a 429 that lasts until Salesforce Support ends it
 _WRONG_ROUTE: Mapping[int, str] = {403: "forbidden"} | dict.fromkeys(
     (405, 407, 421, 425), "wrong-route"
@@ -156,19 +156,19 @@ def fit_errors(errors: Iterable[str]) -> tuple[str, ...]:
 
 
 _LAST_COMMA = re.compile(r",\s*\}\s*\Z")
-_TOKEN = re.compile(r'\s*\{[^{}\[\]]*?"tokenId"\s*:\s*"((?:[^"\\]|\\.)+)"')
+_TOKEN_ID = re.compile(r'\s*\{[^{}\[\]]*?"tokenId"\s*:\s*"((?:[^"\\]|\\.)+)"')
 
 
 def _token_id(document: Mapping[str, Any], text: str) -> str | None:
     token_id = document.get("tokenId")
-    if not document and (match := _TOKEN.match(text)):
+    if not document and (match := _TOKEN_ID.match(text)):
         token_id = match[1]  # the body ended after it
     if isinstance(token_id, int) and not isinstance(token_id, bool):
         token_id = str(token_id)
     if not isinstance(token_id, str) or not token_id.strip():
         return None
     token_id = utf8_safe(token_id)
-    return token_id if len(token_id.encode()) <= MAX_TOKEN_BYTES else None
+    return token_id if len(token_id.encode()) <= MAX_TOKEN_ID_BYTES else None
 
 
 def _errors(document: Mapping[str, Any]) -> tuple[str, ...]:

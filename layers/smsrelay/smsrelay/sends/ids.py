@@ -57,11 +57,11 @@ def fingerprint(document: "Document", key: str) -> str:
     idempotency key, which is not stored: otherwise the phone number of a finished send could be
     found by trying all numbers. Raises `NotJsonError`.
     """
-    content = document.value
-    if isinstance(content, dict):
-        content = {name: value for name, value in content.items() if name != "idempotencyKey"}
+    value = document.value
+    if isinstance(value, dict):
+        value = {name: member for name, member in value.items() if name != "idempotencyKey"}
     try:
-        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), default=_fraction)
+        canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), default=_fraction)
     except RecursionError:
         raise NotJsonError("nested too deeply") from None
     # The decoded document has only the last value of a duplicate name.

@@ -1,5 +1,6 @@
-"""The send: one upstream call of a message, and its state."""
+"""The send, one upstream call of a message, and its state; and the message with its sends."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -152,6 +153,16 @@ class Send:
             "client": self.client,
             "correlation_id": self.correlation_id or self.key.message_id,
         }
+
+
+class MessageState(NamedTuple):
+    """The current sends of a message; `replayed` if an earlier request created it."""
+
+    id: str
+    sends: Sequence[Send]
+    replayed: bool = False
+    upstream_seconds: float | None = None
+    """The time of the upstream call, if the message has one send and it was called at once."""
 
 
 def reference_body(key: SendKey) -> str:

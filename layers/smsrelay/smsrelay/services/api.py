@@ -25,12 +25,12 @@ from smsrelay.messages.strict_json import decode, utf8_safe
 from smsrelay.messages.upstream_calls import build_calls
 from smsrelay.ports import Clock, Deadline, MessagePosition, Metrics, RecipientResults
 from smsrelay.sends import ids
-from smsrelay.sends.send import Status
+from smsrelay.sends.send import MessageState, Status
 from smsrelay.services import responses
 from smsrelay.services.client_rate_limit import ClientRateLimit
 from smsrelay.services.http_response import Response
 from smsrelay.services.request_reader import RequestReader, key_in
-from smsrelay.services.sender import MessageState, Sender, Timing
+from smsrelay.services.sender import Sender, Timing
 
 logger = logging.getLogger(__name__)
 
@@ -138,14 +138,13 @@ class Api:
             submission = self._reader.read(
                 document,
                 client=post.client,
-                identity=identity,
                 arrived_at=began,
                 trace=post.headers.get("x-amzn-trace-id"),
             )
             if post.is_rate_limited:
                 self._rate_limit.check(post.client, len(submission.request.to))
             message = self._sender.submit(
-                submission, deadline, Timing.DEFERRED if deferred else Timing.NOW
+                submission, identity, deadline, Timing.DEFERRED if deferred else Timing.NOW
             )
         except (RequestRefusedError, RateLimitedError) as refused:
             message = self._sender.replay(identity, refused)
@@ -162,9 +161,7 @@ class Api:
         _check_content(post.headers)
         _ = _key(post.headers)
         now = self._clock()
-        submission = self._reader.read(
-            decode(post.body), client=post.client, identity=None, arrived_at=now
-        )
+        submission = self._reader.read(decode(post.body), client=post.client, arrived_at=now)
         moment = datetime.fromtimestamp(now, UTC)
         return responses.of_preview(
             submission,

@@ -24,7 +24,7 @@ class ClientRegistry:
         """`default` is the client of requests without API key or IAM principal (sam local)."""
         self._names = names
         self._default = default
-        self._registered = ClientCache(self._load, clock)
+        self._clients = ClientCache(self._load, clock)
 
     def client_of(self, api_key_id: str | None, user_arn: str | None) -> str:
         """Return the client of an API key or an IAM principal.
@@ -35,10 +35,10 @@ class ClientRegistry:
         credential = principal(user_arn) if user_arn else api_key_id
         if not credential:
             return self._default
-        return self._registered.get(credential)
+        return self._clients.get(credential)
 
     def _load(self, credential: str) -> str:
-        registered = self._names.name_of(credential)
-        if registered is None:
+        client = self._names.client_of(credential)
+        if client is None:
             raise ClientNotRegisteredError
-        return registered
+        return client

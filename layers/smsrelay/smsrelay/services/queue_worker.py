@@ -122,11 +122,10 @@ class QueueWorker:
             submission = self._reader.read(
                 request.document,
                 client=client,
-                identity=identity,
                 arrived_at=queue_message.sent_at,
                 trace=queue_message.trace,
             )
-            message = self._sender.submit(submission, deadline, Timing.SINGLE_NOW)
+            message = self._sender.submit(submission, identity, deadline, Timing.SINGLE_NOW)
         except RequestRefusedError as refused:
             message = self._sender.replay(identity, refused)
         if len(message.sends) == 1:

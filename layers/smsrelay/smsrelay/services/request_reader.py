@@ -4,25 +4,24 @@ from collections.abc import Collection
 
 from pydantic_core import PydanticCustomError
 
-from smsrelay.messages import segments
-from smsrelay.messages.refusals import Refusal
 from smsrelay.messages.request import (
     MESSAGE_ID,
     CatalogueDefaults,
+    Submission,
     is_encoded_id,
     validate_key,
 )
+from smsrelay.messages.segments import estimate
 from smsrelay.messages.strict_json import Document
 from smsrelay.messages.validation import parse_request
 from smsrelay.ports import CatalogueSource
-from smsrelay.sends.ids import Identity, correlation_id
+from smsrelay.sends.ids import correlation_id
 from smsrelay.services.client_rate_limit import RequestLimits
-from smsrelay.services.sender import Submission
 
 
-def key_in(document: object) -> str | None:
+def key_in(value: object) -> str | None:
     """Return the idempotency key in a decoded request; None if it has no valid one."""
-    key = document.get("idempotencyKey") if isinstance(document, dict) else None
+    key = value.get("idempotencyKey") if isinstance(value, dict) else None
     try:
         return validate_key(key) if isinstance(key, str) else None
     except PydanticCustomError:
@@ -46,11 +45,10 @@ class RequestReader:
         document: Document,
         *,
         client: str,
-        identity: Identity | None,
         arrived_at: float,
         trace: str | None = None,
     ) -> Submission:
-        """Validate a client's request; `identity` is None if it has no idempotency key.
+        """Validate a client's request.
 
         `arrived_at` is in seconds since the epoch, `trace` is AWS's trace header. Raises
         `RequestRefusedError` with every reason at once, or `LedgerUnavailableError` if the
@@ -59,23 +57,20 @@ class RequestReader:
         defaults = self._defaults(document.value, client)
         limits = self._limits.of_client(client)
         request = parse_request(document, defaults, self._country_codes, arrived_at, limits)
-        if isinstance(defaults, Refusal):  # parse_request has raised it
-            defaults = CatalogueDefaults()
         return Submission(
             request,
             upstream_message_id=defaults.upstream_message_id or request.message,
             client=client,
-            identity=identity,
             correlation_id=correlation_id(trace),
             poll_delivery=defaults.poll_delivery,
-            segments=segments.estimate(request.text, concatenated=defaults.concatenate)
+            segments=estimate(request.text, concatenated=defaults.concatenate)
             if request.text
             else None,
         )
 
-    def _defaults(self, raw: object, client: str) -> CatalogueDefaults | Refusal:
+    def _defaults(self, value: object, client: str) -> CatalogueDefaults:
         """Return the catalogue's defaults; it is not read if the message is an encoded id."""
-        message = raw.get("message") if isinstance(raw, dict) else None
+        message = value.get("message") if isinstance(value, dict) else None
         if (
             self._catalogue is None
             or not isinstance(message, str)

@@ -7,15 +7,15 @@ from http import HTTPStatus
 from typing import Any
 
 from smsrelay.messages.preview import PreviewWarning
+from smsrelay.messages.request import Submission
 from smsrelay.messages.upstream_calls import UpstreamCall
 from smsrelay.messages.upstream_paths import message_path
 from smsrelay.ports import RecipientResult, RefusedMessage
 from smsrelay.sends.message_status import message_status
-from smsrelay.sends.send import ACCEPTED_STATUSES, Send, SendKey, Status
+from smsrelay.sends.send import ACCEPTED_STATUSES, MessageState, Send, SendKey, Status
 from smsrelay.sends.status_events import iso_time, segments_of
 from smsrelay.services.http_response import Response
 from smsrelay.services.problem_documents import errors_of, problem
-from smsrelay.services.sender import MessageState, Submission
 
 
 def of_message(message: MessageState, *, deferred: bool) -> Response:

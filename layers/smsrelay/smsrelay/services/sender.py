@@ -17,8 +17,7 @@ from smsrelay.errors import (
     TooLateError,
 )
 from smsrelay.messages.refusals import Refusal
-from smsrelay.messages.request import MessageRequest
-from smsrelay.messages.segments import Segments
+from smsrelay.messages.request import Submission
 from smsrelay.messages.upstream_calls import build_calls
 from smsrelay.ports import (
     Clock,
@@ -46,7 +45,7 @@ from smsrelay.sends.call_outcome import (
     fit_errors,
 )
 from smsrelay.sends.operator_pause import REASON, RETURN_SECONDS, active, is_paused
-from smsrelay.sends.send import OnUnknown, Send, SendKey, Status, reference_body
+from smsrelay.sends.send import MessageState, OnUnknown, Send, SendKey, Status, reference_body
 from smsrelay.services.upstream_pause import UpstreamPause
 
 logger = logging.getLogger(__name__)
@@ -88,31 +87,6 @@ class Policy(NamedTuple):
     """Whether the deployment polls the delivery of accepted sends."""
 
 
-class Submission(NamedTuple):
-    """A request and its client; `upstream_message_id` is the encoded id of its message."""
-
-    request: MessageRequest
-    upstream_message_id: str
-    client: str
-    identity: ids.Identity | None
-    """None: the request has no key, so every submission is a new message."""
-    correlation_id: str | None = None
-    poll_delivery: bool = True
-    """Whether the catalogue allows polling its delivery."""
-    segments: Segments | None = None
-    """The size of the text in SMS; None: the request has no text."""
-
-
-class MessageState(NamedTuple):
-    """The current sends of a message; `replayed` if an earlier request created it."""
-
-    id: str
-    sends: Sequence[Send]
-    replayed: bool = False
-    upstream_seconds: float | None = None
-    """The time of the upstream call, if the message has one send and it was called at once."""
-
-
 class Sender:
     """Stores validated requests and calls the upstream. Thread-safe.
 
@@ -143,14 +117,21 @@ class Sender:
         self._policy = policy
         self._upstream_pause = UpstreamPause(clock, random)
 
-    def submit(self, submission: Submission, deadline: Deadline, timing: Timing) -> MessageState:
+    def submit(
+        self,
+        submission: Submission,
+        identity: ids.Identity | None,
+        deadline: Deadline,
+        timing: Timing,
+    ) -> MessageState:
         """Store the sends of a request, and make their calls now or leave them to the workers.
 
+        `identity` is None if the request has no key: then every submission is a new message.
         The caller must pass the queued sends of the result to `enqueue`. Raises, before anything is
         sent, `RequestRefusedError` (too large to be stored) or `IdempotencyKeyReusedError`.
         """
         now = self._clock()
-        sends = _plan(submission, now)
+        sends = _plan(submission, identity, now)
         message_id, _ = sends[0].key
         if transitions.has_expired(sends[0], now):  # the request waited in the queue for too long
             sends = [self._expired(send, now) for send in sends]
@@ -420,12 +401,12 @@ class Sender:
             outcome, pause = PAUSED, self._spread(call)
         else:
             began = self._clock()
-            response = self._ask_upstream(send, deadline)
-            if response.kind is OutcomeKind.ACCEPTED:
+            outcome = self._call_upstream(send, deadline)
+            if outcome.kind is OutcomeKind.ACCEPTED:
                 # Log the tokenId before anything can fail. It is not a secret.
-                _without_errors(_log, send, Status.ACCEPTED, response)
-            errors = _without_errors(lambda: fit_errors(redact(response.errors, send.body or "")))
-            outcome = response._replace(errors=errors or ())
+                _without_errors(_log, send, Status.ACCEPTED, outcome)
+            errors = _without_errors(lambda: fit_errors(redact(outcome.errors, send.body or "")))
+            outcome = outcome._replace(errors=errors or ())
             seconds = max(0.0, self._clock() - began)
             _without_errors(self._metrics.time, "UpstreamTime", seconds)
             # Twice, so that another send is the next probe: this one could fail each time.
@@ -453,7 +434,7 @@ class Sender:
             _without_errors(_log, after, after.status, outcome)
         return after, seconds
 
-    def _ask_upstream(self, send: Send, deadline: Deadline) -> Outcome:
+    def _call_upstream(self, send: Send, deadline: Deadline) -> Outcome:
         timeout = min(self._policy.upstream_timeout, deadline() - RESERVED_SECONDS)
         try:
             return self._upstream.send(send.upstream_message_id, send.body or "", timeout)
@@ -538,14 +519,14 @@ class Sender:
         _log(send, send.status, outcome)
 
 
-def _plan(submission: Submission, now: float) -> list[Send]:
+def _plan(submission: Submission, identity: ids.Identity | None, now: float) -> list[Send]:
     """Create the sends of a request, all queued."""
-    request, identity = submission.request, submission.identity
+    request = submission.request
     message_id = identity.message_id if identity else ids.new_message_id()
     written_by = ids.new_message_id()
     return [
         Send(
-            key=SendKey(message_id, n),
+            key=SendKey(message_id, number),
             client=submission.client,
             upstream_message_id=submission.upstream_message_id,
             recipients=call.recipients,
@@ -564,7 +545,9 @@ def _plan(submission: Submission, now: float) -> list[Send]:
             poll_delivery=submission.poll_delivery,
             segments=submission.segments,
         )
-        for n, call in enumerate(build_calls(request, datetime.fromtimestamp(now, UTC)), start=1)
+        for number, call in enumerate(
+            build_calls(request, datetime.fromtimestamp(now, UTC)), start=1
+        )
     ]
 
 

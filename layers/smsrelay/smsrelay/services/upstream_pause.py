@@ -11,8 +11,8 @@ FIRST_PROBE, LAST_PROBE = 5.0, 300.0
 """Seconds until the first probe; they double with each failed probe, up to `LAST_PROBE`."""
 LONGEST_PROBE = 60.0
 """Seconds after which another probe may begin, even if the last one has not ended."""
-MAX_MESSAGE_IDS = 1_000
-"""The most message ids with a pause of their own; beyond it the oldest pause ends."""
+MAX_UPSTREAM_MESSAGE_IDS = 1_000
+"""The most upstream message ids with a pause of their own; beyond it the oldest pause ends."""
 
 
 class _Pause:
@@ -64,12 +64,12 @@ class UpstreamPause:
         self._throttled_calls = 0
         self._doubt: _Pause | None = None
         self._wrong_route: _Pause | None = None
-        self._message_ids: dict[str, _Pause] = {}
+        self._upstream_message_ids: dict[str, _Pause] = {}
 
     @property
     def is_on(self) -> bool:
         """Whether calls are paused because of an unknown outcome or a wrong route."""
-        return bool(self._doubt or self._wrong_route or self._message_ids)
+        return bool(self._doubt or self._wrong_route or self._upstream_message_ids)
 
     def wait(self, upstream_message_id: str) -> float:
         """Return the seconds until this message id may be called; 0: now."""
@@ -104,12 +104,12 @@ class UpstreamPause:
         if outcome.reason in WRONG_ROUTE_REASONS:
             self._wrong_route = self._wrong_route or _Pause(now)
         elif outcome.reason == NOT_FOUND:
-            self._message_ids.setdefault(call.upstream_message_id, _Pause(now))
-            if len(self._message_ids) > MAX_MESSAGE_IDS:
-                del self._message_ids[next(iter(self._message_ids))]
+            self._upstream_message_ids.setdefault(call.upstream_message_id, _Pause(now))
+            if len(self._upstream_message_ids) > MAX_UPSTREAM_MESSAGE_IDS:
+                del self._upstream_message_ids[next(iter(self._upstream_message_ids))]
         elif outcome.kind in {OutcomeKind.ACCEPTED, OutcomeKind.REJECTED}:
             self._wrong_route = None
-            self._message_ids.pop(call.upstream_message_id, None)
+            self._upstream_message_ids.pop(call.upstream_message_id, None)
 
     def remaining(self) -> float:
         """Return the seconds for which no call may be made, because the upstream throttles."""
@@ -126,7 +126,11 @@ class UpstreamPause:
             self._throttled_until = max(self._throttled_until, now + pause)
 
     def _pauses(self, upstream_message_id: str) -> list[_Pause]:
-        pauses = (self._doubt, self._wrong_route, self._message_ids.get(upstream_message_id))
+        pauses = (
+            self._doubt,
+            self._wrong_route,
+            self._upstream_message_ids.get(upstream_message_id),
+        )
         return [pause for pause in pauses if pause]
 
     def _wait(self, pauses: list[_Pause]) -> float:

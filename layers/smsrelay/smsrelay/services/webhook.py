@@ -17,7 +17,7 @@ class Webhooks:
         self._metrics = metrics
 
     def post(
-        self, client: str, headers: Mapping[str, str], body: bytes, deadline: Deadline
+        self, client: str, headers: Mapping[str, str], body: str, deadline: Deadline
     ) -> Response:
         """Respond to `POST /webhooks/{client}`; the names of `headers` are in lower case.
 
@@ -28,10 +28,10 @@ class Webhooks:
             # The response doesn't tell whether the client, its secret or the signature is missing.
             self._metrics.count("WebhooksRefused")
             raise InvalidSignatureError
-        post = Post(headers, body.decode(), client, webhook_id=headers["webhook-id"])
+        post = Post(headers, body, client, webhook_id=headers["webhook-id"])
         return self._api.post_message(post, deadline)
 
-    def _is_signed(self, client: str, headers: Mapping[str, str], body: bytes) -> bool:
+    def _is_signed(self, client: str, headers: Mapping[str, str], body: str) -> bool:
         if not is_client_name(client):
             return verify_signature(headers, body, ())
         secrets = self._secrets.current(client)
