@@ -1,6 +1,7 @@
 """The token function: when it fetches a token, what becomes of each failure, what is logged."""
 
 import json
+import os
 import socket
 import threading
 import time
@@ -372,6 +373,23 @@ def test_a_store_that_is_away(
     assert caplog.messages == ["token not renewed: secret-unavailable"]
     assert SECRET not in str([vars(record) for record in caplog.records])
     assert empty.renew()["did"] == "renewed"
+
+
+def test_a_web_page_in_place_of_a_secret(empty: Environment, simulator: Simulator) -> None:
+    client = token_renewer.parts().token_renewer.store._client  # type: ignore[attr-defined] # noqa: SLF001 - its own client
+    # What botocore makes of a web page with status 200.
+    with patch.object(client, "get_secret_value", return_value={"ResponseMetadata": {}}):
+        assert empty.renew() == {"did": "failed", "reason": "secret-unavailable"}
+    assert requests(simulator) == 0
+    assert empty.renew()["did"] == "renewed"
+
+
+def test_credentials_stored_as_bytes(empty: Environment, simulator: Simulator) -> None:
+    empty.client("secretsmanager").put_secret_value(
+        SecretId=os.environ["CREDENTIALS_SECRET_ARN"], SecretBinary=b"{}"
+    )
+    assert empty.renew() == {"did": "failed", "reason": "credentials-unusable"}
+    assert requests(simulator) == 0
 
 
 @contextmanager

@@ -12,7 +12,6 @@ from smsrelay.tokens.token_response import AccessToken, ClientCredentials, parse
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
-    from mypy_boto3_secretsmanager.type_defs import GetSecretValueResponseTypeDef
 
 
 class SecretTokenStore:
@@ -24,12 +23,9 @@ class SecretTokenStore:
 
     def load(self, *, previous: bool = False) -> StoredToken | None:
         stage = "AWSPREVIOUS" if previous else "AWSCURRENT"
-        response = _value(self._client, self._secret, stage)
-        if response is None:
-            return None
+        value, stored_at = _read(self._client, self._secret, stage)
         try:
-            stored_at = response["CreatedDate"].timestamp()
-            return parse_stored_token(response.get("SecretString", ""), stored_at)
+            return parse_stored_token(value, stored_at)
         except TokenUnavailableError:
             return None
 
@@ -54,16 +50,16 @@ class SecretCredentials:
         self._hosts = hosts
 
     def load(self) -> ClientCredentials:
-        response = _value(self._client, self._secret, "AWSCURRENT")
-        return parse_credentials("" if response is None else response["SecretString"], self._hosts)
+        value, _ = _read(self._client, self._secret, "AWSCURRENT")
+        return parse_credentials(value, self._hosts)
 
 
-def _value(
-    client: "SecretsManagerClient", secret: str, stage: str
-) -> "GetSecretValueResponseTypeDef | None":
+def _read(client: "SecretsManagerClient", secret: str, stage: str) -> tuple[str, float]:
+    """Return a secret's text, empty if it has none, and when it was stored."""
     try:
-        return client.get_secret_value(SecretId=secret, VersionStage=stage)
+        response = client.get_secret_value(SecretId=secret, VersionStage=stage)
+        return response.get("SecretString", ""), response["CreatedDate"].timestamp()
     except AWS_ERRORS as error:
         if has_no_value(error):
-            return None
+            return "", 0.0
         raise SecretUnavailableError(f"a secret can't be read: {error_name(error)}") from error
