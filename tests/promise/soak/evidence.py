@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import httpx
 
+from smsrelay.messages.strict_json import json_object
 from tests.promise.faults import UPSTREAM_FAULTS, Effect
 from tests.promise.history import Attempt, History
 from tests.promise.invariants import ENDED
@@ -127,14 +128,18 @@ class Evidence:
 
     def history(self, poster: Poster, seen: Observation) -> History:
         """What happened, as far as it can be seen from outside: a kill can have met any send."""
-        abandoned = Counter[str]()
-        slow = set[Content]()
-        for send in seen.sends:
-            message = self._messages[send.reference]
-            if send.reason == "lease-expired" or not message.holds:
-                abandoned[send.name] = send.attempts
-            if send.reason == "read-timeout":
-                slow.add(message.contents[send.number - 1])
+        contents = {
+            send.name: self._messages[send.reference].contents[send.number - 1]
+            for send in seen.sends
+        }
+        # Sets: a line can be there twice. A kill can come between a write and its line.
+        ended = {
+            (entry["reason"], entry["send"], entry["attempt"])
+            for entry in map(json_object, seen.log.splitlines())
+            if "attempt" in entry
+        } | {(send.reason, send.name, send.attempts) for send in seen.sends}
+        abandoned = Counter(send for reason, send, _ in ended if reason == "lease-expired")
+        slow = {contents[send] for reason, send, _ in ended if reason == "read-timeout"}
         return History(
             self._messages,
             answers=poster.history,
@@ -147,7 +152,7 @@ class Evidence:
             ],
             abandoned=abandoned,
             found=[*self._look_up(seen.sends)],
-            max_attempts=1,  # of a send that may be sent again, some attempts are not known
+            max_attempts=1,  # whether its limit was reached is not judged
         )
 
     def _look_up(self, sends: Sequence[StoredSend]) -> list[dict[str, Any]]:
