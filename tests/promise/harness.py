@@ -248,7 +248,10 @@ class Slot:
         }
         injections = [injection.to_json() for injection in phase.injections or ()]
         own = {"script": [show, *phase.script], "armed": phase.injections is not None}
-        current.job["environment"] = job["environment"] | phase.redeployed
+        current.job["environment"] = environment = job["environment"] | phase.redeployed
+        current.history.max_attempts = min(
+            current.history.max_attempts, int(environment["MAX_ATTEMPTS"])
+        )
         other = job | {
             "environment": current.job["environment"],
             "script": phase.meanwhile,
@@ -263,9 +266,10 @@ class Slot:
         self._forks.stdin.write(line.encode() + b"\n")
         self._forks.stdin.flush()
         report = json.loads(self._forks.stdout.readline())
-        current.history.has_right_time &= not phase.skew
         current.add(report, self._simulator.calls())
         events = report["events"]
+        if any(kind == "meanwhile" for kind, _ in events):
+            current.history.add_clock_error(phase.skew)
         points = [value for kind, value in events if kind == "point"]
         is_raised = any(kind == "error" for kind, _ in events)
         died = any(kind == "died" for kind, _ in events)

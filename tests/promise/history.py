@@ -14,6 +14,8 @@ Json = Mapping[str, Any]
 
 FIRST_PROBE = 5.0
 """Seconds without a call after a doubtful response (docs/delivery-guarantees.md)."""
+MAX_CLOCK_SKEW = 30.0
+"""Seconds by which clocks may differ (docs/delivery-guarantees.md)."""
 HEALED = 1
 """Faults of the ledger that a process makes up for by asking again."""
 
@@ -51,6 +53,7 @@ class Answer:
     status: int
     body: Json
     is_replay: bool = False
+    is_to_webhook: bool = False
 
 
 @dataclass
@@ -62,8 +65,8 @@ class History:
     answers: list[Answer] = field(default_factory=list)
     enqueued: dict[str, str] = field(default_factory=dict)
     """References by the ids of the messages in the queue."""
-    posted: set[str] = field(default_factory=set)
-    """References of the messages that were posted over HTTP."""
+    posted: Counter[str] = field(default_factory=Counter)
+    """How often each message was posted over HTTP, by reference."""
     attempts: list[Attempt] = field(default_factory=list)
     abandoned: Counter[str] = field(default_factory=Counter)
     """By send, how often a process claimed it and could store no result."""
@@ -71,8 +74,8 @@ class History:
     """By send, how often an operator had it sent again although it may have gone out."""
     resolved: dict[str, str] = field(default_factory=dict)
     """The statuses that operators gave to sends."""
-    expired: dict[str, str] = field(default_factory=dict)
-    """The statuses of sends that DynamoDB deleted, by reference."""
+    expired: dict[tuple[str, int], str] = field(default_factory=dict)
+    """The statuses of sends that DynamoDB deleted, by the message's reference and the number."""
     pauses: list[tuple[float, float]] = field(default_factory=list)
     """When operators paused all sends."""
     paused_since: float | None = None
@@ -86,12 +89,14 @@ class History:
     """The events that were put on the bus."""
     called_back: list[Json] = field(default_factory=list)
     """The events that a client's receiver took."""
+    has_newer_item: bool = False
+    """Whether a newer version wrote an item."""
     parts: frozenset[str] = frozenset()
     """The functions beside the sending ones that ran, too."""
     problems: list[str] = field(default_factory=list)
     """What is wrong whatever came of it."""
-    has_right_time: bool = True
-    """Whether all processes agreed about the time."""
+    clock_error: float = 0.0
+    """The most seconds by which the clock of a process was wrong."""
     max_attempts: int = 4
     max_age: float = 86_400.0
 
@@ -110,7 +115,7 @@ class History:
                 case "answer":
                     self.answers.append(Answer(**value))
                 case "posts":
-                    self.posted.add(value)
+                    self.posted[value] += 1
                 case "enqueued":
                     self.enqueued |= value
                 case "found":
@@ -132,12 +137,14 @@ class History:
                     running.clear()
                 case "injected":
                     is_of_ledger = value["checkpoint"]["name"].startswith("dynamodb")
-                    self.has_right_time &= value["fault"] not in CLOCK_JUMPS
+                    self.add_clock_error(CLOCK_JUMPS.get(value["fault"], 0.0))
                     ledger_faults += is_of_ledger * (HEALED + 1 if value["lasting"] else 1)
                 case "operates":
                     is_operator, before = True, before | value
                 case "expired":
-                    self.expired |= value
+                    self.expired[value["reference"], value["number"]] = value["status"]
+                case "newer item":
+                    self.has_newer_item = True
                 case "operated":
                     is_operator = False
                     self._add_pause(**value)
@@ -156,7 +163,7 @@ class History:
             for it in made
         ]
         self.attempts += attempts
-        if self.has_right_time:
+        if self.clock_error <= MAX_CLOCK_SKEW:
             self.problems += _hasty_calls(
                 [(it, ended.get(call["id"])) for it, call in zip(attempts, made, strict=True)]
             )
@@ -165,6 +172,10 @@ class History:
             self.abandoned[send] += 1
             if not died and ledger_faults <= HEALED:
                 self.problems.append(f"{send} was left in sending by a process that lives")
+
+    def add_clock_error(self, seconds: float) -> None:
+        """Note that the clock of a process was wrong by so many seconds."""
+        self.clock_error = max(self.clock_error, abs(seconds))
 
     @property
     def _has_one_send(self) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tests.promise.faults import Effect
-from tests.promise.history import Answer, Attempt, History, Json
+from tests.promise.history import MAX_CLOCK_SKEW, Answer, Attempt, History, Json
 from tests.promise.observation import (
     ACCEPTED_STATUSES,
     LOST,
@@ -16,7 +16,7 @@ from tests.promise.observation import (
     Observation,
     StoredSend,
 )
-from tests.promise.scenarios import EVENTS, POLLER, RENEWER, WEBHOOK, Message
+from tests.promise.scenarios import EVENTS, POLLER, RENEWER, Message
 
 ENDED = ACCEPTED_STATUSES | {"rejected", "failed", "cancelled", "unknown"}
 DOCUMENTED = {202, 409, 422, 502, 503, 504}
@@ -26,6 +26,8 @@ QUEUES_KEEP = 28 * 86_400.0
 """Seconds for which the queue and the dead-letter queue together keep a message."""
 NOT_STORED = "result not stored"
 """The log line that has what an operator needs to put a result back."""
+POLLS_UNTIL = 71 * 3_600.0
+"""Seconds until the last poll of an accepted send."""
 PAUSE_CACHED = 30.0
 """Seconds until each process knows of an operator's pause."""
 
@@ -75,7 +77,7 @@ def violations(history: History, seen: Observation) -> list[str]:
         for it in seen.arrivals
         if it.content not in asked
     ]
-    if not seen.is_newer_item_as_it_was:
+    if history.has_newer_item and not seen.is_newer_item_as_it_was:
         found.append("an item of a newer version was changed")
     if RENEWER in history.parts and not seen.is_token_good:
         found.append("the stored token is not good")
@@ -91,7 +93,7 @@ def redrive_violations(history: History, before: Observation, after: Observation
     for send in before.sends:
         if send.status not in {"failed", "rejected"} or reference_body(send) not in bodies:
             continue
-        if send.reference in history.expired:
+        if (send.reference, send.number) in history.expired:
             continue  # it was sent before the ledger forgot it
         message = history.messages[send.reference]
         own = message.contents[send.number - 1]
@@ -131,6 +133,11 @@ class Facts:
         self.enqueued = set(history.enqueued.values())
         self.put_back = frozenset(_logged_tokens(seen.log))
         self.keys = Counter(it.key for it in history.messages.values())
+        self.expired = defaultdict[str, dict[int, str]](dict)
+        """The statuses of the deleted sends of a message, by number."""
+        for (reference, number), status in history.expired.items():
+            self.expired[reference][number] = status
+        self.expired_keys = {history.messages[it].key for it in self.expired} - {None}
 
 
 def _logged_tokens(log: str) -> Iterator[str]:
@@ -150,28 +157,28 @@ def _grouped[Key, It](items: Iterable[It], key: Callable[[It], Key]) -> dict[Key
 
 
 def _of_message(message: Message, facts: Facts) -> Iterator[str]:
-    history, answers = facts.history, facts.answers[message.reference]
-    documented = DOCUMENTED | ({401} if WEBHOOK in history.parts else set())
-    yield from (f"an answer was {it.status}" for it in answers if it.status not in documented)
-    stored = facts.stored[message.reference]
-    status = history.expired.get(message.reference)
-    if status == LOST:
-        for content in message.contents:
+    for answer in facts.answers[message.reference]:
+        if answer.status not in DOCUMENTED | ({401} if answer.is_to_webhook else set()):
+            yield f"an answer was {answer.status}"
+    # A send that was stored again after its deletion has a history that is not judged.
+    expired = facts.expired[message.reference]
+    stored = [it for it in facts.stored[message.reference] if it.number not in expired]
+    for number, status in expired.items():
+        if status == LOST:
+            content = message.contents[number - 1]
             yield from _lost_tokens(facts.attempts[content], facts.put_back)
-        return
-    if status is not None:
-        if status not in ENDED - {"unknown"}:
-            yield f"{message.reference} was deleted while it was {status}"
-        return
-    if not stored:
+        elif status not in ENDED - {"unknown"}:
+            yield f"{message.reference}/{number} was deleted while it was {status}"
+    if not stored and not expired:
         yield from _not_stored(message, facts)
         return
-    if [it.number for it in stored] != [n for n, _ in enumerate(message.recipients, 1)]:
+    numbers = sorted([*expired, *(it.number for it in stored)])
+    if numbers != [n for n, _ in enumerate(message.recipients, 1)]:
         names = ", ".join(it.name for it in stored)
         yield f"{message.reference} has {len(message.recipients)} sends; in the ledger are {names}"
         return
-    for send, content in zip(stored, message.contents, strict=True):
-        yield from _of_send(message, send, content, facts)
+    for send in stored:
+        yield from _of_send(message, send, message.contents[send.number - 1], facts)
 
 
 def _of_send(message: Message, send: StoredSend, content: Content, facts: Facts) -> Iterator[str]:
@@ -188,10 +195,10 @@ def _of_send(message: Message, send: StoredSend, content: Content, facts: Facts)
         send.name in history.decided,
     )
     checks = [
-        _arrivals(case, has_right_time=history.has_right_time),
+        _arrivals(case, clock_error=history.clock_error),
         _status(case, history),
         _tokens(case, facts.put_back),
-        _body(case, is_posted=message.reference in history.posted),
+        _body(case, may_be_rejected_at_once=_may_be_rejected_at_once(send, facts)),
         _retention(case),
         _dead_letter(case, facts.seen.dead_letters),
         _answers(case, answers, facts.put_back),
@@ -200,13 +207,13 @@ def _of_send(message: Message, send: StoredSend, content: Content, facts: Facts)
     if POLLER in history.parts and send.is_accepted and send.token_id:
         checks.append(_report(case))
     if EVENTS in history.parts:
-        is_reused = bool(history.expired)
+        is_reused = message.key in facts.expired_keys
         checks += [
             _event(case, "event", facts.published[send.name], is_reused=is_reused),
             _event(case, "callback", facts.called_back[send.name], is_reused=is_reused),
         ]
-    if history.has_right_time and not case.is_decided:
-        checks += [_delays(case), _pauses(case, history.pauses)]
+    if not case.is_decided:
+        checks += [_delays(case, history.clock_error), _pauses(case, history)]
     for check in checks:
         yield from (f"{send.name} {problem}" for problem in check)
 
@@ -239,9 +246,17 @@ def _lost_tokens(attempts: Sequence[Attempt], put_back: Collection[str]) -> Iter
             yield f"the item of {attempt.content.recipient} is lost, and so is {attempt.token_id}"
 
 
-def _arrivals(case: Case, *, has_right_time: bool) -> Iterator[str]:
+def _may_be_rejected_at_once(send: StoredSend, facts: Facts) -> bool:
+    """Whether an answer said that it is rejected, or was lost because the process died."""
+    answers = facts.answers[send.reference]
+    reported = [it for answer in answers for it in answer.body.get("sends", ())]
+    is_reported = any((it["n"], it["status"]) == (send.number, "rejected") for it in reported)
+    return is_reported or facts.history.posted[send.reference] > len(answers)
+
+
+def _arrivals(case: Case, *, clock_error: float) -> Iterator[str]:
     # A process whose clock is ahead ends a lease too early: to it, the attempt is in doubt.
-    doubts = case.doubts + (0 if has_right_time else 1)
+    doubts = case.doubts + (1 if clock_error > MAX_CLOCK_SKEW else 0)
     most = 1 + case.resent + (0 if case.message.holds else doubts)
     if len(case.arrivals) > most:
         recipient = case.content.recipient
@@ -304,12 +319,13 @@ def _tokens(case: Case, put_back: Collection[str]) -> Iterator[str]:
             yield f"is {send.status}, and its tokenId {token_id} is not known"
 
 
-def _body(case: Case, *, is_posted: bool) -> Iterator[str]:
+def _body(case: Case, *, may_be_rejected_at_once: bool) -> Iterator[str]:
     send = case.stored
     if send.status in {"queued", "unknown", "failed"} and send.body is None:
         yield f"is {send.status} without its body"
     # Only an API call that responds 422 at once removes the body of a rejected send.
-    if send.status == "rejected" and not (is_posted or send.body or case.resolved):
+    may_lack_body = may_be_rejected_at_once or case.resolved
+    if send.status == "rejected" and not (send.body or may_lack_body):
         yield "is rejected without its body"
     if (send.is_accepted or send.status == "cancelled") and send.body is not None:
         yield f"is {send.status}, and keeps its body"
@@ -383,7 +399,8 @@ def _found(case: Case, entries: Sequence[Json]) -> Iterator[str]:
 
 def _report(case: Case) -> Iterator[str]:
     """What the upstream reported: every SMS of the simulator arrives."""
-    is_late = case.stored.reason == "not-polled"  # none was made within three days
+    send = case.stored
+    is_late = send.reason == "not-polled" and send.updated_at - send.created_at >= POLLS_UNTIL
     if case.stored.awaits_report:
         yield "still awaits its report"
     elif case.stored.status != "delivered" and not case.resolved and not is_late:
@@ -407,15 +424,15 @@ def _send_of_event(data: Json) -> str:
     return f"{data['id']}/{data['n']}"
 
 
-def _delays(case: Case) -> Iterator[str]:
+def _delays(case: Case, clock_error: float) -> Iterator[str]:
     for attempt, following in zip(case.attempts, case.attempts[1:], strict=False):
         gap = following.at - attempt.at
-        if gap < attempt.delay:
+        if gap < attempt.delay - clock_error:
             yield f"was tried again after {gap:.1f} s instead of {attempt.delay:g} s"
 
 
-def _pauses(case: Case, pauses: Sequence[tuple[float, float]]) -> Iterator[str]:
-    for began, ended in pauses:
+def _pauses(case: Case, history: History) -> Iterator[str]:
+    for began, ended in history.pauses:
         for attempt in case.attempts:
-            if began + PAUSE_CACHED < attempt.at < ended:
+            if began + PAUSE_CACHED + history.clock_error < attempt.at < ended:
                 yield f"was sent {attempt.at - began:.0f} s after an operator paused all sends"

@@ -278,6 +278,11 @@ def no_waiting() -> None:
     patch.object(sender, "retry_delay", lambda *_, **__: 0.0).start()
 
 
+def pause_ignored() -> None:
+    """An operator's pause stops no call."""
+    patch.object(sender, "is_paused", lambda *_: False).start()
+
+
 def cancelled_while_sending() -> None:
     """A cancellation is written over a claim."""
     replace_if_unchanged = DynamoDbLedger.replace_if_unchanged
@@ -533,6 +538,7 @@ MUTATIONS: dict[str, Callable[[], None]] = {
         accepted_is_resent,
         no_waiting,
         cancelled_while_sending,
+        pause_ignored,
         identity_of_deployment,
         each_503_is_not_sent,
         forbidden_is_rejected,

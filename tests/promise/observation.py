@@ -84,8 +84,8 @@ class Observation:
     sends: Sequence[StoredSend] = ()
     refused: frozenset[str] = frozenset()
     """The ids of messages that are recorded as refused."""
-    is_newer_item_as_it_was: bool = True
-    """Whether the item of a newer version, if there is one, was left alone."""
+    is_newer_item_as_it_was: bool = False
+    """Whether the item of a newer version is there, and unchanged."""
     waiting: int = 0
     """Messages in the queue."""
     dead_letters: Sequence[DeadLetter] = ()
@@ -112,7 +112,7 @@ def observe(
         refused=frozenset(
             item["pk"]["S"].removeprefix("MSG#") for item in items if item["sk"]["S"] == "REFUSED"
         ),
-        is_newer_item_as_it_was=all(it == NEWER_ITEM for it in items if _is_newer(it)),
+        is_newer_item_as_it_was=NEWER_ITEM in items,
         waiting=count_waiting(clients.sqs, queue_url),
         dead_letters=_dead_letters(clients.sqs, dead_letter_queue_url),
         arrivals=[Arrival(content_of(entry["raw"]), entry["tokenId"]) for entry in sent],

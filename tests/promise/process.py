@@ -135,10 +135,13 @@ class Process:
             body=message.body,
             headers=signed_headers(SIGNING_SECRET, message.body, message.key or reference),
         )
-        self._report_answer(reference, response)
+        self._report_answer(reference, response, is_to_webhook=True)
 
-    def _report_answer(self, reference: str, response: Json) -> None:
+    def _report_answer(
+        self, reference: str, response: Json, *, is_to_webhook: bool = False
+    ) -> None:
         answer = {"reference": reference, "status": response["statusCode"]}
+        answer["is_to_webhook"] = is_to_webhook
         answer["is_replay"] = "Idempotent-Replayed" in response["multiValueHeaders"]
         self._points.report("answer", answer | {"body": json.loads(response["body"])})
 
@@ -316,14 +319,18 @@ class Process:
         for send in expired:
             if send.delete_at <= self._clock.now:
                 self._delete(send)
-                self._points.report("expired", {send.reference: send.status})
+                self._report_expired(send, send.status)
 
     def lose(self) -> None:
         """Delete all sends, as somebody might by mistake."""
         for send in stored_sends(self._dynamodb, self._table):
             self._delete(send)
             goes_on = send.status in {"queued", "sending", "unknown"}
-            self._points.report("expired", {send.reference: LOST if goes_on else send.status})
+            self._report_expired(send, LOST if goes_on else send.status)
+
+    def _report_expired(self, send: StoredSend, status: str) -> None:
+        expired = {"reference": send.reference, "number": send.number, "status": status}
+        self._points.report("expired", expired)
 
     def _delete(self, send: StoredSend) -> None:
         key = {"pk": f"MSG#{send.message_id}", "sk": f"SEND#{send.number:03d}"}
@@ -353,6 +360,7 @@ class Process:
     def put_newer_item(self) -> None:
         """Store a send that a newer version has written: this one can't read it."""
         self._dynamodb.put_item(TableName=self._table, Item=NEWER_ITEM)
+        self._points.report("newer item", True)
 
     def put_older_item(self, reference: str) -> None:
         """Store a queued send as the first version wrote it; its message in the queue is lost."""

@@ -244,7 +244,7 @@ SCENARIOS = {
         ),
         Scenario(
             "worker-paused",
-            [ENQUEUE, operate("pause"), WORK, LATER, WORK, operate("resume"), LATER, WORK],
+            [ENQUEUE, operate("pause"), LATER, WORK, LATER, WORK, operate("resume"), LATER, WORK],
             afterwards=[operate("resume")],
             meanwhile=[operate("pause"), REDELIVER, SWEEP, WORK],
         ),

@@ -11,7 +11,7 @@ from tests.promise.faults import Effect
 from tests.promise.history import FIRST_PROBE, Answer, Attempt, History
 from tests.promise.invariants import redrive_violations, reference_body, violations
 from tests.promise.observation import Arrival, Content, DeadLetter, Observation, StoredSend
-from tests.promise.scenarios import EVENTS, POLLER, RENEWER, Message
+from tests.promise.scenarios import EVENTS, POLLER, RENEWER, WEBHOOK, Message
 
 DAY = 86_400.0
 FIRST, SECOND = "12125550100", "12125550101"
@@ -76,6 +76,10 @@ def answer(status: int = 202, **changed: Any) -> list[Answer]:
     return [Answer("one", status, {"id": "01K", "sends": [send]})]
 
 
+def without_reason(letter: DeadLetter) -> DeadLetter:
+    return replace(letter, attributes={**letter.attributes, "reason": ""})
+
+
 def event(**changed: Any) -> Any:
     return {"id": "01K", "n": 1, "status": "accepted", "tokenId": "token-1"} | changed
 
@@ -100,7 +104,7 @@ LATER_DOUBT = replace(DOUBT, at=40.0, token_id="token-2")
         ),
         case(HOLD, replace(ACCEPTED, status="delivered"), CALL, parts={POLLER}),
         case(HOLD, replace(ACCEPTED, delete_at=90 * DAY), CALL),
-        case(HOLD, None, CALL, expired={"one": "lost"}, seen={"log": PUT_BACK}),
+        case(HOLD, None, CALL, expired={("one", 1): "lost"}, seen={"log": PUT_BACK}),
         case(HOLD, UNKNOWN, DOUBT, arrivals=0),
         case(HOLD, UNKNOWN, DOUBT),
         case(HOLD, LAPSED, abandoned={"01K/1": 1}),
@@ -114,6 +118,19 @@ LATER_DOUBT = replace(DOUBT, at=40.0, token_id="token-2")
             REFUSED, None, letters=(REFUSED_LETTER,), seen={"refused": {"01K"}}, enqueued=ENQUEUED
         ),
         two(tokens=("token-1", "token-2")),
+        case(HOLD, ACCEPTED, LATER, clock_error=25.0, pauses=[(0.0, 60.0)]),
+        case(RESEND, ACCEPTED, CALL, LATER, clock_error=600.0),
+        case(HOLD, ACCEPTED, DOUBT, LATER, resent={"01K/1": 1}, decided={"01K/1"}),
+        case(HOLD, replace(ACCEPTED, status="cancelled", token_id=None)),
+        case(
+            HOLD,
+            replace(REJECTED, body=None),
+            REFUSAL,
+            posted={"one": 1},
+            answers=[Answer("one", 422, {"id": "01K", "sends": [{"n": 1, "status": "rejected"}]})],
+        ),
+        case(TWO, ACCEPTED, CALL, expired={("one", 2): "accepted"}),
+        case(HOLD, None, answers=[Answer("one", 401, {}, is_to_webhook=True)]),
     ],
 )
 def test_a_promise_that_is_kept(history: History, seen: Observation) -> None:
@@ -130,7 +147,9 @@ def test_a_promise_that_is_kept(history: History, seen: Observation) -> None:
             "got 3 SMS",
             case(RESEND, ACCEPTED, DOUBT, replace(LATER_DOUBT, effect=Effect.ACCEPTED), LATER),
         ),
+        ("got 2 SMS", case(RESEND, ACCEPTED, CALL, LATER, clock_error=25.0)),
         ("got no SMS", case(HOLD, ACCEPTED, CALL, arrivals=0)),
+        ("is cancelled, and arrived", case(HOLD, replace(ACCEPTED, status="cancelled"), CALL)),
         ("stays queued", case(HOLD, replace(UNKNOWN, status="queued"))),
         ("none of its own calls", case(HOLD, UNKNOWN, NOT_SENT)),
         ("no process left it", case(HOLD, LAPSED, DOUBT)),
@@ -142,11 +161,19 @@ def test_a_promise_that_is_kept(history: History, seen: Observation) -> None:
         ("not too old", case(HOLD, replace(FAILED, updated_at=2.0), letters=(LETTER,))),
         ("is failed, and arrived", case(HOLD, FAILED, DOUBT, letters=(LETTER,))),
         ("without a dead letter", case(HOLD, FAILED)),
+        (
+            "a dead letter without a reason",
+            case(HOLD, FAILED, letters=(without_reason(LETTER),)),
+        ),
         ("a dead letter of", case(HOLD, FAILED, letters=(replace(LETTER, attributes={}),))),
         ("without its body", case(HOLD, replace(FAILED, body=None))),
         (
             "rejected without its body",
             case(HOLD, replace(REJECTED, body=None), REFUSAL),
+        ),
+        (
+            "rejected without its body",
+            case(HOLD, replace(REJECTED, body=None), REFUSAL, posted={"one": 1}, answers=answer()),
         ),
         ("keeps its body", case(HOLD, replace(ACCEPTED, body=HOLD.body), CALL)),
         ("the body of another", case(HOLD, replace(UNKNOWN, body="{}"), DOUBT)),
@@ -155,7 +182,24 @@ def test_a_promise_that_is_kept(history: History, seen: Observation) -> None:
         ("after 20.0 s", case(HOLD, ACCEPTED, NOT_SENT, replace(CALL, at=20.0))),
         ("an answer was 500", case(HOLD, ACCEPTED, CALL, answers=answer(500))),
         ("called accepted with", case(HOLD, ACCEPTED, CALL, answers=answer(tokenId="token-2"))),
+        ("was called 01X", case(HOLD, ACCEPTED, CALL, answers=[Answer("one", 202, {"id": "01X"})])),
         ("is not found by", case(HOLD, ACCEPTED, CALL, found=found(tokenId="token-2"))),
+        (
+            "is not found by /tokens/",
+            case(HOLD, ACCEPTED, CALL, found=[found()[0] | {"question": "/tokens/token-1"}]),
+        ),
+        (
+            "is not found by /messages?",
+            case(
+                HOLD,
+                ACCEPTED,
+                CALL,
+                found=[
+                    found()[0]
+                    | {"question": "/messages?idempotencyKey=k", "body": {"messages": []}}
+                ],
+            ),
+        ),
         ("was promised", case(HOLD, None, answers=answer())),
         ("is gone from the queue", case(HOLD, None, enqueued=ENQUEUED)),
         ("not in the dead-letter queue", case(REFUSED, None, enqueued=ENQUEUED)),
@@ -165,9 +209,28 @@ def test_a_promise_that_is_kept(history: History, seen: Observation) -> None:
             "without a request",
             case(HOLD, ACCEPTED, CALL, seen={"arrivals": [SMS, replace(SMS, content=OTHER)]}),
         ),
-        ("of a newer version", case(HOLD, None, seen={"is_newer_item_as_it_was": False})),
-        ("was deleted while it was queued", case(HOLD, None, expired={"one": "queued"})),
+        ("of a newer version", case(HOLD, None, has_newer_item=True)),
+        (
+            "lost the tokenId",
+            case(
+                TWO,
+                replace(ACCEPTED, token_id=None),
+                CALL,
+                expired={("one", 2): "accepted"},
+            ),
+        ),
+        ("an answer was 401", case(HOLD, None, parts={WEBHOOK}, answers=[Answer("one", 401, {})])),
+        ("was deleted while it was queued", case(HOLD, None, expired={("one", 1): "queued"})),
         ("after an operator paused", case(HOLD, ACCEPTED, LATER, pauses=[(0.0, 60.0)])),
+        (
+            "was reported delivered",
+            case(
+                HOLD,
+                replace(ACCEPTED, reason="not-polled", updated_at=DAY),
+                CALL,
+                parts={POLLER},
+            ),
+        ),
         ("stay in the queue", case(HOLD, ACCEPTED, CALL, seen={"waiting": 1})),
         ("in the ledger are", case(TWO, ACCEPTED, CALL)),
         ("lives", case(HOLD, ACCEPTED, CALL, problems=["a process lives"])),
@@ -175,7 +238,7 @@ def test_a_promise_that_is_kept(history: History, seen: Observation) -> None:
         ("another body", case(HOLD, ACCEPTED, NOT_SENT, replace(LATER, body="{}"))),
         ("unknown, and may be deleted", case(HOLD, replace(UNKNOWN, delete_at=90 * DAY), DOUBT)),
         ("may be deleted 172799 s", case(HOLD, replace(ACCEPTED, delete_at=2 * DAY), CALL)),
-        ("is lost, and so is token-1", case(HOLD, None, CALL, expired={"one": "lost"})),
+        ("is lost, and so is token-1", case(HOLD, None, CALL, expired={("one", 1): "lost"})),
         ("is not good", case(HOLD, None, parts={RENEWER}, seen={"is_token_good": False})),
         ("still awaits", case(HOLD, replace(ACCEPTED, awaits_report=True), CALL, parts={POLLER})),
         ("was reported delivered", case(HOLD, ACCEPTED, CALL, parts={POLLER})),
@@ -240,4 +303,9 @@ def test_a_process_that_runs_out_of_time_is_a_problem() -> None:
 
 def _counted(history: History) -> History:
     """With counters where a case has dicts."""
-    return replace(history, abandoned=Counter(history.abandoned))
+    return replace(
+        history,
+        abandoned=Counter(history.abandoned),
+        resent=Counter(history.resent),
+        posted=Counter(history.posted),
+    )

@@ -44,6 +44,7 @@ CASES = [
     ("accepted_is_resent", "deaths", "worker", "resend", "got 2 SMS"),
     ("no_waiting", "deaths", "worker-throttled", "hold", "instead of 30 s"),
     ("cancelled_while_sending", "meanwhiles", "api-cancelled", "hold", "is cancelled, and arrived"),
+    ("pause_ignored", "deaths", "worker-paused", "hold", "after an operator paused"),
     ("identity_of_deployment", "deaths", "worker-redeployed", "hold", "in the ledger are"),
     ("each_503_is_not_sent", "faults", "worker", "hold", "a call of it left a doubt"),
     ("forbidden_is_rejected", "faults", "worker", "hold", "the upstream refused no call"),

@@ -144,7 +144,7 @@ class Evidence:
             self._messages,
             answers=poster.history,
             enqueued=poster.enqueued,
-            posted=poster.posted,
+            posted=Counter(poster.posted),
             attempts=[
                 _attempt(call, slow)
                 for call in self.calls

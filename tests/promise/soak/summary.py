@@ -11,7 +11,7 @@ from tests.promise.soak.run import Played
 from tools.local_stack.samples import Way
 
 MOST_SHOWN = 40
-LOST = ("is in no ledger", "got no SMS", "without a dead letter", "lost the tokenId")
+LOST = ("is in no ledger", "got no SMS", "without a dead letter")
 """Words of the violations that are losses."""
 
 
