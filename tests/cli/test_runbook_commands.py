@@ -35,7 +35,7 @@ def test_the_example_settles_a_gateway_outage(operator: Operator) -> None:
         operator.relay.end_pauses()
         operator.simulator.fail("send", "502-html")
         ids[client] = operator.relay.post(MESSAGE, client=client).body["id"]
-    listed, resend, resolve = commands(section("UnknownAlarm"))
+    listed, resend, resolve, *_ = commands(section("UnknownAlarm"))
     assert len(operator.run(*listed).rows) == 2
 
     assert "1 send " in operator.run(*resend, answer="y\n").err
@@ -47,6 +47,26 @@ def test_the_example_settles_a_gateway_outage(operator: Operator) -> None:
     assert ended.status is Status.ACCEPTED
     assert ended.note == "gateway outage, see incident 42"
     assert operator.run(*listed).out.startswith("No send is unknown")
+
+
+def test_the_example_resends_only_what_the_gateway_kept(operator: Operator) -> None:
+    relay = operator.relay
+    too_old = relay.post(MESSAGE, headers={"Prefer": "respond-async"}).body["id"]
+    relay.make_too_old()
+    relay.work()
+    operator.simulator.fail("send", "502-html")
+    kept = relay.post(MESSAGE).body["id"]
+    *_, resolve, resend = commands(section("UnknownAlarm"))
+
+    assert "1 send " in operator.run(*resolve, answer="y\n").err
+    question = operator.run(*resend, answer="y\n").err
+
+    assert "Send 1 send again?" in question
+    assert "unknown" not in question
+    assert [operator.sends(it)[0].status for it in (kept, too_old)] == [
+        Status.QUEUED,
+        Status.FAILED,
+    ]
 
 
 class Logged(NamedTuple):
