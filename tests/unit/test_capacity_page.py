@@ -7,7 +7,7 @@ import pytest
 
 from smsrelay.sends.call_budget import daily_share
 from smsrelay.services.delivery_poller import MAX_CALLS
-from tests.support.template import ROOT, alarm, template
+from tests.support.template import ROOT, Stack, alarm, monitoring, template
 
 PAGE = "".join((ROOT / f"docs/{name}.md").read_text() for name in ("capacity", "costs"))
 [COSTS] = re.findall(r"<!-- runs: deliveries -->\n```python\n(.*?)```", PAGE, re.DOTALL)
@@ -109,3 +109,22 @@ def test_the_page_counts_the_metrics_of_the_largest_alarms() -> None:
     )
     assert f"FunctionErrorsAlarm has {errors} of them, ThrottlesAlarm {throttles}" in PAGE
     assert max(errors, throttles) <= 10
+
+
+def test_the_page_counts_the_metrics_of_a_stack_with_the_default_parameters() -> None:
+    parent = Stack("smsrelay", template())
+    nested = Stack(
+        "smsrelay-Monitoring", monitoring(), **parent.properties("Monitoring")["Parameters"]
+    )
+    alarms = [
+        nested.properties(name)
+        for name, resource in nested.resources.items()
+        if resource["Type"] == "AWS::CloudWatch::Alarm"
+    ]
+    metrics = sum(
+        "MetricStat" in it for alarm in alarms for it in alarm.get("Metrics", [{"MetricStat": {}}])
+    )
+    costs = {name: number(usd) for name, usd in rows("| USD a month |")}
+    assert costs[f"{metrics} metrics in alarms"] == round(metrics * 0.10, 2)
+    page = (ROOT / "docs/cli.md").read_text()
+    assert f"none of {len(alarms)} is active" in page
