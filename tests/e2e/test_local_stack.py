@@ -365,7 +365,7 @@ def test_stack_ends_with_sigterm(tmp_path: Path) -> None:
         user.send_signal(signal.SIGTERM)
         user.wait(timeout=20)
 
-    assert len(running) == 3, "two servers, and the token function"
+    assert len(running) == 3, "two servers, and the token renewer"
     assert processes.running(marker) == []
 
 
@@ -458,7 +458,7 @@ def test_standing_stack_is_found_again(tmp_path: Path) -> None:
         assert stat.S_IMODE(requests.stat().st_mode) == 0o600
         assert f"phone page      {published['simulator_url']}/\n" in up
         assert f"documentation   {published['api_url']}/docs\n" in up
-        assert len(processes.running(published["marker"])) >= 3, "servers, and the token function"
+        assert len(processes.running(published["marker"])) >= 3, "servers, and the token renewer"
 
         assert "already running" in command("up", tmp_path)
         assert file.read_text() == content

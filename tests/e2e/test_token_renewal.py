@@ -1,4 +1,4 @@
-"""The token function as deployed: sends go on while tokens end, whatever ends them."""
+"""The token renewer as deployed: sends go on while tokens end, whatever ends them."""
 
 import json
 import re

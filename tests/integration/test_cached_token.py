@@ -50,7 +50,7 @@ class FakeClock:
 
 
 class FakeRenewal:
-    """A token function that is asked, and does nothing."""
+    """A token renewer that is asked, and does nothing."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []

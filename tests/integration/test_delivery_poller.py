@@ -1,4 +1,4 @@
-"""The status function: what became of accepted sends, asked of the simulator."""
+"""The delivery poller: what became of accepted sends, asked of the simulator."""
 
 import hashlib
 import hmac

@@ -451,7 +451,7 @@ def test_a_look_at_nothing_costs_one_query_for_each_shard(relay: Environment) ->
     client.queries = 0
     assert ledger.due_polls(NOW, 300) == ([], [])
     polled = SHARDS["first-many"] + SHARDS["first-one"] + SHARDS["followed"]
-    assert client.queries == polled, "the status function's, each minute"
+    assert client.queries == polled, "the delivery poller's, each minute"
 
 
 @pytest.mark.parametrize("way", ["api", "worker"])

@@ -1,4 +1,4 @@
-"""The token function: when it fetches a token, what becomes of each failure, what is logged."""
+"""The token renewer: when it fetches a token, what becomes of each failure, what is logged."""
 
 import json
 import os

@@ -270,12 +270,12 @@ class Environment:
         return recovered
 
     def follow(self, remaining: float = 55.0) -> Json:
-        """Let the status function look once at what is due; what it has heard."""
+        """Let the delivery poller look once at what is due; what it has heard."""
         heard: Json = self.status.handler({}, Context(remaining))
         return heard
 
     def status_anew(self) -> None:
-        """Forget what the status function knows, as a new environment would."""
+        """Forget what the delivery poller knows, as a new environment would."""
         _start_again(delivery_poller)
 
     def forget(self) -> None:
@@ -307,16 +307,16 @@ class Environment:
         return stream_records(self.client("dynamodbstreams"), self.table)
 
     def tell(self, records: list[Json] | None = None) -> None:
-        """Let the events function have records of the stream, by default all there were."""
+        """Let the event publisher have records of the stream, by default all there were."""
         self.events.handler({"Records": self.stream() if records is None else records}, Context())
 
     def call_back(self, remaining: float = 30.0) -> list[str]:
-        """Let the callback function have what it is to post; the ids of what comes back."""
+        """Let the callback sender have what it is to post; the ids of what comes back."""
         url = os.environ["CALLBACK_QUEUE_URL"]
         return self._hand(url, self.callback, remaining)
 
     def renew(self, event: Json | None = None) -> Json:
-        """Let the token function look once, by default as its schedule does."""
+        """Let the token renewer look once, by default as its schedule does."""
         done: Json = self.token.handler(event or {}, Context(55.0))
         return done
 

@@ -220,7 +220,7 @@ class Recorder:
         self.steps.append({"wait": {"seconds": seconds}})
 
     def poll(self) -> None:
-        """Let the status function ask for the deliveries that are due."""
+        """Let the delivery poller ask for the deliveries that are due."""
         with self._step("status") as step:
             step["returned"] = self.relay.follow()
 
@@ -230,7 +230,7 @@ class Recorder:
             step["returned"] = self.relay.sweep()
 
     def publish(self) -> None:
-        """Give the events function all records of the ledger's stream."""
+        """Give the event publisher all records of the ledger's stream."""
         with self._step("events"):
             self.relay.tell()
 

@@ -648,7 +648,7 @@ def test_an_alarm_on_metric_math_rings_for_one_function_alone(
     quiet = dict.fromkeys(FUNCTIONS, 0.0)
     assert not rings(alarm, total(alarm, metric, quiet))
     assert not rings(alarm, total(alarm, metric, {})), "no function was invoked"
-    # Its reserved concurrency throttles the token function by design.
+    # Its reserved concurrency throttles the token renewer by design.
     by_design = (metric, function) == ("Throttles", "TokenRenewerFunction")
     assert rings(alarm, total(alarm, metric, quiet | {function: 1.0})) is not by_design
     assert rings(alarm, total(alarm, metric, {function: 1.0})) is not by_design

@@ -106,7 +106,7 @@ def test_the_sums_are_over_all_functions_that_exist(pairs: Pairs) -> None:
     for parent, nested in pairs:
         functions = set(of_type(parent, "AWS::Lambda::Function"))
         assert set(functions_of(nested.properties("FunctionErrorsAlarm"))) == functions
-        # The token function's reserved concurrency throttles it by design.
+        # The token renewer's reserved concurrency throttles it by design.
         others = functions - {"TokenRenewerFunction"}
         assert set(functions_of(nested.properties("ThrottlesAlarm"))) == others
 

@@ -50,7 +50,7 @@ class StartError(Exception):
 
 
 class NoTokenError(Exception):
-    """The token function fetched no access token."""
+    """The token renewer fetched no access token."""
 
 
 class NoClientError(Exception):
@@ -289,7 +289,7 @@ class LocalStack:
         )
         result = json.load(answer["Payload"])
         if result.get("did") != "renewed":
-            raise NoTokenError(f"the token function fetched no access token: {result}")
+            raise NoTokenError(f"the token renewer fetched no access token: {result}")
         self._say(f"fetched an access token in {time.monotonic() - began:.1f} s")
 
     def _receive_changes(self, stack: Stack) -> str | None:

@@ -1,4 +1,4 @@
-"""Requests a token renewal by an asynchronous invocation of the token function."""
+"""Requests a token renewal by an asynchronous invocation of the token renewer."""
 
 import json
 import logging

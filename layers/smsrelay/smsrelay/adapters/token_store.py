@@ -1,4 +1,4 @@
-"""Reads and writes the access token and the client credentials, for the token function."""
+"""Reads and writes the access token and the client credentials, for the token renewer."""
 
 import json
 from typing import TYPE_CHECKING

@@ -116,7 +116,7 @@ def parse_token_response(
     """Parse a response: return the token, or the error with the credentials redacted.
 
     The token's lifetime counts from `asked_at` (seconds since the epoch), without a margin: senders
-    and the token function have their own margins.
+    and the token renewer have their own margins.
     """
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return _parse_access_token(body, asked_at, hosts)
