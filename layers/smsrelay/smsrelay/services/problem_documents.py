@@ -94,7 +94,7 @@ def of_error(error: RelayError) -> Response:  # noqa: C901, PLR0911, PLR0912 - a
                 "of the relay to register it. Nothing was sent.",
             )
         case errors.InvalidSignatureError():
-            # Without WWW-Authenticate: the gateway would rename it.
+            # Without WWW-Authenticate: API Gateway would rename it.
             return problem(
                 HTTPStatus.UNAUTHORIZED,
                 "not-signed",
