@@ -57,7 +57,7 @@ NEWER_ITEM: Final[Mapping[str, Any]] = {
 
 
 class Content(NamedTuple):
-    """What tells a send's calls from those of all others."""
+    """The recipient and text by which the tests recognise a send's calls."""
 
     recipient: str
     text: str

@@ -607,7 +607,7 @@ def _functions() -> Iterator[tuple[ModuleType, ...]]:
 
 
 def _load(name: str, function: str | None = None) -> ModuleType:
-    """A function's module, fresh; both are called `app`."""
+    """A function's module, loaded again; its name is unique, because each file is `app.py`."""
     spec = importlib.util.spec_from_file_location(
         f"{name}_app", ROOT / "functions" / name / "app.py"
     )

@@ -8,7 +8,7 @@ from typing import Final, TypedDict
 from tools.mobileconnect_simulator.clock import Clock, stamp
 
 LIFETIME: Final = timedelta(days=180)
-"""Lifetime of a secret from its generation (API.md, Salesforce's limits)."""
+"""Lifetime of a secret from its generation, as Salesforce documents it."""
 
 
 class Change(StrEnum):

@@ -125,10 +125,10 @@ class SendSummary(_Sized):
     token_id: _TokenId | None = None
     reason: str | None = Field(
         default=None,
-        description="Why it is not accepted, as a code: `throttled`, `blocked`, `unavailable`, "
+        description="Why it has its status, as a code: `throttled`, `blocked`, `unavailable`, "
         "`unauthorised`, `no-connection`, `read-timeout`, `out-of-time` and others; new codes can "
-        "be added. `not-polled`: it is accepted, but its delivery could not be polled within 72 "
-        "hours.",
+        "be added. Accepted and delivered sends have none, except `not-polled`: the delivery "
+        "could not be polled within 72 hours.",
         examples=["throttled"],
     )
     note: _Note | None = None
@@ -182,7 +182,7 @@ class StoredSend(SendSummary):
     attempts: int = Field(ge=0, description="Attempts so far.", examples=[1])
     updated_at: _Time = Field(description="When it last changed.")
     delivery: Delivery | None = Field(
-        default=None, description="Present after the first poll, a minute after acceptance."
+        default=None, description="What MobileConnect last reported of its delivery, if anything."
     )
 
 
@@ -289,8 +289,9 @@ class StoredMessage(_Model):
     id: _Id
     status: str = Field(
         json_schema_extra={"enum": [*_STATUSES, "partial"]},
-        description="The common status of all sends, or `partial` for a mixture. `unknown` if any "
-        "send is unknown; `partially_delivered` if the sends differ only in their delivery.",
+        description="The status of all sends if it is the same. If not, the first that fits: "
+        "`unknown` if any send is unknown; `partially_delivered` if the delivery of all is known; "
+        "`accepted` if all were accepted; `queued` if all are queued or sending; else `partial`.",
         examples=["accepted"],
     )
     created_at: _Time = Field(description="When the relay received it.")

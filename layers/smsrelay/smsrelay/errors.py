@@ -25,7 +25,7 @@ class InvalidHeaderError(RelayError):
 
 
 class LedgerUnavailableError(RelayError):
-    """The ledger can't be written or read. Nothing was sent; the caller should retry."""
+    """The ledger or the message catalogue is unavailable; the caller should retry."""
 
 
 class UnreadableItemError(LedgerUnavailableError):

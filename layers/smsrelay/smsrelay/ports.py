@@ -74,7 +74,7 @@ class Ledger(Protocol):
         """Read one send, consistently; None: it does not exist."""
 
     def stalled(self, before: float) -> Iterator[SendKey]:
-        """Yield overdue queued sends and expired leases, oldest first."""
+        """Yield queued sends that are due, and sends with expired leases, the first due first."""
 
     def count_unknown(self, limit: int) -> int:
         """Count unknown sends, at most `limit` in each partition."""
@@ -149,7 +149,7 @@ class TokenSource(Protocol):
 
 
 class TokenRenewal(Protocol):
-    """Requests a new token; `token` is the old one's fingerprint. Neither waits nor raises."""
+    """Requests a new token; `token` is the old one's fingerprint. Doesn't wait for it or raise."""
 
     def ask(self, reason: RenewalReason, token: str) -> None: ...
 
@@ -278,7 +278,7 @@ class CatalogueSource(Protocol):
 
 
 class SigningSecrets(Protocol):
-    """Reads the secrets that sign a client's webhooks, at most two at a time."""
+    """Reads the secrets that sign a client's webhooks or callbacks, at most two at a time."""
 
     def current(self, client: str) -> Sequence[str]:
         """Return the secrets; empty if the client has none. Raises `SecretUnavailableError`."""

@@ -590,10 +590,9 @@ def _send(item: Item) -> Send:
 
 
 def change_of(metrics: Metrics, record: Mapping[str, Any]) -> StatusChange | None:
-    """Return the change in a record of the table's stream; None: not of a send, or unreadable.
+    """Return the change in a record of the stream; None: no send, a deletion, or unreadable.
 
-    An unreadable record is skipped, because it would fail its batch each time and block all later
-    events.
+    An unreadable record is skipped: it would fail each time, and delay all later events.
     """
     images, report = record["dynamodb"], partial(report_unreadable, metrics)
     after = images.get("NewImage")

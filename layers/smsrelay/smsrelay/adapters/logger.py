@@ -1,7 +1,7 @@
 """The log, without texts of other systems: they can contain a phone number, a message or a token.
 
-Exceptions are logged with type and location only. Debug lines of libraries are not logged: those of
-botocore contain every request and response.
+Exceptions are logged with type and location; only the relay's own also with their text. Debug lines
+of libraries are not logged: those of botocore contain every request and response.
 """
 
 import logging

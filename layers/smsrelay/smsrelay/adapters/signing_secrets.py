@@ -1,4 +1,4 @@
-"""Reads the secrets that sign webhooks from Secrets Manager, one for each client."""
+"""Reads the secrets of webhooks or callbacks from Secrets Manager, one for each client."""
 
 import logging
 from collections.abc import Sequence

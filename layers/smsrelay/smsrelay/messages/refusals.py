@@ -25,8 +25,8 @@ class Refusal(NamedTuple):
     detail: str
 
 
-# The wording is that of the upstream's reference page (API.md lists all of it), without the
-# placeholders: a refusal never repeats a value, which could be a phone number or a text.
+# The wording is that of the upstream's reference page (the simulator's error_messages.py lists all
+# of it), without the placeholders: a refusal never repeats a value, such as a phone number.
 MESSAGE_ID = "Message id is not valid."
 NO_RECIPIENTS = "The count of mobile numbers or subscribers cannot be zero."
 INCOMPLETE_SUBSCRIBER = (

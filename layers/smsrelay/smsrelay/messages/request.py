@@ -34,7 +34,7 @@ from smsrelay.messages.segments import Segments
 MAX_SENDS = 100
 """The most sends of one request."""
 RECIPIENTS_PER_SEND = 250
-"""The most recipients of one send: documented for Subscribers, safe for mobileNumbers (API.md)."""
+"""The most recipients of one send; for mobileNumbers an assumption (docs/unverified.md)."""
 MAX_RECIPIENTS = MAX_SENDS * RECIPIENTS_PER_SEND
 TOO_MANY_RECIPIENTS = f"A request holds at most {MAX_RECIPIENTS} recipients."
 MAX_FIELDS = 100

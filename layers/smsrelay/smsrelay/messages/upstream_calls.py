@@ -25,9 +25,9 @@ class UpstreamCall(NamedTuple):
 def build_calls(request: MessageRequest, now: datetime) -> tuple[UpstreamCall, ...]:
     """Build the calls of a request: numbers first, at most 250 different recipients in each call.
 
-    A call contains either numbers or subscribers, and its numbers have no `+` (API.md). The offset
-    of a time zone is that at `now` if the request has no `sendAt`. Raises `RequestRefusedError` if
-    the bodies are too large to be stored.
+    A call contains either numbers or subscribers, and its numbers have no `+`. The offset of a time
+    zone is that at `now` if the request has no `sendAt`. Raises `RequestRefusedError` if the bodies
+    are too large to be stored.
     """
     common = _common(request, now)
     # The request is valid, so entries with the same number are identical.

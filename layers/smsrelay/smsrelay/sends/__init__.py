@@ -1,1 +1,1 @@
-"""Sends: their states, the outcomes of their calls, and when they are retried. Pure."""
+"""Rules for sends: ids, states, outcomes of calls, retries, polls and events. No I/O."""

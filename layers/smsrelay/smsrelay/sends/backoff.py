@@ -1,4 +1,4 @@
-"""Delays before the next attempt of a send that was certainly not sent."""
+"""Delays before the next attempt of a send, and a worker's pauses while it is throttled."""
 
 import math
 from collections.abc import Callable
@@ -13,7 +13,7 @@ MAX_SQS_DELAY = 900.0
 MAX_PAUSE = 20.0
 """The longest pause of a worker in seconds: a third of its time."""
 _THROTTLING_REASONS = frozenset({"throttled", "blocked", "unavailable"})
-"""Reasons that affect all calls, not only this one."""
+"""Reasons for which a worker makes no calls for a while."""
 
 
 def retry_delay(

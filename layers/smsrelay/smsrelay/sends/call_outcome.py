@@ -131,7 +131,7 @@ def _of_status(status: int, code: int | None, *, has_errors: bool) -> tuple[Outc
 
 
 def words_of(body: bytes) -> tuple[str, ...]:
-    """Return the error messages of a refusal, in any of the three formats of API.md."""
+    """Return the error messages of a refusal, in any of the upstream's formats."""
     return _errors(_document(body.decode("utf-8", "replace")))
 
 

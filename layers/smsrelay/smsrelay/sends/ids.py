@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # functions that only create ids don't load it
 _DIGITS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no similar digits
 _LENGTH, _RANDOM_BITS = 26, 80
 _ROOT = re.compile(r"(?:^|;)Root=(1-[0-9a-f]{8}-[0-9a-f]{24})(?:;|$)")
-# Callers can choose the root, so the pattern leaves no room for phone numbers or words.
+# Callers can choose the root, so the pattern allows hexadecimal digits only, and no words.
 
 
 class Identity(NamedTuple):

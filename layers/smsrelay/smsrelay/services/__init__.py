@@ -1,1 +1,1 @@
-"""The use cases, one for each function. They use adapters through the ports only."""
+"""The functions' use cases, and what they share. They use adapters through the ports only."""

@@ -126,6 +126,6 @@ def of_error(error: RelayError) -> Response:  # noqa: C901, PLR0911, PLR0912 - a
 
 
 def not_read() -> Response:
-    """Return the response to a GET while the ledger is unavailable."""
+    """Return the response while the ledger is unavailable, except to a post of a message."""
     detail = "The relay could not read the message. Repeat the request."
     return problem(HTTPStatus.SERVICE_UNAVAILABLE, "not-read", detail, {"Retry-After": "5"})

@@ -51,7 +51,7 @@ from smsrelay.services.upstream_pause import UpstreamPause
 logger = logging.getLogger(__name__)
 
 STORE_SECONDS, STORE_ATTEMPTS = 7.0, 3
-"""The longest time to store a result, in seconds, and the most attempts while time is left."""
+"""Seconds needed for an attempt to store a result, and the most attempts."""
 RESERVED_SECONDS = 5.0 + STORE_SECONDS
 """Seconds of an invocation reserved to connect and write, and to store the result."""
 MIN_CALL_SECONDS = 10.0
@@ -63,7 +63,7 @@ STALLED_AFTER = 300.0
 
 
 PAUSED = Outcome(OutcomeKind.NOT_SENT, "paused")
-"""Calls are paused, and another send is the probe."""
+"""Calls are paused, or another send is the probe."""
 PAUSED_BY_OPERATOR = Outcome(OutcomeKind.NOT_SENT, REASON)
 
 

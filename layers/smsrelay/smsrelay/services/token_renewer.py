@@ -45,7 +45,10 @@ def parse_renewal_request(event: Mapping[str, Any]) -> RenewalRequest | None:
 
 @dataclass(kw_only=True)
 class TokenRenewer:
-    """Renews tokens. The template allows one instance at a time, so it can keep state."""
+    """Renews tokens, and keeps state between runs.
+
+    `ReserveTokenConcurrency` makes sure that only one environment runs at a time.
+    """
 
     store: TokenStore
     credentials: CredentialsSource

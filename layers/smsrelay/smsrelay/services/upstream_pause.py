@@ -50,10 +50,10 @@ class Call(NamedTuple):
 
 
 class UpstreamPause:
-    """Three kinds of pause: throttled, unknown outcome, and wrong route. Thread-safe.
+    """Pauses calls: throttled, unknown outcome, wrong route, message id not found. Thread-safe.
 
-    Each call needs a `begin_call` and an `end_call`. After an unknown outcome or with a wrong
-    route, `begin_call` allows only one call at a time.
+    Each call needs a `begin_call` and an `end_call`. Except for `throttled`, `begin_call` allows
+    only one call at a time during a pause.
     """
 
     def __init__(self, clock: Clock, random: Random) -> None:
@@ -68,7 +68,7 @@ class UpstreamPause:
 
     @property
     def is_on(self) -> bool:
-        """Whether calls are paused because of an unknown outcome or a wrong route."""
+        """Whether calls are paused, for another reason than throttling."""
         return bool(self._doubt or self._wrong_route or self._upstream_message_ids)
 
     def wait(self, upstream_message_id: str) -> float:
