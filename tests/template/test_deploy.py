@@ -14,6 +14,7 @@ from samcli.cli.types import CfnParameterOverridesType
 from smsrelay_cli import main
 from tests.support.template import ROOT, template
 from tools import deploy
+from tools.local_stack import build
 
 PLACE = ["--region", "eu-central-1", "--profile", "relay"]
 SAMCONFIG = """version = 0.1
@@ -160,6 +161,14 @@ def test_a_name_of_a_stack_that_is_too_long_for_its_queues_is_refused(
     make(deployed, "deploy", code=1)
     assert f"{name} has 71 characters: use at most 70" in capsys.readouterr().err
     assert deployed.commands == []
+
+
+def test_a_clone_that_was_never_built_can_be_deployed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = tmp_path / ".aws-sam" / "settings"
+    monkeypatch.setattr(build, "SAM_SETTINGS", settings)
+    assert build.sam_environment()["__SAM_CLI_APP_DIR"] == str(settings)
 
 
 def test_what_could_not_be_built_is_not_deployed(deployed: Deployed) -> None:

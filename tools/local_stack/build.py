@@ -182,7 +182,7 @@ def sam_build(target: Path, processor: str) -> None:
 
 def sam_environment() -> dict[str, str]:
     """Return an environment without telemetry and version checks, and with this Python first."""
-    SAM_SETTINGS.mkdir(exist_ok=True)
+    SAM_SETTINGS.mkdir(parents=True, exist_ok=True)
     (SAM_SETTINGS / "metadata.json").write_text(
         json.dumps({"telemetryEnabled": False, "lastVersionCheck": time.time()})
     )
