@@ -282,19 +282,18 @@ def _limits(client: str, plan: Any, limits: ClientLimits) -> dict[str, Any]:
 
 def add(target: DeployedStack, options: Any, _now: float) -> int:
     """Create a client's usage plan with its first API key."""
-    clients, only_to = Clients(target), _guest_numbers(options)
+    clients = Clients(target)
     if clients.plan(_meant(target, options)):
         raise CommandError(f"{options.client} exists already: `client rotate` adds a new key")
-    if options.max_recipients or only_to:
-        most = options.max_recipients or DEFAULT_MAX_RECIPIENTS
-        clients.names.put_limits(options.client, ClientLimits(most, only_to))
+    if options.max_recipients or options.only_to:
+        _put_limits(clients, options)
     plan = clients.new_plan(options.client, options.rate, options.burst, options.quota)
     return _print_key(options, clients.new_key(options.client, plan["id"]))
 
 
 def change(target: DeployedStack, options: Any, _now: float) -> int:
     """Change the given limits of a client. Its other limits and its keys do not change."""
-    clients, client, only_to = Clients(target), _checked(options.client), _guest_numbers(options)
+    clients, client = Clients(target), _checked(options.client)
     of_plan = {
         "/throttle/rateLimit": options.rate,
         "/throttle/burstLimit": options.burst,
@@ -305,13 +304,8 @@ def change(target: DeployedStack, options: Any, _now: float) -> int:
     if not changed and not is_limited:
         raise UsageError("no limit to change: pass one, such as --quota 20000")
     plan = _plan_of(clients, options) if changed else clients.plan(client)
-    limits = clients.limits(client)
+    limits = _put_limits(clients, options) if is_limited else clients.limits(client)
     if is_limited:
-        limits = ClientLimits(
-            options.max_recipients or limits.max_recipients,
-            limits.only_to if options.only_to is None else only_to,
-        )
-        clients.names.put_limits(client, limits)
         until = _time_in(CACHE_SECONDS)
         print_notice(f"Functions cache limits, and may use the old ones until {until}.")
     if changed:
@@ -319,11 +313,15 @@ def change(target: DeployedStack, options: Any, _now: float) -> int:
     return _print_fields(options, _limits(client, plan, limits))
 
 
-def _guest_numbers(options: Any) -> set[str]:
-    numbers = set(options.only_to or ())
-    if len(numbers) > MAX_GUEST_NUMBERS:
+def _put_limits(clients: Clients, options: Any) -> ClientLimits:
+    """Store the given limits of a client's requests with its other ones, and return them all."""
+    stored = clients.limits(options.client)
+    only_to = stored.only_to if options.only_to is None else frozenset(options.only_to)
+    if len(only_to) > MAX_GUEST_NUMBERS:
         raise UsageError(f"too many numbers: a guest can have at most {MAX_GUEST_NUMBERS}")
-    return numbers
+    limits = ClientLimits(options.max_recipients or stored.max_recipients, only_to)
+    clients.names.put_limits(options.client, limits)
+    return limits
 
 
 def rotate(target: DeployedStack, options: Any, _now: float) -> int:

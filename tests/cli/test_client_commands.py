@@ -176,6 +176,16 @@ def test_a_clients_limits_change_and_its_key_stays(operator: Operator, gateway: 
 
 
 @pytest.mark.usefixtures("gateway")
+def test_a_first_key_keeps_the_limits_that_are_not_given(operator: Operator) -> None:
+    client(operator, "set", "bus", "--only-to", "+12125550100")
+    client(operator, "add", "bus", "--max-recipients", "5")
+    client(operator, "set", "pos", "--max-recipients", "3")
+    client(operator, "add", "pos", "--only-to", "+12125550100")
+    rows = [(row["maxRecipients"], row["guest"]) for row in client(operator, "list")]
+    assert rows == [(5, True), (3, True)]
+
+
+@pytest.mark.usefixtures("gateway")
 def test_only_a_client_with_a_key_has_limits_of_its_requests(operator: Operator) -> None:
     assert "no client bus has API keys" in client(operator, "set", "bus", "--rate", "5", code=1)
     ended = operator.run("client", "set", "bus", "--max-recipients", "5")
