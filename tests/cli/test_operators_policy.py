@@ -1,13 +1,16 @@
 """The policies of docs/permissions.md allow the calls of the commands, and not one more."""
 
+import io
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import botocore.session
 
 from tests.cli.conftest import Operator
 from tests.support import permissions
+from tests.support.aws_calls import intercepted
 from tests.support.environment import CLIENT
 from tests.support.permissions import Permission
 from tests.support.template import ROOT
@@ -25,6 +28,8 @@ NAMES = {
     "arn:aws:iam::ACCOUNT:role/*": "role/*",
     "arn:aws:iam::ACCOUNT:user/*": "user/*",
     "arn:aws:ssm:REGION:ACCOUNT:parameter/STACK/catalogue": "Catalogue",
+    "CREDENTIALS_SECRET_ARN": "CredentialsSecret",
+    "arn:aws:lambda:REGION:ACCOUNT:function:TOKEN_RENEWER_FUNCTION_NAME": "token-renewer",
 }
 # The test's own relay stands for the stack that CloudFormation describes.
 FOUND = Permission("cloudformation:DescribeStacks", "Stack")
@@ -135,18 +140,23 @@ def test_who_keeps_the_catalogue_may_what_the_commands_call_and_nothing_else() -
     assert sorted(needed - policy) == [], "missing"
 
 
-def test_who_replaces_the_client_secret_may_what_the_commands_call_and_nothing_else() -> None:
-    calls = r"\.(get_secret_value|put_secret_value|invoke)\("
-    asked = set(re.findall(calls, (CLI / "credentials.py").read_text()))
-    assert asked == {"get_secret_value", "put_secret_value", "invoke"}
-    assert allowed(policies()[3]) == {
-        Permission("secretsmanager:GetSecretValue", "CREDENTIALS_SECRET_ARN"),
-        Permission("secretsmanager:PutSecretValue", "CREDENTIALS_SECRET_ARN"),
-        Permission(
-            "lambda:InvokeFunction",
-            "arn:aws:lambda:REGION:ACCOUNT:function:TOKEN_RENEWER_FUNCTION_NAME",
-        ),
-    }
+def test_who_replaces_the_client_secret_may_what_the_commands_call_and_nothing_else(
+    operator: Operator,
+) -> None:
+    def accept(_: Any, operation: str, __: Any, call: Callable[[], Any]) -> Any:
+        return (
+            {"Payload": io.BytesIO(b'{"reason": "accepted"}')} if operation == "Invoke" else call()
+        )
+
+    operator.relay.put_credentials(client_id="a", client_secret="old", auth_base_url="https://x")
+    with intercepted(accept), permissions.watching(), permissions.noting() as calls:
+        assert operator.run("credentials", "stage", answer="new\n2099-01-01\n").code == 0
+        assert operator.run("credentials", "promote", "--yes").code == 0
+        assert operator.run("credentials", "status").code == 0
+    needed = {permission for call in calls["operator"] for permission in call.needs}
+    policy = allowed(policies()[3])
+    assert sorted(policy - needed) == [], "superfluous"
+    assert sorted(needed - policy) == [], "missing"
 
 
 def test_with_the_customers_own_key_operators_need_it_too() -> None:
