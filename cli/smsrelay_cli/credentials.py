@@ -2,6 +2,7 @@
 
 import json
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -43,11 +44,14 @@ class CredentialsSecret:
         Raises:
             CommandError: the secret has no client secret yet.
         """
-        value = self._client.get_secret_value(SecretId=self._target.credentials_secret)
-        fields = json_object(value["SecretString"])
+        fields: dict[str, Any] = {}
+        with suppress(self._client.exceptions.ResourceNotFoundException):  # it has no value yet
+            value = self._client.get_secret_value(SecretId=self._target.credentials_secret)
+            fields = json_object(value.get("SecretString", ""))
         if not fields.get(_ACTIVE):
             raise CommandError(
-                "the credentials secret has no client_secret: write the first one to it"
+                "the credentials secret has no client_secret yet: store the client credentials "
+                "first (docs/deploy.md#first-deployment)"
             )
         return fields
 

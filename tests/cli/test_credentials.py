@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import patch
+from uuid import uuid4
 
 import pytest
 from botocore.client import BaseClient
@@ -163,6 +164,17 @@ def test_a_promoted_secret_without_a_date_needs_one(person: Person) -> None:
     promoted = person.run("credentials", "promote", "--yes")
     assert promoted.out == "The relay now uses the new secret only.\n"
     assert "Add expires_at to the secret" in promoted.err
+
+
+@pytest.mark.parametrize("stored", [{}, {"SecretString": "{}"}])
+def test_without_a_first_client_secret_there_is_nothing_to_replace(
+    operator: Operator, stored: dict[str, str]
+) -> None:
+    created = operator.relay.client("secretsmanager").create_secret(Name=f"{uuid4()}", **stored)
+    operator.outputs["CredentialsSecretArn"] = created["ARN"]
+    ended = operator.run("credentials", "status")
+    assert ended.code == 1
+    assert "store the client credentials first (docs/deploy.md#first-deployment)" in ended.err
 
 
 def test_a_relay_that_renews_no_token_has_no_credentials(operator: Operator) -> None:
