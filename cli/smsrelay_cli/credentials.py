@@ -6,6 +6,10 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from smsrelay.adapters.aws_errors import error_name
 from smsrelay.adapters.dynamodb_renewal_report import DynamoDbRenewalReport
 from smsrelay.messages.strict_json import json_object
 from smsrelay.tokens.token_response import days_until, parse_date
@@ -19,6 +23,8 @@ CHECK_INTERVAL = 30
 ACCEPTED = "accepted"
 _ACTIVE, _STAGED = "client_secret", "staged_client_secret"
 _EXPIRES, _STAGED_EXPIRES = "expires_at", "staged_expires_at"
+# Longer than the time-out of the function, whose own request for a token may take 10 seconds.
+_ONE_RUN = Config(connect_timeout=3, read_timeout=60, retries={"total_max_attempts": 1})
 _DATE_MISSING = f"Add {_EXPIRES} to the secret: Marketing Cloud shows the date."
 
 
@@ -74,11 +80,18 @@ class CredentialsSecret:
 
     def check_staged(self) -> str:
         """Request one token with the staged secret; return `accepted` or a failure's reason."""
-        response = self._target.client("lambda").invoke(
-            FunctionName=self._target.token_renewer, Payload=json.dumps({"check": "staged"})
-        )
-        result = json_object(response["Payload"].read().decode())
+        try:
+            result = self.run_renewer({"check": "staged"})
+        except (BotoCoreError, ClientError) as error:
+            return error_name(error)
         return str(result.get("reason", "the token renewer failed: see its log"))
+
+    def run_renewer(self, event: dict[str, str]) -> dict[str, Any]:
+        """Run the token renewer once, and return its result."""
+        response = self._target.client("lambda", _ONE_RUN).invoke(
+            FunctionName=self._target.token_renewer, Payload=json.dumps(event)
+        )
+        return json_object(response["Payload"].read().decode())
 
 
 def status(target: DeployedStack, options: Any, now: float) -> int:

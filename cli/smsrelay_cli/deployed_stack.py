@@ -81,10 +81,10 @@ class DeployedStack:
     def is_local(self) -> bool:
         return self.endpoint_url is not None
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, config: Config = _AWS) -> Any:
         """Create a boto client for another AWS service."""
         factory: Any = self.session.client  # its types require a literal service name
-        return factory(service, config=_AWS, endpoint_url=self.endpoint_url)
+        return factory(service, config=config, endpoint_url=self.endpoint_url)
 
 
 def find_stack(options: Any, environment: Mapping[str, str] = os.environ) -> DeployedStack:

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import pytest
 from botocore.client import BaseClient
+from botocore.exceptions import ReadTimeoutError
 
 from smsrelay_cli import credentials
 from smsrelay_cli.deployed_stack import find_stack
@@ -90,6 +91,26 @@ def test_the_check_ends_after_ten_minutes(person: Person) -> None:
     assert staged.code == 1
     assert staged.err.count("not accepted yet") == 9
     assert "Do not activate it" in staged.err
+
+
+def test_a_check_without_an_answer_says_that_the_secret_is_stored(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hang(client: BaseClient, operation: str, _: Any, call: Any) -> Any:
+        if operation != "Invoke":
+            return call()
+        config = client.meta.config
+        assert (config.read_timeout, config.retries["total_max_attempts"]) == (60, 1)  # type: ignore[attr-defined]  # set by its constructor
+        raise ReadTimeoutError(endpoint_url="https://lambda")
+
+    monkeypatch.setattr(credentials, "CHECK_SECONDS", 0)
+    with intercepted(hang):
+        staged = person.run("credentials", "stage", answer=f"{NEW}\n{date(180)}\n")
+    assert (staged.code, "is stored, but was not accepted: ReadTimeoutError" in staged.err) == (
+        1,
+        True,
+    )
+    assert person.fields()["staged_client_secret"] == NEW
 
 
 @pytest.mark.parametrize(

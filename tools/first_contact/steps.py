@@ -16,7 +16,6 @@ import httpx
 
 from smsrelay.adapters.cached_token import CachedTokenSource
 from smsrelay.adapters.lambda_token_renewal import LambdaTokenRenewal
-from smsrelay.messages.strict_json import json_object
 from smsrelay.security.allowed_hosts import AllowedHosts
 from smsrelay.sends import ids
 from smsrelay.sends.queue_envelopes import KEY_ATTRIBUTE
@@ -76,11 +75,9 @@ class FirstContact:
     def store_credentials(self, fields: dict[str, str]) -> None:
         """Store the client credentials, and ask again until the stack gets an access token."""
         while True:
-            CredentialsSecret(self.target).store(fields)
-            response = self.target.client("lambda").invoke(
-                FunctionName=self.target.token_renewer, Payload="{}"
-            )
-            result = json_object(response["Payload"].read().decode())
+            secret = CredentialsSecret(self.target)
+            secret.store(fields)
+            result = secret.run_renewer({})
             if result.get("did") in {"renewed", "kept"}:
                 return
             print(f"The stack got no token: {result.get('reason', 'see the log of its renewer')}.")
