@@ -32,7 +32,6 @@ from smsrelay.sends.queue_envelopes import (
 )
 from smsrelay.sends.send import (
     ACCEPTED_STATUSES,
-    UNFINISHED_STATUSES,
     Send,
     SendKey,
     Status,
@@ -64,6 +63,11 @@ RELAY_ATTRIBUTES = {"reason", "errors", "messageId"}
 MOVED = "received-too-often"
 """The reason of a dead letter that SQS moved, which has no attribute `reason`."""
 _CODE = re.compile("[a-z-]+")
+_UNFINISHED = {
+    Status.QUEUED: "queued: cancel it first",
+    Status.SENDING: "being sent: run the command again in some minutes",
+    Status.UNKNOWN: "unknown: resolve it first",
+}
 
 
 class Action(StrEnum):
@@ -150,9 +154,8 @@ def discard(target: DeployedStack, options: Any, now: float) -> int:
         if options.send is not None and (key is None or key.number != options.send):
             return None
         send = target.ledger.load_one(key) if key else None
-        if send and send.status in UNFINISHED_STATUSES:
-            detail = f"the send is {send.status}: end it first, with cancel or resolve"
-            return Plan(letter, Action.KEEP, detail, key)
+        if send and send.status in _UNFINISHED:
+            return Plan(letter, Action.KEEP, f"the send is {_UNFINISHED[send.status]}", key)
         return Plan(letter, Action.REMOVE, key=key)
 
     def ask(plans: Sequence[Plan]) -> None:
@@ -191,11 +194,20 @@ def _handle(
             raise AbortedError(
                 "aborted: the answer came too late, and nothing was changed; run the command again"
             )
-        results = [_carried_out(target, plan, now) for plan in plans]
-        handled = {
-            plan.letter.id for plan in results if plan.action in {Action.QUEUED, Action.REMOVED}
-        }
-        _print_plans(results, len(others), options)
+        results: list[Plan] = []
+        try:
+            for plan in plans:
+                results.append(_carried_out(target, plan, now))  # noqa: PERF401 - Ctrl-C keeps them
+        finally:
+            handled = {
+                plan.letter.id for plan in results if plan.action in {Action.QUEUED, Action.REMOVED}
+            }
+            unknown = "interrupted; repeat this, it sends nothing twice"
+            results += [
+                plan if plan.action is Action.KEEP else plan._replace(detail=unknown)
+                for plan in plans[len(results) :]
+            ]
+            _print_plans(results, len(others), options)
         return DONE if len(handled) == len(to_do) else FAILED
     finally:
         letters = [*others, *(plan.letter for plan in plans)]
@@ -225,12 +237,13 @@ def _collect(
                 plans.append(plan)
             except UnreadableItemError as error:
                 plans.append(Plan(letter, Action.KEEP, str(error)))
-            except RelayError:
+            except BaseException:  # also Ctrl-C
                 others += letters[n:]
                 raise
             if sum(plan.action is not Action.KEEP for plan in plans) >= options.limit:
                 others += letters[n + 1 :]
                 return
+    print_notice(f"Only the first {MOST_READ:,} dead letters were read; there may be more.")
 
 
 def _receive(target: DeployedStack) -> list[DeadLetter]:
@@ -320,6 +333,9 @@ def _plan_of_send(target: DeployedStack, letter: DeadLetter, key: SendKey) -> Pl
 def _question(to_do: Sequence[Plan]) -> str:
     queued = sum(plan.action is Action.QUEUE for plan in to_do)
     removed = len(to_do) - queued
+    if not queued:
+        sends_need = "Its send needs" if removed == 1 else "Their sends need"
+        return f"Remove {counted(removed, 'dead letter')}? {sends_need} no further attempt."
     also = f" and remove {removed} whose send has ended" if removed else ""
     letters = counted(queued, "dead letter")
     return f"Return {letters} to the queue{also}? No SMS will go out twice."
@@ -329,15 +345,22 @@ def _carried_out(target: DeployedStack, plan: Plan, now: float) -> Plan:
     """Enqueue first, then remove, so that a crash in between never loses the message."""
     if plan.action is Action.KEEP:
         return plan._replace(action=Action.UNCHANGED)
+    failure = "not queued: {}"
     try:
         if plan.action is Action.QUEUE:
             if plan.ended and not _revived(target, plan.ended, now):
                 return plan._replace(
                     action=Action.UNCHANGED, detail="the send has changed in the meantime"
                 )
+            if plan.key:
+                failure = (
+                    "queued in the ledger, so the sweeper enqueues it within minutes; "
+                    "SQS did not accept its message ({})"
+                )
             _enqueue(target, plan)
     except (RelayError, BotoCoreError, ClientError) as error:
-        return plan._replace(action=Action.UNCHANGED, detail=f"not queued: {_name(error)}")
+        detail = failure.format(_name(error))
+        return plan._replace(action=Action.UNCHANGED, detail=detail)
     try:
         target.sqs.delete_message(
             QueueUrl=target.dead_letter_queue_url, ReceiptHandle=plan.letter.receipt

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
@@ -275,15 +276,22 @@ def test_discard_removes_the_letters_of_one_message(operator: Operator, relay: E
     assert (relay.items(), relay.waiting()) == (before, 0)
 
 
-@pytest.mark.parametrize("status", [Status.QUEUED, Status.SENDING, Status.UNKNOWN])
+@pytest.mark.parametrize(
+    ("status", "what"),
+    [
+        (Status.QUEUED, "queued: cancel it first"),
+        (Status.SENDING, "being sent: run the command again in some minutes"),
+        (Status.UNKNOWN, "unknown: resolve it first"),
+    ],
+)
 def test_the_letter_of_a_send_that_has_not_ended_is_not_discarded(
-    operator: Operator, relay: Environment, status: Status
+    operator: Operator, relay: Environment, status: Status, what: str
 ) -> None:
     [send] = operator.sends(operator.failed())
     operator.ledger.replace_if_unchanged(send, replace(send, status=status))
     ended = operator.run("discard", send.key.message_id, "--yes")
     assert (ended.code, ended.out) == (1, "")
-    assert f"refused: the send is {status}" in ended.err
+    assert f"refused: the send is {what}\n" in ended.err
     assert len(relay.dead_letters()) == 1
 
 
@@ -411,11 +419,62 @@ def test_if_the_queue_fails_the_letter_stays_and_repeating_finishes_it(
     with intercepted(fail):
         ended = operator.run("redrive", "--yes")
     assert ended.code == 1
-    assert "not queued: EndpointConnectionError" in ended.out
+    assert "queued in the ledger, so the sweeper enqueues it within minutes" in ended.out
+    assert "SQS did not accept its message (EndpointConnectionError)" in ended.out
     assert len(relay.dead_letters()) == 1
     assert operator.run("redrive", "--yes").code == 0
     assert relay.dead_letters() == []
     assert len(operator.works()) == 1
+
+
+def test_an_interrupted_redrive_prints_what_it_has_done(
+    operator: Operator, relay: Environment
+) -> None:
+    calls = itertools.count(1)
+
+    def interrupt(_: Any, operation: str, __: Any, call: Callable[[], Any]) -> Any:
+        if operation == "SendMessage" and next(calls) > 1:
+            raise KeyboardInterrupt
+        return call()
+
+    for n in range(3):
+        refused(relay, f"order-{n}")
+    with intercepted(interrupt):
+        ended = operator.run("redrive", "--yes", "--json")
+    assert ended.code == 3
+    rows = [(row["action"], row["detail"]) for row in ended.json["letters"]]
+    unknown = ("queue", "interrupted; repeat this, it sends nothing twice")
+    assert rows == [("queued", "under a new key"), unknown, unknown]
+    assert (relay.waiting(), len(relay.dead_letters())) == (1, 2)
+
+
+def test_letters_that_were_not_yet_looked_at_are_seen_again(
+    operator: Operator, relay: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(2):
+        refused(relay, f"order-{n}")
+    monkeypatch.setattr(dead_letters, "_plan", Mock(side_effect=KeyboardInterrupt))
+    assert operator.run("redrive", "--yes").code == 3
+    assert len(relay.dead_letters()) == 2
+
+
+def test_letters_that_were_not_read_are_said(
+    operator: Operator, relay: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letters, "MOST_READ", 1)
+    refused(relay, "order-8812")
+    ended = operator.run("redrive", "--dry-run")
+    assert "Only the first 1 dead letters were read; there may be more." in ended.err
+
+
+def test_letters_that_are_only_removed_are_not_called_queued(
+    operator: Operator, relay: Environment
+) -> None:
+    [send] = operator.sends(operator.failed())
+    operator.ledger.replace_if_unchanged(send, replace(send, status=Status.ACCEPTED))
+    ended = operator.run("redrive", answer="y\n")
+    assert "Remove 1 dead letter? Its send needs no further attempt. [y/N]" in ended.err
+    assert relay.dead_letters() == []
 
 
 def test_a_letter_that_can_not_be_removed_is_said(
