@@ -101,11 +101,19 @@ class Stage:
 
         A deployment keeps the last value of each parameter that the option omits, so a line that
         was deleted from samconfig.toml would still apply.
+
+        Raises:
+            DeployError: the stage's list is not a list, or has a parameter that does not exist.
         """
         template: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
         values = {name: it["Default"] for name, it in template["Parameters"].items()}
-        for override in self.settings.get("parameter_overrides", []):
+        overrides = self.settings.get("parameter_overrides", [])
+        if not isinstance(overrides, list):
+            raise DeployError('parameter_overrides must be a list, such as ["Stage=dev"]')
+        for override in overrides:
             name, _, value = override.partition("=")
+            if name not in values:
+                raise DeployError(f"the template has no parameter {name}")
             values[name] = value.strip('"')
         return " ".join(f'{name}="{value}"' for name, value in values.items())
 
@@ -177,7 +185,10 @@ def deploy(stage: Stage) -> bool:
     stack = stage.describe()
     outputs = outputs_of(stack)
     if not outputs:
-        raise DeployError(f"{stage.stack_name} was not deployed: it has no outputs")
+        raise DeployError(
+            f"{stage.stack_name} was not deployed: the change set was declined, or the first "
+            "deployment failed (see the events of the stack)"
+        )
     is_first = not before or not outputs_of(before)
     if before and not is_first and before.get("LastUpdatedTime") == stack.get("LastUpdatedTime"):
         print(f"\n{stage.stack_name} was not changed.")

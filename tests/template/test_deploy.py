@@ -124,6 +124,23 @@ def test_each_parameter_has_the_value_of_the_stage_or_its_default(tmp_path: Path
     assert values == defaults | changed
 
 
+@pytest.mark.parametrize(
+    ("overrides", "why"),
+    [
+        ('"Stage=dev IamAccess=on"', "parameter_overrides must be a list"),
+        ('["IamAcess=on"]', "the template has no parameter IamAcess"),
+    ],
+)
+def test_parameters_that_would_be_ignored_are_refused(
+    tmp_path: Path, overrides: str, why: str
+) -> None:
+    samconfig = tmp_path / "samconfig.toml"
+    stage = '[dev.global.parameters]\nstack_name = "x"\nparameter_overrides = '
+    samconfig.write_text(stage + overrides)
+    with pytest.raises(deploy.DeployError, match=why):
+        _ = deploy.load("dev", samconfig).parameter_overrides
+
+
 def test_without_token_renewal_the_access_token_is_asked_for(
     deployed: Deployed, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -182,7 +199,7 @@ def test_a_change_set_that_was_not_executed_prints_no_commands(
     deployed: Deployed, capsys: pytest.CaptureFixture[str]
 ) -> None:
     deployed.outputs = {}  # a new stack whose change set was declined; sam ends with 0
-    with pytest.raises(deploy.DeployError, match="smsrelay-dev was not deployed"):
+    with pytest.raises(deploy.DeployError, match="smsrelay-dev was not deployed: the change set"):
         deploy.deploy(deployed.stage)
     assert capsys.readouterr().out == ""
 
