@@ -246,7 +246,9 @@ def _add_deciding(command: _AddCommand) -> None:
         help="was sent, rejected, or certainly not sent; only failed sends can be resent",
     )
     resolve.add_argument("--token-id", metavar="T", help="the tokenId of an accepted send")
-    resolve.add_argument("--note", metavar="TEXT", help="how you found out; the client can read it")
+    resolve.add_argument(
+        "--note", type=_note, metavar="TEXT", help="how you found out; the client can read it"
+    )
     _add_yes(resolve)
     resolve.set_defaults(run=sends.resolve)
 

@@ -38,7 +38,6 @@ MOST_READ = 10_000
 BATCH = 100
 DEFAULT_LIMIT = 100
 """Maximum of sends that filters choose, unless the operator passes `--limit`."""
-LONGEST_NOTE = 200
 WRONG_CLOCK = 300.0
 """Seconds by which the clock of an operator's machine may be ahead."""
 
@@ -179,7 +178,12 @@ def resend(target: DeployedStack, options: Any, now: float) -> int:
         if send.status is Status.QUEUED:
             return None if options.queued else "it is queued, and will be sent automatically"
         if send.status is Status.FAILED or _is_undecided(send, now):
-            return None if send.body is not None else "its body was deleted: post the message again"
+            if send.body is None:
+                return "its body was deleted: post the message again"
+            if send.expires_at is None or send.expires_at > now:
+                return None
+            also = "" if send.status is Status.FAILED else ", or resolve it"
+            return f"its expiresAt has passed: post it again{also}"
         return _standing(send)
 
     if options.id is None and options.queued:
@@ -372,8 +376,8 @@ def _standing(send: Send) -> str:
         Status.REJECTED: "it is rejected: post a corrected message, or redrive its dead letter",
         Status.QUEUED: "it is queued, and will be sent automatically",
         Status.SENDING: "it is being sent: run the command again in some minutes",
-        Status.FAILED: "it has failed, so it was not sent: resend it",
-        Status.UNKNOWN: "it is unknown",
+        Status.FAILED: "it has failed and was not sent; only smsrelay resend would send it",
+        Status.UNKNOWN: "it may have been sent: use resolve or resend",
         Status.CANCELLED: "it is cancelled, so it was not sent: post it again with a new key",
         Status.EXPIRED: "it has expired, so it was not sent: post it again with a new key",
     }[send.status]
@@ -442,7 +446,7 @@ def _note(text: str | None, send: Send) -> str | None:
     """Redact the operator's note, because clients can read it."""
     if text is None:
         return None
-    [word] = redact([printable(text.strip())[:LONGEST_NOTE]], send.body or "")
+    [word] = redact([printable(text.strip())], send.body or "")
     return word or None
 
 

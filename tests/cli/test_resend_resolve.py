@@ -260,6 +260,24 @@ def test_if_the_queue_fails_the_operator_is_told_how_to_repeat(
     assert len(operator.works()) == 1
 
 
+@pytest.mark.parametrize(
+    ("prepare", "end"), [("unknown", "post it again, or resolve it"), ("failed", "post it again")]
+)
+def test_what_has_expired_is_not_resent(operator: Operator, prepare: str, end: str) -> None:
+    [send] = operator.sends(getattr(operator, prepare)())
+    expired = replace(send, expires_at=1.0)
+    operator.ledger.replace_if_unchanged(send, expired)
+    ended = operator.run("resend", send.key.message_id, "--yes")
+    assert ended.code == 1
+    assert f"send 1: its expiresAt has passed: {end}\n" in ended.err
+    assert operator.sends(send.key.message_id) == [expired]
+
+
+def test_a_note_that_is_too_long_is_refused(operator: Operator) -> None:
+    note = ("--note", "x" * 201)
+    assert operator.run("resolve", "any", "--as", "accepted", *note).code == 2
+
+
 def test_what_is_found_out_is_written_down(operator: Operator, relay: Environment) -> None:
     message_id = operator.unknown()
     ended = operator.run(
