@@ -52,7 +52,8 @@ class Change(NamedTuple):
 
 def check(_: object, options: Any, _now: float) -> int:
     """Print every error of a file. This needs neither a relay nor AWS."""
-    return _print_faults(_checked(_text(options.file)), options)
+    is_local = options.local or options.stack_file is not None
+    return _print_faults(_checked(_text(options.file), is_local), options)
 
 
 def put(target: DeployedStack, options: Any, _now: float) -> int:

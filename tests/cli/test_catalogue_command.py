@@ -53,6 +53,8 @@ def test_only_the_local_stack_takes_a_callback_on_loopback(
     document = {"clients": {"shop": {"callback": "http://127.0.0.1:8080/callbacks"}}}
     refused = put(operator, file, document, "--yes")
     assert (refused.code, "/clients/shop/callback" in refused.out) == (1, True)
+    assert operator.run("catalogue", "check", str(file)).code == 1
+    assert operator.run("--local", "catalogue", "check", str(file)).code == 0
     monkeypatch.setattr(deployed_stack.DeployedStack, "is_local", True)
     assert put(operator, file, document, "--yes").code == 0
     assert json.loads(stored(operator, parameter)["Value"]) == document
