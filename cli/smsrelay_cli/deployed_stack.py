@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import botocore.session
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
 from smsrelay.adapters.sqs import SqsRetryQueue
@@ -156,7 +157,15 @@ def describe_stack(session: boto3.Session, name: str) -> "StackTypeDef":
 
 
 def _deployed(name: str, session: boto3.Session) -> DeployedStack:
-    stack = describe_stack(session, name)
+    try:
+        stack = describe_stack(session, name)
+    except ClientError as error:
+        if "does not exist" not in str(error):
+            raise
+        raise CommandError(
+            f"there is no stack {name} in {session.region_name}: "
+            "check --stack-name, --region and --profile"
+        ) from None
     outputs = {entry["OutputKey"]: entry["OutputValue"] for entry in stack.get("Outputs", [])}
     parameters = {
         entry["ParameterKey"]: entry["ParameterValue"] for entry in stack.get("Parameters", [])

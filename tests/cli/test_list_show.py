@@ -261,3 +261,12 @@ def test_show_names_the_item_that_it_can_not_read(
     ended = operator.run("show", f"golden-{name}")
     assert (ended.code, ended.out) == (1, "")
     assert f"this version can't read the item MSG#golden-{name}/SEND#" in ended.err
+
+
+def test_a_stack_that_does_not_exist_is_named_with_its_region(operator: Operator) -> None:
+    ended = operator.run("stats", "--stack-name", "relay-x", "--region", "eu-west-1")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == (
+        "smsrelay: there is no stack relay-x in eu-west-1: "
+        "check --stack-name, --region and --profile\n"
+    )

@@ -44,6 +44,10 @@ def up(token_seconds: int = TOKEN_SECONDS, port: int = 0) -> None:
                     "`make down` stops it."
                 )
             print("The local stack is already running.")
+            if token_seconds not in {TOKEN_SECONDS, published.get("token_seconds")}:
+                print(
+                    "TOKEN_SECONDS takes effect only when the stack starts: run `make down` first."
+                )
         else:
             _clear(published)
             published = _start(token_seconds, port)
@@ -100,6 +104,7 @@ def env() -> bool:
 def _start(token_seconds: int, port: int) -> Published:
     stack = LocalStack(STATE, token_seconds=token_seconds, say=print)
     published = stack.start(port, _read(FILE.with_name(LAST))).published()
+    published["token_seconds"] = token_seconds
     try:
         _write(FILE, json.dumps(published, indent=2) + "\n")
         _write(FILE.with_name(REQUESTS), _requests(published))
