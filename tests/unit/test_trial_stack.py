@@ -156,7 +156,10 @@ def run(tmp_path: Path) -> int:
 
 
 def test_only_the_stack_of_this_run_is_deleted_whatever_happens(
-    account: Account, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    account: Account,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     def interrupted(_: FirstContact) -> None:
         account.steps.append(f"{len(account.stacks)} stack")
@@ -173,6 +176,7 @@ def test_only_the_stack_of_this_run_is_deleted_whatever_happens(
     backup = resources["Ledger"]["Properties"]["PointInTimeRecoverySpecification"]
     assert backup == {"PointInTimeRecoveryEnabled": False}
     assert json.loads((tmp_path / "report.json").read_text())["stack"] == "deployed"
+    assert str(tmp_path / "report.json") in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("failing", ["build", "deploy"])

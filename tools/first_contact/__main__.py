@@ -62,11 +62,12 @@ def first_contact(options: Namespace) -> int:
         report = report_of(found, is_local=is_local)
         options.report.parent.mkdir(parents=True, exist_ok=True)
         options.report.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+        print(f"The report is in {options.report}.")
     for row in report["assumptions"]:
         print(f"{row['verdict']:<10} {row['id']:<21} {row.get('reason', '')}".rstrip())
     counts = Counter(row["verdict"] for row in report["assumptions"])
     summary = ", ".join(f"{counts[it]} {it}" for it in (CONFIRMED, REFUTED, UNTESTED))
-    print(f"{summary}: {options.report}")
+    print(summary)
     return FAILED if counts[REFUTED] else DONE
 
 
