@@ -17,7 +17,7 @@ COMPILE := CUSTOM_COMPILE_COMMAND='make lock' $(CURDIR)/$(BIN)/pip-compile --qui
 quietly = mkdir -p $(LOGS) && { { $(2) ; } > $(LOGS)/$(1).log 2>&1 || \
 	{ tail -n 60 $(LOGS)/$(1).log; echo '$(1) failed (full log: $(LOGS)/$(1).log)'; exit 1; }; }
 
-# $(LOCKED) COMMAND: run COMMAND, one at a time. It does not use `flock`, which macOS lacks.
+# $(LOCKED) COMMAND: run COMMAND, one at a time. Python takes the lock, so the program `flock` is not needed.
 LOCKED := $(PYTHON) -c 'import fcntl, os, sys; lock = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY); \
 	fcntl.flock(lock, fcntl.LOCK_EX); os.set_inheritable(lock, True); os.execvp(sys.argv[2], sys.argv[2:])' \
 	$(LOGS)/venv.lock
@@ -182,7 +182,7 @@ shipped: .venv/ready build
 	$(BIN)/python -m venv --clear --without-pip $(SHIPPED)
 	echo $(CURDIR)/.aws-sam/local/build/Layer/python > $(SHIPPED)/lib/python3.13/site-packages/layer.pth
 
-openapi: .venv/ready ## write the OpenAPI document, its HTML page, and docs/smsrelay.http
+openapi: .venv/ready ## write the OpenAPI document, its HTML page, the schemas in docs, and docs/smsrelay.http
 	PYTHONPATH=layers/smsrelay $(BIN)/python -m tools.openapi
 
 fuzz: .venv/ready ## make 2,000 requests for each operation from the OpenAPI document (15 minutes)
@@ -225,8 +225,8 @@ first-contact: .venv/ready ## deploy a stack, send one SMS, and report which ass
 	PYTHONPATH=cli:layers/smsrelay $(BIN)/python -m tools.first_contact \
 		$(if $(STACK_FILE),--stack-file '$(STACK_FILE)','$(STAGE)')
 
-clean: down ## stop the local stack, and remove all files that the commands created
-	rm -rf .aws-sam .local dist .venv .venv-audit .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+clean: down ## stop the local stack, and remove the environments, builds, logs, caches and the stack's keys
+	rm -rf .aws-sam .local dist .venv .venv-audit .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
 
 .venv/ready: tools/requirements/dev.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2> /dev/null || { \

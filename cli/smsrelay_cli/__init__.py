@@ -1,1 +1,5 @@
-"""The operator's command `smsrelay`: finds unfinished sends and dead letters, and changes them."""
+"""The operator's command `smsrelay`.
+
+It finds and changes sends and dead letters, and manages clients, the catalogue and the client
+secret.
+"""

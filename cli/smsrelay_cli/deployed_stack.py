@@ -32,7 +32,7 @@ DEFAULTS = {
     "UpstreamHosts": "*.marketingcloudapis.com",
     "MaxConcurrentSends": "50",
 }
-"""The template's defaults, with which the local stack is deployed."""
+"""The template's defaults, for the local stack and stacks that lack a parameter."""
 _OUTPUTS = ("TableName", "QueueUrl", "DeadLetterQueueUrl")
 _PARAMETERS = ("RetentionDays", "DefaultClient")
 # Short time-outs, because an operator waits for the result.

@@ -41,7 +41,9 @@ LARGEST_LIMIT = 1_000
 LONGEST_NOTE = 200
 _CARRYING = {"PutItem", "SendMessage", "SendMessageBatch", "CreateSecret", "PutSecretValue"}
 """Operations with a message or a secret in the request, which an error of AWS may repeat."""
-EXIT_CODES = "exit codes: 0 done, 1 refused or not found, 2 wrong usage, 3 aborted by you"
+EXIT_CODES = (
+    "exit codes: 0 done, 1 refused, not found or not complete, 2 wrong usage, 3 aborted by you"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -104,7 +106,8 @@ def _parser() -> argparse.ArgumentParser:
     shared = _shared_options()
     parser = argparse.ArgumentParser(
         prog="smsrelay",
-        description="Find unfinished sends and dead letters, and decide what happens to them.",
+        description="Operate a relay: find and change sends and dead letters, and manage clients, "
+        "the catalogue and the client secret.",
         epilog=EXIT_CODES,
         parents=[shared],
     )
@@ -164,7 +167,7 @@ type _AddNested = Callable[..., argparse.ArgumentParser]
 
 
 def _add_reading(command: _AddCommand) -> None:
-    found = command("list", "list unfinished sends, the latest changes first")
+    found = command("list", "list unfinished and failed sends, the latest changes first")
     found.add_argument(
         "--status",
         choices=sorted(map(str, sends.GROUPS)),
@@ -319,7 +322,8 @@ def _add_clients(parser: argparse.ArgumentParser, shared: argparse.ArgumentParse
             default = defaults.get(name)
             shown = f"requests {what}" + (f" (default: {default})" if default else "")
             added.add_argument(f"--{name}", type=_number, default=default, metavar="N", help=shown)
-        what = f"recipients in one request (default: 1000; at most {MAX_RECIPIENTS})"
+        by_default = "default: 1000; " if defaults else ""
+        what = f"recipients in one request ({by_default}at most {MAX_RECIPIENTS})"
         added.add_argument("--max-recipients", type=_recipients, metavar="N", help=what)
         guests = added.add_mutually_exclusive_group()
         what = (
@@ -352,7 +356,7 @@ def _add_clients(parser: argparse.ArgumentParser, shared: argparse.ArgumentParse
     shows(command("rotate", "give a client one more API key", clients.rotate, "client"))
     dropped = command("drop", "delete an API key of a client", clients.drop, "client", "key_id")
     _add_yes(dropped)
-    what = "remove a client: API keys, registrations, webhook secret, usage plan"
+    what = "remove a client: API keys, registrations, recipient limits, webhook secret, usage plan"
     removed = command("remove", what, clients.remove, "client")
     _add_yes(removed)
     what = "register an IAM role or user (ARN), or an API key (id), for a client"

@@ -79,7 +79,10 @@ def list_sends(target: DeployedStack, options: Any, now: float) -> int:
     if is_cut:
         print_notice(f"There are more: {hint}")
     if options.status is None:
-        print_notice("Sends that have ended are not listed: `smsrelay find` and `show` show them.")
+        print_notice(
+            "Sends that have ended are not listed, except failed ones: `smsrelay find` and `show` "
+            "show them."
+        )
     return DONE
 
 

@@ -61,7 +61,7 @@ def test_without_a_status_those_that_changed_last_are_listed(
     ended = operator.run("list", "--limit", "2")
     assert [row[0] for row in ended.rows] == expected[:2]
     assert "There are more: --limit N shows more." in ended.err
-    assert "Sends that have ended are not listed" in ended.err
+    assert "Sends that have ended are not listed, except failed ones" in ended.err
 
 
 def test_a_list_is_limited_and_says_that_there_is_more(operator: Operator) -> None:

@@ -18,7 +18,7 @@ class Context:
 
     function_name = "bench"
     function_version = "$LATEST"
-    memory_limit_in_mb = 1024
+    memory_limit_in_mb = 512
     invoked_function_arn = "arn:aws:lambda:eu-central-1:123456789012:function:bench"
 
     def __init__(self, number: int) -> None:

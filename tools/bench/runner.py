@@ -49,7 +49,7 @@ def environment(stub: Stub) -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",  # a function can't write to its code's folder
         "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
         "AWS_LAMBDA_FUNCTION_NAME": "bench",
-        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
         "LAMBDA_TASK_ROOT": "/var/task",
         "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",
         "AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1:2000",

@@ -1,4 +1,4 @@
-"""Waits for a condition; no other module sleeps."""
+"""Waits for a condition."""
 
 import time
 from collections.abc import Callable

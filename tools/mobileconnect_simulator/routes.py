@@ -495,6 +495,6 @@ def _without_secret(call: Call) -> str | None:
 
 
 def _new_token_id(message: MessageId) -> str:
-    # Opaque to everybody; the upstream's own hold a random id and the message's parts like this.
+    # Marketing Cloud's tokenIds also encode a random id and the two last parts of the message id.
     plain = f"{secrets.token_urlsafe(16)}:{message.middle}:{message.last}"
     return base64.urlsafe_b64encode(plain.encode()).decode().rstrip("=")

@@ -170,7 +170,7 @@ class Simulator:
         return self._service.faults_left()
 
     def reset(self) -> None:
-        """Delete all records and faults, and reset the clock. Tokens remain valid."""
+        """Delete all records and faults; reset counters, clock, secrets. Tokens remain valid."""
         self._service.reset()
 
     def issue_token(self, scopes: Iterable[str] = SCOPES, seconds: int | None = None) -> str:

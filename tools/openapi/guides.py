@@ -30,7 +30,10 @@ _MEANING: dict[Status, tuple[str, str]] = {
         "Marketing Cloud rejected it permanently; `errors` says why. It was not sent.",
         "Correct it, and post it with a new key.",
     ),
-    Status.FAILED: ("It was too old before it could be sent.", _NEW_KEY),
+    Status.FAILED: (
+        "It was too old to be tried again, or an operator ended it. It was not sent.",
+        _NEW_KEY,
+    ),
     Status.CANCELLED: ("It was cancelled before it was sent.", _NEW_KEY),
     Status.EXPIRED: ("It reached its `expiresAt` before it was sent.", _NEW_KEY),
     Status.UNKNOWN: (_UNKNOWN, "Ask the recipient, or the relay's operator."),

@@ -8,7 +8,7 @@ from tools.openapi import Json
 
 _HEAD = """\
 # Requests to smsrelay, for editors that send .http files. Written by `make openapi`.
-# After `make up`, .local/stack.json contains api_url and api_key.
+# `make up` writes .local/smsrelay.http: this file with the local stack's address and API key.
 @apiUrl = http://localhost
 @apiKey = the-value-of-an-api-key
 """

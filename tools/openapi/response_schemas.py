@@ -110,7 +110,7 @@ def _stored() -> Mapping[str, Response]:
         "delivered": responses.of_stored(
             MessageState(MESSAGE_ID, [_ended(send(), {"1": 4000})]), MESSAGE_ID
         ),
-        "nobody-had-subscribed": responses.of_stored(
+        "no-recipient-had-subscribed": responses.of_stored(
             MessageState(MESSAGE_ID, [_ended(send(), {})]), MESSAGE_ID
         ),
         "partially_delivered": responses.of_stored(
