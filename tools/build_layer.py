@@ -37,7 +37,7 @@ def build(target: Path, architecture: str, cache: Path) -> None:
     """Write the layer's `python` folder to `target`."""
     dependencies = cache / fingerprint(architecture)
     if not dependencies.exists():
-        _keep(dependencies, architecture)
+        _fill_cache(dependencies, architecture)
     shutil.copytree(dependencies, target, dirs_exist_ok=True)
     for name in OURS:
         shutil.copytree(LAYER / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -98,7 +98,7 @@ def _undocumented(part: dict[str, Any]) -> dict[str, Any]:
     return part
 
 
-def _keep(dependencies: Path, architecture: str) -> None:
+def _fill_cache(dependencies: Path, architecture: str) -> None:
     """Install and compile the dependencies, and create their folder in one step."""
     dependencies.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=dependencies.parent) as name:
@@ -142,7 +142,7 @@ def main() -> None:
     parser.add_argument("target", type=Path)
     parser.add_argument("--architecture", choices=sorted(WHEELS), required=True)
     parser.add_argument(
-        "--kept",
+        "--cache",
         type=Path,
         required=True,
         help="the folder in which installed dependencies are cached",
@@ -150,7 +150,7 @@ def main() -> None:
     options = parser.parse_args()
     if sys.version_info[:2] != TARGET:
         raise SystemExit("run this with python3.13: the functions need its bytecode")
-    build(options.target, options.architecture, options.kept)
+    build(options.target, options.architecture, options.cache)
 
 
 if __name__ == "__main__":

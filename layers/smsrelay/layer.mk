@@ -6,4 +6,4 @@ CHECKOUT := $(abspath $(dir $(firstword $(MAKEFILE_LIST)))../../..)
 .PHONY: build-Layer
 build-Layer:
 	$(PYTHON) -B "$(CHECKOUT)/tools/build_layer.py" --architecture $(ARCHITECTURE) \
-		--kept "$(CHECKOUT)/.aws-sam/dependencies" "$(ARTIFACTS_DIR)/python"
+		--cache "$(CHECKOUT)/.aws-sam/dependencies" "$(ARTIFACTS_DIR)/python"

@@ -10,7 +10,7 @@ from tools.local_stack.observations import Evidence, Stored
 from tools.local_stack.samples import Content, Recipient, Sample, Way, samples
 
 CONTENT = Content(
-    template="MzA6Nzg6MA",
+    upstream_message_id="MzA6Nzg6MA",
     recipients=frozenset([Recipient("12125550100"), Recipient("12125550101")]),
     text="Hello",
     keyword=None,
@@ -51,7 +51,7 @@ def test_nothing_is_different_when_all_is_well() -> None:
         {"stored": (Stored("delivered", "token-1", 1, 1), Stored("delivered", "token-2", 1, 1))},
         {"arrived": ()},
         {"arrived": (replace(CONTENT, text="Hallo"),)},
-        {"arrived": (replace(CONTENT, template="other"),)},
+        {"arrived": (replace(CONTENT, upstream_message_id="other"),)},
         {"arrived": (replace(CONTENT, keyword="JOINSMS"),)},
         {"arrived": (replace(CONTENT, recipients=frozenset([Recipient("12125550100")])),)},
     ],

@@ -27,7 +27,6 @@ Event = Mapping[str, Any]
 class Measurement:
     """What one process took: seconds of wall time, and of CPU time of all its threads."""
 
-    init_wall: float
     init_cpu: float
     modules: int
     walls: Sequence[float]

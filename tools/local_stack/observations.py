@@ -13,8 +13,6 @@ from tools.local_stack.simulator_client import SimulatorControl
 from tools.local_stack.stack import Stack
 
 ANSWER_SECONDS = 60
-NOTHING = {"S": '{"delivered": 0}'}
-"""The delivery of a send that was not reported yet."""
 
 
 @dataclass(frozen=True)

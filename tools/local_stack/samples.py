@@ -39,7 +39,7 @@ class Recipient:
 class Content:
     """The content that reaches the phones."""
 
-    template: str
+    upstream_message_id: str
     recipients: frozenset[Recipient]
     text: str | None
     keyword: str | None
@@ -84,10 +84,10 @@ def samples() -> list[Sample]:
     ]
 
 
-def content_of_call(template: str, body: Mapping[str, Any]) -> Content:
+def content_of_call(upstream_message_id: str, body: Mapping[str, Any]) -> Content:
     """Return the content that a call of the upstream sends to the phones."""
     return Content(
-        template=template,
+        upstream_message_id=upstream_message_id,
         recipients=frozenset(
             [Recipient(number) for number in body.get("mobileNumbers", [])]
             + [
@@ -135,7 +135,7 @@ def _envelope(path: Path) -> Sample:
 
 def _content(document: Mapping[str, Any]) -> Content:
     return Content(
-        template=document["message"],
+        upstream_message_id=document["message"],
         recipients=frozenset(_recipient(entry) for entry in document["to"]),
         text=document.get("text"),
         keyword=document.get("keyword"),
