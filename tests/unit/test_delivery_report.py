@@ -161,13 +161,15 @@ def test_a_send_is_asked_for_ever_more_rarely_and_at_last_not_at_all() -> None:
 
 
 def test_after_72_hours_it_ends_as_it_is_known() -> None:
-    old = accepted(2, scheduled_for=NOW - 73 * HOUR)
+    old = accepted(2, scheduled_for=NOW - 73 * HOUR, reason="accepted")
     half = transitions.apply_report(
         old, DeliveryReport("Finished", 2, {"1": 4000, "2": 3002}), now=NOW, written_by="p"
     )
     assert (half.status, half.awaits_report) == (Status.PARTIALLY_DELIVERED, False)
+    assert half.reason is None
     unheard = transitions.schedule_next_poll(old, now=NOW, written_by="p")
     assert (unheard.status, unheard.awaits_report) == (Status.ACCEPTED, False)
+    assert (unheard.reason, unheard.updated_at) == ("accepted", NOW)
 
 
 def test_what_is_stored_is_read_again() -> None:

@@ -225,7 +225,7 @@ def schedule_next_poll(send: Send, *, now: float, written_by: str) -> Send:
 
 def end_unpolled(send: Send, *, now: float, written_by: str) -> Send:
     """End a send that could not be polled within the 72 hours, with the counts known so far."""
-    return replace(_stop_polling(send, now, written_by), reason=NOT_POLLED, updated_at=now)
+    return replace(_stop_polling(send, now, written_by), reason=NOT_POLLED)
 
 
 def _stop_polling(send: Send, now: float, written_by: str) -> Send:
@@ -233,8 +233,10 @@ def _stop_polling(send: Send, now: float, written_by: str) -> Send:
     return replace(
         send,
         status=Status.PARTIALLY_DELIVERED if reached else send.status,
+        reason=None if reached else send.reason,
         awaits_report=False,
         written_by=written_by,
+        updated_at=now,
         due_at=now,
     )
 
