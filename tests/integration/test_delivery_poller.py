@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
 from smsrelay.adapters.mobileconnect import MobileConnect
 from smsrelay.sends.call_budget import TOKEN_CALLS
+from smsrelay.sends.polling_schedule import LAST_POLL
 from smsrelay.wiring import delivery_poller
 from tests.support.cloudwatch_metrics import metrics
 from tests.support.environment import RECIPIENT_KEY, Environment, running
@@ -318,6 +320,19 @@ def test_rows_of_recipients_are_kept_only_if_a_parameter_asks_for_them(
             assert len({item["deleteAt"]["N"] for item in relay.items()}) == 1, "with the send"
             told = {row["hash"]: row["code"] for row in send["delivery"]["recipients"]}
             assert told == {_hash("12125550100"): 4000, _hash("19455550100"): 4500}
+
+
+def test_recipients_are_stored_when_the_time_ends_the_polling(
+    aws: None, simulator: Simulator
+) -> None:
+    _ = aws
+    with running(simulator.url, DELIVERY_POLLING="all", RECIPIENT_RESULTS="on") as relay:
+        posted = relay.post(MESSAGE).body
+        look(relay, 2)
+        relay.change(deliverAt=time.time() - LAST_POLL, dueAt=1)
+        assert relay.follow() == {"accepted": 1}
+        [send] = ask(relay, posted)["sends"]
+        assert send["delivery"]["recipients"][0]["hash"] == _hash("12125550100")
 
 
 def _hash(number: str) -> str:

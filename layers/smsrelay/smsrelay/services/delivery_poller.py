@@ -152,7 +152,7 @@ class DeliveryPoller:
             after = transitions.schedule_next_poll(send, now=now, written_by=written_by)
         try:
             if (
-                after.status is not send.status
+                not after.awaits_report
                 and self.recipient_results
                 and isinstance(answer, DeliveryReport)
             ):
