@@ -9,6 +9,7 @@ from smsrelay.sends import transitions
 from smsrelay.sends.backoff import MAX_PAUSE, pause_after, retry_delay
 from smsrelay.sends.call_outcome import Outcome, OutcomeKind
 from smsrelay.sends.send import OnUnknown, Send, SendKey, Status
+from smsrelay.sends.status_events import StatusChange, event_id, event_of
 from smsrelay.services.upstream_pause import Call, UpstreamPause
 
 NOW = 1_790_000_000.0
@@ -290,3 +291,12 @@ def test_polling_starts_at_the_requested_time_or_when_the_send_is_accepted(
     )
     assert (scheduled.poll_from, after.poll_from) == (None, poll_from)
     assert after.due_at == poll_from + 60
+
+
+def test_two_events_with_the_same_status_and_attempts_have_different_ids() -> None:
+    first = replace(SENDING, status=Status.UNKNOWN, may_have_been_sent=True)
+    again = transitions.requeue_by_operator(first, now=NOW + 1, written_by="r")
+    second = transitions.end_queued(again, Status.CANCELLED, now=NOW + 2, written_by="c")
+    assert second.status is Status.UNKNOWN
+    events = [event_of(StatusChange(SENDING, first)), event_of(StatusChange(again, second))]
+    assert event_id(events[0]) != event_id(events[1])

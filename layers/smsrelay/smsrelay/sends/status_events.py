@@ -78,6 +78,7 @@ def iso_time(seconds: float) -> str:
 def event_id(event: Mapping[str, Any]) -> str:
     """Return an id that is the same each time the event is sent, so receivers can drop copies."""
     data = event["data"]
-    # A resent send can reach the same status again, with more attempts.
-    parts = (data["id"], data["n"], data["status"], data["attempts"], int(data["final"]))
+    # A resent send can reach the same status again, even without another attempt.
+    time = "".join(filter(str.isdigit, event["timestamp"][: -len("+00:00")]))
+    parts = (data["id"], data["n"], data["status"], data["attempts"], int(data["final"]), time)
     return "evt_" + "_".join(map(str, parts))
