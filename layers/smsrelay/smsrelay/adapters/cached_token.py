@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 
 from smsrelay.adapters.aws_errors import AWS_ERRORS, error_name
 from smsrelay.errors import TokenUnavailableError
+from smsrelay.messages.strict_json import finite_number
 from smsrelay.ports import Clock, Credentials, TokenRenewal
 from smsrelay.security.allowed_hosts import AllowedHosts
 from smsrelay.tokens.renewal_timing import (
@@ -17,7 +18,6 @@ from smsrelay.tokens.renewal_timing import (
     RenewalReason,
     StoredToken,
     fingerprint,
-    finite_number,
     refresh_ahead,
 )
 

@@ -1,6 +1,7 @@
 """Decodes JSON strictly: finds the faults that pydantic can't see in a decoded dict."""
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -91,6 +92,17 @@ def json_object(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def finite_number(value: object) -> float | None:
+    """Read a number in a JSON document, which may be a string; None if it is not finite."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def utf8_safe(word: str) -> str:

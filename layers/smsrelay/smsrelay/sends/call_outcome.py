@@ -12,7 +12,7 @@ from enum import Enum, StrEnum
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from smsrelay.messages.strict_json import json_object, utf8_safe
+from smsrelay.messages.strict_json import finite_number, json_object, utf8_safe
 
 MAX_ERRORS = 20
 MAX_ERRORS_BYTES = 16_384
@@ -200,10 +200,8 @@ def _retry_after(header: str | None, document: Mapping[str, Any], now: float) ->
     for value in (header, document.get("retryAfter")):
         if value is None:
             continue
-        try:
-            return max(0.0, float(value))
-        except (TypeError, ValueError, OverflowError):
-            pass
+        if (seconds := finite_number(value)) is not None:
+            return max(0.0, seconds)
         try:
             return max(0.0, parsedate_to_datetime(str(value)).timestamp() - now)
         except (ValueError, OverflowError):

@@ -1,6 +1,5 @@
 """Decides when the access token is renewed. Pure."""
 
-import math
 import re
 from enum import StrEnum
 from hashlib import sha256
@@ -74,17 +73,6 @@ def may_replace_refused(token: StoredToken, before: StoredToken | None, now: flo
 def refresh_ahead(token: StoredToken) -> float:
     """Return the seconds before the end of a token at which senders read the next one."""
     return _share(token, REFRESH_AHEAD, 4)
-
-
-def finite_number(value: object) -> float | None:
-    """Read a number in a JSON document, which may be a string; None if it is not finite."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
 
 
 def fingerprint(access_token: str) -> str:

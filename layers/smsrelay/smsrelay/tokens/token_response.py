@@ -6,11 +6,11 @@ from http import HTTPStatus
 from typing import Final, NamedTuple
 
 from smsrelay.errors import CredentialsUnusableError
-from smsrelay.messages.strict_json import json_object
+from smsrelay.messages.strict_json import finite_number, json_object
 from smsrelay.security.allowed_hosts import AllowedHosts
 from smsrelay.security.redaction import without
 from smsrelay.sends.call_outcome import words_of
-from smsrelay.tokens.renewal_timing import TOKEN, finite_number
+from smsrelay.tokens.renewal_timing import TOKEN
 
 DEFAULT_LIFETIME: Final = 1080.0
 """The documented lifetime of a token in seconds, for responses that don't contain it."""
