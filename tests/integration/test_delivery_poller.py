@@ -15,6 +15,7 @@ import pytest
 from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
 from smsrelay.adapters.mobileconnect import MobileConnect
 from smsrelay.sends.call_budget import TOKEN_CALLS
+from smsrelay.sends.call_outcome import OUT_OF_TIME, Outcome, of_response
 from smsrelay.sends.polling_schedule import LAST_POLL
 from smsrelay.wiring import delivery_poller
 from tests.support.cloudwatch_metrics import metrics
@@ -209,6 +210,16 @@ def test_an_upstream_that_does_not_want_to_be_asked_is_not(
     assert calls(simulator) == 1
     relay.status_anew()
     assert relay.follow() == {"accepted": 4}, "none was lost by it"
+
+
+@pytest.mark.parametrize("outcome", [OUT_OF_TIME, of_response(405, {}, b"", 0.0)])
+def test_a_failure_of_all_calls_stops_the_run(relay: Environment, outcome: Outcome) -> None:
+    for _ in range(2):
+        relay.post(MESSAGE)
+    relay.make_due()
+    with patch.object(MobileConnect, "report", return_value=outcome):
+        assert relay.follow() == {outcome.reason: 1, "left": 1}
+    assert relay.follow() == {"paused": 1}
 
 
 def test_a_refused_token_is_asked_with_once(relay: Environment, simulator: Simulator) -> None:

@@ -22,7 +22,7 @@ from smsrelay.ports import (
 from smsrelay.sends import ids, transitions
 from smsrelay.sends.backoff import BLOCKED_DELAY
 from smsrelay.sends.call_budget import Reservation
-from smsrelay.sends.call_outcome import Failure, Outcome
+from smsrelay.sends.call_outcome import OUT_OF_TIME, WRONG_ROUTE_REASONS, Failure, Outcome
 from smsrelay.sends.delivery_report import DeliveryReport
 from smsrelay.sends.send import NOT_POLLED, Send, Status
 
@@ -39,13 +39,13 @@ MIN_WRITE_SECONDS: Final = 5.0
 """No send is ended without a poll when fewer seconds are left."""
 MIN_PAUSE: Final = 60.0
 # Failures that all other calls would have too.
-_AFFECTS_ALL_CALLS: Final = frozenset(
+_AFFECTS_ALL_CALLS: Final = WRONG_ROUTE_REASONS | frozenset(
     {
         "throttled",
         "blocked",
         "unavailable",
         "unauthorised",
-        "forbidden",
+        OUT_OF_TIME.reason,
         Failure.NO_TOKEN,
         Failure.NO_CONNECTION,
         Failure.CONNECT_TIMEOUT,
