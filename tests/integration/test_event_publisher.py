@@ -29,7 +29,7 @@ from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
 from smsrelay.adapters.eventbridge import EventBridgeBus
 from smsrelay.adapters.sqs import LONGEST_VISIBILITY, SqsRetryQueue
 from smsrelay.adapters.ssm_message_catalogue import SsmMessageCatalogue
-from smsrelay.errors import PublishError, UnexpectedError
+from smsrelay.errors import LedgerUnavailableError, PublishError, UnexpectedError
 from smsrelay.messages.message_catalogue import Catalogue
 from smsrelay.sends import transitions
 from smsrelay.sends.send import Status
@@ -235,6 +235,22 @@ def test_a_bus_that_refuses_lets_all_of_them_come_again(
             onlooker.relay.tell()
     onlooker.relay.tell()
     assert onlooker.statuses() == ["sending", "sending", "accepted"], "once at least"
+
+
+def test_an_unreadable_catalogue_repeats_no_event(
+    onlooker: Onlooker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(_: object) -> Catalogue:
+        raise LedgerUnavailableError("no catalogue")
+
+    monkeypatch.setattr(SsmMessageCatalogue, "current", unreadable)
+    onlooker.relay.post(MESSAGE)
+    onlooker.relay.tell()
+    assert onlooker.statuses() == ["sending", "accepted"], "no change is final"
+    onlooker.follow()
+    with pytest.raises(UnexpectedError, match="LedgerUnavailableError"):
+        onlooker.relay.tell()
+    assert onlooker.statuses() == []
 
 
 @pytest.mark.parametrize(

@@ -18,13 +18,17 @@ class EventPublisher:
     def publish(self, changes: Sequence[StatusChange]) -> None:
         """Publish changes in their order. After a `RelayError`, publish all of them again."""
         status_changes = [change for change in changes if change.is_event]
-        if self.bus:
-            self.bus.put([event_of(change) for change in status_changes])
-        if self.callbacks and self.catalogue:
+        final = [change for change in status_changes if is_final(change.after)]
+        bodies: list[str] = []
+        if self.callbacks and self.catalogue and final:
+            # Read it first: if it can't be read, the bus would get the events with each repetition.
             catalogue = self.catalogue.current()
             bodies = [
                 json.dumps(event_of(change), separators=(",", ":"))
-                for change in status_changes
-                if is_final(change.after) and catalogue.callback_of(change.after.client)
+                for change in final
+                if catalogue.callback_of(change.after.client)
             ]
+        if self.bus:
+            self.bus.put([event_of(change) for change in status_changes])
+        if self.callbacks:
             self.callbacks.put(bodies)
