@@ -560,7 +560,21 @@ def test_each_wait_is_asked_of_the_queue(onlooker: Onlooker) -> None:
         for _ in range(len(RETRY_SCHEDULE) + 1):
             assert len(onlooker.relay.call_back()) == 1
             onlooker.relay.show_all(onlooker.callback_queue)
-    assert asked == [*RETRY_SCHEDULE, RETRY_SCHEDULE[-1]]
+    assert asked == [*RETRY_SCHEDULE, 0]
+
+
+def test_an_unreadable_catalogue_delays_a_callback_as_any_failure(
+    onlooker: Onlooker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onlooker.relay.post(MESSAGE)
+    onlooker.follow()
+    onlooker.relay.tell()
+    asked: list[float] = []
+    monkeypatch.setattr(SqsRetryQueue, "show_again", lambda _, _handle, wait: asked.append(wait))
+    unreadable = LedgerUnavailableError("no catalogue")
+    with patch.object(SsmMessageCatalogue, "current", side_effect=unreadable):
+        assert len(onlooker.relay.call_back()) == 1
+    assert asked == [RETRY_SCHEDULE[0]]
 
 
 def test_nobody_is_told_unless_a_parameter_asks_for_it() -> None:

@@ -5,7 +5,7 @@ import logging
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from smsrelay.errors import SecretUnavailableError
+from smsrelay.errors import LedgerUnavailableError, SecretUnavailableError
 from smsrelay.ports import CallbackClient, CatalogueSource, Clock, Metrics, SigningSecrets
 from smsrelay.security.webhook_signature import signature_headers
 from smsrelay.sends.status_events import event_id
@@ -31,15 +31,18 @@ class CallbackSender:
         """Post an event, signed as Standard Webhooks specify.
 
         `attempt` is the number of this attempt, from 1. Returns the seconds until the next, None
-        if the callback is done. Raises `LedgerUnavailableError` if the catalogue can't be read.
+        if the callback is done. After the last, SQS moves the callback to the dead-letter queue.
         """
         event = json.loads(body)
         client = event["data"]["client"]
-        url = self.catalogue.current().callback_of(client)
-        if url is None:
-            logger.warning("callback dropped: the client has no URL", extra={"client": client})
-            return None
-        status = self._post(url, client, event_id(event), body)
+        try:
+            url = self.catalogue.current().callback_of(client)
+            if url is None:
+                logger.warning("callback dropped: the client has no URL", extra={"client": client})
+                return None
+            status = self._post(url, client, event_id(event), body)
+        except (LedgerUnavailableError, SecretUnavailableError):
+            status = None
         if status in _DONE:
             self.metrics.count("CallbacksDone")
             return None
@@ -48,13 +51,10 @@ class CallbackSender:
             "callback failed",
             extra={"client": client, "event": event_id(event), "status": status, "try": attempt},
         )
-        return float(RETRY_SCHEDULE[min(attempt, len(RETRY_SCHEDULE)) - 1])
+        return float((*RETRY_SCHEDULE, 0)[min(attempt - 1, len(RETRY_SCHEDULE))])
 
     def _post(self, url: str, client: str, name: str, body: str) -> int | None:
-        try:
-            secrets = self.secrets.current(client)
-        except SecretUnavailableError:
-            return None
+        secrets = self.secrets.current(client)
         if not secrets:
             logger.error("callback not signed: the client has no secret", extra={"client": client})
             return None
