@@ -518,6 +518,14 @@ def test_what_is_not_there(relay: Environment, path: str) -> None:
     assert_problem(relay.get(path), 404, "not-found")
 
 
+def test_a_stored_message_that_can_not_be_read_is_not_reported_unsent(relay: Environment) -> None:
+    relay.post(MESSAGE, headers=KEY)
+    relay.change(status="of a newer version")
+    answer = relay.post(MESSAGE, headers=KEY)
+    assert_problem(answer, 503, "not-stored")
+    assert answer.body["detail"].startswith("The relay has stored this message")
+
+
 def test_nothing_stored_is_nothing_sent(relay: Environment, simulator: Simulator) -> None:
     relay.client("dynamodb").delete_table(TableName=relay.table)
     answer = relay.post(MESSAGE)

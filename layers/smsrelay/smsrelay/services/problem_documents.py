@@ -108,6 +108,14 @@ def of_error(error: RelayError) -> Response:  # noqa: C901, PLR0911, PLR0912 - a
         case errors.NotFoundError():
             detail = "Nothing has this id or tokenId, or it belongs to another client."
             return problem(HTTPStatus.NOT_FOUND, "not-found", detail)
+        case errors.UnreadableItemError():
+            return problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "not-stored",
+                "The relay has stored this message, but can't read it now. Repeat the request with "
+                "the same Idempotency-Key.",
+                {"Retry-After": "5"},
+            )
         case errors.LedgerUnavailableError() | errors.SecretUnavailableError():
             return problem(
                 HTTPStatus.SERVICE_UNAVAILABLE,
