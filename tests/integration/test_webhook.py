@@ -404,6 +404,15 @@ def test_pointers_begin_at_the_message(
     assert sorted((one["pointer"], one["code"]) for one in refused.body["errors"]) == sorted(errors)
 
 
+def test_a_payload_with_two_messages_is_refused(relay: Environment) -> None:
+    secret = relay.put_webhook_secret("shop")
+    twice = json.dumps(PAYLOAD)[:-1] + f', "data": {json.dumps(OTHER)}}}'
+    answer = relay.post_webhook("shop", secret, twice)
+    assert [(it["pointer"], it["code"]) for it in answer.body["errors"]] == [
+        ("/data", "duplicate-field")
+    ]
+
+
 def test_a_name_that_stands_twice_in_the_data_is_refused_at_its_place(relay: Environment) -> None:
     body = json.dumps(PAYLOAD).replace('"text":', '"text": "a", "text":')
     refused = relay.post_webhook("shop", relay.put_webhook_secret("shop"), body)

@@ -27,12 +27,17 @@ class Document(NamedTuple):
     refusals: tuple[Refusal, ...]
 
     def member(self, name: str) -> "Document":
-        """Return a member of the object as a document, with the refusals in it."""
+        """Return a member of the object as a document, with the refusals of and in it.
+
+        If the object has the member twice, it is unclear which one is meant.
+        """
         place = f"/{name}"
         inside = tuple(
-            refusal._replace(pointer=refusal.pointer.removeprefix(place))
+            refusal
+            if refusal.pointer == place
+            else refusal._replace(pointer=refusal.pointer.removeprefix(place))
             for refusal in self.refusals
-            if refusal.pointer.startswith(f"{place}/")
+            if f"{refusal.pointer}/".startswith(f"{place}/")
         )
         return Document(self.value[name], inside)
 

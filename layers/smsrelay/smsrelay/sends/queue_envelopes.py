@@ -15,8 +15,6 @@ from smsrelay.sends.send import SendKey
 
 KEY_ATTRIBUTE, CLIENT_ATTRIBUTE = "Idempotency-Key", "client"
 _ID = re.compile(r"[0-9A-Z]{26}")
-_OUTSIDE = {"/Message", "/detail"}
-"""Members that an envelope must not have twice: it would be unclear which one is meant."""
 
 INVALID_CLIENT = Refusal("", "invalid-client", f"The attribute client must be {RULE}.")
 TOPIC_NOT_LISTED = Refusal(
@@ -75,7 +73,7 @@ def open_envelope(
     Only topics in `senders` are accepted; None: all. Raises the errors of `decode`, and
     `RequestRefusedError` for another topic, or an invalid client or key.
     """
-    document = outer = decode(queue_message.body)
+    document = decode(queue_message.body)
     attributes, fallback = queue_message.attributes, queue_message.id
     value = document.value
     if isinstance(value, dict):
@@ -85,15 +83,14 @@ def open_envelope(
         if value.get("Type") == "Notification" and isinstance(value.get("Message"), str):
             if senders is not None and value.get("TopicArn") not in senders:
                 raise RequestRefusedError([TOPIC_NOT_LISTED])
+            twice = tuple(entry for entry in document.refusals if entry.pointer == "/Message")
             document = decode(value["Message"])
+            document = document._replace(refusals=twice + document.refusals)
             attributes = {**_sns_attributes(value), **attributes}
             fallback = str(value.get("MessageId") or fallback)
         elif "detail-type" in value and "detail" in value:
             document = document.member("detail")
             fallback = str(value.get("id") or fallback)
-    if document is not outer:
-        twice = tuple(entry for entry in outer.refusals if entry.pointer in _OUTSIDE)
-        document = Document(document.value, twice + document.refusals)
     client = attributes.get(CLIENT_ATTRIBUTE)
     if client is not None and not is_client_name(client):
         raise RequestRefusedError([INVALID_CLIENT])
