@@ -17,6 +17,7 @@ from smsrelay.client import (
     body_of,
     parse_request,
 )
+from smsrelay.messages import strict_json
 
 SAMPLES = sorted(
     path
@@ -97,6 +98,14 @@ def test_the_rules_between_fields_are_checked_before_it_is_posted() -> None:
         body_of(request)
     codes = {refusal.code for refusal in caught.value.refusals}
     assert codes == {"keyword-missing", "zone-missing", "empty-window"}
+
+
+def test_a_request_that_is_too_large_is_refused_before_it_is_posted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(strict_json, "MAX_REQUEST_BYTES", 20)
+    with pytest.raises(RequestRefusedError, match="too-large"):
+        body_of(MessageRequest(message=ID, to=[NUMBER]))
 
 
 def test_the_names_of_python_are_none_in_json() -> None:

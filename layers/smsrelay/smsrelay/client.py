@@ -381,11 +381,14 @@ def parse_request(document: str | bytes | dict[str, Any]) -> MessageRequest:
 def body_of(request: MessageRequest) -> str:
     """Return the JSON to post. Raises `RequestRefusedError` with every reason at once.
 
-    The message catalogue, the relay's country codes, the client's limits and the upstream can still
-    refuse it.
+    `sendAt` and `expiresAt` are not compared with the current time. The message catalogue, the
+    relay's country codes, the client's limits and the upstream can still refuse it.
     """
     body = request.model_dump_json(by_alias=True, exclude_unset=True)
-    validation.parse_request(decode(body))
+    try:
+        validation.parse_request(decode(body))
+    except TooLargeError as error:
+        raise RequestRefusedError([refusals.Refusal("", "too-large", str(error))]) from None
     return body
 
 
