@@ -119,7 +119,7 @@ def parse_token_response(
     and the token renewer have their own margins.
     """
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-        return _parse_access_token(body, asked_at, hosts)
+        return _parse_access_token(status, body, asked_at, hosts)
     secrets = (credentials.client_secret, credentials.client_id)
     # RFC 6749, 5.2: the status of invalid_client is 400 or 401.
     refused = json_object(body.decode("utf-8", "replace")).get("error") == "invalid_client"
@@ -128,7 +128,7 @@ def parse_token_response(
 
 
 def _parse_access_token(
-    body: bytes, asked_at: float, hosts: AllowedHosts
+    status: int, body: bytes, asked_at: float, hosts: AllowedHosts
 ) -> AccessToken | TokenError:
     """Return the token, or an error without texts of the response, which may contain a token."""
     fields = json_object(body.decode("utf-8", "replace"))
@@ -138,16 +138,16 @@ def _parse_access_token(
         or not TOKEN.fullmatch(access_token)
         or len(access_token) > MAX_TOKEN_LENGTH
     ):
-        return TokenError("no-token-in-answer", HTTPStatus.OK)
+        return TokenError("no-token-in-answer", status)
     lifetime = finite_number(fields.get("expires_in", DEFAULT_LIFETIME))
     if lifetime is None or lifetime <= 0:
-        return TokenError("absurd-expiry", HTTPStatus.OK)
+        return TokenError("absurd-expiry", status)
     url, scope = fields.get("rest_instance_url"), fields.get("scope")
     if url:
         try:
             url = hosts.base_url(str(url))
         except ValueError:
-            return TokenError("rest-url-not-allowed", HTTPStatus.OK)
+            return TokenError("rest-url-not-allowed", status)
     expires_at = asked_at + min(lifetime, MAX_LIFETIME)
     return AccessToken(access_token, expires_at, url or "", scope if isinstance(scope, str) else "")
 
