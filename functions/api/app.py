@@ -6,11 +6,10 @@ from smsrelay.runtime import lambda_init
 from pathlib import Path
 from typing import Any
 
-from smsrelay.errors import LedgerUnavailableError, NotFoundError, RelayError
+from smsrelay.errors import NotFoundError, RelayError
 from smsrelay.ports import Deadline
 from smsrelay.runtime import api_gateway
 from smsrelay.runtime.lambda_handler import Context, Event, deadline_of, lambda_handler
-from smsrelay.services import problem_documents
 from smsrelay.services.api import Post
 from smsrelay.services.http_response import Response
 from smsrelay.wiring import api
@@ -46,9 +45,7 @@ def handler(event: Event, context: Context) -> dict[str, Any]:
     try:
         response = _respond(method, route, event, deadline_of(context))
     except RelayError as error:
-        if (method, route) == POST_MESSAGE or not isinstance(error, LedgerUnavailableError):
-            return api_gateway.to_problem(error)
-        response = problem_documents.not_read()
+        return api_gateway.to_problem(error, is_read=(method, route) != POST_MESSAGE)
     return api_gateway.to_proxy(response, api_gateway.base_of(event))
 
 

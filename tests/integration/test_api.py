@@ -526,10 +526,14 @@ def test_a_stored_message_that_can_not_be_read_is_not_reported_unsent(relay: Env
     assert answer.body["detail"].startswith("The relay has stored this message")
 
 
-def test_nothing_stored_is_nothing_sent(relay: Environment, simulator: Simulator) -> None:
+def test_nothing_stored_is_nothing_sent(
+    relay: Environment, simulator: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
     relay.client("dynamodb").delete_table(TableName=relay.table)
     answer = relay.post(MESSAGE)
     assert_problem(answer, 503, "not-stored")
+    [line] = [it for it in caplog.records if it.getMessage() == "responded 503"]
+    assert vars(line)["cause"] == "the ledger is unavailable: ResourceNotFoundException"
     assert answer.headers["Retry-After"] == "5"
     assert simulator.calls() == []
 

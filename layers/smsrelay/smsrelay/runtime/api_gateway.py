@@ -1,7 +1,9 @@
 """Reads API Gateway's proxy events, and builds proxy responses."""
 
 import base64
+import logging
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
 
@@ -11,6 +13,8 @@ from smsrelay.errors import RelayError
 from smsrelay.runtime.lambda_handler import Event
 from smsrelay.services import problem_documents
 from smsrelay.services.http_response import Response
+
+logger = logging.getLogger(__name__)
 
 
 def route_of(event: Event) -> tuple[str, str]:
@@ -58,8 +62,14 @@ def body_of(event: Event) -> str:
         return ""
 
 
-def to_problem(error: RelayError) -> dict[str, Any]:
-    return to_proxy(problem_documents.of_error(error))
+def to_problem(error: RelayError, *, is_read: bool = False) -> dict[str, Any]:
+    """Build the response to a failed request; with `is_read` it would have stored no message."""
+    response = problem_documents.of_error(error)
+    if response.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        logger.warning("responded 503", extra={"cause": str(error)})
+        if is_read:
+            response = problem_documents.not_read()
+    return to_proxy(response)
 
 
 def to_proxy(response: Response, base: str = "") -> dict[str, Any]:
