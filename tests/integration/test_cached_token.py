@@ -163,12 +163,14 @@ def test_after_a_refusal_the_secret_is_read_past_the_cache_by_one_thread_only() 
     assert secrets.reads == 2
 
 
-def test_a_batch_waits_for_a_failing_secret_once() -> None:
+def test_a_batch_waits_for_a_failing_secret_once(caplog: pytest.LogCaptureFixture) -> None:
     tokens, secrets, clock = source(None)
     for _ in range(10):
         with pytest.raises(TokenUnavailableError):
             tokens.current()
     assert secrets.reads == 1
+    [line] = [it for it in caplog.records if it.getMessage() == "no access token"]
+    assert vars(line)["cause"].startswith("the token secret can't be read: ")
     secrets.value = secret()
     clock.now += 5
     assert tokens.current().access_token == "t"

@@ -1,6 +1,7 @@
 """Reads the access token from Secrets Manager, for the functions that call the upstream."""
 
 import json
+import logging
 import threading
 from collections.abc import Mapping
 from datetime import datetime
@@ -23,6 +24,8 @@ from smsrelay.tokens.renewal_timing import (
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
+
+logger = logging.getLogger(__name__)
 
 UNDATED_CACHE_SECONDS: Final = 300.0
 """Seconds that a token without `expires_at` is cached."""
@@ -84,6 +87,7 @@ class CachedTokenSource:
         try:
             self._credentials = self._fetch()
         except TokenUnavailableError as error:
+            logger.error("no access token", extra={"cause": str(error)})  # noqa: TRY400
             self._failed = error
             self._read_again_at = self._clock() + MIN_CACHE_SECONDS
             raise
