@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import os
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -344,6 +345,19 @@ def test_recipients_are_stored_when_the_time_ends_the_polling(
         assert relay.follow() == {"accepted": 1}
         [send] = ask(relay, posted)["sends"]
         assert send["delivery"]["recipients"][0]["hash"] == _hash("12125550100")
+
+
+def test_an_unreadable_key_of_the_hashes_is_named(
+    aws: None, simulator: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    _ = aws
+    with running(simulator.url, DELIVERY_POLLING="all", RECIPIENT_RESULTS="on") as relay:
+        relay.post(MESSAGE)
+        key = os.environ["RECIPIENT_KEY_SECRET"]
+        relay.client("secretsmanager").delete_secret(SecretId=key, ForceDeleteWithoutRecovery=True)
+        assert look(relay) == {"not-stored": 1}
+    [line] = [it for it in caplog.records if it.getMessage() == "delivery not stored"]
+    assert vars(line)["cause"].startswith("the key of the recipients' hashes can't be read: ")
 
 
 def _hash(number: str) -> str:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from smsrelay.adapters.aws_errors import check_answer, ledger_errors
+from smsrelay.adapters.aws_errors import aws_errors, check_answer, ledger_errors
 from smsrelay.adapters.dynamodb_ledger import SECONDS_PER_DAY, items_of
+from smsrelay.errors import SecretUnavailableError
 from smsrelay.ports import RecipientResult
 from smsrelay.sends.send import Send
 
@@ -34,9 +35,9 @@ class DynamoDbRecipientResults:
     """The secret with the key of the hashes; `load` does not need it."""
 
     def record(self, send: Send, codes: Mapping[str, int]) -> None:
+        rows = sorted([self._hash_of(number), code] for number, code in codes.items())
+        delete_at = int(send.due_at) + self.retention_days * SECONDS_PER_DAY
         with ledger_errors():
-            rows = sorted([self._hash_of(number), code] for number, code in codes.items())
-            delete_at = int(send.due_at) + self.retention_days * SECONDS_PER_DAY
             answer = self.client.put_item(
                 TableName=self.table,
                 Item={
@@ -58,8 +59,9 @@ class DynamoDbRecipientResults:
 
     @cached_property
     def _key(self) -> bytes:
-        answer = self.secrets.get_secret_value(SecretId=self.key_secret)
-        return answer["SecretString"].encode()
+        with aws_errors(SecretUnavailableError, "the key of the recipients' hashes can't be read"):
+            answer = self.secrets.get_secret_value(SecretId=self.key_secret)
+            return answer["SecretString"].encode()
 
     def _hash_of(self, number: str) -> str:
         return hmac.digest(self._key, number.encode(), "sha256").hex()[:HASH_LENGTH]

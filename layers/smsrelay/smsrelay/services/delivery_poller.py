@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from threading import Event
 from typing import Final
 
-from smsrelay.errors import LedgerUnavailableError
+from smsrelay.errors import LedgerUnavailableError, SecretUnavailableError
 from smsrelay.ports import (
     ApiCalls,
     Clock,
@@ -133,8 +133,9 @@ class DeliveryPoller:
     def _give_back(self, reserved: Reservation, unused: int) -> None:
         try:
             self.api_calls.give_back(reserved, unused)
-        except LedgerUnavailableError:
-            logger.warning("unused calls count as used", extra={"calls": unused})
+        except LedgerUnavailableError as error:
+            extra = {"calls": unused, "cause": str(error)}
+            logger.warning("unused calls count as used", extra=extra)
 
     def _poll(self, send: Send, stop: Event) -> str:
         self.metrics.count("DeliveryCalls")
@@ -147,7 +148,8 @@ class DeliveryPoller:
             self._pause(answer, now)
             return answer.reason
         else:
-            logger.warning("no delivery report", extra={**send.log_fields, "reason": answer.reason})
+            cause = {"reason": answer.reason, "upstream_status": answer.status}
+            logger.warning("no delivery report", extra=send.log_fields | cause)
             self.metrics.count("DeliveryCallsFailed")
             after = transitions.schedule_next_poll(send, now=now, written_by=written_by)
         try:
@@ -166,9 +168,9 @@ class DeliveryPoller:
             if result is ReplaceResult.CHANGED:
                 return "changed"
             self._record(send, after)
-        except LedgerUnavailableError:
+        except (LedgerUnavailableError, SecretUnavailableError) as error:
             # The send is still due, so the next run polls it again: only a call is lost.
-            logger.warning("delivery not stored", extra=send.log_fields)
+            logger.warning("delivery not stored", extra=send.log_fields | {"cause": str(error)})
             return "not-stored"
         return after.status.value if isinstance(answer, DeliveryReport) else "no-report"
 
