@@ -642,7 +642,7 @@ def test_a_token_that_cannot_be_stored_stands_in_the_log_twice(
     """Before the write, for who dies in it; and after it failed, so that it can be put back."""
 
     def fail(*_: object) -> bool:
-        raise LedgerUnavailableError
+        raise LedgerUnavailableError("the ledger is unavailable: AccessDenied")
 
     monkeypatch.setattr(DynamoDbLedger, "replace_if_unchanged", fail)
     lines = Lines()
@@ -656,7 +656,7 @@ def test_a_token_that_cannot_be_stored_stands_in_the_log_twice(
     assert answer.body["sends"][0]["tokenId"] == sent["tokenId"], "it was accepted all the same"
     accepted, put_back = [line for line in lines.lines if sent["tokenId"] in line]
     assert accepted.startswith("INFO send accepted")
-    assert put_back.startswith("ERROR result not stored, put it back")
+    assert put_back.startswith("ERROR result not stored, put it back: the ledger is unavailable: A")
     assert f"{answer.body['id']}/1" in put_back
 
 

@@ -7,7 +7,12 @@ from typing import Any
 
 import pytest
 
-from smsrelay.adapters.dynamodb_ledger import AWAITS_REPORT, DynamoDbLedger, report_unreadable
+from smsrelay.adapters.dynamodb_ledger import (
+    AWAITS_REPORT,
+    REFUSED,
+    DynamoDbLedger,
+    report_unreadable,
+)
 from smsrelay.errors import UnreadableItemError
 from smsrelay.sends.send import SendKey, Status, reference_body
 from smsrelay.services import sweeper
@@ -77,6 +82,15 @@ def test_an_unreadable_item_is_an_error_of_its_message_alone(
         ledger.load(f"golden-{name}")
     assert counts.counted == ["UnreadableItems"]
     assert len(ledger.load("golden-unknown")) == 1
+
+
+def test_an_unreadable_refusal_is_counted(
+    relay: Environment, ledger: DynamoDbLedger, counts: Counts
+) -> None:
+    put(relay, {"pk": {"S": "MSG#golden-refusal"}, "sk": {"S": REFUSED}})
+    with pytest.raises(UnreadableItemError):
+        ledger.load_refusal("golden-refusal")
+    assert counts.counted == ["UnreadableItems"]
 
 
 @pytest.mark.parametrize("name", sorted(UNREADABLE.keys() - {"key-of-another-shape"}))

@@ -280,7 +280,7 @@ class DynamoDbLedger:
 
     def load_refusal(self, message_id: str) -> RefusedMessage | None:
         items = items_of(self._client, self._table, f"MSG#{message_id}", REFUSED)
-        return _parsed(_refusal, items[0]) if items else None
+        return _parsed(_refusal, items[0], self._report) if items else None
 
     def load_sends(self, keys: Sequence[SendKey]) -> Sequence[Send]:
         """Read sends by their keys, consistently and in this order, without unreadable ones."""

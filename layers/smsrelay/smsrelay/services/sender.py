@@ -466,8 +466,8 @@ class Sender:
                 if result is ReplaceResult.GONE:
                     problem = ": the item is gone"
                 break
-            except LedgerUnavailableError:
-                problem = ", put it back: the ledger is unavailable"
+            except LedgerUnavailableError as error:
+                problem = f", put it back: {error}"
             if deadline() < STORE_SECONDS:
                 break
         self._metrics.count("ResultsNotStored")
