@@ -564,7 +564,7 @@ def test_each_wait_is_asked_of_the_queue(onlooker: Onlooker) -> None:
 
 
 def test_an_unreadable_catalogue_delays_a_callback_as_any_failure(
-    onlooker: Onlooker, monkeypatch: pytest.MonkeyPatch
+    onlooker: Onlooker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     onlooker.relay.post(MESSAGE)
     onlooker.follow()
@@ -575,6 +575,20 @@ def test_an_unreadable_catalogue_delays_a_callback_as_any_failure(
     with patch.object(SsmMessageCatalogue, "current", side_effect=unreadable):
         assert len(onlooker.relay.call_back()) == 1
     assert asked == [RETRY_SCHEDULE[0]]
+    [line] = [it for it in caplog.records if it.getMessage() == "callback failed"]
+    assert vars(line)["status"] == "no catalogue"
+
+
+def test_a_callback_without_a_response_is_logged_with_the_cause(
+    onlooker: Onlooker, caplog: pytest.LogCaptureFixture
+) -> None:
+    onlooker.relay.post(MESSAGE)
+    onlooker.follow()
+    onlooker.relay.tell()
+    onlooker.wanted[CLIENT] = "http://127.0.0.1:1/"
+    assert len(onlooker.relay.call_back()) == 1
+    [line] = [it for it in caplog.records if it.getMessage() == "callback failed"]
+    assert vars(line)["status"] == "ConnectError"
 
 
 def test_nobody_is_told_unless_a_parameter_asks_for_it() -> None:

@@ -300,6 +300,6 @@ class Callbacks(Protocol):
 
 
 class CallbackClient(Protocol):
-    """Posts once to a client; returns the status, or None without a response. Raises nothing."""
+    """Posts once to a client; returns the status, or the error's name. Raises nothing."""
 
-    def post(self, url: str, body: str, headers: Mapping[str, str]) -> int | None: ...
+    def post(self, url: str, body: str, headers: Mapping[str, str]) -> int | str: ...

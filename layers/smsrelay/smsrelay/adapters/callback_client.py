@@ -16,12 +16,12 @@ class HttpCallbackClient:
         """`client` needs a `KeepAliveTransport` and must not follow redirects."""
         self._client = client
 
-    def post(self, url: str, body: str, headers: Mapping[str, str]) -> int | None:
+    def post(self, url: str, body: str, headers: Mapping[str, str]) -> int | str:
         """Post once, and read only the status of the response."""
         try:
             with self._client.stream(
                 "POST", url, content=body.encode(), headers=headers, timeout=TIMEOUT
             ) as response:
                 return response.status_code
-        except (httpx.HTTPError, httpx.InvalidURL):
-            return None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            return type(error).__name__

@@ -68,7 +68,7 @@ class StoredSigningSecrets:
         return secrets
 
     def _read(self, client: str) -> Sequence[str]:
-        with aws_errors(SecretUnavailableError, "a webhook secret can't be read"):
+        with aws_errors(SecretUnavailableError, f"the signing secret of {client} can't be read"):
             try:
                 response = self._client.get_secret_value(SecretId=f"{self._prefix}{client}")
             except ClientError as error:
@@ -77,5 +77,7 @@ class StoredSigningSecrets:
                 raise
             secrets = parse_secrets(response["SecretString"])
         if not secrets:
-            logger.error("a webhook secret contains no whsec_… of 24 bytes or more")
+            logger.error(
+                "a signing secret contains no whsec_… of 24 bytes or more", extra={"client": client}
+            )
         return secrets

@@ -35,28 +35,26 @@ class CallbackSender:
         """
         event = json.loads(body)
         client = event["data"]["client"]
+        fields = {"client": client, "event": event_id(event)}
         try:
             url = self.catalogue.current().callback_of(client)
             if url is None:
-                logger.warning("callback dropped: the client has no URL", extra={"client": client})
+                logger.warning("callback dropped: the client has no URL", extra=fields)
                 return None
             status = self._post(url, client, event_id(event), body)
-        except (LedgerUnavailableError, SecretUnavailableError):
-            status = None
+        except (LedgerUnavailableError, SecretUnavailableError) as error:
+            status = str(error)
         if status in _DONE:
             self.metrics.count("CallbacksDone")
             return None
         self.metrics.count("CallbacksFailed")
-        logger.warning(
-            "callback failed",
-            extra={"client": client, "event": event_id(event), "status": status, "try": attempt},
-        )
+        logger.warning("callback failed", extra=fields | {"status": status, "try": attempt})
         return float((*RETRY_SCHEDULE, 0)[min(attempt - 1, len(RETRY_SCHEDULE))])
 
-    def _post(self, url: str, client: str, name: str, body: str) -> int | None:
+    def _post(self, url: str, client: str, name: str, body: str) -> int | str:
         secrets = self.secrets.current(client)
         if not secrets:
             logger.error("callback not signed: the client has no secret", extra={"client": client})
-            return None
+            return "no secret"
         headers = signature_headers(secrets, name, int(self.clock()), body.encode())
         return self.client.post(url, body, {"Content-Type": "application/json", **headers})
