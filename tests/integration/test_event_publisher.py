@@ -27,9 +27,14 @@ from standardwebhooks import Webhook
 from smsrelay.adapters import callback_client
 from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
 from smsrelay.adapters.eventbridge import EventBridgeBus
-from smsrelay.adapters.sqs import LONGEST_VISIBILITY, SqsRetryQueue
+from smsrelay.adapters.sqs import LONGEST_VISIBILITY, SqsCallbacks, SqsRetryQueue
 from smsrelay.adapters.ssm_message_catalogue import SsmMessageCatalogue
-from smsrelay.errors import LedgerUnavailableError, PublishError, UnexpectedError
+from smsrelay.errors import (
+    LedgerUnavailableError,
+    PublishError,
+    QueueUnavailableError,
+    UnexpectedError,
+)
 from smsrelay.messages.message_catalogue import Catalogue
 from smsrelay.sends import transitions
 from smsrelay.sends.send import Status
@@ -253,6 +258,13 @@ def test_an_unreadable_catalogue_repeats_no_event(
     assert onlooker.statuses() == []
 
 
+EVENT: Json = {
+    "type": "smsrelay.send.accepted",
+    "timestamp": "2027-01-15T08:00:00.000+00:00",
+    "data": {"id": "01K", "n": 1, "status": "accepted", "attempts": 1, "final": True},
+}
+
+
 @pytest.mark.parametrize(
     "answer", [{"FailedEntryCount": 1}, {}, BotoCoreError(), ClientError({}, "PutEvents")]
 )
@@ -264,9 +276,24 @@ def test_a_bus_is_believed_only_if_it_has_taken_all(answer: Any) -> None:
             return answer
 
     client: Any = Client()
-    event = {"type": "smsrelay.send.accepted", "timestamp": "2027-01-15T08:00:00Z", "data": {}}
     with pytest.raises(PublishError):
-        EventBridgeBus(client, "bus").put([event])
+        EventBridgeBus(client, "bus").put([EVENT])
+
+
+def test_refused_entries_are_named_by_their_codes() -> None:
+    class Client:
+        def put_events(self, **_: object) -> Any:
+            codes: list[Json] = [{"ErrorCode": "ThrottlingException"}, {"ErrorCode": "Internal"}]
+            return {"FailedEntryCount": 2, "Entries": [*codes, {"EventId": "1"}]}
+
+        def send_message_batch(self, **_: object) -> Any:
+            return {"Failed": [{"Id": "0", "Code": "ThrottlingException"}]}
+
+    client: Any = Client()
+    with pytest.raises(PublishError, match="2 events: Internal, ThrottlingException"):
+        EventBridgeBus(client, "bus").put([EVENT])
+    with pytest.raises(QueueUnavailableError, match="1 messages: ThrottlingException"):
+        SqsCallbacks(client, "queue").put(["{}"])
 
 
 def test_a_final_result_is_posted_and_signed(

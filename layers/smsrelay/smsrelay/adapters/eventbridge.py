@@ -42,4 +42,6 @@ class EventBridgeBus:
                 )
                 refused = answer["FailedEntryCount"]
             if refused:
-                raise PublishError(f"the bus refused {refused} events")
+                entries = answer.get("Entries", [])
+                codes = sorted({entry["ErrorCode"] for entry in entries if "ErrorCode" in entry})
+                raise PublishError(f"the bus refused {refused} events: {', '.join(codes)}")

@@ -28,14 +28,20 @@ class _SqsQueue:
         self._client = client
         self._url = url
 
-    def _send(self, entries: Sequence[Any]) -> list[Any]:
-        """Send in batches, and return the entries that SQS did not accept."""
-        taken: set[str] = set()
-        for batch in batched(entries, BATCH, strict=False):
-            with _queue_errors():
-                answer = self._client.send_message_batch(QueueUrl=self._url, Entries=batch)
-            taken |= {entry["Id"] for entry in answer.get("Successful", [])}
-        return [entry for entry in entries if entry["Id"] not in taken]
+    def _send(self, entries: Sequence[Any], tries: int = 1) -> None:
+        """Send in batches, and those entries again that SQS did not accept."""
+        codes: set[str] = set()
+        for _ in range(tries):
+            taken: set[str] = set()
+            for batch in batched(entries, BATCH, strict=False):
+                with _queue_errors():
+                    answer = self._client.send_message_batch(QueueUrl=self._url, Entries=batch)
+                taken |= {entry["Id"] for entry in answer.get("Successful", [])}
+                codes |= {str(entry.get("Code")) for entry in answer.get("Failed", [])}
+            entries = [entry for entry in entries if entry["Id"] not in taken]
+        if entries:
+            refused = f"the queue refused {len(entries)} messages: {', '.join(sorted(codes))}"
+            raise QueueUnavailableError(refused)
 
 
 class SqsRetryQueue(_SqsQueue):
@@ -51,9 +57,7 @@ class SqsRetryQueue(_SqsQueue):
             }
             for n, (key, wait) in enumerate(sends.items())
         ]
-        refused = self._send(self._send(entries))
-        if refused:
-            raise QueueUnavailableError(f"the queue refused {len(refused)} messages")
+        self._send(entries, tries=2)
 
     def show_again(self, receipt_handle: str, seconds: float) -> None:
         """Make SQS deliver a message again after so many seconds."""
@@ -94,10 +98,7 @@ class SqsCallbacks(_SqsQueue):
     """The `Callbacks` port."""
 
     def put(self, bodies: Sequence[str]) -> None:
-        entries = [{"Id": str(n), "MessageBody": body} for n, body in enumerate(bodies)]
-        refused = self._send(entries)
-        if refused:
-            raise QueueUnavailableError(f"the queue refused {len(refused)} callbacks")
+        self._send([{"Id": str(n), "MessageBody": body} for n, body in enumerate(bodies)])
 
 
 def with_trace(trace: str | None) -> dict[str, Any]:
