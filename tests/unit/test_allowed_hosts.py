@@ -144,5 +144,5 @@ def test_other_hosts_are_those_that_the_deployment_names(given: str, url: str | 
     ],
 )
 def test_a_list_that_is_none_stops_the_start(text: str) -> None:
-    with pytest.raises(ValueError, match="UPSTREAM_HOSTS"):
+    with pytest.raises(ValueError, match="UpstreamHosts"):
         AllowedHosts(text)

@@ -365,3 +365,10 @@ def test_whatever_is_posted_is_accepted_or_refused_and_nothing_else(value: objec
         parse_request(decode(json.dumps(value)))
     except RelayError as error:
         assert str(error)
+
+
+def test_an_invalid_expiry_is_not_called_a_send_time() -> None:
+    with pytest.raises(RequestRefusedError) as caught:
+        request(expiresAt="2026-10-05")
+    [refusal] = caught.value.refusals
+    assert refusal.detail.startswith("This is not a valid time.")

@@ -27,12 +27,12 @@ def parse_instant(written: str) -> datetime:
     except ValueError:
         moment = None
     if moment is None or not FIRST_YEAR <= moment.year <= LAST_YEAR:
-        raise refusals.invalid("invalid-time", refusals.SEND_TIME)
+        raise refusals.invalid("invalid-time", refusals.TIME)
     offset = moment.utcoffset()
     if offset is None:
         raise refusals.invalid("time-without-offset", refusals.OFFSET_MISSING)
     if not _LEAST <= offset <= _MOST:
-        raise refusals.invalid("invalid-time", refusals.SEND_TIME)
+        raise refusals.invalid("invalid-time", refusals.TIME)
     return moment.astimezone(UTC)
 
 

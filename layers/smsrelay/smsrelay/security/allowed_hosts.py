@@ -57,10 +57,13 @@ class AllowedHosts:
 def _entry(word: str) -> _Entry:
     match = _ENTRY.fullmatch(word.strip().lower())
     if match is None:
-        raise ValueError("UPSTREAM_HOSTS must be a list of hosts, with commas")
+        raise ValueError(
+            "UpstreamHosts must be host names, such as *.marketingcloudapis.com, separated by "
+            "commas and without https://"
+        )
     scheme, host = match.groups()
     if scheme and host not in _THIS_MACHINE:
-        raise ValueError("UPSTREAM_HOSTS: only this machine may be called without TLS")
+        raise ValueError("UpstreamHosts: only this machine may be called without TLS")
     if host.count(".") < 2 and host.startswith("*."):  # noqa: PLR2004 - `*.com` would be too wide
-        raise ValueError("UPSTREAM_HOSTS: a star must stand for less than a whole top-level domain")
+        raise ValueError("UpstreamHosts: a star must stand for less than a whole top-level domain")
     return _Entry(host, scheme or "https")
