@@ -15,7 +15,8 @@ from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
 from smsrelay.adapters.sqs import SqsRetryQueue
 from smsrelay.errors import LedgerUnavailableError, QueueUnavailableError
 from smsrelay.ports import ReplaceResult
-from smsrelay.sends.send import Send, Status
+from smsrelay.sends.send import MessageState, Send, Status
+from smsrelay.services.responses import of_message
 from tests.cli.conftest import MESSAGE, RETENTION_DAYS, Operator
 from tests.conftest import WallClock
 from tests.support.environment import CLIENT, Environment
@@ -445,6 +446,17 @@ def test_sends_that_filters_choose_go_out_again(operator: Operator) -> None:
     assert operator.run("resend", "--reason", "server-error", answer="y\n").code == 0
     assert len(operator.works()) == 3
     assert statuses(operator, ids) == ["accepted"] * 3
+
+
+def test_a_failed_send_that_an_operator_resolved_is_not_too_old(operator: Operator) -> None:
+    message_id = operator.unknown()
+    operator.run("resolve", message_id, "--as", "failed", "--yes")
+    operator.relay.enqueue({"send": {"id": message_id, "n": 1}})
+    operator.relay.work()
+    [letter] = operator.relay.dead_letters()
+    assert letter["reason"] == "resolved-by-operator"
+    answer = of_message(MessageState(message_id, operator.sends(message_id)), deferred=False)
+    assert "before an operator resolved it." in answer.body["detail"]
 
 
 def test_the_note_of_many_sends_is_stored_with_each(operator: Operator) -> None:

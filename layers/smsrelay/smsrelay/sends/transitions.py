@@ -9,6 +9,7 @@ from smsrelay.sends.delivery_report import DeliveryCounts, DeliveryReport, count
 from smsrelay.sends.operator_pause import REASON, RETURN_SECONDS, OperatorPause, paused_seconds
 from smsrelay.sends.send import NOT_POLLED, NOT_SENT_STATUSES, OnUnknown, Send, Status
 
+RESOLVED = "resolved-by-operator"
 NOBODY_SUBSCRIBED = "no-subscribed-recipient"
 
 
@@ -181,7 +182,7 @@ def resolve_by_operator(  # noqa: PLR0913 - the operator's fields, and the time
         due_at=now,
         written_by=written_by,
         may_have_been_sent=send.may_have_been_sent and not is_failed,
-        reason="resolved-by-operator",
+        reason=RESOLVED,
         note=note,
         errors=(),
         body=send.body if is_failed else None,

@@ -14,6 +14,7 @@ from smsrelay.ports import RecipientResult, RefusedMessage
 from smsrelay.sends.message_status import message_status
 from smsrelay.sends.send import ACCEPTED_STATUSES, MessageState, Send, SendKey, Status
 from smsrelay.sends.status_events import iso_time, segments_of
+from smsrelay.sends.transitions import RESOLVED
 from smsrelay.services.http_response import Response
 from smsrelay.services.problem_documents import errors_of, problem
 
@@ -62,6 +63,8 @@ def of_message(message: MessageState, *, deferred: bool) -> Response:
         )
     if status in {Status.FAILED, Status.EXPIRED}:
         end = "it expired" if status == Status.EXPIRED else "it was too old"
+        if any(send.reason == RESOLVED for send in message.sends):
+            end = "an operator resolved it"
         return problem(
             HTTPStatus.BAD_GATEWAY,
             "not-sent",

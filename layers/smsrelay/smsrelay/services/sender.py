@@ -215,10 +215,13 @@ class Sender:
 
     def dead_letter(self, send: Send, trace: str | None) -> None:
         """Put a failed or rejected send into the dead-letter queue, where operators find it."""
+        reason = "rejected" if send.status is Status.REJECTED else "too-old"
+        if send.reason == transitions.RESOLVED:
+            reason = transitions.RESOLVED
         self._dead_letters.put(
             reference_body(send.key),
             {
-                "reason": "rejected" if send.status is Status.REJECTED else "too-old",
+                "reason": reason,
                 "errors": send.reason or "",
                 "messageId": send.key.message_id,
                 "client": send.client,
