@@ -17,7 +17,7 @@ if INITIALIZATION_TYPE in os.environ:
     gc.disable()
 
 
-def end_init(*builders: Callable[[], object]) -> None:
+def end_init(build: Callable[[], object]) -> None:
     """Build the parts, and exclude all objects created so far from garbage collection.
 
     If a part can't be built, the first request builds it again and reports the error.
@@ -25,7 +25,6 @@ def end_init(*builders: Callable[[], object]) -> None:
     if INITIALIZATION_TYPE not in os.environ:  # tests and local programs build parts on demand
         return
     with contextlib.suppress(Exception):
-        for build in builders:
-            build()
+        build()
     gc.freeze()
     gc.enable()

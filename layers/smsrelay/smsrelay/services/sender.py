@@ -71,8 +71,8 @@ class Timing(Enum):
     """When the calls of a request are made."""
 
     NOW = "now"  # all of them, concurrently
-    SINGLE_NOW = "lone-now"  # now if the request has one send; otherwise by the workers
-    DEFERRED = "later"  # by the workers
+    SINGLE_NOW = "single-now"  # now if the request has one send; otherwise by the workers
+    DEFERRED = "deferred"  # by the workers
 
 
 class Policy(NamedTuple):
