@@ -51,7 +51,7 @@ PREVENTED = [
     (
         "{0} is not a valid send time (yyyy-MM-dd HH:mm).",
         {"sendAt": "x"},
-        refusals.SEND_TIME,
+        refusals.TIME,
     ),
 ]
 

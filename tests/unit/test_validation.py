@@ -371,4 +371,4 @@ def test_an_invalid_expiry_is_not_called_a_send_time() -> None:
     with pytest.raises(RequestRefusedError) as caught:
         request(expiresAt="2026-10-05")
     [refusal] = caught.value.refusals
-    assert refusal.detail.startswith("This is not a valid time.")
+    assert refusal.detail.startswith("This is not a valid send time, or time of expiry.")
