@@ -394,7 +394,7 @@ class _Current:
     published: int = 0
     """How many records of the ledger's stream the event publisher has done."""
     renewal_requests: list[Json] = field(default_factory=list)
-    """What senders asked the token function for."""
+    """What senders asked the token renewer for."""
 
     def add(self, report: Json, calls: Sequence[Any]) -> None:
         """Add what a process reported, and the one that ran in the middle of it."""

@@ -50,7 +50,7 @@ class AwsInjection:
 
     def __init__(self, points: Checkpoints, clock: Clock) -> None:
         self.renewal_requests: list[Json] = []
-        """What senders asked the token function for; its calls are answered here."""
+        """What senders asked the token renewer for; its calls are answered here."""
         self._points = points
         self._clock = clock
         self._http = URLLib3Session()
@@ -140,7 +140,7 @@ class AwsInjection:
         return self._invoke(request) if operation == "lambda.Invoke" else self._http.send(request)
 
     def _invoke(self, request: AWSPreparedRequest) -> AWSResponse:
-        """Take an asynchronous invocation of the token function, as Lambda does."""
+        """Take an asynchronous invocation of the token renewer, as Lambda does."""
         event = json.loads(_sent(request))
         self.renewal_requests.append(event)
         self._points.report("asked for a token", event)

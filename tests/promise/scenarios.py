@@ -180,7 +180,7 @@ SCENARIOS = {
             parts=frozenset({EVENTS}),
             meanwhile=[PUBLISH, REDELIVER, CALL_BACK],
         ),
-        # The token in the secret has ended, and the token function renews it when it is asked.
+        # The token in the secret has ended, and the token renewer renews it when it is asked.
         Scenario(
             "api-token-function",
             [post(), RENEW, LATER, WORK],
@@ -198,7 +198,7 @@ SCENARIOS = {
         ),
         Scenario("api-throttled", [post(), LATER, WORK], faults=[("429-50100", 1)]),
         Scenario("api-token-renewed", [post()], faults=[("401", 1)]),
-        # The same token is still there: the token function is asked, and the queue takes the send.
+        # The same token is still there: the token renewer is asked, and the queue takes the send.
         Scenario("api-token-refused", [post(), LATER, WORK], faults=[("401", 1)], renews=False),
         Scenario("worker", [ENQUEUE, WORK]),
         Scenario("worker-cancelled", [post(ASYNC), WORK], meanwhile=[CANCEL, REDELIVER, WORK]),
