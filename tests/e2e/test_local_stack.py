@@ -51,7 +51,7 @@ PUBLISHED = {
     "default_client",
     "version",
 }
-FOR_DOWN = {"marker", "pids", "data"}
+FOR_COMMANDS = {"marker", "pids", "data", "token_seconds"}
 EXPORTED = {
     "API_URL": "api_url",
     "API_KEY": "api_key",
@@ -447,7 +447,7 @@ def test_standing_stack_is_found_again(tmp_path: Path) -> None:
         up = command("up", tmp_path, port=port)
         content = file.read_text()
         published = json.loads(content)
-        assert set(published) == PUBLISHED | FOR_DOWN
+        assert set(published) == PUBLISHED | FOR_COMMANDS
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert published["api_key"] in up
         assert published["aws_endpoint_url"] == f"http://127.0.0.1:{port}"

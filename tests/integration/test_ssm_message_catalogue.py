@@ -230,8 +230,8 @@ def test_rubbish_is_said_and_counted_and_never_quoted(
     named.put_catalogue(json.dumps({"messages": {"welcome": "a secret/of mine"}}))
     assert named.post(MESSAGE).status == 503
     assert '"CatalogueUnusable":[1.0]' in capsys.readouterr().out
-    assert [it.levelname for it in caplog.records] == ["ERROR"]
-    assert "secret" not in caplog.text
+    assert caplog.messages == ["catalogue can't be used", "responded 503"]
+    assert "secret" not in str([vars(record) for record in caplog.records])
     named.put_catalogue(CATALOGUE)
     forget()
     assert named.post(MESSAGE).status == 202

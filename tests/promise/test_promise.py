@@ -43,10 +43,10 @@ PLAYED = [
     and (name != "api-item-lost" or "meanwhile" in campaign)
 ]
 SAMPLED = {
-    "deaths": 15,
-    "faults": 150,
-    "meanwhiles": 45,
-    "clock_jumps": 30,
+    "deaths": 20,
+    "faults": 200,
+    "meanwhiles": 60,
+    "clock_jumps": 40,
     "three_at_once": 500,
     "second_deaths": 200,
     "pairs": 800,
