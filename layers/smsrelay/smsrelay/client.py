@@ -372,9 +372,9 @@ def parse_request(document: str | bytes | dict[str, Any]) -> MessageRequest:
             document = document.decode(errors="surrogatepass")
         decoded = decode(document if isinstance(document, str) else json.dumps(document))
     except TooLargeError as error:
-        raise RequestRefusedError([refusals.Refusal("", "too-large", str(error))]) from None
+        raise _refused("too-large", error) from None
     except (NotJsonError, TypeError, ValueError, RecursionError) as error:
-        raise RequestRefusedError([refusals.Refusal("", "not-json", str(error))]) from None
+        raise _refused("not-json", error) from None
     return validation.parse_request(decoded, arrived_at=time.time())
 
 
@@ -388,8 +388,12 @@ def body_of(request: MessageRequest) -> str:
     try:
         validation.parse_request(decode(body))
     except TooLargeError as error:
-        raise RequestRefusedError([refusals.Refusal("", "too-large", str(error))]) from None
+        raise _refused("too-large", error) from None
     return body
+
+
+def _refused(code: str, error: Exception) -> RequestRefusedError:
+    return RequestRefusedError([refusals.Refusal("", code, str(error))])
 
 
 def answer_of(status: int, body: str | bytes) -> AcceptedMessage | Problem:

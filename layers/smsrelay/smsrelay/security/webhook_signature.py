@@ -52,10 +52,8 @@ def _verifies(secret: str, headers: Mapping[str, str], body: str) -> bool:
 
     try:
         Webhook(secret).verify(body, dict(headers), json_parse=False)
-    except (
-        WebhookVerificationError,
-        ValueError,
-    ):  # a malformed signature, or half of a surrogate pair
+    # ValueError: a malformed signature, or half of a surrogate pair in the body.
+    except (WebhookVerificationError, ValueError):
         return False
     return True
 

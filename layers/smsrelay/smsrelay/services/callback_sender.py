@@ -41,7 +41,7 @@ class CallbackSender:
             if url is None:
                 logger.warning("callback dropped: the client has no URL", extra=fields)
                 return None
-            status = self._post(url, client, event_id(event), body)
+            status = self._post(url, client, fields["event"], body)
         except (LedgerUnavailableError, SecretUnavailableError) as error:
             status = str(error)
         if status in _DONE:
@@ -49,7 +49,7 @@ class CallbackSender:
             return None
         self.metrics.count("CallbacksFailed")
         logger.warning("callback failed", extra=fields | {"status": status, "try": attempt})
-        return float((*RETRY_SCHEDULE, 0)[min(attempt - 1, len(RETRY_SCHEDULE))])
+        return 0.0 if attempt > len(RETRY_SCHEDULE) else float(RETRY_SCHEDULE[attempt - 1])
 
     def _post(self, url: str, client: str, name: str, body: str) -> int | str:
         secrets = self.secrets.current(client)

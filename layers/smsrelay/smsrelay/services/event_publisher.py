@@ -17,18 +17,18 @@ class EventPublisher:
 
     def publish(self, changes: Sequence[StatusChange]) -> None:
         """Publish changes in their order. After a `RelayError`, publish all of them again."""
-        status_changes = [change for change in changes if change.is_event]
-        final = [change for change in status_changes if is_final(change.after)]
+        events = [(change.after, event_of(change)) for change in changes if change.is_event]
+        final = [(send, event) for send, event in events if is_final(send)]
         bodies: list[str] = []
         if self.callbacks and self.catalogue and final:
             # Read it first: if it can't be read, the bus would get the events with each repetition.
             catalogue = self.catalogue.current()
             bodies = [
-                json.dumps(event_of(change), separators=(",", ":"))
-                for change in final
-                if catalogue.callback_of(change.after.client)
+                json.dumps(event, separators=(",", ":"))
+                for send, event in final
+                if catalogue.callback_of(send.client)
             ]
         if self.bus:
-            self.bus.put([event_of(change) for change in status_changes])
+            self.bus.put([event for _, event in events])
         if self.callbacks:
             self.callbacks.put(bodies)
