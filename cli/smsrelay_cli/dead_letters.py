@@ -134,7 +134,7 @@ def redrive(target: DeployedStack, options: Any, now: float) -> int:
             return None
         if options.client is not None and letter.text(CLIENT_ATTRIBUTE) != options.client:
             return None
-        return _plan(target, letter)
+        return _plan(target, letter, now)
 
     def ask(plans: Sequence[Plan]) -> None:
         if to_do := [plan for plan in plans if plan.action is not Action.KEEP]:
@@ -277,7 +277,7 @@ def _content(letter: DeadLetter, key: str = "none") -> QueueRequest | SendKey | 
         return None
 
 
-def _plan(target: DeployedStack, letter: DeadLetter) -> Plan:  # noqa: PLR0911 - one return for each kind of letter
+def _plan(target: DeployedStack, letter: DeadLetter, now: float) -> Plan:  # noqa: PLR0911 - one return for each kind of letter
     """Decide what to do with a dead letter. Changes nothing."""
     if INVALID_CLIENT[:2] in letter.errors:
         # The dead letter has the default client instead, but must not become that client's message.
@@ -291,7 +291,7 @@ def _plan(target: DeployedStack, letter: DeadLetter) -> Plan:  # noqa: PLR0911 -
     if content is None:
         return Plan(letter, Action.KEEP, "its body can't be read, so it would fail again")
     if isinstance(content, SendKey):
-        return _plan_of_send(target, letter, content)
+        return _plan_of_send(target, letter, content, now)
     before = letter.text("messageId") if letter.text("reason") else None
     if before is None:
         # SQS moved it. If the message has no key, its SQS id is the key.
@@ -309,11 +309,14 @@ def _plan(target: DeployedStack, letter: DeadLetter) -> Plan:  # noqa: PLR0911 -
     return Plan(letter, Action.QUEUE, "under a new key", new_key=f"dead-letter-{before}")
 
 
-def _plan_of_send(target: DeployedStack, letter: DeadLetter, key: SendKey) -> Plan:
+def _plan_of_send(target: DeployedStack, letter: DeadLetter, key: SendKey, now: float) -> Plan:
     """Decide what to do with a dead letter that refers to a send of the ledger."""
     send = target.ledger.load_one(key)
     if send is None:
         return Plan(letter, Action.KEEP, "the ledger does not contain its send", key)
+    if send.can_be_redriven and send.expires_at is not None and send.expires_at <= now:
+        detail = "its expiresAt has passed: post it again, or discard it"
+        return Plan(letter, Action.KEEP, detail, key)
     if send.can_be_redriven:
         return Plan(letter, Action.QUEUE, key=key, ended=send)
     if send.status in ACCEPTED_STATUSES:

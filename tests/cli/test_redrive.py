@@ -16,6 +16,7 @@ from smsrelay.sends.ids import message_id
 from smsrelay.sends.send import SendKey, Status, reference_body
 from smsrelay_cli import dead_letters
 from tests.cli.conftest import MESSAGE, Operator
+from tests.conftest import WallClock
 from tests.support.aws_calls import intercepted
 from tests.support.environment import CLIENT, Environment
 from tests.support.golden import UNREADABLE, put
@@ -91,6 +92,20 @@ def test_a_rejected_send_is_queued_again_as_the_same_send(
     [send] = operator.sends(rejected)
     assert (send.status, send.token_id, send.attempts) == (Status.ACCEPTED, token, 3)
     assert (send.body, relay.dead_letters(), relay.waiting()) == (None, [], 0)
+
+
+def test_a_send_whose_expiry_has_passed_is_not_redriven(
+    operator: Operator, relay: Environment, wall_clock: WallClock
+) -> None:
+    operator.simulator.fail("send", "400")
+    expiring = MESSAGE | {"expiresAt": "2026-09-21T14:14:20Z"}
+    posted = relay.post(expiring, headers={"Prefer": "respond-async"}).body
+    relay.work()
+    wall_clock.now += 61
+    ended = operator.run("redrive", "--yes")
+    assert "its expiresAt has passed: post it again, or discard it" in ended.out
+    assert operator.sends(posted["id"])[0].status is Status.REJECTED
+    assert len(relay.dead_letters()) == 1
 
 
 def test_a_body_goes_back_with_client_and_key(operator: Operator, relay: Environment) -> None:
