@@ -4,11 +4,12 @@ import json
 import os
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import batched
 from pathlib import Path
 from queue import Queue
@@ -183,6 +184,13 @@ def _story(scenario: Scenario, plan: Plan) -> Story:
     )
 
 
+def _begun(message: Message) -> Message:
+    """The message of a story that begins now."""
+    if message.expires_after is None:
+        return message
+    return replace(message, expires_at=time.time() + message.expires_after)
+
+
 class Slot:
     """Runs stories one after another, each in a table and queues of its own."""
 
@@ -200,6 +208,7 @@ class Slot:
         for then, times in story.faults:
             self._simulator.fail("send", then, times=times, retry_after=RETRY_AFTER)
         environment = self._set_up(story.parts)
+        messages = {it.reference: _begun(it) for it in story.messages}
         current = _Current(
             {
                 "environment": environment,
@@ -207,9 +216,9 @@ class Slot:
                 "renewed": self._secret(TOKENS[1]) if story.renews else None,
                 "mutation": mutation,
                 "parts": sorted(story.parts),
-                "messages": {it.reference: asdict(it) for it in story.messages},
+                "messages": {name: asdict(it) for name, it in messages.items()},
             },
-            History({it.reference: it for it in story.messages}, parts=story.parts),
+            History(messages, parts=story.parts),
         )
         points = [self._run(current, phase) for phase in story.phases]
         rest: list[Json] = [

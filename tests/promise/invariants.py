@@ -18,7 +18,7 @@ from tests.promise.observation import (
 )
 from tests.promise.scenarios import EVENTS, POLLER, RENEWER, Message
 
-ENDED = ACCEPTED_STATUSES | {"rejected", "failed", "cancelled", "unknown"}
+ENDED = ACCEPTED_STATUSES | {"rejected", "failed", "cancelled", "expired", "unknown"}
 DOCUMENTED = {202, 409, 422, 502, 503, 504}
 """What the API may answer to a well-formed post, whatever is broken behind it."""
 
@@ -28,6 +28,8 @@ NOT_STORED = "result not stored"
 """The log line that has what an operator needs to put a result back."""
 POLLS_UNTIL = 71 * 3_600.0
 """Seconds until the last poll of an accepted send."""
+MOST_OF_AN_INVOCATION = 60.0
+"""Seconds that can pass between the check of `expiresAt` and the call."""
 PAUSE_CACHED = 30.0
 """Seconds until each process knows of an operator's pause."""
 
@@ -98,6 +100,8 @@ def redrive_violations(history: History, before: Observation, after: Observation
         message = history.messages[send.reference]
         own = message.contents[send.number - 1]
         arrived = sum(it.content == own for it in after.arrivals)
+        if message.expires_at is not None and not arrived:
+            continue  # it was too late to send it
         if arrived != 1:
             found.append(
                 f"{send.name} was redriven, and {own.recipient} got {arrived} SMS of its text"
@@ -214,6 +218,7 @@ def _of_send(message: Message, send: StoredSend, content: Content, facts: Facts)
         ]
     if not case.is_decided:
         checks += [_delays(case, history.clock_error), _pauses(case, history)]
+        checks += [_expiry(case, history.clock_error)]
     for check in checks:
         yield from (f"{send.name} {problem}" for problem in check)
 
@@ -284,9 +289,9 @@ def _status(case: Case, history: History) -> Iterator[str]:  # noqa: C901, PLR09
                 yield "is failed, and is not too old"
             if case.arrivals:
                 yield "is failed, and arrived"
-        case "cancelled":
+        case "cancelled" | "expired":
             if case.arrivals or case.doubts:
-                yield "is cancelled, and arrived, or a call of it left a doubt"
+                yield f"is {send.status}, and arrived, or a call of it left a doubt"
         case "unknown":
             if not case.doubts:
                 yield "is unknown, and none of its own calls left a doubt"
@@ -295,7 +300,8 @@ def _status(case: Case, history: History) -> Iterator[str]:  # noqa: C901, PLR09
             elif send.reason != "lease-expired" and case.is_held and case.doubts == case.abandoned:
                 yield f"is unknown ({send.reason}), and only its lease was in doubt"
             is_exhausted = case.doubts >= history.max_attempts or case.is_refused or is_too_old
-            if not case.message.holds and not is_exhausted and send.reason != "cancelled":
+            is_ended = is_exhausted or send.reason in {"cancelled", "expired"}
+            if not case.message.holds and not is_ended:
                 yield "is unknown, and resend would have tried it again"
         case _:
             yield f"stays {send.status}"
@@ -327,7 +333,7 @@ def _body(case: Case, *, may_be_rejected_at_once: bool) -> Iterator[str]:
     may_lack_body = may_be_rejected_at_once or case.resolved
     if send.status == "rejected" and not (send.body or may_lack_body):
         yield "is rejected without its body"
-    if (send.is_accepted or send.status == "cancelled") and send.body is not None:
+    if (send.is_accepted or send.status in {"cancelled", "expired"}) and send.body is not None:
         yield f"is {send.status}, and keeps its body"
     if send.body and not all(part in send.body for part in case.content):
         yield "has the body of another send"
@@ -441,3 +447,17 @@ def _pauses(case: Case, history: History) -> Iterator[str]:
         for attempt in case.attempts:
             if began + PAUSE_CACHED + history.clock_error < attempt.at < ended:
                 yield f"was sent {attempt.at - began:.0f} s after an operator paused all sends"
+
+
+def _expiry(case: Case, clock_error: float) -> Iterator[str]:
+    """It is sent until its `expiresAt`, and not later."""
+    expires_at, ended_at = case.message.expires_at, case.stored.updated_at
+    is_expired = case.stored.status == "expired"
+    if is_expired and (expires_at is None or ended_at < expires_at - clock_error):
+        yield "is expired before its expiresAt"
+    if expires_at is None:
+        return
+    for attempt in case.attempts:
+        late = attempt.at - expires_at
+        if late > MOST_OF_AN_INVOCATION + clock_error:
+            yield f"was sent {late:.0f} s after its expiresAt"

@@ -283,6 +283,16 @@ def pause_ignored() -> None:
     patch.object(sender, "is_paused", lambda *_: False).start()
 
 
+def expiry_not_stored() -> None:
+    """The ledger does not learn of a message's `expiresAt`."""
+    plan = sender._plan  # noqa: SLF001 - a mutation is inside
+
+    def without_expiry(*arguments: Any) -> list[Send]:
+        return [replace(send, expires_at=None) for send in plan(*arguments)]
+
+    patch.object(sender, "_plan", without_expiry).start()
+
+
 def cancelled_while_sending() -> None:
     """A cancellation is written over a claim."""
     replace_if_unchanged = DynamoDbLedger.replace_if_unchanged
@@ -539,6 +549,7 @@ MUTATIONS: dict[str, Callable[[], None]] = {
         no_waiting,
         cancelled_while_sending,
         pause_ignored,
+        expiry_not_stored,
         identity_of_deployment,
         each_503_is_not_sent,
         forbidden_is_rejected,

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from tests.promise.faults import RECEIVER_HOST
@@ -38,6 +39,10 @@ class Message:
     client: str | None = CLIENT
     """Whom a message of the queue names."""
     is_valid: bool = True
+    expires_after: float | None = None
+    """Seconds from the beginning of the story to its `expiresAt`."""
+    expires_at: float | None = None
+    """Its `expiresAt` in a story that has begun."""
 
     @property
     def text(self) -> str:
@@ -48,13 +53,15 @@ class Message:
         to: list[object] = [f"+{number}" for number in self.recipients[:1]]
         # A plain number and a subscriber never share a call of the upstream.
         to += [{"mobile": f"+{number}", "key": f"K-{number}"} for number in self.recipients[1:]]
-        document = {
+        document: Json = {
             "message": self.message,
             "to": to if self.is_valid else [],
             "text": self.text,
             "reference": self.reference,
             "onUnknown": self.on_unknown,
         }
+        if self.expires_at is not None:
+            document["expiresAt"] = datetime.fromtimestamp(self.expires_at, UTC).isoformat()
         return json.dumps(document)
 
     @property
@@ -87,6 +94,8 @@ SOON: Json = {"do": "wait", "seconds": 10.0}
 """Shorter than the upstream's Retry-After."""
 LATER: Json = {"do": "wait", "seconds": 1_000.0}
 """Longer than any wait between attempts, than a lease, and than the sweeper's patience."""
+EXPIRES_AFTER = 600.0
+"""After a first retry, and before LATER."""
 
 MONTHS_LATER: Json = {"do": "wait", "seconds": 91 * 86_400.0}
 """Longer than RETENTION_DAYS."""
@@ -217,6 +226,12 @@ SCENARIOS = {
             "worker-given-up",
             [ENQUEUE, WORK, {"do": "wait", "seconds": 90_000.0}, WORK],  # over MAX_AGE_HOURS
             faults=[("503-50300", -1)],
+        ),
+        Scenario(
+            "worker-expiring",
+            [ENQUEUE, WORK, LATER, WORK],
+            message=replace(ONE, expires_after=EXPIRES_AFTER),
+            faults=[("429-50100", 1)],
         ),
         Scenario(
             "worker-moved",

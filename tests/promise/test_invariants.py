@@ -19,6 +19,7 @@ HOLD = Message("one", [FIRST])
 RESEND = replace(HOLD, on_unknown="resend")
 TWO = replace(HOLD, recipients=[FIRST, SECOND])
 REFUSED = replace(HOLD, is_valid=False)
+EXPIRING = replace(HOLD, expires_at=100.0)
 OWN, OTHER = TWO.contents
 
 ACCEPTED = StoredSend("01K", 1, "shop", "one", "accepted", 1, 0.0, 1.0, 1.0, token_id="token-1")
@@ -26,6 +27,7 @@ UNKNOWN = replace(ACCEPTED, status="unknown", token_id=None, reason="read-timeou
 LAPSED = replace(UNKNOWN, reason="lease-expired")
 FAILED = replace(UNKNOWN, status="failed", reason="too-old", updated_at=DAY + 2)
 REJECTED = replace(UNKNOWN, status="rejected", reason="refused")
+EXPIRED = replace(ACCEPTED, status="expired", token_id=None, updated_at=100.0)
 LETTER = DeadLetter(
     reference_body(FAILED), {"messageId": "01K", "client": "shop", "reason": "too-old"}
 )
@@ -122,6 +124,9 @@ LATER_DOUBT = replace(DOUBT, at=40.0, token_id="token-2")
         case(RESEND, ACCEPTED, CALL, LATER, clock_error=600.0),
         case(HOLD, ACCEPTED, DOUBT, LATER, resent={"01K/1": 1}, decided={"01K/1"}),
         case(HOLD, replace(ACCEPTED, status="cancelled", token_id=None)),
+        case(EXPIRING, EXPIRED, NOT_SENT),
+        case(EXPIRING, replace(EXPIRED, updated_at=50.0), clock_error=60.0),
+        case(replace(EXPIRING, on_unknown="resend"), replace(UNKNOWN, reason="expired"), DOUBT),
         case(
             HOLD,
             replace(REJECTED, body=None),
@@ -150,6 +155,11 @@ def test_a_promise_that_is_kept(history: History, seen: Observation) -> None:
         ("got 2 SMS", case(RESEND, ACCEPTED, CALL, LATER, clock_error=25.0)),
         ("got no SMS", case(HOLD, ACCEPTED, CALL, arrivals=0)),
         ("is cancelled, and arrived", case(HOLD, replace(ACCEPTED, status="cancelled"), CALL)),
+        ("is expired, and arrived", case(EXPIRING, EXPIRED, CALL)),
+        ("before its expiresAt", case(EXPIRING, replace(EXPIRED, updated_at=50.0))),
+        ("before its expiresAt", case(HOLD, EXPIRED)),
+        ("after its expiresAt", case(EXPIRING, ACCEPTED, replace(CALL, at=200.0))),
+        ("expired, and keeps", case(EXPIRING, replace(EXPIRED, body=HOLD.body))),
         ("stays queued", case(HOLD, replace(UNKNOWN, status="queued"))),
         ("none of its own calls", case(HOLD, UNKNOWN, NOT_SENT)),
         ("no process left it", case(HOLD, LAPSED, DOUBT)),

@@ -67,6 +67,7 @@ CASES = [
     ("callback_taken_for_done", "faults", "api-events", "hold", "no callback says so"),
     ("unwritten_token", "deaths", "api-token-function", "hold", "token is not good"),
     ("new_webhook_each_time", "deaths", "webhook", "hold", "in the ledger are"),
+    ("expiry_not_stored", "deaths", "worker-expiring", "hold", "after its expiresAt"),
 ]
 
 ONLY = {

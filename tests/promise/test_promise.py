@@ -26,6 +26,7 @@ RESENDS = (
     "worker-two-sends",
     "worker-throttled",
     "worker-answer-lost",
+    "worker-expiring",
     "sweeper-lapsed",
 )
 SMALLEST = ("api", "worker")
