@@ -174,13 +174,15 @@ class Evidence:
             timeout=30,
         ) as api:
 
-            def ask(name: str, question: str) -> dict[str, Any]:
+            def ask(question: str) -> dict[str, Any]:
                 answer = api.get(question)
-                entry = {"send": name, "question": question, "body": answer.json()}
-                return entry | {"status": answer.status_code}
+                return {"question": question, "body": answer.json(), "status": answer.status_code}
 
+            # Sends of one message share the questions by id and key.
+            distinct = {question for _, question in questions}
             with ThreadPoolExecutor(LOOKING_AT_ONCE) as pool:
-                return list(pool.map(ask, *zip(*questions, strict=True)))
+                answers = dict(zip(distinct, pool.map(ask, distinct), strict=True))
+        return [{"send": name} | answers[question] for name, question in questions]
 
     def redrive(self, before: Observation) -> Observation:
         """Put each dead letter back when no fault is left; everything, when that has ended."""
