@@ -41,13 +41,15 @@ REPETITIVE = {
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     is_measured = item.path.parent.name in MEASURED and item.path.stem not in REPETITIVE
-    coverage = None if is_measured else Coverage.current()
-    if coverage:
+    # In a worker of pytest-xdist, pytest-cov starts two; if one stops, the other one goes on.
+    stopped = list[Coverage]()
+    while not is_measured and (coverage := Coverage.current()):
         coverage.stop()
+        stopped.append(coverage)
     try:
         return (yield)
     finally:
-        if coverage:
+        for coverage in reversed(stopped):
             coverage.start()
 
 
