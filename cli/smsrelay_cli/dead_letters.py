@@ -118,6 +118,8 @@ class Plan(NamedTuple):
     action: Action
     detail: str | None = None
     key: SendKey | None = None
+    client: str | None = None
+    """The message's client, if the dead letter has no attribute for it."""
     ended: Send | None = None
     new_key: str | None = None
     without_client: bool = False
@@ -132,9 +134,10 @@ def redrive(target: DeployedStack, options: Any, now: float) -> int:
     def plan(letter: DeadLetter) -> Plan | None:
         if options.reason is not None and letter.reason != options.reason:
             return None
-        if options.client is not None and letter.text(CLIENT_ATTRIBUTE) != options.client:
+        client = letter.text(CLIENT_ATTRIBUTE) or _client_of_content(target, letter)
+        if options.client is not None and client != options.client:
             return None
-        return _plan(target, letter, now)
+        return _plan(target, letter, now)._replace(client=client)
 
     def ask(plans: Sequence[Plan]) -> None:
         if to_do := [plan for plan in plans if plan.action is not Action.KEEP]:
@@ -242,6 +245,9 @@ def _collect(
                 raise
             if sum(plan.action is not Action.KEEP for plan in plans) >= options.limit:
                 others += letters[n + 1 :]
+                print_notice(
+                    f"The first {options.limit} dead letters only (--limit N); there may be more."
+                )
                 return
     print_notice(f"Only the first {MOST_READ:,} dead letters were read; there may be more.")
 
@@ -275,6 +281,14 @@ def _content(letter: DeadLetter, key: str = "none") -> QueueRequest | SendKey | 
         return open_envelope(QueueMessage(letter.body, key, attributes))
     except (NotJsonError, TooLargeError, RequestRefusedError):
         return None
+
+
+def _client_of_content(target: DeployedStack, letter: DeadLetter) -> str | None:
+    content = _content(letter)
+    if isinstance(content, SendKey):
+        send = target.ledger.load_one(content)
+        return send.client if send else None
+    return (content.client or target.default_client) if content else None
 
 
 def _plan(target: DeployedStack, letter: DeadLetter, now: float) -> Plan:  # noqa: PLR0911 - one return for each kind of letter
@@ -348,7 +362,7 @@ def _carried_out(target: DeployedStack, plan: Plan, now: float) -> Plan:
     """Enqueue first, then remove, so that a crash in between never loses the message."""
     if plan.action is Action.KEEP:
         return plan._replace(action=Action.UNCHANGED)
-    failure = "not queued: {}"
+    failure = "it is unknown whether the ledger stored the change ({}); repeat this"
     try:
         if plan.action is Action.QUEUE:
             if plan.ended and not _revived(target, plan.ended, now):
@@ -360,6 +374,8 @@ def _carried_out(target: DeployedStack, plan: Plan, now: float) -> Plan:
                     "queued in the ledger, so the sweeper enqueues it within minutes; "
                     "SQS did not accept its message ({})"
                 )
+            else:
+                failure = "not queued: {}"
             _enqueue(target, plan)
     except (RelayError, BotoCoreError, ClientError) as error:
         detail = failure.format(_name(error))
@@ -433,7 +449,7 @@ def _print_plans(plans: Sequence[Plan], others: int, options: Any) -> None:
             "message": plan.letter.id,
             "id": plan.key.message_id if plan.key else plan.letter.text("messageId"),
             "n": plan.key.number if plan.key else None,
-            "client": plan.letter.text(CLIENT_ATTRIBUTE),
+            "client": plan.client or plan.letter.text(CLIENT_ATTRIBUTE),
             "reason": plan.letter.reason,
             "errors": [{"pointer": it, "code": code} for it, code in _shown_errors(plan.letter)],
             "action": plan.action,

@@ -229,7 +229,7 @@ def _add_deciding(command: _AddCommand) -> None:
     resend.add_argument(
         "--queued",
         action="store_true",
-        help="enqueue queued sends again, too; this never sends twice",
+        help="enqueue queued sends again, and change no others; this never sends twice",
     )
     _add_yes(resend)
     resend.set_defaults(run=sends.resend)

@@ -178,16 +178,14 @@ def resend(target: DeployedStack, options: Any, now: float) -> int:
     """Change the ledger, then enqueue. If the command dies in between, the sweeper enqueues."""
 
     def objection(send: Send) -> str | None:
-        if send.status is Status.QUEUED:
-            return None if options.queued else "it is queued, and will be sent automatically"
-        if send.status is Status.FAILED or _is_undecided(send, now):
-            if send.body is None:
-                return "its body was deleted: post the message again"
-            if send.expires_at is None or send.expires_at > now:
-                return None
-            also = "" if send.status is Status.FAILED else ", or resolve it"
-            return f"its expiresAt has passed: post it again{also}"
-        return _standing(send)
+        if options.queued:
+            return None if send.status is Status.QUEUED else _standing(send)
+        if send.status is not Status.FAILED and not _is_undecided(send, now):
+            return _standing(send)
+        # Filters select what somebody has cancelled only by its reason.
+        if send.reason == Status.CANCELLED and not (options.id or options.reason):
+            return "it was cancelled"
+        return _obstacle(send, now)
 
     if options.id is None and options.queued:
         raise UsageError("--queued needs the id of a message")
@@ -204,6 +202,16 @@ def resend(target: DeployedStack, options: Any, now: float) -> int:
         return _settled(target, send, after)
 
     return _decide(target, options, chosen, requeue)
+
+
+def _obstacle(send: Send, now: float) -> str | None:
+    """Return why a failed or unknown send can't be sent again."""
+    if send.body is None:
+        return "its body was deleted: post the message again"
+    if send.expires_at is None or send.expires_at > now:
+        return None
+    also = "" if send.status is Status.FAILED else ", or resolve it"
+    return f"its expiresAt has passed: post it again{also}"
 
 
 def _resend_question(chosen: Sequence[Send], undecided: Sequence[Send], options: Any) -> str:
@@ -228,11 +236,7 @@ def cancel(target: DeployedStack, options: Any, _now: float) -> int:
 
     chosen = _chosen(target, options, objection, ["open"])
     if chosen:
-        recipients = counted(sum(send.recipients for send in chosen), "recipient")
-        confirm(
-            f"Cancel {counted(len(chosen), 'queued send')} ({recipients})? They are never sent.",
-            yes=options.yes,
-        )
+        confirm(_cancel_question(chosen), yes=options.yes)
     moment = _moment()
 
     def end(send: Send) -> Change:
@@ -242,6 +246,19 @@ def cancel(target: DeployedStack, options: Any, _now: float) -> int:
         return _settled(target, send, after)
 
     return _decide(target, options, chosen, end)
+
+
+def _cancel_question(chosen: Sequence[Send]) -> str:
+    recipients = counted(sum(send.recipients for send in chosen), "recipient")
+    question = f"Cancel {counted(len(chosen), 'queued send')} ({recipients})?"
+    in_doubt = sum(send.may_have_been_sent for send in chosen)
+    if not in_doubt:
+        return f"{question} They are never sent."
+    become = "it becomes" if in_doubt == 1 else "they become"
+    return (
+        f"{question} They are not sent again. {in_doubt} of them may have gone out before: "
+        f"{become} unknown."
+    )
 
 
 def resolve(target: DeployedStack, options: Any, now: float) -> int:
@@ -422,7 +439,8 @@ def _decide(
         finally:
             _print_changes(changes, options)
     if not is_queued:
-        repeat = "" if options.id is None else f", or repeat: smsrelay resend {options.id} --queued"
+        only = "" if options.send is None else f" --send {options.send}"
+        repeat = f", or repeat: smsrelay resend {options.id} --queued{only}" if options.id else ""
         raise CommandError(
             "the sends are queued in the ledger, but SQS did not accept all messages. Nothing is "
             f"lost: the sweeper enqueues them within minutes{repeat}"

@@ -27,6 +27,14 @@ def test_an_operator_cancels_the_queued_sends_of_a_message(operator: Operator) -
         assert operator.run(*command, message_id, "--yes").code == 1
 
 
+def test_the_question_counts_the_sends_that_may_have_gone_out(operator: Operator) -> None:
+    message_id = operator.unknown(onUnknown="resend")
+    asked = operator.run("cancel", message_id, answer="y\n")
+    assert "They are not sent again. 1 of them may have gone out before: it becomes" in asked.err
+    [send] = operator.sends(message_id)
+    assert (send.status, send.reason) == ("unknown", "cancelled")
+
+
 def test_filters_choose_queued_sends_only(operator: Operator) -> None:
     unknown = operator.unknown()
     ids = {operator.relay.post(MESSAGE, headers=ASYNC).body["id"] for _ in range(2)}

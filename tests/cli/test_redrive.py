@@ -11,7 +11,9 @@ from unittest.mock import Mock
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
+from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
 from smsrelay.adapters.sqs import with_trace
+from smsrelay.errors import LedgerUnavailableError
 from smsrelay.sends.ids import message_id
 from smsrelay.sends.send import SendKey, Status, reference_body
 from smsrelay_cli import dead_letters
@@ -344,11 +346,38 @@ def test_only_what_matches_is_put_back(operator: Operator, relay: Environment) -
     assert (nothing.code, nothing.out) == (0, "There are no such dead letters.\n")
 
 
+def test_letters_that_sqs_moved_have_the_client_of_their_message(
+    operator: Operator, relay: Environment
+) -> None:
+    failed = operator.failed()
+    operator.run("discard", failed, "--yes")
+    bury(relay, f'{{"send":{{"id":"{failed}","n":1}}}}')
+    bury(relay, MESSAGE)
+    for client, number in ((CLIENT, "1"), ("internal", "-")):
+        ended = operator.run("redrive", "--client", client, "--dry-run")
+        assert [row[1:3] for row in ended.rows] == [[number, client]]
+
+
+def test_a_change_whose_response_is_lost_is_reported_as_unknown(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(*_: object) -> None:
+        raise LedgerUnavailableError("the response is lost")
+
+    failed = operator.failed()
+    monkeypatch.setattr(DynamoDbLedger, "replace_if_unchanged", lose)
+    ended = operator.run("redrive", "--yes")
+    assert ended.code == 1
+    assert f"{failed}  1  {CLIENT}  too-old  too-old  -        kept" in ended.out
+    assert "it is unknown whether the ledger stored the change" in ended.out
+
+
 def test_a_limit_leaves_the_rest(operator: Operator, relay: Environment) -> None:
     for n in range(25):
         refused(relay, f"order-{n}")
     ended = operator.run("redrive", "--limit", "12", "--yes", "--json")
     assert [row["action"] for row in ended.json["letters"]] == ["queued"] * 12
+    assert "The first 12 dead letters only (--limit N); there may be more." in ended.err
     depth = operator.run("stats", "--json").json["deadLetters"]
     assert depth == {"waiting": 13, "delayed": 0, "inWork": 0}
     assert operator.run("redrive", "--yes").code == 0

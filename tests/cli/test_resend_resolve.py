@@ -252,13 +252,28 @@ def test_if_the_queue_fails_the_operator_is_told_how_to_repeat(
     message_id = operator.unknown()
     with monkeypatch.context() as patch:
         patch.setattr(SqsRetryQueue, "put", fail)
-        ended = operator.run("resend", message_id, "--yes")
+        ended = operator.run("resend", message_id, "--send", "1", "--yes")
     assert ended.code == 1
-    assert f"smsrelay resend {message_id} --queued" in ended.err
+    assert f"smsrelay resend {message_id} --queued --send 1\n" in ended.err
     assert operator.sends(message_id)[0].status is Status.QUEUED
     assert relay.waiting() == 0
     assert operator.run("resend", message_id, "--queued").code == 0
     assert len(operator.works()) == 1
+
+
+def test_sends_that_are_not_queued_are_not_enqueued_again(
+    operator: Operator, relay: Environment
+) -> None:
+    two = MESSAGE | {"to": ["+12125550100", {"mobile": "+12125550101", "key": "k"}]}
+    message_id = relay.post(two, headers={"Prefer": "respond-async"}).body["id"]
+    relay.make_too_old()
+    relay.work()
+    assert operator.run("resend", message_id, "--send", "1").code == 0
+    ended = operator.run("resend", message_id, "--queued")
+    assert [row[1] for row in ended.rows] == ["1"]
+    assert [it.status for it in operator.sends(message_id)] == [Status.QUEUED, Status.FAILED]
+    ended = operator.run("resend", message_id, "--queued", "--send", "2")
+    assert (ended.code, "send 2: it has failed" in ended.err) == (1, True)
 
 
 @pytest.mark.parametrize(
@@ -446,6 +461,14 @@ def test_sends_that_filters_choose_go_out_again(operator: Operator) -> None:
     assert operator.run("resend", "--reason", "server-error", answer="y\n").code == 0
     assert len(operator.works()) == 3
     assert statuses(operator, ids) == ["accepted"] * 3
+
+
+def test_filters_choose_cancelled_sends_only_by_their_reason(operator: Operator) -> None:
+    cancelled, other = several(operator, {"reason": "cancelled"}, {})
+    assert operator.run("resend", "--client", CLIENT, "--yes").code == 0
+    assert statuses(operator, [cancelled, other]) == ["unknown", "queued"]
+    assert operator.run("resend", "--reason", "cancelled", "--yes").code == 0
+    assert statuses(operator, [cancelled]) == ["queued"]
 
 
 def test_a_failed_send_that_an_operator_resolved_is_not_too_old(operator: Operator) -> None:
