@@ -128,6 +128,19 @@ def test_a_message_is_created_once(ledger: DynamoDbLedger, count: int) -> None:
     assert ledger.load("01K") == mine
 
 
+def test_a_message_whose_first_send_was_deleted_is_not_created_again(
+    relay: Environment, ledger: DynamoDbLedger
+) -> None:
+    """DynamoDB deletes each send after its own end."""
+    ended, unknown = send(1), send(2, status=Status.UNKNOWN)
+    ledger.create([ended, unknown])
+    key = {"pk": {"S": "MSG#01K"}, "sk": {"S": "SEND#001"}}
+    relay.client("dynamodb").delete_item(TableName=relay.table, Key=key)
+    creation = ledger.create([send(n, written_by="other") for n in (1, 2)])
+    assert creation == (False, [unknown])
+    assert ledger.load("01K") == [unknown]
+
+
 def test_a_repeated_write_finds_itself(relay: Environment) -> None:
     client: Any = LosesAnswers(relay.client("dynamodb"))
     ledger = DynamoDbLedger(client, relay.table, retention_days=90)

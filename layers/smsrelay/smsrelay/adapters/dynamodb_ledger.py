@@ -440,10 +440,10 @@ class DynamoDbLedger:
             )
 
     def _put_new(self, sends: Sequence[Send]) -> Send | None:
-        """Put the items of a new message; return the first item's send if it already exists."""
-        puts: list[Any] = [{"TableName": self._table, "Item": self._item(send)} for send in sends]
-        # Only the first item is checked: it is the lock of the message.
-        puts[0]["ConditionExpression"] = "attribute_not_exists(pk)"
+        """Put the items of a new message; return its first send if there is one already."""
+        # Each item is checked: DynamoDB deletes those that ended first, perhaps only some of them.
+        condition = {"TableName": self._table, "ConditionExpression": "attribute_not_exists(pk)"}
+        puts: list[Any] = [condition | {"Item": self._item(send)} for send in sends]
         try:
             if len(puts) > 1:
                 items: list[Any] = [{"Put": put} for put in puts]
@@ -452,7 +452,7 @@ class DynamoDbLedger:
                 returned = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
                 check_answer(self._client.put_item(**puts[0] | returned))
         except ClientError as error:
-            existing = _existing(error) or self.load_one(sends[0].key)
+            existing = _existing(error) or next(iter(self.load(sends[0].key.message_id)), None)
             if existing is None:
                 raise LedgerUnavailableError(f"no item, but {error_name(error)}") from error
             return existing
