@@ -83,6 +83,7 @@ def test_each_failure_has_the_documented_outcome() -> None:
         (b'{\n  "tokenId" : "abc",\n}\n', "abc", "accepted"),
         (b'\xef\xbb\xbf {"tokenId": "abc"}', "abc", "accepted"),
         (b'{"tokenId": "abc"', "abc", "accepted"),  # the body broke off
+        (b'{"tokenId": "a\\u002Bb\\/c"', "a+b/c", "accepted"),  # here as well
         (b'{"tokenId": "ab', None, "unexpected-success"),
         (b'{"tokenId": 7}', "7", "accepted"),
         (b'{"tokenId": "a\\ud800"}', "a?", "accepted"),

@@ -162,7 +162,8 @@ _TOKEN_ID = re.compile(r'\s*\{[^{}\[\]]*?"tokenId"\s*:\s*"((?:[^"\\]|\\.)+)"')
 def _token_id(document: Mapping[str, Any], text: str) -> str | None:
     token_id = document.get("tokenId")
     if not document and (match := _TOKEN_ID.match(text)):
-        token_id = match[1]  # the body ended after it
+        document = json_object(f'{{"tokenId":"{match[1]}"}}')  # the body ended after it
+        token_id = document.get("tokenId")
     if isinstance(token_id, int) and not isinstance(token_id, bool):
         token_id = str(token_id)
     if not isinstance(token_id, str) or not token_id.strip():
