@@ -65,6 +65,7 @@ STALLED_AFTER = 300.0
 PAUSED = Outcome(OutcomeKind.NOT_SENT, "paused")
 """Calls are paused, or another send is the probe."""
 PAUSED_BY_OPERATOR = Outcome(OutcomeKind.NOT_SENT, REASON)
+EXPIRED = Outcome(OutcomeKind.NOT_SENT, Status.EXPIRED.value)
 
 
 class Timing(Enum):
@@ -145,7 +146,7 @@ class Sender:
             at_once, sends = False, [self._postponed(sends[0], now, pause)]
         if at_once:
             # One write instead of two: the put that stores a single send also claims it.
-            sends = [transitions.begin_attempt(sends[0], now, self._lease(now, deadline))]
+            sends = [transitions.begin_attempt(sends[0], now, self._lease(deadline))]
         creation = self._ledger.create(sends)
         if not creation.created:
             stored = self._ledger.load(message_id) or creation.sends
@@ -185,7 +186,7 @@ class Sender:
         if may_wait and (paused := self._postpone(key, now)):
             return paused
         claim = self._ledger.claim(
-            key, written_by=ids.new_message_id(), now=now, lease_until=self._lease(now, deadline)
+            key, written_by=ids.new_message_id(), now=now, lease_until=self._lease(deadline)
         )
         if claim is None:
             raise NotFoundError(str(key))
@@ -342,9 +343,9 @@ class Sender:
             trace,
         )
 
-    def _lease(self, now: float, deadline: Deadline) -> float:
+    def _lease(self, deadline: Deadline) -> float:
         """Return the time at which this invocation has certainly ended, by any function's clock."""
-        return now + max(0.0, deadline()) + MAX_CLOCK_SKEW
+        return self._clock() + max(0.0, deadline()) + MAX_CLOCK_SKEW
 
     def _attempt_all(self, sends: Sequence[Send], deadline: Deadline) -> list[Send]:
         """Make the calls concurrently; sends without enough time left stay queued."""
@@ -392,10 +393,13 @@ class Sender:
         """Call the upstream for a claimed send; return the stored send and the call's seconds."""
         seconds = pause = 0.0
         pauses = self._pauses.current()
-        age = transitions.age(send, self._clock(), pauses)
+        now = self._clock()
+        age = transitions.age(send, now, pauses)
         too_old = age > self._policy.max_age
         if too_old:
             outcome = Outcome(OutcomeKind.NOT_SENT, "too-old")
+        elif send.expires_at is not None and send.expires_at <= now:  # during a read or write
+            outcome = EXPIRED
         elif not self.has_time_for_call(deadline):
             outcome = OUT_OF_TIME
         elif is_paused(pauses, send.client):  # the pause began after the claim
