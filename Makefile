@@ -219,7 +219,7 @@ deploy: .venv/ready ## deploy a stack of samconfig.toml to AWS, and print what t
 	$(BIN)/python -m tools.deploy deploy '$(STAGE)'
 
 delete: .venv/ready ## delete such a stack with its clients, and print what remains (STAGE=dev; YES=1 does not ask)
-	$(BIN)/python -m tools.deploy delete $(if $(YES),--yes) '$(STAGE)'
+	$(BIN)/python -m tools.deploy delete $(if $(filter 1,$(YES)),--yes) '$(STAGE)'
 
 first-contact: .venv/ready ## deploy a stack, send one SMS, and report which assumptions about Marketing Cloud are true (STAGE=trial)
 	PYTHONPATH=cli:layers/smsrelay $(BIN)/python -m tools.first_contact \

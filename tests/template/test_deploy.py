@@ -275,6 +275,7 @@ def test_a_stage_that_samconfig_lacks_is_refused(deployed: Deployed, name: str) 
         (["deploy"], "tools.deploy deploy 'dev'"),
         (["delete"], "tools.deploy delete  'dev'"),
         (["delete", "YES=1"], "tools.deploy delete --yes 'dev'"),
+        (["delete", "YES=0"], "tools.deploy delete  'dev'"),
     ],
 )
 def test_make_passes_the_stage_on(goal: list[str], command: str) -> None:
