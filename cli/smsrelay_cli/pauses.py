@@ -27,6 +27,8 @@ def pause(target: DeployedStack, options: Any, now: float) -> int:
         return pauses if goes_on else begin(pauses, client, options.note or "", now)
 
     [found] = [it for it in active(_change(target, change)) if it.client == client]
+    if options.note and options.note != found.note:
+        print_notice("The sends were paused before, so the note was not changed.")
     since, until = shown_time(found.began), shown_time(found.began + WAITING_DAYS * DAY)
     if options.json:
         shown = {"client": client or None, "since": since, "note": found.note or None}

@@ -257,6 +257,9 @@ def test_pause_prints_until_when_messages_can_wait(
         "note": "wrong text",
         "resumeBefore": "2026-12-07T08:00:00+00:00",
     }, "it stays as it is"
+    again = operator.run("pause", "--note", "another")
+    assert "paused before, so the note was not changed" in again.err
+    assert "Note: wrong text" in again.out
     redrive = properties("Queue")["RedrivePolicy"]
     assert redrive["maxReceiveCount"] == pauses.RECEIVES
 
