@@ -149,9 +149,13 @@ def load(name: str, samconfig: Path = SAMCONFIG) -> Stage:
     """Load a stage from samconfig.toml.
 
     Raises:
-        DeployError: the file has no such stage. sam itself would continue without settings.
+        DeployError: the file is not valid TOML, or has no such stage. sam itself would continue
+            without settings.
     """
-    config = tomllib.loads(samconfig.read_text())
+    try:
+        config = tomllib.loads(samconfig.read_text())
+    except ValueError as error:  # a syntax error, or bytes that are not UTF-8
+        raise DeployError(f"{samconfig.name} is not valid TOML: {error}") from None
     stages = [key for key in config if "stack_name" in _global(config, key)]
     if name not in stages:
         raise DeployError(

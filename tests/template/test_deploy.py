@@ -269,6 +269,17 @@ def test_a_stage_that_samconfig_lacks_is_refused(deployed: Deployed, name: str) 
         deploy.load(name, deployed.stage.samconfig)
 
 
+@pytest.mark.parametrize("goal", ["deploy", "delete"])
+def test_a_syntax_error_in_samconfig_is_reported_with_its_place(
+    deployed: Deployed, capsys: pytest.CaptureFixture[str], goal: str
+) -> None:
+    deployed.stage.samconfig.write_text("version = 0.1\n[dev.global\n")
+    make(deployed, goal, code=1)
+    error = capsys.readouterr().err
+    assert error.startswith(f"{goal}: samconfig.toml is not valid TOML: ")
+    assert "(at line 2, column 12)" in error
+
+
 @pytest.mark.parametrize(
     ("goal", "command"),
     [
