@@ -142,11 +142,12 @@ def _checked(text: str, loopback_callbacks: bool = False) -> Checked:
         refusals = refused.refusals
     if refusals:
         return Checked(document.value, text, refusals)
-    compact = json.dumps(document.value, ensure_ascii=False, separators=(",", ":"))
+    # `decode` makes a Decimal of 2.0; all Decimals of a valid catalogue are whole numbers.
+    compact = json.dumps(document.value, ensure_ascii=False, separators=(",", ":"), default=int)
     size = len(compact.encode())
     if size > MAX_CATALOGUE_BYTES:
         refusals = (_too_large(size),)
-    return Checked(document.value, compact, refusals)
+    return Checked(json.loads(compact), compact, refusals)
 
 
 def _too_large(size: int) -> Refusal:

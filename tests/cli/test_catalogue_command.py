@@ -83,6 +83,19 @@ def test_a_good_file_is_stored_and_shown(operator: Operator, parameter: str, fil
     assert operator.run("catalogue", "show", "--json").json == CATALOGUE
 
 
+def test_a_number_with_a_fraction_of_zero_is_stored_as_an_integer(
+    operator: Operator, parameter: str, file: Path
+) -> None:
+    """JSON of other tools has 2.0 for 2."""
+    ended = put(operator, file, {"messages": {"welcome": {"id": ID, "maxSegments": 2.0}}}, "--yes")
+    assert ended.code == 0, ended.err
+    assert '"maxSegments":2}' in stored(operator, parameter)["Value"]
+    assert operator.run("catalogue", "check", str(file)).code == 0
+    operator.relay.put_catalogue(file.read_text())
+    shown = operator.run("catalogue", "show", "--json")
+    assert (shown.code, '"maxSegments": 2\n' in shown.out) == (0, True)
+
+
 @pytest.mark.usefixtures("parameter")
 def test_a_catalogue_without_messages_is_shown(operator: Operator, file: Path) -> None:
     put(operator, file, {"clients": CATALOGUE["clients"]}, "--yes")
