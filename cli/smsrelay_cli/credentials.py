@@ -66,6 +66,19 @@ class CredentialsSecret:
             SecretId=self._target.credentials_secret, SecretString=json.dumps(fields)
         )
 
+    def replace(self, loaded: dict[str, Any], fields: dict[str, Any]) -> None:
+        """Store the fields, unless the secret has changed since `loaded` was loaded.
+
+        Raises:
+            CommandError: it has changed. What another person stored is not overwritten.
+        """
+        if self.load() != loaded:
+            raise CommandError(
+                "another person changed the credentials secret in the meantime, so nothing was "
+                "stored: run the command again"
+            )
+        self.store(fields)
+
     def is_in_use(self, fields: dict[str, Any]) -> bool:
         """Return whether the last renewal used this staged secret, because the active one ended."""
         target = self._target
@@ -128,7 +141,8 @@ def stage(target: DeployedStack, options: Any, now: float) -> int:
         raise UsageError(
             "this date is in the past: enter the date on which the staged secret expires"
         )
-    secret.store(fields | {_STAGED: value, _STAGED_EXPIRES: expires.date().isoformat()})
+    staged = {_STAGED: value, _STAGED_EXPIRES: expires.date().isoformat()}
+    secret.replace(fields, fields | staged)
     reason = _wait_until_accepted(secret)
     if options.json:
         print_json({"staged": reason})
@@ -149,7 +163,8 @@ def stage(target: DeployedStack, options: Any, now: float) -> int:
 def promote(target: DeployedStack, options: Any, _now: float) -> int:
     """Replace the active secret by the staged one, if a token request with that succeeds."""
     secret = CredentialsSecret(target)
-    fields = secret.load()
+    loaded = secret.load()
+    fields = loaded.copy()
     if not fields.get(_STAGED):
         raise CommandError("there is no staged secret: `smsrelay credentials stage` stores one")
     reason = secret.check_staged()
@@ -160,7 +175,7 @@ def promote(target: DeployedStack, options: Any, _now: float) -> int:
         yes=options.yes,
     )
     fields[_ACTIVE], fields[_EXPIRES] = fields.pop(_STAGED), fields.pop(_STAGED_EXPIRES, None)
-    secret.store(fields)
+    secret.replace(loaded, fields)
     if options.json:
         print_json({"expiresAt": fields[_EXPIRES]})
     else:

@@ -132,6 +132,26 @@ def test_nothing_is_stored_unless_secret_and_date_are_right(
     assert person.fields() == before
 
 
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [("stage", f"{NEW}\n2099-01-01\n"), ("promote", "y\n")],
+    ids=["stage", "promote"],
+)
+def test_what_another_person_stored_meanwhile_is_not_overwritten(
+    person: Person, command: str, answer: str
+) -> None:
+    person.relay.put_credentials(**person.fields() | {"staged_client_secret": NEW})
+    theirs = person.fields() | {"client_id": "b"}
+    ended = person.run(
+        "credentials",
+        command,
+        answer=answer,
+        before=lambda: person.relay.put_credentials(**theirs),
+    )
+    assert (ended.code, "so nothing was stored: run the command again" in ended.err) == (1, True)
+    assert person.fields() == theirs
+
+
 def test_a_staged_secret_that_does_not_work_is_not_promoted(person: Person) -> None:
     assert "there is no staged secret" in person.run("credentials", "promote", "--yes").err
     person.run("credentials", "stage", answer=f"{NEW}\n{date(180)}\n")
