@@ -256,7 +256,8 @@ def next_commands(
 def delete(stage: Stage, *, yes: bool) -> None:
     """Delete the clients of a stage with their usage plans and keys, then its stack.
 
-    API Gateway refuses to delete a stage that a usage plan refers to.
+    API Gateway refuses to delete a stage that a usage plan refers to. Secrets of webhooks and
+    callbacks stay, because their values can't be made again.
 
     Raises:
         DeployError: something could not be deleted. The command can be repeated.
@@ -276,7 +277,7 @@ def delete(stage: Stage, *, yes: bool) -> None:
         if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
             raise DeployError("aborted: nothing was changed")
     for client in clients:
-        print(stage.smsrelay("client", "remove", client, "--yes"), end="")
+        print(stage.smsrelay("client", "remove", client, "--keep-webhook-secret", "--yes"), end="")
     stage.sam("delete", "--no-prompts")
     print(f"\n{stage.stack_name} is deleted. These resources remain, and may cost money:\n")
     for kind, name in remaining(stage, stack, outputs):

@@ -355,7 +355,7 @@ def remove(target: DeployedStack, options: Any, _now: float) -> int:
     registered = sorted({*clients.registered(client)} - {*in_plan})
     keys = [*in_plan, *(it for it in registered if clients.is_own_key(it, client))]
     others = [it for it in registered if it not in keys]
-    secret = clients.webhook_secret(client)
+    secret = None if options.keep_webhook_secret else clients.webhook_secret(client)
     limits = clients.names.limits_of(client)
     parts = [
         counted(len(keys), "API key") if keys else "",
@@ -385,7 +385,8 @@ def remove(target: DeployedStack, options: Any, _now: float) -> int:
         clients.delete_plan(plan)
         removed.append({"kind": "usage plan", "name": plan["id"]})
     seconds = max(CACHE_SECONDS, SECRET_CACHE_SECONDS)
-    until = _say_when_forgotten("its IAM principals and webhook secrets", seconds)
+    cached = "" if options.keep_webhook_secret else " and webhook secrets"
+    until = _say_when_forgotten(f"its IAM principals{cached}", seconds)
     if options.json:
         print_json({"client": client, "removed": removed, "endsAt": until})
     else:

@@ -359,6 +359,8 @@ def _add_clients(parser: argparse.ArgumentParser, shared: argparse.ArgumentParse
     what = "remove a client: API keys, registrations, recipient limits, webhook secret, usage plan"
     removed = command("remove", what, clients.remove, "client")
     _add_yes(removed)
+    what = "do not delete the webhook secret, as its value can't be made again"
+    removed.add_argument("--keep-webhook-secret", action="store_true", help=what)
     what = "register an IAM role or user (ARN), or an API key (id), for a client"
     may_be_default(command("allow", what, clients.allow, "client", "credential"))
     what = "give a client a new webhook secret; the previous one remains valid"

@@ -469,6 +469,15 @@ def test_callers_of_a_removed_client_are_refused(
 
 
 @pytest.mark.usefixtures("gateway")
+def test_a_removed_client_can_keep_its_webhook_secret(operator: Operator) -> None:
+    client(operator, "add", "shop")
+    secret = client(operator, "webhook", "shop")["secretName"]
+    removed = client(operator, "remove", "shop", "--keep-webhook-secret", "--yes")["removed"]
+    assert [it["kind"] for it in removed] == ["API key", "usage plan"]
+    assert secret_names(operator) == [secret]
+
+
+@pytest.mark.usefixtures("gateway")
 def test_a_removal_asks_first_and_prints_what_it_removed(operator: Operator) -> None:
     key = client(operator, "add", "shop")["keyId"]
     ended = operator.run("client", "remove", "shop", answer="n\n")

@@ -50,7 +50,8 @@ class Deployed:
 
     def run(self, command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
         assert self.stage.stack_name in command or str(self.stage.samconfig) in command
-        words = [it for it in command if it in {"client", "list", "remove", "shop", "billing"}]
+        known = {"client", "list", "remove", "shop", "billing", "--keep-webhook-secret"}
+        words = [it for it in command if it in known]
         what = " ".join(words or command[3:4])
         self.commands.append(what)
         clients = '[{"client": "shop"}, {"client": "billing"}]' if what == "client list" else ""
@@ -216,8 +217,8 @@ def test_delete_removes_the_clients_before_the_stack(
     deploy.delete(existing.stage, yes=True)
     assert existing.commands == [
         "client list",
-        "client remove shop",
-        "client remove billing",
+        "client remove shop --keep-webhook-secret",
+        "client remove billing --keep-webhook-secret",
         "delete",
     ]
     before, _, stays = capsys.readouterr().out.partition("These resources remain")
@@ -226,8 +227,8 @@ def test_delete_removes_the_clients_before_the_stack(
 
 
 def test_a_client_that_can_not_be_removed_stops_the_deletion(existing: Deployed) -> None:
-    existing.failing = "client remove billing"
-    with pytest.raises(deploy.DeployError, match="smsrelay client remove billing --yes failed"):
+    existing.failing = "client remove billing --keep-webhook-secret"
+    with pytest.raises(deploy.DeployError, match=r"smsrelay client remove billing .* failed"):
         deploy.delete(existing.stage, yes=True)
     assert "delete" not in existing.commands
 
