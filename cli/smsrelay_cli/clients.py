@@ -157,9 +157,12 @@ class Clients:
         self.gateway.create_usage_plan_key(usagePlanId=plan_id, keyId=key["id"], keyType="API_KEY")
         return key
 
+    def remove_from_plan(self, plan_id: str, key_id: str) -> None:
+        self.gateway.delete_usage_plan_key(usagePlanId=plan_id, keyId=key_id)
+
     def delete_key(self, plan_id: str | None, key_id: str) -> None:
         if plan_id:
-            self.gateway.delete_usage_plan_key(usagePlanId=plan_id, keyId=key_id)
+            self.remove_from_plan(plan_id, key_id)
         self.gateway.delete_api_key(apiKey=key_id)
 
     def delete_plan(self, plan: Any) -> None:
@@ -347,14 +350,20 @@ def drop(target: DeployedStack, options: Any, _now: float) -> int:
 def remove(target: DeployedStack, options: Any, _now: float) -> int:
     """Remove a client. Its plan and the list of its credentials are deleted last.
 
-    So if a removal fails halfway, a repeated one finds the rest.
+    So if a removal fails halfway, a repeated one finds the rest. Keys that another tool has made
+    are not deleted.
+
+    Raises:
+        CommandError: there is no such client, or a key of its plan belongs to another client now.
     """
     clients, client = Clients(target), _checked(options.client)
     plan = clients.plan(client)
     in_plan = clients.keys(plan["id"]) if plan else []
-    registered = sorted({*clients.registered(client)} - {*in_plan})
-    keys = [*in_plan, *(it for it in registered if clients.is_own_key(it, client))]
-    others = [it for it in registered if it not in keys]
+    credentials = [*in_plan, *sorted({*clients.registered(client)} - {*in_plan})]
+    owners = {it: clients.names.client_of(it) or client for it in credentials}
+    _refuse_keys_of_others(client, {it: owners[it] for it in in_plan})
+    keys = [it for it in credentials if owners[it] == client and clients.is_own_key(it, client)]
+    others = [it for it in credentials if it not in keys]
     secret = None if options.keep_webhook_secret else clients.webhook_secret(client)
     limits = clients.names.limits_of(client)
     parts = [
@@ -372,6 +381,8 @@ def remove(target: DeployedStack, options: Any, _now: float) -> int:
         clients.delete_secret(secret)
         removed.append({"kind": "webhook secret", "name": secret})
     for credential in others:
+        if credential in in_plan:
+            clients.remove_from_plan(plan["id"], credential)
         clients.unregister(credential, client)
         removed.append({"kind": "registration", "name": credential})
     for key_id in keys:
@@ -392,6 +403,17 @@ def remove(target: DeployedStack, options: Any, _now: float) -> int:
     else:
         print_table(["kind", "name"], removed)
     return DONE
+
+
+def _refuse_keys_of_others(client: str, owners: Mapping[str, str]) -> None:
+    """Raise an error if a key in the client's usage plan is registered for another client."""
+    for key_id, owner in owners.items():
+        if owner != client:
+            raise CommandError(
+                f"the API key {key_id} in the usage plan of {client} is registered for {owner}, "
+                f"and can't be used without this plan: give {owner} another key, run "
+                f"`smsrelay client allow {client} {key_id}`, and remove {client} again"
+            )
 
 
 def allow(target: DeployedStack, options: Any, _now: float) -> int:

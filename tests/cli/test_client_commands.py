@@ -511,6 +511,57 @@ def test_a_credential_that_another_client_has_by_now_stays_its_own(
     assert [send.client for send in operator.sends(posted.body["id"])] == ["second"]
 
 
+def test_a_client_whose_plan_has_a_key_of_another_client_is_not_removed(
+    operator: Operator, gateway: Gateway
+) -> None:
+    """Without the usage plan, API Gateway would refuse the key."""
+    key = client(operator, "add", "old")["keyId"]
+    client(operator, "allow", "new", key)
+
+    refused = client(operator, "remove", "old", "--yes", code=1)
+
+    assert f"the API key {key} in the usage plan of old is registered for new" in refused
+    assert [row["keys"] for row in client(operator, "list")] == [[key]]
+    [command] = re.findall(r"`smsrelay client (allow [^`]+)`", refused)
+    client(operator, *command.split())
+    client(operator, "remove", "old", "--yes")
+    assert gateway.api_keys == {}
+
+
+def test_a_key_that_moved_to_the_plan_of_another_client_stays(
+    operator: Operator, gateway: Gateway
+) -> None:
+    key = client(operator, "add", "old")["keyId"]
+    client(operator, "add", "new")
+    client(operator, "allow", "new", key)
+    plans = {plan["name"].rpartition("/")[2]: it for it, plan in gateway.plans.items()}
+    gateway.delete_usage_plan_key(usagePlanId=plans["old"], keyId=key)
+    gateway.create_usage_plan_key(usagePlanId=plans["new"], keyId=key, keyType="API_KEY")
+
+    client(operator, "remove", "old", "--yes")
+
+    assert key in gateway.api_keys
+    assert operator.relay.post(MESSAGE, key_id=key).status == 202
+
+
+@pytest.mark.parametrize("is_registered", [True, False])
+def test_a_key_from_elsewhere_in_the_usage_plan_is_not_deleted(
+    operator: Operator, gateway: Gateway, is_registered: bool
+) -> None:
+    key, elsewhere = client(operator, "add", "leaver")["keyId"], made_elsewhere(gateway)
+    gateway.create_usage_plan_key(usagePlanId="p1", keyId=elsewhere, keyType="API_KEY")
+    if is_registered:
+        client(operator, "allow", "leaver", elsewhere)
+
+    ended = operator.run("client", "remove", "leaver", answer="y\n")
+
+    assert "Remove leaver with its 1 API key, 1 other registration, usage plan?" in ended.err
+    assert [line.split()[-1] for line in ended.out.splitlines()[1:]] == [elsewhere, key, "p1"]
+    assert list(gateway.api_keys) == [elsewhere]
+    assert list(gateway.plans) == ["p0"]
+    assert registrations(operator, "leaver") == []
+
+
 def test_a_relay_without_webhooks_gets_no_secrets(operator: Operator) -> None:
     ended = operator.run("client", "webhook", "shop")
     assert (ended.code, "Webhooks=on" in ended.err) == (1, True)
