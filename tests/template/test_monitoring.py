@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -15,7 +16,7 @@ from smsrelay.adapters.dynamodb_operator_pauses import DynamoDbOperatorPauses
 from smsrelay.errors import UnexpectedError
 from smsrelay.sends.operator_pause import begin
 from smsrelay.sends.send import Status
-from smsrelay.wiring import sending
+from smsrelay.wiring import delivery_poller, sending
 from tests.support.cloudwatch_metrics import documents, metrics, solved
 from tests.support.environment import Environment, running
 from tests.support.golden import put_unreadable_in
@@ -484,6 +485,31 @@ def test_each_alarm_rings_when_it_should_and_only_then(
         assert not rings(alarm, well.get(alarm["MetricName"], []))
         badly = values(relay, simulator, capsys, PROVOKED[name])
         assert rings(alarm, badly.get(alarm["MetricName"], []))
+
+
+@pytest.mark.parametrize(("refusals", "expected"), [(1, False), (-1, True)])
+def test_runs_that_wait_after_a_refused_poll_count_for_the_alarm(
+    aws: None,
+    simulator: Simulator,
+    capsys: pytest.CaptureFixture[str],
+    refusals: int,
+    expected: bool,
+) -> None:
+    _ = aws
+
+    def poll_for_15_minutes(relay: Environment, simulator: Simulator) -> None:
+        relay.post(MESSAGE)
+        simulator.fail("deliveries", "429-50200", times=refusals)
+        poller, began = delivery_poller.parts().delivery_poller, time.time()
+        for minute in range(15):
+            poller.clock = partial(float, began + 60.0 * minute)
+            relay.make_due()
+            relay.follow()
+
+    alarm = OURS["DeliveriesRefusedAlarm"]
+    with running(simulator.url, DELIVERY_POLLING="all") as relay:
+        seen = values(relay, simulator, capsys, poll_for_15_minutes)
+    assert rings(alarm, seen[alarm["MetricName"]]) is expected
 
 
 # Those on metrics of AWS: by what AWS counts.

@@ -84,6 +84,7 @@ class DeliveryPoller:
         counts = self._poll_all(due.on_time, reserved, deadline) if reserved else Tally[str]()
         if is_paused:
             counts["paused"] = 1
+            self.metrics.count("DeliveryCallsRefused")
         elif not calls or (reserved and not reserved.calls):
             counts["no-calls-left"] = 1
         if ended := self._end_unpolled(due.late, deadline):
