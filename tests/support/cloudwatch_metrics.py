@@ -1,6 +1,6 @@
 """Metrics as CloudWatch has them: the embedded metric format, and metric math for one period.
 
-What has no data makes nothing of a sum by `+`; `SUM([…])` passes over it.
+What has no data makes nothing of a sum by `+`; `SUM([…])` and `MAX([…])` pass over it.
 """
 
 import ast
@@ -77,9 +77,10 @@ def _called(function: str, arguments: Sequence[ast.expr], values: Values) -> flo
             if one is None or other is None:
                 return None
             return _worth(then if one >= other else otherwise, values)
-        case "SUM", [ast.List(entries)]:
+        case "SUM" | "MAX", [ast.List(entries)]:
             known = [it for it in _all(entries, values) if it is not None]
-            return sum(known) if known else None
+            combine = sum if function == "SUM" else max
+            return combine(known) if known else None
         case "SUM", [ast.Call(ast.Name("SEARCH"))]:
             return None
     raise AssertionError(function)

@@ -17,6 +17,7 @@ from smsrelay.errors import UnexpectedError
 from smsrelay.sends.operator_pause import begin
 from smsrelay.sends.send import Status
 from smsrelay.wiring import delivery_poller, sending
+from tests.conftest import WallClock
 from tests.support.cloudwatch_metrics import documents, metrics, solved
 from tests.support.environment import Environment, running
 from tests.support.golden import put_unreadable_in
@@ -218,9 +219,10 @@ def test_each_runbook_has_an_alarm() -> None:
 def test_queues_of_alarms_are_queues_of_the_template() -> None:
     queues = resources("AWS::SQS::Queue", template())
     for alarm in ALARMS.values():
-        for dimension in alarm.get("Dimensions", []):
-            if dimension["Name"] == "QueueName":
-                assert dimension["Value"]["Ref"] in queues
+        for metric in in_metric_math(alarm) or [alarm]:
+            for dimension in metric["Dimensions"]:
+                if dimension["Name"] == "QueueName":
+                    assert dimension["Value"]["Ref"] in queues
 
 
 @pytest.mark.parametrize("name", QUERIES)
@@ -343,7 +345,7 @@ def unreadable(relay: Environment, _: Simulator) -> None:
 
 def paused(relay: Environment, _: Simulator) -> None:
     stored = DynamoDbOperatorPauses(relay.client("dynamodb"), relay.table)
-    assert stored.replace(begin([], "shop", "", time.time()), 0)
+    assert stored.replace(begin([], "", "", time.time()), 0)
     relay.forget()
     relay.sweep()
 
@@ -534,12 +536,6 @@ def dead_letters(relay: Environment) -> list[float]:
     return [1.0 for _ in relay.dead_letters()]
 
 
-def ages(relay: Environment) -> list[float]:
-    """Of what the worker has not done; SQS lets it grow by itself."""
-    relay.work()
-    return [1_800.0] if relay.waiting() else []
-
-
 def no_ledger(relay: Environment, _: Simulator) -> None:
     relay.client("dynamodb").delete_table(TableName=relay.table)
 
@@ -549,22 +545,17 @@ def a_rejected_send(relay: Environment, simulator: Simulator) -> None:
     relay.enqueue(MESSAGE)
 
 
-def a_throttling_upstream(relay: Environment, simulator: Simulator) -> None:
-    relay.enqueue(MESSAGE)
-    simulator.fail("send", "429-50100", times=-1)
-
-
 type Trouble = Callable[[Environment, Simulator], None]
 
 SEEN_BY_AWS: Mapping[str, tuple[Callable[[Environment], list[float]], Trouble]] = {
     "ApiErrorsAlarm": (server_errors, no_ledger),
     "FunctionErrorsAlarm": (failures, no_ledger),
     "DeadLettersAlarm": (dead_letters, a_rejected_send),
-    "QueueAgeAlarm": (ages, a_throttling_upstream),
 }
 PROVEN_ELSEWHERE = {
     "ThrottlesAlarm",  # below, function by function
     "SendsRejectedAlarm",  # below, by its share
+    "QueueAgeAlarm",  # below, by SQS's metric and by the relay's
     "CallbackDeadLettersAlarm",  # tests/integration/test_event_publisher.py covers their queues
     "EventDeadLettersAlarm",
 }
@@ -585,21 +576,27 @@ def test_every_alarm_is_made_to_ring() -> None:
     assert sorted([*OURS, *SEEN_BY_AWS, *PROVEN_ELSEWHERE]) == sorted(ALARMS)
 
 
-# The one on metric math over our own metrics.
+# Those on metric math over our own metrics.
+
+
+def compared(name: str, stat: str, period: int, seen: Mapping[str, float]) -> list[float]:
+    """The value that an alarm compares, from what its metrics have in its period."""
+    values, expressions = {}, {}
+    for entry in math_entries(ALARMS[name]):
+        if "Expression" in entry:
+            expressions[entry["Id"]] = entry["Expression"]
+            continue
+        watched = entry["MetricStat"]
+        assert (entry["ReturnData"], watched["Stat"], watched["Period"]) == (False, stat, period)
+        if watched["Metric"]["MetricName"] in seen:
+            values[entry["Id"]] = seen[watched["Metric"]["MetricName"]]
+    [returned] = expressions
+    value = solved(expressions, returned, values)
+    return [] if value is None else [value]
 
 
 def rejected_value(sums: Mapping[str, float]) -> list[float]:
-    """The value that SendsRejectedAlarm compares, from the sums of our metrics in its period."""
-    entries = {entry["Id"]: entry for entry in math_entries(ALARMS["SendsRejectedAlarm"])}
-    many = entries.pop("many")
-    names = {}
-    for metric_id, entry in entries.items():
-        assert (entry["ReturnData"], entry["MetricStat"]["Stat"]) == (False, "Sum")
-        assert entry["MetricStat"]["Period"] == 300
-        names[metric_id] = entry["MetricStat"]["Metric"]["MetricName"]
-    seen = {metric_id: sums[name] for metric_id, name in names.items() if name in sums}
-    value = solved({"many": many["Expression"]}, "many", seen)
-    return [] if value is None else [value]
+    return compared("SendsRejectedAlarm", "Sum", 300, sums)
 
 
 @pytest.mark.parametrize(
@@ -634,6 +631,62 @@ def test_sends_that_the_worker_sees_rejected_are_counted_by_the_alarm(
 
     sums = {name: sum(seen) for name, seen in values(relay, simulator, capsys, work).items()}
     assert rings(ALARMS["SendsRejectedAlarm"], rejected_value(sums))
+
+
+def queue_age_rings(maxima: Mapping[str, float]) -> bool:
+    # The period is longer than the longest delay between two attempts: the alarm lasts.
+    return rings(ALARMS["QueueAgeAlarm"], compared("QueueAgeAlarm", "Maximum", 1_200, maxima))
+
+
+@pytest.mark.parametrize(
+    ("maxima", "expected"),
+    [
+        ({}, False),
+        ({"ApproximateAgeOfOldestMessage": 1_799.0}, False),
+        ({"ApproximateAgeOfOldestMessage": 1_800.0}, True),
+        ({"QueuedSendAge": 1_799_999.0}, False),
+        ({"QueuedSendAge": 1_800_000.0}, True),
+        ({"ApproximateAgeOfOldestMessage": 1_800.0, "QueuedSendAge": 300.0}, True),
+    ],
+)
+def test_the_queue_age_is_that_of_the_oldest_message_or_send(
+    maxima: Mapping[str, float], expected: bool
+) -> None:
+    assert queue_age_rings(maxima) is expected
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        lambda _, simulator: simulator.fail("send", "429-50100", times=-1),
+        lambda _, simulator: simulator.fail("send", "401", times=-1),
+        paused,
+    ],
+    ids=["throttled", "unauthorised", "postponed"],
+)
+def test_a_send_that_stays_queued_rings_although_sqs_no_longer_reports_its_age(
+    wall_clock: WallClock,
+    relay: Environment,
+    simulator: Simulator,
+    capsys: pytest.CaptureFixture[str],
+    trouble: Trouble,
+) -> None:
+    def work(relay: Environment, _: Simulator) -> None:
+        relay.work()
+        assert relay.waiting() == 1
+
+    def age_after(seconds: float) -> float:
+        wall_clock.now += seconds
+        relay.make_due()
+        return max(values(relay, simulator, capsys, work)["QueuedSendAge"])
+
+    relay.enqueue(MESSAGE)
+    trouble(relay, simulator)
+    relay.work()
+    # SQS leaves messages out that were received three times.
+    young = {"ApproximateAgeOfOldestMessage": 60.0, "QueuedSendAge": age_after(900)}
+    assert not queue_age_rings(young)
+    assert queue_age_rings(young | {"QueuedSendAge": age_after(900)})
 
 
 # Those on metric math: by what Lambda counts for each function.

@@ -377,6 +377,7 @@ class Sender:
             after = self._postponed(send, now, pause)
         else:
             return None
+        self._metrics.time("QueuedSendAge", transitions.age(send, now))
         # So that a sweeper that read the send earlier doesn't enqueue it as well.
         after = replace(after, written_by=ids.new_message_id())
         return after if self._ledger.replace_if_unchanged(send, after) else None
@@ -453,6 +454,8 @@ class Sender:
 
     def _count(self, send: Send, outcome: Outcome) -> None:
         self._metrics.count(send.status.metric)
+        if send.status is Status.QUEUED:
+            self._metrics.time("QueuedSendAge", transitions.age(send, send.updated_at))
         if send.status is Status.ACCEPTED and send.token_id is None:
             self._metrics.count("TokensMissing")
         if outcome.reason == "throttled":
