@@ -132,25 +132,33 @@ class Evidence:
             send.name: self._messages[send.reference].contents[send.number - 1]
             for send in seen.sends
         }
+        lines = [*map(json_object, seen.log.splitlines())]
         # Sets: a line can be there twice. A kill can come between a write and its line.
         ended = {
-            (entry["reason"], entry["send"], entry["attempt"])
-            for entry in map(json_object, seen.log.splitlines())
-            if "attempt" in entry
+            (line["reason"], line["send"], line["attempt"]) for line in lines if "attempt" in line
         } | {(send.reason, send.name, send.attempts) for send in seen.sends}
-        abandoned = Counter(send for reason, send, _ in ended if reason == "lease-expired")
         slow = {contents[send] for reason, send, _ in ended if reason == "read-timeout"}
+        attempts = [
+            _attempt(call, slow) for call in self.calls if call["route"] == "send" and call["raw"]
+        ]
+        by_lease = Counter(send for reason, send, _ in ended if reason == "lease-expired")
+        # The line of a lease is missing if the response to its write was lost. But a process that
+        # learns of a tokenId logs it at once.
+        logged = {line.get("token_id") for line in lines}
+        unlogged = Counter(
+            it.content
+            for it in attempts
+            if it.effect is Effect.ACCEPTED and it.token_id not in logged
+        )
         return History(
             self._messages,
             answers=poster.history,
             enqueued=poster.enqueued,
             posted=Counter(poster.posted),
-            attempts=[
-                _attempt(call, slow)
-                for call in self.calls
-                if call["route"] == "send" and call["raw"]
-            ],
-            abandoned=abandoned,
+            attempts=attempts,
+            abandoned=Counter(
+                {name: max(by_lease[name], unlogged[own]) for name, own in contents.items()}
+            ),
             found=[*self._look_up(seen.sends)],
             max_attempts=1,  # whether its limit was reached is not judged
         )
