@@ -25,6 +25,7 @@ from smsrelay.sends.queue_envelopes import (
     CLIENT_ATTRIBUTE,
     INVALID_CLIENT,
     KEY_ATTRIBUTE,
+    KEY_REUSED,
     TOPIC_NOT_LISTED,
     QueueMessage,
     QueueRequest,
@@ -296,6 +297,9 @@ def _plan(target: DeployedStack, letter: DeadLetter, now: float) -> Plan:  # noq
     if INVALID_CLIENT[:2] in letter.errors:
         # The dead letter has the default client instead, but must not become that client's message.
         return Plan(letter, Action.KEEP, "its client name is not valid: post it with a valid one")
+    if letter.reason == KEY_REUSED:
+        detail = "its key belongs to another message: post it again with a new key"
+        return Plan(letter, Action.KEEP, detail)
     if TOPIC_NOT_LISTED[:2] in letter.errors:
         # SNS sends no attributes. The relay wrote these, because it did not trust the body.
         detail = "accepted only if QueueSenderArns now contains its topic"

@@ -346,6 +346,17 @@ def test_only_what_matches_is_put_back(operator: Operator, relay: Environment) -
     assert (nothing.code, nothing.out) == (0, "There are no such dead letters.\n")
 
 
+def test_a_letter_whose_key_another_message_has_is_kept(
+    operator: Operator, relay: Environment
+) -> None:
+    for text in ("Hello", "Something else"):
+        relay.enqueue(MESSAGE | {"text": text}, OURS)
+        relay.work()
+    ended = operator.run("redrive", "--yes")
+    assert "its key belongs to another message: post it again with a new key" in ended.out
+    assert [letter["reason"] for letter in relay.dead_letters()] == ["idempotency-key-reused"]
+
+
 def test_letters_that_sqs_moved_have_the_client_of_their_message(
     operator: Operator, relay: Environment
 ) -> None:

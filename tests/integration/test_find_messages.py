@@ -130,6 +130,53 @@ def test_a_message_that_was_refused_in_the_queue_is_found_with_the_reasons(
     assert ids_of(relay.get(path)) == []
 
 
+def broken_json_from_sns(relay: Environment) -> str:
+    attributes = {
+        name: {"Type": "String", "Value": value}
+        for name, value in {"client": CLIENT, "Idempotency-Key": "order-8812"}.items()
+    }
+    relay.enqueue(
+        {
+            "Type": "Notification",
+            "TopicArn": SAMPLE_TOPIC_ARN,
+            "MessageId": EVENT_ID,
+            "MessageAttributes": attributes,
+            "Message": '{"to": [',
+        }
+    )
+    return "order-8812"
+
+
+def invalid_key_from_eventbridge(relay: Environment) -> str:
+    event = {"id": EVENT_ID, "detail-type": "Shipped", "detail": MESSAGE | {"idempotencyKey": "ü"}}
+    relay.enqueue(event, {"client": CLIENT})
+    return EVENT_ID
+
+
+def invalid_key(relay: Environment) -> str:
+    return relay.enqueue(MESSAGE, {"client": CLIENT, "Idempotency-Key": "ü"})
+
+
+def key_of_another_message(relay: Environment) -> str:
+    relay.post(MESSAGE, headers={"Idempotency-Key": "order-8812"})
+    other = MESSAGE | {"text": "Something else"}
+    return relay.enqueue(other, {"client": CLIENT, "Idempotency-Key": "order-8812"})
+
+
+@pytest.mark.parametrize(
+    "put",
+    [broken_json_from_sns, invalid_key_from_eventbridge, invalid_key, key_of_another_message],
+)
+def test_a_refused_message_is_found_by_what_its_sender_knows(
+    relay: Environment, put: Callable[[Environment], str]
+) -> None:
+    key = put(relay)
+    relay.work()
+    [message] = relay.get(f"/messages?idempotencyKey={key}").body["messages"]
+    assert message["status"] == "rejected"
+    assert message["errors"]
+
+
 @pytest.mark.parametrize("reference", ["order-8812", "#", "é+ü 100 %&=?#/", "👋" * 256, "\t a "])
 def test_a_message_is_found_by_any_reference(relay: Environment, reference: str) -> None:
     two_sends = [MESSAGE["to"][0], {"mobile": "+12125550101", "key": "k"}]

@@ -79,7 +79,7 @@ def test_only_topics_that_are_listed_are_believed(
     message = QueueMessage(body, "sqs-id", {})
     with pytest.raises(RequestRefusedError, match="topic-not-listed"):
         open_envelope(message, senders)
-    assert origin_of(message) == ("", "sqs-id")
+    assert origin_of(message, senders) == ("", "sqs-id", "sqs-id")
 
 
 def test_a_reference_to_a_send() -> None:
@@ -152,7 +152,7 @@ def test_a_client_that_can_be_none(client: str) -> None:
 )
 def test_the_origin_of_an_unreadable_message_is_in_its_attributes(key: str, expected: str) -> None:
     message = QueueMessage("not JSON", "id", {"client": "shop", "Idempotency-Key": key})
-    assert origin_of(message) == ("shop", expected)
+    assert origin_of(message) == ("shop", expected, "id")
 
 
 def test_the_document_is_what_decode_gives() -> None:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from pydantic_core import PydanticCustomError
 
+from smsrelay.errors import NotJsonError, TooLargeError
 from smsrelay.messages.client_names import RULE, is_client_name
 from smsrelay.messages.refusals import Refusal, RequestRefusedError
 from smsrelay.messages.request import MAX_SENDS, validate_key
@@ -14,6 +15,8 @@ from smsrelay.messages.strict_json import Document, decode, utf8_safe
 from smsrelay.sends.send import SendKey
 
 KEY_ATTRIBUTE, CLIENT_ATTRIBUTE = "Idempotency-Key", "client"
+KEY_REUSED = "idempotency-key-reused"
+"""The reason of a dead letter whose key belongs to another message."""
 _ID = re.compile(r"[0-9A-Z]{26}")
 
 INVALID_CLIENT = Refusal("", "invalid-client", f"The attribute client must be {RULE}.")
@@ -46,21 +49,34 @@ class QueueRequest(NamedTuple):
 
 
 class MessageOrigin(NamedTuple):
-    """A message's client and idempotency key, read from its attributes only."""
+    """A message's client and idempotency key, read from attributes only."""
 
     client: str
     """Empty if the message names no client, or an invalid one."""
     key: str
+    """Unchanged if it is invalid; the sender's id if there is none."""
+    sender_id: str
+    """The id that the message's sender got for it."""
+
+    @property
+    def valid_key(self) -> str:
+        """The key, or the sender's id if the key is invalid."""
+        with suppress(PydanticCustomError):
+            return validate_key(self.key)
+        return self.sender_id
 
 
-def origin_of(queue_message: QueueMessage) -> MessageOrigin:
-    """Return the origin of a message from its attributes, even if its body can't be read."""
-    client = queue_message.attributes.get(CLIENT_ATTRIBUTE, "")
-    key = queue_message.attributes.get(KEY_ATTRIBUTE, "")
+def origin_of(queue_message: QueueMessage, senders: Collection[str] | None = None) -> MessageOrigin:
+    """Return the origin of a message, even if its request can't be read."""
+    attributes, sender_id = queue_message.attributes, queue_message.id
+    with suppress(NotJsonError, TooLargeError):
+        value = decode(queue_message.body).value
+        attributes, sender_id = _attributes_and_id(value, queue_message, senders)
+    client, key = attributes.get(CLIENT_ATTRIBUTE, ""), attributes.get(KEY_ATTRIBUTE, "")
     with suppress(PydanticCustomError):  # an invalid key is kept unchanged
         key = validate_key(key)
     return MessageOrigin(
-        client if is_client_name(client) else "", utf8_safe(key) or queue_message.id
+        client if is_client_name(client) else "", utf8_safe(key) or sender_id, sender_id
     )
 
 
@@ -74,23 +90,20 @@ def open_envelope(
     `RequestRefusedError` for another topic, or an invalid client or key.
     """
     document = decode(queue_message.body)
-    attributes, fallback = queue_message.attributes, queue_message.id
     value = document.value
+    attributes, sender_id = _attributes_and_id(value, queue_message, senders)
     if isinstance(value, dict):
         reference = _reference(value)
         if reference:
             return reference
-        if value.get("Type") == "Notification" and isinstance(value.get("Message"), str):
-            if senders is not None and value.get("TopicArn") not in senders:
+        if _is_notification(value):
+            if not _is_listed(value, senders):
                 raise RequestRefusedError([TOPIC_NOT_LISTED])
             twice = tuple(entry for entry in document.refusals if entry.pointer == "/Message")
             document = decode(value["Message"])
             document = document._replace(refusals=twice + document.refusals)
-            attributes = {**_sns_attributes(value), **attributes}
-            fallback = str(value.get("MessageId") or fallback)
-        elif "detail-type" in value and "detail" in value:
+        elif _is_event(value):
             document = document.member("detail")
-            fallback = str(value.get("id") or fallback)
     client = attributes.get(CLIENT_ATTRIBUTE)
     if client is not None and not is_client_name(client):
         raise RequestRefusedError([INVALID_CLIENT])
@@ -98,7 +111,32 @@ def open_envelope(
     if key is None and isinstance(document.value, dict):
         stated = document.value.get("idempotencyKey")
         key = stated if isinstance(stated, str) else None
-    return QueueRequest(document, client or "", _validate_key(fallback if key is None else key))
+    return QueueRequest(document, client or "", _validate_key(sender_id if key is None else key))
+
+
+def _attributes_and_id(
+    value: object, queue_message: QueueMessage, senders: Collection[str] | None
+) -> tuple[Mapping[str, str], str]:
+    """Return the attributes of a message, and the id that its sender got for it."""
+    if not isinstance(value, dict):
+        return queue_message.attributes, queue_message.id
+    if _is_notification(value) and _is_listed(value, senders):
+        attributes = {**_sns_attributes(value), **queue_message.attributes}
+        return attributes, str(value.get("MessageId") or queue_message.id)
+    own_id = value.get("id") if _is_event(value) else None
+    return queue_message.attributes, str(own_id or queue_message.id)
+
+
+def _is_notification(value: Mapping[str, Any]) -> bool:
+    return value.get("Type") == "Notification" and isinstance(value.get("Message"), str)
+
+
+def _is_listed(notification: Mapping[str, Any], senders: Collection[str] | None) -> bool:
+    return senders is None or notification.get("TopicArn") in senders
+
+
+def _is_event(value: Mapping[str, Any]) -> bool:
+    return "detail-type" in value and "detail" in value
 
 
 def _validate_key(key: str) -> str:

@@ -15,7 +15,7 @@ from smsrelay.messages.refusals import Refusal, RequestRefusedError
 from smsrelay.ports import Clock, Deadline
 from smsrelay.sends import ids
 from smsrelay.sends.queue_envelopes import (
-    MessageOrigin,
+    KEY_REUSED,
     QueueMessage,
     QueueRequest,
     open_envelope,
@@ -81,13 +81,12 @@ class QueueWorker:
             return outage_delay(queue_message.receive_count)
 
     def _process(self, queue_message: QueueMessage, deadline: Deadline) -> float | None:
-        origin = origin_of(queue_message)
         refusals: Sequence[Refusal]
+        content = None
         try:
             content = open_envelope(queue_message, self._sender_arns)
             if isinstance(content, SendKey):
                 return self._end(self._sender.attempt(content, deadline), queue_message.trace)
-            origin = MessageOrigin(content.client, content.key)
             return self._submit(content, queue_message, deadline)
         except NotJsonError as error:
             reason, detail = "not-json", f"The body is not JSON: {error}."
@@ -97,14 +96,20 @@ class QueueWorker:
         except RequestRefusedError as refused:
             reason, refusals = "refused", refused.refusals
         except IdempotencyKeyReusedError:
-            reason, detail = "idempotency-key-reused", "The key belongs to another message."
+            reason, detail = KEY_REUSED, "The key belongs to another message."
             refusals = [Refusal("/idempotencyKey", "key-reused", detail)]
         except NotFoundError:
             reason, detail = "no-such-send", "There is no such send in the ledger."
             refusals = [Refusal("/send", "not-found", detail)]
+        origin = origin_of(queue_message, self._sender_arns)
+        if isinstance(content, QueueRequest):
+            origin = origin._replace(client=content.client, key=content.key)
+        # By a key of another message, only that message would be found.
+        is_reused = reason == KEY_REUSED
+        own_key = origin.sender_id if is_reused else origin.valid_key
         self._sender.reject(
             queue_message.body,
-            message_id=ids.message_id(origin.client, origin.key),
+            message_id=ids.message_id(origin.client, own_key),
             client=origin.client or self._default_client,
             key=origin.key,
             refusals=refusals,
