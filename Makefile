@@ -75,7 +75,7 @@ integration: .venv/ready typescript ## run the tests of functions, command, simu
 e2e: .venv/ready typescript ## run the end-to-end tests against a local stack
 	$(PYTEST) tests/e2e
 
-soak: .venv/ready ## make 2,000 requests while services fail and workers are killed (5 minutes; SOAK_SEED=1)
+soak: .venv/ready ## make 2,000 requests while services fail and workers are killed (7 minutes; SOAK_SEED=1)
 	$(BIN)/python -m tests.promise soak $(if $(SOAK_SEED),--seed $(SOAK_SEED)) \
 		$(if $(SOAK_REQUESTS),--requests $(SOAK_REQUESTS))
 
