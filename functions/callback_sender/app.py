@@ -24,6 +24,7 @@ def handler(event: Event, context: Context) -> dict[str, Any]:
         process,
         show_again=parts.queue.show_again,
         logger=parts.logger,
+        metrics=parts.metrics,
         threads=len(records),
         deadline=deadline_of(context),
     )

@@ -20,6 +20,7 @@ def handler(event: Event, context: Context) -> dict[str, Any]:
         lambda record: parts.queue_worker.process(_queue_message(record), deadline),
         show_again=parts.queue.show_again,
         logger=parts.logger,
+        metrics=parts.metrics,
         threads=parts.threads,
     )
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import pairwise
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -19,7 +20,7 @@ from smsrelay.sends.send import Status
 from smsrelay.wiring import delivery_poller, sending
 from tests.conftest import WallClock
 from tests.support.cloudwatch_metrics import documents, metrics, solved
-from tests.support.environment import Environment, running
+from tests.support.environment import CLIENT, Environment, running
 from tests.support.golden import put_unreadable_in
 from tests.support.template import ROOT, STACK_NAME, monitoring, template
 from tools.mobileconnect_simulator import Simulator
@@ -689,6 +690,42 @@ def test_a_send_that_stays_queued_rings_although_sqs_no_longer_reports_its_age(
     assert queue_age_rings(young | {"QueuedSendAge": age_after(900)})
 
 
+def post_a_webhook(relay: Environment) -> None:
+    relay.post_webhook(CLIENT, relay.put_webhook_secret(CLIENT), MESSAGE)
+
+
+def enqueue_and_work(relay: Environment) -> None:
+    relay.enqueue(MESSAGE)
+    relay.work()
+
+
+@pytest.mark.parametrize(
+    ("part", "act"),
+    [
+        ("queue_worker.QueueWorker.process", enqueue_and_work),
+        ("api.Api.post_message", lambda relay: relay.post(MESSAGE)),
+        ("webhook.Webhooks.post", post_a_webhook),
+    ],
+    ids=["worker", "api", "webhook"],
+)
+def test_an_unexpected_error_that_lambda_does_not_count_rings(
+    relay: Environment,
+    simulator: Simulator,
+    capsys: pytest.CaptureFixture[str],
+    part: str,
+    act: Callable[[Environment], None],
+) -> None:
+    def seen() -> bool:
+        found = values(relay, simulator, capsys, lambda relay, _: act(relay))
+        sums = {name: sum(each) for name, each in found.items()}
+        value = compared("FunctionErrorsAlarm", "Sum", 300, sums)
+        return rings(ALARMS["FunctionErrorsAlarm"], value)
+
+    assert not seen()
+    with patch(f"smsrelay.services.{part}", side_effect=RuntimeError):
+        assert seen()
+
+
 # Those on metric math: by what Lambda counts for each function.
 
 
@@ -707,6 +744,8 @@ def total(alarm: Mapping[str, Any], metric: str, counts: Mapping[str, float]) ->
             continue
         assert (entry["ReturnData"], entry["MetricStat"]["Stat"]) == (False, "Sum")
         watched = entry["MetricStat"]["Metric"]
+        if watched["Namespace"] == NAMESPACE:
+            continue  # without data
         assert watched["Namespace"] == "AWS/Lambda"
         [dimension] = watched["Dimensions"]
         if watched["MetricName"] == metric and dimension["Value"]["Ref"] in counts:

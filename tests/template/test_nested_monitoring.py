@@ -64,7 +64,7 @@ def of_type(stack: Stack, kind: str) -> dict[str, dict[str, Any]]:
 
 def functions_of(alarm: Mapping[str, Any]) -> list[str]:
     metrics = [it["MetricStat"]["Metric"] for it in alarm["Metrics"] if "MetricStat" in it]
-    return [metric["Dimensions"][0]["Value"] for metric in metrics]
+    return [it["Dimensions"][0]["Value"] for it in metrics if it["Namespace"] == "AWS/Lambda"]
 
 
 def test_the_nested_template_is_packaged_as_it_is_written(packaged: build.Artefacts) -> None:

@@ -42,6 +42,7 @@ def lambda_handler(
                 unexpected = UnexpectedError(type(error).__name__)
                 if on_error is None:
                     raise unexpected from None
+                parts.metrics.count("UnexpectedErrors")
                 return on_error(unexpected)
             finally:
                 parts.metrics.flush()

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, Final
 
 from smsrelay.errors import QueueUnavailableError
-from smsrelay.ports import Deadline
+from smsrelay.ports import Deadline, Metrics
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.logging import Logger
@@ -25,6 +25,7 @@ def run_batch(  # noqa: PLR0913 - the differences between the two queues' functi
     *,
     show_again: Callable[[str, float], None],
     logger: "Logger",
+    metrics: Metrics,
     threads: int,
     deadline: Deadline | None = None,
 ) -> dict[str, Any]:
@@ -46,6 +47,7 @@ def run_batch(  # noqa: PLR0913 - the differences between the two queues' functi
         except Exception:
             # One message must not fail the others in its batch: they may have been sent.
             logger.exception("message failed", sqs_message_id=record["messageId"])
+            metrics.count("UnexpectedErrors")
             return False
         return delay is None
 
