@@ -15,6 +15,8 @@ import pytest
 
 from smsrelay.adapters.dynamodb_operator_pauses import DynamoDbOperatorPauses
 from smsrelay.errors import UnexpectedError
+from smsrelay.sends.backoff import retry_delay
+from smsrelay.sends.call_outcome import Outcome, OutcomeKind
 from smsrelay.sends.operator_pause import begin
 from smsrelay.sends.send import Status
 from smsrelay.wiring import delivery_poller, sending
@@ -513,6 +515,14 @@ def test_runs_that_wait_after_a_refused_poll_count_for_the_alarm(
     with running(simulator.url, DELIVERY_POLLING="all") as relay:
         seen = values(relay, simulator, capsys, poll_for_15_minutes)
     assert rings(alarm, seen[alarm["MetricName"]]) is expected
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("UpstreamBlockedAlarm", "blocked"), ("WrongRouteAlarm", "forbidden")]
+)
+def test_an_alarm_that_attempts_ring_lasts_from_one_to_the_next(name: str, reason: str) -> None:
+    longest = retry_delay(Outcome(OutcomeKind.NOT_SENT, reason), 100, lambda: 1.0)
+    assert OURS[name]["Period"] > longest
 
 
 # Those on metrics of AWS: by what AWS counts.
