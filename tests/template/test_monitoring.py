@@ -231,9 +231,9 @@ def test_queues_of_alarms_are_queues_of_the_template() -> None:
 @pytest.mark.parametrize("name", QUERIES)
 def test_saved_queries_ask_for_fields_that_are_logged(name: str) -> None:
     logged = {
-        "@timestamp", "@log", "message", "send", "client", "attempt", "reason", "upstream_status",
-        "token_id", "correlation_id", "message_id", "status", "level", "exception_name",
-        "request_id", "may_have_been_sent",
+        "@timestamp", "@log", "@message", "message", "send", "client", "attempt", "reason",
+        "upstream_status", "token_id", "correlation_id", "message_id", "status", "level",
+        "exception_name", "request_id", "may_have_been_sent",
     }  # fmt: skip
     text = QUERIES[name]["QueryString"]
     fields = re.search(r"^fields (.*)$", text, re.MULTILINE)
@@ -278,6 +278,23 @@ FILTERS = {
     "OutcomesQuery": "filter message like /^send /",
     "UnexpectedQuery": "filter level = 'ERROR'",
 }
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "2026-11-27T18:00:00.000Z 5e2f1a30 Task timed out after 30.03 seconds",
+        "RequestId: 5e2f1a30 Error: Runtime exited with error: signal: killed",
+        "[ERROR] Runtime.ImportModuleError: Unable to import module 'app': No module named 'x'",
+    ],
+)
+def test_the_query_for_unexpected_errors_finds_lines_of_lambda_itself(line: str) -> None:
+    text = QUERIES["UnexpectedQuery"]["QueryString"]
+    assert re.search(r"^fields .*@message", text), "these lines are plain text: no other field"
+    [pattern] = re.findall(
+        r"^\| filter level = 'ERROR' or @message like /(.*)/$", text, re.MULTILINE
+    )
+    assert re.search(pattern, line)
 
 
 WANTED = {
