@@ -13,8 +13,9 @@ from unittest.mock import patch
 
 import pytest
 
+from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
 from smsrelay.adapters.dynamodb_operator_pauses import DynamoDbOperatorPauses
-from smsrelay.errors import UnexpectedError
+from smsrelay.errors import LedgerUnavailableError, UnexpectedError
 from smsrelay.sends.backoff import retry_delay
 from smsrelay.sends.call_outcome import Outcome, OutcomeKind
 from smsrelay.sends.operator_pause import begin
@@ -540,6 +541,29 @@ def test_runs_that_wait_after_a_refused_poll_count_for_the_alarm(
 def test_an_alarm_that_attempts_ring_lasts_from_one_to_the_next(name: str, reason: str) -> None:
     longest = retry_delay(Outcome(OutcomeKind.NOT_SENT, reason), 100, lambda: 1.0)
     assert OURS[name]["Period"] > longest
+
+
+@pytest.mark.parametrize("name", ["UnknownAlarm", "SendingPausedAlarm"])
+def test_an_alarm_of_the_sweeper_lasts_while_sweeps_fail(
+    relay: Environment, simulator: Simulator, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    def sweep(relay: Environment, _: Simulator) -> None:
+        relay.sweep()
+
+    def fail(relay: Environment, _: Simulator) -> None:
+        away = LedgerUnavailableError("refused by a test")
+        with (
+            patch.object(DynamoDbLedger, "stalled", side_effect=away),
+            pytest.raises(UnexpectedError),
+        ):
+            relay.sweep()
+
+    alarm = OURS[name]
+    assert alarm["TreatMissingData"] == "ignore", "without data nothing has ended"
+    well = values(relay, simulator, capsys, sweep)
+    assert well[alarm["MetricName"]] == [0.0], "this ends the alarm"
+    PROVOKED[name](relay, simulator)
+    assert rings(alarm, values(relay, simulator, capsys, fail)[alarm["MetricName"]])
 
 
 # Those on metrics of AWS: by what AWS counts.

@@ -34,6 +34,9 @@ class Sweeper:
 
     def sweep(self, deadline: Deadline) -> dict[str, int]:
         """Recover stalled sends, oldest first; return their number by new status."""
+        # First, and also 0: only a 0 ends the alarms, so they last while sweeps fail.
+        self.metrics.count("UnknownSends", self.ledger.count_unknown(MOST_COUNTED))
+        self.metrics.count("SendingPaused", len(active(self.pauses.current())))
         recovered: Tally[str] = Tally()
         left = MOST_PER_SWEEP
         for key in self.ledger.stalled(self.clock()):
@@ -49,11 +52,6 @@ class Sweeper:
                 continue
             if send is not None:
                 recovered[send.status.value] += 1
-        # In each sweep, so that the alarm lasts as long as an unknown send exists.
-        if unknown := self.ledger.count_unknown(MOST_COUNTED):
-            self.metrics.count("UnknownSends", unknown)
-        if pauses := active(self.pauses.current()):
-            self.metrics.count("SendingPaused", len(pauses))
         if recovered:
             logger.warning("recovered sends", extra={"recovered": dict(recovered)})
         return dict(recovered)
