@@ -608,6 +608,7 @@ PROVEN_ELSEWHERE = {
     "ThrottlesAlarm",  # below, function by function
     "SendsRejectedAlarm",  # below, by its share
     "QueueAgeAlarm",  # below, by SQS's metric and by the relay's
+    "SchedulesStoppedAlarm",  # below, by the runs of each function
     "CallbackDeadLettersAlarm",  # tests/integration/test_event_publisher.py covers their queues
     "EventDeadLettersAlarm",
 }
@@ -821,3 +822,21 @@ def test_an_alarm_on_metric_math_rings_for_one_function_alone(
     by_design = (metric, function) == ("Throttles", "TokenRenewerFunction")
     assert rings(alarm, total(alarm, metric, quiet | {function: 1.0})) is not by_design
     assert rings(alarm, total(alarm, metric, {function: 1.0})) is not by_design
+
+
+@pytest.mark.parametrize(
+    ("runs", "expected"),
+    [
+        ({"SweeperFunction": 15.0, "DeliveryPollerFunction": 15.0}, False),
+        ({"SweeperFunction": 1.0, "DeliveryPollerFunction": 1.0}, False),
+        ({"SweeperFunction": 15.0}, True),
+        ({"DeliveryPollerFunction": 15.0}, True),
+        ({"SweeperFunction": 0.0, "DeliveryPollerFunction": 15.0}, True),
+        ({}, True),
+    ],
+)
+def test_a_schedule_that_does_not_invoke_its_function_rings(
+    runs: Mapping[str, float], expected: bool
+) -> None:
+    alarm = ALARMS["SchedulesStoppedAlarm"]
+    assert rings(alarm, total(alarm, "Invocations", runs)) is expected

@@ -111,6 +111,15 @@ def test_the_sums_are_over_all_functions_that_exist(pairs: Pairs) -> None:
         assert set(functions_of(nested.properties("ThrottlesAlarm"))) == others
 
 
+def test_the_schedules_of_the_sweeper_and_the_delivery_poller_are_watched(pairs: Pairs) -> None:
+    for parent, nested in pairs:
+        watched = set(functions_of(nested.properties("SchedulesStoppedAlarm")))
+        exist = parent.resources.keys() & {"SweeperFunction", "DeliveryPollerFunction"}
+        assert watched == exist, "AccessTokenMissingAlarm watches the token renewer"
+        [returned] = nested.properties("SchedulesStoppedAlarm")["Metrics"][:1]
+        assert ("poller" in returned["Expression"]) == ("DeliveryPollerFunction" in exist)
+
+
 def test_no_alarm_reaches_an_eleventh_metric(pairs: Pairs) -> None:
     for _, nested in pairs:
         for name, alarm in of_type(nested, "AWS::CloudWatch::Alarm").items():
