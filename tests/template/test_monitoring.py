@@ -607,6 +607,7 @@ SEEN_BY_AWS: Mapping[str, tuple[Callable[[Environment], list[float]], Trouble]] 
 PROVEN_ELSEWHERE = {
     "ThrottlesAlarm",  # below, function by function
     "SendsRejectedAlarm",  # below, by its share
+    "DeliveryCallsFailedAlarm",  # below, by its share
     "QueueAgeAlarm",  # below, by SQS's metric and by the relay's
     "SchedulesStoppedAlarm",  # below, by the runs of each function
     "CallbackDeadLettersAlarm",  # tests/integration/test_event_publisher.py covers their queues
@@ -684,6 +685,52 @@ def test_sends_that_the_worker_sees_rejected_are_counted_by_the_alarm(
 
     sums = {name: sum(seen) for name, seen in values(relay, simulator, capsys, work).items()}
     assert rings(ALARMS["SendsRejectedAlarm"], rejected_value(sums))
+
+
+def delivery_calls_ring(sums: Mapping[str, float]) -> bool:
+    name = "DeliveryCallsFailedAlarm"
+    return rings(ALARMS[name], compared(name, "Sum", 3_600, sums))
+
+
+@pytest.mark.parametrize(
+    ("sums", "expected"),
+    [
+        ({}, False),
+        ({"DeliveryCalls": 100.0}, False),
+        ({"DeliveryCalls": 9.0, "DeliveryCallsFailed": 9.0}, False),
+        ({"DeliveryCalls": 20.0, "DeliveryCallsFailed": 10.0}, True),
+        ({"DeliveryCalls": 21.0, "DeliveryCallsFailed": 10.0}, False),
+        ({"DeliveryCalls": 18_000.0, "DeliveryCallsFailed": 18_000.0}, True),
+    ],
+)
+def test_failed_delivery_calls_ring_if_they_are_many_and_half_of_all(
+    sums: Mapping[str, float], expected: bool
+) -> None:
+    assert delivery_calls_ring(sums) is expected
+
+
+@pytest.mark.parametrize(("fault", "expected"), [("500", True), ("404", True), (None, False)])
+def test_an_upstream_that_reports_no_delivery_rings(
+    aws: None,
+    simulator: Simulator,
+    capsys: pytest.CaptureFixture[str],
+    fault: str | None,
+    expected: bool,
+) -> None:
+    _ = aws
+
+    def poll(relay: Environment, simulator: Simulator) -> None:
+        for _ in range(10):
+            relay.post(MESSAGE)
+        if fault:
+            simulator.fail("deliveries", fault, times=-1)
+        relay.make_due()
+        relay.follow()
+
+    with running(simulator.url, DELIVERY_POLLING="all") as relay:
+        found = values(relay, simulator, capsys, poll)
+    assert sum(found["DeliveryCalls"]) == 10
+    assert delivery_calls_ring({name: sum(each) for name, each in found.items()}) is expected
 
 
 def queue_age_rings(maxima: Mapping[str, float]) -> bool:
