@@ -108,6 +108,7 @@ BIG = 10**4_000
         ({"sendAt": "2026-10-05"}, {("/sendAt", "invalid-time")}),
         ({"sendAt": "2026-10-05x16:01+00:00"}, {("/sendAt", "invalid-time")}),
         ({"sendAt": "2026-10-05T16:01+23:59"}, {("/sendAt", "invalid-time")}),
+        ({"sendAt": "2026-10-05T16:01+05:99"}, {("/sendAt", "invalid-time")}),
         ({"sendAt": "9999-12-31T23:59:00Z"}, {("/sendAt", "invalid-time")}),
         ({"sendAt": "1999-12-31T23:59:00Z"}, {("/sendAt", "invalid-time")}),
         ({"sendAt": "2026-10-05t16:01:00.5z"}, set()),
