@@ -132,3 +132,15 @@ def test_quiet_hours_are_those_of_their_zone(
     request = MessageRequest(message="MzA6Nzg6MA", to=["+12125550100"], quiet_hours=quiet_hours)
     now = datetime.fromisoformat(f"2030-06-15T{time}:00-05:00").astimezone(UTC)
     assert bool(list(warnings_of(request, now))) == is_quiet
+
+
+def test_a_send_time_in_the_last_hour_means_now() -> None:
+    now = datetime(2030, 6, 15, 21, 10, tzinfo=UTC)
+    quiet_hours = QuietHours(start="21:00", end="08:00", utc_offset="+00:00")
+    request = MessageRequest(
+        message="MzA6Nzg6MA",
+        to=["+12125550100"],
+        quiet_hours=quiet_hours,
+        send_at=now.replace(hour=20, minute=50),
+    )
+    assert [warning.code for warning in warnings_of(request, now)] == ["quiet-hours"]

@@ -26,7 +26,7 @@ RESUBSCRIBE = PreviewWarning(
 
 def warnings_of(request: MessageRequest, now: datetime) -> Iterator[PreviewWarning]:
     """Yield the warnings for a request that would be posted at `now`."""
-    if request.quiet_hours and _is_in(request.quiet_hours, request.send_at or now):
+    if request.quiet_hours and _is_in(request.quiet_hours, max(request.send_at or now, now)):
         yield QUIET_HOURS
     if request.resubscribe:
         yield RESUBSCRIBE
