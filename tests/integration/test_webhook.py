@@ -137,6 +137,20 @@ def test_an_id_with_another_body_is_refused(relay: Environment, simulator: Simul
     assert len(simulator.sent()) == 1
 
 
+def test_an_id_in_quotes_is_the_same_key_as_without(
+    relay: Environment, simulator: Simulator
+) -> None:
+    secret = relay.put_webhook_secret("shop")
+    relay.allow("shop", "key-1")
+    first = relay.post_webhook("shop", secret, MESSAGE, webhook_id='"msg_1"')
+    for key in ("msg_1", '"msg_1"'):
+        again = relay.post(MESSAGE, headers={"Idempotency-Key": key}, key_id="key-1")
+        assert (again.status, again.body) == (202, first.body)
+    assert len(simulator.sent()) == 1
+    answer = relay.post_webhook("shop", secret, MESSAGE, webhook_id='""')
+    assert code(answer) == (400, "invalid-header")
+
+
 def test_no_unsigned_key_takes_the_ids_place(relay: Environment, simulator: Simulator) -> None:
     secret = relay.put_webhook_secret("shop")
     for key in ("one", "two"):

@@ -514,8 +514,8 @@ def unwritten_token() -> None:
 def new_webhook_each_time() -> None:
     """A webhook that is delivered again is another message."""
 
-    def without_id(*values: Any, webhook_id: str) -> Post:
-        _ = webhook_id
+    def without_id(*values: Any, is_webhook: bool) -> Post:
+        _ = is_webhook
         return Post(*values)
 
     patch.object(webhook, "Post", without_id).start()

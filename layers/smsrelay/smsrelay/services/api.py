@@ -47,8 +47,8 @@ class Post(NamedTuple):
     headers: Mapping[str, str]
     body: str
     client: str
-    webhook_id: str | None = None
-    """The id of a signed webhook, which replaces the idempotency key of the header."""
+    is_webhook: bool = False
+    """Whether it is a signed webhook, whose header `webhook-id` has the idempotency key."""
     is_rate_limited: bool = True
     """Whether the relay limits the client's recipients; usage plans limit clients with API keys."""
 
@@ -129,9 +129,10 @@ class Api:
         _check_content(post.headers)
         began = self._clock()
         document = decode(post.body)
-        if post.webhook_id and _is_payload(document.value):
+        if post.is_webhook and _is_payload(document.value):
             document = document.member("data")
-        key = post.webhook_id or _key(post.headers) or key_in(document.value)
+        name = "webhook-id" if post.is_webhook else "Idempotency-Key"
+        key = _key(post.headers, name) or key_in(document.value)
         identity = ids.identify(post.client, key, document) if key else None
         deferred = _prefers_async(post.headers)
         try:
@@ -214,15 +215,15 @@ def _check_content(headers: Mapping[str, str]) -> None:
         raise UnsupportedMediaTypeError("Send the body without a content encoding.")
 
 
-def _key(headers: Mapping[str, str]) -> str | None:
-    """Return the key in the header Idempotency-Key, quoted or not. Raises `InvalidHeaderError`."""
-    value = headers.get("idempotency-key")
+def _key(headers: Mapping[str, str], name: str = "Idempotency-Key") -> str | None:
+    """Return the key in the header, without its quotes. Raises `InvalidHeaderError`."""
+    value = headers.get(name.lower())
     if value is None:
         return None
     try:
         return validate_key(value.strip())
     except PydanticCustomError as error:
-        raise InvalidHeaderError(f"Idempotency-Key: {error.message()}") from None
+        raise InvalidHeaderError(f"{name}: {error.message()}") from None
 
 
 def _prefers_async(headers: Mapping[str, str]) -> bool:

@@ -28,7 +28,7 @@ class Webhooks:
             # The response doesn't tell whether the client, its secret or the signature is missing.
             self._metrics.count("WebhooksRefused")
             raise InvalidSignatureError
-        post = Post(headers, body, client, webhook_id=headers["webhook-id"])
+        post = Post(headers, body, client, is_webhook=True)
         return self._api.post_message(post, deadline)
 
     def _is_signed(self, client: str, headers: Mapping[str, str], body: str) -> bool:
