@@ -107,8 +107,8 @@ CODES: dict[str, Code] = {
     "text-missing": Code("The request has `maxSegments`, but no `text`.", _with(maxSegments=1)),
     "too-many-segments": Code(
         "`text` needs more SMS than `maxSegments` of the request, or of the message in the "
-        "catalogue, allows. The detail lists the characters that require UCS-2 by offset and code "
-        "point.",
+        "catalogue, allows. The detail lists signs that require UCS-2, such as typographic quotes, "
+        "by offset and code point, and counts the other characters that require it.",
         _with(text="It\u2019s ready. " * 6, maxSegments=1),
     ),
     "keyword-missing": Code(

@@ -2,8 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
-from itertools import islice
+from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
 MAX_NAMED: Final = 20
@@ -19,6 +18,7 @@ _BASIC: Final = (
 _EXTENSION: Final = "\f^{}\\[~]|€"
 """Characters that take two units each."""
 _GSM_7: Final = frozenset(_BASIC + _EXTENSION)
+_GSM_7_SIGNS: Final = frozenset(sign for sign in _GSM_7 if not sign.isalnum())
 # "Character Counts" and "Message Concatenation" in the help of MobileConnect.
 _ONE_PART: Final[Mapping[Encoding, int]] = {"GSM-7": 160, "UCS-2": 70}
 _CONCATENATED_PART: Final[Mapping[Encoding, int]] = {"GSM-7": 153, "UCS-2": 67}
@@ -63,19 +63,21 @@ def estimate(text: str, *, concatenated: bool) -> Segments:
     return Segments(encoding, characters, number, at_least=fixed != text)
 
 
-def outside_gsm_7(text: str) -> Iterator[str]:
-    """Describe at most `MAX_NAMED` characters that make a text UCS-2.
+def outside_gsm_7(text: str) -> str:
+    """List at most `MAX_NAMED` characters that make a text UCS-2, and count the others.
 
-    Each has its code point, its offset (in code points, from 0) and a replacement.
+    Each has its code point, its offset (in code points, from 0) and a replacement. Letters and
+    digits are not listed, because a refusal must not contain the text.
     """
-    personalised = [range(*match.span()) for match in _PERSONALISATION.finditer(text)]
-    found = (
-        (offset, character)
-        for offset, character in enumerate(text)
-        if character not in _GSM_7 and not any(offset in place for place in personalised)
-    )
-    for offset, character in islice(found, MAX_NAMED):
-        yield f"U+{ord(character):04X} at offset {offset}{_instead_of(character)}"
+    text = _PERSONALISATION.sub(lambda match: " " * len(match[0]), text)
+    found = [(offset, sign) for offset, sign in enumerate(text) if sign not in _GSM_7]
+    named = [
+        f"U+{ord(sign):04X} at offset {offset}{instead}"
+        for offset, sign in found
+        if (instead := _instead_of(sign))
+    ][:MAX_NAMED]
+    others = len(found) - len(named)
+    return "; ".join([*named, f"{others} not listed"] if others else named)
 
 
 def _instead_of(character: str) -> str:
@@ -83,7 +85,7 @@ def _instead_of(character: str) -> str:
     if replacement is None:
         decomposed = unicodedata.normalize("NFKD", character)
         replacement = "".join(part for part in decomposed if not unicodedata.combining(part))
-        if not replacement or not _GSM_7.issuperset(replacement):
+        if not replacement or not _GSM_7_SIGNS.issuperset(replacement):
             return ""
     return f' (write "{replacement}")' if replacement else " (leave it out)"
 

@@ -159,7 +159,7 @@ def check_segments(value: Mapping[str, Any], defaults: CatalogueDefaults) -> Ite
         return
     detail = f"The text needs {size.number} SMS in {size.encoding}; the limit is {min(limits)}."
     if size.encoding == "UCS-2":
-        outside = "; ".join(segments.outside_gsm_7(text))
+        outside = segments.outside_gsm_7(text)
         detail += f" Characters outside GSM-7 shorten each SMS to 70 characters: {outside}."
     yield Refusal("/text", "too-many-segments", detail)
 
