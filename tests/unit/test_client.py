@@ -100,6 +100,29 @@ def test_the_rules_between_fields_are_checked_before_it_is_posted() -> None:
     assert codes == {"keyword-missing", "zone-missing", "empty-window"}
 
 
+def test_a_name_can_have_a_keyword_in_the_catalogue() -> None:
+    request = parse_request({"message": "order-shipped", "to": [NUMBER], "subscribe": True})
+    assert request.keyword is None
+    assert json.loads(body_of(request)) == {
+        "message": "order-shipped",
+        "to": ["+12125550100"],
+        "subscribe": True,
+    }
+    with pytest.raises(RequestRefusedError, match="keyword-missing"):
+        parse_request({"message": ID, "to": [NUMBER], "subscribe": True})
+
+
+def test_calls_that_are_too_large_to_be_stored_are_refused() -> None:
+    to: list[str | Subscriber] = [
+        Subscriber(mobile=f"+121255501{n:02}", key="k", attributes={"Note": "x" * 4_000})
+        for n in range(90)
+    ]
+    request = MessageRequest(message=ID, to=to)
+    for check in (body_of, lambda it: parse_request(it.model_dump_json(exclude_unset=True))):
+        with pytest.raises(RequestRefusedError, match="too-large"):
+            check(request)
+
+
 def test_a_request_that_is_too_large_is_refused_before_it_is_posted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -5,6 +5,7 @@ This module needs pydantic, but no AWS library and no HTTP client.
 
 import json
 import time
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
@@ -14,8 +15,15 @@ from pydantic.alias_generators import to_camel
 from smsrelay.errors import NotJsonError, TooLargeError
 from smsrelay.messages import refusals, validation
 from smsrelay.messages.refusals import RequestRefusedError
-from smsrelay.messages.request import MessageRequest, QuietHours, Subscriber
-from smsrelay.messages.strict_json import decode
+from smsrelay.messages.request import (
+    CatalogueDefaults,
+    MessageRequest,
+    QuietHours,
+    Subscriber,
+    is_encoded_id,
+)
+from smsrelay.messages.strict_json import Document, decode
+from smsrelay.messages.upstream_calls import build_calls
 
 __all__ = [
     "AcceptedMessage",
@@ -375,7 +383,7 @@ def parse_request(document: str | bytes | dict[str, Any]) -> MessageRequest:
         raise _refused("too-large", error) from None
     except (NotJsonError, TypeError, ValueError, RecursionError) as error:
         raise _refused("not-json", error) from None
-    return validation.parse_request(decoded, arrived_at=time.time())
+    return _validated(decoded, time.time())
 
 
 def body_of(request: MessageRequest) -> str:
@@ -386,10 +394,20 @@ def body_of(request: MessageRequest) -> str:
     """
     body = request.model_dump_json(by_alias=True, exclude_unset=True)
     try:
-        validation.parse_request(decode(body))
+        _validated(decode(body), 0.0)
     except TooLargeError as error:
         raise _refused("too-large", error) from None
     return body
+
+
+def _validated(document: Document, arrived_at: float) -> MessageRequest:
+    message = document.value.get("message") if isinstance(document.value, dict) else None
+    is_name = isinstance(message, str) and not is_encoded_id(message)
+    # Only the relay knows whether a name has a default keyword.
+    defaults = CatalogueDefaults(keyword="of the catalogue" if is_name else None)
+    request = validation.parse_request(document, defaults, arrived_at=arrived_at)
+    build_calls(request, datetime.now(UTC))  # it raises if they are too large
+    return MessageRequest.from_json(document.value)  # without the default
 
 
 def _refused(code: str, error: Exception) -> RequestRefusedError:
