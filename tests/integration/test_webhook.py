@@ -309,6 +309,25 @@ def test_each_client_has_its_own_limit_and_only_what_is_signed_counts(
         assert {it["deleteAt"]["N"] for it in counted} == {str(1_791_230_460 + 3_600)}
 
 
+def test_repeated_requests_and_reused_keys_do_not_count(aws: None, simulator: Simulator) -> None:
+    _ = aws
+    with (
+        running(simulator.url, CLIENT_RECIPIENTS_PER_MINUTE="4") as relay,
+        patch.object(api.parts().api._rate_limit, "_clock", lambda: 1_791_230_460.0),  # noqa: SLF001 - its clock stands still,
+    ):
+        secret = relay.put_webhook_secret("shop")
+        two = MESSAGE | {"to": ["+1 212 555 0100", "+1 212 555 0101"]}
+        first, again = (
+            relay.post_webhook("shop", secret, two, webhook_id="msg_1") for _ in range(2)
+        )
+        assert (again.status, again.body) == (202, first.body)
+        reused = relay.post_webhook("shop", secret, two | {"text": "x"}, webhook_id="msg_1")
+        assert code(reused) == (422, "idempotency-key-reused")
+        assert relay.post_webhook("shop", secret, two).status == 202, "the third and the fourth"
+        assert code(relay.post_webhook("shop", secret, MESSAGE)) == (429, "over-limit")
+        assert len(simulator.sent()) == 2
+
+
 def test_a_principal_has_the_same_limit_and_a_key_has_its_usage_plan(
     aws: None, simulator: Simulator
 ) -> None:

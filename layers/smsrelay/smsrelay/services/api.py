@@ -142,7 +142,7 @@ class Api:
                 arrived_at=began,
                 trace=post.headers.get("x-amzn-trace-id"),
             )
-            if post.is_rate_limited:
+            if post.is_rate_limited and not self._is_stored(identity):
                 self._rate_limit.check(post.client, len(submission.request.to))
             message = self._sender.submit(
                 submission, identity, deadline, Timing.DEFERRED if deferred else Timing.NOW
@@ -169,6 +169,13 @@ class Api:
             build_calls(submission.request, moment),
             warnings_of(submission.request, moment),
         )
+
+    def _is_stored(self, identity: ids.Identity | None) -> bool:
+        """Whether a request is repeated. Raises `IdempotencyKeyReusedError`."""
+        with suppress(NotFoundError):
+            self._sender.replay(identity, NotFoundError(""))
+            return True
+        return False
 
     def _enqueue(self, message: MessageState) -> None:
         """Enqueue the queued sends, after a replay too: a copy for a claimed send does no harm."""
