@@ -279,11 +279,11 @@ def test_a_catalogue_lasts_for_a_minute_and_longer_while_no_other_can_be_had(
         for _ in range(120):
             now += 1
             assert stored.current() is second
-    warnings = [it for it in caplog.records if it.name == "smsrelay.adapters.ssm_message_catalogue"]
-    assert [it.levelname for it in warnings] == ["WARNING"] * 2
+    logged = [it for it in caplog.records if it.name == "smsrelay.adapters.ssm_message_catalogue"]
+    assert [it.levelname for it in logged] == ["ERROR"] * 2
     now += 60
     assert set(stored.current().messages) == {"shipped"}
-    assert counter.names == []
+    assert counter.names == ["CatalogueUnusable"] * 2
 
 
 def test_a_failure_stands_for_a_moment_where_there_was_never_a_catalogue(

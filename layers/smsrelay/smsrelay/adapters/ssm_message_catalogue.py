@@ -72,7 +72,8 @@ class SsmMessageCatalogue:
             logger.exception("catalogue can't be used", extra={"kept": self._cached is not None})
             self._failed = LedgerUnavailableError(str(error))
         except AWS_ERRORS as error:
-            logger.warning(
+            self._metrics.count("CatalogueUnusable")
+            logger.error(  # noqa: TRY400
                 "catalogue can't be read",
                 extra={"kept": self._cached is not None, "cause": error_name(error)},
             )
