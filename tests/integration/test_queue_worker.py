@@ -635,12 +635,19 @@ def test_when_the_ledger_is_away_the_message_stays(
     ("receive_count", "seconds"), [(1, 15), (2, 30), (6, 480), (7, 900), (999, 900), (5_000, 900)]
 )
 def test_during_an_outage_a_message_comes_back_more_and_more_rarely(
-    relay: Environment, receive_count: int, seconds: int
+    wall_clock: WallClock,
+    relay: Environment,
+    capsys: pytest.CaptureFixture[str],
+    receive_count: int,
+    seconds: int,
 ) -> None:
     """SQS moves a message to the dead-letter queue that it has delivered 1,000 times."""
     sqs_id = relay.enqueue(MESSAGE)
     [message] = relay.client("sqs").receive_message(QueueUrl=relay.queue_url)["Messages"]
-    message["Attributes"] = {"ApproximateReceiveCount": str(receive_count)}
+    message["Attributes"] = {
+        "ApproximateReceiveCount": str(receive_count),
+        "SentTimestamp": str(int(wall_clock.now - 1_800) * 1_000),
+    }
     relay.client("dynamodb").delete_table(TableName=relay.table)
     waits = []
 
@@ -653,6 +660,8 @@ def test_during_an_outage_a_message_comes_back_more_and_more_rarely(
         returned = relay.hand_worker([record(message)])
     assert returned == {"batchItemFailures": [{"itemIdentifier": sqs_id}]}
     assert waits == [seconds]
+    # SQS leaves messages out of its own metric that were received three times.
+    assert '"QueuedSendAge":[1800000.0]' in capsys.readouterr().out
 
 
 def test_without_time_left_messages_come_back_untouched(

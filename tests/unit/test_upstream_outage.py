@@ -124,6 +124,7 @@ class World:
             reader,
             default_client="c",
             sender_arns=(),
+            metrics=ignored,
             clock=lambda: self.now,
             sleep=lambda _: None,
         )

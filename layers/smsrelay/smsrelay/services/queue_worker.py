@@ -12,7 +12,7 @@ from smsrelay.errors import (
     TooLargeError,
 )
 from smsrelay.messages.refusals import Refusal, RequestRefusedError
-from smsrelay.ports import Clock, Deadline
+from smsrelay.ports import Clock, Deadline, Metrics
 from smsrelay.sends import ids
 from smsrelay.sends.queue_envelopes import (
     KEY_REUSED,
@@ -49,6 +49,7 @@ class QueueWorker:
         *,
         default_client: str,
         sender_arns: Collection[str],
+        metrics: Metrics,
         clock: Clock,
         sleep: Callable[[float], None],
     ) -> None:
@@ -60,6 +61,7 @@ class QueueWorker:
         self._reader = reader
         self._default_client = default_client
         self._sender_arns = sender_arns
+        self._metrics = metrics
         self._clock = clock
         self._sleep = sleep
 
@@ -78,6 +80,8 @@ class QueueWorker:
                 "message delayed by an outage",
                 extra={"sqs_message_id": queue_message.id, "cause": str(error)},
             )
+            if queue_message.sent_at:
+                self._metrics.time("QueuedSendAge", self._clock() - queue_message.sent_at)
             return outage_delay(queue_message.receive_count)
 
     def _process(self, queue_message: QueueMessage, deadline: Deadline) -> float | None:

@@ -29,6 +29,7 @@ def parts() -> Parts:
         shared.request_reader,
         default_client=shared.settings.default_client,
         sender_arns=[arn for arn in shared.settings.queue_sender_arns.split(",") if arn],
+        metrics=shared.metrics,
         clock=shared.clock,
         sleep=_sleep,
     )
