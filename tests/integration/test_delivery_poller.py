@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -221,6 +222,27 @@ def test_a_failure_of_all_calls_stops_the_run(relay: Environment, outcome: Outco
     with patch.object(MobileConnect, "report", return_value=outcome):
         assert relay.follow() == {outcome.reason: 1, "left": 1}
     assert relay.follow() == {"paused": 1}
+
+
+@pytest.mark.parametrize(
+    ("then", "retry_after", "seconds"),
+    [("429-50100", None, 55), ("503-50300", 90, 90), ("429-50200", None, 300)],
+)
+def test_the_other_polls_wait_as_long_as_retry_after_says(
+    relay: Environment, simulator: Simulator, then: str, retry_after: int | None, seconds: int
+) -> None:
+    """A minute lasts 55 seconds, so that the run a minute later polls."""
+    relay.post(MESSAGE)
+    poller, began = delivery_poller.parts().delivery_poller, time.time()
+    simulator.fail("deliveries", then, retry_after=retry_after)
+    relay.make_due()
+    poller.clock = partial(float, began)
+    relay.follow()
+    relay.make_due()
+    poller.clock = partial(float, began + seconds - 0.1)
+    assert relay.follow() == {"paused": 1}
+    poller.clock = partial(float, began + seconds)
+    assert relay.follow() == {"accepted": 1}
 
 
 def test_a_refused_token_is_asked_with_once(relay: Environment, simulator: Simulator) -> None:

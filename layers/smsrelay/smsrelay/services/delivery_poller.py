@@ -37,7 +37,8 @@ MIN_POLL_SECONDS: Final = TIMEOUT + 5.0
 """No poll begins when fewer seconds are left, because its result must be stored too."""
 MIN_WRITE_SECONDS: Final = 5.0
 """No send is ended without a poll when fewer seconds are left."""
-MIN_PAUSE: Final = 60.0
+MIN_PAUSE: Final = 55.0
+"""A minute, less 5 seconds, so that the run a minute later does not come a moment too early."""
 # Failures that all other calls would have too.
 _AFFECTS_ALL_CALLS: Final = WRONG_ROUTE_REASONS | frozenset(
     {
@@ -177,8 +178,7 @@ class DeliveryPoller:
 
     def _pause(self, answer: Outcome, now: float) -> None:
         wait = BLOCKED_DELAY if answer.reason == "blocked" else MIN_PAUSE
-        # 5 seconds less, so that the run after the pause does not come a moment too early.
-        self._paused_until = now + max(wait, answer.retry_after or 0.0) - 5.0
+        self._paused_until = now + max(wait, answer.retry_after or 0.0)
         self.metrics.count("DeliveryCallsRefused")
         level = logging.ERROR if answer.reason == "forbidden" else logging.WARNING
         logger.log(
