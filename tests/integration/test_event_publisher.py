@@ -606,6 +606,25 @@ def test_an_unreadable_catalogue_delays_a_callback_as_any_failure(
     assert vars(line)["status"] == "no catalogue"
 
 
+def test_a_callback_whose_client_has_no_url_now_is_tried_again(
+    onlooker: Onlooker, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A catalogue without `clients` may have been stored by mistake."""
+    onlooker.relay.post(MESSAGE)
+    onlooker.follow()
+    onlooker.relay.tell()
+    onlooker.server.replies(lambda _: answering(200))
+    url = onlooker.wanted.pop(CLIENT)
+    assert len(onlooker.relay.call_back()) == 1
+    assert '"CallbacksFailed":[1.0]' in capsys.readouterr().out
+    [line] = [it for it in caplog.records if it.getMessage() == "callback failed"]
+    assert vars(line)["status"] == "no URL"
+    onlooker.wanted[CLIENT] = url
+    onlooker.relay.show_all(onlooker.callback_queue)
+    assert onlooker.relay.call_back() == []
+    assert len(onlooker.server.requests) == 1
+
+
 def test_a_callback_without_a_response_is_logged_with_the_cause(
     onlooker: Onlooker, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -38,10 +38,7 @@ class CallbackSender:
         fields = {"client": client, "event": event_id(event)}
         try:
             url = self.catalogue.current().callback_of(client)
-            if url is None:
-                logger.warning("callback dropped: the client has no URL", extra=fields)
-                return None
-            status = self._post(url, client, fields["event"], body)
+            status = self._post(url, client, fields["event"], body) if url else "no URL"
         except (LedgerUnavailableError, SecretUnavailableError) as error:
             status = str(error)
         if status in _DONE:
