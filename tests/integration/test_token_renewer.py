@@ -198,13 +198,18 @@ def test_two_at_once_fetch_one(
 
 
 def test_refusals_of_every_token_do_not_fetch_one_after_another(
-    fresh: Environment, simulator: Simulator, clock: ShiftedTime
+    fresh: Environment,
+    simulator: Simulator,
+    clock: ShiftedTime,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert fresh.renew(refused(fresh))["did"] == "renewed", "the first one has no predecessor"
+    assert "TokenRenewalsFailed" not in capsys.readouterr().out
     event = refused(fresh)
     assert fresh.renew(event) == {"did": "kept", "reason": "replaced-just-now"}
     assert fresh.renew(event)["did"] == "kept"
     assert fresh.renew()["did"] == "kept", "nor does the schedule"
+    assert capsys.readouterr().out.count('"TokenRenewalsFailed":[1.0]') == 3
     assert requests(simulator) == 2
     clock.offset = 899
     assert fresh.renew(event)["did"] == "kept"

@@ -84,6 +84,7 @@ class TokenRenewer:
                 and reason is RenewalReason.REFUSED
                 and not may_replace_refused(token, self.store.load(previous=True), self.clock())
             ):
+                self.metrics.count("TokenRenewalsFailed")
                 logger.warning(
                     "refused token kept: the last one was replaced just now",
                     extra={"token": self._refused},
