@@ -22,6 +22,7 @@ from smsrelay.ports import Deadline
 from smsrelay.sends.ids import message_id
 from smsrelay.sends.queue_envelopes import QueueMessage
 from smsrelay.sends.send import SendKey, reference_body
+from smsrelay.services.sender import Sender
 from smsrelay.wiring import queue_worker
 from tests.conftest import WallClock
 from tests.support.aws_calls import intercepted, record
@@ -436,11 +437,24 @@ def test_after_a_refusal_for_want_of_room_no_other_message_asks_at_once(
     simulator.fail("send", "429-50100", retry_after=7)
     assert len(relay.work()) == 1
     assert relay.slept == []
-    for _ in range(3):
-        relay.enqueue(MESSAGE)
+    relay.enqueue(MESSAGE)
     assert relay.work() == []
-    assert relay.slept == pytest.approx([7.0] * 3, abs=2.0)
-    assert len(simulator.calls()) == 4
+    assert relay.slept == pytest.approx([7.0], abs=2.0)
+    assert len(simulator.calls()) == 2
+
+
+@pytest.mark.parametrize(
+    ("pauses", "returned", "slept"),
+    [([7.0, 3.0, 0.0], 0, [7.0, 3.0]), ([7.0, 20.0], 1, [7.0])],
+    ids=["time left", "no time left"],
+)
+def test_a_pause_that_became_longer_meanwhile_is_obeyed(
+    relay: Environment, simulator: Simulator, pauses: list[float], returned: int, slept: list[float]
+) -> None:
+    relay.enqueue(MESSAGE)
+    with patch.object(Sender, "pause_remaining", side_effect=pauses):
+        assert len(relay.work(remaining=30.0)) == returned
+    assert (relay.slept, len(simulator.calls())) == (slept, 1 - returned)
 
 
 def test_without_the_time_to_hold_back_a_message_returns_as_it_is(

@@ -399,6 +399,11 @@ class Environment:
         sender = sending.parts().sender
         vars(sender)["_upstream_pause"] = UpstreamPause(time.time, random.random)
 
+    def sleep(self, seconds: float) -> None:
+        """Note a worker's sleep; the throttling pause is over after it."""
+        self.slept.append(seconds)
+        vars(vars(sending.parts().sender)["_upstream_pause"])["_throttled_until"] = 0.0
+
     def make_due(self) -> None:
         """Let all pauses and the wait of every send be over, and its message visible."""
         self.end_pauses()
@@ -570,7 +575,7 @@ def running(simulator_url: str, **overrides: str) -> Iterator[Environment]:
     with patch.dict(os.environ, settings), _functions() as functions:
         relay = Environment(name, queue_url, dead_letter_queue_url, secret, *functions)
         relay.key_of(CLIENT)  # now: a test may take the table away
-        with patch.object(queue_worker, "_sleep", relay.slept.append):
+        with patch.object(queue_worker, "_sleep", relay.sleep):
             yield relay
 
 

@@ -73,6 +73,7 @@ class QueueWorker:
         if pause:
             # Returning the message instead would cost a receive each time.
             self._sleep(pause)
+            return self.process(queue_message, deadline)  # the pause may have become longer
         try:
             return self._process(queue_message, deadline)
         except (LedgerUnavailableError, QueueUnavailableError) as error:
