@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,8 @@ def lambda_handler(
                 unexpected = UnexpectedError(type(error).__name__)
                 if on_error is None:
                     raise unexpected from None
-                parts.metrics.count("UnexpectedErrors")
+                with suppress(Exception):  # its text would be logged, too
+                    parts.metrics.count("UnexpectedErrors")
                 return on_error(unexpected)
             finally:
                 parts.metrics.flush()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from smsrelay.errors import QueueUnavailableError
@@ -47,7 +48,8 @@ def run_batch(  # noqa: PLR0913 - the differences between the two queues' functi
         except Exception:
             # One message must not fail the others in its batch: they may have been sent.
             logger.exception("message failed", sqs_message_id=record["messageId"])
-            metrics.count("UnexpectedErrors")
+            with suppress(Exception):
+                metrics.count("UnexpectedErrors")
             return False
         return delay is None
 
