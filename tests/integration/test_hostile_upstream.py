@@ -20,6 +20,7 @@ from smsrelay.sends.call_outcome import Outcome, OutcomeKind
 from smsrelay.services import delivery_poller
 from tests.support.environment import Environment, running
 from tests.support.http_servers import HostileServer, Manner, drip
+from tools.local_stack.polling import wait_for
 
 BODY = '{"mobileNumbers":["12125550100"]}'
 TOKEN = "the-access-token-of-the-tenant"
@@ -526,7 +527,7 @@ def test_nothing_is_written_after_the_deadline(
     ):
         lookup_takes(60.0)
         told = relay.post({"message": "MzA6Nzg6MA", "to": ["+12125550100"]})
-        server.wait_for_hang_up()
+        wait_for(lambda: written, what="the end of the connection", seconds=20)
     [send] = told.body["sends"]
     assert (told.status, send["status"], send["reason"]) == (202, "queued", "out-of-time")
     assert written == [b""], "connected, and nothing else"

@@ -1,8 +1,10 @@
 """One request can be found in all log lines, whichever function wrote them; and times are told."""
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
+from logging import StreamHandler
 from typing import Any
 from unittest.mock import patch
 
@@ -96,6 +98,9 @@ def test_no_line_contains_the_arn_of_a_caller(
     relay: Environment, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A session's name is often that of a person."""
+    handler = sending.parts().logger.logger_handler
+    assert isinstance(handler, StreamHandler)
+    handler.setStream(sys.stdout)  # its own may be that of an earlier test, and closed
     session = "arn:aws:sts::123456789012:assumed-role/Shop/jane.doe@example.com"
     headers = {"Content-Type": "application/json"}
     for status in (403, 202, 500):
