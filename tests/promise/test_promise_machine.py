@@ -54,7 +54,7 @@ DAY = 86_400.0
 WAITS = (0.0, 10.0, 40.0, 120.0, 301.0, 1_000.0, 20_000.0, DAY + 1, DAY + 1)
 COMMANDS = (
     ["resend"],
-    ["resend", "--queued"],
+    ["resend"],
     ["resolve", "--as", "accepted"],
     ["resolve", "--as", "rejected"],
 )
