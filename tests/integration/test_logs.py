@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
-from logging import StreamHandler
 from typing import Any
 from unittest.mock import patch
 
@@ -95,12 +94,14 @@ def test_without_a_trace_the_messages_own_id_ties_its_lines_together(
 
 
 def test_no_line_contains_the_arn_of_a_caller(
-    relay: Environment, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+    relay: Environment,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A session's name is often that of a person."""
-    handler = sending.parts().logger.logger_handler
-    assert isinstance(handler, StreamHandler)
-    handler.setStream(sys.stdout)  # its own may be that of an earlier test, and closed
+    # The handler's own stream may be that of an earlier test, and closed.
+    monkeypatch.setattr(sending.parts().logger.logger_handler, "stream", sys.stdout)
     session = "arn:aws:sts::123456789012:assumed-role/Shop/jane.doe@example.com"
     headers = {"Content-Type": "application/json"}
     for status in (403, 202, 500):
