@@ -332,7 +332,7 @@ def _plan_of_send(target: DeployedStack, letter: DeadLetter, key: SendKey, now: 
     send = target.ledger.load_one(key)
     if send is None:
         return Plan(letter, Action.KEEP, "the ledger does not contain its send", key)
-    if send.can_be_redriven and send.expires_at is not None and send.expires_at <= now:
+    if send.can_be_redriven and send.is_past_expiry(now):
         detail = "its expiresAt has passed: post it again, or discard it"
         return Plan(letter, Action.KEEP, detail, key)
     if send.can_be_redriven:

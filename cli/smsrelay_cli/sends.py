@@ -208,7 +208,7 @@ def _obstacle(send: Send, now: float) -> str | None:
     """Return why a failed or unknown send can't be sent again."""
     if send.body is None:
         return "its body was deleted: post the message again"
-    if send.expires_at is None or send.expires_at > now:
+    if not send.is_past_expiry(now):
         return None
     also = "" if send.status is Status.FAILED else ", or resolve it"
     return f"its expiresAt has passed: post it again{also}"

@@ -133,6 +133,10 @@ class Send:
         """Whether the relay has finished with it. A `failed` send has ended."""
         return self.status not in UNFINISHED_STATUSES and not self.awaits_report
 
+    def is_past_expiry(self, now: float) -> bool:
+        """Whether the time is `expiresAt` or later, whatever the status is."""
+        return self.expires_at is not None and self.expires_at <= now
+
     @property
     def can_be_redriven(self) -> bool:
         """Whether it ended without being sent, and an operator can send it again."""

@@ -83,8 +83,7 @@ def queue(send: Send, due_at: float) -> Send:
 
 def has_expired(send: Send, now: float) -> bool:
     """Whether a queued send has passed its `expiresAt`."""
-    expires_at = send.expires_at
-    return send.status is Status.QUEUED and expires_at is not None and expires_at <= now
+    return send.status is Status.QUEUED and send.is_past_expiry(now)
 
 
 def end_queued(send: Send, status: Status, *, now: float, written_by: str) -> Send:

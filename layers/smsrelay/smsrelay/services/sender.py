@@ -399,7 +399,7 @@ class Sender:
         too_old = age > self._policy.max_age
         if too_old:
             outcome = Outcome(OutcomeKind.NOT_SENT, "too-old")
-        elif send.expires_at is not None and send.expires_at <= now:  # during a read or write
+        elif send.is_past_expiry(now):  # during a read or write
             outcome = EXPIRED
         elif not self.has_time_for_call(deadline):
             outcome = OUT_OF_TIME
