@@ -54,7 +54,7 @@ class MessageOrigin(NamedTuple):
     client: str
     """Empty if the message names no client, or an invalid one."""
     key: str
-    """Unchanged if it is invalid; the sender's id if there is none."""
+    """The key that the message names, even if it is invalid. It is `sender_id` if it names none."""
     sender_id: str
     """The id that the message's sender got for it."""
 
