@@ -1,1 +1,1 @@
-"""Development tools: local stack, simulator, soak test, generators. Never shipped."""
+"""Development tools: local stack, simulator, benchmark, first contact, deployment, generators. Never shipped."""

@@ -30,7 +30,7 @@ FILES = {
 
 
 POST_MESSAGE = ("POST", "/messages")
-"""The only route that stores a message."""
+"""The only route of this function that stores a message."""
 
 
 @lambda_handler(api, on_error=api_gateway.to_problem)

@@ -125,7 +125,7 @@ class _Sized(_Model):
 
 
 class SendSummary(_Sized):
-    """One call of MobileConnect for a message, and its outcome."""
+    """A send of a message: the recipients of one call of MobileConnect, and the outcome."""
 
     n: int = Field(ge=1, le=100, description="Its number in the message.", examples=[1])
     status: SendStatus

@@ -1,4 +1,4 @@
-"""The relay's errors, grouped by what the caller should do."""
+"""The relay's errors. `services.problem_documents` maps them to responses."""
 
 
 class RelayError(Exception):

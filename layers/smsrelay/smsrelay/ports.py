@@ -62,7 +62,11 @@ class Ledger(Protocol):
         """Claim a queued send that is due, unless another process has; None: it does not exist."""
 
     def replace_if_unchanged(self, before: Send, after: Send) -> ReplaceResult:
-        """Write a send if it is still as `before`. Never creates an item."""
+        """Write a send if it is still as `before`. Never creates an item.
+
+        With the same `written_by`, it also replaces an `unknown` that another process stored for
+        this attempt: the claiming process knows the result, the other one only that it is late.
+        """
 
     def load(self, message_id: str, *, bodies: bool = True) -> Sequence[Send]:
         """Return the sends of a message, by number; none if the message does not exist.

@@ -1,4 +1,4 @@
-"""The send, one upstream call of a message, and its state; and the message with its sends."""
+"""The send, which is the recipients of one upstream call, and its state; and the message."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ NOT_POLLED = "not-polled"
 
 
 class Status(StrEnum):
-    """The statuses of a send (docs/delivery-guarantees.md has a diagram)."""
+    """The statuses of a send (docs/api.md has a diagram)."""
 
     QUEUED = "queued"
     SENDING = "sending"
@@ -66,7 +66,7 @@ class Send:
     key: SendKey
     client: str
     upstream_message_id: str
-    """The upstream's encoded message id, which is part of the call's path."""
+    """The upstream's encoded message id, which is part of the call's path (stored as `template`)."""
     recipients: int
     status: Status
     on_unknown: OnUnknown
@@ -80,7 +80,10 @@ class Send:
     While it is sending, this is the end of the lease: read `lease_until`.
     """
     written_by: str
-    """The id of the last write, which shows whether a write with a lost response was stored."""
+    """The id of the last create, claim or later write; the result of an attempt keeps its claim's id.
+
+    It shows whether a write with a lost response was stored. The stored attribute is `owner`.
+    """
     attempts: int = 0
     """All attempts. It never decreases, because it shows which attempt a result belongs to."""
     attempts_before: int = 0
@@ -90,7 +93,7 @@ class Send:
     resent_at: float | None = None
     """When an operator last resent it; its age counts from then on."""
     may_have_been_sent: bool = False
-    """Whether any attempt so far may have gone out."""
+    """Whether any attempt so far may have gone out (stored as `inDoubt`)."""
     body: str | None = None
     """The JSON to send; removed when the send ends, unless an operator can resend it."""
     token_id: str | None = None

@@ -45,7 +45,7 @@ def _of_refusals(refused: RequestRefusedError) -> Response:
 
 
 def of_error(error: RelayError) -> Response:  # noqa: C901, PLR0911, PLR0912 - a table
-    """Map the relay's errors to HTTP responses; this is the only place that does."""
+    """Map the relay's errors to HTTP responses; `responses` maps the statuses of messages."""
     match error:
         case RequestRefusedError():
             return _of_refusals(error)
