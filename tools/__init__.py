@@ -1,1 +1,1 @@
-"""Development tools: local stack, simulator, benchmark, first contact, deployment, generators. Never shipped."""
+"""Development tools, never shipped: local stack, simulator, benchmark, deployment, generators."""

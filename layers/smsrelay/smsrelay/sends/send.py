@@ -66,7 +66,7 @@ class Send:
     key: SendKey
     client: str
     upstream_message_id: str
-    """The upstream's encoded message id, which is part of the call's path (stored as `template`)."""
+    """The upstream's encoded message id, a part of the call's path (stored as `template`)."""
     recipients: int
     status: Status
     on_unknown: OnUnknown
@@ -80,7 +80,7 @@ class Send:
     While it is sending, this is the end of the lease: read `lease_until`.
     """
     written_by: str
-    """The id of the last create, claim or later write; the result of an attempt keeps its claim's id.
+    """The id of the last create, claim or later write; an attempt's result keeps its claim's id.
 
     It shows whether a write with a lost response was stored. The stored attribute is `owner`.
     """
