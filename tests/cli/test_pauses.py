@@ -234,8 +234,15 @@ def test_while_the_item_can_t_be_read_the_last_pauses_count(
     assert relay.post(MESSAGE).body["status"] == "accepted"
 
 
-def test_an_item_that_this_version_can_t_read_does_not_stop_all_sends(operator: Operator) -> None:
+@pytest.mark.parametrize("read_before", [False, True])
+def test_an_item_that_this_version_can_t_read_does_not_stop_all_sends(
+    wall_clock: WallClock, operator: Operator, *, read_before: bool
+) -> None:
     relay = operator.relay
+    if read_before:
+        operator.run("pause")
+        assert relay.post(MESSAGE).body["status"] == "queued"
+        wall_clock.now += 31
     item = {"pk": {"S": "PAUSES"}, "sk": {"S": "SENDS"}, "pauses": {"S": '{"of": "later"}'}}
     relay.client("dynamodb").put_item(TableName=relay.table, Item=item)
     assert relay.post(MESSAGE).body["status"] == "accepted"

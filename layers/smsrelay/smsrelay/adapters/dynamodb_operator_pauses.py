@@ -100,7 +100,7 @@ class CachedOperatorPauses:
         except UnreadableItemError as error:
             # The item stays unreadable, and must not stop all sends permanently.
             self._report(error)
-            return self._pauses or []
+            return []
         except LedgerUnavailableError as error:
             if self._pauses is None:
                 raise
