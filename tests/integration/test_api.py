@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from unittest.mock import patch
 
 import httpx
 import pytest
+from botocore.client import BaseClient
+from botocore.exceptions import EndpointConnectionError
 
 from smsrelay.adapters import mobileconnect
 from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
@@ -22,6 +25,7 @@ from smsrelay.sends.ids import message_id
 from smsrelay.services import request_reader, sender
 from smsrelay.services.upstream_pause import UpstreamPause
 from tests.conftest import WallClock
+from tests.support.aws_calls import intercepted
 from tests.support.cloudwatch_metrics import metrics
 from tests.support.environment import CLIENT, Environment, HttpAnswer
 from tests.support.requests import TOO_LARGE_TO
@@ -524,6 +528,25 @@ def test_a_stored_message_that_can_not_be_read_is_not_reported_unsent(relay: Env
     answer = relay.post(MESSAGE, headers=KEY)
     assert_problem(answer, 503, "not-stored")
     assert answer.body["detail"].startswith("The relay has stored this message")
+
+
+def test_a_stored_message_that_is_out_of_reach_is_not_reported_unsent(
+    relay: Environment, simulator: Simulator
+) -> None:
+    """The put finds the message of the first request; only then DynamoDB fails."""
+    relay.post(MESSAGE, headers=KEY)
+
+    def fail(_: BaseClient, operation: str, _parameters: Any, call: Callable[[], Any]) -> Any:
+        if operation == "Query":
+            raise EndpointConnectionError(endpoint_url="https://dynamodb.invalid")
+        return call()
+
+    with intercepted(fail):
+        answer = relay.post(MESSAGE, headers=KEY)
+    assert_problem(answer, 503, "not-stored")
+    assert "not certain whether the message is stored" in answer.body["detail"]
+    assert len(simulator.sent()) == 1
+    assert relay.post(MESSAGE, headers=KEY).headers["Idempotent-Replayed"] == "true"
 
 
 def test_nothing_stored_is_nothing_sent(

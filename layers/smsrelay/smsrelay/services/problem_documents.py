@@ -120,8 +120,9 @@ def of_error(error: RelayError) -> Response:  # noqa: C901, PLR0911, PLR0912 - a
             return problem(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "not-stored",
-                "The relay could not store the message, and has not sent it. Repeat the request "
-                "with the same Idempotency-Key: without a key the message could go out twice.",
+                "A store of the relay is unavailable, so it is not certain whether the message is "
+                "stored. Repeat the request with the same Idempotency-Key: without a key the "
+                "message could go out twice.",
                 {"Retry-After": "5"},
             )
         case _:
