@@ -11,6 +11,7 @@ from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
 from smsrelay.sends.ids import message_id, new_message_id
 from smsrelay.sends.send import OnUnknown, Send, SendKey, Status
 from smsrelay.services import api
+from tests.support import golden
 from tests.support.aws_calls import intercepted
 from tests.support.environment import CLIENT, DEFAULT_CLIENT, Environment, HttpAnswer
 from tests.support.template import SAMPLE_TOPIC_ARN
@@ -321,3 +322,20 @@ def test_a_search_says_when_the_ledger_is_away(relay: Environment, query: str) -
     relay.client("dynamodb").delete_table(TableName=relay.table)
     answer = relay.get(f"/messages?{query}")
     assert (answer.status, answer.body["code"]) == (503, "not-read")
+
+
+def test_an_unreadable_message_does_not_hide_others_with_its_reference(relay: Environment) -> None:
+    first, second = (relay.post(MESSAGE | {"reference": "order-8812"}).body["id"] for _ in "12")
+    [item] = [item for item in relay.items() if item["pk"]["S"] == f"MSG#{second}"]
+    golden.put(relay, item | {"status": {"S": "of a newer version"}})
+    assert ids_of(relay.get(BY_REFERENCE)) == [first]
+
+
+def test_another_clients_unreadable_message_does_not_hide_a_message_with_its_key(
+    relay: Environment,
+) -> None:
+    golden.put(
+        relay, golden.UNREADABLE["unknown-status"] | {"pk": {"S": f"MSG#{message_id('', 'k')}"}}
+    )
+    posted = relay.post(MESSAGE, headers={"Idempotency-Key": "k"})
+    assert ids_of(relay.get("/messages?idempotencyKey=k")) == [posted.body["id"]]

@@ -16,6 +16,7 @@ from smsrelay.errors import (
     QueueUnavailableError,
     RateLimitedError,
     RequestInProgressError,
+    UnreadableItemError,
     UnsupportedMediaTypeError,
 )
 from smsrelay.messages.preview import warnings_of
@@ -104,10 +105,16 @@ class Api:
         return self._find_by_reference(reference, client, after)
 
     def _find_by_key(self, key: str, client: str) -> Response:
-        messages = {}
+        messages, unreadable = {}, None
         for message_id in ids.possible_message_ids(client, key):
-            with suppress(NotFoundError):
+            try:
                 messages[message_id] = self._sender.load(message_id, client)
+            except NotFoundError:
+                continue
+            except UnreadableItemError as error:  # it may be another client's message
+                unreadable = error
+        if unreadable and not messages:
+            raise unreadable
         return responses.of_found(messages)
 
     def _find_by_reference(

@@ -15,6 +15,7 @@ from smsrelay.errors import (
     NotFoundError,
     RelayError,
     TooLateError,
+    UnreadableItemError,
 )
 from smsrelay.messages.refusals import Refusal
 from smsrelay.messages.request import Submission
@@ -306,7 +307,10 @@ class Sender:
     ) -> Iterator[tuple[MessagePosition, MessageState]]:
         """Yield the client's messages with a reference, the newest first."""
         for position in self._ledger.find_by_reference(client, reference, after):
-            sends = self._ledger.load(position.message_id, bodies=False)
+            try:
+                sends = self._ledger.load(position.message_id, bodies=False)
+            except UnreadableItemError:
+                continue  # it must not hide the other messages
             if sends and sends[0].client == client:
                 yield position, MessageState(position.message_id, sends)
 
