@@ -38,6 +38,7 @@ from smsrelay.errors import (
 from smsrelay.messages.message_catalogue import Catalogue
 from smsrelay.sends import transitions
 from smsrelay.sends.send import Status
+from smsrelay.sends.status_events import iso_time
 from smsrelay.services.callback_sender import RETRY_SCHEDULE
 from tests.support.cloudwatch_metrics import metrics
 from tests.support.environment import (
@@ -541,6 +542,25 @@ def test_the_receivers_of_the_page_take_what_is_signed_and_nothing_else(
         for headers in ({}, forged, old):
             answer = httpx.post(url, content="{}", headers=headers, trust_env=False)
             assert answer.status_code == 401
+
+
+@pytest.mark.parametrize("language", COMMANDS)
+def test_the_receivers_of_the_page_ignore_a_result_that_was_overtaken(language: str) -> None:
+    if not shutil.which(COMMANDS[language][0]):
+        pytest.skip(f"{language} is not installed")
+    secret = new_signing_secret()
+    results = [("01K", 0, "unknown"), ("01K", 600, "accepted"), ("01L", 0, "rejected")]
+    with receiver(language, secret) as (url, said):
+        for number in (1, 0, 2):  # the first callback was refused, and comes after the second
+            message, later, status = results[number]
+            data = EVENT["data"] | {"id": message, "status": status}
+            at = iso_time(1_800_000_000 + later)
+            body = json.dumps(EVENT | {"timestamp": at, "data": data})
+            headers = signed_headers(secret, body, f"evt_{number}")
+            answer = httpx.post(url, content=body, headers=headers, trust_env=False)
+            assert answer.status_code == 204
+        kept = [said.readline().split()[1:] for _ in range(2)]
+    assert kept == [["01K", "accepted"], ["01L", "rejected"]]
 
 
 def test_without_a_secret_nothing_is_posted_unsigned(
