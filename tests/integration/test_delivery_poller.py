@@ -369,6 +369,19 @@ def test_recipients_are_stored_when_the_time_ends_the_polling(
         assert send["delivery"]["recipients"][0]["hash"] == _hash("12125550100")
 
 
+def test_a_poll_without_a_report_in_the_last_hour_is_repeated(
+    relay: Environment, simulator: Simulator
+) -> None:
+    posted = relay.post(MESSAGE | {"to": ["+1 212 555 0100", "+1 212 555 0101"]}).body
+    look(relay, FINISHED - 1)
+    counts = '{"delivered":1,"undelivered":{},"pending":1,"unsubscribed":0,"checkedAt":1.0}'
+    relay.change(deliverAt=time.time() - LAST_POLL, dueAt=1, delivery=counts)
+    simulator.fail("deliveries", "500")
+    assert relay.follow() == {"no-report": 1}
+    assert ask(relay, posted)["status"] == "accepted"
+    assert look(relay, 1) == {"delivered": 1}
+
+
 def test_an_unreadable_key_of_the_hashes_is_named(
     aws: None, simulator: Simulator, caplog: pytest.LogCaptureFixture
 ) -> None:

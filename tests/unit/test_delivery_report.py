@@ -172,6 +172,16 @@ def test_after_72_hours_it_ends_as_it_is_known() -> None:
     assert (unheard.reason, unheard.updated_at) == ("accepted", NOW)
 
 
+def test_a_last_poll_without_a_report_is_repeated_until_the_72_hours_are_over() -> None:
+    send, now, polls = accepted(2, scheduled_for=NOW - LAST_POLL), NOW, []
+    while send.awaits_report:
+        polls.append(now - NOW)
+        send = transitions.schedule_next_poll(send, now=now, written_by="p")
+        now = send.due_at
+    assert polls == [minutes * MINUTE for minutes in (0, 10, 20, 30, 40, 50)]
+    assert (send.status, send.reason) == (Status.ACCEPTED, accepted().reason)
+
+
 def test_what_is_stored_is_read_again() -> None:
     known = DeliveryCounts(1, {"4500": 2}, 3, 4, NOW)
     assert delivery_report.from_json(delivery_report.to_json(known)) == known

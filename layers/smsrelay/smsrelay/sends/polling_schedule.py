@@ -9,6 +9,8 @@ POLLING_PERIOD: Final = 72 * 3_600.0
 """Seconds for which a send is polled; carriers report within this time or not at all."""
 LAST_POLL: Final = POLLING_PERIOD - 3_600.0
 """Seconds until the last poll is due: an hour before the end of the period."""
+REPEAT_INTERVAL: Final = 600.0
+"""Seconds until the last poll is repeated, if it gets no report."""
 
 
 def next_poll_delay(age: float) -> float:

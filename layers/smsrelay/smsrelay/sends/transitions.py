@@ -205,6 +205,8 @@ def apply_report(send: Send, report: DeliveryReport, *, now: float, written_by: 
     after = replace(send, delivery=counts, written_by=written_by, updated_at=now)
     has_failed = report.has_failed and not counts.delivered
     if not (report.has_ended and not counts.pending) and not has_failed:
+        if _polling_age(send, now) >= polling_schedule.LAST_POLL:
+            return _stop_polling(after, now, written_by)
         return schedule_next_poll(after, now=now, written_by=written_by)
     status, reason = _result_of(counts)
     return replace(after, status=status, awaits_report=False, due_at=now, reason=reason)
@@ -213,19 +215,27 @@ def apply_report(send: Send, report: DeliveryReport, *, now: float, written_by: 
 def schedule_next_poll(send: Send, *, now: float, written_by: str) -> Send:
     """Schedule the next poll of a send whose delivery is not final.
 
-    The last poll is due after 71 hours; after it the send ends with the counts known so far.
+    The last poll is due after 71 hours. Without a report it is repeated until the 72 hours are
+    over; then the send ends with the counts known so far.
     """
-    began = send.poll_from or send.created_at
-    if now - began < polling_schedule.LAST_POLL:
-        due_at = now + polling_schedule.next_poll_delay(now - began)
-        last = began + polling_schedule.LAST_POLL
-        return replace(send, polled=True, written_by=written_by, due_at=min(due_at, last))
-    return _stop_polling(send, now, written_by)
+    age = _polling_age(send, now)
+    if age < polling_schedule.LAST_POLL:
+        wait = min(polling_schedule.next_poll_delay(age), polling_schedule.LAST_POLL - age)
+    else:
+        wait = polling_schedule.REPEAT_INTERVAL
+    if age + wait >= polling_schedule.POLLING_PERIOD:
+        return _stop_polling(send, now, written_by)
+    return replace(send, polled=True, written_by=written_by, due_at=now + wait)
 
 
 def end_unpolled(send: Send, *, now: float, written_by: str) -> Send:
     """End a send that could not be polled within the 72 hours, with the counts known so far."""
     return replace(_stop_polling(send, now, written_by), reason=NOT_POLLED)
+
+
+def _polling_age(send: Send, now: float) -> float:
+    """Return the seconds since polling began."""
+    return now - (send.poll_from or send.created_at)
 
 
 def _stop_polling(send: Send, now: float, written_by: str) -> Send:
