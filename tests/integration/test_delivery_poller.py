@@ -4,10 +4,12 @@ import hashlib
 import hmac
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import count
 from typing import Any
 from unittest.mock import patch
 
@@ -17,12 +19,20 @@ import pytest
 from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
 from smsrelay.adapters.mobileconnect import MobileConnect
 from smsrelay.sends.call_budget import TOKEN_CALLS
-from smsrelay.sends.call_outcome import OUT_OF_TIME, Outcome, of_response
+from smsrelay.sends.call_outcome import (
+    OUT_OF_TIME,
+    Failure,
+    Outcome,
+    OutcomeKind,
+    of_failure,
+    of_response,
+)
 from smsrelay.sends.polling_schedule import LAST_POLL
 from smsrelay.wiring import delivery_poller
 from tests.support.cloudwatch_metrics import metrics
 from tests.support.environment import RECIPIENT_KEY, Environment, running
 from tests.support.template import properties
+from tools.local_stack.polling import wait_for
 from tools.mobileconnect_simulator import Simulator
 
 Json = dict[str, Any]
@@ -243,6 +253,32 @@ def test_the_other_polls_wait_as_long_as_retry_after_says(
     assert relay.follow() == {"paused": 1}
     poller.clock = partial(float, began + seconds)
     assert relay.follow() == {"accepted": 1}
+
+
+def test_a_shorter_pause_does_not_replace_a_longer_one(
+    relay: Environment, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        relay.post(MESSAGE)
+    relay.make_due()
+    poller, began = delivery_poller.parts().delivery_poller, time.time()
+    poller.clock = partial(float, began)
+    report, calls_made, both_called = MobileConnect.report, count(), threading.Barrier(2)
+
+    def refuse(*arguments: Any) -> Any:
+        number = next(calls_made)
+        if number == 0:
+            return report(*arguments)
+        both_called.wait(20)
+        if number == 1:
+            return Outcome(OutcomeKind.NOT_SENT, "blocked", 429)
+        wait_for(lambda: "polling paused: blocked" in caplog.text, what="the pause", seconds=20)
+        return of_failure(Failure.CONNECT_TIMEOUT)
+
+    with patch.object(MobileConnect, "report", refuse):
+        assert relay.follow() == {"accepted": 1, "blocked": 1, "connect-timeout": 1}
+    poller.clock = partial(float, began + 100)
+    assert relay.follow() == {"paused": 1}
 
 
 def test_a_refused_token_is_asked_with_once(relay: Environment, simulator: Simulator) -> None:

@@ -5,7 +5,6 @@ from collections import Counter as Tally
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from threading import Event
 from typing import Final
 
 from smsrelay.errors import LedgerUnavailableError, SecretUnavailableError
@@ -95,15 +94,17 @@ class DeliveryPoller:
     def _poll_all(
         self, sends: Sequence[Send], reserved: Reservation, deadline: Deadline
     ) -> Tally[str]:
-        sends, stop = sends[: reserved.calls], Event()
+        sends, pauses = sends[: reserved.calls], list[float]()
 
         def poll(send: Send) -> str:
-            if stop.is_set() or deadline() < MIN_POLL_SECONDS:
+            if pauses or deadline() < MIN_POLL_SECONDS:
                 return "left"
-            return self._poll(send, stop)
+            return self._poll(send, pauses)
 
         counts = Tally(map(poll, sends[:1]))
         counts.update(_in_parallel(poll, sends[1:]))
+        if pauses:
+            self._paused_until = max(pauses)
         if unused := sum(counts[result] for result in _NO_CALL):
             self._give_back(reserved, unused)
         return counts
@@ -139,15 +140,15 @@ class DeliveryPoller:
             extra = {"calls": unused, "cause": str(error)}
             logger.warning("unused calls count as used", extra=extra)
 
-    def _poll(self, send: Send, stop: Event) -> str:
+    def _poll(self, send: Send, pauses: list[float]) -> str:
+        """Poll a send, and return the result; add the end of a pause if the call was refused."""
         self.metrics.count("DeliveryCalls")
         answer = self.reports.report(send.upstream_message_id, send.token_id or "", TIMEOUT)
         now, written_by = self.clock(), ids.new_message_id()
         if isinstance(answer, DeliveryReport):
             after = transitions.apply_report(send, answer, now=now, written_by=written_by)
         elif answer.reason in _AFFECTS_ALL_CALLS:
-            stop.set()
-            self._pause(answer, now)
+            pauses.append(self._end_of_pause(answer, now))
             return answer.reason
         else:
             cause = {"reason": answer.reason, "upstream_status": answer.status}
@@ -176,9 +177,8 @@ class DeliveryPoller:
             return "not-stored"
         return after.status.value if isinstance(answer, DeliveryReport) else "no-report"
 
-    def _pause(self, answer: Outcome, now: float) -> None:
+    def _end_of_pause(self, answer: Outcome, now: float) -> float:
         wait = BLOCKED_DELAY if answer.reason == "blocked" else MIN_PAUSE
-        self._paused_until = now + max(wait, answer.retry_after or 0.0)
         self.metrics.count("DeliveryCallsRefused")
         level = logging.ERROR if answer.reason == "forbidden" else logging.WARNING
         logger.log(
@@ -188,6 +188,7 @@ class DeliveryPoller:
             " (the scope sms_read may be missing)" if answer.reason == "forbidden" else "",
             extra={"reason": answer.reason, "upstream_status": answer.status},
         )
+        return now + max(wait, answer.retry_after or 0.0)
 
     def _record(self, before: Send, after: Send) -> None:
         """Count and log the delivery of a send whose polling has ended."""
