@@ -281,6 +281,26 @@ def test_a_shorter_pause_does_not_replace_a_longer_one(
     assert relay.follow() == {"paused": 1}
 
 
+def test_a_run_with_several_refused_calls_counts_once(
+    relay: Environment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(6):
+        relay.post(MESSAGE)
+    relay.make_due()
+    report, calls_made, all_called = MobileConnect.report, count(), threading.Barrier(5)
+
+    def refuse(*arguments: Any) -> Any:
+        if next(calls_made) == 0:
+            return report(*arguments)
+        all_called.wait(20)
+        return of_response(429, {}, b"", 0.0)
+
+    capsys.readouterr()
+    with patch.object(MobileConnect, "report", refuse):
+        assert relay.follow() == {"accepted": 1, "throttled": 5}
+    assert sum(metrics(capsys.readouterr().out)["DeliveryCallsRefused"]) == 1
+
+
 def test_a_refused_token_is_asked_with_once(relay: Environment, simulator: Simulator) -> None:
     relay.post(MESSAGE)
     relay.make_due()

@@ -105,6 +105,7 @@ class DeliveryPoller:
         counts.update(_in_parallel(poll, sends[1:]))
         if pauses:
             self._paused_until = max(pauses)
+            self.metrics.count("DeliveryCallsRefused")
         if unused := sum(counts[result] for result in _NO_CALL):
             self._give_back(reserved, unused)
         return counts
@@ -179,7 +180,6 @@ class DeliveryPoller:
 
     def _end_of_pause(self, answer: Outcome, now: float) -> float:
         wait = BLOCKED_DELAY if answer.reason == "blocked" else MIN_PAUSE
-        self.metrics.count("DeliveryCallsRefused")
         level = logging.ERROR if answer.reason == "forbidden" else logging.WARNING
         logger.log(
             level,
