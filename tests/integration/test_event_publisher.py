@@ -429,6 +429,18 @@ def test_a_callback_that_is_not_taken_is_tried_again(onlooker: Onlooker, status:
     assert len({request.headers["webhook-id"] for request in onlooker.server.requests}) == 1
 
 
+def test_a_receivers_cookies_are_not_sent_back(onlooker: Onlooker) -> None:
+    onlooker.relay.post(MESSAGE)
+    onlooker.follow()
+    onlooker.relay.tell()
+    cookie = b"\r\nSet-Cookie: session=1; Path=/\r\n"
+    onlooker.server.replies(lambda _: answering(503).replace(b"\r\n", cookie, 1))
+    for _ in range(2):
+        assert len(onlooker.relay.call_back()) == 1
+        onlooker.relay.show_all(onlooker.callback_queue)
+    assert ["cookie" in request.headers for request in onlooker.server.requests] == [False, False]
+
+
 def test_who_is_gone_is_called_no_more(onlooker: Onlooker) -> None:
     onlooker.relay.post(MESSAGE)
     onlooker.follow()

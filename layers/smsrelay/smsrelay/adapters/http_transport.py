@@ -8,6 +8,7 @@ httpcore uses, may not run while a machine is frozen.
 import ssl
 import time
 from collections.abc import Iterable, Mapping
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
 
 import httpcore
@@ -76,9 +77,14 @@ class KeepAliveTransport(httpx.HTTPTransport):
 
 
 def http_client(max_connections: int, clock: Clock) -> httpx.Client:
-    """Create a client with this transport that follows no redirects and uses no proxy."""
-    transport = KeepAliveTransport(max_connections, clock)
-    return httpx.Client(transport=transport, follow_redirects=False, trust_env=False)
+    """Create a client with this transport that uses no redirects, proxies or cookies."""
+    return httpx.Client(
+        transport=KeepAliveTransport(max_connections, clock),
+        follow_redirects=False,
+        trust_env=False,
+        # Several receivers share a client; one may set cookies for the domain of another.
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+    )
 
 
 class _Pool(httpcore.ConnectionPool):
