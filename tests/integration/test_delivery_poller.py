@@ -27,6 +27,7 @@ from smsrelay.sends.call_outcome import (
     of_failure,
     of_response,
 )
+from smsrelay.sends.delivery_report import parse_report
 from smsrelay.sends.polling_schedule import LAST_POLL
 from smsrelay.wiring import delivery_poller
 from tests.support.cloudwatch_metrics import metrics
@@ -449,6 +450,32 @@ def test_an_unreadable_key_of_the_hashes_is_named(
         assert look(relay) == {"not-stored": 1}
     [line] = [it for it in caplog.records if it.getMessage() == "delivery not stored"]
     assert vars(line)["cause"].startswith("the key of the recipients' hashes can't be read: ")
+
+
+def test_half_a_surrogate_pair_as_a_number_does_not_stop_a_run(
+    aws: None, simulator: Simulator
+) -> None:
+    _ = aws
+    row = b'{"mobileNumber":"\\ud800","standardStatusCode":"4000"}'
+    report = parse_report(b'{"status":"Finished","count":1,"tracking":[%s]}' % row)
+    with running(simulator.url, DELIVERY_POLLING="all", RECIPIENT_RESULTS="on") as relay:
+        for _ in range(2):
+            relay.post(MESSAGE)
+        relay.make_due()
+        with patch.object(MobileConnect, "report", return_value=report):
+            assert relay.follow() == {"delivered": 2}
+
+
+def test_an_unexpected_error_of_one_send_does_not_stop_the_run(
+    relay: Environment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        relay.post(MESSAGE)
+    relay.make_due()
+    report = parse_report(b'{"status":"Started","count":1}')
+    with patch.object(MobileConnect, "report", side_effect=[RuntimeError("why"), report]):
+        assert relay.follow() == {"unexpected-error": 1, "accepted": 1}
+    assert metrics(capsys.readouterr().out)["UnexpectedErrors"] == [1]
 
 
 def _hash(number: str) -> str:

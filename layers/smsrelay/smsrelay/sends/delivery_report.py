@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from smsrelay.messages.strict_json import json_object
+from smsrelay.messages.strict_json import json_object, utf8_safe
 
 DELIVERED: Final = 4000
 UNDELIVERED: Final = frozenset({1500, 1501, 2500, 2502, 4500, 4501, 4502, 4503, 4504, 4505})
@@ -73,7 +73,7 @@ def parse_report(body: bytes) -> DeliveryReport | None:
     codes: dict[str, int] = {}
     for row in rows if isinstance(rows, list) else ():
         if isinstance(row, dict):
-            number, code = str(row.get("mobileNumber")), _code(row)
+            number, code = utf8_safe(str(row.get("mobileNumber"))), _code(row)
             # A number can have several rows, in any order: the highest code is its state.
             codes[number] = max(code, codes.get(number, 0))
     return DeliveryReport(document["status"], count if has_count else None, codes)

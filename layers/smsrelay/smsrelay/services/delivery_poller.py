@@ -4,6 +4,7 @@ import logging
 from collections import Counter as Tally
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -99,7 +100,14 @@ class DeliveryPoller:
         def poll(send: Send) -> str:
             if pauses or deadline() < MIN_POLL_SECONDS:
                 return "left"
-            return self._poll(send, pauses)
+            try:
+                return self._poll(send, pauses)
+            except Exception:
+                # One send must not end the run: it would be the first one of the next run, too.
+                logger.exception("poll failed unexpectedly", extra=send.log_fields)
+                with suppress(Exception):
+                    self.metrics.count("UnexpectedErrors")
+                return "unexpected-error"
 
         counts = Tally(map(poll, sends[:1]))
         counts.update(_in_parallel(poll, sends[1:]))
