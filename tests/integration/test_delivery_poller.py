@@ -28,7 +28,7 @@ from smsrelay.sends.call_outcome import (
     of_response,
 )
 from smsrelay.sends.delivery_report import parse_report
-from smsrelay.sends.polling_schedule import LAST_POLL
+from smsrelay.sends.polling_schedule import LAST_POLL, POLLING_PERIOD
 from smsrelay.wiring import delivery_poller
 from tests.support.cloudwatch_metrics import metrics
 from tests.support.environment import RECIPIENT_KEY, Environment, running
@@ -476,6 +476,26 @@ def test_an_unexpected_error_of_one_send_does_not_stop_the_run(
     with patch.object(MobileConnect, "report", side_effect=[RuntimeError("why"), report]):
         assert relay.follow() == {"unexpected-error": 1, "accepted": 1}
     assert metrics(capsys.readouterr().out)["UnexpectedErrors"] == [1]
+
+
+def test_without_the_key_of_the_hashes_the_next_poll_is_later_and_the_last_one_counts(
+    aws: None, simulator: Simulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _ = aws
+    with running(simulator.url, DELIVERY_POLLING="all", RECIPIENT_RESULTS="on") as relay:
+        posted = relay.post(MESSAGE).body
+        key = os.environ["RECIPIENT_KEY_SECRET"]
+        relay.client("secretsmanager").delete_secret(SecretId=key, ForceDeleteWithoutRecovery=True)
+        look(relay, FINISHED - 1)
+        capsys.readouterr()
+        assert look(relay, 1) == {"not-stored": 1}
+        assert metrics(capsys.readouterr().out)["DeliveryCallsFailed"] == [1]
+        assert relay.follow() == {}, "the next poll is not due"
+        relay.change(deliverAt=time.time() - POLLING_PERIOD + 60, dueAt=1)
+        assert relay.follow() == {"delivered": 1}
+        [send] = ask(relay, posted)["sends"]
+        assert send["delivery"]["delivered"] == 1
+        assert "recipients" not in send["delivery"]
 
 
 def _hash(number: str) -> str:

@@ -156,6 +156,7 @@ class DeliveryPoller:
         now, written_by = self.clock(), ids.new_message_id()
         if isinstance(answer, DeliveryReport):
             after = transitions.apply_report(send, answer, now=now, written_by=written_by)
+            result = after.status.value
         elif answer.reason in _AFFECTS_ALL_CALLS:
             pauses.append(self._end_of_pause(answer, now))
             return answer.reason
@@ -164,27 +165,38 @@ class DeliveryPoller:
             logger.warning("no delivery report", extra=send.log_fields | cause)
             self.metrics.count("DeliveryCallsFailed")
             after = transitions.schedule_next_poll(send, now=now, written_by=written_by)
+            result = "no-report"
         try:
-            if (
-                not after.awaits_report
-                and self.recipient_results
-                and isinstance(answer, DeliveryReport)
-            ):
-                # Before the send ends, so that both are written again after a crash in between.
-                self.recipient_results.record(after, answer.codes)
-            result = self.ledger.replace_if_unchanged(send, after)
-            if result is ReplaceResult.GONE:
+            # Before the send ends, so that both are written again after a crash in between.
+            if isinstance(answer, DeliveryReport) and not self._record_recipients(after, answer):
+                later = transitions.schedule_next_poll(send, now=now, written_by=written_by)
+                if later.awaits_report:  # else the send ends without these results
+                    after, result = later, "not-stored"
+            written = self.ledger.replace_if_unchanged(send, after)
+            if written is ReplaceResult.GONE:
                 logger.error("delivery not stored: the item is gone", extra=send.log_fields)
                 self.metrics.count("ResultsNotStored")
                 return "gone"
-            if result is ReplaceResult.CHANGED:
+            if written is ReplaceResult.CHANGED:
                 return "changed"
             self._record(send, after)
-        except (LedgerUnavailableError, SecretUnavailableError) as error:
+        except LedgerUnavailableError as error:
             # The send is still due, so the next run polls it again: only a call is lost.
             logger.warning("delivery not stored", extra=send.log_fields | {"cause": str(error)})
             return "not-stored"
-        return after.status.value if isinstance(answer, DeliveryReport) else "no-report"
+        return result
+
+    def _record_recipients(self, after: Send, report: DeliveryReport) -> bool:
+        """Store the results of an ended send's recipients; return False without their key."""
+        if after.awaits_report or not self.recipient_results:
+            return True
+        try:
+            self.recipient_results.record(after, report.codes)
+        except SecretUnavailableError as error:
+            logger.warning("delivery not stored", extra=after.log_fields | {"cause": str(error)})
+            self.metrics.count("DeliveryCallsFailed")
+            return False
+        return True
 
     def _end_of_pause(self, answer: Outcome, now: float) -> float:
         wait = BLOCKED_DELAY if answer.reason == "blocked" else MIN_PAUSE
