@@ -1,6 +1,7 @@
 """Metrics as CloudWatch has them: the embedded metric format, and metric math for one period.
 
-What has no data makes nothing of a sum by `+`; `SUM([…])` and `MAX([…])` pass over it.
+`SUM([…])` and `MAX([…])` pass over what has no data. Arithmetic with it has no data here; AWS says
+that it counts as 0 if the other operand has data. Expressions must not depend on this.
 """
 
 import ast
@@ -29,8 +30,11 @@ def metrics(output: str) -> Mapping[str, list[float]]:
     return found
 
 
-type Values = Mapping[str, float]
-"""What each metric has in the period; those without data are left out."""
+type Values = Mapping[str, float | None]
+"""What each metric has in the period.
+
+None: it has data in another period that CloudWatch reads. Metrics without any are left out.
+"""
 
 _ARITHMETIC: Mapping[type[ast.AST], Callable[[float, float], float]] = {
     ast.Add: operator.add,
@@ -77,6 +81,9 @@ def _called(function: str, arguments: Sequence[ast.expr], values: Values) -> flo
             if one is None or other is None:
                 return None
             return _worth(then if one >= other else otherwise, values)
+        case "FILL", [ast.Name(name), filler]:
+            value = values.get(name)
+            return _worth(filler, values) if value is None and name in values else value
         case "SUM" | "MAX", [ast.List(entries)]:
             known = [it for it in _all(entries, values) if it is not None]
             combine = sum if function == "SUM" else max

@@ -4,7 +4,7 @@ import ast
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import pairwise
@@ -46,7 +46,32 @@ FUNCTIONS = resources("AWS::Serverless::Function", template())
 ALARMS = resources("AWS::CloudWatch::Alarm", monitoring())
 [DASHBOARD] = resources("AWS::CloudWatch::Dashboard", monitoring()).values()
 QUERIES = resources("AWS::Logs::QueryDefinition", monitoring())
-OURS = {name: it for name, it in ALARMS.items() if it.get("Namespace") == NAMESPACE}
+
+
+def math_entries(alarm: Mapping[str, Any]) -> list[Any]:
+    """The metrics and expressions of an alarm on metric math, with every option on."""
+    return [entry.get("Fn::If", [None, entry])[1] for entry in alarm.get("Metrics", [])]
+
+
+def in_metric_math(alarm: Mapping[str, Any]) -> list[Any]:
+    return [it["MetricStat"]["Metric"] for it in math_entries(alarm) if "MetricStat" in it]
+
+
+def on_one_metric(alarm: dict[str, Any]) -> dict[str, Any]:
+    """An alarm with the properties of its metric, also if this is the only one in metric math."""
+    watched = [it["MetricStat"] for it in math_entries(alarm) if "MetricStat" in it]
+    if len(watched) != 1:
+        return alarm
+    [metric] = watched
+    found = {"Statistic": metric["Stat"], "Period": metric["Period"]}
+    return {**alarm, **metric["Metric"], **found}
+
+
+OURS = {
+    name: alarm
+    for name, alarm in zip(ALARMS, map(on_one_metric, ALARMS.values()), strict=True)
+    if alarm.get("Namespace") == NAMESPACE
+}
 
 
 def emitted() -> set[str]:
@@ -83,15 +108,6 @@ def shown() -> list[list[Any]]:
     return [metric for widget in body()["widgets"] for metric in widget["properties"]["metrics"]]
 
 
-def math_entries(alarm: Mapping[str, Any]) -> list[Any]:
-    """The metrics and expressions of an alarm on metric math, with every option on."""
-    return [entry.get("Fn::If", [None, entry])[1] for entry in alarm.get("Metrics", [])]
-
-
-def in_metric_math(alarm: Mapping[str, Any]) -> list[Any]:
-    return [it["MetricStat"]["Metric"] for it in math_entries(alarm) if "MetricStat" in it]
-
-
 def test_the_dashboard_shows_what_the_code_emits() -> None:
     ours = {metric[1] for metric in shown() if metric[0] == NAMESPACE}
     assert sorted(ours - emitted()) == []
@@ -118,8 +134,8 @@ def test_each_stack_has_metrics_of_its_own() -> None:
         assert not {name for name in own if name.startswith("POWERTOOLS_")}
 
     watched = list(service_dimensions(monitoring()))
-    in_math = [m for it in ALARMS.values() for m in in_metric_math(it)]
-    ours = [it for it in [*OURS.values(), *in_math] if it["Namespace"] == NAMESPACE]
+    metrics = [metric for it in ALARMS.values() for metric in in_metric_math(it) or [it]]
+    ours = [metric for metric in metrics if metric["Namespace"] == NAMESPACE]
     assert watched == [{"Ref": "StackName"}] * len(ours)
     on_dashboard = [metric[2:4] for metric in shown() if metric[0] == NAMESPACE]
     assert on_dashboard == [["service", "${StackName}"]] * len(on_dashboard)
@@ -328,17 +344,38 @@ def test_no_alarm_is_missing(wanted: tuple[str, str]) -> None:
 # Each alarm is made to ring, by what it is for.
 
 
-def rings(alarm: Mapping[str, Any], values: list[float]) -> bool:
-    """What CloudWatch makes of one period's values."""
+STATISTICS: Mapping[str, Callable[[list[float]], float]] = {
+    "Sum": sum,
+    "Maximum": max,
+    "Minimum": min,
+}
+
+
+def data_points(alarm: Mapping[str, Any], periods: Sequence[list[float]]) -> list[float]:
+    """The value of each period that has one, the oldest first."""
+    statistic = STATISTICS[alarm.get("Statistic", "Sum")]
+    points = [statistic(values) if values else None for values in periods]
+    if "Statistic" in alarm and "Metrics" in alarm:
+        expression, metric = math_entries(alarm)
+        expressions = {"returned": expression["Expression"]}
+        points = [
+            solved(expressions, "returned", {metric["Id"]: point} if any(periods) else {})
+            for point in points
+        ]
+    return [point for point in points if point is not None]
+
+
+def rings(alarm: Mapping[str, Any], *periods: list[float]) -> bool:
+    """What CloudWatch makes of the values of consecutive periods, the oldest first.
+
+    It reads more periods than it evaluates. As long as they have enough data, it evaluates the
+    newest data, and ignores `TreatMissingData`.
+    """
     assert alarm["EvaluationPeriods"] == 1
-    if not values:
+    points = data_points(alarm, periods)
+    if not points:
         return bool(alarm["TreatMissingData"] == "breaching")
-    statistics: Mapping[str, Callable[[list[float]], float]] = {
-        "Sum": sum,
-        "Maximum": max,
-        "Minimum": min,
-    }
-    value = statistics[alarm.get("Statistic", "Sum")](values)
+    value = points[-1]
     threshold = float(alarm["Threshold"])
     if alarm["ComparisonOperator"] == "LessThanThreshold":
         return value < threshold
@@ -508,6 +545,13 @@ def test_each_alarm_rings_when_it_should_and_only_then(
         assert not rings(alarm, well.get(alarm["MetricName"], []))
         badly = values(relay, simulator, capsys, PROVOKED[name])
         assert rings(alarm, badly.get(alarm["MetricName"], []))
+
+
+def test_a_token_renewer_that_stopped_rings_after_one_period() -> None:
+    alarm = OURS["AccessTokenMissingAlarm"]
+    assert not rings(alarm, [], [1.0])
+    assert rings(alarm, [1.0] * 15, [])
+    assert rings(alarm, [], []), "it never ran"
 
 
 @pytest.mark.parametrize(("refusals", "expected"), [(1, False), (-1, True)])
@@ -828,13 +872,13 @@ def test_an_unexpected_error_that_lambda_does_not_count_rings(
 # Those on metric math: by what Lambda counts for each function.
 
 
-def total(alarm: Mapping[str, Any], metric: str, counts: Mapping[str, float]) -> list[float]:
+def total(alarm: Mapping[str, Any], metric: str, counts: Mapping[str, float | None]) -> list[float]:
     """The value that an alarm on metric math compares; empty if it has no data.
 
     Args:
         alarm: Its properties.
         metric: The name of a metric of Lambda.
-        counts: Its value for each function that has one.
+        counts: Its value for each function; None if only another period has one.
     """
     expressions, seen = {}, {}
     for entry in math_entries(alarm):
@@ -887,3 +931,19 @@ def test_a_schedule_that_does_not_invoke_its_function_rings(
 ) -> None:
     alarm = ALARMS["SchedulesStoppedAlarm"]
     assert rings(alarm, total(alarm, "Invocations", runs)) is expected
+
+
+@pytest.mark.parametrize(
+    "stopped",
+    [
+        ["SweeperFunction"],
+        ["DeliveryPollerFunction"],
+        ["SweeperFunction", "DeliveryPollerFunction"],
+    ],
+)
+def test_a_schedule_that_stopped_rings_after_one_period(stopped: list[str]) -> None:
+    alarm = ALARMS["SchedulesStoppedAlarm"]
+    before: dict[str, float | None] = {"SweeperFunction": 15.0, "DeliveryPollerFunction": 15.0}
+    after: dict[str, float | None] = {**before, **dict.fromkeys(stopped)}
+    periods = [total(alarm, "Invocations", counts) for counts in (before, after)]
+    assert rings(alarm, *periods)
