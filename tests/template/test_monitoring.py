@@ -554,6 +554,15 @@ def test_a_token_renewer_that_stopped_rings_after_one_period() -> None:
     assert rings(alarm, [], []), "it never ran"
 
 
+@pytest.mark.parametrize(
+    "name", ["StagedSecretInUseAlarm", "UpstreamBlockedAlarm", "WrongRouteAlarm"]
+)
+def test_an_alarm_ends_as_soon_as_the_runbook_says(name: str) -> None:
+    assert rings(OURS[name], [], [1.0])
+    assert not rings(OURS[name], [1.0], [])
+    assert not rings(OURS[name], [], [])
+
+
 @pytest.mark.parametrize(("refusals", "expected"), [(1, False), (-1, True)])
 def test_runs_that_wait_after_a_refused_poll_count_for_the_alarm(
     aws: None,
