@@ -151,15 +151,18 @@ def discard(target: DeployedStack, options: Any, now: float) -> int:
     """Show the codes of a message's dead letters, ask, and remove them; others stay visible."""
 
     def plan(letter: DeadLetter) -> Plan | None:
-        content = _content(letter)
+        content = _content(letter, letter.id)
         key = content if isinstance(content, SendKey) else None
         if options.id not in {letter.id, letter.text("messageId"), key and key.message_id}:
             return None
         if options.send is not None and (key is None or key.number != options.send):
             return None
-        send = target.ledger.load_one(key) if key else None
-        if send and send.status in _UNFINISHED:
-            return Plan(letter, Action.KEEP, f"the send is {_UNFINISHED[send.status]}", key)
+        for send in _sends_of(target, letter, content):
+            if send.status in _UNFINISHED:
+                # The operator has only SQS's id of a message that SQS moved.
+                of_message = "" if key else f" of {send.key.message_id}"
+                detail = f"the send{of_message} is {_UNFINISHED[send.status]}"
+                return Plan(letter, Action.KEEP, detail, key)
         return Plan(letter, Action.REMOVE, key=key)
 
     def ask(plans: Sequence[Plan]) -> None:
@@ -282,6 +285,18 @@ def _content(letter: DeadLetter, key: str = "none") -> QueueRequest | SendKey | 
         return open_envelope(QueueMessage(letter.body, key, attributes))
     except (NotJsonError, TooLargeError, RequestRefusedError):
         return None
+
+
+def _sends_of(
+    target: DeployedStack, letter: DeadLetter, content: QueueRequest | SendKey | None
+) -> Sequence[Send]:
+    """Return the send that a dead letter names, or those stored before SQS moved their body."""
+    if isinstance(content, SendKey):
+        send = target.ledger.load_one(content)
+        return [send] if send else []
+    if content is None or letter.text("reason"):
+        return []
+    return target.ledger.load(message_id(content.client, content.key))
 
 
 def _client_of_content(target: DeployedStack, letter: DeadLetter) -> str | None:

@@ -321,6 +321,26 @@ def test_a_letter_without_a_message_is_discarded_by_the_id_of_sqs(
     assert [letter["body"] for letter in relay.dead_letters()] == ["no JSON"]
 
 
+def test_a_body_that_sqs_moved_is_not_discarded_before_its_send_has_ended(
+    operator: Operator, relay: Environment
+) -> None:
+    """SQS moves the message of a paused send after 1,000 receives; the send is queued."""
+    operator.run("pause")
+    relay.enqueue(MESSAGE, OURS)
+    assert len(relay.work()) == 1
+    relay.client("sqs").purge_queue(QueueUrl=relay.queue_url)
+    moved, stored = bury(relay, MESSAGE, OURS), message_id(CLIENT, "order-8812")
+
+    ended = operator.run("discard", moved, "--yes")
+
+    assert (ended.code, ended.out) == (1, "")
+    assert f"refused: the send of {stored} is queued: cancel it first\n" in ended.err
+    assert len(relay.dead_letters()) == 1
+    assert operator.run("cancel", stored, "--yes").code == 0
+    assert operator.run("discard", moved, "--yes").code == 0
+    assert relay.dead_letters() == []
+
+
 @pytest.mark.parametrize("answer", ["n\n", ""])
 def test_without_a_yes_letters_stay_visible(
     operator: Operator, relay: Environment, answer: str
