@@ -112,6 +112,22 @@ def test_a_name_can_have_a_keyword_in_the_catalogue() -> None:
         parse_request({"message": ID, "to": [NUMBER], "subscribe": True})
 
 
+@pytest.mark.parametrize(
+    "text",
+    [f"{'a' * 100} {'b' * 100} {'c' * 100}", f"{'a' * 159} {'b' * 160}"],
+    ids=["two SMS with concatenation", "two SMS without it"],
+)
+def test_a_name_can_have_concatenation_in_the_catalogue(text: str) -> None:
+    request = MessageRequest(message="order-shipped", to=[NUMBER], text=text, max_segments=2)
+    assert parse_request(body_of(request)) == request
+
+
+def test_a_text_that_is_too_long_with_and_without_concatenation_is_refused() -> None:
+    request = MessageRequest(message="order-shipped", to=[NUMBER], text="a" * 321, max_segments=2)
+    with pytest.raises(RequestRefusedError, match="too-many-segments"):
+        body_of(request)
+
+
 def test_calls_that_are_too_large_to_be_stored_are_refused() -> None:
     to: list[str | Subscriber] = [
         Subscriber(mobile=f"+121255501{n:02}", key="k", attributes={"Note": "x" * 4_000})

@@ -403,8 +403,9 @@ def body_of(request: MessageRequest) -> str:
 def _validated(document: Document, arrived_at: float) -> MessageRequest:
     message = document.value.get("message") if isinstance(document.value, dict) else None
     is_name = isinstance(message, str) and not is_encoded_id(message)
-    # Only the relay knows whether a name has a default keyword.
-    defaults = CatalogueDefaults(keyword="of the catalogue" if is_name else None)
+    defaults = CatalogueDefaults()
+    if is_name:  # only the relay knows whether it has a default keyword, and concatenation
+        defaults = CatalogueDefaults(keyword="of the catalogue", concatenate=None)
     request = validation.parse_request(document, defaults, arrived_at=arrived_at)
     build_calls(request, datetime.now(UTC))  # it raises if they are too large
     return MessageRequest.from_json(document.value)  # without the default

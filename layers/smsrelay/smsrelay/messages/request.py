@@ -294,8 +294,8 @@ class CatalogueDefaults(NamedTuple):
     """Whether the relay polls the delivery of the message's sends."""
     country_codes: tuple[str, ...] = ()
     """The calling codes that the message may be sent to; empty: all of them."""
-    concatenate: bool = False
-    """Whether MobileConnect joins the parts of a long text on the phone."""
+    concatenate: bool | None = False
+    """Whether MobileConnect joins the parts of a long text on the phone; None: not known."""
     max_segments: int | None = None
     """The most SMS for one text; None: no limit."""
     refusal: Refusal | None = None

@@ -154,7 +154,9 @@ def check_segments(value: Mapping[str, Any], defaults: CatalogueDefaults) -> Ite
         yield Refusal("/maxSegments", "text-missing", refusals.TEXT_MISSING)
     if not limits or not isinstance(text, str) or len(text) > MAX_TEXT:
         return
-    size = segments.estimate(text, concatenated=defaults.concatenate)
+    size = segments.estimate(text, concatenated=bool(defaults.concatenate))
+    if defaults.concatenate is None:
+        size = min(size, segments.estimate(text, concatenated=True), key=lambda it: it.number)
     if size.number <= min(limits):
         return
     detail = f"The text needs {size.number} SMS in {size.encoding}; the limit is {min(limits)}."

@@ -63,7 +63,7 @@ class RequestReader:
             client=client,
             correlation_id=correlation_id(trace),
             poll_delivery=defaults.poll_delivery,
-            segments=estimate(request.text, concatenated=defaults.concatenate)
+            segments=estimate(request.text, concatenated=bool(defaults.concatenate))
             if request.text
             else None,
         )
