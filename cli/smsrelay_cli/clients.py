@@ -351,7 +351,8 @@ def remove(target: DeployedStack, options: Any, _now: float) -> int:
     """Remove a client. Its plan and the list of its credentials are deleted last.
 
     So if a removal fails halfway, a repeated one finds the rest. Keys that another tool has made
-    are not deleted.
+    are not deleted. A guest's numbers are deleted by a second removal, when functions no longer
+    accept what the first one has deleted.
 
     Raises:
         CommandError: there is no such client, or a key of its plan belongs to another client now.
@@ -365,7 +366,10 @@ def remove(target: DeployedStack, options: Any, _now: float) -> int:
     keys = [it for it in credentials if owners[it] == client and clients.is_own_key(it, client)]
     others = [it for it in credentials if it not in keys]
     secret = None if options.keep_webhook_secret else clients.webhook_secret(client)
-    limits = clients.names.limits_of(client)
+    stored = clients.names.limits_of(client)
+    has_more = bool(keys or others or secret or plan or options.keep_webhook_secret)
+    keeps_numbers = bool(stored and stored.only_to) and has_more
+    limits = None if keeps_numbers else stored
     parts = [
         counted(len(keys), "API key") if keys else "",
         counted(len(others), "other registration") if others else "",
@@ -398,6 +402,11 @@ def remove(target: DeployedStack, options: Any, _now: float) -> int:
     seconds = max(CACHE_SECONDS, SECRET_CACHE_SECONDS)
     cached = "" if options.keep_webhook_secret else " and webhook secrets"
     until = _say_when_forgotten(f"its IAM principals{cached}", seconds)
+    if keeps_numbers and not options.keep_webhook_secret:
+        print_notice(
+            f"Until then {client} must not send to other numbers, so its limits stay: run "
+            f"`smsrelay client remove {client}` again after {until} to delete them."
+        )
     if options.json:
         print_json({"client": client, "removed": removed, "endsAt": until})
     else:

@@ -158,8 +158,28 @@ def test_a_guest_sends_to_its_own_numbers_only(operator: Operator) -> None:
     assert letter["errors"] == "/to/0 recipient-not-allowed"
     assert relay.post(MESSAGE | {"to": ["+12125550102"]}).status == 202, "another client's"
 
-    client(operator, "remove", "probe", "--yes")
-    assert "CLIENT#probe" not in registrations(operator, "probe")
+
+@pytest.mark.usefixtures("gateway")
+def test_a_removed_guest_does_not_send_to_other_numbers(operator: Operator) -> None:
+    """While functions cache its registration, they must know its numbers."""
+    relay, role = operator.relay, new_role(operator, "Probe")
+    client(operator, "add", "probe", "--only-to", "+12125550100")
+    client(operator, "allow", "probe", role)
+    session = role.replace(":iam:", ":sts:").replace(":role/", ":assumed-role/") + "/s1"
+    assert relay.get("/iam/messages/any", client=session).status == 404
+
+    ended = operator.run("client", "remove", "probe", "--yes", "--json")
+
+    kinds = [it["kind"] for it in ended.json["removed"]]
+    assert kinds == ["registration", "API key", "usage plan"]
+    assert f"`smsrelay client remove probe` again after {ended.json['endsAt']}" in ended.err
+    refused = relay.post(MESSAGE | {"to": ["+12125550102"]}, client=session, path="/iam/messages")
+    assert [error["code"] for error in refused.body["errors"]] == ["recipient-not-allowed"]
+    relay.forget()
+    assert relay.get("/iam/messages/any", client=session).status == 403
+    [limits] = client(operator, "remove", "probe", "--yes")["removed"]
+    assert limits["kind"] == "limits of recipients"
+    assert registrations(operator, "probe") == []
 
 
 def test_a_clients_limits_change_and_its_key_stays(operator: Operator, gateway: Gateway) -> None:
