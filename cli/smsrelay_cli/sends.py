@@ -240,10 +240,16 @@ def cancel(target: DeployedStack, options: Any, _now: float) -> int:
     moment = _moment()
 
     def end(send: Send) -> Change:
-        after = transitions.end_queued(
-            send, Status.CANCELLED, now=moment, written_by=new_message_id()
-        )
-        return _settled(target, send, after)
+        while True:
+            after = transitions.end_queued(
+                send, Status.CANCELLED, now=moment, written_by=new_message_id()
+            )
+            change = _settled(target, send, after)
+            # A worker that only postpones a send also changes it.
+            now = None if change.is_done else target.ledger.load_one(send.key)
+            if now is None or now.status is not Status.QUEUED:
+                return change
+            send = now
 
     return _decide(target, options, chosen, end)
 

@@ -1,9 +1,5 @@
 """`smsrelay cancel`: queued sends are never sent, and nothing else is changed."""
 
-from unittest.mock import patch
-
-from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
-from smsrelay.ports import ReplaceResult
 from tests.cli.conftest import MESSAGE, Operator
 from tests.conftest import WallClock
 
@@ -47,14 +43,30 @@ def test_filters_choose_queued_sends_only(operator: Operator) -> None:
 
 def test_a_send_that_a_worker_claims_meanwhile_is_not_cancelled(operator: Operator) -> None:
     message_id = operator.relay.post(MESSAGE, headers=ASYNC).body["id"]
-
-    def lose(*_: object) -> ReplaceResult:
-        return ReplaceResult.CHANGED
-
-    with patch.object(DynamoDbLedger, "replace_if_unchanged", lose):
-        ended = operator.run("cancel", message_id, "--yes")
+    ended = operator.run("cancel", message_id, answer="y\n", before=operator.works)
     assert ended.code == 1
-    assert "it has become queued in the meantime" in ended.out
+    assert "it has become accepted in the meantime" in ended.out
+    assert len(operator.simulator.sent()) == 1
+
+
+def test_a_send_that_a_worker_only_postpones_meanwhile_is_cancelled(
+    wall_clock: WallClock, operator: Operator
+) -> None:
+    operator.run("pause")
+    message_id = operator.relay.post(MESSAGE, headers=ASYNC).body["id"]
+    [before] = operator.sends(message_id)
+
+    def work() -> None:
+        wall_clock.now += 901
+        operator.relay.show_all()
+        operator.relay.work()
+        [postponed] = operator.sends(message_id)
+        assert (postponed.status, postponed.written_by != before.written_by) == ("queued", True)
+
+    ended = operator.run("cancel", message_id, answer="y\n", before=work)
+    assert ended.code == 0
+    assert [send.status for send in operator.sends(message_id)] == ["cancelled"]
+    assert operator.works() == []
 
 
 def test_what_expires_during_a_pause_ends(wall_clock: WallClock, operator: Operator) -> None:
