@@ -20,7 +20,7 @@ from smsrelay.errors import (
 from smsrelay.messages.refusals import RequestRefusedError
 from smsrelay.security.redaction import without_names
 from smsrelay.sends import transitions
-from smsrelay.sends.ids import message_id, new_message_id
+from smsrelay.sends.ids import fingerprint, message_id, new_message_id
 from smsrelay.sends.queue_envelopes import (
     CLIENT_ATTRIBUTE,
     INVALID_CLIENT,
@@ -329,17 +329,26 @@ def _plan(target: DeployedStack, letter: DeadLetter, now: float) -> Plan:  # noq
     if before is None:
         # SQS moved it. If the message has no key, its SQS id is the key.
         return Plan(letter, Action.QUEUE, new_key=letter.id if content.key == none else None)
+    sends = target.ledger.load(before)
+    if sends and sends[0].fingerprint != _fingerprint(content):
+        return Plan(
+            letter, Action.KEEP, f"{before} has used its key since: post it again with a new key"
+        )
     if message_id(content.client, content.key) == before:
         return Plan(letter, Action.QUEUE)
     if message_id("", content.key) == before:
         return Plan(letter, Action.QUEUE, without_client=True)
-    if target.ledger.load(before):
-        return Plan(
-            letter, Action.KEEP, f"{before} has used its key since: post it again with a new key"
-        )
     # The key was an attribute or the id of the SQS message, which the dead letter does not contain.
     # A key made of its message id sends it once, however often it is redriven.
     return Plan(letter, Action.QUEUE, "under a new key", new_key=f"dead-letter-{before}")
+
+
+def _fingerprint(content: QueueRequest) -> str | None:
+    """Return the fingerprint of a request; None if it is nested too deeply to have one."""
+    try:
+        return fingerprint(content.document, content.key)
+    except NotJsonError:
+        return None
 
 
 def _plan_of_send(target: DeployedStack, letter: DeadLetter, key: SendKey, now: float) -> Plan:
