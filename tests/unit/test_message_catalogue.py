@@ -123,6 +123,20 @@ def test_a_fault_is_found_at_its_place(place: str, document: object) -> None:
     assert list(faults(json.dumps(document))) == [place]
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "detail"),
+    [
+        ("deliveryPolling", "off", "It must be one of: all, none."),
+        ("onUnknown", "maybe", "It must be one of: hold, resend."),
+        ("allowedClients", "shop", "It must be an array."),
+        ("countryCodes", "44", "It must be an array."),
+    ],
+)
+def test_a_fault_says_what_the_field_can_be(field: str, value: str, detail: str) -> None:
+    text = json.dumps(of_welcome(**{field: value}))
+    assert faults(text) == {f"/messages/welcome/{field}": detail}
+
+
 def test_all_faults_are_told_at_once() -> None:
     text = '{"messages": {"a b": ["x"], "welcome": {"id": "a/b"}, "w": 1, "w": 2}, "more": 1}'
     with pytest.raises(RequestRefusedError) as caught:

@@ -82,6 +82,7 @@ _CODES = {
     "string_type": ("wrong-type", "It must be a string."),
     "bool_type": ("wrong-type", "It must be true or false."),
     "list_type": ("wrong-type", "It must be an array."),
+    "tuple_type": ("wrong-type", "It must be an array."),
     "dict_type": ("wrong-type", "It must be an object."),
     "datetime_type": ("wrong-type", "It must be a string."),
     "model_type": ("wrong-type", "It must be an object."),
@@ -89,7 +90,6 @@ _CODES = {
     "string_unicode": ("invalid-character", refusals.INVALID_CHARACTER),
     "string_too_short": ("blank", "It must not be blank."),
     "too_short": ("no-recipients", refusals.NO_RECIPIENTS),
-    "literal_error": ("invalid-value", "It must be one of: hold, resend."),
 }
 
 
@@ -109,6 +109,9 @@ def _refusal_of(error: ErrorDetails, path: tuple[str | int, ...]) -> Refusal:
     if kind == "string_too_long":
         most = error["ctx"]["max_length"]
         return Refusal(place, "too-long", f"It must have at most {most} characters.")
+    if kind == "literal_error":  # "expected" is such as "'hold' or 'resend'"
+        values = error["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
+        return Refusal(place, "invalid-value", f"It must be one of: {values}.")
     code, detail = _CODES.get(kind, (kind, error["msg"]))
     return Refusal(place, code, detail)
 
