@@ -20,11 +20,15 @@ from smsrelay_cli.terminal import confirm, entered_line, print_json, print_line,
 CHECK_SECONDS = 600
 """How long `stage` waits. Salesforce does not document how soon a new secret works."""
 CHECK_INTERVAL = 30
+BUSY_CHECKS, BUSY_SECONDS = 6, 5
+"""Checks while another run of the token renewer throttles them, and the seconds between them."""
 ACCEPTED = "accepted"
 _ACTIVE, _STAGED = "client_secret", "staged_client_secret"
 _EXPIRES, _STAGED_EXPIRES = "expires_at", "staged_expires_at"
 # Longer than the time-out of the function, whose own request for a token may take 10 seconds.
 _ONE_RUN = Config(connect_timeout=3, read_timeout=60, retries={"total_max_attempts": 1})
+_BUSY = "TooManyRequestsException"
+"""AWS's error while another run of the function uses its reserved concurrency."""
 _DATE_MISSING = f"Add {_EXPIRES} to the secret: Marketing Cloud shows the date."
 
 
@@ -92,12 +96,26 @@ class CredentialsSecret:
         )
 
     def check_staged(self) -> str:
-        """Request one token with the staged secret; return `accepted` or a failure's reason."""
-        try:
-            result = self.run_renewer({"check": "staged"})
-        except (BotoCoreError, ClientError) as error:
-            return error_name(error)
-        return str(result.get("reason", "the token renewer failed: see its log"))
+        """Request one token with the staged secret; return `accepted` or a failure's reason.
+
+        Raises:
+            CommandError: AWS did not run the token renewer, or its result was lost.
+        """
+        for n in range(BUSY_CHECKS):
+            if n:
+                time.sleep(BUSY_SECONDS)
+            try:
+                result = self.run_renewer({"check": "staged"})
+            except (BotoCoreError, ClientError) as error:
+                failure = error_name(error)
+                if failure != _BUSY:
+                    break
+            else:
+                return str(result.get("reason", "the token renewer failed: see its log"))
+        raise CommandError(
+            f"the staged secret is stored, but could not be checked: {failure}. Run the command "
+            "again"
+        )
 
     def run_renewer(self, event: dict[str, str]) -> dict[str, Any]:
         """Run the token renewer once, and return its result."""

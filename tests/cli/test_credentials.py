@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 from botocore.client import BaseClient
-from botocore.exceptions import ReadTimeoutError
+from botocore.exceptions import ClientError, ReadTimeoutError
 
 from smsrelay_cli import credentials
 from smsrelay_cli.deployed_stack import find_stack
@@ -45,6 +45,7 @@ def person(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pers
     url = operator.simulator.url
     person.relay.put_credentials(client_id="a", client_secret=OLD, auth_base_url=url)
     monkeypatch.setattr(credentials, "CHECK_INTERVAL", 0)
+    monkeypatch.setattr(credentials, "BUSY_SECONDS", 0)
 
     def invoke(_: BaseClient, operation: str, parameters: Any, call: Any) -> Any:
         if operation != "Invoke":
@@ -93,9 +94,7 @@ def test_the_check_ends_after_ten_minutes(person: Person) -> None:
     assert "Do not activate it" in staged.err
 
 
-def test_a_check_without_an_answer_says_that_the_secret_is_stored(
-    person: Person, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_check_without_an_answer_says_that_the_secret_is_stored(person: Person) -> None:
     def hang(client: BaseClient, operation: str, _: Any, call: Any) -> Any:
         if operation != "Invoke":
             return call()
@@ -103,14 +102,40 @@ def test_a_check_without_an_answer_says_that_the_secret_is_stored(
         assert (config.read_timeout, config.retries["total_max_attempts"]) == (60, 1)  # type: ignore[attr-defined]  # set by its constructor
         raise ReadTimeoutError(endpoint_url="https://lambda")
 
-    monkeypatch.setattr(credentials, "CHECK_SECONDS", 0)
     with intercepted(hang):
         staged = person.run("credentials", "stage", answer=f"{NEW}\n{date(180)}\n")
-    assert (staged.code, "is stored, but was not accepted: ReadTimeoutError" in staged.err) == (
-        1,
-        True,
-    )
+    unchecked = "is stored, but could not be checked: ReadTimeoutError" in staged.err
+    assert (staged.code, unchecked) == (1, True)
+    assert "Do not activate it" not in staged.err
     assert person.fields()["staged_client_secret"] == NEW
+
+
+@pytest.mark.parametrize(
+    ("failure", "times", "code"),
+    [
+        ("TooManyRequestsException", 1, 0),
+        ("TooManyRequestsException", 100, 1),
+        ("AccessDeniedException", 1, 1),
+    ],
+)
+def test_a_secret_that_was_not_checked_is_not_said_not_to_work(
+    person: Person, failure: str, times: int, code: int
+) -> None:
+    """While the run of each minute is in progress, Lambda throttles the check."""
+    person.run("credentials", "stage", answer=f"{NEW}\n{date(180)}\n")
+    failures = iter([failure] * times)
+
+    def fail(_: BaseClient, operation: str, __: Any, call: Any) -> Any:
+        if operation == "Invoke" and (name := next(failures, None)):
+            raise ClientError({"Error": {"Code": name}}, operation)
+        return call()
+
+    with intercepted(fail):
+        ended = person.run("credentials", "promote", "--yes")
+    assert ended.code == code
+    assert (f"could not be checked: {failure}" in ended.err) == bool(code)
+    assert "does not work" not in ended.err
+    assert person.fields()["client_secret"] == (OLD if code else NEW)
 
 
 @pytest.mark.parametrize(
