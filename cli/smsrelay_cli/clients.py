@@ -364,15 +364,17 @@ def remove(target: DeployedStack, options: Any, _now: float) -> int:
     owners = {it: clients.names.client_of(it) or client for it in credentials}
     _refuse_keys_of_others(client, {it: owners[it] for it in in_plan})
     keys = [it for it in credentials if owners[it] == client and clients.is_own_key(it, client)]
-    others = [it for it in credentials if it not in keys]
+    moved = {it: owner for it, owner in owners.items() if owner != client}
+    others = [it for it in credentials if it not in {*keys, *moved}]
     secret = None if options.keep_webhook_secret else clients.webhook_secret(client)
     stored = clients.names.limits_of(client)
-    has_more = bool(keys or others or secret or plan or options.keep_webhook_secret)
+    has_more = bool(credentials or secret or plan or options.keep_webhook_secret)
     keeps_numbers = bool(stored and stored.only_to) and has_more
     limits = None if keeps_numbers else stored
     parts = [
         counted(len(keys), "API key") if keys else "",
         counted(len(others), "other registration") if others else "",
+        counted(len(moved), "former registration") if moved else "",
         "webhook secret" if secret else "",
         "limits of recipients" if limits else "",
         "usage plan" if plan else "",
@@ -380,6 +382,7 @@ def remove(target: DeployedStack, options: Any, _now: float) -> int:
     if not any(parts):
         raise CommandError(f"there is no client {client}, so nothing was removed")
     confirm(f"Remove {client} with its {', '.join(filter(None, parts))}?", yes=options.yes)
+    _forget(clients, client, moved)
     removed = []
     if secret:
         clients.delete_secret(secret)
@@ -423,6 +426,13 @@ def _refuse_keys_of_others(client: str, owners: Mapping[str, str]) -> None:
                 f"and can't be used without this plan: give {owner} another key, run "
                 f"`smsrelay client allow {client} {key_id}`, and remove {client} again"
             )
+
+
+def _forget(clients: Clients, client: str, moved: Mapping[str, str]) -> None:
+    """Delete the client's entries of credentials that are registered for other clients now."""
+    for credential, owner in moved.items():
+        clients.unregister(credential, client)
+        print_notice(f"{credential} is registered for {owner} now, and stays.")
 
 
 def allow(target: DeployedStack, options: Any, _now: float) -> int:

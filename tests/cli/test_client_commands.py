@@ -525,8 +525,11 @@ def test_a_credential_that_another_client_has_by_now_stays_its_own(
     for name in ("first", "second"):
         client(operator, "allow", name, key_id)
 
-    client(operator, "remove", "first", "--yes")
+    ended = operator.run("client", "remove", "first", "--yes", "--json")
 
+    assert (ended.code, ended.json["removed"]) == (0, [])
+    assert f"{key_id} is registered for second now, and stays." in ended.err
+    assert registrations(operator, "first") == []
     posted = operator.relay.post(MESSAGE, key_id=key_id)
     assert [send.client for send in operator.sends(posted.body["id"])] == ["second"]
 
