@@ -9,6 +9,8 @@ from pydantic import ValidationError
 
 from smsrelay.client import (
     AcceptedMessage,
+    Event,
+    PreviewedMessage,
     Problem,
     RequestRefusedError,
     StoredMessage,
@@ -77,6 +79,29 @@ def test_members_that_a_newer_relay_adds_are_ignored() -> None:
     assert isinstance(answer_of(202, json.dumps(body)), AcceptedMessage)
     with pytest.raises(ValidationError):
         answer_of(502, '{"message": "Internal server error"}')
+
+
+def test_members_that_a_newer_relay_adds_to_an_event_are_ignored() -> None:
+    sent = {"id": response_schemas.MESSAGE_ID, "n": 1, "client": "shop", "status": "delivered"}
+    data = sent | {"final": True, "recipients": 1, "attempts": 1}
+    body = {
+        "type": "smsrelay.send.delivered",
+        "timestamp": "2027-01-15T08:00:00.250+00:00",
+        "data": data | {"more": 1},
+        "more": 1,
+    }
+    event = Event.model_validate_json(json.dumps(body))
+    assert event.data.model_dump(by_alias=True, exclude_unset=True) == data
+
+
+def test_a_warning_that_a_newer_relay_adds_is_accepted() -> None:
+    body = {
+        "requests": [{"method": "POST", "path": "/sms", "body": {}, "recipients": 1}],
+        "recipients": 1,
+        "warnings": [{"code": "expensive", "detail": "It costs more."}],
+    }
+    [warning] = PreviewedMessage.model_validate_json(json.dumps(body)).warnings
+    assert warning.code == "expensive"
 
 
 def test_a_status_that_a_newer_relay_adds_is_accepted() -> None:

@@ -106,6 +106,10 @@ class _Model(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel)
 
 
+_AS_SENT_NOW = ConfigDict(json_schema_extra={"additionalProperties": False})
+"""The schema has all members of this version, but the models ignore those of a newer relay."""
+
+
 class _Sized(_Model):
     segments: int | None = Field(
         default=None,
@@ -197,7 +201,7 @@ class StoredSend(SendSummary):
 class SendChange(_Sized):
     """A send after its status has changed."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = _AS_SENT_NOW
 
     id: _Id
     n: int = Field(ge=1, le=100, description="Its number in the message.", examples=[1])
@@ -228,7 +232,7 @@ class SendChange(_Sized):
 class Event(_Model):
     """A callback's body. On the event bus `data` is the detail, and `type` the detail type."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = _AS_SENT_NOW
 
     type: str = Field(pattern=r"^smsrelay\.send\.[a-z_]+$", examples=["smsrelay.send.delivered"])
     timestamp: _Time = Field(description="When the send changed.")
@@ -270,7 +274,8 @@ class UpstreamRequest(_Model):
 class PreviewWarning(_Model):
     """A warning to consider before posting the message."""
 
-    code: Literal["quiet-hours", "resubscribe"] = Field(
+    code: str = Field(
+        json_schema_extra={"enum": ["quiet-hours", "resubscribe"]},
         description="`quiet-hours`: now, or `sendAt`, is in the quiet hours. `resubscribe`: "
         "recipients who have opted out would be subscribed again. New codes can be added.",
         examples=["quiet-hours"],
