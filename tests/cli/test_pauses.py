@@ -289,6 +289,22 @@ def test_resume_ends_one_pause_and_names_the_others(
     assert operator.run("pause", "--note", "x" * 201).code == 2
 
 
+@pytest.mark.parametrize("command", ["pause", "resume"])
+def test_a_write_whose_response_is_lost_is_done(operator: Operator, command: str) -> None:
+    """Then botocore repeats it."""
+
+    def repeat(_: BaseClient, operation: str, __: Any, call: Callable[[], Any]) -> Any:
+        if operation == "PutItem":
+            call()
+        return call()
+
+    if command == "resume":
+        operator.run("pause")
+    with intercepted(repeat):
+        ended = operator.run(command)
+    assert (ended.code, "all clients" in ended.out) == (0, True)
+
+
 @pytest.mark.parametrize("name", ["shop", ""])
 def test_two_operators_at_once_lose_no_pause(operator: Operator, name: str) -> None:
     load, others = DynamoDbOperatorPauses.load, iter([("pause", "--client", "other")])

@@ -59,7 +59,8 @@ class DynamoDbOperatorPauses:
                 )
                 check_answer(answer)
             except self._client.exceptions.ConditionalCheckFailedException:
-                return False
+                # botocore repeats a write whose response was lost.
+                return self.load() == ([*pauses], version + 1)
         return True
 
 
