@@ -219,8 +219,9 @@ class Subscriber(StrictModel):
         BeforeValidator(validate_size),
     ] = Field(
         default_factory=dict,
-        description="Strings for personalisation. Numbers are sent as they are written (fractions "
-        f"between 1e-{MAX_EXPONENT} and 1e{MAX_EXPONENT}), booleans as `true` and `false`.",
+        description="Strings for personalisation. Numbers are sent with all their digits, without "
+        f"an exponent (fractions between 1e-{MAX_EXPONENT} and 1e{MAX_EXPONENT}), booleans as "
+        "`true` and `false`.",
         examples=[{"FirstName": "Michael", "Points": 1250, "Member": True}],
     )
 
