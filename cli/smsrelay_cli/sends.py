@@ -246,10 +246,10 @@ def cancel(target: DeployedStack, options: Any, _now: float) -> int:
             )
             change = _settled(target, send, after)
             # A worker that only postpones a send also changes it.
-            now = None if change.is_done else target.ledger.load_one(send.key)
-            if now is None or now.status is not Status.QUEUED:
+            latest = None if change.is_done else target.ledger.load_one(send.key)
+            if latest is None or latest.status is not Status.QUEUED:
                 return change
-            send = now
+            send = latest
 
     return _decide(target, options, chosen, end)
 
