@@ -1,4 +1,4 @@
-"""`python -m tests.promise promise|mutations|soak`: all of it, with a last line that sums up."""
+"""`python -m tests.promise promise|mutations|soak`: runs all of it, and prints a summary line."""
 
 import argparse
 import os
@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parent
 
 
 class Watcher:
-    """Tells how far a test run has come, and keeps its summary beyond its end."""
+    """Prints the progress of a test run, and keeps its summary after the run."""
 
     def __init__(self) -> None:
         self.summary = Summary(say=self._say)
@@ -35,14 +35,14 @@ class Watcher:
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
         has_passed = report.when == "call" and report.passed
-        return ("passed", "", "") if has_passed else None  # a line says it
+        return ("passed", "", "") if has_passed else None  # the summary prints a line for it
 
     def _say(self, line: str) -> None:
         print(f"[{self._begun}/{self._plays}] {line}", flush=True)
 
 
 def main() -> int:
-    # Like Ctrl-C: ending this ends the servers that it has started.
+    # SIGTERM acts like Ctrl-C, so the servers that this process started end, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if sys.argv[1] == "soak":
         return _soak()
@@ -53,7 +53,7 @@ def _tests(name: str, options: list[str]) -> int:
     os.environ["SMSRELAY_THOROUGH"] = "1"
     watcher = Watcher()
     tests = str(FOLDER / f"test_{name}.py")
-    # Without capturing: the lines of progress are to be seen.
+    # -s: pytest would capture the progress lines.
     fixed = ["-q", "-s", "-p", "no:randomly", "-p", "no:cacheprovider"]
     code = pytest.main([*fixed, *options, tests], [watcher])
     summary = watcher.summary
@@ -65,13 +65,13 @@ def _tests(name: str, options: list[str]) -> int:
 
 def _soak() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.promise soak")
-    parser.add_argument("--seed", type=int, default=1, help="of all that is drawn; 1")
-    parser.add_argument("--requests", type=int, default=2_000, help="how many to post; 2,000")
+    parser.add_argument("--seed", type=int, default=1, help="seed of all random choices; default 1")
+    parser.add_argument("--requests", type=int, default=2_000, help="requests; default 2,000")
     options = parser.parse_args(sys.argv[2:])
     sys.path[:0] = [str(ROOT / folder) for folder in ("layers/smsrelay", "cli")]
-    from tests.promise.soak import command  # noqa: PLC0415 - possible only now
+    from tests.promise.soak import command  # noqa: PLC0415 - needs sys.path
 
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # progress, in a pipe too
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # progress in a pipe
     try:
         return command.run(options.seed, options.requests)
     except (StartError, BuildError) as error:

@@ -1,4 +1,4 @@
-"""Ways to inject faults at each step of a scenario. The steps are found by running it."""
+"""The campaigns: ways to inject faults at each point of a scenario, which a first run finds."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,20 +9,21 @@ from math import isqrt
 from tests.promise.faults import CLOCK_JUMPS, DIE, MEANWHILE, Checkpoint, Injection, faults_at
 
 INNER_STEPS = (6,)
+"""The points of the other process at which a third one runs, or at which it dies: mid-way."""
 SKEWS = (0.0, 600.0, -600.0)
-"""Seconds by which the clock of the process that runs meanwhile goes ahead."""
+"""Seconds by which the clock of the process that runs meanwhile is ahead."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What happens to the processes of one play."""
+    """The faults to inject into the processes of one run."""
 
     injections: tuple[Injection, ...] = ()
     recovery: tuple[Injection, ...] | None = None
-    """What happens to the process after the first one; None: its steps are not looked at."""
+    """The faults of the process after the first one; None: its points are not recorded."""
     skew: float = 0.0
     inner: tuple[Injection, ...] = ()
-    """What happens to the process that runs meanwhile."""
+    """The faults of the process that runs meanwhile."""
 
     def __str__(self) -> str:
         parts = [str(injection) for injection in (*self.injections, *(self.recovery or ()))]
@@ -34,11 +35,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Run:
-    """One play, and how it broke the promise."""
+    """The result of one run of a scenario."""
 
     plan: Plan
     points: Sequence[str]
-    """Those that the first process passed."""
+    """The names of the points that the first process passed."""
     recovery_points: Sequence[str]
     violations: Sequence[str]
 
@@ -53,7 +54,7 @@ class Run:
 
 @dataclass
 class Sample:
-    """Keeps one of so many, evenly."""
+    """Keeps every n-th item, with n = `every`."""
 
     every: int
     _seen: int = field(default=0, init=False)
@@ -65,32 +66,32 @@ class Sample:
                 yield item
 
     def split(self) -> tuple["Sample", "Sample"]:
-        """Two that keep as few together, for steps within steps."""
+        """Return two samples for nested loops, which together keep about the same share."""
         root = isqrt(self.every)
         return Sample(root), Sample(root)
 
 
 Play = Callable[[Iterable[Plan]], Iterator[Run]]
-"""Plays plans side by side, and gives their runs in order."""
+"""Runs plans in parallel, and yields their results in order."""
 Campaign = Callable[[Play, Sample], Iterator[Run]]
 
 
 def deaths(play: Play, sample: Sample) -> Iterator[Run]:
-    """First none, then one at each step."""
+    """A run without a fault, then a death at each point."""
     calm = _calm(play)
     yield calm
     yield from play(Plan((Injection(step, DIE),)) for step in sample(calm.steps))
 
 
 def faults(play: Play, sample: Sample) -> Iterator[Run]:
-    """Each fault at each call that knows it, once and lasting."""
+    """At each call, each fault that can occur there: once, and for the rest of the process."""
     calm = _calm(play)
     injections = sample(_single_faults(calm.steps, (False, True)))
     yield from play(Plan((injection,)) for injection in injections)
 
 
 def meanwhiles(play: Play, sample: Sample) -> Iterator[Run]:
-    """Another process runs at each step: with the same message, the same key, or the sweeper."""
+    """Another process runs at each point: with the same message, the same key, or the sweeper."""
     calm = _calm(play)
     yield from play(
         Plan((Injection(step, MEANWHILE),), skew=skew)
@@ -99,7 +100,7 @@ def meanwhiles(play: Play, sample: Sample) -> Iterator[Run]:
 
 
 def clock_jumps(play: Play, sample: Sample) -> Iterator[Run]:
-    """The wall clock of the process is set at each step."""
+    """The wall clock of the process is set ahead or back at each point."""
     calm = _calm(play)
     yield from play(
         Plan((Injection(step, jump),)) for step, jump in sample(product(calm.steps, CLOCK_JUMPS))
@@ -107,7 +108,7 @@ def clock_jumps(play: Play, sample: Sample) -> Iterator[Run]:
 
 
 def three_at_once(play: Play, sample: Sample) -> Iterator[Run]:
-    """Another process runs at each step, and a third one, or a death, at some steps of that."""
+    """At each point another process runs, which dies mid-way or is interrupted by a third one."""
     calm = _calm(play)
     yield from play(
         Plan((Injection(step, MEANWHILE),), inner=(Injection(Checkpoint("*", inner), fault),))
@@ -116,7 +117,7 @@ def three_at_once(play: Play, sample: Sample) -> Iterator[Run]:
 
 
 def second_deaths(play: Play, sample: Sample) -> Iterator[Run]:
-    """A death at each step, and another one at each step of the recovery from it."""
+    """A death at each point, and a second death at each point of the recovery."""
     calm = _calm(play)
     outer, inner = sample.split()
     firsts = [(Injection(step, DIE),) for step in outer(calm.steps)]
@@ -128,7 +129,7 @@ def second_deaths(play: Play, sample: Sample) -> Iterator[Run]:
 
 
 def pairs(play: Play, sample: Sample) -> Iterator[Run]:
-    """Each fault at each call, and after it each fault, and a death, at each later step."""
+    """Each fault at each call, then each fault and a death at each later point."""
     calm = _calm(play)
     outer, inner = sample.split()
     firsts = outer(_single_faults(calm.steps, (False,)))
@@ -154,9 +155,9 @@ CAMPAIGNS: dict[str, Campaign] = {
 
 
 def _calm(play: Play) -> Run:
-    """The run in which nothing happens; its steps are those of the others."""
+    """Run the scenario without a fault; its points are those at which faults are injected."""
     [calm] = play([Plan()])
-    assert calm.steps, f"it passes no steps: {calm.violations}"
+    assert calm.steps, f"the scenario passes no points: {calm.violations}"
     return calm
 
 

@@ -1,4 +1,4 @@
-"""The points that a process passes: before each I/O call, and before its answer is seen."""
+"""The points of a process: before each I/O call, and before the process sees its response."""
 
 import os
 import signal
@@ -21,10 +21,10 @@ Report = Callable[[str, object], None]
 
 
 class Checkpoints:
-    """Counts the points that this process passes, and does what is injected there.
+    """Counts the points that this process passes, and injects the faults planned for them.
 
-    SIGKILL is what Lambda does to a function that runs out of time or memory: no `finally`, no
-    flush, no other thread goes on.
+    Lambda ends a function that runs out of time or memory with SIGKILL: no `finally` block runs,
+    no buffer is flushed, and no other thread continues.
     """
 
     def __init__(
@@ -36,13 +36,13 @@ class Checkpoints:
         report: Report,
         run_another_process: Callable[[], float],
     ) -> None:
-        """Unarmed it counts nothing; `run_another_process` returns the seconds that it took."""
+        """Unarmed, it ignores all points; `run_another_process` returns the seconds it took."""
         self.deadline: float | None = None
-        """When the running invocation is out of time, by the clock's monotonic time."""
+        """When the running invocation times out, in the clock's monotonic time."""
         self.report = report
         self._waiting = list(injections)
         self._passed: Counter[str] = Counter()
-        """By the name or pattern of an injection's checkpoint."""
+        """How often each checkpoint's name or pattern was passed."""
         self._patterns = {injection.checkpoint.name for injection in injections}
         self._lasting: dict[str, str] = {}
         self._armed = armed
@@ -51,7 +51,7 @@ class Checkpoints:
         self._lock = threading.Lock()
 
     def reach(self, name: str) -> str | None:
-        """Pass a point; the fault that the call meets there, if any."""
+        """Record that a point was reached, and return the fault to inject into its call, if any."""
         if not self._armed:
             return None
         with self._lock:
@@ -76,8 +76,10 @@ class Checkpoints:
             return injection.fault
 
     def _next(self, name: str) -> Injection | None:
-        """The injection whose turn has come."""
-        self._passed.update(it for it in self._patterns if Checkpoint(it).matches(name))
+        """Remove and return the first injection that is due at this point."""
+        self._passed.update(
+            pattern for pattern in self._patterns if Checkpoint(pattern).matches(name)
+        )
         for injection in self._waiting:
             checkpoint = injection.checkpoint
             if checkpoint.matches(name) and checkpoint.occurrence <= self._passed[checkpoint.name]:

@@ -1,4 +1,4 @@
-"""One clock for all processes of a run: its time passes without waiting."""
+"""One clock for all processes of a run; tests advance it instead of waiting."""
 
 import time
 from collections.abc import Callable
@@ -29,20 +29,20 @@ MODULES: tuple[ModuleType, ...] = (
     botocore.endpoint,
     smsrelay_cli.main,
 )
-"""Where the parts take the time from. The transport's deadlines are of real time."""
+"""The modules whose `time` is replaced. The transport's deadlines use real time."""
 
 
 class Clock:
     """Stands in for the module `time`."""
 
     def __init__(self, passed: float, skew: float, report: Callable[[str, object], None]) -> None:
-        """Begin `passed` seconds after the machine's time; this process is `skew` seconds off."""
+        """Start `passed` seconds ahead of real time; this process is `skew` seconds off."""
         self.passed = passed
         self._skew = skew
         self._report = report
 
     def install(self) -> None:
-        """Replace `time` for good: the process is made for one run."""
+        """Replace `time` permanently: the process is used for one run only."""
         for module in MODULES:
             patch.object(module, "time", self).start()
 
@@ -56,7 +56,7 @@ class Clock:
 
     @property
     def now(self) -> float:
-        """The right time, whatever this process takes for it."""
+        """The correct time, without this process's skew."""
         return time.time() + self.passed
 
     def time(self) -> float:

@@ -1,7 +1,7 @@
-"""What can happen to a process and to its calls, and what a send can become by it.
+"""The faults of processes and of their calls, and the effect of each fault on a send.
 
-The matrix, the state machine and the soak share these lists. None of them comes from the code
-under test: the effects are those of the tables in docs/delivery-guarantees.md.
+The matrix, the state machine and the soak share these lists. The effects come from the tables in
+docs/delivery-guarantees.md, not from the code under test.
 """
 
 from collections.abc import Mapping
@@ -15,14 +15,14 @@ from tools.mobileconnect_simulator.faults import Then
 Json = dict[str, Any]
 
 DIE, MEANWHILE = "die", "meanwhile"
-"""SIGKILL, which is how Lambda ends a function; another process runs from end to end."""
+"""DIE sends SIGKILL, as Lambda does; MEANWHILE runs another process from start to end."""
 
 CLOCK_JUMPS: Final[Mapping[str, float]] = {"clock-ahead": 600.0, "clock-back": -600.0}
-"""Seconds by which the wall clock of a process is set; its monotonic clock goes on."""
+"""Seconds by which a process's wall clock is set; its monotonic clock does not change."""
 
 
 class Effect(Enum):
-    """What a fault of the upstream says about the send of the call."""
+    """What a fault of the upstream means for the send that the call belongs to."""
 
     NOT_SENT = "not sent"
     DOUBT = "doubt"
@@ -31,7 +31,7 @@ class Effect(Enum):
 
 
 UPSTREAM_FAULTS: Final[Mapping[str, Effect]] = {
-    # The simulator's own.
+    # Faults of the simulator.
     Then.UNAUTHORIZED: Effect.NOT_SENT,
     Then.RATE_LIMITED: Effect.NOT_SENT,
     Then.BLOCKED: Effect.NOT_SENT,
@@ -52,7 +52,7 @@ UPSTREAM_FAULTS: Final[Mapping[str, Effect]] = {
     Then.HANG_BEFORE_READ: Effect.DOUBT,
     Then.RESET_AFTER_ACCEPT: Effect.DOUBT,
     Then.HANG_AFTER_ACCEPT: Effect.DOUBT,
-    # What happens on the way.
+    # Faults of the connection.
     "connection-refused": Effect.NOT_SENT,
     "connect-time-out": Effect.NOT_SENT,
     "pool-time-out": Effect.NOT_SENT,
@@ -62,7 +62,7 @@ UPSTREAM_FAULTS: Final[Mapping[str, Effect]] = {
     "slow": Effect.ACCEPTED,
     "very-slow": Effect.DOUBT,
 }
-"""By name. Those of the simulator are ordered there; its hangs are played without waiting."""
+"""By name. The simulator plays its own faults, except the hangs, which need no real waiting."""
 SIMULATED: Final = UPSTREAM_FAULTS.keys() & set(Then) - {
     Then.HANG_BEFORE_READ,
     Then.HANG_AFTER_ACCEPT,
@@ -80,15 +80,15 @@ AWS_FAULTS: Final = (
     "garbled-after",
     "slow",
 )
-"""Those named `after`, and `slow`, happen when the call has been carried out."""
+"""Faults that end in `-after`, and `slow`, happen after AWS carried out the call."""
 READ_FAULTS: Final = tuple(
     fault
     for fault in UPSTREAM_FAULTS
     if fault not in {Then.NO_TOKEN, Then.TRAILING_COMMA, Then.EMPTY, "202-long-token"}
 )
-"""Those of the upstream's other routes, which send nothing."""
+"""The faults of the upstream's other routes, which send nothing."""
 RECEIVER_HOST: Final = "shop.example"
-"""The host that callbacks go to; there is none."""
+"""The host of the callbacks; it does not exist."""
 CALLBACK_FAULTS: Final = (
     "refused",
     "connection-refused",
@@ -97,21 +97,21 @@ CALLBACK_FAULTS: Final = (
     "garbled-after",
     "very-slow",
 )
-"""Those of a client's receiver; at `refused` it answers 500."""
+"""The faults of a client's receiver; with `refused` it responds 500."""
 HTTP_FAULTS: Final[Mapping[str, tuple[str, ...]]] = {
     "upstream": tuple(UPSTREAM_FAULTS),
     "deliveries": READ_FAULTS,
     "token": READ_FAULTS,
     "callback": CALLBACK_FAULTS,
 }
-"""By whom is called: a send's call is `upstream`."""
+"""By destination; `upstream` is the call of a send."""
 SPECIAL_FAULTS: Final[Mapping[str, tuple[str, ...]]] = {
     "dynamodb.TransactWriteItems": ("cancelled",),
     "sqs.SendMessageBatch": ("entries-refused",),
     "secrets-manager.GetSecretValue": ("no-value", "no-token"),
     "eventbridge.PutEvents": ("entries-refused",),
 }
-"""What only these operations know."""
+"""The faults that only these operations can have."""
 _THROTTLED: Final = {
     "dynamodb": "ProvisionedThroughputExceededException",
     "sqs": "RequestThrottled",
@@ -127,12 +127,12 @@ _ERRORS: Final = {
 
 
 def is_carried_out(fault: str) -> bool:
-    """Whether AWS does what it was asked for before the fault happens."""
+    """Whether AWS carries out the call before the fault happens."""
     return fault.endswith("-after") or fault == "slow"
 
 
 def aws_error(service: str, fault: str) -> tuple[int, str] | None:
-    """The status and the code that a service answers; None: this fault is no error answer."""
+    """Return the status and code of the error response, or None if the fault isn't one."""
     if fault == "throttled":
         return 400, _THROTTLED.get(service, "ThrottlingException")
     return _ERRORS.get(fault)
@@ -140,10 +140,10 @@ def aws_error(service: str, fault: str) -> tuple[int, str] | None:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A point that a process passes: its name, and how often it has come by, from 1.
+    """A point that a process passes: its name, and how often the process passed it, from 1.
 
-    The name is that of a call and `before` or `after`, as `sqs.SendMessageBatch before`; it may be
-    a pattern of such names.
+    The name consists of a call and `before` or `after`, such as `sqs.SendMessageBatch before`, or
+    is a pattern of such names.
     """
 
     name: str
@@ -157,12 +157,12 @@ class Checkpoint:
 
 
 def service_of(name: str) -> str:
-    """The service of a call, as botocore names it, or a name of HTTP_FAULTS; `answer` is none."""
+    """Return the service in a point's name: botocore's, a key of HTTP_FAULTS, or `answer`."""
     return name.partition(" ")[0].partition(".")[0]
 
 
 def faults_at(name: str) -> tuple[str, ...]:
-    """What can go wrong with the call that begins at a checkpoint."""
+    """Return the faults of the call that begins at a point; no call begins at `answer`."""
     service = service_of(name)
     if not name.endswith(" before") or service == "answer":
         return ()
@@ -173,9 +173,9 @@ def faults_at(name: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Injection:
-    """What happens at a checkpoint; if it lasts, in each later call of the same service, too.
+    """A fault at a checkpoint; a lasting one affects each later call of the same service, too.
 
-    It lasts as long as the process: the next one finds the service as it should be.
+    It ends with the process: the next process finds the service healthy.
     """
 
     checkpoint: Checkpoint

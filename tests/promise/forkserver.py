@@ -1,7 +1,8 @@
-"""`python -m tests.promise.forkserver`: forks one process for each job of standard input.
+"""`python -m tests.promise.forkserver`: forks one process for each job on standard input.
 
-Everything is imported once, so that a run costs a fork instead of a start. It has no threads and
-no connections: what a fork copies is then whole. A job is a line of JSON, so is its report.
+It imports everything once, so a run costs a fork instead of a start. It has no threads and no
+connections, because a fork would copy them incompletely. A job and its report are each a line of
+JSON.
 """
 
 import gc
@@ -40,23 +41,25 @@ from tools.local_stack.aws import Clients
 SERVICES = [
     (service, AWS_CONFIG) for service in ("dynamodb", "sqs", "secretsmanager", "ssm", "events")
 ] + [(service, INVOKE_CONFIG) for service in ("lambda", "dynamodb")]
-"""With the time-outs that the relay gives them."""
+"""The AWS clients, with the relay's time-outs."""
 WIRINGS = (sending, delivery_poller, event_publisher, callback_sender, token_renewer)
-"""The modules that make AWS clients."""
+"""The modules that create AWS clients."""
 LONGEST_SECONDS = 60
-"""After which a process is ended: it hangs."""
+"""The limit after which a process counts as hanging, and is killed."""
 
 
 class ReadyAws:
-    """The relay's own AWS clients, made before the fork: making them takes longer than a run."""
+    """The relay's AWS clients, made before the fork because making them takes longer than a run."""
 
     def __init__(self) -> None:
-        make: Any = BotoClients().client  # its types want the service's name as a literal
-        self._clients = {(it, id(config)): make(it, config=config) for it, config in SERVICES}
+        make: Any = BotoClients().client  # its types need the service's name as a literal
+        self._clients = {
+            (service, id(config)): make(service, config=config) for service, config in SERVICES
+        }
 
     @property
     def emitters(self) -> list[Any]:
-        """The events of all clients."""
+        """The event emitters of all clients."""
         return [client.meta.events for client in self._clients.values()]
 
     def client(self, service: str, *, config: Config = AWS_CONFIG) -> Any:
@@ -64,7 +67,7 @@ class ReadyAws:
 
 
 class Ready(NamedTuple):
-    """What is made before the fork."""
+    """Objects that are made before the fork."""
 
     functions: Functions
     clients: Clients
@@ -75,14 +78,14 @@ def main() -> None:
     ready = Ready(Functions(), Clients(os.environ["AWS_ENDPOINT_URL"]), ReadyAws())
     _ = ready.clients.dynamodb, ready.clients.sqs, ready.clients.secretsmanager
     _ = ready.clients.dynamodbstreams
-    _ = template()  # the events of API Gateway need it
+    _ = template()  # caches it for the events of API Gateway
     for dynamodb in (ready.aws.client("dynamodb"), ready.clients.dynamodb):
-        dynamodb.can_paginate("query")  # it reads a file
-    _ = httpcore  # httpx imports it at the first use: in each process again
-    # Each query of a sweep is a step of its own: eighty of them alike would find nothing more.
+        dynamodb.can_paginate("query")  # reads a file
+    _ = httpcore  # httpx would import it at its first use, in each process
+    # Each query of a sweep is a point: eighty equal queries would find nothing more than two.
     patch.dict(dynamodb_ledger.SHARDS, dict.fromkeys(dynamodb_ledger.SHARDS, 2)).start()
     gc.freeze()
-    # Not an iterator over it, which reads ahead: a process would inherit half of the next job.
+    # An iterator over stdin would read ahead, and a process would inherit part of the next job.
     while line := sys.stdin.buffer.readline():
         report = _run(json.loads(line), ready)
         sys.stdout.write(json.dumps(report) + "\n")
@@ -90,7 +93,7 @@ def main() -> None:
 
 
 def _run(job: Json, ready: Ready) -> Json:
-    """Fork, and collect what the process reports until it is dead."""
+    """Fork a process, and collect its reports until it has ended."""
     reading, writing = os.pipe()
     waiting, resuming = os.pipe()
     pid = os.fork()
@@ -125,7 +128,7 @@ def _run(job: Json, ready: Ready) -> Json:
 
 
 def in_flight(events: list[Any]) -> list[str]:
-    """The receipt handles of what a process with these events is working on."""
+    """Return the receipt handles of the messages that a process received and did not delete."""
     handles: list[str] = []
     for kind, value in events:
         if kind == "in_flight":
@@ -149,7 +152,7 @@ def _start(job: Json, ready: Ready, pipes: Pipes) -> None:
     lock = threading.Lock()
 
     def report(kind: str, value: object) -> None:
-        # One write: it is in the pipe, whole, even if the process dies right after it.
+        # A single write puts the whole line into the pipe, even if the process dies right after.
         with lock:
             os.write(pipes.reporting, (json.dumps([kind, value]) + "\n").encode())
 
@@ -183,7 +186,7 @@ def _start(job: Json, ready: Ready, pipes: Pipes) -> None:
         events.register("before-parameter-build.sqs.SendMessageBatch", _without_delay)
     for wiring in WIRINGS:
         patch.object(wiring, "BotoClients", lambda: ready.aws).start()
-    # Reading all certificates takes longer than the rest of a run, and none is used here.
+    # Loading the certificates takes longer than the rest of a run, and no run uses TLS.
     patch.object(
         ssl, "create_default_context", lambda **_: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     ).start()
@@ -206,9 +209,9 @@ def _start(job: Json, ready: Ready, pipes: Pipes) -> None:
 
 
 def _without_delay(params: Any, **_: object) -> None:
-    """A delayed message comes at once: time passes by the harness's clock, which SQS can't see.
+    """Let SQS deliver a delayed message at once, because SQS can't see the harness's clock.
 
-    Coming too early is allowed to it, too: the send says when it is due.
+    SQS may deliver too early anyway: the send contains the time when it is due.
     """
     for entry in params["Entries"]:
         entry["DelaySeconds"] = 0

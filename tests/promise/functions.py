@@ -1,4 +1,4 @@
-"""The functions' handlers: loaded as Lambda loads them, and called with its context."""
+"""Loads the functions' handlers as Lambda does, and provides Lambda's context."""
 
 import importlib.util
 import uuid
@@ -21,11 +21,11 @@ NAMES = (
 SECONDS: dict[str, float] = {
     name: properties(f"{name.title().replace('_', '')}Function")["Timeout"] for name in NAMES
 }
-"""The functions' time-outs, as the template sets them."""
+"""The functions' time-outs in the template."""
 
 
 class Context:
-    """What a handler uses of Lambda's context."""
+    """The parts of Lambda's context that a handler uses."""
 
     function_name = "function"
     memory_limit_in_mb = 1024
@@ -41,7 +41,7 @@ class Context:
 
 
 def load(name: str) -> ModuleType:
-    """A function's module, fresh; each is called `app`."""
+    """Import a function's `app` module again, without the module cache."""
     path = ROOT / "functions" / name / "app.py"
     spec = importlib.util.spec_from_file_location(f"{name}_app", path)
     assert spec is not None

@@ -1,4 +1,4 @@
-"""Real servers, real handlers in processes that die, and a table and queues for each run."""
+"""Runs the real handlers in processes that can die, with a table and queues for each run."""
 
 import json
 import os
@@ -46,16 +46,16 @@ from tools.mobileconnect_simulator import Simulator
 Json = dict[str, Any]
 
 SLOTS = 3
-"""A little more than a small machine has cores: much of a run is waiting for its servers."""
+"""Parallel runs: more than a small machine's cores, because a run mostly waits for servers."""
 TOKENS = ("first-access-token", "second-access-token")
-ENDED_TOKEN = "ended-access-token"  # the simulator does not know it
+ENDED_TOKEN = "ended-access-token"  # unknown to the simulator
 CREDENTIALS = {"client_id": "smsrelay", "client_secret": "made-up"}
 DEFAULT_CLIENT = "internal"
 TRIES = 10
-"""How often a plan is run until its injection finds its checkpoint.
+"""The most runs of a plan until its injection is reached.
 
-The messages of a batch share what a process keeps. Which of them asks AWS for it is a race, so
-one run can make a call that the next one does not make.
+The messages of a batch share a process's caches. Which message fills a cache is a race, so a run
+can make a call that the next run does not make.
 """
 
 
@@ -65,43 +65,43 @@ class NotInjectedError(AssertionError):
 
 @dataclass(frozen=True)
 class Phase:
-    """What one process does, and what happens to it."""
+    """The script of one process, and the faults to inject into it."""
 
     script: Sequence[Json]
     injections: Sequence[Injection] | None = ()
-    """None: its points are not even counted."""
+    """None: the process does not report its points."""
     meanwhile: Sequence[Json] = ()
-    """What another process does in the middle of it, if that is injected."""
+    """The script of another process, which runs at a MEANWHILE injection."""
     skew: float = 0.0
-    """Seconds by which the clock of that process is ahead."""
+    """Seconds by which the other process's clock is ahead."""
     inner: Sequence[Injection] = ()
-    """What is injected into that process; a third one does the same as it."""
+    """The faults of the other process; a third process runs the same script."""
     redeployed: Mapping[str, str] = field(default_factory=dict)
-    """Variables that a deployment changes now: for that process, and for all later ones."""
+    """Variables that a deployment changes, for the other process and for all later ones."""
     must_inject: bool = False
-    """Whether the first injection has to find its checkpoint."""
+    """Whether the first injection must be reached."""
 
 
 @dataclass(frozen=True)
 class Story:
-    """Processes that come one after another, in a relay of their own."""
+    """Processes that run one after another, in a relay of their own."""
 
     messages: Sequence[Message]
     phases: Sequence[Phase]
     afterwards: Sequence[Json] = ()
-    """What callers do as soon as the last of them is dead, and once more at the end."""
+    """What callers do after the last process has ended, and again at the end."""
     faults: Sequence[tuple[str, int]] = ()
     renews: bool = True
     parts: frozenset[str] = frozenset()
-    """The functions beside the sending ones that run, too."""
+    """The functions that run in addition to the sending ones."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a story."""
+    """The result of a story."""
 
     points: Sequence[Sequence[str]]
-    """Those that the process of each phase passed."""
+    """The points that the process of each phase passed."""
     history: History
     end: Observation
     deaths: int
@@ -109,7 +109,7 @@ class Result:
 
 
 class Harness:
-    """One for a session: slots in which stories run side by side."""
+    """Runs stories in parallel slots; a test session has one harness."""
 
     def __init__(self, slots: Sequence["Slot"]) -> None:
         self._free = Queue[Slot]()
@@ -128,11 +128,11 @@ class Harness:
     def play(
         self, scenario: Scenario, plans: Iterable[Plan], mutation: str | None = None
     ) -> Iterator[Run]:
-        """Run a scenario once for each plan; the runs come in the order of the plans."""
+        """Run a scenario once for each plan, and yield the runs in the order of the plans."""
 
         def run(plan: Plan) -> Run:
             calm = (scenario.name, scenario.message.on_unknown, mutation)
-            if plan == Plan():  # each campaign asks for it
+            if plan == Plan():  # each campaign needs this run
                 if calm not in self._calm:
                     self._calm[calm] = run_plan(plan)
                 return self._calm[calm]
@@ -150,8 +150,8 @@ class Harness:
             return Run(plan, points[0], points[1] if len(points) > 1 else [], found)
 
         with ThreadPoolExecutor(self._count) as pool:
-            for some in batched(plans, self._count * 8, strict=False):
-                yield from pool.map(run, some)
+            for batch in batched(plans, self._count * 8, strict=False):
+                yield from pool.map(run, batch)
 
 
 def _story(scenario: Scenario, plan: Plan) -> Story:
@@ -185,14 +185,14 @@ def _story(scenario: Scenario, plan: Plan) -> Story:
 
 
 def _begun(message: Message) -> Message:
-    """The message of a story that begins now."""
+    """Set the message's `expiresAt`, for a story that begins now."""
     if message.expires_after is None:
         return message
     return replace(message, expires_at=time.time() + message.expires_after)
 
 
 class Slot:
-    """Runs stories one after another, each in a table and queues of its own."""
+    """Runs stories one after another, each with its own table and queues."""
 
     def __init__(
         self, clients: Clients, simulator: Simulator, forks: subprocess.Popen[bytes], folder: Path
@@ -203,7 +203,7 @@ class Slot:
         self._folder = folder
 
     def run(self, story: Story, mutation: str | None) -> Result:
-        """Run the phases, let everything recover, look, and redrive the dead letters."""
+        """Run the phases, let everything recover, judge the result, and redrive dead letters."""
         self._simulator.reset()
         for then, times in story.faults:
             self._simulator.fail("send", then, times=times, retry_after=RETRY_AFTER)
@@ -232,8 +232,8 @@ class Slot:
         found = violations(history, end)
         if end.dead_letters:
             current.sent = self._simulator.sent()
-            self._simulator.reset()  # no fault is left
-            # A letter can be there twice: the second command removes what has been sent.
+            self._simulator.reset()  # removes the remaining faults
+            # A send can have two dead letters: the second command removes the one that is left.
             redrive = [operate("redrive"), {"do": "settle"}]
             self._run(current, Phase([*redrive, *redrive], None))
             found += redrive_violations(history, end, self._observe(current))
@@ -245,7 +245,7 @@ class Slot:
         """Run a process, and return the points that it passed.
 
         Raises:
-            AssertionError: it did not end as it should.
+            AssertionError: it ended with an unexpected exit code.
             NotInjectedError: it did not pass the checkpoint of its injection.
         """
         show = {"do": "show", "handles": current.handles}
@@ -285,14 +285,14 @@ class Slot:
         if not is_raised:
             expected = -SIGKILL if died else 0
             assert report["exit"] == expected, f"ended with {report['exit']}: {points}"
-            # A second injection may be out of reach: how often a recovery tries has jitter.
+            # A second injection may not be reached: the number of attempts depends on jitter.
             injected = [value for kind, value in events if kind == "injected"]
             if phase.must_inject and not died and injections[0] not in injected:
                 raise NotInjectedError("its checkpoint was not passed")
         return points
 
     def _set_up(self, parts: frozenset[str]) -> dict[str, str]:
-        """A table and queues as the template has them, a token, a catalogue; what parts need."""
+        """Create the template's table and queues, a token, a catalogue, and what `parts` need."""
         name, clients = f"relay-{uuid.uuid4()}", self._clients
         wanted = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
         ledger = properties("Ledger")
@@ -328,7 +328,7 @@ class Slot:
             queue_url=queue,
             dead_letter_queue_url=letters,
             token_secret=secret,
-            TOKEN_FUNCTION="renews-tokens",  # the harness takes what is asked of it
+            TOKEN_FUNCTION="renews-tokens",  # the harness takes its invocations
             CATALOGUE_PARAMETER=catalogue,
             UPSTREAM_TIMEOUT_SECONDS="45",
             DEFAULT_CLIENT=DEFAULT_CLIENT,
@@ -336,7 +336,7 @@ class Slot:
         )
 
     def _tear_down(self, environment: Mapping[str, str]) -> None:
-        """Delete what a run has used: with thousands of tables, MiniStack becomes slow."""
+        """Delete the resources of a run: with thousands of tables, MiniStack becomes slow."""
         clients = self._clients
         clients.dynamodb.delete_table(TableName=environment["TABLE_NAME"])
         for name in ("QUEUE_URL", "DEAD_LETTER_QUEUE_URL", "CALLBACK_QUEUE_URL"):
@@ -377,7 +377,7 @@ class Slot:
         )
 
     def _is_token_good(self, secret: str) -> bool:
-        """Whether the upstream accepts the stored token."""
+        """Return whether the upstream accepts the stored token."""
         value = self._clients.secretsmanager.get_secret_value(SecretId=secret)["SecretString"]
         response = httpx.get(
             f"{self._simulator.url}/sms/v1/messageContact/none/deliveries/none",
@@ -389,24 +389,24 @@ class Slot:
 
 @dataclass
 class _Current:
-    """A story while it runs."""
+    """The state of a running story."""
 
     job: Json
     history: History
     passed: float = 0.0
-    """Seconds by which the processes' time is ahead of the machine's."""
+    """Seconds by which the processes' clock is ahead of the machine's."""
     deaths: int = 0
     sent: list[Any] = field(default_factory=list)
-    """What the upstream accepted before it was reset."""
+    """The calls that the upstream accepted before it was reset."""
     handles: list[str] = field(default_factory=list)
-    """The receipt handles of messages that were received and not deleted."""
+    """The receipt handles of messages that were received but not deleted."""
     published: int = 0
-    """How many records of the ledger's stream the event publisher has done."""
+    """How many records of the ledger's stream the event publisher has processed."""
     renewal_requests: list[Json] = field(default_factory=list)
-    """What senders asked the token renewer for."""
+    """The events with which senders invoked the token renewer."""
 
     def add(self, report: Json, calls: Sequence[Any]) -> None:
-        """Add what a process reported, and the one that ran in the middle of it."""
+        """Add the report of a process, and of a process that ran in the middle of it."""
         events, died = report["events"], False
         for kind, value in events:
             match kind:
@@ -432,7 +432,7 @@ class _Current:
 
 @contextmanager
 def running(folder: Path) -> Iterator[Harness]:
-    """MiniStack, and for each slot a simulator and a process that forks."""
+    """Start MiniStack, and a simulator and a fork server for each slot."""
     marker = processes.new_marker()
     data = folder / "data"
     data.mkdir()
@@ -445,7 +445,7 @@ def running(folder: Path) -> Iterator[Harness]:
 
 
 def _slot(stack: ExitStack, emulator_url: str, folder: Path) -> Slot:
-    # Every delivery is reported whole at its first poll.
+    # polls_per_status=0: each delivery is complete at its first poll.
     simulator = stack.enter_context(Simulator(access_tokens=TOKENS, polls_per_status=0))
     forks = stack.enter_context(_forks(emulator_url))
     return Slot(Clients(emulator_url), simulator, forks, folder)
@@ -470,4 +470,4 @@ def _forks(endpoint_url: str) -> Iterator[subprocess.Popen[bytes]]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as process:
-        yield process  # leaving Popen closes its input, and that ends it
+        yield process  # leaving the block closes its standard input, which ends it

@@ -1,4 +1,4 @@
-"""What a run did and met: the facts that the invariants hold the relay's results against."""
+"""The facts of a run: posts, calls, responses and operators, for the invariants to judge by."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,28 +17,28 @@ FIRST_PROBE = 5.0
 MAX_CLOCK_SKEW = 30.0
 """Seconds by which clocks may differ (docs/delivery-guarantees.md)."""
 HEALED = 1
-"""Faults of the ledger that a process makes up for by asking again."""
+"""How many faults of the ledger a process recovers from by trying again."""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A call of the upstream for a send."""
+    """A call to the upstream for a send."""
 
     content: Content
     at: float
     effect: Effect
-    """What may be known of it, if its response arrives."""
+    """What the call means for its send, judged by its fault."""
     token_id: str | None = None
-    """What the upstream gave it, whether the relay learnt of it or not."""
+    """The upstream's tokenId, even if the relay did not receive it."""
     response: str | None = None
-    """The body that a process got which went on afterwards."""
+    """The body that the process read."""
     delay: float = 1.0
-    """Seconds that must pass before the next attempt: the documented least."""
+    """The documented minimum time until the next attempt, in seconds."""
 
     died: bool = False
-    """Whether its process died, then or later."""
+    """Whether its process died, during the call or later."""
     body: str = ""
-    """What the upstream was asked for."""
+    """The body of the call."""
 
     @property
     def is_token_known(self) -> bool:
@@ -47,7 +47,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the API answered to a post."""
+    """The API's response to a post."""
 
     reference: str
     status: int
@@ -58,45 +58,45 @@ class Answer:
 
 @dataclass
 class History:
-    """All that happened in a run, whatever ran it."""
+    """Everything that happened in a run of the matrix, the state machine or the soak."""
 
     messages: Mapping[str, Message]
-    """By their references."""
+    """By reference."""
     answers: list[Answer] = field(default_factory=list)
     enqueued: dict[str, str] = field(default_factory=dict)
-    """References by the ids of the messages in the queue."""
+    """References by SQS message id."""
     posted: Counter[str] = field(default_factory=Counter)
     """How often each message was posted over HTTP, by reference."""
     attempts: list[Attempt] = field(default_factory=list)
     abandoned: Counter[str] = field(default_factory=Counter)
-    """By send, how often a process claimed it and could store no result."""
+    """By send, how often a process claimed it and did not store a result."""
     resent: Counter[str] = field(default_factory=Counter)
-    """By send, how often an operator had it sent again although it may have gone out."""
+    """By send, how often an operator resent it although it may have been sent."""
     resolved: dict[str, str] = field(default_factory=dict)
     """The statuses that operators gave to sends."""
     expired: dict[tuple[str, int], str] = field(default_factory=dict)
     """The statuses of sends that DynamoDB deleted, by the message's reference and the number."""
     pauses: list[tuple[float, float]] = field(default_factory=list)
-    """When operators paused all sends."""
+    """The beginning and end of each operator's pause."""
     paused_since: float | None = None
     decided: set[str] = field(default_factory=set)
     """The sends that operators changed."""
     commands: list[str] = field(default_factory=list)
-    """The operators' commands, and how they ended."""
+    """The operators' commands with their exit codes."""
     found: list[Json] = field(default_factory=list)
-    """What the API answered to questions about messages."""
+    """The API's responses to requests for messages."""
     published: list[Json] = field(default_factory=list)
     """The events that were put on the bus."""
     called_back: list[Json] = field(default_factory=list)
-    """The events that a client's receiver took."""
+    """The events that a client's receiver accepted."""
     has_newer_item: bool = False
     """Whether a newer version wrote an item."""
     parts: frozenset[str] = frozenset()
-    """The functions beside the sending ones that ran, too."""
+    """The functions that ran in addition to the sending ones."""
     problems: list[str] = field(default_factory=list)
-    """What is wrong whatever came of it."""
+    """What is wrong whatever the sends' results are."""
     clock_error: float = 0.0
-    """The most seconds by which the clock of a process was wrong."""
+    """The largest error of a process's clock, in seconds."""
     max_attempts: int = 4
     max_age: float = 86_400.0
 
@@ -174,12 +174,12 @@ class History:
                 self.problems.append(f"{send} was left in sending by a process that lives")
 
     def add_clock_error(self, seconds: float) -> None:
-        """Note that the clock of a process was wrong by so many seconds."""
+        """Record that a process's clock was wrong by so many seconds."""
         self.clock_error = max(self.clock_error, abs(seconds))
 
     @property
     def _has_one_send(self) -> bool:
-        """Else a hanging call takes the time of those beside it, because they share a clock."""
+        """Whether no calls run in parallel: they share a clock, so a hanging one delays all."""
         return sum(len(it.recipients) for it in self.messages.values()) == 1
 
     def _add_pause(self, command: str, code: int, at: float) -> None:
@@ -202,10 +202,10 @@ class History:
 
 
 def _hasty_calls(calls: Sequence[tuple[Attempt, float | None]]) -> Iterator[str]:
-    """The calls of any send that a process made in the pause after an invocation with a doubt.
+    """Yield the calls that a process made in the pause after an invocation with a doubt.
 
-    Calls of the same invocation run side by side, and one that the API answers ends the pause. With
-    each call comes the end of its invocation.
+    Each call comes with the time when its invocation ended. Calls of one invocation run in
+    parallel, and a call that the API responds to ends the pause.
     """
     answered = {end for it, end in calls if it.effect is not Effect.DOUBT}
     doubts = {end for _, end in calls if end} - answered
@@ -216,16 +216,16 @@ def _hasty_calls(calls: Sequence[tuple[Attempt, float | None]]) -> Iterator[str]
 
 
 def _attempt(call: Json, response: Json | None, entry: Json, *, died: bool) -> Attempt:
-    """A call that a process made; `entry` is the upstream's record of it."""
+    """Return a process's call as an attempt; `entry` is the upstream's record of it."""
     faults = [entry.get("fault", "")]
-    # Another fault may have been ordered before, and be the first one's turn.
+    # The simulator may have played an earlier order instead of this call's fault.
     if not (entry and call["fault"] in SIMULATED):
         faults.append(call["fault"])
     effects = [UPSTREAM_FAULTS[fault] for fault in faults if fault in UPSTREAM_FAULTS]
-    # Without a fault and without an entry it may be on its way.
+    # A call without a fault and without an entry may be under way.
     effects = effects or [Effect.ACCEPTED if entry else Effect.DOUBT]
     if call["fault"] == "slow" and response is None:
-        effects = [Effect.DOUBT]  # there was less time left than it took
+        effects = [Effect.DOUBT]  # it took more time than was left
     return Attempt(
         content_of(call["body"]),
         at=call["at"],
@@ -239,11 +239,11 @@ def _attempt(call: Json, response: Json | None, entry: Json, *, died: bool) -> A
 
 
 def _delay(response: Json | None) -> float:
-    """The seconds that must pass after a response before the next attempt."""
+    """Return the seconds that must pass after a response before the next attempt."""
     if response is None:
         return 1.0
     if response["retryAfter"] is not None:
         return float(response["retryAfter"])
     if response["status"] == 401:
-        return 0.0  # with another token it is tried at once
+        return 0.0  # the relay tries again at once with another token
     return 300.0 if "50200" in response["body"] else 1.0

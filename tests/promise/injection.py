@@ -1,6 +1,6 @@
-"""Faults of AWS, of the upstream and of callbacks' receivers, put between clients and servers.
+"""Injects faults of AWS, of the upstream and of callback receivers into the relay's clients.
 
-They use public points only: the events of botocore's clients, and httpx's transport.
+It uses public extension points only: the events of botocore's clients, and httpx's transport.
 """
 
 import io
@@ -30,27 +30,27 @@ from tests.promise.faults import RECEIVER_HOST, SIMULATED, Json, aws_error, is_c
 from tools.mobileconnect_simulator.faults import Then
 
 SLOW = 1.9
-"""Seconds: an answer of AWS just before the relay's own read time-out."""
+"""Seconds after which a slow AWS response comes: just before the relay's read time-out."""
 AWS_READ_TIMEOUT = 2.0
 UPSTREAM_SLOW, UPSTREAM_VERY_SLOW = 12.0, 100.0
 RETRY_AFTER = 30
-"""Seconds that the upstream asks the relay to wait."""
+"""The upstream's Retry-After, in seconds."""
 
 LONG_TOKEN = json.dumps({"tokenId": "x" * 3_000})
-"""Longer than a key of an index may be."""
+"""A tokenId that is longer than an index key may be."""
 
 CALL_ID = "x-call"
 
-# Not through a proxy, whatever the environment says.
+# It ignores the environment's proxies.
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class AwsInjection:
-    """Hooks into the relay's AWS clients by their events, and reports what they write."""
+    """Injects faults into the relay's AWS clients by their events, and reports their writes."""
 
     def __init__(self, points: Checkpoints, clock: Clock) -> None:
         self.renewal_requests: list[Json] = []
-        """What senders asked the token renewer for; its calls are answered here."""
+        """The events with which senders invoked the token renewer; Lambda is not called."""
         self._points = points
         self._clock = clock
         self._http = URLLib3Session()
@@ -79,28 +79,28 @@ class AwsInjection:
             return self._invoke(request) if operation == "lambda.Invoke" else None
         except BotoCoreError:
             raise
-        except Exception:  # botocore takes every exception for one of its transport
+        except Exception:  # botocore would treat it as an error of its transport
             self._points.report("error", traceback.format_exc())
             raise
 
     def _after(self, event_name: str, response_dict: Any, **_: object) -> None:
         if self._local.writes and response_dict:
-            # 400: its condition is not met.
+            # 400: the condition of the write was not met.
             kinds = {HTTPStatus.OK: "stored", HTTPStatus.BAD_REQUEST: "refused write"}
             if kind := kinds.get(response_dict["status_code"]):
                 self._points.report(kind, self._local.writes)
         self._points.reach(f"{event_name.partition('.')[2]} after")
 
-    def _inject(  # noqa: C901 - a table of what can happen
+    def _inject(  # noqa: C901 - a table of faults
         self, fault: str, operation: str, request: AWSPreparedRequest
     ) -> AWSResponse:
         service = operation.partition(".")[0]
         response = None
         if is_carried_out(fault):
             response = self._carry_out(operation, request)
-            _ = response.content  # all of it has come
+            _ = response.content  # waits for the whole response
             if fault != "slow" and response.status_code == HTTPStatus.BAD_REQUEST:
-                # The relay does not learn it: its condition is not met.
+                # The condition was not met, but the relay does not see this response.
                 self._points.report("refused write", _writes(operation, request))
         if error := aws_error(service, fault):
             document: Json = {"__type": error[1], "message": "injected"}
@@ -148,22 +148,22 @@ class AwsInjection:
 
 
 class UpstreamInjection:
-    """Hooks into httpx's transport, and reports each send's call and what came back.
+    """Injects faults into httpx's transport, and reports each send's call and its response.
 
-    Callbacks end here: their receiver's host does not exist.
+    It responds to callbacks itself, because their receiver's host does not exist.
     """
 
     def __init__(
         self, points: Checkpoints, clock: Clock, on_unauthorised: Callable[[], None]
     ) -> None:
-        """`on_unauthorised` is called when the upstream has answered 401."""
+        """`on_unauthorised` is called after the upstream responded 401."""
         self._points = points
         self._clock = clock
         self._on_unauthorised = on_unauthorised
         self._handle = httpx.HTTPTransport.handle_request
 
     def watch(self) -> None:
-        """Never undone: the process is made for one run."""
+        """Patch the transport permanently: the process is used for one run only."""
 
         def handle(transport: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
             callee = _callee(request.url)
@@ -171,7 +171,7 @@ class UpstreamInjection:
                 return self._call_other(transport, request, callee)
             fault = self._points.reach("upstream before")
             call: Json = {"id": str(uuid.uuid4()), "at": self._clock.now, "fault": fault}
-            request.headers[CALL_ID] = call["id"]  # the simulator's log has it
+            request.headers[CALL_ID] = call["id"]  # appears in the simulator's log
             self._points.report("call", call | {"body": request.content.decode()})
             try:
                 response = self._call(transport, request, fault)
@@ -180,7 +180,7 @@ class UpstreamInjection:
             except httpx.HTTPError:
                 self._points.report("call failed", {"id": call["id"]})
                 raise
-            finally:  # a failure is an answer, too
+            finally:  # the process passes this point after a failure, too
                 self._points.reach("upstream after")
             stream = response.stream
             assert isinstance(stream, httpx.SyncByteStream)
@@ -197,7 +197,7 @@ class UpstreamInjection:
     def _call_other(
         self, transport: httpx.HTTPTransport, request: httpx.Request, callee: str
     ) -> httpx.Response:
-        """A call that sends no SMS."""
+        """Make a call that sends no SMS."""
         fault = self._points.reach(f"{callee} before")
         try:
             return self._call(transport, request, fault)
@@ -224,7 +224,7 @@ class UpstreamInjection:
                 self._clock.advance(timeouts["pool"])
                 raise httpx.PoolTimeout(fault)
             case "write-time-out":
-                self._clock.advance(timeouts["read"])  # of the whole call
+                self._clock.advance(timeouts["read"])  # the time-out of the whole call
                 raise httpx.WriteTimeout(fault)
             case "write-error":
                 raise httpx.WriteError(fault)
@@ -252,7 +252,7 @@ class UpstreamInjection:
 
 
 class _ReportedStream(httpx.SyncByteStream):
-    """The body of a response; what was read of it is reported when it is closed."""
+    """The body of a response; reports what was read when it is closed."""
 
     def __init__(self, stream: httpx.SyncByteStream, report: Callable[[str], None]) -> None:
         self._stream = stream
@@ -275,7 +275,7 @@ class _Body(io.BytesIO):
 
 
 def _callee(url: httpx.URL) -> str:
-    """Whom a request is for: a key of HTTP_FAULTS."""
+    """Return the destination of a request: a key of HTTP_FAULTS."""
     if url.host == RECEIVER_HOST:
         return "callback"
     if url.path == "/v2/token":
@@ -284,18 +284,18 @@ def _callee(url: httpx.URL) -> str:
 
 
 def _receiver_response(status: int) -> httpx.Response:
-    """What a client's receiver answers to a callback."""
-    # The relay's transport looks at the connection that an answer came by.
+    """Return the receiver's response to a callback."""
+    # The relay's transport checks the connection of a response.
     return httpx.Response(status, extensions={"network_stream": None})
 
 
 def _events(request: AWSPreparedRequest) -> list[Json]:
-    """The details of the events that a call publishes."""
+    """Return the details of the events that a call publishes."""
     return [json.loads(entry["Detail"]) for entry in json.loads(_sent(request))["Entries"]]
 
 
 def _writes(operation: str, request: AWSPreparedRequest) -> list[Json]:
-    """The sends that a call writes: their name, their status afterwards, and if they are new."""
+    """Return the sends that a call writes: name, status afterwards, and whether they are new."""
     if operation not in {"dynamodb.PutItem", "dynamodb.UpdateItem", "dynamodb.TransactWriteItems"}:
         return []
     call = json.loads(_sent(request))
@@ -312,7 +312,7 @@ def _writes(operation: str, request: AWSPreparedRequest) -> list[Json]:
 
 
 def _name(key: Json) -> str:
-    """A send's id and number."""
+    """Return a send's id and number."""
     message_id, number = key["pk"]["S"].removeprefix("MSG#"), key["sk"]["S"].removeprefix("SEND#")
     return f"{message_id}/{int(number)}"
 
@@ -323,7 +323,7 @@ def _sent(request: AWSPreparedRequest) -> bytes:
 
 
 def _raw(request: AWSPreparedRequest, status: int, body: bytes) -> AWSResponse:
-    headers: Any = HeadersDict({"Content-Type": "application/x-amz-json-1.0"})  # as botocore has it
+    headers: Any = HeadersDict({"Content-Type": "application/x-amz-json-1.0"})  # botocore's class
     return AWSResponse(request.url, status, headers, _Body(body))
 
 
@@ -332,7 +332,7 @@ def _answer(request: AWSPreparedRequest, status: int, document: object) -> AWSRe
 
 
 def _order(url: httpx.URL, then: str, response: Json | None = None) -> None:
-    """Order a fault of the simulator, and a response, for the call that comes now."""
+    """Make the simulator play a fault, or give a response, for the next call."""
     callee = _callee(url)
     route = "send" if callee == "upstream" else callee
     fault: Json = {"route": route, "then": then, "retryAfter": RETRY_AFTER}

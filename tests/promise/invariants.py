@@ -1,4 +1,4 @@
-"""Judges a run from outside: what was asked for, what happened to it, what came of it. Pure."""
+"""Judges a run from outside: compares its requests, its history and its results. No I/O."""
 
 import json
 from collections import Counter, defaultdict
@@ -20,23 +20,23 @@ from tests.promise.scenarios import EVENTS, POLLER, RENEWER, Message
 
 ENDED = ACCEPTED_STATUSES | {"rejected", "failed", "cancelled", "expired", "unknown"}
 DOCUMENTED = {202, 409, 422, 502, 503, 504}
-"""What the API may answer to a well-formed post, whatever is broken behind it."""
+"""The statuses with which the API may respond to a well-formed post, whatever fails."""
 
 QUEUES_KEEP = 28 * 86_400.0
 """Seconds for which the queue and the dead-letter queue together keep a message."""
 NOT_STORED = "result not stored"
-"""The log line that has what an operator needs to put a result back."""
+"""Part of the log line from which an operator can restore a result."""
 POLLS_UNTIL = 71 * 3_600.0
 """Seconds until the last poll of an accepted send."""
 MOST_OF_AN_INVOCATION = 60.0
-"""Seconds that can pass between the check of `expiresAt` and the call."""
+"""The most seconds between the check of `expiresAt` and the call."""
 PAUSE_CACHED = 30.0
-"""Seconds until each process knows of an operator's pause."""
+"""The most seconds until each process notices an operator's pause."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One send of a message: everything that concerns it, and nothing that concerns another."""
+    """All facts about one send of a message."""
 
     message: Message
     content: Content
@@ -44,22 +44,22 @@ class Case:
     attempts: Sequence[Attempt]
     arrivals: Sequence[Arrival]
     abandoned: int
-    """How often its process ended between claim and result."""
+    """How often a process ended between the claim and the result."""
     resent: int
-    """How often an operator had it sent again although it may have gone out."""
+    """How often an operator resent it although it may have been sent."""
     resolved: str | None
-    """How an operator ended it."""
+    """The status that an operator gave it."""
     is_decided: bool
-    """Whether an operator changed it at all."""
+    """Whether an operator changed it."""
 
     @property
     def doubts(self) -> int:
-        """The attempts after which it can't be known whether the SMS went out."""
+        """The number of attempts in doubt: the SMS may have been sent."""
         return self.abandoned + sum(it.effect is Effect.DOUBT for it in self.attempts)
 
     @property
     def is_held(self) -> bool:
-        """Whether a doubt must keep it from being sent again."""
+        """Whether a doubt must prevent another attempt."""
         return self.message.holds and not self.is_decided
 
     @property
@@ -68,7 +68,7 @@ class Case:
 
 
 def violations(history: History, seen: Observation) -> list[str]:
-    """Each way in which the promise is broken."""
+    """Return each way in which the promise is broken."""
     facts = Facts(history, seen)
     found = list(history.problems)
     for message in history.messages.values():
@@ -89,19 +89,19 @@ def violations(history: History, seen: Observation) -> list[str]:
 
 
 def redrive_violations(history: History, before: Observation, after: Observation) -> list[str]:
-    """What is wrong after each dead letter was put back, and nothing failed any more."""
+    """Return what is wrong after all dead letters were redriven without faults."""
     found = []
     bodies = {it.body for it in before.dead_letters}
     for send in before.sends:
         if send.status not in {"failed", "rejected"} or reference_body(send) not in bodies:
             continue
         if (send.reference, send.number) in history.expired:
-            continue  # it was sent before the ledger forgot it
+            continue  # it was sent before its item was deleted
         message = history.messages[send.reference]
         own = message.contents[send.number - 1]
         arrived = sum(it.content == own for it in after.arrivals)
         if message.expires_at is not None and not arrived:
-            continue  # it was too late to send it
+            continue  # it had expired
         if arrived != 1:
             found.append(
                 f"{send.name} was redriven, and {own.recipient} got {arrived} SMS of its text"
@@ -117,12 +117,12 @@ def redrive_violations(history: History, before: Observation, after: Observation
 
 
 def reference_body(send: StoredSend) -> str:
-    """The body of a queue message that names a send."""
+    """Return the body of a queue message that names a send."""
     return f'{{"send":{{"id":"{send.message_id}","n":{send.number}}}}}'
 
 
 class Facts:
-    """What happened and what can be seen, by message and by send."""
+    """The history and the observation, grouped by message and by send."""
 
     def __init__(self, history: History, seen: Observation) -> None:
         self.history = history
@@ -145,7 +145,7 @@ class Facts:
 
 
 def _logged_tokens(log: str) -> Iterator[str]:
-    """The tokenIds of the log lines that have what an operator needs to put a result back."""
+    """Yield the tokenIds of the log lines from which an operator can restore a result."""
     for line in log.splitlines():
         if NOT_STORED in line:
             entry = json.loads(line)
@@ -164,7 +164,7 @@ def _of_message(message: Message, facts: Facts) -> Iterator[str]:
     for answer in facts.answers[message.reference]:
         if answer.status not in DOCUMENTED | ({401} if answer.is_to_webhook else set()):
             yield f"an answer was {answer.status}"
-    # A send that was stored again after its deletion has a history that is not judged.
+    # A send that was deleted and then stored again is not judged.
     expired = facts.expired[message.reference]
     stored = [it for it in facts.stored[message.reference] if it.number not in expired]
     for number, status in expired.items():
@@ -224,7 +224,7 @@ def _of_send(message: Message, send: StoredSend, content: Content, facts: Facts)
 
 
 def _not_stored(message: Message, facts: Facts) -> Iterator[str]:
-    """A message without a send in the ledger: none was promised, or it is a dead letter."""
+    """Check a message without a send: the API did not accept it, or it is a dead letter."""
     for content in message.contents:
         if facts.arrivals[content]:
             yield f"{content.recipient} got an SMS, and is in no ledger"
@@ -245,14 +245,14 @@ def _not_stored(message: Message, facts: Facts) -> Iterator[str]:
 
 
 def _lost_tokens(attempts: Sequence[Attempt], put_back: Collection[str]) -> Iterator[str]:
-    """The tokenIds of a send without an item: each one that a process learned is in the log."""
+    """Check that the log has each tokenId of a deleted send that a living process received."""
     for attempt in attempts:
         if attempt.is_token_known and not attempt.died and attempt.token_id not in put_back:
             yield f"the item of {attempt.content.recipient} is lost, and so is {attempt.token_id}"
 
 
 def _may_be_rejected_at_once(send: StoredSend, facts: Facts) -> bool:
-    """Whether an answer said that it is rejected, or was lost because the process died."""
+    """Whether a response said that it is rejected, or a process died before it responded."""
     answers = facts.answers[send.reference]
     reported = [it for answer in answers for it in answer.body.get("sends", ())]
     is_reported = any((it["n"], it["status"]) == (send.number, "rejected") for it in reported)
@@ -260,7 +260,7 @@ def _may_be_rejected_at_once(send: StoredSend, facts: Facts) -> bool:
 
 
 def _arrivals(case: Case, *, clock_error: float) -> Iterator[str]:
-    # A process whose clock is ahead ends a lease too early: to it, the attempt is in doubt.
+    # A process whose clock is ahead ends a lease too early, and counts the attempt as in doubt.
     doubts = case.doubts + (1 if clock_error > MAX_CLOCK_SKEW else 0)
     most = 1 + case.resent + (0 if case.message.holds else doubts)
     if len(case.arrivals) > most:
@@ -342,7 +342,7 @@ def _body(case: Case, *, may_be_rejected_at_once: bool) -> Iterator[str]:
 
 
 def _retention(case: Case) -> Iterator[str]:
-    """Nothing that goes on is ever deleted, and nothing before the queues forget its messages."""
+    """Unfinished sends are not deleted; others stay as long as the queues keep messages."""
     send = case.stored
     if not send.delete_at:
         return
@@ -368,7 +368,7 @@ def _dead_letter(case: Case, letters: Sequence[DeadLetter]) -> Iterator[str]:
 
 
 def _answers(case: Case, answers: Sequence[Answer], put_back: Collection[str]) -> Iterator[str]:
-    """What the API answered is still true, as far as it was final."""
+    """What the API reported as final is still true."""
     send = case.stored
     statuses = [it.status for it in answers]
     if 202 in statuses[:-1] and statuses[-1] == 422 and not case.is_refused:
@@ -388,10 +388,10 @@ def _answers(case: Case, answers: Sequence[Answer], put_back: Collection[str]) -
 
 
 def _found(case: Case, entries: Sequence[Json]) -> Iterator[str]:
-    """Every send is found over HTTP by its id, its tokenId and its key, if these were asked for."""
+    """The API found the send by each id, tokenId and key that was requested."""
     send = case.stored
     stored = {"n": send.number, "tokenId": send.token_id}
-    # A delivery can be reported between the look at the ledger and the question.
+    # A delivery can be reported between the request and the look at the ledger.
     statuses = ACCEPTED_STATUSES if send.is_accepted else {send.status}
     for entry in entries:
         body, question = entry["body"], entry["question"]
@@ -409,7 +409,7 @@ def _found(case: Case, entries: Sequence[Json]) -> Iterator[str]:
 
 
 def _report(case: Case) -> Iterator[str]:
-    """What the upstream reported: every SMS of the simulator arrives."""
+    """Its status is `delivered`, because the simulator delivers each SMS."""
     send = case.stored
     is_late = send.reason == "not-polled" and send.updated_at - send.created_at >= POLLS_UNTIL
     if case.stored.awaits_report:
@@ -419,9 +419,9 @@ def _report(case: Case) -> Iterator[str]:
 
 
 def _event(case: Case, kind: str, events: Sequence[Json], *, is_reused: bool) -> Iterator[str]:
-    """Its last status was published, with its own tokenId; so was no tokenId of another send.
+    """Its last status was published with its own tokenId, and no event has another's tokenId.
 
-    The id `is_reused` if another message had the key before the ledger forgot it.
+    `is_reused`: an earlier, deleted message had the same key, and so the same id.
     """
     send, own = case.stored, {it.token_id for it in case.attempts}
     last = {"status": send.status, "tokenId": send.token_id}
@@ -450,7 +450,7 @@ def _pauses(case: Case, history: History) -> Iterator[str]:
 
 
 def _expiry(case: Case, clock_error: float) -> Iterator[str]:
-    """It is sent until its `expiresAt`, and not later."""
+    """It is sent until its `expiresAt`, and does not expire earlier."""
     expires_at, ended_at = case.message.expires_at, case.stored.updated_at
     is_expired = case.stored.status == "expired"
     if is_expired and (expires_at is None or ended_at < expires_at - clock_error):

@@ -1,7 +1,8 @@
-"""Relays that break the promise, each in one way: the test must notice every one of them.
+"""Mutations of the relay, each of which breaks the promise: the tests must catch all of them.
 
-From `identity_of_deployment` on they bring back bugs that a review found: of ids, responses,
-retention, dead letters, pauses, retries, storing, and of the functions that send nothing.
+The mutations from `identity_of_deployment` on reproduce bugs that were found and corrected: of
+ids, responses, retention, dead letters, pauses, retries, storing, and of the functions that send
+nothing.
 """
 
 import os
@@ -36,12 +37,12 @@ Json = dict[str, Any]
 
 
 def apply(name: str) -> None:
-    """Patch this process for good; it lives for one run."""
+    """Patch this process permanently: it is used for one run only."""
     MUTATIONS[name]()
 
 
 def send_before_claim() -> None:
-    """The first write comes after the call."""
+    """The send is stored after the call instead of before it."""
     waiting: list[Callable[[], object]] = []
     create, call = DynamoDbLedger.create, MobileConnect.send
 
@@ -62,13 +63,13 @@ def send_before_claim() -> None:
 
 
 def broken_answer_is_not_sent() -> None:
-    """An answer that breaks off is taken for a call that never was."""
+    """A response that breaks off counts as a call that was not made."""
     certain = set(Failure) - {Failure.READ_TIMEOUT}
     patch.object(call_outcome, "_BEFORE_THE_REQUEST", certain).start()
 
 
 def lapsed_is_queued() -> None:
-    """A lease that ran out is tried again, whatever the caller wants."""
+    """A send whose lease expired is tried again, even with `hold`."""
 
     def lapsed(send: Send, *, now: float, max_attempts: int, written_by: str) -> Send:
         _ = max_attempts
@@ -79,7 +80,7 @@ def lapsed_is_queued() -> None:
 
 
 def accepted_before_call() -> None:
-    """The result is written before the call, as if it could not fail."""
+    """The result `accepted` is written before the call."""
     ask = Sender._call_upstream  # noqa: SLF001 - a mutation is inside
 
     def write_first(relay: Any, send: Send, deadline: Callable[[], float]) -> Outcome:
@@ -91,7 +92,7 @@ def accepted_before_call() -> None:
 
 
 def forgotten_token() -> None:
-    """The receipt is neither stored nor logged."""
+    """The tokenId is neither stored nor logged."""
     call = MobileConnect.send
 
     def forget(upstream: MobileConnect, template: str, body: str, timeout: float) -> Outcome:
@@ -101,17 +102,17 @@ def forgotten_token() -> None:
 
 
 def deleted_unread() -> None:
-    """A message is deleted before anything of it is stored."""
+    """A queue message is deleted without being processed."""
     patch.object(QueueWorker, "_process", lambda *_: None).start()
 
 
 def nothing_lapses() -> None:
-    """A lease never ends: who dies keeps its sends for ever."""
+    """A lease never ends, so a dead process keeps its sends for ever."""
     patch.object(transitions, "lease_expired", lambda *_: False).start()
 
 
 def lost_queued() -> None:
-    """The sweeper looks for leases only: it never recovers a queued send whose message vanished."""
+    """The sweeper recovers only leases, not queued sends whose message vanished."""
     recover = Sender.recover_stalled
 
     def recover_lapsed(relay: Sender, key: SendKey) -> Send | None:
@@ -122,19 +123,19 @@ def lost_queued() -> None:
 
 
 def failed_silently() -> None:
-    """What has failed is in no dead-letter queue."""
+    """A failed send gets no dead letter."""
     patch.object(Sender, "dead_letter", lambda *_: None).start()
 
 
 def unconditional_claim() -> None:
-    """Any process claims a send, whatever state it is in."""
+    """A claim succeeds whatever the send's status is."""
     claim = DynamoDbLedger._claim  # noqa: SLF001 - a mutation is inside
 
     def claim_anyway(ledger: Any, *arguments: Any) -> Send | None:
         update, client = ledger._client.update_item, MagicMock()  # noqa: SLF001 - the same
 
         def update_anyway(**call: Any) -> Any:
-            # As much of a condition as keeps its values in use, which DynamoDB insists on.
+            # DynamoDB insists that a condition uses all values.
             return update(**call | {"ConditionExpression": "#status <> :queued OR dueAt <> :now"})
 
         client.update_item = update_anyway
@@ -145,7 +146,7 @@ def unconditional_claim() -> None:
 
 
 def stranger_to_itself() -> None:
-    """A write that was repeated after a lost answer takes itself for somebody else's."""
+    """A write that is repeated after a lost response does not recognise its own item."""
     existing = dynamodb_ledger._existing  # noqa: SLF001 - a mutation is inside
 
     def strange(error: ClientError) -> Send | None:
@@ -156,12 +157,12 @@ def stranger_to_itself() -> None:
 
 
 def believed_anybody() -> None:
-    """Any answer with a good status is taken for DynamoDB's word."""
+    """Any response with status 200 counts as DynamoDB's."""
     patch.object(dynamodb_ledger, "check_answer", lambda _: None).start()
 
 
 def overwritten_result() -> None:
-    """A result is written over whatever stands there by now."""
+    """A result overwrites whatever the item contains."""
 
     def settle(ledger: Any, before: Send, after: Send) -> ReplaceResult:
         _ = before
@@ -173,7 +174,7 @@ def overwritten_result() -> None:
 
 
 def kept_body() -> None:
-    """Text and numbers stay in the ledger when the send has ended."""
+    """The body stays in the ledger after the send has ended."""
     ended = transitions.finish_attempt
 
     def keep(send: Send, outcome: Outcome, **rest: Any) -> Send:
@@ -183,7 +184,7 @@ def kept_body() -> None:
 
 
 def _finish_with(**changed: object) -> None:
-    """End each attempt with other arguments."""
+    """Finish each attempt with changed arguments."""
     finish = transitions.finish_attempt
 
     def end(send: Send, outcome: Outcome, **rest: Any) -> Send:
@@ -193,17 +194,17 @@ def _finish_with(**changed: object) -> None:
 
 
 def dropped_body() -> None:
-    """A send that the worker sees rejected loses its body, so an operator can't redrive it."""
+    """A send that is rejected in the worker loses its body, so an operator can't redrive it."""
     _finish_with(keep_rejected=False)
 
 
 def abandoned_refusal() -> None:
-    """What is refused from the queue is deleted without a trace."""
+    """A refused queue message is deleted without a dead letter."""
     patch.object(Sender, "reject", lambda *_, **__: None).start()
 
 
 def swapped_results() -> None:
-    """Two calls that run side by side get each other's result."""
+    """Two parallel calls get each other's result."""
     call, both, results = MobileConnect.send, threading.Barrier(2), list[Outcome]()
 
     def swap(upstream: MobileConnect, template: str, body: str, timeout: float) -> Outcome:
@@ -216,7 +217,7 @@ def swapped_results() -> None:
 
 
 def unconditional_creation() -> None:
-    """A message under a key that exists is stored again."""
+    """A message with a used key is stored again."""
     put: Any = BaseClient._make_api_call  # type: ignore[attr-defined]  # noqa: SLF001 - the client's own
 
     def without_condition(client: BaseClient, operation: str, call: Any) -> Any:
@@ -228,7 +229,7 @@ def unconditional_creation() -> None:
 
 
 def overdue_is_unknown() -> None:
-    """A queued send whose message vanished is called unknown."""
+    """A queued send whose message vanished becomes `unknown`."""
     recover = Sender.recover_stalled
 
     def give_up(relay: Sender, key: SendKey) -> Send | None:
@@ -244,13 +245,13 @@ def overdue_is_unknown() -> None:
 
 
 def empty_dead_letters() -> None:
-    """A dead letter does not say which send it is about."""
+    """A dead letter does not contain its send."""
     put = SqsDeadLetterQueue.put
     patch.object(SqsDeadLetterQueue, "put", lambda queue, _, *rest: put(queue, "{}", *rest)).start()
 
 
 def failed_without_body() -> None:
-    """A send that failed loses its body, so an operator can't redrive it."""
+    """A failed send loses its body, so an operator can't redrive it."""
     ended = transitions.finish_attempt
 
     def drop(send: Send, outcome: Outcome, **rest: Any) -> Send:
@@ -274,7 +275,7 @@ def accepted_is_resent() -> None:
 
 
 def no_waiting() -> None:
-    """What was not sent is due again at once."""
+    """A send that was not sent is due again at once."""
     patch.object(sender, "retry_delay", lambda *_, **__: 0.0).start()
 
 
@@ -284,7 +285,7 @@ def pause_ignored() -> None:
 
 
 def expiry_not_stored() -> None:
-    """The ledger does not learn of a message's `expiresAt`."""
+    """The ledger does not store a message's `expiresAt`."""
     plan = sender._plan  # noqa: SLF001 - a mutation is inside
 
     def without_expiry(*arguments: Any) -> list[Send]:
@@ -294,7 +295,7 @@ def expiry_not_stored() -> None:
 
 
 def cancelled_while_sending() -> None:
-    """A cancellation is written over a claim."""
+    """A cancellation overwrites a claim."""
     replace_if_unchanged = DynamoDbLedger.replace_if_unchanged
 
     def write(ledger: Any, before: Send, after: Send) -> ReplaceResult:
@@ -318,7 +319,7 @@ def identity_of_deployment() -> None:
 
 
 def _decide(mutated: HTTPStatus, *decision: object) -> None:
-    """Decide about each response with this status in this way."""
+    """Map each response with this status to this decision."""
     of_status = call_outcome._of_status  # noqa: SLF001 - a mutation is inside
 
     def decide(status: int, code: int | None, **rest: bool) -> object:
@@ -328,12 +329,12 @@ def _decide(mutated: HTTPStatus, *decision: object) -> None:
 
 
 def each_503_is_not_sent() -> None:
-    """A 503 of a gateway is taken for the API's own."""
+    """A 503 of a gateway counts as a 503 of the API."""
     _decide(HTTPStatus.SERVICE_UNAVAILABLE, OutcomeKind.NOT_SENT, "unavailable")
 
 
 def forbidden_is_rejected() -> None:
-    """A 403, which says nothing about the message, ends it."""
+    """A 403, which is not about the message, makes the send `rejected`."""
     _decide(HTTPStatus.FORBIDDEN, OutcomeKind.REJECTED, "refused")
 
 
@@ -350,7 +351,7 @@ def _change_items(change: Callable[[Json, Send], None]) -> None:
 
 
 def forgets_before_the_queue() -> None:
-    """The ledger forgets what has ended after two days; the queues keep messages for 28."""
+    """The ledger deletes ended sends after two days; the queues keep messages for 28."""
 
     def soon(item: Json, send: Send) -> None:
         if "deleteAt" in item:
@@ -369,7 +370,7 @@ def deletes_unfinished() -> None:
 
 
 def gone_is_stored() -> None:
-    """A result whose item has vanished is called stored."""
+    """A result whose item has vanished counts as stored."""
     replace_if_unchanged = DynamoDbLedger.replace_if_unchanged
 
     def believe(ledger: DynamoDbLedger, before: Send, after: Send) -> ReplaceResult:
@@ -380,7 +381,7 @@ def gone_is_stored() -> None:
 
 
 def moved_without_key() -> None:
-    """A message that SQS moved goes back into the queue without the key that it had."""
+    """A message that SQS moved goes back into the queue without its key."""
     plan = dead_letters._plan  # noqa: SLF001 - a mutation is inside
 
     def forget(*arguments: Any) -> Any:
@@ -401,7 +402,7 @@ def doubt_pauses_nothing() -> None:
 
 
 def forgotten_retry_after() -> None:
-    """A send comes back sooner than the upstream asked for."""
+    """A send is tried again before the upstream's Retry-After."""
     delay = backoff.retry_delay
 
     def soon(outcome: Outcome, *rest: Any, **named: Any) -> float:
@@ -411,12 +412,12 @@ def forgotten_retry_after() -> None:
 
 
 def one_refusal_ends() -> None:
-    """A send that the upstream put off once has failed."""
+    """A send that was not sent becomes `failed` after one attempt."""
     _finish_with(is_last=True)
 
 
 def refused_before_looking() -> None:
-    """A repeated key is refused for its content, although its message is stored."""
+    """A request with a used key is refused for its content, although its message is stored."""
 
     def refuse(_: Sender, __: object, refused: RelayError) -> None:
         raise refused
@@ -425,7 +426,7 @@ def refused_before_looking() -> None:
 
 
 def overflow() -> None:
-    """A delay overflows between a response and its storing, and nothing catches it."""
+    """A delay overflows after a response and before it is stored, and nothing catches the error."""
 
     def limited(delay: float, times: int) -> float:
         if times:
@@ -437,7 +438,7 @@ def overflow() -> None:
 
 
 def unreadable_stops_all() -> None:
-    """An item that this version can't read ends the sweep."""
+    """An item that this version can't read stops the sweep."""
     recover = Sender.recover_stalled
 
     def fail(relay: Sender, key: SendKey) -> Send | None:
@@ -450,12 +451,12 @@ def unreadable_stops_all() -> None:
 
 
 def token_without_end() -> None:
-    """A tokenId that is longer than the ledger's index allows goes into the item."""
+    """A tokenId that is too long for the ledger's index is stored."""
     patch.object(call_outcome, "MAX_TOKEN_ID_BYTES", 1_000_000).start()
 
 
 def deadline_unheeded() -> None:
-    """A call of the upstream may take longer than the invocation has left."""
+    """A call to the upstream may take longer than the time left in the invocation."""
     ask = Sender._call_upstream  # noqa: SLF001 - a mutation is inside
 
     def patient(relay: Sender, send: Send, _: Callable[[], float]) -> Outcome:
@@ -465,7 +466,7 @@ def deadline_unheeded() -> None:
 
 
 def changed_retry() -> None:
-    """A second attempt sends something else than the first one."""
+    """A second attempt sends another body than the first one."""
     call = MobileConnect.send
     bodies = set[str]()
 
@@ -478,7 +479,7 @@ def changed_retry() -> None:
 
 
 def wrong_status_logged() -> None:
-    """The log line about a result that could not be stored does not say what it was."""
+    """The log line about a result that could not be stored has a wrong status."""
     log_error = sender.logger.error
 
     def wrong(message: str, *arguments: Any, extra: Json) -> None:
@@ -488,7 +489,7 @@ def wrong_status_logged() -> None:
 
 
 def unreported_delivery() -> None:
-    """A delivery report is taken for a call without an answer."""
+    """A delivery report counts as a poll without a response."""
 
     def ignore(send: Send, _: object, **rest: Any) -> Send:
         return transitions.schedule_next_poll(send, **rest)
@@ -502,7 +503,7 @@ def unpublished_end() -> None:
 
 
 def callback_taken_for_done() -> None:
-    """A callback that the receiver did not take is not posted again."""
+    """A callback that the receiver did not accept is not posted again."""
     patch.object(callback_sender, "_DONE", range(600)).start()
 
 
@@ -512,7 +513,7 @@ def unwritten_token() -> None:
 
 
 def new_webhook_each_time() -> None:
-    """A webhook that is delivered again is another message."""
+    """A webhook that is delivered again becomes another message."""
 
     def without_id(*values: Any, is_webhook: bool) -> Post:
         _ = is_webhook

@@ -1,4 +1,4 @@
-"""What can be seen of a relay from outside, against moto, MiniStack and the local stack alike."""
+"""What can be seen of a relay from outside, on MiniStack and on the local stack."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,9 +9,9 @@ Json = Mapping[str, Any]
 
 ACCEPTED_STATUSES = {"accepted", "delivered", "partially_delivered", "undelivered"}
 LOST = "lost"
-"""Stands for the status of a send that somebody deleted."""
+"""Replaces the status of a send that was deleted by mistake."""
 FOUND_NONE = 2
-"""Answers without a message after which a queue counts as read."""
+"""Empty responses in a row after which a queue counts as read."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class StoredSend:
     reason: str | None = None
     body: str | None = None
     delete_at: float = 0.0
-    """When DynamoDB may delete it; 0: never."""
+    """When DynamoDB's TTL may delete it; 0: never."""
     awaits_report: bool = False
-    """Whether it is accepted, and the delivery poller asks for it."""
+    """Whether it is accepted, and the delivery poller polls it."""
 
     @property
     def name(self) -> str:
@@ -41,7 +41,7 @@ class StoredSend:
 
     @property
     def is_accepted(self) -> bool:
-        """Whether the upstream took it, whatever it reported afterwards."""
+        """Whether the upstream accepted it, whatever its delivery status is."""
         return self.status in ACCEPTED_STATUSES
 
 
@@ -53,11 +53,11 @@ NEWER_ITEM: Final[Mapping[str, Any]] = {
     "dueAt": {"N": "1"},
     "attempts": {"N": "1"},
 }
-"""A send with a status that this version does not know; the sweeper finds it first."""
+"""A send with a status that this version does not know; first in the sweeper's order."""
 
 
 class Content(NamedTuple):
-    """The recipient and text by which the tests recognise a send's calls."""
+    """The recipient and text, by which the tests recognise a send's calls."""
 
     recipient: str
     text: str
@@ -79,15 +79,15 @@ class DeadLetter:
 
 @dataclass(frozen=True)
 class Observation:
-    """All that can be seen when nothing moves any more."""
+    """Everything that can be seen when the relay is idle again."""
 
     sends: Sequence[StoredSend] = ()
     refused: frozenset[str] = frozenset()
     """The ids of messages that are recorded as refused."""
     is_newer_item_as_it_was: bool = False
-    """Whether the item of a newer version is there, and unchanged."""
+    """Whether the item of a newer version exists unchanged."""
     waiting: int = 0
-    """Messages in the queue."""
+    """The number of messages in the queue."""
     dead_letters: Sequence[DeadLetter] = ()
     arrivals: Sequence[Arrival] = ()
     log: str = ""
@@ -105,7 +105,7 @@ def observe(
     log: str,
     is_token_good: bool = True,
 ) -> Observation:
-    """Look at ledger, queues, and the upstream's list of what it accepted."""
+    """Read the ledger and the queues; `sent` are the calls that the upstream accepted."""
     items = _items(clients.dynamodb, table)
     return Observation(
         sends=_sends(items),
@@ -122,12 +122,12 @@ def observe(
 
 
 def stored_sends(dynamodb: Any, table: str) -> list[StoredSend]:
-    """All sends in the ledger, by their ids and numbers."""
+    """Return all sends in the ledger, sorted by id and number."""
     return _sends(_items(dynamodb, table))
 
 
 def count_waiting(sqs: Any, queue_url: str, *, visible_only: bool = False) -> int:
-    """Messages in a queue: visible, delayed, or being worked on."""
+    """Count the messages in a queue: visible, delayed and in flight."""
     names = ["ApproximateNumberOfMessages"]
     if not visible_only:
         names += [f"{names[0]}{state}" for state in ("Delayed", "NotVisible")]
@@ -136,7 +136,7 @@ def count_waiting(sqs: Any, queue_url: str, *, visible_only: bool = False) -> in
 
 
 def content_of(body: str) -> Content:
-    """The content of a call of the upstream; every call has one recipient here."""
+    """Return the content of a call to the upstream; in these tests it has one recipient."""
     call = json.loads(body)
     numbers = [
         *call.get("mobileNumbers", ()),
@@ -184,7 +184,7 @@ def _send(item: Json) -> StoredSend:
 
 
 def _dead_letters(sqs: Any, queue_url: str) -> list[DeadLetter]:
-    """All dead letters; they are visible again afterwards."""
+    """Return all dead letters, and make them visible again."""
     letters = dict[str, Any]()
     found_none = 0
     while found_none < FOUND_NONE:

@@ -1,4 +1,4 @@
-"""What a process does: it invokes the real handlers, and does what callers and the cloud do."""
+"""The actions of a process: it invokes the real handlers, and plays callers, AWS and operators."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -36,13 +36,13 @@ Json = dict[str, Any]
 
 ROUNDS = 10
 ROUND_SECONDS = 2_000.0
-"""Longer than every lease and every wait; all rounds together are shorter than MAX_AGE_HOURS."""
+"""Longer than every lease and wait; all rounds together are shorter than MAX_AGE_HOURS."""
 IN_FLIGHT_SECONDS = 900
 OPERATORS_SKEW = 290.0
-"""Seconds by which an operator's clock is ahead; the command allows for 300."""
+"""Seconds by which an operator's clock is ahead; the command tolerates 300."""
 
 SIGNING_SECRET = "whsec_" + "c2VjcmV0" * 5  # made up
-"""That of webhooks and callbacks."""
+"""The secret of webhooks and callbacks."""
 ALLOWED_FAILURES = {
     it.__name__ for it in (LedgerUnavailableError, PublishError, QueueUnavailableError)
 }
@@ -52,12 +52,12 @@ RECEIVE_LETTERS = dead_letters._receive  # noqa: SLF001 - its receipt handles ar
 
 
 def key_id_of(client: str) -> str:
-    """The id of a client's API key."""
+    """Return the id of a client's API key."""
     return f"key-of-{client}"
 
 
 class Functions:
-    """The functions' modules; loaded once, before the fork, and built in each process."""
+    """The functions' modules, loaded once before the fork; each process wires them."""
 
     def __init__(self) -> None:
         self.modules = {name: functions.load(name) for name in functions.SECONDS}
@@ -84,13 +84,13 @@ class Process:
         self._callback_queue_url: str = environment.get("CALLBACK_QUEUE_URL", "")
         self._parts = set(job["parts"])
         self._published: int = job["published"]
-        """How many records of the ledger's stream the event publisher has done."""
+        """How many records of the ledger's stream the event publisher has processed."""
         self._renewal_requests = renewal_requests
         self._table: str = environment["TABLE_NAME"]
         self._catalogue: str = environment["CATALOGUE_PARAMETER"]
         self._messages = {name: Message(**fields) for name, fields in job["messages"].items()}
         self._sqs_ids: dict[str, str] = job.get("sqs_ids", {})
-        """The references of the messages in the queue, by their ids."""
+        """References by SQS message id."""
         self._points = points
         self._clock = clock
         self._held: list[str] = []
@@ -111,7 +111,7 @@ class Process:
             arguments = {name: value for name, value in action.items() if name != "do"}
             getattr(self, action["do"])(**arguments)
 
-    # What callers do.
+    # The actions of callers.
 
     def post(self, reference: str, headers: dict[str, str]) -> None:
         """Post a message over HTTP."""
@@ -122,9 +122,9 @@ class Process:
         self._report_answer(reference, response)
 
     def webhook(self, reference: str) -> None:
-        """Post a message as a signed webhook; its id is the idempotency key.
+        """Post a message as a signed webhook whose id is the idempotency key.
 
-        Signed and verified at the machine's time: the library of the signatures has no clock.
+        It is signed and verified at the machine's time, because the library takes no clock.
         """
         message = self._messages[reference]
         self._points.report("posts", reference)
@@ -162,7 +162,7 @@ class Process:
         self._points.report("enqueued", {sqs_id: reference})
 
     def cancel(self, reference: str) -> None:
-        """Cancel a message over HTTP, if it is stored."""
+        """Cancel each of the message's stored sends over HTTP."""
         for send in stored_sends(self._dynamodb, self._table):
             if send.reference == reference:
                 route = f"/messages/{send.message_id}"
@@ -170,7 +170,7 @@ class Process:
                 assert response["statusCode"] in {200, 409, 503}, response
 
     def look_up(self) -> None:
-        """Ask for each message by its id, each tokenId, and each key."""
+        """Request each message over HTTP by its id, tokenIds and keys."""
         for send in stored_sends(self._dynamodb, self._table):
             questions = [f"/messages/{send.message_id}"]
             if send.token_id:
@@ -186,18 +186,18 @@ class Process:
         sqs_ids = [sqs_id for sqs_id, name in self._sqs_ids.items() if name == reference]
         return [message.key] if message.key else sqs_ids
 
-    # What the cloud does.
+    # The actions of AWS.
 
     def work(self) -> bool:
-        """Deliver what is visible in the queue; whether there was something."""
+        """Deliver visible messages of the queue; return whether there were any."""
         return self._deliver(self._queue_url, "queue_worker")
 
     def call_back(self) -> bool:
-        """Deliver what is visible in the queue of callbacks; whether there was something."""
+        """Deliver visible messages of the callback queue; return whether there were any."""
         return self._deliver(self._callback_queue_url, "callback_sender")
 
     def _deliver(self, queue_url: str, function: str) -> bool:
-        """Deliver what is visible in a queue, and delete what is done, as SQS and Lambda do."""
+        """Deliver a batch of visible messages, and delete the processed ones, as Lambda does."""
         messages = self._sqs.receive_message(
             QueueUrl=queue_url,
             MaxNumberOfMessages=10,
@@ -208,7 +208,7 @@ class Process:
         if not messages:
             return False
         handles = {message["MessageId"]: message["ReceiptHandle"] for message in messages}
-        # The process that comes after one that died has to make them visible again.
+        # If this process dies, the next one makes them visible again.
         self._points.report("in_flight", list(handles.values()))
         event = {"Records": [record(message) for message in messages]}
         answer = self._invoke(function, event)
@@ -217,7 +217,7 @@ class Process:
             if message_id in failed:
                 self._held.append(handle)
             else:
-                # A process that was given the message meanwhile may have deleted it.
+                # Another process may have received and deleted the message.
                 with suppress(ClientError):
                     self._sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=handle)
                 self._points.report("deleted", handle)
@@ -232,7 +232,7 @@ class Process:
         self._try("delivery_poller", {})
 
     def renew(self) -> None:
-        """Invoke the token renewer for the last requests of senders, and for its schedule.
+        """Invoke the token renewer for the senders' last two requests, and as its schedule does.
 
         Lambda may deliver an asynchronous invocation late, and twice.
         """
@@ -240,7 +240,7 @@ class Process:
             self._try("token_renewer", event)
 
     def publish(self) -> None:
-        """Hand the event publisher what the ledger's stream has, until it has done it."""
+        """Invoke the event publisher with the unprocessed records of the ledger's stream."""
         records = self._stream()
         if records[self._published :] and self._try(
             "event_publisher", {"Records": records[self._published :]}
@@ -249,7 +249,7 @@ class Process:
             self._points.report("publishing", self._published)
 
     def _stream(self) -> list[Json]:
-        """The records of the ledger's stream that the template's filter lets through."""
+        """Return the records of the ledger's stream that pass the template's filter."""
         return [
             it
             for it in stream_records(self._streams, self._table)
@@ -257,7 +257,7 @@ class Process:
         ]
 
     def _try(self, function: str, event: Json) -> bool:
-        """Invoke a function that Lambda invokes again if it fails; whether it did not."""
+        """Invoke a function that Lambda invokes again after a failure; return its success."""
         try:
             self._invoke(function, event)
         except UnexpectedError as error:
@@ -268,7 +268,7 @@ class Process:
         return True
 
     def wait(self, seconds: float) -> None:
-        """Let time pass: leases end, waits are over, messages in flight are visible again."""
+        """Let time pass: leases and waits end, and messages in flight become visible again."""
         self._clock.advance(seconds)
         self.show(self._held)
         self._held = []
@@ -282,19 +282,19 @@ class Process:
         )
         for queue_url in filter(None, queue_urls):
             for handle in handles:
-                with suppress(ClientError):  # it is deleted by now, or of another queue
+                with suppress(ClientError):  # it was deleted, or belongs to another queue
                     self._sqs.change_message_visibility(
                         QueueUrl=queue_url, ReceiptHandle=handle, VisibilityTimeout=0
                     )
 
     def redeliver(self) -> None:
-        """Deliver again what another process is just working on."""
+        """Make the messages visible again that another process is working on."""
         self.show(self._in_flight_elsewhere)
 
     def settle(self) -> None:
-        """Go on until nothing moves any more; the first round comes before any lease ends.
+        """Run the functions until nothing is left to do; the first round is before any lease ends.
 
-        That round is SQS at its worst: redelivered while the first delivery still holds a lease.
+        In that round SQS delivers messages again while the first delivery still has its lease.
         """
         for number in range(ROUNDS):
             if RENEWER in self._parts:
@@ -310,11 +310,11 @@ class Process:
                     pass
             if not self._held and not self._is_moving():
                 return
-            # The last rounds outlast MAX_AGE_HOURS, which alone ends a send that is never taken.
+            # The last rounds exceed MAX_AGE_HOURS: only this ends a send that is never accepted.
             self.wait(ROUND_SECONDS if number < ROUNDS - 3 else 90_000.0)
 
     def expire(self) -> None:
-        """Delete the items whose time has come, as DynamoDB's TTL does."""
+        """Delete the items that are due for deletion, as DynamoDB's TTL does."""
         expired = [it for it in stored_sends(self._dynamodb, self._table) if it.delete_at]
         for send in expired:
             if send.delete_at <= self._clock.now:
@@ -322,7 +322,7 @@ class Process:
                 self._report_expired(send, send.status)
 
     def lose(self) -> None:
-        """Delete all sends, as somebody might by mistake."""
+        """Delete all sends, as an operator might by mistake."""
         for send in stored_sends(self._dynamodb, self._table):
             self._delete(send)
             goes_on = send.status in {"queued", "sending", "unknown"}
@@ -339,7 +339,7 @@ class Process:
         )
 
     def move(self) -> None:
-        """Let SQS move each visible message to the dead-letter queue: it was received too often."""
+        """Receive each visible message too often, so that SQS moves it to the dead-letter queue."""
         self.show(self._held)
         self._held = []
         queue = self._target.dead_letter_queue_url
@@ -352,18 +352,18 @@ class Process:
             self._sqs.set_queue_attributes(
                 QueueUrl=self._queue_url, Attributes={"RedrivePolicy": json.dumps(policy)}
             )
-            for _ in range(2 if most == 1 else 0):  # the second receive is one too many
+            for _ in range(2 if most == 1 else 0):  # the second receive exceeds the limit
                 self._sqs.receive_message(
                     QueueUrl=self._queue_url, MaxNumberOfMessages=10, VisibilityTimeout=0
                 )
 
     def put_newer_item(self) -> None:
-        """Store a send that a newer version has written: this one can't read it."""
+        """Store a send as a newer version writes it: this version can't read it."""
         self._dynamodb.put_item(TableName=self._table, Item=NEWER_ITEM)
         self._points.report("newer item", True)
 
     def put_older_item(self, reference: str) -> None:
-        """Store a queued send as the first version wrote it; its message in the queue is lost."""
+        """Store a queued send as the first version wrote it, without its queue message."""
         item = json.loads((ROOT / "tests/golden/items/queued.json").read_text())
         message, now = self._messages[reference], {"N": f"{self._clock.now:.3f}"}
         call = {
@@ -383,7 +383,7 @@ class Process:
         item["recipients"] = {"N": "1"}
         self._dynamodb.put_item(TableName=self._table, Item=item)
 
-    # What operators do.
+    # The actions of operators.
 
     def put_catalogue(self, catalogue: Json) -> None:
         """Replace the message catalogue."""
@@ -412,13 +412,13 @@ class Process:
         self._points.report("operated", command)
 
     def _receive_letters(self, target: DeployedStack) -> list[dead_letters.DeadLetter]:
-        """Receive dead letters; if the command dies, the next process makes them visible again."""
+        """Receive dead letters; if the process dies, the next one makes them visible again."""
         letters = RECEIVE_LETTERS(target)
         self._points.report("in_flight", [letter.receipt for letter in letters])
         return letters
 
     def decide(self, pick: int, arguments: list[str]) -> None:
-        """Let an operator decide about one of the sends that are not finished."""
+        """Run a command for one of the sends that need an operator."""
         statuses = sorted(self._statuses().items())
         undecided = [name for name, status in statuses if status in {"unknown", "failed"}]
         undecided = undecided or [name for name, status in statuses if status == "sending"]
@@ -458,7 +458,7 @@ class Process:
         return response
 
     def _invoke(self, name: str, event: Json) -> Any:
-        """Call a handler as Lambda does, which ends the process when its time is over."""
+        """Call a handler as Lambda does: the process is killed when the time is up."""
         context = functions.Context(functions.SECONDS[name], self._clock)
         self._points.deadline = context.deadline
         answer = self._modules[name].handler(event, context)

@@ -1,4 +1,4 @@
-"""Messages, and what is done with them while faults are injected at every step."""
+"""The scenarios: messages, and the actions of the process into which faults are injected."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -27,22 +27,22 @@ WEBHOOK = "webhook"
 
 @dataclass(frozen=True)
 class Message:
-    """What somebody wants to be sent. No two messages of a run have a recipient in common."""
+    """A message that a caller wants to send. No two messages of a run share a recipient."""
 
     reference: str
     recipients: Sequence[str]
-    """One for each send, as the upstream gets it: without the plus. The second one has a key."""
+    """One for each send, without the plus, as the upstream gets it. The second one has a key."""
     on_unknown: str = "hold"
     key: str | None = None
     """Its idempotency key."""
     message: str = TEMPLATE
     client: str | None = CLIENT
-    """Whom a message of the queue names."""
+    """The client that a queue message names."""
     is_valid: bool = True
     expires_after: float | None = None
-    """Seconds from the beginning of the story to its `expiresAt`."""
+    """Seconds from the start of the story to its `expiresAt`."""
     expires_at: float | None = None
-    """Its `expiresAt` in a story that has begun."""
+    """Its `expiresAt`, set when the story starts."""
 
     @property
     def text(self) -> str:
@@ -51,7 +51,7 @@ class Message:
     @property
     def body(self) -> str:
         to: list[object] = [f"+{number}" for number in self.recipients[:1]]
-        # A plain number and a subscriber never share a call of the upstream.
+        # The relay never puts a plain number and a subscriber into the same call.
         to += [{"mobile": f"+{number}", "key": f"K-{number}"} for number in self.recipients[1:]]
         document: Json = {
             "message": self.message,
@@ -70,7 +70,7 @@ class Message:
 
     @property
     def contents(self) -> list[Content]:
-        """By send."""
+        """The content of each send."""
         return [Content(recipient, self.text) for recipient in self.recipients]
 
 
@@ -93,9 +93,9 @@ EXPIRE: Json = {"do": "expire"}
 SOON: Json = {"do": "wait", "seconds": 10.0}
 """Shorter than the upstream's Retry-After."""
 LATER: Json = {"do": "wait", "seconds": 1_000.0}
-"""Longer than any wait between attempts, than a lease, and than the sweeper's patience."""
+"""Longer than any wait between attempts, any lease, and the sweeper's delay."""
 EXPIRES_AFTER = 600.0
-"""After a first retry, and before LATER."""
+"""Seconds: longer than the first retry's wait, and shorter than LATER."""
 
 MONTHS_LATER: Json = {"do": "wait", "seconds": 91 * 86_400.0}
 """Longer than RETENTION_DAYS."""
@@ -120,30 +120,30 @@ def webhook(reference: str = ONE.reference) -> Json:
 
 @dataclass(frozen=True)
 class Scenario:
-    """One message, on one way in."""
+    """A process's script for a message, and the actions around it."""
 
     name: str
     script: list[Json]
-    """What the process does that dies."""
+    """The actions of the process that gets the faults."""
     message: Message = ONE
     others: Sequence[Message] = ()
-    """Messages beside it."""
+    """Further messages."""
     parts: frozenset[str] = frozenset()
-    """The functions beside the sending ones that run, too: POLLER, EVENTS, RENEWER, WEBHOOK."""
+    """The functions that run in addition: POLLER, EVENTS, RENEWER, WEBHOOK."""
     redeployed: Mapping[str, str] = field(default_factory=dict)
     """Variables that a deployment changes during the first process."""
     faults: list[tuple[str, int]] = field(default_factory=list)
-    """The upstream's faults: which, and how often."""
+    """The upstream's faults, and how often each happens."""
     renews: bool = True
-    """Whether another token is there as soon as the upstream answers 401."""
+    """Whether another token is stored as soon as the upstream responds 401."""
     prepare: list[Json] = field(default_factory=list)
-    """What happened before, in a process that died at the first point `prepare_until`, if any."""
+    """The actions of an earlier process, which dies at its first point `prepare_until`."""
     prepare_until: str | None = None
     afterwards: list[Json] = field(default_factory=list)
-    """What the caller does as soon as the process is dead, and once more at the end."""
+    """What the caller does after the process has ended, and again at the end."""
 
     meanwhile: list[Json] = field(default_factory=lambda: [REDELIVER, SWEEP, WORK])
-    """What another process does in the middle of it."""
+    """The actions of another process, which runs at a MEANWHILE injection."""
 
     def with_choice(self, on_unknown: str) -> "Scenario":
         chosen = [replace(it, on_unknown=on_unknown) for it in (self.message, *self.others)]
@@ -189,7 +189,7 @@ SCENARIOS = {
             parts=frozenset({EVENTS}),
             meanwhile=[PUBLISH, REDELIVER, CALL_BACK],
         ),
-        # The token in the secret has ended, and the token renewer renews it when it is asked.
+        # The stored token has ended, and the token renewer renews it when a sender invokes it.
         Scenario(
             "api-token-function",
             [post(), RENEW, LATER, WORK],
@@ -207,7 +207,7 @@ SCENARIOS = {
         ),
         Scenario("api-throttled", [post(), LATER, WORK], faults=[("429-50100", 1)]),
         Scenario("api-token-renewed", [post()], faults=[("401", 1)]),
-        # The same token is still there: the token renewer is asked, and the queue takes the send.
+        # No other token is stored, so the API invokes the token renewer and queues the send.
         Scenario("api-token-refused", [post(), LATER, WORK], faults=[("401", 1)], renews=False),
         Scenario("worker", [ENQUEUE, WORK]),
         Scenario("worker-cancelled", [post(ASYNC), WORK], meanwhile=[CANCEL, REDELIVER, WORK]),

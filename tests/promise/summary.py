@@ -1,4 +1,4 @@
-"""How many faults were injected, and what broke: the lines at the end of a test run."""
+"""Counts injected faults and violations, for the progress and the end of a test run."""
 
 import time
 from collections import Counter, defaultdict
@@ -11,35 +11,35 @@ import pytest
 from tests.promise.campaigns import CAMPAIGNS, Run
 
 SAY_EVERY: Final = 15.0
-"""Seconds between two words about a campaign that goes on."""
+"""Seconds between two progress lines of a campaign."""
 
 
 @dataclass
 class Summary:
-    """All that was played whole."""
+    """The counts of the campaigns and mutations that were run."""
 
     say: Callable[[str], object] = lambda _: None
-    """Takes each line of progress."""
+    """Prints a progress line."""
     _runs: dict[tuple[str, str], Counter[str]] = field(
         default_factory=lambda: defaultdict(Counter), init=False
     )
     _violations: Counter[tuple[str, str]] = field(default_factory=Counter, init=False)
     mutations: dict[str, list[str | None]] = field(default_factory=dict, init=False)
-    """For each mutation of the relay the violations that gave it away."""
+    """For each mutation of the relay, the violations by which it was caught."""
 
     def watch(
         self, scenario: str, choice: str, campaign: str, runs: Iterable[Run]
     ) -> Iterator[str]:
-        """Count the runs with an injection, as they come; each violation in them."""
+        """Count the runs with an injection as they come, and yield their violations."""
         play, name = (scenario, choice), f"{campaign.replace('_', ' ')} of {scenario} ({choice})"
-        began = said = time.monotonic()
+        began = reported = time.monotonic()
         steps = violations = 0
         for run in runs:
             steps += bool(run.plan.injections)
             violations += len(run.violations)
             yield from run.violations
-            if time.monotonic() - said > SAY_EVERY:
-                said = time.monotonic()
+            if time.monotonic() - reported > SAY_EVERY:
+                reported = time.monotonic()
                 self.say(f"{name}: {steps} steps so far …")
         self._runs[play][campaign] += steps
         self._violations[play] += violations
@@ -47,13 +47,13 @@ class Summary:
         self.say(f"{name}: {steps} steps, {violations} violations, {took:.0f} s")
 
     def add_mutation(self, name: str, caught: str | None) -> None:
-        """Note how a mutation of the relay was found out; None: it was not."""
+        """Record the violation by which a mutation was caught, or None."""
         self.mutations.setdefault(name, []).append(caught)
         self.say(f"{name}: {caught or 'NOT CAUGHT'}")
 
     @property
     def has_begun(self) -> bool:
-        """Whether anything was played."""
+        """Whether anything was run."""
         return bool(self._runs or self.mutations)
 
     @property
@@ -61,7 +61,7 @@ class Summary:
         return self._violations.total()
 
     def lines(self) -> Iterator[str]:
-        """All that is to be said, the sums last."""
+        """Yield all tables, each followed by its total."""
         if self.mutations:
             yield from self._mutation_table()
             yield self.mutation_total()
@@ -70,17 +70,17 @@ class Summary:
             yield self.total()
 
     def total(self) -> str:
-        """The line that sums up the injections."""
+        """Return the summary line of the injections."""
         steps = sum(runs.total() for runs in self._runs.values())
         return f"faults: {steps} steps, {len(self._runs)} scenarios, {self.violations} violations"
 
     def mutation_total(self) -> str:
-        """The line that sums up the mutations."""
+        """Return the summary line of the mutations."""
         caught = sum(all(found) for found in self.mutations.values())
         return f"mutations: {caught} of {len(self.mutations)} caught"
 
     def _table(self) -> Iterator[str]:
-        """A line for each scenario and choice: the steps of each campaign."""
+        """Yield a line for each scenario and choice, with the runs of each campaign."""
         names = list(CAMPAIGNS)
         heads = [f"{name.replace('_', ' '):>15}" for name in names]
         yield f"{'scenario':<20} {'choice':<6} {''.join(heads)} {'violations':>11}"
@@ -90,11 +90,11 @@ class Summary:
             yield f"{scenario:<20} {choice:<6} {counts} {broken:>11}"
 
     def _mutation_table(self) -> Iterator[str]:
-        """A line for each mutation: what gave it away."""
+        """Yield a line for each mutation, with the violations by which it was caught."""
         for name, found in sorted(self.mutations.items()):
             for caught in found:
                 yield f"{name:<26} {caught or 'NOT CAUGHT'}"
 
 
 SUMMARY = pytest.StashKey[Summary]()
-"""Where a test run keeps its summary."""
+"""The key of the summary in pytest's stash."""

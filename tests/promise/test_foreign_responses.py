@@ -1,7 +1,7 @@
-"""Responses that gateways give instead of the API: each status with each body.
+"""Tests the responses of gateways that are not the API's: each status with each body.
 
-The tables of docs/delivery-guarantees.md say what must follow. Each test judges what clients,
-recipients and operators see.
+The expected results come from the tables of docs/delivery-guarantees.md. Each test judges what
+clients, recipients and operators see.
 """
 
 import json
@@ -30,11 +30,11 @@ STATUSES: Final = (
     *(*range(400, 419), *range(421, 427), 428, 429, 431, 451, 499),
     *(*range(500, 509), 510, 511, *range(520, 531), 598),
 )
-"""Those in common use, and some that are not registered."""
+"""The statuses in common use, and some that are not registered."""
 WITHOUT_BODY: Final = {204, 304}
-"""HTTP allows no body with these."""
+"""Statuses with which HTTP allows no body."""
 AT_ONCE: Final = 150
-"""Sends in the ledger at once: moto's queries take longer the more there are."""
+"""Sends in the ledger at a time: moto's queries become slower with more items."""
 
 ERRORS: Final = '{"errors": ["Invalid phone number"]}'
 ERRORCODE: Final = '{"documentation": "https://…", "errorcode": 0, "message": "Not Authorized"}'
@@ -55,13 +55,13 @@ RESPONSES: Final = read_responses(
 
 
 class Effect(NamedTuple):
-    """What follows from an outcome."""
+    """The effect of an outcome on a send."""
 
     http: int
     status: str
     sent_again: bool
     letter: bool
-    """Whether a send that the worker made leaves a dead letter."""
+    """Whether the worker writes a dead letter."""
 
 
 FOLLOWS: Final = {
@@ -85,7 +85,7 @@ EFFECTS: Final = read_effects()
 
 
 class Case(NamedTuple):
-    """A send whose first call gets this response; `accepted`: after the API accepted it."""
+    """A send whose first call gets this response; `accepted`: the API had accepted the call."""
 
     n: int
     status: int
@@ -117,15 +117,15 @@ class Case(NamedTuple):
 
 
 def documented(table: ResponseTable, status: int, body: str) -> tuple[str, str]:
-    """The result of a response by a table of the page, and its reason."""
+    """Return a response's documented result and reason."""
     row = table.row(status, "empty" if status in WITHOUT_BODY else body)
     return row.result, row.reason
 
 
 def every_case() -> Iterator[Case]:
-    """Each response after and before the API accepted the call, each time by another way in.
+    """Yield each response twice: after and before the API accepted the call, once over each way.
 
-    With `hold` always after it; before it half of them, by turns, with `resend`.
+    If the API had accepted the call, the choice is `hold`; otherwise `hold` and `resend` alternate.
     """
     for place, (status, body) in enumerate(product(STATUSES, SEND_BODIES)):
         # The number of bodies is odd, so each status and each body gets both.
@@ -136,10 +136,10 @@ def every_case() -> Iterator[Case]:
 
 
 class Seen(NamedTuple):
-    """What clients, recipients and operators see of a send."""
+    """The parts of a send that clients, recipients and operators see."""
 
     first: object
-    """HTTP status, status and reason; from the queue: whether the message comes back."""
+    """HTTP status, status and reason; in the queue: whether the message comes back."""
     last: tuple[str, str | None]
     has_token: bool
     sms: int
@@ -165,13 +165,13 @@ def test_each_status_of_the_tables_is_played() -> None:
 
 
 def test_sends(wall_clock: WallClock, relay: Environment, simulator: Simulator) -> None:
-    """Whatever comes back, the send ends as the page says, and with `hold` it is not repeated.
+    """Each response ends the send as documented, and with `hold` the send is not repeated.
 
-    The exception is a gateway that responds as if the API had not taken the call.
+    The exception is a gateway that responds as if the API had not received the call.
     """
     wrong = {}
-    for some in batched(every_case(), AT_ONCE, strict=False):
-        first = play(relay, simulator, wall_clock, some)
+    for cases in batched(every_case(), AT_ONCE, strict=False):
+        first = play(relay, simulator, wall_clock, cases)
         let_time_pass(relay, wall_clock, 1_000.0)
         for case, seen in seen_at_last(relay, simulator, first).items():
             if seen != expected(case):
@@ -181,7 +181,7 @@ def test_sends(wall_clock: WallClock, relay: Environment, simulator: Simulator) 
     assert wrong == {}
 
 
-def test_what_was_not_sent_until_it_is_too_old_is_a_dead_letter(
+def test_a_send_that_gets_too_old_becomes_a_dead_letter(
     wall_clock: WallClock, relay: Environment, simulator: Simulator
 ) -> None:
     every = [
@@ -202,7 +202,7 @@ def test_what_was_not_sent_until_it_is_too_old_is_a_dead_letter(
 def respond(
     simulator: Simulator, route: RouteName, status: int, body: str, *, carried_out: bool
 ) -> None:
-    """Let the next call of the route get this response, after it was carried out or instead."""
+    """Give the next call of the route this response, after it was carried out or instead."""
     headers = {"Content-Type": "text/html" if body.startswith("<") else "application/json"}
     if status // 100 == 3:
         headers["Location"] = f"{simulator.url}/sms/v1/messageContact/{MESSAGE_ID}/send"
@@ -211,12 +211,12 @@ def respond(
 
 
 def play(
-    relay: Environment, simulator: Simulator, wall_clock: WallClock, some: Sequence[Case]
+    relay: Environment, simulator: Simulator, wall_clock: WallClock, cases: Sequence[Case]
 ) -> dict[Case, tuple[object, str | None]]:
-    """Make the first call of each send; what is seen of it, and its id if that is told."""
-    messages = enqueue(relay, [case for case in some if case.way == "queue"])
+    """Make the first call of each send; return its result, and its id if a response has it."""
+    messages = enqueue(relay, [case for case in cases if case.way == "queue"])
     seen: dict[Case, tuple[object, str | None]] = {}
-    for case in some:
+    for case in cases:
         wall_clock.now += 1.0
         relay.end_pauses()
         text = SEND_BODIES[case.body].replace("%d", str(case.n))
@@ -224,34 +224,33 @@ def play(
         if case.way == "http":
             answer = relay.post(case.request, headers={"Idempotency-Key": case.key})
             [send] = answer.body["sends"]
-            told = (answer.status, send["status"], send.get("reason"))
-            seen[case] = (told, answer.body["id"])
+            reported = (answer.status, send["status"], send.get("reason"))
+            seen[case] = (reported, answer.body["id"])
         else:
             seen[case] = (work(relay, messages[case.key]), None)
         assert simulator.faults() == [], case
     return seen
 
 
-def enqueue(relay: Environment, some: Sequence[Case]) -> dict[str, Json]:
-    """Put a message for each case into the queue, and receive them all; by their keys."""
-    for case in some:
+def enqueue(relay: Environment, cases: Sequence[Case]) -> dict[str, Json]:
+    """Put a message for each case into the queue, receive them all, and return them by key."""
+    for case in cases:
         relay.enqueue(case.request, {"Idempotency-Key": case.key, "client": CLIENT})
     messages = [record(message) for message in receive(relay, relay.queue_url)]
     return {it["messageAttributes"]["Idempotency-Key"]["stringValue"]: it for it in messages}
 
 
 def receive(relay: Environment, url: str) -> Iterator[Json]:
-    """All visible messages of a queue; they stay hidden for a while."""
-    wanted = {"MaxNumberOfMessages": 10, "VisibilityTimeout": 600}
+    """Yield all visible messages of a queue; they stay hidden for ten minutes."""
+    options = {"MaxNumberOfMessages": 10, "VisibilityTimeout": 600}
     names = {"MessageAttributeNames": ["All"], "MessageSystemAttributeNames": ["All"]}
-    while (
-        some := relay.client("sqs").receive_message(QueueUrl=url, **wanted, **names).get("Messages")
-    ):
-        yield from some
+    sqs = relay.client("sqs")
+    while batch := sqs.receive_message(QueueUrl=url, **options, **names).get("Messages"):
+        yield from batch
 
 
 def work(relay: Environment, message: Json) -> bool:
-    """Let the worker have one message; whether it comes back."""
+    """Invoke the worker with one message; return whether the message comes back."""
     comes_back = bool(relay.hand_worker([message])["batchItemFailures"])
     if not comes_back:
         handle = message["receiptHandle"]
@@ -260,7 +259,7 @@ def work(relay: Environment, message: Json) -> bool:
 
 
 def let_time_pass(relay: Environment, wall_clock: WallClock, seconds: float) -> None:
-    """Let worker and sweeper run until nothing moves."""
+    """Let time pass, and run worker and sweeper until nothing is left to do."""
     for _ in range(5):
         wall_clock.now += seconds
         relay.end_pauses()
@@ -269,17 +268,17 @@ def let_time_pass(relay: Environment, wall_clock: WallClock, seconds: float) -> 
             relay.work()
         if not relay.sweep() and not relay.waiting():
             return
-    raise AssertionError("something still moves")
+    raise AssertionError("worker or sweeper still has something to do")
 
 
 def seen_at_last(
     relay: Environment, simulator: Simulator, first: Mapping[Case, tuple[object, str | None]]
 ) -> dict[Case, Seen]:
-    """What is seen of each send; those posted are found by id and tokenId, the others by key."""
+    """Return what is seen of each send, found by id and tokenId, or by key from the queue."""
     sms = Counter(json.loads(entry["raw"])["mobileNumbers"][0] for entry in simulator.sent())
     letters = dead_letters(relay)
     seen = {}
-    for case, (told, message_id) in first.items():
+    for case, (reported, message_id) in first.items():
         if message_id is None:
             message = found_by_key(relay, case)
         else:
@@ -289,7 +288,7 @@ def seen_at_last(
         if token_id and message_id:
             assert relay.get(f"/tokens/{token_id}").body["id"] == message_id
         seen[case] = Seen(
-            first=told,
+            first=reported,
             last=(send["status"], send.get("reason")),
             has_token=token_id is not None,
             sms=sms.pop(case.number, 0),
@@ -306,7 +305,7 @@ def found_by_key(relay: Environment, case: Case) -> Json:
 
 
 def dead_letters(relay: Environment) -> dict[str, list[str]]:
-    """The reasons of the dead letters of each message."""
+    """Return the reasons of each message's dead letters, by message id."""
     letters: dict[str, list[str]] = {}
     for message in receive(relay, relay.dead_letter_queue_url):
         attributes = message["MessageAttributes"]
@@ -343,9 +342,9 @@ def test_token_responses(
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The stored token is good for 100 seconds more. It stays unless a readable one comes back.
+    """The stored token is good for 100 more seconds, and only a readable new token replaces it.
 
-    For a third of the requests the endpoint issues a token, which the gateway keeps.
+    For a third of the requests the endpoint issues a token that the gateway does not pass on.
     """
     monkeypatch.setattr(token_renewer, "time", wall_clock)
     relay.put_credentials(client_id="id", client_secret=CLIENT_SECRET, auth_base_url=simulator.url)
@@ -418,7 +417,7 @@ DELIVERY_RESPONSES: Final = read_responses(
 def test_delivery_responses(
     wall_clock: WallClock, aws: None, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After each response that is not a report, the send is polled again; it ends as it should."""
+    """After each response without a report the send is polled again, and a report ends it."""
     _ = aws
     monkeypatch.setattr(delivery_poller, "time", wall_clock)
     responses = {result: list[tuple[int, str]]() for result in ("applied", "polled again", WAIT)}
@@ -427,9 +426,9 @@ def test_delivery_responses(
     settings = {"DELIVERY_POLLING": "all", "YEARLY_API_CALLS": "10000000"}
     with running(simulator.url, **settings) as relay:
 
-        def poll(some: Sequence[tuple[int, str]]) -> dict[str, tuple[int, str]]:
-            """Let the poller run; by tokenId, which response each poll got."""
-            for status, body in some:
+        def poll(batch: Sequence[tuple[int, str]]) -> dict[str, tuple[int, str]]:
+            """Run the poller; return the response of each poll, by tokenId."""
+            for status, body in batch:
                 respond(simulator, "deliveries", status, DELIVERY_BODIES[body], carried_out=True)
             before = len(simulator.calls())
             relay.follow()
@@ -447,9 +446,9 @@ def test_delivery_responses(
         # The last run repeats some responses, so that each poll gets one.
         count = -(-len(responses["polled again"]) // len(posted)) * len(posted)
         repeated = islice(cycle(responses["polled again"]), count)
-        for some in batched(repeated, len(posted), strict=True):
+        for batch in batched(repeated, len(posted), strict=True):
             wall_clock.now += 7 * 3_600.0
-            polled = poll(some)
+            polled = poll(batch)
             assert [before.get(it) for it in posted if it not in polled] == [], "not polled again"
             before = polled
         assert simulator.faults() == []
@@ -461,7 +460,7 @@ def test_delivery_responses(
 
 
 def accepted(relay: Environment, wall_clock: WallClock, count: int) -> dict[str, str]:
-    """Post messages; their ids by their tokenIds."""
+    """Post messages, and return their ids by tokenId."""
     posted = {}
     for n in range(count):
         wall_clock.now += 1.0
@@ -471,5 +470,5 @@ def accepted(relay: Environment, wall_clock: WallClock, count: int) -> dict[str,
 
 
 def statuses(relay: Environment, posted: Mapping[str, str]) -> dict[str, str]:
-    """The status of each message, by its tokenId."""
+    """Return the status of each message, by tokenId."""
     return {it: relay.get(f"/messages/{id_}").body["status"] for it, id_ in posted.items()}

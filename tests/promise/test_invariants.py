@@ -1,4 +1,4 @@
-"""The invariants notice whatever breaks the promise: each case spoils one thing."""
+"""Tests the invariants: each case breaks one rule, and the invariants must report it."""
 
 import json
 from collections import Counter
@@ -50,15 +50,15 @@ def case(
     seen: dict[str, Any] | None = None,
     **history: Any,
 ) -> tuple[History, Observation]:
-    """A message, what is stored of it, its calls; by default the SMS of these calls arrived."""
+    """Return a message's history and observation; by default the SMS of its calls arrived."""
     sms = [replace(SMS, token_id=it.token_id) for it in calls if it.token_id][:arrivals]
-    known = History({message.reference: message}, attempts=list(calls), **history)
+    facts = History({message.reference: message}, attempts=list(calls), **history)
     observed = Observation([stored] if stored else [], arrivals=sms, dead_letters=letters)
-    return known, replace(observed, **(seen or {}))
+    return facts, replace(observed, **(seen or {}))
 
 
 def two(*, tokens: tuple[str, str]) -> tuple[History, Observation]:
-    """Two sends of a message, with these tokenIds in the ledger."""
+    """Return the case of a message with two sends, which have these tokenIds in the ledger."""
     calls = [CALL, replace(CALL, content=OTHER, token_id="token-2", response="token-2")]
     stored = [
         replace(ACCEPTED, number=number, token_id=token) for number, token in enumerate(tokens, 1)
@@ -138,7 +138,7 @@ LATER_DOUBT = replace(DOUBT, at=40.0, token_id="token-2")
         case(HOLD, None, answers=[Answer("one", 401, {}, is_to_webhook=True)]),
     ],
 )
-def test_a_promise_that_is_kept(history: History, seen: Observation) -> None:
+def test_accepts_a_kept_promise(history: History, seen: Observation) -> None:
     history = _counted(history)
     assert violations(history, seen) == []
 
@@ -264,7 +264,7 @@ def test_a_promise_that_is_kept(history: History, seen: Observation) -> None:
         ("an operator made it", case(HOLD, ACCEPTED, CALL, resolved={"01K/1": "rejected"})),
     ],
 )
-def test_a_promise_that_is_broken(words: str, broken: tuple[History, Observation]) -> None:
+def test_reports_a_broken_promise(words: str, broken: tuple[History, Observation]) -> None:
     history, seen = broken
     assert any(words in it for it in violations(_counted(history), seen))
 
@@ -312,7 +312,7 @@ def test_a_process_that_runs_out_of_time_is_a_problem() -> None:
 
 
 def _counted(history: History) -> History:
-    """With counters where a case has dicts."""
+    """Return the history with counters instead of the dicts of a case."""
     return replace(
         history,
         abandoned=Counter(history.abandoned),

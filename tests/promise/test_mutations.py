@@ -1,4 +1,4 @@
-"""Relays that break the promise are found out: else test_promise.py would prove nothing."""
+"""Checks that the fault tests catch relays that break the promise."""
 
 import os
 import re
@@ -86,15 +86,15 @@ ONLY = {
     "wrong_status_logged": "from at dynamodb.PutItem before #2",
     "callback_taken_for_done": "refused at callback before",
 }
-"""What a plan must contain to be played: to play all plans before it would take a minute."""
+"""Text that a plan must contain to be run; running all earlier plans would take a minute."""
 
 
 PLAYED = CASES if os.environ.get("SMSRELAY_THOROUGH") == "1" else CASES[::3]
-"""`make test` plays a third of them, `make faults-mutations` all."""
+"""`make test` runs a third of the cases, `make faults-mutations` all."""
 
 
 @pytest.mark.parametrize(("mutation", "campaign", "name", "choice", "words"), PLAYED)
-def test_a_relay_that_breaks_the_promise_is_found_out(
+def test_the_campaigns_catch_a_relay_that_breaks_the_promise(
     world: Harness,
     summary: Summary,
     mutation: str,

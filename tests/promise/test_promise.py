@@ -1,8 +1,8 @@
-"""Faults at any step of a process: no message is lost, none is sent twice automatically.
+"""Injects faults at each point of a process: no message is lost or automatically sent twice.
 
-Every I/O call of the real handlers has two points: before it, and after it happened but before
-the answer is seen. The points are found by running, then faults are injected at each of them.
-`make test` plays a sample of it, `make faults` the whole.
+Each I/O call of the real handlers has two points: before the call, and after it but before the
+process sees the response. A first run finds the points, then faults are injected at each point.
+`make test` runs a sample, `make faults` all of them.
 """
 
 import os
@@ -17,7 +17,7 @@ from tests.promise.scenarios import SCENARIOS, WORK, Message
 from tests.promise.summary import Summary
 
 THOROUGH = os.environ.get("SMSRELAY_THOROUGH") == "1"
-# The others never come into doubt in a way of their own.
+# The other scenarios get into doubt in the same ways as these.
 RESENDS = (
     "api",
     "api-key-repeated",
@@ -30,9 +30,9 @@ RESENDS = (
     "sweeper-lapsed",
 )
 SMALLEST = ("api", "worker")
-"""What meets two deaths."""
+"""The scenarios of `second_deaths`."""
 PAIRED = (("api", "hold"), ("worker", "resend"))
-"""What meets two faults."""
+"""The scenarios and choices of `pairs`."""
 PLAYS = [(name, "hold") for name in SCENARIOS] + [(name, "resend") for name in RESENDS]
 PLAYED = [
     (campaign, name, choice)
@@ -40,7 +40,7 @@ PLAYED = [
     for name, choice in PLAYS
     if (campaign != "second_deaths" or name in SMALLEST)
     and (campaign != "pairs" or (name, choice) in PAIRED)
-    # Without the other process it is the same as `api`.
+    # Without the other process, `api-item-lost` is the same as `api`.
     and (name != "api-item-lost" or "meanwhile" in campaign)
 ]
 SAMPLED = {
@@ -52,7 +52,7 @@ SAMPLED = {
     "second_deaths": 200,
     "pairs": 800,
 }
-"""Of which so many `make test` plays one."""
+"""`make test` runs one of so many."""
 
 
 @pytest.mark.parametrize(("campaign", "name", "choice"), PLAYED)
@@ -83,7 +83,7 @@ def test_no_fault_breaks_the_promise(
     ],
 )
 def test_each_service_is_called(world: Harness, name: str, service: str) -> None:
-    """Else the test above would prove nothing."""
+    """The scenarios call each service; otherwise the test above would prove nothing."""
     [run] = world.play(SCENARIOS[name].with_choice("hold"), [Plan()])
     assert service in {service_of(step.name) for step in run.steps}
 
@@ -91,9 +91,9 @@ def test_each_service_is_called(world: Harness, name: str, service: str) -> None
 @pytest.mark.parametrize(
     ("name", "fault"),
     [
-        # Else its send becomes unknown when the lease ends, although nothing was sent.
+        # The send must not become unknown at the lease's end: nothing was sent.
         ("api-async", "garbled-after"),
-        # It was refused, because the message is cancelled: nothing was claimed.
+        # The claim was refused because the message is cancelled.
         ("api-cancelled", "time-out-after"),
     ],
 )

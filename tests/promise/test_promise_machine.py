@@ -1,7 +1,7 @@
-"""The promise, whatever comes: posts, redeliveries, faults, deaths, operators, in any order.
+"""The state machine: random stories of posts, redeliveries, faults, deaths and operators.
 
-Each number draws a story: processes one after another, what each of them does, and what happens to
-it. Stories run as the scenarios of test_promise.py do, and the same invariants judge them.
+Each number draws a story: a sequence of processes, with their actions and faults. Stories run like
+the scenarios of test_promise.py, and the same invariants judge them.
 """
 
 from collections import Counter
@@ -63,20 +63,20 @@ RESUME = operate("resume")
 MOVE: Json = {"do": "move"}
 PARTS = (POLLER, EVENTS, RENEWER, WEBHOOK)
 PART_SHARE = 0.3
-"""Of how many stories a part is a part."""
+"""The share of stories in which a part runs."""
 PROGRESS = {POLLER: [WORK, POLL], EVENTS: [PUBLISH, CALL_BACK], RENEWER: [RENEW, WORK]}
 
 
 class Author:
-    """Draws a story; the same number draws the same one again."""
+    """Draws a story; the same number always draws the same story."""
 
     def __init__(self, number: int) -> None:
-        self._dice = Random(number)  # noqa: S311 - to be repeated, not to be secret
+        self._dice = Random(number)  # noqa: S311 - must be repeatable, not secret
         self._messages: list[Message] = []
         self._parts = frozenset(part for part in PARTS if self._dice.random() < PART_SHARE)
         self._afterwards = [RESUME]
         self._unused = [self._older_item, self._newer_item]
-        """Actions that a story has once at most."""
+        """Actions that a story contains at most once."""
 
     def story(self) -> Story:
         phases = [self._phase() for _ in range(self._dice.randint(2, 5))]
@@ -104,7 +104,7 @@ class Author:
         return self._dice.choice([*actions, self._cloud])()
 
     def _cloud(self) -> list[Json]:
-        """What happens rarely: TTL passes, SQS moves messages, another version wrote an item."""
+        """Rare events: TTL deletes items, SQS moves messages, another version writes an item."""
         actions = [self._months, self._move, *self._unused]
         action = self._dice.choice(actions)
         if action in self._unused:
@@ -126,12 +126,12 @@ class Author:
         return [{"do": "put_newer_item"}]
 
     def _arrival(self) -> list[Json]:
-        """A new message, on one of the ways in."""
+        """Post or enqueue a new message."""
         key = f"key-{len(self._messages)}" if self._dice.random() < 0.5 else None
         return self._hand_in(self._message(key, is_valid=self._dice.random() < 0.9))
 
     def _repetition(self) -> list[Json]:
-        """A message under a key that was used before: the same one, or another one."""
+        """Post or enqueue a message with a used key: the same message, or another one."""
         keyed = [it for it in self._messages if it.key and it.is_valid]
         if not keyed:
             return []
@@ -161,14 +161,14 @@ class Author:
         return [post(ASYNC if way == "http, later" else {}, message.reference)]
 
     def _progress(self) -> list[Json]:
-        """Time passes, and the cloud does what it does."""
+        """Let time pass, then run some of the functions."""
         wait = {"do": "wait", "seconds": self._dice.choice(WAITS)}
         ways = [[WORK], [WORK, WORK], [SWEEP], [SWEEP, WORK]]
         ways += [PROGRESS[part] for part in sorted(self._parts) if part in PROGRESS]
         return [wait, *self._dice.choice(ways)]
 
     def _decision(self) -> list[Json]:
-        """An operator decides about what the relay can't decide, or stops it for a while."""
+        """Let an operator run a command, or pause all sends for a while."""
         match self._dice.choice(["decide", "decide", "redrive", "pause", "catalogue", "none"]):
             case "decide":
                 pick = self._dice.randrange(100)
@@ -211,17 +211,17 @@ class Author:
 def _results(
     world: Harness, numbers: Iterable[int], mutation: str | None = None
 ) -> Iterator[tuple[int, Result]]:
-    """What came of the stories with these numbers; some run side by side."""
+    """Yield the results of the stories with these numbers; they run in parallel."""
 
     def run(number: int) -> tuple[int, Result]:
         return number, world.run(Author(number).story(), mutation)
 
     with ThreadPoolExecutor(SLOTS) as pool:
-        for some in batched(numbers, 2 * SLOTS, strict=False):
-            yield from pool.map(run, some)
+        for batch in batched(numbers, 2 * SLOTS, strict=False):
+            yield from pool.map(run, batch)
 
 
-def test_the_promise_holds_whatever_comes(world: Harness) -> None:
+def test_no_story_breaks_the_promise(world: Harness) -> None:
     seen = Counter[str]()
     broken = []
     for number, result in _results(world, range(STORIES)):
@@ -234,20 +234,20 @@ def test_the_promise_holds_whatever_comes(world: Harness) -> None:
     assert not broken, "\n".join(broken)
     ends = ("accepted", "rejected", "unknown", "failed")
     commands = ("redrive: 0", "resend: 0", "resolve: 0", "pause: 0", "resume: 0")
-    for what in (*ends, *commands, "deaths", "replay"):
-        assert seen[what], f"it never came to {what}: {seen}"
+    for event in (*ends, *commands, "deaths", "replay"):
+        assert seen[event], f"no story has {event}: {seen}"
 
 
 @pytest.mark.parametrize(
     ("mutation", "numbers", "words"),
     [
-        # Few stories break the first one, because their faults have to come in the right order.
+        # Few stories reveal the first mutation, because it needs faults in a certain order.
         ("broken_answer_is_not_sent", (0, 2, 8, 23, 27, 48), "left a doubt"),
         ("deleted_unread", (0, 1, 2), "is in no ledger"),
         ("forgotten_token", (0, 1, 2), "lost the tokenId"),
     ],
 )
-def test_a_relay_that_breaks_the_promise_is_found_out(
+def test_the_stories_catch_a_relay_that_breaks_the_promise(
     world: Harness, mutation: str, numbers: Sequence[int], words: str
 ) -> None:
     assert any(

@@ -1,4 +1,4 @@
-"""Many requests while everything fails and workers are killed: does the promise hold?
+"""The soak: posts many requests while calls fail and workers are killed, and checks the promise.
 
-It runs a deployed local stack, from outside; faults and invariants are those of the other tests.
+It tests a deployed local stack from outside, with the faults and invariants of the other tests.
 """

@@ -1,4 +1,4 @@
-"""AWS as the functions see it in a soak: a proxy before MiniStack that spoils one call in ten."""
+"""A proxy between the functions and MiniStack that injects a fault into a share of the calls."""
 
 import asyncio
 import json
@@ -17,16 +17,16 @@ from tests.promise.faults import AWS_FAULTS, aws_error, is_carried_out
 LOOPBACK: Final = "127.0.0.1"
 SLOW_SECONDS: Final = 0.5
 LATE_SECONDS: Final = 2.5
-"""Longer than the functions wait for an answer (wiring/aws_timeouts.py: 2 s)."""
+"""Longer than the functions' read time-out (wiring/aws_timeouts.py: 2 s)."""
 LARGEST_BODY: Final = 16 * 1024 * 1024
 NOT_PASSED_ON: Final = {"connection", "content-length", "transfer-encoding"}
-"""Host is passed on: it is signed."""
+"""Host is passed on, because it is signed."""
 SERVICES: Final = {
     "DynamoDB": "dynamodb",
     "AmazonSQS": "sqs",
     "secretsmanager": "secrets-manager",
 }
-"""By the start of X-Amz-Target. Calls of others are passed on as they are."""
+"""By the start of X-Amz-Target. Calls of other services are passed on unchanged."""
 OTHERS: Final = "others"
 
 
@@ -34,7 +34,7 @@ class FaultyAws:
     """A reverse proxy on a free loopback port while the `async with` block lasts."""
 
     def __init__(self, target: str, *, share: float, dice: Random) -> None:
-        """Pass calls on to `target`; `share` of them meet a fault."""
+        """Pass calls on to `target`, and inject a fault into the given share of them."""
         self.calls: Counter[str] = Counter()
         """By service."""
         self.faults: Counter[str] = Counter()
@@ -80,7 +80,7 @@ class FaultyAws:
             return await self._pass_on(request, body)
         answer = None
         if is_carried_out(fault):
-            # Shielded: what AWS was asked for is done, whichever process is killed meanwhile.
+            # Shielded: AWS carries out the call even if the calling process is killed meanwhile.
             answer = await asyncio.shield(self._pass_on(request, body))
         return await self._spoil(request, service, fault, answer)
 
@@ -108,7 +108,7 @@ class FaultyAws:
                 await asyncio.sleep(LATE_SECONDS)
         if request.transport is not None:
             request.transport.abort()
-        return web.Response()  # it gets nowhere
+        return web.Response()  # the connection is already closed
 
 
 def _passed_on(headers: Mapping[str, str]) -> dict[str, str]:
@@ -116,7 +116,7 @@ def _passed_on(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _error(status: int, code: str) -> web.Response:
-    """An error in the JSON protocols' shape."""
+    """Return an error in the format of AWS's JSON protocols."""
     blame = "Sender" if status // 100 == 4 else "Receiver"
     return web.Response(
         status=status,

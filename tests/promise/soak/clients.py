@@ -1,4 +1,4 @@
-"""Posts requests as the documentation tells callers to."""
+"""Posts requests, and retries them as the documentation asks callers to."""
 
 import asyncio
 from collections import Counter
@@ -19,28 +19,28 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
 
 ANSWER_SECONDS: Final = 30
-"""The gateway's own limit is 29."""
+"""Longer than the gateway's limit of 29 s."""
 CALLS_AT_ONCE: Final = 8
-"""Each makes MiniStack start one more process of the function."""
+"""For each parallel call, MiniStack starts one more process of the function."""
 BATCH: Final = 10
 FIRST_WAIT, LONGEST_WAIT = 0.5, 5.0
 FINAL_CODES: Final = {"delivery-unknown", "not-sent"}
-"""Problems with a status that would be worth another try, but their answer stays the same."""
+"""Codes that would stay the same in another try, although their status suggests one."""
 NO_ANSWER: Final = "no answer"
 
 
 class Poster:
-    """Posts requests; each over HTTP is repeated with its key until it has an answer."""
+    """Posts requests; repeats those over HTTP with their key until a final response comes."""
 
     def __init__(self, stack: Stack) -> None:
         self.answers: Counter[str] = Counter()
-        """Every answer over HTTP, by its status."""
+        """The number of responses over HTTP, by status and code."""
         self.ends: dict[str, str] = {}
-        """The last answer to each request over HTTP, by its reference."""
+        """The last response to each request over HTTP, by reference."""
         self.history: list[Answer] = []
-        """The relay's own answers."""
+        """The responses that come from the relay, not from the gateway."""
         self.enqueued: dict[str, str] = {}
-        """References by the ids of the messages in the queue."""
+        """References by SQS message id."""
         self.posted: set[str] = set()
         """References of the requests that were posted over HTTP."""
         self.repetitions = 0
@@ -66,12 +66,12 @@ class Poster:
 
     @property
     def taken(self) -> set[str]:
-        """References of the requests that were answered 2xx, or that the queue took."""
+        """References of the requests that got a 2xx response, or that the queue accepted."""
         answered = {it.reference for it in self.history if it.status // 100 == 2}
         return answered | set(self.enqueued.values())
 
     async def call(self, request: Request) -> None:
-        """Post a request over HTTP until it has a final answer."""
+        """Post a request over HTTP until it gets a final response."""
         wait = FIRST_WAIT
         while True:
             status, code, retry_after = await self._call_once(request)
@@ -94,7 +94,7 @@ class Poster:
                     QueueUrl=self._stack.queue_url,
                     Entries=entries,
                 )
-            except BotoCoreError:  # no answer: taken or not, it may come again with its keys
+            except BotoCoreError:  # without a response it is sent again, with the same keys
                 self.repetitions += len(waiting)
                 await asyncio.sleep(FIRST_WAIT)
                 continue
@@ -103,7 +103,7 @@ class Poster:
             waiting = [request for n, request in enumerate(waiting) if n not in sent]
 
     async def repeat(self, request: Request) -> None:
-        """Post a request that was posted before, by the other way."""
+        """Post a request again, by the other way."""
         self.repetitions += 1
         if request.way is Way.API:
             await self.enqueue([request])
@@ -111,7 +111,7 @@ class Poster:
             await self.call(request)
 
     async def _call_once(self, request: Request) -> tuple[str, str, float | None]:
-        """Status, code of the problem, and the seconds that the answer asks to wait."""
+        """Post once; return the status, the problem's code and the Retry-After in seconds."""
         message = request.message
         headers = {"Idempotency-Key": message.key or ""}
         if request.deferred:
@@ -123,7 +123,7 @@ class Poster:
             except httpx.HTTPError as error:
                 return NO_ANSWER, type(error).__name__, None
         body = _object(answer)
-        if "code" in body or "id" in body:  # else it is the gateway's own
+        if "code" in body or "id" in body:  # otherwise it comes from the gateway
             self.history.append(Answer(message.reference, answer.status_code, body))
         retry_after = answer.headers.get("retry-after")
         seconds = None if retry_after is None else float(retry_after)
@@ -154,7 +154,7 @@ def _is_worth_another_try(status: str, code: str) -> bool:
 
 
 def _object(answer: httpx.Response) -> dict[str, Any]:
-    """The JSON object of an answer; empty if it has none."""
+    """Return the JSON object of a response, or an empty one."""
     try:
         body: Any = answer.json()
     except ValueError:

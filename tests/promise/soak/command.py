@@ -1,4 +1,4 @@
-"""`python -m tests.promise soak`: one soak on a stack of its own."""
+"""`python -m tests.promise soak`: runs a soak on a new stack."""
 
 import asyncio
 import json
@@ -17,10 +17,10 @@ from tools.local_stack import build
 from tools.local_stack.stack import STATE, LocalStack, Stack
 
 LIMIT_SECONDS: Final = 420
-"""Until everything must have ended. To look up each accepted send takes two minutes more."""
+"""The limit for all sends to end. Looking up each accepted send takes two more minutes."""
 UPSTREAM_TIMEOUT: Final = 2
 SENDS_AT_ONCE: Final = 80
-"""One worker is killed every second: the others go on."""
+"""Sends in parallel: enough to go on while a worker is killed every second."""
 
 
 def run(seed: int, count: int) -> int:
@@ -29,15 +29,15 @@ def run(seed: int, count: int) -> int:
     Raises:
         StartError, BuildError: the stack did not start.
     """
-    build.artefacts(print)  # not within the limit: it is made once after a change
+    build.artefacts(print)  # not counted in the limit: builds only after a change
     began = time.monotonic()
     print(
         f"soak: seed {seed}, {count} requests, which have {LIMIT_SECONDS} s to end; then each "
-        "accepted send is looked up"
+        "accepted send is looked up over HTTP"
     )
     print(
-        f"to be quick: the upstream has {UPSTREAM_TIMEOUT} s to answer, a message is away for "
-        f"{VISIBILITY} s, the sweeper comes every {SWEEP_EVERY:g} s"
+        f"settings for speed: the upstream's time-out is {UPSTREAM_TIMEOUT} s, the queue's "
+        f"visibility time-out {VISIBILITY} s, and the sweeper runs every {SWEEP_EVERY:g} s"
     )
     (STATE / "soak").mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=STATE / "soak"))
@@ -67,7 +67,7 @@ def _soak(stack: Stack, seed: int, count: int, began: float) -> int:
         print(problem)
     if problems:
         _keep(stack, evidence, seen.log)
-        print(f"The logs, the ledger and what the upstream met are in {stack.state}")
+        print(f"The logs, the ledger and the upstream's calls are in {stack.state}")
     else:
         shutil.rmtree(stack.state)
     print(f"seed {seed}, {time.monotonic() - began:.0f} s")
@@ -76,7 +76,7 @@ def _soak(stack: Stack, seed: int, count: int, began: float) -> int:
 
 
 def _proves_nothing(played: Played, evidence: Evidence) -> list[str]:
-    """What did not happen that a soak is for."""
+    """Return a problem for each kind of fault that did not happen."""
     happened = {
         "no worker was killed": played.workers.kills,
         "no fault of the upstream happened": evidence.upstream_faults(),
@@ -86,7 +86,7 @@ def _proves_nothing(played: Played, evidence: Evidence) -> list[str]:
 
 
 def _keep(stack: Stack, evidence: Evidence, log: str) -> None:
-    """Keep for a person what goes with the stack otherwise."""
+    """Save the log and the evidence, which would be deleted with the stack."""
     (stack.state / "functions.log").write_text(log)
     for name, entries in evidence.dump().items():
         (stack.state / f"{name}.json").write_text(json.dumps(entries, indent=1, default=str))

@@ -1,4 +1,4 @@
-"""What can be seen of a soak: ledger, queues, logs, and what went out."""
+"""Reads the evidence of a soak: ledger, queues, logs and the upstream's calls."""
 
 import json
 import os
@@ -37,19 +37,19 @@ from tools.local_stack.simulator_client import SimulatorControl
 from tools.local_stack.stack import Stack
 
 MOST_EVENTS: Final = 10_000
-"""What MiniStack gives of a log at once, and it says nothing about the rest."""
+"""The most log events in a response of MiniStack, which gives no token for the rest."""
 BROKEN_BATCH: Final = re.compile("failed processing SQS batch .* errorMessage=(.*)\\)$")
 LOOKING_AT_ONCE: Final = 4
-"""Sends that are asked for over HTTP at a time."""
+"""Parallel requests when sends are looked up over HTTP."""
 REDRIVEN_WITHIN: Final = 60.0
-"""Seconds that redriven sends have to end."""
+"""The most seconds until redriven sends end."""
 
 
 CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
 
 class Evidence:
-    """A stack, looked at from outside. Its methods wait for the network."""
+    """Reads a stack from outside. Its methods block on the network."""
 
     def __init__(self, stack: Stack, requests: Sequence[Request]) -> None:
         self._stack = stack
@@ -57,16 +57,16 @@ class Evidence:
         self._control = SimulatorControl(stack.simulator_url)
 
     def sends(self) -> list[StoredSend]:
-        """All sends in the ledger."""
+        """Return all sends in the ledger."""
         return stored_sends(self._stack.clients.dynamodb, self._stack.table)
 
     def waiting(self, *, visible_only: bool = False) -> int:
-        """Messages in the queue."""
+        """Return the number of messages in the queue."""
         sqs, url = self._stack.clients.sqs, self._stack.queue_url
         return count_waiting(sqs, url, visible_only=visible_only)
 
     def put_forward(self, send: StoredSend, seconds: float) -> bool:
-        """Let a queued send have been due for `seconds` more; False if it has changed."""
+        """Make a queued send due `seconds` earlier; return False if it has changed."""
         client = self._stack.clients.dynamodb
         try:
             client.update_item(
@@ -89,31 +89,31 @@ class Evidence:
         return True
 
     def missing(self, taken: Collection[str], sends: Sequence[StoredSend]) -> int:
-        """How many requests were promised, and have no send in the ledger yet."""
+        """Return how many accepted requests have no send in the ledger yet."""
         return len(set(taken) - {send.reference for send in sends})
 
     def arrivals(self) -> int:
-        """How many sends have gone out."""
+        """Return how many sends the upstream accepted."""
         return len(self._control.sent())
 
     @cached_property
     def calls(self) -> list[dict[str, Any]]:
-        """The calls that the upstream has met; as they were when first asked for."""
+        """The calls to the upstream, read once."""
         return self._control.calls()
 
     def upstream_faults(self) -> Counter[str]:
-        """The faults that have happened, by kind."""
+        """Return the number of the upstream's faults, by kind."""
         faults = (call["fault"] for call in self.calls)
         return Counter(fault for fault in faults if fault not in {None, "ok"})
 
     def broken_batches(self) -> Counter[str]:
-        """The batches of the queue that have failed whole, by what MiniStack says of them."""
+        """Return the number of batches that failed completely, by MiniStack's error message."""
         log = emulator_log(self._stack.state).read_text(errors="replace")
         found = (BROKEN_BATCH.search(line) for line in log.splitlines())
         return Counter(match[1] for match in found if match)
 
     def observe(self) -> Observation:
-        """Everything, at the end."""
+        """Return everything that can be seen at the end."""
         stack = self._stack
         seen = observe(
             stack.clients,
@@ -123,17 +123,18 @@ class Evidence:
             sent=self._control.sent(),
             log="\n".join(self._log_lines()),
         )
-        # What is left was delivered again while its send was being sent, and finds nothing to do.
+        # The remaining messages were delivered again while their sends were being sent.
         return replace(seen, waiting=0)
 
     def history(self, poster: Poster, seen: Observation) -> History:
-        """What happened, as far as it can be seen from outside: a kill can have met any send."""
+        """Return what happened, as far as it can be seen: a kill can have affected any send."""
         contents = {
             send.name: self._messages[send.reference].contents[send.number - 1]
             for send in seen.sends
         }
         lines = [*map(json_object, seen.log.splitlines())]
-        # Sets: a line can be there twice. A kill can come between a write and its line.
+        # A set, because a line can occur twice. The ledger is included, because a process can be
+        # killed between a write and its line.
         ended = {
             (line["reason"], line["send"], line["attempt"]) for line in lines if "attempt" in line
         } | {(send.reason, send.name, send.attempts) for send in seen.sends}
@@ -142,8 +143,8 @@ class Evidence:
             _attempt(call, slow) for call in self.calls if call["route"] == "send" and call["raw"]
         ]
         by_lease = Counter(send for reason, send, _ in ended if reason == "lease-expired")
-        # The line of a lease is missing if the response to its write was lost. But a process that
-        # learns of a tokenId logs it at once.
+        # The line about a lease is missing if the response to its write was lost. But a process
+        # logs a tokenId as soon as it receives it.
         logged = {line.get("token_id") for line in lines}
         unlogged = Counter(
             it.content
@@ -160,11 +161,11 @@ class Evidence:
                 {name: max(by_lease[name], unlogged[own]) for name, own in contents.items()}
             ),
             found=[*self._look_up(seen.sends)],
-            max_attempts=1,  # whether its limit was reached is not judged
+            max_attempts=1,  # the soak does not judge whether the limit was reached
         )
 
     def _look_up(self, sends: Sequence[StoredSend]) -> list[dict[str, Any]]:
-        """Ask for each accepted send by id, tokenId and key, over HTTP."""
+        """Request each accepted send over HTTP by id, tokenId and key."""
         questions = [
             (send.name, question)
             for send in sends
@@ -186,14 +187,14 @@ class Evidence:
                 answer = api.get(question)
                 return {"question": question, "body": answer.json(), "status": answer.status_code}
 
-            # Sends of one message share the questions by id and key.
+            # Sends of one message share the requests by id and key.
             distinct = {question for _, question in questions}
             with ThreadPoolExecutor(LOOKING_AT_ONCE) as pool:
                 answers = dict(zip(distinct, pool.map(ask, distinct), strict=True))
         return [{"send": name} | answers[question] for name, question in questions]
 
     def redrive(self, before: Observation) -> Observation:
-        """Put each dead letter back when no fault is left; everything, when that has ended."""
+        """Redrive all dead letters without faults, and return what can be seen afterwards."""
         self._control.reset()
         file = self._stack.state / "stack.json"
         file.write_text(json.dumps(self._stack.published()))
@@ -202,14 +203,14 @@ class Evidence:
             "AWS_ENDPOINT_URL": self._stack.aws_endpoint_url,
             **CREDENTIALS,
         }
-        # A letter can be there twice: the second command removes those of sends that have ended.
+        # A send can have two dead letters: the second command removes the one that is left.
         for _ in range(2):
             code = subprocess.call(  # noqa: S603 - our own command
                 [ROOT / "cli/smsrelay", "redrive", "--yes", "--limit=1000", "--stack-file", file],
                 stdout=subprocess.DEVNULL,
                 env=environment,
             )
-            assert code in {0, 1}, "1: a letter was left alone"
+            assert code in {0, 1}, "1 means that a dead letter was not redriven"
             self._wait_for_ends()
         after = self.observe()
         return replace(after, arrivals=[*before.arrivals, *after.arrivals])
@@ -218,11 +219,11 @@ class Evidence:
         def has_ended() -> bool:
             return ENDED.issuperset(it.status for it in self.sends())
 
-        with suppress(TimeoutError):  # what has not ended by then is judged as it is
+        with suppress(TimeoutError):  # the invariants judge the sends that have not ended
             wait_for(has_ended, what="redriven sends", seconds=REDRIVEN_WITHIN, every=1.0)
 
     def dump(self) -> dict[str, list[Any]]:
-        """The evidence as it is: the ledger, and the upstream's calls and sends."""
+        """Return the raw evidence: the ledger, and the upstream's calls and sends."""
         pages = self._stack.clients.dynamodb.get_paginator("scan").paginate(
             TableName=self._stack.table
         )
@@ -243,7 +244,7 @@ class Evidence:
                 yield from (event["message"] for event in events)
                 if len(events) < MOST_EVENTS:
                     break
-                # From the last one's millisecond on: lines may come twice, none is left out.
+                # From the last event's millisecond on: lines may come twice, but none is missed.
                 start = max(start + 1, events[-1]["timestamp"])
 
 
@@ -251,7 +252,7 @@ def _attempt(call: dict[str, Any], slow: Collection[Content]) -> Attempt:
     content = content_of(call["raw"])
     effect = UPSTREAM_FAULTS.get(call["fault"] or "", Effect.ACCEPTED)
     if effect is Effect.ACCEPTED and content in slow:
-        effect = Effect.DOUBT  # this machine was too slow for the time-out
+        effect = Effect.DOUBT  # the machine was too slow for the time-out
     return Attempt(
         content,
         at=datetime.fromisoformat(call["at"]).timestamp(),
@@ -259,5 +260,5 @@ def _attempt(call: dict[str, Any], slow: Collection[Content]) -> Attempt:
         token_id=call["tokenId"],
         response=call["answer"],
         delay=0.0 if call["status"] in {401, None} else 1.0,
-        died=True,  # perhaps
+        died=True,  # possibly
     )

@@ -1,4 +1,4 @@
-"""What a soak posts, and what goes wrong meanwhile: all of it follows from one seed."""
+"""Draws the requests of a soak and the upstream's faults from a seed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ SHARE_OF_FAULTS: Final = 0.1
 RESENT: Final = 0.2
 """The share of requests that choose `resend`."""
 DEFERRED: Final = 0.1
-"""The share of requests over HTTP that ask for an answer at once."""
+"""The share of requests over HTTP with `Prefer: respond-async`."""
 TWO_SENDS: Final = 0.25
 REPEATED: Final = 0.05
-"""The share of requests that come once more with the same key, by the other way."""
+"""The share of requests that are posted again with the same key, by the other way."""
 
 FAULTS: Final = [fault for fault in UPSTREAM_FAULTS if fault in set(Then)]
-"""Those that the simulator can play."""
+"""The faults that the simulator can play."""
 LONGEST_RETRY_AFTER: Final = 1
 SLOWEST_MS: Final = 250
-"""A real upstream takes its time, too: a worker that is killed has calls under way."""
+"""The longest delay of the upstream: killed workers must have calls under way."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,15 @@ class Request:
 
 
 def requests(seed: int, count: int, client: str = "") -> list[Request]:
-    """The requests of a soak, half of them for each way, in the order in which they are posted."""
-    dice = Random(f"requests {seed}")  # noqa: S311 - to be repeated, not to be secret
+    """Return the requests of a soak in the order of posting, half of them for each way."""
+    dice = Random(f"requests {seed}")  # noqa: S311 - must be repeatable, not secret
     ways = [Way.API if n % 2 else Way.QUEUE for n in range(count)]
     dice.shuffle(ways)
     return [_request(dice, f"soak-{seed}-{n:05d}", way, client) for n, way in enumerate(ways)]
 
 
 def _request(dice: Random, reference: str, way: Way, client: str) -> Request:
-    # Reserved numbers, which belong to no phone; no area code of the simulator's magic numbers.
+    # Reserved numbers, which no phone has, outside the area codes of the simulator's magic numbers.
     area, line = dice.randrange(201, 800), dice.randrange(100)
     recipients = [f"1{area}55501{line:02d}", f"1{area}55501{(line + 1) % 100:02d}"]
     return Request(
@@ -63,7 +63,7 @@ def _request(dice: Random, reference: str, way: Way, client: str) -> Request:
 
 
 def upstream_faults(seed: int, count: int) -> list[dict[str, Any]]:
-    """What `count` calls of the send route meet: one in ten a fault, all kinds equally often."""
+    """Return faults for `count` calls of the send route: one in ten, all kinds equally often."""
     dice = Random(f"upstream {seed}")  # noqa: S311 - the same
     kinds = _in_turn(dice)
     faulty = set(dice.sample(range(count), round(count * SHARE_OF_FAULTS)))

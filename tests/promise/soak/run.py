@@ -1,4 +1,4 @@
-"""Posts, kills, sweeps, and then waits until nothing moves any more."""
+"""Posts requests, kills processes, invokes the sweeper, and waits until all sends have ended."""
 
 import asyncio
 import contextlib
@@ -23,9 +23,9 @@ from tools.local_stack.stack import Stack
 
 POSTING_SECONDS: Final = 100
 PER_SECOND: Final = 20
-"""Requests at most; half of them call the API."""
+"""The most requests per second; half of them call the API."""
 STRESS_SECONDS: Final = 120
-"""The longest that workers are killed for: what dies last is over a lease (90 s) later."""
+"""The longest time of kills, in seconds; the last lease (90 s) ends after it."""
 KILL_EVERY: Final = 1.0
 API_KILL_EVERY: Final = 5.0
 SPARED_WORKERS: Final = 0
@@ -35,32 +35,32 @@ LOOK_EVERY: Final = 2.0
 SAY_EVERY: Final = 10.0
 RETRY_SECONDS: Final = 0.2
 VISIBILITY: Final = 20
-"""Seconds, instead of the template's 360: as long as that a killed worker's messages are away."""
+"""The visibility time-out in seconds (template: 360): a killed worker's messages come back then."""
 MESSAGE_LATE: Final = 45.0
-"""Seconds after which a queued send's message does not come any more: over twice VISIBILITY."""
+"""Seconds after which a queued send's message counts as lost: over twice VISIBILITY."""
 STALLED_AFTER: Final = 300.0
-"""What the sweeper waits before it thinks so (smsrelay.services.sender.STALLED_AFTER)."""
+"""Seconds after which the sweeper recovers it (smsrelay.services.sender.STALLED_AFTER)."""
 UNHURRIED: Final = 2
-"""Calls of the upstream for which faults are laid out: so many times the sends."""
+"""The number of upstream calls with planned faults, as a multiple of the sends."""
 
 NO_ANSWER: Final = (BotoCoreError, httpx.HTTPError)
-"""What a look at a machine under too much load may meet: the next one counts."""
+"""Errors of requests on an overloaded machine; the next request is tried."""
 
 
 @dataclass
 class Played:
-    """What was done in a soak."""
+    """The counts of a soak."""
 
     poster: Poster
     aws: FaultyAws
     workers: WorkerKiller
     apis: WorkerKiller
     ordered: Counter[str]
-    """Faults that were laid out for the upstream, by kind."""
+    """The planned faults of the upstream, by kind."""
     missed_kills: int = 0
-    """Seconds in which every worker was still starting, so that none was killed."""
+    """Seconds without a kill, because all workers were still starting."""
     put_forward: int = 0
-    """Queued sends without a message, for which the sweeper's five minutes were put forward."""
+    """Queued sends without a message that were made due five minutes earlier."""
     sweeps: int = 0
     failed_sweeps: int = 0
     posted_after: float = 0.0
@@ -68,20 +68,20 @@ class Played:
     calmed_after: float = 0.0
     left_in_queue: int = 0
     unfinished: int = 0
-    """Sends that were queued or being sent when the ledger was last looked at, at the end."""
+    """Sends that were queued or being sent when the ledger was last read at the end."""
     unanswered: int = 0
-    """Requests over HTTP that have no final answer."""
+    """Requests over HTTP without a final response."""
 
 
 @dataclass
 class Run:
-    """One soak of one stack."""
+    """A soak of a stack."""
 
     stack: Stack
     seed: int
     requests: Sequence[Request]
     ends_by: float
-    """When waiting has to end, by time.monotonic()."""
+    """When waiting must end, in time.monotonic()."""
     say: Callable[[str], None]
 
     def __post_init__(self) -> None:
@@ -90,7 +90,7 @@ class Run:
         self._posted = 0
 
     async def play(self) -> Played:
-        """Do it all, and return when nothing moves any more, or time is up."""
+        """Run the soak, and return when all sends have ended or the time is up."""
         async with (
             FaultyAws(
                 self.stack.aws_endpoint_url, share=SHARE_OF_FAULTS, dice=self._dice("aws")
@@ -119,26 +119,26 @@ class Run:
                 played.posted_after = time.monotonic() - began
                 await self._until(self._worked_off, began + STRESS_SECONDS)
             played.stressed_for = time.monotonic() - began
-            self.say("no more kills; waiting for leases to run out …")
+            self.say("no more kills; waiting for leases to expire …")
             await self._calm(played)
             played.calmed_after = time.monotonic() - began
         played.unanswered = sum(not post.done() for post in self._posts)
 
     def _dice(self, purpose: str) -> Random:
-        return Random(f"{purpose} {self.seed}")  # noqa: S311 - to be repeated, not to be secret
+        return Random(f"{purpose} {self.seed}")  # noqa: S311 - must be repeatable, not secret
 
     def _killer(self, function: str, spared: int) -> WorkerKiller:
         name = self.stack.functions[function]
         return WorkerKiller(self.stack.marker, name, spared=spared, dice=self._dice(function))
 
     def _prepare(self, aws_url: str) -> Counter[str]:
-        """Send the functions' AWS calls to the proxy, and order the upstream's faults."""
+        """Route the functions' AWS calls through the proxy, and plan the upstream's faults."""
         clients = self.stack.clients
         self._point_functions_at(aws_url)
         clients.sqs.set_queue_attributes(
             QueueUrl=self.stack.queue_url, Attributes={"VisibilityTimeout": str(VISIBILITY)}
         )
-        # The first start of all unpacks and compiles the layer: not a part of what is tried.
+        # The first start unpacks and compiles the layer, which the soak does not test.
         clients.lambda_.invoke(FunctionName=self.stack.functions["SweeperFunction"])
         sends = sum(len(request.message.recipients) for request in self.requests)
         faults = upstream_faults(self.seed, sends * UNHURRIED)
@@ -149,8 +149,8 @@ class Run:
     def _point_functions_at(self, aws_url: str) -> None:
         client = self.stack.clients.lambda_
         for function in self.stack.functions.values():
-            known = client.get_function_configuration(FunctionName=function)
-            variables = known["Environment"]["Variables"] | {"AWS_ENDPOINT_URL": aws_url}
+            current = client.get_function_configuration(FunctionName=function)
+            variables = current["Environment"]["Variables"] | {"AWS_ENDPOINT_URL": aws_url}
             client.update_function_configuration(
                 FunctionName=function, Environment={"Variables": variables}
             )
@@ -177,7 +177,7 @@ class Run:
         self._posts.append(asyncio.create_task(post))
 
     async def _end_posts(self) -> None:
-        """End what is still being posted; what went wrong in posting is an error of the soak."""
+        """Cancel the posts that still run, and raise the first error of a post."""
         for post in self._posts:
             post.cancel()
         for result in await asyncio.gather(*self._posts, return_exceptions=True):
@@ -198,7 +198,7 @@ class Run:
                 await poster.repeat(request)
 
     async def _kill(self, played: Played) -> None:
-        """Every second kill a worker, and every fifth one of the API's processes as well."""
+        """Kill a worker every second, and a process of the API every five seconds."""
         began = time.monotonic()
         kills, api_kills_due = 0, API_KILL_EVERY
         while True:
@@ -215,7 +215,7 @@ class Run:
                 played.apis.kill()
 
     async def _sweep(self, played: Played) -> None:
-        """Sweep more often than the schedule's every minute."""
+        """Invoke the sweeper more often than its schedule of once a minute."""
         function = self.stack.functions["SweeperFunction"]
         invoke = self.stack.clients.lambda_.invoke
         while True:
@@ -246,7 +246,7 @@ class Run:
             )
 
     async def _worked_off(self) -> bool:
-        """Whether all that was posted has been begun with."""
+        """Return whether the queue has no visible message left."""
         return await asyncio.to_thread(self._evidence.waiting, visible_only=True) == 0
 
     async def _calm(self, played: Played) -> None:
@@ -262,12 +262,12 @@ class Run:
             return not played.left_in_queue
 
         await self._until(ended, self.ends_by)
-        # What is still there was delivered again while its send was being sent, and has to come
-        # back at the lease's end: it should find nothing to do. Some of it is waited for.
+        # The remaining messages were delivered again while their sends were being sent. They come
+        # back when the lease ends, and then need no work. Wait for some of them.
         await self._until(empty, min(self.ends_by, time.monotonic() + VISIBILITY))
 
     def _look(self, played: Played) -> bool:
-        """Whether nothing is queued or being sent; what only waits for time is put forward."""
+        """Return whether all sends have ended; make sends without a message due earlier."""
         backlog = self._evidence.waiting(visible_only=True)
         sends = self._evidence.sends()
         for send in sends:
@@ -287,13 +287,13 @@ class Run:
 
 
 def _is_lost(due_at: float) -> bool:
-    """Whether a queued send's message must be lost, and the sweeper does not think so yet."""
+    """Return whether a queued send's message is lost, but not yet due for the sweeper."""
     return MESSAGE_LATE < time.time() - due_at < STALLED_AFTER
 
 
 @contextlib.asynccontextmanager
 async def _meanwhile(activity: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run an activity while the block lasts; if it fails, the soak has failed."""
+    """Run an activity while the block lasts; its error fails the soak."""
     task = asyncio.create_task(activity)
     try:
         yield

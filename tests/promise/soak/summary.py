@@ -1,4 +1,4 @@
-"""What a soak reports at its end, as tables."""
+"""Builds the tables and the last line that a soak prints at its end."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from tools.local_stack.samples import Way
 
 MOST_SHOWN = 40
 LOST = ("is in no ledger", "got no SMS", "without a dead letter")
-"""Words of the violations that are losses."""
+"""Parts of the violations that are losses."""
 
 
 def lines(
@@ -22,7 +22,7 @@ def lines(
     history: History,
     seen: Observation,
 ) -> Iterator[str]:
-    """All numbers, each with what it was counted from."""
+    """Yield all tables."""
     yield from _table(
         "requests posted",
         {
@@ -45,7 +45,7 @@ def lines(
     faults = evidence.upstream_faults()
     calls = len(evidence.calls)
     yield from _table(
-        f"faults of the upstream, in {calls} calls (laid out)",
+        f"faults of the upstream, in {calls} calls (planned)",
         {f"{kind} ({played.ordered[kind]})": faults[kind] for kind in sorted(played.ordered)}
         | _total(faults, calls),
     )
@@ -88,11 +88,11 @@ def lines(
         },
     )
     yield from _table(
-        "to get to the end",
+        "until all sends ended",
         {
             "sweeps": played.sweeps,
             "sweeps that met faults and failed": played.failed_sweeps,
-            "sends without a message, put forward by 5 min": played.put_forward,
+            "sends without a message, made due 5 min earlier": played.put_forward,
             "messages left in the queue, of sends that have ended": played.left_in_queue,
             "dead letters": len(seen.dead_letters),
         },
@@ -100,7 +100,7 @@ def lines(
     posted = max(played.posted_after, 0.001)
     yield (
         f"{len(requests) / posted:.1f} requests a second for {posted:.0f} s; killed for "
-        f"{played.stressed_for:.0f} s; nothing moved any more after {played.calmed_after:.0f} s"
+        f"{played.stressed_for:.0f} s; all sends ended after {played.calmed_after:.0f} s"
     )
 
 
@@ -118,7 +118,7 @@ def _table(title: str, rows: Mapping[str, int]) -> Iterator[str]:
 
 
 def broken(found: Sequence[str]) -> Iterator[str]:
-    """What is broken; not all of it if it is a lot."""
+    """Yield the first violations, and the number of the others."""
     for violation in found[:MOST_SHOWN]:
         yield f"BROKEN: {violation}"
     if len(found) > MOST_SHOWN:
@@ -126,7 +126,7 @@ def broken(found: Sequence[str]) -> Iterator[str]:
 
 
 def total(requests: int, seen: Observation, found: Sequence[str]) -> str:
-    """The last line; a lost or repeated send is counted by the words of its violation."""
+    """Return the last line; it counts lost and repeated sends by the text of the violations."""
     lost = sum(any(words in it for words in LOST) for it in found)
     twice = sum(" SMS to " in it for it in found)
     unknown = sum(send.status == "unknown" for send in seen.sends)

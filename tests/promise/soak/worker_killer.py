@@ -1,4 +1,4 @@
-"""SIGKILL for the processes that run one function of a stack, and for no others."""
+"""Kills processes that run a certain function of a stack."""
 
 import contextlib
 import os
@@ -14,13 +14,13 @@ FUNCTION_VARIABLE = "AWS_LAMBDA_FUNCTION_NAME"
 class WorkerKiller:
     """Kills one process of a function at a time.
 
-    Preferably one that has worked since the last kill: it may be in the middle of something.
-    Else one that has made calls before (that has a socket): where starts take long, killing those
-    that are starting would leave no others.
+    It prefers a process that has used CPU since the last kill, because that one may be working.
+    Otherwise it kills a process that has a socket, so has made calls. It never kills a starting
+    process: on a slow machine, no other would be left.
     """
 
     def __init__(self, marker: str, function: str, *, spared: int, dice: Random) -> None:
-        """Kill processes of the stack `marker` that run `function`, while `spared` others live."""
+        """Kill processes of the stack `marker` that run `function`, except the last `spared`."""
         self.kills = 0
         self._spared = spared
         self._marker = marker
@@ -29,7 +29,7 @@ class WorkerKiller:
         self._ticks: dict[int, int] = {}
 
     def kill(self) -> bool:
-        """Kill a process, if there are enough of them; whether one was killed."""
+        """Kill a process if there are more than `spared`; return whether one was killed."""
         ready = [pid for pid in self._running() if _has_socket(pid)]
         ticks = {pid: _ticks(pid) for pid in ready}
         worked = [pid for pid in ready if ticks[pid] != self._ticks.get(pid)]
@@ -45,7 +45,7 @@ class WorkerKiller:
     def _running(self) -> list[int]:
         found = []
         for pid in processes.running(self._marker):
-            with contextlib.suppress(OSError):  # ended meanwhile
+            with contextlib.suppress(OSError):  # the process has ended
                 if self._function in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
                     found.append(pid)
         return found
@@ -60,7 +60,7 @@ def _has_socket(pid: int) -> bool:
 
 
 def _ticks(pid: int) -> int:
-    """The processor time that a process has used, in clock ticks."""
+    """Return the CPU time that a process has used, in clock ticks."""
     with contextlib.suppress(OSError):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return int(fields[11]) + int(fields[12])  # utime and stime (proc_pid_stat(5))
