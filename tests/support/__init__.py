@@ -1,1 +1,1 @@
-"""What tests share: fakes, events, and the functions in process."""
+"""Helpers that several tests use: fakes, events, and the functions in process."""

@@ -1,4 +1,4 @@
-"""AWS's interfaces in tests: calls that are watched or fail, SQS's records, API Gateway's keys."""
+"""AWS in tests: intercepts calls, converts SQS's and DynamoDB's records, fakes API Gateway."""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -12,12 +12,12 @@ from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 
 Interceptor = Callable[[BaseClient, str, Any, Callable[[], Any]], Any]
-"""What stands before each call: it gets client, operation, parameters, and what makes the call."""
+"""Gets a call's client, operation and parameters, and a function that makes the call."""
 
 
 @contextmanager
 def intercepted(interceptor: Interceptor) -> Iterator[None]:
-    """Let `interceptor` stand before each call, of the relay's clients and of others."""
+    """Pass each call of every boto client to `interceptor` instead of AWS."""
     call: Any = BaseClient._make_api_call  # type: ignore[attr-defined]  # noqa: SLF001 - there is no other way in
 
     def instead(client: BaseClient, operation: str, parameters: Any) -> Any:
@@ -30,7 +30,7 @@ def intercepted(interceptor: Interceptor) -> Iterator[None]:
 
 
 def record(message: Any) -> dict[str, Any]:
-    """A message as SQS gives it, in the form in which Lambda hands it to a function."""
+    """Convert a message of SQS into the record that Lambda passes to a function."""
     return {
         "messageId": message["MessageId"],
         "receiptHandle": message["ReceiptHandle"],
@@ -48,7 +48,7 @@ Json = dict[str, Any]
 
 
 def stream_records(streams: Any, table: str) -> list[Json]:
-    """The records of a table's stream, as Lambda hands them to a function."""
+    """Return the records of a table's stream as Lambda passes them to a function."""
     [stream] = streams.list_streams(TableName=table)["Streams"]
     arn = stream["StreamArn"]
     [shard] = streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
@@ -60,18 +60,21 @@ def stream_records(streams: Any, table: str) -> list[Json]:
 
 
 class Gateway:
-    """What `smsrelay client` calls of it; moto's needs a missing package, e2e has a real one."""
+    """Fakes the API Gateway calls of `smsrelay client`.
+
+    moto's API Gateway needs a package that is missing here; the e2e tests use a real emulator.
+    """
 
     def __init__(self) -> None:
         self.api_keys: dict[str, Json] = {}
         self.plans: dict[str, Json] = {"p0": {"id": "p0", "name": "another API's"}}
         self.plan_keys: dict[str, list[str]] = {}
         self.usage: dict[str, list[list[int]]] = {}
-        """Of each key: the requests used and left of each day up to today, the oldest first."""
+        """By key id, the used and remaining requests of each day up to today, oldest first."""
         self.asked_for: list[str] = []
-        """The ids in the addresses of calls, which CloudTrail writes down."""
+        """The ids in the URLs of calls, which CloudTrail logs."""
         self.fails_at: str | None = None
-        """The operation that fails, once."""
+        """The operation that fails once."""
 
     def create_api_key(self, name: str, *, enabled: bool) -> Json:
         key_id = f"key{len(self.api_keys)}"

@@ -1,7 +1,7 @@
-"""A stand-in for the AWS CLI: `python -m tests.support.aws_command SERVICE OPERATION …`.
+"""A replacement for the AWS CLI: `python -m tests.support.aws_command SERVICE OPERATION …`.
 
-It takes the options that AWS's own model of the operation has, `file://` as a value, and the file
-for what `lambda invoke` returns. Nothing else of the AWS CLI is here.
+It supports the options in AWS's model of the operation, `file://` values, and the output file of
+`lambda invoke`, but no other feature of the AWS CLI.
 """
 
 import json
@@ -26,13 +26,13 @@ def call(service: str, operation: str, arguments: list[str]) -> dict[str, Any]:
     [name] = [it for it in model.operation_names if xform_name(it, "-") == operation]
     members = model.operation_model(name).input_shape.members
     by_option = {f"--{xform_name(member, '-')}": member for member in members}
-    parameters = {by_option[option]: _value(given) for option, given in options.items()}
+    parameters = {by_option[option]: _value(text) for option, text in options.items()}
     response: dict[str, Any] = getattr(client, xform_name(name))(**parameters)
     return response
 
 
-def _value(given: str) -> str:
-    return Path(given.removeprefix("file://")).read_text() if given.startswith("file://") else given
+def _value(text: str) -> str:
+    return Path(text.removeprefix("file://")).read_text() if text.startswith("file://") else text
 
 
 def main() -> None:

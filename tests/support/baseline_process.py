@@ -1,7 +1,7 @@
-"""`python -m tests.support.baseline_process APP`: a function in a process of its own.
+"""`python -m tests.support.baseline_process APP`: runs a function in a separate process.
 
-An event is a line of JSON, and so is the answer to it; a handler that raises is answered by the
-name of what it raised.
+Each line of input is an event in JSON. Each line of output is the handler's result in JSON, or the
+name of the exception that it raised.
 """
 
 import importlib.util
@@ -15,7 +15,7 @@ from typing import Any
 
 
 class Context:
-    """What a handler uses of Lambda's context."""
+    """The parts of Lambda's context that a handler uses."""
 
     function_name = "function"
     memory_limit_in_mb = 1024
@@ -31,7 +31,7 @@ class Context:
 
 def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # where the handlers log
+    os.dup2(2, 1)  # the handlers log to standard output
     handler = _handler(Path(sys.argv[1]))
     for line in sys.stdin:
         answers.write(json.dumps(_answer(handler, json.loads(line))) + "\n")
@@ -51,7 +51,7 @@ def _handler(app: Path) -> Callable[[Mapping[str, Any], Context], Any]:
 def _answer(handler: Callable[[Mapping[str, Any], Context], Any], event: Mapping[str, Any]) -> Any:
     try:
         return handler(event, Context())
-    except Exception as error:  # noqa: BLE001 - whichever it is
+    except Exception as error:  # noqa: BLE001 - every exception is reported
         return {"raised": type(error).__name__}
 
 

@@ -1,7 +1,7 @@
-"""A real Chromium for the tests of pages: Debian's, driven by playwright.
+"""Runs a real Chromium for the tests of pages: Debian's, driven by playwright.
 
-`python -m tests.support.browser` (`make screenshots`) takes docs/phone-page.png and
-docs/api-docs.png anew on a local stack.
+`python -m tests.support.browser` (`make screenshots`) renews docs/phone-page.png and
+docs/api-docs.png with a local stack.
 """
 
 import json
@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 from tools.local_stack import ROOT
 from tools.local_stack.stack import LocalStack, StartError
 
-expect.set_options(timeout=20_000)  # milliseconds: a slow machine is no failure
+expect.set_options(timeout=20_000)  # milliseconds; a slow machine must not fail the tests
 CONTRASTS = """() => {
   const numbers = (text) => (text.match(/[\\d.]+/g) ?? []).map(Number);
   const light = (rgb) => {
@@ -45,34 +45,34 @@ CONTRASTS = """() => {
   }
   return bad;
 }"""
-"""What is written on a page with less contrast than WCAG's AA asks for (4.5)."""
+"""Returns the texts of a page with less contrast than WCAG AA requires (4.5)."""
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
 def executable() -> str:
-    """The path of a browser.
+    """Return the path of a browser.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: no browser is installed.
     """
     found = next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
-        raise FileNotFoundError("No chromium: `apt-get install chromium` brings it.")
+        raise FileNotFoundError("No browser found: run `apt-get install chromium`.")
     return found
 
 
 @contextmanager
 def running_browser(*more_options: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        # No sandbox: CI's containers forbid its namespaces, and only our own pages are opened.
+        # --no-sandbox: CI's containers forbid its namespaces, and only our own pages are opened.
         options = ["--no-sandbox", "--no-proxy-server", *more_options]
         browser = playwright.chromium.launch(executable_path=executable(), args=options)
         yield browser
         browser.close()
 
 
-# For a module and not for the session: playwright keeps an event loop running in this thread
-# meanwhile, and another module's test may want one of its own.
+# The scope is not the session: while playwright runs, it keeps an event loop in this thread, and
+# tests of other modules may need their own.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with running_browser() as running:
@@ -82,7 +82,7 @@ def browser() -> Iterator[Browser]:
 DOCS = ROOT / "docs"
 MESSAGE = "MzA6Nzg6MA"
 PAGE_HEIGHT = 1150
-"""Pixels: down to the raw call of the first request, and below 250 KB."""
+"""In pixels: shows the raw call of the first request, and keeps the file below 250 KB."""
 JOIN = {"subscribe": True, "resubscribe": True, "keyword": "JOINSMS"}
 ACCEPTED = 202
 QUIET_EARLY = {"start": "00:00", "end": "23:59", "utcOffset": "+00:00"}
@@ -103,21 +103,21 @@ PARCEL = """
 
 
 def main() -> int:
-    """Take the pictures; with a folder as argument, those of dark mode and small windows too."""
-    more = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+    """Take the pictures; put those of dark mode and small windows into the argument's folder."""
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     try:
         with LocalStack(ROOT / ".local" / "screenshots", say=print) as stack:
             _post_all(stack.simulator_url)
             with running_browser() as browser:
-                take(browser, stack.simulator_url, more)
+                take(browser, stack.simulator_url, folder)
     except StartError as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
-def take(browser: Browser, simulator_url: str, more: Path | None) -> None:
-    """The phone page at its best, and the API's documentation."""
+def take(browser: Browser, simulator_url: str, folder: Path | None) -> None:
+    """Take the pictures of the phone page and of the API's documentation."""
     page = _open(browser, simulator_url, "light")
     page.get_by_label("Text", exact=True).fill("Your parcel 8812 is at your door. Have a look!")
     page.get_by_label("Picture its URL").fill("https://images.example.com/parcel.jpg")
@@ -132,9 +132,9 @@ def take(browser: Browser, simulator_url: str, more: Path | None) -> None:
     page.wait_for_function("[...document.images].every((it) => it.complete)")
     page.set_viewport_size({"width": 1280, "height": PAGE_HEIGHT})
     _keep(page, DOCS / "phone-page.png", full_page=False)
-    if more is not None:
-        more.mkdir(parents=True, exist_ok=True)
-        _look_around(browser, simulator_url, more)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        _look_around(browser, simulator_url, folder)
     page.set_viewport_size({"width": 1280, "height": 910})
     page.goto((ROOT / "functions" / "api" / "docs.html").as_uri())
     _keep(page, DOCS / "api-docs.png", full_page=False)
@@ -175,7 +175,7 @@ def _keep(page: Page, file: Path, *, full_page: bool) -> None:
 
 
 def _post_all(simulator_url: str) -> None:
-    """Post as the page's form does, so that requests stand beside their calls."""
+    """Post as the page's form does, so that the page shows the requests beside their calls."""
     with httpx.Client(trust_env=False, timeout=60) as client:
         for body in _conversations():
             order = {"body": json.dumps({"message": MESSAGE, **body}, indent=2)}

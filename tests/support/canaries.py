@@ -1,6 +1,6 @@
-"""Words that must not get about, where each of them may stand, and how they are looked for.
+"""The canaries: planted words and numbers, the places where each may occur, and the search.
 
-`PLANTED` is the documentation: every field of a request, and every secret beside it, has a row.
+`PLANTED` has a row for every field of a request and for every secret.
 """
 
 import base64
@@ -20,14 +20,14 @@ from pydantic import BaseModel
 
 
 class Place(StrEnum):
-    """Where words come out."""
+    """A place where values come out."""
 
     LOG = "log"  # logs, metrics, tracebacks, what the runtime prints, what handlers return
     OWNER = "owner"  # answers to the client whose message it is
     OTHERS = "others"  # answers to any other client
-    OPEN = "open"  # items of the ledger while a person or the relay has to go on with them
-    ENDED = "ended"  # items of the ledger that stay for RetentionDays: accepted, rejected, refused
-    QUEUE = "queue"  # what the relay itself puts into the queue
+    OPEN = "open"  # items of the ledger that the relay or an operator still needs
+    ENDED = "ended"  # items of the ledger that are final: accepted, rejected, refused
+    QUEUE = "queue"  # messages that the relay puts into the queue
     LETTERS = "letters"  # the dead-letter queue
     OPERATOR = "operator"  # the command's output
     UPSTREAM = "upstream"  # the calls of Marketing Cloud
@@ -38,33 +38,33 @@ UPSTREAM, OPEN, ENDED, LETTERS = Place.UPSTREAM, Place.OPEN, Place.ENDED, Place.
 LOG, OWNER, OTHERS, OPERATOR = Place.LOG, Place.OWNER, Place.OTHERS, Place.OPERATOR
 TOLD = Place.TOLD
 KEPT = {UPSTREAM, OPEN, LETTERS}
-"""What a send needs while it is unfinished; a letter from the queue holds its body."""
+"""Places of values that an unfinished send needs; a dead letter contains the body."""
 ECHO = {OWNER, ENDED, OPERATOR}
-"""Where the upstream's own words go."""
+"""Places of the upstream's error messages."""
 
 
 @dataclass(frozen=True)
 class Canary:
-    """A word of letters and a number: one of them at least is found however they are written."""
+    """A word of letters and a number; the search finds one of them in every spelling."""
 
     word: str
     number: str | None = None
     may: frozenset[Place] = frozenset()
     number_may: frozenset[Place] | None = None
-    """Where the number may stand, if not where the word may."""
+    """Where the number may occur, if this differs from `may`."""
 
     @property
     def text(self) -> str:
-        """Both, with all that has to be escaped somewhere."""
+        """The word and the number, with characters that some format must escape."""
         return f'{self.word} "zoë" & <b>\\ 100%/{self.number or ""} and so it goes on, {self.word}'
 
     @property
     def token(self) -> str:
-        """As a header's value."""
+        """The word and the number as the value of a header."""
         return f"{'aZ9-' * 9}{self.word}.{self.number or ''}-_~+/{'bY8-' * 9}="
 
     def found(self, text: str, place: Place) -> Iterator[str]:
-        """What stands in a text that may not stand in this place."""
+        """Yield the canaries in a text that may not occur in this place."""
         if place not in self.may:
             yield from _find_word(self.word, text)
         number_may = self.may if self.number_may is None else self.number_may
@@ -76,25 +76,25 @@ def canary(
     word: str, number: str | None, *may: Place, number_may: Iterable[Place] | None = None
 ) -> Canary:
     return Canary(
-        f"Zq{word:x<9}qz",  # as long as its core in base64 has to be
+        f"Zq{word:x<9}qz",  # long enough for the search in base64
         number,
         frozenset(may),
         None if number_may is None else frozenset(number_may),
     )
 
 
-# By field of the request (`.` steps into an object). None: a closed vocabulary, or a time.
+# By field of the request, with `.` for nested fields. None: fixed values, or a time.
 FIELDS: Mapping[str, Canary | None] = {
     "message": canary("template", None, UPSTREAM, OPEN, ENDED, *ECHO, LETTERS),
     "to": canary("plain", "12025550101", *KEPT),
     "to.mobile": canary("mobile", "13035550102", *KEPT),
     "to.key": canary("key", "14045550103", *KEPT),
-    # A name is a column of a data extension; it may stand in what the upstream says of it.
+    # A name is a column of a data extension; the upstream's errors may contain it.
     "to.attributes": canary("name", None, *KEPT, *ECHO),
     "text": canary("text", "16065550104", *KEPT),
     "subscribe": None,
     "resubscribe": None,
-    # Configuration, as the message id is: the upstream's documented refusals name it.
+    # It is configuration, like the message id, and the upstream's documented errors name it.
     "keyword": canary("keyword", None, *KEPT, *ECHO),
     "sendAt": None,
     "expiresAt": None,
@@ -103,7 +103,7 @@ FIELDS: Mapping[str, Canary | None] = {
     "quietHours.timezone": None,
     "quietHours.utcOffset": None,
     "mediaUrl": canary("media", "17075550105", *KEPT),
-    # The caller's own, never sent, shown to nobody else; the command takes numbers out of it.
+    # Never sent, and shown only to its client; the command redacts its numbers.
     "reference": canary(
         "reference",
         "18085550106",
@@ -112,19 +112,19 @@ FIELDS: Mapping[str, Canary | None] = {
     ),
     "onUnknown": None,
     "maxSegments": None,
-    # Hashed into the message's id; a letter keeps it, so that it can be put back as it was.
+    # It is hashed into the message's id; a dead letter keeps it for a redrive.
     "idempotencyKey": canary("field", "19095550107", LETTERS),
 }
 BESIDE: Mapping[str, Canary] = {
     "attribute value": canary("value", "12125550108", *KEPT),
-    # Rows for what is not a field.
+    # Values that are not fields.
     "header Idempotency-Key": canary("header", "13125550109", LETTERS),
     "other headers": canary("other", "14125550110"),
-    # In lower case, as a client's name has to be.
+    # A client's name must be in lower case.
     "client": Canary("zqclientxxxqz", None, frozenset({LOG, OPEN, ENDED, LETTERS, OPERATOR, TOLD})),
     "SQS attribute": canary("attribute", "15125550111", LETTERS),
     "around an envelope": canary("envelope", "16125550112", LETTERS),
-    # A name that is no field: told to who wrote it; only what looks like a name is stored.
+    # An unknown field's name: reported to its client; stored only if it looks like a name.
     "unknown field": canary("unknown", "17125550113", OWNER, LETTERS),
     "body that is no JSON": canary("garbage", "18125550114", LETTERS),
     "path": canary("path", "19125550115"),
@@ -135,25 +135,25 @@ BESIDE: Mapping[str, Canary] = {
     "webhook secret": canary("webhook", "18135550122"),
     "tokenId": canary("receipt", None, LOG, OWNER, OPEN, ENDED, OPERATOR, UPSTREAM, TOLD),
     "what an exception says": canary("exception", "14135550120"),
-    # Free text that an operator writes: redacted, then shown wherever the send is.
+    # An operator's free text: redacted, then shown with the send.
     "an operator's note": canary("reason", "15135550121", *ECHO, TOLD, number_may=()),
 }
 PLANTED: Mapping[str, Canary | None] = {**FIELDS, **BESIDE}
 
 
 def planted(name: str) -> Canary:
-    """The canary of a row that has one."""
+    """Return the canary of a row."""
     found = PLANTED[name]
     assert found is not None
     return found
 
 
 def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """The fields of a model as they are written, and those of the models inside it."""
+    """Yield the aliases of a model's fields, including those of nested models."""
     for name, field in model.model_fields.items():
         path = f"{prefix}{field.alias or name}"
         inner = list(_models(field.annotation))
-        if not inner or path == "to":  # a recipient is a number, too
+        if not inner or path == "to":  # a recipient can also be a number
             yield path
         for each in inner:
             yield from leaves(each, f"{path}.")
@@ -170,7 +170,7 @@ NUMBERS = [planted(name).number or "" for name in ("to", "to.mobile")]
 
 
 def written(number: str) -> str:
-    """A number as people write it."""
+    """Return a number as people write it."""
     return f"+{number[0]} ({number[1:4]}) {number[4:7]}-{number[7:]}"
 
 
@@ -199,7 +199,7 @@ NUMBERED: Mapping[str, Any] = {**REQUEST, "to": [written(NUMBERS[0])]}
 
 
 def refused_requests() -> Iterator[str]:
-    """Bodies that are refused, with a canary wherever something can stand."""
+    """Yield bodies that are refused, with canaries in every possible position."""
     for path in FIELDS:
         row = FIELDS[path] or planted("text")
         for wrong in (row.text, [row.text], {row.text: row.text}, written(row.number or "1")):
@@ -228,7 +228,7 @@ def _with(path: str, value: object) -> dict[str, Any]:
 
 
 def spellings(value: str) -> list[str]:
-    """A word in the ways in which others repeat it."""
+    """Return a value in the spellings in which others could repeat it."""
     escaped = "".join(f"\\u{ord(character):04x}" for character in value if ord(character) < 1 << 16)
     forms = [
         *(value, value.lower(), value.upper(), f"'{value}'", f"{value[: len(value) // 2]}..."),
@@ -288,7 +288,7 @@ _DIFFERS_IN_EACH_RUN = re.compile(
     """,
     re.VERBOSE,
 )
-"""Contains a planted number only by coincidence, as 21:05:55.011+00:00 does: 555-0110."""
+"""Text that can contain a planted number by coincidence: 21:05:55.011+00:00 has 555-0110."""
 
 
 def _find_number(number: str, text: str) -> Iterator[str]:
@@ -312,7 +312,7 @@ def _find_base64(word: str, text: str) -> Iterator[str]:
 
 
 def _readings(text: str) -> Iterator[str]:
-    """The text as it is, and what a reader can make of it."""
+    """Yield the text, and its decoded forms."""
     yield text
     for _ in range(2):
         text = re.sub(r"\\+u([0-9a-fA-F]{4})", lambda match: chr(int(match[1], 16)), text)

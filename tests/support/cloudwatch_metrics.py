@@ -1,4 +1,4 @@
-"""Metrics as CloudWatch has them: the embedded metric format, and metric math for one period.
+"""Reads metrics in the embedded metric format, and calculates metric math for one period.
 
 `SUM([…])` and `MAX([…])` pass over what has no data. Arithmetic with it has no data here; AWS says
 that it counts as 0 if the other operand has data. Expressions must not depend on this.
@@ -13,14 +13,14 @@ from typing import Any
 
 
 def documents(output: str) -> Iterator[dict[str, Any]]:
-    """Each document of metrics in what was printed."""
+    """Yield each metrics document in the output."""
     for line in output.splitlines():
         if '"_aws"' in line:
             yield json.loads(line)
 
 
 def metrics(output: str) -> Mapping[str, list[float]]:
-    """All values of each metric in what was printed."""
+    """Return all values of each metric in the output."""
     found: dict[str, list[float]] = defaultdict(list)
     for document in documents(output):
         for directive in document["_aws"]["CloudWatchMetrics"]:
@@ -44,21 +44,21 @@ _ARITHMETIC: Mapping[type[ast.AST], Callable[[float, float], float]] = {
 
 
 def solved(expressions: Mapping[str, str], wanted: str, metrics: Values) -> float | None:
-    """What an expression comes to, with those that it is made of; None: it has no data.
+    """Return the value of an expression, or None if it has no data.
 
     Args:
-        expressions: All of the widget or alarm, by their ids.
-        wanted: The id of one.
-        metrics: Those of CloudWatch.
+        expressions: All expressions of the widget or alarm, by their ids.
+        wanted: The id of the expression.
+        metrics: The metrics' values.
     """
-    known = dict(metrics)
+    values = dict(metrics)
     every = f"[{', '.join(metrics)}]"
-    for _ in expressions:  # whatever their order
+    for _ in expressions:  # repeated, because an expression can use a later one
         for name, text in expressions.items():
             tree = ast.parse(text.replace("METRICS()", every), mode="eval")
-            if (value := _worth(tree.body, known)) is not None:
-                known[name] = value
-    return known.get(wanted)
+            if (value := _worth(tree.body, values)) is not None:
+                values[name] = value
+    return values.get(wanted)
 
 
 def _worth(node: ast.expr, values: Values) -> float | None:

@@ -1,4 +1,4 @@
-"""The served OpenAPI document, held against what is answered."""
+"""Checks responses against the served OpenAPI document."""
 
 import copy
 import json
@@ -41,10 +41,10 @@ BEYOND = frozenset(
         "unknown-timezone",
     )
 )
-"""What no schema can say, or not without a table: refused although it fits the schema.
+"""Codes of requests that are refused although they fit the schema, which can't state the rule.
 
-Names that are not in the catalogue, numbers whose country has no number of their length or that
-the relay may not send to, 30 February, yesterday, a port of 99999, 1e31.
+Examples: names that are not in the catalogue, numbers of a wrong length for their country or of a
+country that is not allowed, 30 February, yesterday, the port 99999, 1e31.
 """
 
 
@@ -57,7 +57,7 @@ def document() -> Json:
 
 @cache
 def closed() -> Json:
-    """The document without room for members that it does not name."""
+    """The document, changed so that objects have only the members that it names."""
     closing = copy.deepcopy(document())
     for schema in closing["components"]["schemas"].values():
         if schema.get("type") == "object":
@@ -74,7 +74,7 @@ def validator(reference: str) -> jsonschema_rs.Validator:
 
 
 def operation_of(method: str, path: str) -> tuple[str, Json] | None:
-    """The operation that answers a request, and its template; None if there is none."""
+    """Return the path template and the operation of a request, or None if there is none."""
     for template, item in document()["paths"].items():
         pattern = re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(template))
         if re.fullmatch(pattern, path) and method.lower() in item:
@@ -85,7 +85,7 @@ def operation_of(method: str, path: str) -> tuple[str, Json] | None:
 def assert_conforms(
     method: str, path: str, status: int, headers: Mapping[str, str], body: object
 ) -> None:
-    """An answer is what the document says of it."""
+    """Check that a response conforms to the document."""
     found = operation_of(method, path)
     if found is None:
         assert status == 404
@@ -93,20 +93,20 @@ def assert_conforms(
     template, operation = found
     assert str(status) in operation["responses"], f"{status} is not documented"
     response = operation["responses"][str(status)]
-    given = {name.lower(): value for name, value in headers.items()}
-    media_type = given["content-type"].partition(";")[0]
+    sent = {name.lower(): value for name, value in headers.items()}
+    media_type = sent["content-type"].partition(";")[0]
     assert media_type in response["content"]
     steps = ("paths", template, method.lower(), "responses", str(status), "content", media_type)
     escaped = (step.replace("~", "~0").replace("/", "~1") for step in (*steps, "schema"))
     validator("/" + "/".join(escaped)).validate(body)
     described = response.get("headers", {})
     for name, it in described.items():
-        if it.get("required") or name.lower() in given:
-            jsonschema_rs.validate(it["schema"], given[name.lower()])
+        if it.get("required") or name.lower() in sent:
+            jsonschema_rs.validate(it["schema"], sent[name.lower()])
 
 
 class Checked(Protocol):
-    """What is used of a generated case."""
+    """The parts of a generated case that the tests use."""
 
     meta: Any
     method: Any
@@ -117,9 +117,9 @@ class Checked(Protocol):
 
 
 def fuzzed() -> Any:
-    """The document for schemathesis, which makes good and bad requests of it.
+    """The document for schemathesis, which generates valid and invalid requests from it.
 
-    The copy says of some strings what good ones look like, so that many requests are good ones.
+    The copy has formats for some strings, so that many generated requests are valid.
     """
     copied = copy.deepcopy(closed())
     for name, (field, strategy) in _LIKELY.items():
@@ -129,8 +129,8 @@ def fuzzed() -> Any:
         "generation": {
             "deterministic": True,
             "database": "none",
-            "allow-x00": False,  # no schema says that NUL is refused; other tests do
-            "with-security-parameters": False,  # the caller gives the key
+            "allow-x00": False,  # the schemas don't say that NUL is refused; other tests cover it
+            "with-security-parameters": False,  # the test passes the key
         },
         "checks": {"negative_data_rejection": {"expected-statuses": _REFUSED}},
         "phases": {"stateful": {"enabled": False}},
@@ -165,7 +165,7 @@ _LIKELY: Mapping[str, tuple[Callable[[Json], Json], st.SearchStrategy[str]]] = {
 
 
 def good_is_accepted(_: object, response: Any, case: Any) -> None:
-    """What fits the schema is refused only for what no schema says, or by the upstream."""
+    """A request that fits the schema is refused only for a rule beyond it, or by the upstream."""
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
     if (case.method, case.operation.path) != ("POST", "/messages") or response.status_code == 202:
@@ -179,18 +179,18 @@ def good_is_accepted(_: object, response: Any, case: Any) -> None:
 
 
 def nothing_is_left_out(_: object, response: Any, case: Any) -> None:
-    """The answer has no member that the document does not name; schemathesis lets them pass."""
+    """A response has only members that the document names; schemathesis does not check this."""
     if response.headers["content-type"][0].startswith("text/html"):
         return
-    told = {name: values[0] for name, values in response.headers.items()}
+    headers = {name: values[0] for name, values in response.headers.items()}
     if operation_of(case.method, case.operation.path):
         assert_conforms(
-            case.method, case.operation.path, response.status_code, told, response.json()
+            case.method, case.operation.path, response.status_code, headers, response.json()
         )
 
 
 CHECKS = [good_is_accepted, nothing_is_left_out]
 EXCLUDED = [
-    positive_data_acceptance,  # good_is_accepted knows what no schema can say
-    unsupported_method,  # API Gateway answers 404: it can't tell it from an unknown path
+    positive_data_acceptance,  # good_is_accepted also knows the rules beyond the schema
+    unsupported_method,  # API Gateway responds 404, as for an unknown path
 ]

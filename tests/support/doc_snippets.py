@@ -1,4 +1,4 @@
-"""The snippets of the docs that post a message, and how each one is run."""
+"""Finds the snippets in the docs that post a message, and runs them."""
 
 import re
 import shutil
@@ -27,7 +27,7 @@ COMMANDS = {
     "ts": ["node", "--input-type=module", "-e"],
 }
 PACKAGES = ROOT / ".local/typescript"
-"""Where `make typescript` installs the packages of npm."""
+"""Where `make typescript` installs the npm packages."""
 TYPESCRIPT = ["--strict", "--target", "es2022", "--module", "es2022"]
 TYPESCRIPT += ["--moduleResolution", "bundler", "--types", "node"]
 
@@ -45,18 +45,18 @@ class Snippet(NamedTuple):
 
     @property
     def needs_packages(self) -> bool:
-        """Whether it uses packages of npm."""
+        """Whether it uses npm packages."""
         return self.language == "ts" or "aws4fetch" in self.code
 
     def skip_unless_installed(self) -> None:
-        """Skip the test of it if its language or packages are missing."""
+        """Skip its test if its language or packages are missing."""
         if not shutil.which(COMMANDS[self.language][0]):
             pytest.skip(f"{self.language} is not installed")
         if self.needs_packages and not (PACKAGES / "ready").exists():
             pytest.skip("the packages of `make typescript` are not installed")
 
     def run(self, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-        """Run it as it is on the page, with these environment variables only."""
+        """Run it unchanged, with these environment variables only."""
         code = javascript_of(self.code) if self.language == "ts" else self.code
         return subprocess.run(  # noqa: S603 - our own page
             [*COMMANDS[self.language], code],
@@ -71,7 +71,7 @@ class Snippet(NamedTuple):
 
 @cache
 def javascript_of(code: str) -> str:
-    """Check the types of a TypeScript example against those of the OpenAPI document; compile it."""
+    """Check a TypeScript example against the OpenAPI document's types, and compile it."""
     with tempfile.TemporaryDirectory() as folder:
         example = Path(folder) / "example.ts"
         example.write_text(code)
@@ -81,7 +81,7 @@ def javascript_of(code: str) -> str:
             ["openapi-typescript", *types, "--default-non-nullable=false"],
             ["tsc", *TYPESCRIPT, *options],
         ):
-            ended = subprocess.run(  # noqa: S603 - what package-lock.json has
+            ended = subprocess.run(  # noqa: S603 - a package of package-lock.json
                 [str(PACKAGES / "node_modules/.bin" / command[0]), *command[1:]],
                 cwd=PACKAGES,
                 capture_output=True,

@@ -1,4 +1,4 @@
-"""The functions in process: real handlers, AWS by moto, the upstream by the simulator."""
+"""Runs the functions in process: the real handlers, with moto as AWS and the simulator."""
 
 import importlib.util
 import json
@@ -66,7 +66,7 @@ Json = dict[str, Any]
 
 
 class Context:
-    """What a handler uses of Lambda's context; `remaining` seconds can be set by a test."""
+    """The parts of Lambda's context that a handler uses; a test can set the `remaining` seconds."""
 
     function_name = "function"
     memory_limit_in_mb = 1024
@@ -89,7 +89,7 @@ class HttpAnswer:
 
 @dataclass
 class Environment:
-    """One relay with its own table and queues."""
+    """A relay with its own table and queues."""
 
     table: str
     queue_url: str
@@ -105,17 +105,17 @@ class Environment:
     events: ModuleType
     callback: ModuleType
     slept: list[float] = field(default_factory=list, kw_only=True)
-    """Seconds for which the worker held its messages back; they pass at once."""
+    """Seconds that the worker slept; a sleep returns at once."""
     with_key: set[str] = field(default_factory=set, kw_only=True)
     """The clients that have an API key."""
     endpoint: Endpoint = field(default=DEFAULT_ENDPOINT, kw_only=True)
-    """Where requests are sent."""
+    """The address to which requests are sent."""
 
     def client(self, service: str) -> Any:
         return client_of(service)
 
     def key_of(self, client: str) -> str:
-        """The id of a client's API key, which is registered when it is first asked for."""
+        """Return the id of a client's API key; the first call registers it."""
         key_id = f"key-of-{client}"
         if client not in self.with_key:
             DynamoDbApiClients(self.client("dynamodb"), self.table).put(key_id, client)
@@ -123,12 +123,12 @@ class Environment:
         return key_id
 
     def allow(self, client: str, credential: str) -> None:
-        """Register a key's id or a principal, which need not exist."""
+        """Register a client's key id or principal, which need not exist."""
         names = DynamoDbApiClients(self.client("dynamodb"), self.table)
         names.put(principal(credential), client)
 
     def set_limits(self, client: str, limit: int = 1_000, only_to: Collection[str] = ()) -> None:
-        """Store how many recipients one request of a client may have, and which."""
+        """Store which recipients, and how many, a request of a client may have."""
         names = DynamoDbApiClients(self.client("dynamodb"), self.table)
         names.put_limits(client, ClientLimits(limit, only_to))
 
@@ -142,9 +142,9 @@ class Environment:
         key_id: str | None = None,
         remaining: float = 28.0,
     ) -> HttpAnswer:
-        given = {"Content-Type": "application/json", **(headers or {})}
+        sent = {"Content-Type": "application/json", **(headers or {})}
         text = body if isinstance(body, str) or body is None else json.dumps(body)
-        return self._call("POST", path, given, text, client, key_id, remaining)
+        return self._call("POST", path, sent, text, client, key_id, remaining)
 
     def get(self, path: str, *, client: str = CLIENT, key_id: str | None = None) -> HttpAnswer:
         return self._call("GET", path, {}, None, client, key_id)
@@ -174,10 +174,12 @@ class Environment:
         headers = {
             name: values[0] for name, values in answer.get("multiValueHeaders", {}).items()
         } | answer.get("headers", {})
-        told = HttpAnswer(answer["statusCode"], headers, json.loads(answer["body"]))
+        response = HttpAnswer(answer["statusCode"], headers, json.loads(answer["body"]))
         route = path.removeprefix("/iam").partition("?")[0]
-        contract.assert_conforms(method, route, told.status, told.headers, told.body)
-        return told
+        contract.assert_conforms(
+            method, route, response.status, response.headers, response.body
+        )
+        return response
 
     def raw(
         self,
@@ -190,10 +192,10 @@ class Environment:
         key_id: str | None = None,
         remaining: float = 28.0,
     ) -> Json:
-        """What the function gives the gateway; it decodes the query of a URL first.
+        """Return the function's response to API Gateway, which decodes a URL's query first.
 
-        The client shows its own key, or the one of `key_id`; below /iam `client` is the caller's
-        ARN.
+        The request has the client's own key, or the key of `key_id`. Below /iam, `client` is the
+        caller's ARN.
         """
         function, identity = self.api, dict[str, str]()
         if path.startswith("/iam/"):
@@ -215,14 +217,14 @@ class Environment:
         webhook_id: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> HttpAnswer:
-        """What `client` signs with its secret, now."""
+        """Post a webhook that `client` signs with its secret now."""
         text = body if isinstance(body, str) else json.dumps(body)
         signed = signed_headers(secret, text, webhook_id or f"msg_{uuid.uuid4()}")
-        given = {"Content-Type": "application/json", **signed, **(headers or {})}
-        return self._call("POST", f"/webhooks/{client}", given, text, client)
+        sent = {"Content-Type": "application/json", **signed, **(headers or {})}
+        return self._call("POST", f"/webhooks/{client}", sent, text, client)
 
     def put_webhook_secret(self, client: str, **fields: str) -> str:
-        """Give a client a webhook secret, or both of them by name; the current one."""
+        """Store a client's webhook secrets, by default a new one; return the current one."""
         fields = fields or {"current": new_signing_secret()}
         name, value = f"{os.environ['WEBHOOK_SECRET_PREFIX']}{client}", json.dumps(fields)
         store = self.client("secretsmanager")
@@ -233,16 +235,16 @@ class Environment:
         return fields["current"]
 
     def work(self, remaining: float = 60.0) -> list[str]:
-        """Let the worker have all visible messages once; the ids of those that come back."""
+        """Invoke the worker with visible messages; return the ids of those that come back."""
         return self._hand(self.queue_url, self.worker, remaining)
 
     def hand_worker(self, records: list[Json]) -> Json:
-        """Let the worker have these records, as Lambda gives them."""
+        """Invoke the worker with these records, as Lambda does."""
         answer: Json = self.worker.handler({"Records": records}, Context(60.0))
         return answer
 
     def _hand(self, url: str, function: ModuleType, remaining: float) -> list[str]:
-        """Hand a function what is visible in its queue, as Lambda does."""
+        """Invoke a function with visible messages of its queue, as Lambda does."""
         sqs = self.client("sqs")
         messages = sqs.receive_message(
             QueueUrl=url,
@@ -265,63 +267,63 @@ class Environment:
         return sorted(failed)
 
     def sweep(self) -> dict[str, int]:
-        """Let the sweeper look once; what it has recovered."""
+        """Invoke the sweeper, and return what it recovered."""
         recovered: dict[str, int] = self.sweeper.handler({}, Context(55.0))
         return recovered
 
     def follow(self, remaining: float = 55.0) -> Json:
-        """Let the delivery poller look once at what is due; what it has heard."""
-        heard: Json = self.status.handler({}, Context(remaining))
-        return heard
+        """Invoke the delivery poller, and return what it reported."""
+        reported: Json = self.status.handler({}, Context(remaining))
+        return reported
 
     def status_anew(self) -> None:
-        """Forget what the delivery poller knows, as a new environment would."""
+        """Start the delivery poller again without its caches, as in a new environment."""
         _start_again(delivery_poller)
 
     def forget(self) -> None:
-        """Let the functions that send forget what they have cached, as new environments would."""
+        """Start the sending functions again without their caches, as in new environments."""
         _start_again(*_SENDING)
 
     def delete_items(self) -> None:
-        """Delete every item of the ledger, as an operator might while a handler runs."""
+        """Delete all messages' items, as an operator might while a handler runs."""
         with permissions.calls_of("operator"):
             for item in self.items():
                 key = {name: item[name] for name in ("pk", "sk")}
                 self.client("dynamodb").delete_item(TableName=self.table, Key=key)
 
     def forget_messages(self) -> None:
-        """Let the ledger have no messages, at once: moto looks at all items in each query."""
+        """Delete all messages directly in moto, whose queries read all items."""
         items = dynamodb_backends[DEFAULT_ACCOUNT_ID][REGION].get_table(self.table).items
         for key in [key for key in items if key.value.startswith("MSG#")]:
             del items[key]
 
     @contextmanager
     def ledger_refuses_writes(self) -> Iterator[None]:
-        """Nothing can be stored for a while; it can be read."""
+        """Let the ledger refuse to replace sends; reading works."""
         refused = LedgerUnavailableError("refused by a test")
         with patch.object(DynamoDbLedger, "replace_if_unchanged", side_effect=refused):
             yield
 
     def stream(self) -> list[Json]:
-        """The records of the ledger's stream, as Lambda gives them to a function."""
+        """Return the records of the ledger's stream, as Lambda passes them to a function."""
         return stream_records(self.client("dynamodbstreams"), self.table)
 
     def tell(self, records: list[Json] | None = None) -> None:
-        """Let the event publisher have records of the stream, by default all there were."""
+        """Invoke the event publisher with records of the stream, by default with all of them."""
         self.events.handler({"Records": self.stream() if records is None else records}, Context())
 
     def call_back(self, remaining: float = 30.0) -> list[str]:
-        """Let the callback sender have what it is to post; the ids of what comes back."""
+        """Invoke the callback sender with visible messages; return the ids that come back."""
         url = os.environ["CALLBACK_QUEUE_URL"]
         return self._hand(url, self.callback, remaining)
 
     def renew(self, event: Json | None = None) -> Json:
-        """Let the token renewer look once, by default as its schedule does."""
+        """Invoke the token renewer, by default as its schedule does."""
         done: Json = self.token.handler(event or {}, Context(55.0))
         return done
 
     def change(self, **values: str | float) -> None:
-        """Change attributes of the only item, as time or another process would."""
+        """Change attributes of the only item, as another process would."""
         [item] = self.items()
         self.client("dynamodb").update_item(
             TableName=self.table,
@@ -336,20 +338,20 @@ class Environment:
 
     @contextmanager
     def queue_away(self) -> Iterator[None]:
-        """The relay, not the test, loses its queue for a while."""
+        """Make the queue unavailable to the relay, but not to the test."""
         queue = sending.parts().queue
         with patch.object(queue, "_url", f"{self.queue_url}-away"):
             yield
 
     @contextmanager
     def default_client(self, name: str) -> Iterator[None]:
-        """A deployment changes `DefaultClient` for a while."""
+        """Change `DefaultClient` for the block, as a deployment does."""
         with self.deployed(DEFAULT_CLIENT=name):
             yield
 
     @contextmanager
     def deployed(self, **variables: str) -> Iterator[None]:
-        """A deployment changes variables for a while: environments start again."""
+        """Change variables and restart the sending functions, as a deployment does."""
         with patch.dict(os.environ, variables):
             _start_again(*_SENDING)
             yield
@@ -368,7 +370,7 @@ class Environment:
         return message_id
 
     def dead_letters(self) -> list[Json]:
-        """The dead letters: body, and message attributes as strings."""
+        """Return the dead letters: body, and message attributes as strings."""
         answer = self.client("sqs").receive_message(
             QueueUrl=self.dead_letter_queue_url,
             MaxNumberOfMessages=10,
@@ -387,7 +389,7 @@ class Environment:
         ]
 
     def show_all(self, url: str | None = None) -> None:
-        """Let every message of the queue be visible now, whatever it waits for."""
+        """Make every message of the queue visible now."""
         name = (url or self.queue_url).rpartition("/")[2]
         queue = sqs_backends[DEFAULT_ACCOUNT_ID][REGION].queues[name]
         for message in queue._messages:  # noqa: SLF001 - moto has no way to let time pass
@@ -395,17 +397,17 @@ class Environment:
             message.change_visibility(0)
 
     def end_pauses(self) -> None:
-        """Let this environment call the upstream again, as a new one would."""
+        """End the pauses of upstream calls, as a new environment does."""
         sender = sending.parts().sender
         vars(sender)["_upstream_pause"] = UpstreamPause(time.time, random.random)
 
     def sleep(self, seconds: float) -> None:
-        """Note a worker's sleep; the throttling pause is over after it."""
+        """Record a worker's sleep, and end the throttling pause."""
         self.slept.append(seconds)
         vars(vars(sending.parts().sender)["_upstream_pause"])["_throttled_until"] = 0.0
 
     def make_due(self) -> None:
-        """Let all pauses and the wait of every send be over, and its message visible."""
+        """End all pauses, make every send due, and its message visible."""
         self.end_pauses()
         for item in self.items():
             self.client("dynamodb").update_item(
@@ -417,7 +419,7 @@ class Environment:
         self.show_all()
 
     def make_too_old(self) -> None:
-        """Let every queued send be older than MaxAgeHours, and its message visible."""
+        """Make every queued send older than MaxAgeHours, and its message visible."""
         for item in self.items():
             if item.get("status") == {"S": "queued"}:
                 self.client("dynamodb").update_item(
@@ -429,7 +431,7 @@ class Environment:
         self.show_all()
 
     def begin_elsewhere(self, lease: float) -> None:
-        """What another process writes when it begins to send; it ends `lease` seconds later."""
+        """Write the claim of another process, whose lease ends after `lease` seconds."""
         [item] = self.items()
         self.change(
             status="sending",
@@ -439,7 +441,7 @@ class Environment:
         )
 
     def waiting(self) -> int:
-        """Messages in the queue, whether visible, delayed or being worked on."""
+        """Return the number of messages in the queue: visible, delayed and in flight."""
         names = (
             "ApproximateNumberOfMessages",
             "ApproximateNumberOfMessagesDelayed",
@@ -451,21 +453,21 @@ class Environment:
         return sum(int(attributes[name]) for name in names)
 
     def items(self) -> list[Json]:
-        """All items of the ledger that are about messages, as DynamoDB's."""
+        """Return the ledger's items of messages, in DynamoDB's notation."""
         items: list[Json] = self.client("dynamodb").scan(TableName=self.table)["Items"]
         others = ("CLIENT#", "BUDGET", "PAUSES", "TOKEN")
         kept = [item for item in items if not item["pk"]["S"].startswith(others)]
         return sorted(kept, key=lambda item: (item["pk"]["S"], item["sk"]["S"]))
 
     def put_credentials(self, **fields: object) -> None:
-        """Put the client credentials in; without any, what is no JSON."""
+        """Store the client credentials, or invalid JSON without any."""
         self.client("secretsmanager").put_secret_value(
             SecretId=os.environ["CREDENTIALS_SECRET_ARN"],
             SecretString=json.dumps(fields) if fields else "{",
         )
 
     def put_catalogue(self, document: object) -> None:
-        """Put a catalogue into the parameter, or a text that may be none."""
+        """Put a catalogue into the parameter, or a text that need not be one."""
         self.client("ssm").put_parameter(
             Name=os.environ["CATALOGUE_PARAMETER"],
             Value=document if isinstance(document, str) else json.dumps(document),
@@ -479,41 +481,41 @@ class Environment:
 
 @cache
 def client_of(service: str) -> Any:
-    """A client of the test's own."""
-    factory: Any = boto3.client  # its types want the service's name as a literal
+    """Return a client for the test's own calls."""
+    factory: Any = boto3.client  # its types need the service's name as a literal
     return factory(service, region_name=REGION)
 
 
 def _all_items(table: Any) -> list[Any]:
-    """All items of a table by their keys, which are strings: moto's own comparison is slow."""
+    """Return a table's items sorted by their string keys; moto's own comparison is slow."""
     items = [item for group in table.items.values() for item in group.values()]
     return sorted(items, key=lambda item: (item.hash_key.value, item.range_key.value))
 
 
 @contextmanager
 def simulated_aws() -> Iterator[None]:
-    """An account of moto's, for as many relays as a session has."""
+    """Start moto, for all relays of a session."""
     credentials = {
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_DEFAULT_REGION": REGION,
     }
-    # As in DynamoDB itself, a conditional write is one step: without the lock moto's is several,
-    # and two threads both win a claim.
+    # The lock makes a conditional write atomic, as in DynamoDB. Without it, two threads can both
+    # win a claim in moto.
     process, lock = BotocoreStubber.process_request, threading.RLock()
-    # Each session of botocore parses megabytes of JSON about the services, and registers hundreds
-    # of handlers: here all relays share one.
+    # All relays share one session, because each session of botocore parses megabytes of JSON about
+    # the services, and registers hundreds of handlers.
     one_loader, one_session = cache(loaders.create_loader), cache(botocore.session.Session)
-    # moto and botocore compute these names again for each call, in a third of its time.
+    # moto and botocore compute these names again for each call, which takes a third of its time.
     aliaser: Any = EventAliaser(HierarchicalEmitter())
-    alias = cache(aliaser._alias_event_name)  # noqa: SLF001 - there is no public name
-    keys_of, known = XFormedAttributePicker.get_possible_keys, dict[Any, list[str]]()
+    alias = cache(aliaser._alias_event_name)  # noqa: SLF001 - has no public name
+    keys_of, cached = XFormedAttributePicker.get_possible_keys, dict[Any, list[str]]()
 
     def possible_keys(picker: Any, context: AttributePickerContext) -> list[str]:
         place = type(context.obj), context.shape, context.key
-        if place not in known:
-            known[place] = list(keys_of(picker, context))
-        return known[place]
+        if place not in cached:
+            cached[place] = list(keys_of(picker, context))
+        return cached[place]
 
     def process_alone(stubber: BotocoreStubber, request: AWSPreparedRequest) -> Any:
         with lock:
@@ -537,7 +539,7 @@ def simulated_aws() -> Iterator[None]:
 
 @contextmanager
 def running(simulator_url: str, **overrides: str) -> Iterator[Environment]:
-    """A relay as the template sets it up; `overrides` are environment variables."""
+    """Set up a relay like the template's; `overrides` are environment variables."""
     name = f"relay-{uuid.uuid4()}"
     sqs, store = client_of("sqs"), client_of("secretsmanager")
     queue_url = sqs.create_queue(
@@ -545,13 +547,13 @@ def running(simulator_url: str, **overrides: str) -> Iterator[Environment]:
         Attributes={"VisibilityTimeout": str(properties("Queue")["VisibilityTimeout"])},
     )["QueueUrl"]
     dead_letter_queue_url = sqs.create_queue(QueueName=f"{name}-dead-letters")["QueueUrl"]
-    wanted = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
+    names = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
     ledger = properties("Ledger")
-    # As in the template; moto takes its time for it.
-    is_told = "EVENT_BUS" in overrides
-    stream = {"StreamEnabled": is_told} | ({"StreamViewType": VIEW} if is_told else {})
+    # The table has a stream only if a test needs it, because moto's is slow.
+    has_events = "EVENT_BUS" in overrides
+    stream = {"StreamEnabled": has_events} | ({"StreamViewType": VIEW} if has_events else {})
     client_of("dynamodb").create_table(
-        TableName=name, StreamSpecification=stream, **{key: ledger[key] for key in wanted}
+        TableName=name, StreamSpecification=stream, **{key: ledger[key] for key in names}
     )
     secret = store.create_secret(
         Name=name,
@@ -574,18 +576,18 @@ def running(simulator_url: str, **overrides: str) -> Iterator[Environment]:
     )
     with patch.dict(os.environ, settings), _functions() as functions:
         relay = Environment(name, queue_url, dead_letter_queue_url, secret, *functions)
-        relay.key_of(CLIENT)  # now: a test may take the table away
+        relay.key_of(CLIENT)  # registered now, because a test may delete the table
         with patch.object(queue_worker, "_sleep", relay.sleep):
             yield relay
 
 
 _SENDING = (sending, api, webhook, queue_worker, sweeper)
-"""They share the parts of the first one."""
+"""The functions that share the parts of `sending`."""
 _OTHERS = (token_renewer, delivery_poller, callback_sender, event_publisher)
 
 
 def _start_again(*wirings: ModuleType) -> None:
-    """Let functions build their parts again, as new environments would."""
+    """Let functions build their parts again, as in new environments."""
     for wiring in wirings:
         if wiring.parts.cache_info().currsize and "connections" in wiring.Parts._fields:
             wiring.parts().connections.close()
@@ -612,7 +614,7 @@ def _functions() -> Iterator[tuple[ModuleType, ...]]:
 
 
 def _load(name: str, function: str | None = None) -> ModuleType:
-    """A function's module, loaded again; its name is unique, because each file is `app.py`."""
+    """Import a function's module again, under a unique name, because each file is `app.py`."""
     spec = importlib.util.spec_from_file_location(
         f"{name}_app", ROOT / "functions" / name / "app.py"
     )

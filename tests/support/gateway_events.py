@@ -1,10 +1,10 @@
-"""API Gateway's events, as a function of a REST API gets them.
+"""Builds the events with which API Gateway invokes a function of a REST API.
 
-`recorded_gateway_events.json` has events that others recorded on AWS: the members that depend on
-the request's address, with other names. An event has the path of the URL in `requestContext.path`.
-`path` is the same, but lacks the stage at the default endpoint. Only the query is decoded.
-Public events that were recorded on AWS show each of this, but none has percent-encoding at a custom
-domain, and none has a route like `/webhooks/{client}` (others with a parameter).
+An event has the path of the URL in `requestContext.path`. `path` is the same, but lacks the stage
+at the default endpoint. Only the query is decoded. `recorded_gateway_events.json` proves this with
+parts of public events that others recorded on AWS: the members that depend on the request's
+address, with changed names. None of them has percent-encoding at a custom domain, or a route like
+`/webhooks/{client}`; some have other routes with a parameter.
 """
 
 import json
@@ -22,7 +22,7 @@ RECORDED = ROOT / "tests/support/recorded_gateway_events.json"
 
 
 class Endpoint(NamedTuple):
-    """A way to reach the API: a host, and what the URL's path has before the routes."""
+    """An address of the API: a host, and the part of the URL's path before the routes."""
 
     host: str
     base: str
@@ -37,7 +37,7 @@ class Endpoint(NamedTuple):
         identity: Mapping[str, str | None] = {},
         resource: str | None = None,
     ) -> Json:
-        """The event of a request for a route, which may have a query."""
+        """Return the event of a request for a route, which may have a query."""
         event: Json = json.loads(SAMPLE.read_text())
         path, _, query = route.partition("?")
         resource = resource or _resource(path)
@@ -54,7 +54,7 @@ class Endpoint(NamedTuple):
             "body": body,
         }
         context = event["requestContext"]
-        for name in ("apiKey", "apiKeyId"):  # of requests with a key only
+        for name in ("apiKey", "apiKeyId"):  # only in requests with a key
             del context["identity"][name]
         context["identity"] |= identity
         context |= {
@@ -67,7 +67,7 @@ class Endpoint(NamedTuple):
         return event
 
     def route_of(self, reference: str) -> str:
-        """The route that a reference in a response leads to, by RFC 3986."""
+        """Return the route to which a reference in a response leads, by RFC 3986."""
         url = urlsplit(urljoin(f"https://{self.host}{self.base}/messages", reference))
         assert url.netloc == self.host
         assert url.path.startswith(f"{self.base}/")
@@ -86,7 +86,7 @@ ENDPOINTS = {
 
 
 def routes() -> Iterator[tuple[str, str]]:
-    """The methods and resources of template.yaml."""
+    """Yield the methods and resources of template.yaml."""
     for resource in template()["Resources"].values():
         for event in resource["Properties"].get("Events", {}).values():
             if event["Type"] == "Api":
@@ -94,7 +94,7 @@ def routes() -> Iterator[tuple[str, str]]:
 
 
 def _resource(path: str) -> str:
-    """The resource that a path belongs to; the path itself if there is none (AWS has no event)."""
+    """Return the resource of a path, or the path itself if it has none (AWS sends no event)."""
     return next((resource for _, resource in routes() if _matches(resource, path)), path)
 
 

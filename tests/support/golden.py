@@ -51,9 +51,9 @@ def _items(pattern: str) -> dict[str, Item]:
 
 
 READABLE = _items("*.json")
-"""What this version and later ones read. `unknown-attributes` has some that it does not use."""
+"""Items that this and later versions must read; `unknown-attributes` has extra attributes."""
 UNREADABLE = _items("unreadable/*.json")
-"""What a later version or a defect might store."""
+"""Items that a later version or a defect might store."""
 
 
 def put(relay: Environment, *items: Item) -> None:
@@ -62,7 +62,7 @@ def put(relay: Environment, *items: Item) -> None:
 
 
 def put_unreadable_in(relay: Environment, partition: str) -> int:
-    """Put each unreadable item into a partition of the sparse index; how many there are."""
+    """Put each unreadable item into a partition of the sparse index; return their number."""
     for name, item in UNREADABLE.items():
         put(relay, item | {"pk": {"S": f"MSG#{name}"}, "unfinished": {"S": partition}})
     return len(UNREADABLE)
@@ -94,7 +94,7 @@ CATALOGUE: Final = {
 
 
 class Clock:
-    """Takes the place of `time.time`; only a recording moves it."""
+    """Replaces `time.time`; only a recording advances it."""
 
     def __init__(self) -> None:
         self.now = NOW
@@ -107,7 +107,7 @@ class Clock:
 
 
 class _Datetime(datetime):
-    """Its `now` is that of `time.time`: `datetime.now` itself can't be replaced."""
+    """A datetime whose `now` uses `time.time`, because `datetime.now` can't be replaced."""
 
     @classmethod
     def now(cls, tz: tzinfo | None = None) -> Self:
@@ -116,7 +116,7 @@ class _Datetime(datetime):
 
 @contextmanager
 def fixed() -> Iterator[Clock]:
-    """Replace everything that differs between two runs. No other place does so."""
+    """Replace everything that differs between two runs."""
     clock, numbers, tokens = Clock(), count(1), count(1)
     initialize = ThreadPoolExecutor.__init__
 
@@ -137,7 +137,7 @@ def fixed() -> Iterator[Clock]:
 
 
 class Recorder:
-    """Invokes the functions of one relay and keeps what they did."""
+    """Invokes the functions of a relay, and records what they do."""
 
     def __init__(
         self, relay: Environment, simulator: Simulator, clock: Clock, callback_queue: str
@@ -157,7 +157,7 @@ class Recorder:
         self._slept = 0
         self._has_written = False
 
-    # What a sample or a scenario does.
+    # The actions of a sample or a scenario.
 
     def post(self, body: str | Json, *, client: str = CLIENT, **headers: str) -> None:
         """`POST /messages`; in the names of headers `_` stands for a hyphen."""
@@ -174,7 +174,7 @@ class Recorder:
             step["returned"] = _response(self.relay.raw("GET", path, headers={}, client=client))
 
     def get_all(self) -> None:
-        """Ask for each message and tokenId of the ledger, as the client that it belongs to."""
+        """Request each message and tokenId of the ledger, as its client."""
         items = self.relay.items()
         messages = {item["pk"]["S"]: item["client"]["S"] for item in items if "client" in item}
         for key, client in messages.items():
@@ -194,7 +194,7 @@ class Recorder:
         self.relay.enqueue(body, _hyphenated(attributes))
 
     def work(self) -> None:
-        """Give the worker what is visible in the queue, batch by batch, until nothing is."""
+        """Invoke the worker with batches of visible messages until none is left."""
         sqs = self.relay.client("sqs")
         while messages := sqs.receive_message(
             QueueUrl=self.relay.queue_url,
@@ -220,21 +220,21 @@ class Recorder:
         self.steps.append({"wait": {"seconds": seconds}})
 
     def poll(self) -> None:
-        """Let the delivery poller ask for the deliveries that are due."""
+        """Invoke the delivery poller."""
         with self._step("status") as step:
             step["returned"] = self.relay.follow()
 
     def sweep(self) -> None:
-        """Let the sweeper look once."""
+        """Invoke the sweeper."""
         with self._step("sweeper") as step:
             step["returned"] = self.relay.sweep()
 
     def publish(self) -> None:
-        """Give the event publisher all records of the ledger's stream."""
+        """Invoke the event publisher with all records of the ledger's stream."""
         with self._step("events"):
             self.relay.tell()
 
-    # What is recorded.
+    # Recording.
 
     @contextmanager
     def _step(self, name: str, **input_fields: object) -> Iterator[Json]:
@@ -274,7 +274,7 @@ class Recorder:
             self._items,
             {(item["pk"]["S"], item["sk"]["S"]): item for item in self.relay.items()},
         )
-        assert before.keys() <= self._items.keys(), "nothing deletes an item"
+        assert before.keys() <= self._items.keys(), "an item was deleted"
         return [item for key, item in self._items.items() if item != before.get(key)]
 
     def _sqs_id(self, message_id: str) -> str:
@@ -337,17 +337,17 @@ def _hyphenated(fields: Mapping[str, str]) -> dict[str, str]:
 
 
 def _response(returned: Json) -> Json:
-    """What a function returned to API Gateway, with its body as JSON."""
+    """Return a function's response to API Gateway, with its body as JSON."""
     return returned | {"body": json.loads(returned["body"])}
 
 
 def _upstream_call(call: CallEntry) -> Json:
-    """What the upstream got, its body byte by byte, and the status that it answered with."""
+    """Return a call to the upstream with its exact body, and the status of the response."""
     headers = {name: value for name, value in call["headers"].items() if name != "host"}
     kept = {name: call[name] for name in ("method", "path", "status", "fault")}
     return {**kept, "headers": headers, "body": call["raw"]}
 
 
 def _bus_entry(entry: Mapping[str, Any]) -> Json:
-    """An event as it was put on the bus, with its detail as JSON."""
+    """Return an entry of the event bus, with its detail as JSON."""
     return {**entry, "Detail": json.loads(entry["Detail"])}

@@ -1,7 +1,7 @@
-"""`python -m tests.support.handler_process URL`: the real API handler in a process of its own.
+"""`python -m tests.support.handler_process URL`: runs the real API handler in a separate process.
 
-An order is a line of JSON: the body to post, and by how many seconds the wall clock jumps before.
-The answer is a line, too: the HTTP status, and the body.
+Each line of input is an order in JSON: the body to post, and the seconds by which the wall clock
+jumps before. Each line of output is the response: the HTTP status and the body.
 """
 
 import json
@@ -17,7 +17,7 @@ from tests.support.environment import running, simulated_aws
 
 def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # where the handlers log
+    os.dup2(2, 1)  # the handlers log to standard output
     passed = 0.0
     clock = SimpleNamespace(time=lambda: time.time() + passed)
     with patch.object(sending, "time", clock), simulated_aws(), running(sys.argv[1]) as relay:

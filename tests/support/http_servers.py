@@ -1,6 +1,6 @@
-"""Servers on loopback: a relay that responds as a test decides, and hostile upstreams.
+"""Servers on loopback: a fake relay whose responses the test decides, and hostile upstreams.
 
-`HostileServer` and the servers after it respond with any bytes, or end connections in every way.
+`HostileServer` and the servers after it respond with any bytes, or end connections in many ways.
 """
 
 import contextlib
@@ -32,19 +32,19 @@ class Posted:
 class Answer:
     status: int
     body: Json | str
-    """A text is sent as it is."""
+    """A string is sent unchanged."""
     headers: dict[str, str] = field(default_factory=dict)
 
 
 class FakeRelay:
-    """Keeps what was posted; `answer` decides what is answered, and may call upstream first."""
+    """Keeps the posted requests; `answer` returns the response, and may call the upstream first."""
 
     def __init__(self) -> None:
         self.url = ""
         self.posted: list[Posted] = []
         self.answer: Callable[[Posted], Answer] = lambda _: Answer(500, {})
         self.stored: Json = {}
-        """What GET /messages/… answers."""
+        """The response to GET /messages/…."""
 
 
 @contextmanager
@@ -73,7 +73,7 @@ def fake_relay() -> Iterator[FakeRelay]:
             self.wfile.write(content)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  its name
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     relay.url = f"http://127.0.0.1:{server.server_address[1]}"
@@ -88,13 +88,13 @@ def fake_relay() -> Iterator[FakeRelay]:
 
 
 type Manner = Callable[[socket.socket], None]
-"""What becomes of a connection whose request was read; it is closed afterwards."""
+"""Handles a connection whose request was read; it is closed afterwards."""
 type Reply = Callable[["Request"], bytes]
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a caller sent; header names in lower case."""
+    """A received request; header names in lower case."""
 
     target: str
     headers: Mapping[str, str]
@@ -102,9 +102,9 @@ class Request:
 
 
 class HostileServer:
-    """Answers every request in the manner that `answers` names last, and hangs up.
+    """Responds to each request as set by the last call of `answers`, and closes the connection.
 
-    `stays` lets a connection have another request; with a `receive_buffer` none is read.
+    With `stays` it keeps the connection open; with a `receive_buffer` it reads no request.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class HostileServer:
         with self._lock:
             for connection in self._open:
                 with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)  # wakes up who reads or writes
+                    connection.shutdown(socket.SHUT_RDWR)  # wakes up threads that read or write
         for thread in self._threads:
             thread.join()
 
@@ -145,16 +145,16 @@ class HostileServer:
         return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def answers(self, manner: Manner | bytes) -> None:
-        """How the next requests are answered."""
+        """Set the response to the next requests: bytes, or a function for the connection."""
         self._reply: Reply | None = None
         self._manner = (lambda peer: peer.sendall(manner)) if isinstance(manner, bytes) else manner
 
     def replies(self, reply: Reply) -> None:
-        """What the next requests are answered, by what they say."""
+        """Set a function that makes the response from the request."""
         self._reply = reply
 
     def wait_for_hang_up(self) -> None:
-        """Wait until no connection is left."""
+        """Wait until all connections are closed."""
         wait_for(lambda: not self._open, what="the end of all connections", seconds=20)
 
     def _start(self, run: Callable[..., None], *arguments: object) -> None:
@@ -221,20 +221,20 @@ def drip(pieces: bytes, connection: socket.socket, pause: threading.Event, every
 
 
 ANSWER: Final = b'HTTP/1.1 202 Accepted\r\nContent-Length: 18\r\n\r\n{"tokenId": "abc"}'
-_CLOSE_WAIT: Final = "08"  # as /proc/net/tcp calls the states of TCP
+_CLOSE_WAIT: Final = "08"  # the codes of TCP's states in /proc/net/tcp
 _TIME_WAIT: Final = "06"
 
 
 class EndingServer:
-    """Accepts every send, and counts what came on which terms; TLS if it has a context."""
+    """Accepts each send, ends connections, and counts both; uses TLS if it has a context."""
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self.accepted = 0
-        """Connections."""
+        """The number of accepted connections."""
         self.answered = 0
-        """Requests."""
+        """The number of requests that got a response."""
         self.swallowed = 0
-        """Requests on connections that were over: nobody was told what became of them."""
+        """The number of requests on ended connections, which get no response."""
         self._context = context
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._port: int = self._listener.getsockname()[1]
@@ -256,7 +256,7 @@ class EndingServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._listener.shutdown(socket.SHUT_RD)  # wakes up who waits for the next connection
+        self._listener.shutdown(socket.SHUT_RD)  # wakes up the thread in `accept`
         self._threads[0].join()
         self._listener.close()
         self._gate.set()
@@ -264,35 +264,36 @@ class EndingServer:
         for thread in self._threads[1:]:
             thread.join()
 
-    # How connections end. Each comes back when the other side's kernel knows it, too.
+    # Ways to end connections. Each method returns after the caller's kernel has noticed.
 
     def close(self) -> None:
-        """FIN: closed in good order, as a server does with idle connections."""
+        """End connections with FIN, as a server does with idle ones."""
 
         def close(connection: socket.socket) -> None:
-            # Past TLS: this thread must not touch what another one is reading from.
+            # Bypasses TLS, because another thread is reading from its socket.
             socket.socket.shutdown(connection, socket.SHUT_WR)
 
         self._end_all(close)
         self._wait_until(lambda state, _: state == _CLOSE_WAIT)
 
     def reset(self) -> None:
-        """RST: the process is gone, or a load balancer has had enough."""
+        """End connections with RST, as after a crash or at a load balancer's limit."""
 
         def reset(connection: socket.socket) -> None:
             _end_with_reset(connection)
-            socket.socket.shutdown(connection, socket.SHUT_RD)  # wakes up who reads; it closes
+            # Wakes up the reading thread, which closes the connection.
+            socket.socket.shutdown(connection, socket.SHUT_RD)
 
         self._end_all(reset)
         wait_for(lambda: not self._open, what="the end of all connections", seconds=20)
         self._wait_until(lambda state, _: state == _CLOSE_WAIT)
 
     def forget(self) -> None:
-        """Nothing is seen: a NAT or a balancer on the way drops whatever comes from now on."""
+        """Ignore all further requests, as after a NAT or a load balancer dropped the connection."""
         self._end_all(lambda _: None)
 
     def reset_at_next_request(self) -> None:
-        """Nothing is seen now; what comes next is answered by RST."""
+        """Respond to the next request with RST."""
 
         def arm(connection: socket.socket) -> None:
             _end_with_reset(connection)
@@ -301,14 +302,14 @@ class EndingServer:
         self._end_all(arm)
 
     def say(self, unasked: bytes) -> None:
-        """Send what no request asked for; not over TLS."""
+        """Send bytes that no request asked for; not over TLS."""
         self._end_all(lambda connection: connection.sendall(unasked))
         self._wait_until(lambda _, received: received >= len(unasked))
 
-    # Requests that wait for their answer.
+    # Requests that wait for their response.
 
     def hold(self) -> None:
-        """Answer nothing until `release`."""
+        """Send no response until `release`."""
         self._gate.clear()
 
     def wait_for_held(self, count: int) -> None:
@@ -318,7 +319,7 @@ class EndingServer:
         self._gate.set()
 
     def release_to_the_kernel(self) -> None:
-        """Answer, and come back when the caller has only to read it; not over TLS."""
+        """Respond, and wait until the response is in the caller's kernel; not over TLS."""
         self.release()
         self._wait_until(lambda _, received: received == len(ANSWER))
 
@@ -326,7 +327,7 @@ class EndingServer:
         with self._lock:
             self._over |= self._open
             for connection in self._open:
-                with contextlib.suppress(OSError):  # the caller was quicker
+                with contextlib.suppress(OSError):  # the caller closed it first
                     how(connection)
 
     def _accept(self) -> None:
@@ -355,7 +356,7 @@ class EndingServer:
                 connection.close()
 
     def _answer(self, connection: socket.socket) -> bool:
-        """Answer one request; whether another one may come."""
+        """Respond to a request; return whether the connection stays open."""
         with self._lock:
             if connection in self._over:
                 self.swallowed += 1
@@ -369,7 +370,7 @@ class EndingServer:
         return True
 
     def _wait_until(self, seen: Callable[[str, int], bool]) -> None:
-        """Wait until all that is left of the callers' ends is in a state."""
+        """Wait until `seen` is true for the caller's end of each connection."""
         wait_for(
             lambda: all(seen(*entry) for entry in _callers(self._port)),
             what="the callers' kernel",
@@ -378,12 +379,12 @@ class EndingServer:
 
 
 def _end_with_reset(connection: socket.socket) -> None:
-    """Let it end with RST when it is closed."""
+    """Make the connection end with RST when it is closed."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def _callers(port: int) -> list[tuple[str, int]]:
-    """Of each connection to a port, from the caller's end: its state, and bytes to be read."""
+    """Return the caller's TCP state and unread bytes for each connection to a port."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return [
         (row[3], int(row[4].partition(":")[2], 16))
@@ -393,7 +394,7 @@ def _callers(port: int) -> list[tuple[str, int]]:
 
 
 def _read_request(connection: socket.socket) -> bool:
-    """Read a request to its end; False: none came."""
+    """Read a whole request; return False if the connection ended before."""
     received = b""
     while b"\r\n\r\n" not in received:
         part = connection.recv(65_536)

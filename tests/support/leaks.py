@@ -1,8 +1,9 @@
-"""`python -m tests.support.leaks FILE EXTENT`: the handlers meet everything, and what comes out.
+"""`python -m tests.support.leaks FILE EXTENT`: records what the handlers let out.
 
-The process stands for Lambda's: the runtime's own logging, its way to report what a handler did
-not catch, debug switches in its environment. Its standard output and error are the log; FILE gets
-the other places where words can come out, by name.
+It invokes the handlers with requests, faults and errors that contain canaries. The process acts
+like Lambda's: with the runtime's logging, its reports of uncaught exceptions, and debug switches in
+the environment. Its standard output and error are the log. FILE gets the texts that came out in all
+other places, by the place's name.
 """
 
 import base64
@@ -98,7 +99,7 @@ SEARCHES = (
     (f"reference=r&{planted('path').word}", planted("path").text),
 )
 EVERYTHING = " ".join(row.text for row in PLANTED.values() if row)
-"""What an exception or an answer may repeat at worst."""
+"""The most that an exception or a response could repeat."""
 
 
 REPORT = {
@@ -118,24 +119,24 @@ REPORT = {
 
 
 class Outlets:
-    """The places where words come out, apart from the log."""
+    """Collects the texts that come out in all places except the log."""
 
     def __init__(self) -> None:
         self.words: dict[Place, list[str]] = defaultdict(list)
 
     def add(self, place: Place, words: object) -> None:
-        said = words if isinstance(words, str) else json.dumps(words, ensure_ascii=False)
-        self.words[place].append(said)
+        text = words if isinstance(words, str) else json.dumps(words, ensure_ascii=False)
+        self.words[place].append(text)
 
 
 class Stage:
-    """One relay: its ways in, and a look at all that is left of a round."""
+    """Sends requests to a relay in all ways, and collects its output after each round."""
 
     def __init__(self, relay: Environment, outlets: Outlets) -> None:
         self.relay = relay
         self.outlets = outlets
         self.tells = True
-        """Whether what happens is followed and told, too, in each round."""
+        """Whether each round also polls deliveries and publishes events."""
         relay.put_webhook_secret(OWNER, current=WEBHOOK_SECRET)
         relay.key_of(OWNER)
         relay.allow(OWNER, PRINCIPAL)
@@ -160,7 +161,7 @@ class Stage:
         self._let_it_tell()
 
     def _let_it_tell(self) -> None:
-        """Who wants to know of changes; the others have no catalogue, so that ids are not names."""
+        """Set up events and callbacks; only their functions get a catalogue, so ids are not names."""
         queue = client_of("sqs").create_queue(QueueName=f"{self.relay.table}-callbacks")
         self.callbacks = queue["QueueUrl"]
         settings = {
@@ -169,7 +170,7 @@ class Stage:
             "CATALOGUE_PARAMETER": f"/{self.relay.table}/catalogue",
         }
         with patch.dict(os.environ, settings):
-            # Nobody can be reached there: the name is reserved.
+            # The name is reserved, so the callback's receiver does not exist.
             self.relay.put_catalogue({"clients": {OWNER: {"callback": "https://shop.invalid/"}}})
             event_publisher.parts()
             callback_sender.parts()
@@ -182,7 +183,7 @@ class Stage:
         setattr(EventBridgeBus, "put", noted)  # noqa: B010 - for mypy it is no variable
 
     def tell(self) -> None:
-        """What stands in the ledger is told as if it were new: on the bus, and to clients."""
+        """Publish all items as new, on the bus and as callbacks."""
         records = [{"dynamodb": {"NewImage": item}} for item in self.relay.items()]
         with patch.dict(os.environ, {"CALLBACK_QUEUE_URL": self.callbacks, "EVENT_BUS": "default"}):
             self.relay.tell(records)
@@ -193,7 +194,7 @@ class Stage:
 
     def follow(self) -> None:
         self.relay.make_due()
-        delivery_poller.parts().delivery_poller._paused_until = 0.0  # noqa: SLF001 - a minute has passed
+        delivery_poller.parts().delivery_poller._paused_until = 0.0  # noqa: SLF001 - after a minute
         self.relay.follow()
 
     def _waiting(self, url: str) -> list[Json]:
@@ -202,15 +203,15 @@ class Stage:
         return messages
 
     def post(self, body: object, headers: Mapping[str, str] = {}) -> None:
-        given = {"Content-Type": "application/json", **HEADERS, **headers}
+        sent = {"Content-Type": "application/json", **HEADERS, **headers}
         text = body if isinstance(body, str) else json.dumps(body)
-        answer = self.relay.raw("POST", "/messages", headers=given, body=text, client=OWNER)
+        answer = self.relay.raw("POST", "/messages", headers=sent, body=text, client=OWNER)
         self.outlets.add(Place.OWNER, answer)
 
     def post_as_principal(self, body: object) -> None:
-        given = {"Content-Type": "application/json", **HEADERS, **KEY}
+        sent = {"Content-Type": "application/json", **HEADERS, **KEY}
         text = json.dumps(body)
-        answer = self.relay.raw("POST", "/iam/messages", headers=given, body=text, client=PRINCIPAL)
+        answer = self.relay.raw("POST", "/iam/messages", headers=sent, body=text, client=PRINCIPAL)
         self.outlets.add(Place.OWNER, answer)
         message_id = json.loads(answer["body"] or "{}").get("id", "none")
         for client, place in ((PRINCIPAL, Place.OWNER), (f"{PRINCIPAL}2", Place.OTHERS)):
@@ -220,10 +221,10 @@ class Stage:
     def post_webhook(self, body: object) -> None:
         text = json.dumps(body)
         signed = signed_headers(WEBHOOK_SECRET, text, planted("header Idempotency-Key").word)
-        given = {"Content-Type": "application/json", **HEADERS, **signed}
+        sent = {"Content-Type": "application/json", **HEADERS, **signed}
         for client, place in ((OWNER, Place.OWNER), ("nobody", Place.OTHERS)):
             path = f"/webhooks/{client}"
-            answer = self.relay.raw("POST", path, headers=given, body=text, client="")
+            answer = self.relay.raw("POST", path, headers=sent, body=text, client="")
             self.outlets.add(place, answer)
 
     def work(self) -> None:
@@ -238,7 +239,7 @@ class Stage:
     def ask(self) -> None:
         items = self.relay.items()
         tokens = [item["tokenId"]["S"] for item in items if "tokenId" in item]
-        # One of each kind.
+        # One message of each status.
         by_status = {str(item.get("status")): item["pk"]["S"] for item in items}
         ids = [key.removeprefix("MSG#") for key in by_status.values()]
         hostile = [planted("path").word, str(planted("path").number)]
@@ -253,7 +254,7 @@ class Stage:
                 self.outlets.add(place, answer)
 
     def round(self) -> None:
-        """Every way in, every function."""
+        """Post or enqueue in every way, and invoke every function."""
         self.post(REQUEST)
         self.post(LONE, KEY)
         self.post_webhook(NUMBERED)
@@ -276,7 +277,7 @@ class Stage:
         self.look()
 
     def look(self) -> None:
-        """What is in the ledger and in the queues; then they are empty."""
+        """Collect everything in the ledger and the queues, and delete it."""
         for item in self.relay.items():
             has_ended = item.get("status", {"S": "refused"})["S"] in {
                 "accepted",
@@ -310,17 +311,17 @@ class Stage:
 def _as_the_runtime(
     handler: Callable[[Json, Any], Json], instead: Json
 ) -> Callable[[Json, Any], Json]:
-    """Report what a handler returns or did not catch as Lambda does; `instead` is its caller's."""
+    """Report a handler's result or exception as Lambda does; after one, return `instead`."""
 
     def invoke(event: Json, context: Any) -> Json:
         try:
             returned = handler(event, context)
         except Exception as error:  # noqa: BLE001 - the runtime catches everything
-            # The runtime shows the error and its places; its causes too, to be on the safe side.
+            # The runtime prints the error and its stack; this prints its causes, too.
             sys.stdout.write(f"[ERROR] {type(error).__name__}: {error}\n")
             sys.stdout.write("".join(traceback.format_exception(error)))
             return instead
-        if returned and "statusCode" not in returned:  # an event source gets it, or the log
+        if returned and "statusCode" not in returned:  # an event source or the log gets it
             sys.stdout.write(f"{json.dumps(returned)}\n")
         return returned
 
@@ -328,23 +329,23 @@ def _as_the_runtime(
 
 
 def _with_the_runtimes_logging() -> None:
-    """The root logger as Lambda's runtime sets it up, by the same variables."""
-    awslambdaric.bootstrap._setup_logging(  # noqa: SLF001 - it has no other name
+    """Set up the root logger as Lambda's runtime does, with the same variables."""
+    awslambdaric.bootstrap._setup_logging(  # noqa: SLF001 - has no public name
         LogFormat.from_str(os.environ.get("AWS_LAMBDA_LOG_FORMAT", "")),
         os.environ.get("AWS_LAMBDA_LOG_LEVEL", ""),
         awslambdaric.bootstrap.StandardLogSink(),
     )
 
 
-# What the upstream repeats.
+# Upstream responses that repeat the request.
 
 
 def echoes(request: Request) -> Iterator[list[str]]:
-    """All that a request said, in every spelling, twenty errors at a time."""
-    said = [TOKEN] if "authorization" in request.headers else []
-    said += _strings(json.loads(request.body or "null"))
-    said += [written(word) for word in said if word.isdigit()]
-    words = (f"{spelled} is not valid" for word in said for spelled in spellings(word))
+    """Yield error messages with each value of a request in every spelling, twenty at a time."""
+    values = [TOKEN] if "authorization" in request.headers else []
+    values += _strings(json.loads(request.body or "null"))
+    values += [written(value) for value in values if value.isdigit()]
+    words = (f"{spelled} is not valid" for value in values for spelled in spellings(value))
     yield from map(list, itertools.batched(words, 20, strict=False))
 
 
@@ -371,7 +372,7 @@ SHAPES: list[Callable[[list[str]], object]] = [
 def repeating(
     turns: Iterator[int], status: int, shape: Callable[[list[str]], object]
 ) -> Callable[[Request], bytes]:
-    """An upstream that answers each call with the next of its echoes."""
+    """Respond to each call with the next group of its echoes."""
 
     def reply(request: Request) -> bytes:
         groups = list(echoes(request))
@@ -388,7 +389,7 @@ def answer(status: int, body: bytes, header: str = "") -> bytes:
 
 
 def accepting(request: Request) -> bytes:
-    if request.target == "/v2/token":  # with a new token the secret would lose its canaries
+    if request.target == "/v2/token":  # a new token would replace the secret's canaries
         return repeating(itertools.count(), 401, SHAPES[3])(request)
     if "/deliveries/" in request.target:
         return answer(200, json.dumps(REPORT).encode())
@@ -396,7 +397,7 @@ def accepting(request: Request) -> bytes:
     return answer(202, json.dumps({"tokenId": receipt, "message": request.body}).encode(), "x")
 
 
-# What can be raised, with words.
+# Exceptions with canaries.
 
 
 def _client_error(code: str, operation: str) -> Exception:
@@ -448,7 +449,7 @@ OPERATIONS = (
 
 @contextlib.contextmanager
 def failing_aws(operation: str, make: Callable[[str], Exception]) -> Iterator[None]:
-    """Every such call of the relay fails, but not those of the test."""
+    """Let this operation fail in the relay and the command, but not in the test."""
 
     def fail(_: BaseClient, name: str, _parameters: Json, call: Callable[[], Any]) -> Any:
         if name == operation and any(
@@ -463,7 +464,7 @@ def failing_aws(operation: str, make: Callable[[str], Exception]) -> Iterator[No
 
 
 def port_methods() -> list[tuple[type, str]]:
-    """Every method of every port, with the adapter that has it."""
+    """Return every method of every port, with each adapter that implements it."""
     adapters = [
         kind
         for module in pkgutil.iter_modules(smsrelay.adapters.__path__, "smsrelay.adapters.")
@@ -476,7 +477,7 @@ def port_methods() -> list[tuple[type, str]]:
             continue
         names = [name for name in vars(port) if not name.startswith("_")]
         fitting = [kind for kind in adapters if set(names) <= set(vars(kind))]
-        assert fitting, f"no adapter has the port {port.__name__}"
+        assert fitting, f"no adapter implements the port {port.__name__}"
         found += [(kind, name) for kind in fitting for name in names]
     return list(dict.fromkeys(found))
 
@@ -494,7 +495,7 @@ def failing_port(kind: type, name: str, make: Callable[[str], Exception]) -> Ite
 
 
 class Operator:
-    """Runs the command on the relay of a stage."""
+    """Runs the operator's command against the relay of a stage."""
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
@@ -517,7 +518,7 @@ class Operator:
         }
         dead_letters.POLL_SECONDS = 0
         with patch.object(cli_target, "describe_stack", lambda *_: stack):
-            target = cli_target._deployed("stack", boto3.Session())  # noqa: SLF001 - made once
+            target = cli_target._deployed("stack", boto3.Session())  # noqa: SLF001 - used for all commands
         gateway, other = Gateway(), cli_target.DeployedStack.client
 
         def client_of(target: cli_target.DeployedStack, service: str) -> Any:
@@ -531,12 +532,12 @@ class Operator:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
             try:
                 smsrelay_cli.main.main(arguments)
-            except Exception:  # noqa: BLE001 - as Python itself would show it
+            except Exception:  # noqa: BLE001 - printed as Python does
                 traceback.print_exc()
         self.stage.outlets.add(Place.OPERATOR, out.getvalue())
 
     def look(self, ids: Iterable[str]) -> None:
-        """Every command that changes nothing, in both forms."""
+        """Run every command that changes nothing, as text and as JSON."""
         for form in ((), ("--json",)):
             for status in ("unknown", "failed", "queued", "sending"):
                 self.run("list", "--status", status, *form)
@@ -549,7 +550,7 @@ class Operator:
             self.run("find", "--client", OWNER, "--reference", planted("reference").text, *form)
 
     def manage(self) -> None:
-        """Every command about clients; a new secret is shown to who asks, the old one to nobody."""
+        """Run every command about clients; `webhook --show` prints the new secret, not the old."""
         client = OWNER
         for form in ((), ("--json",)):
             for command in (
@@ -565,7 +566,7 @@ class Operator:
                 self.run("client", *command, *form)
 
     def decide(self, ids: Iterable[str]) -> None:
-        """Every command that changes something."""
+        """Run every command that changes something."""
         for message_id in ids:
             note = f"{planted("an operator's note").text} {EVERYTHING}"
             self.run("resolve", message_id, "--as", "rejected", "--yes", "--note", note)
@@ -573,19 +574,19 @@ class Operator:
         self.run("redrive", "--yes")
 
 
-# The rounds.
+# The rounds of a run.
 
 
 class Extent(IntEnum):
-    """How much is played."""
+    """How much a run covers."""
 
-    BRIEF = 1  # each kind of trouble once: what a debug switch could let out
+    BRIEF = 1  # each kind of fault once, for the debug switches
     USUAL = 2
     ALL = 3
 
 
 def play(stage: Stage, server: HostileServer, extent: Extent) -> None:
-    """Everything that can go wrong, as far as it goes."""
+    """Run rounds with refused requests, upstream errors, exceptions and operators' commands."""
     server.replies(accepting)
     stage.round()
     stage.tells = extent > Extent.BRIEF
@@ -613,9 +614,9 @@ def _refuse(stage: Stage, extent: Extent) -> None:
     chosen = [*bodies[::step], *bodies[-9:], json.dumps(notification), json.dumps(event)]
     invalid = {"Idempotency-Key": planted("other headers").text}
     for n, body in enumerate(chosen):
-        # Under KEY, which a stored request has, the response says that the key is reused.
+        # KEY belongs to a stored request, so the response reports a reused key.
         stage.post(body, (invalid, {}, KEY)[n % 3])
-        # Without a key: the record of each must not take the place of the one before.
+        # Without a key, each refusal gets a record of its own.
         stage.relay.enqueue(body, {"client": OWNER if n % 4 else ATTRIBUTES["other"]})
         if n % 5 == 0:
             stage.relay.work()
@@ -627,7 +628,7 @@ def _refuse(stage: Stage, extent: Extent) -> None:
 
 
 def _repeat(stage: Stage, server: HostileServer, extent: Extent) -> None:
-    """The upstream repeats what it was sent; a test of the redaction has all spellings."""
+    """Let the upstream repeat what it was sent; a test of the redaction covers all spellings."""
     statuses = {
         Extent.BRIEF: (400, 500),
         Extent.USUAL: (400, 401, 429, 500),
@@ -675,7 +676,7 @@ def _operate(stage: Stage, server: HostileServer, extent: Extent) -> None:
     for operation in ("PutItem", "SendMessage", "SendMessageBatch"):
         for make in RAISED if extent is Extent.ALL else RAISED[:2]:
             if make is _unreachable:
-                continue  # an operator has to see the URL, which is AWS's
+                continue  # the operator must see the URL, which is AWS's
             with failing_aws(operation, make):
                 operator.decide(chosen)
     for name in ("load", "unfinished", "replace_if_unchanged", "find_by_token_id"):
@@ -689,7 +690,7 @@ def _operate(stage: Stage, server: HostileServer, extent: Extent) -> None:
 
 
 def play_simulator(stage: Stage, simulator: Simulator) -> None:
-    """Every fault of the simulator, through every way in."""
+    """Run a round with each fault of the simulator."""
     for then in Then:
         simulator.reset()
         simulator.fail("send", then.value, times=2)
@@ -706,7 +707,7 @@ def main() -> None:
         planted("beside the token").text: 1,
         "expires_at": planted("beside the token").text,
     }
-    # Each round queries all partitions of the index; their number changes no word.
+    # Fewer partitions make the queries of each round faster, and do not change the output.
     few = dict.fromkeys(dynamodb_ledger.SHARDS, 2)
     with (
         patch.dict(dynamodb_ledger.SHARDS, few),

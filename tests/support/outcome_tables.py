@@ -1,4 +1,4 @@
-"""The tables of docs/delivery-guarantees.md that say what follows from a response."""
+"""Reads the tables of docs/delivery-guarantees.md that give the result of a response."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -12,11 +12,11 @@ _RULE = re.compile(r"---+:?")
 
 
 class UnreadableTableError(Exception):
-    """A table of the page is not as the tests expect it."""
+    """A table of the page does not have the expected form."""
 
 
 class ResponseRow(NamedTuple):
-    """What follows from a response with one of these statuses and one of these bodies."""
+    """The result of a response with one of these statuses and one of these bodies."""
 
     statuses: str
     bodies: str
@@ -25,7 +25,7 @@ class ResponseRow(NamedTuple):
     """Empty if the table has none."""
 
     def fits(self, status: int, body: str) -> bool:
-        """Whether this row is about a response; `body` is a name of the table's bodies."""
+        """Return whether the row applies to a response; `body` is a name in the table."""
         statuses = self.statuses.split(", ")
         is_status = self.statuses == "other" or {f"{status}", f"{status // 100}xx"} & {*statuses}
         return bool(is_status) and (self.bodies == "any" or body in self.bodies.split(" or "))
@@ -35,14 +35,14 @@ class ResponseTable(NamedTuple):
     rows: Sequence[ResponseRow]
 
     def row(self, status: int, body: str) -> ResponseRow:
-        """The first row that fits; a table that has been read has one for each response."""
+        """Return the first row that fits; each response has one, because the last row fits all."""
         return next(row for row in self.rows if row.fits(status, body))
 
 
 def read_responses(
     name: str, bodies: Collection[str], results: Collection[str], page: str | None = None
 ) -> ResponseTable:
-    """The table below the comment `name`; `bodies` and `results` are the names that it may have."""
+    """Read the table below the comment `name`; it may contain only these bodies and results."""
     rows: list[ResponseRow] = []
     for cells in read_table(name, page):
         row = ResponseRow(*[*cells, ""][:4])
@@ -63,22 +63,22 @@ def read_responses(
 
 
 def read_table(name: str, page: str | None = None) -> list[list[str]]:
-    """The rows of the table below the comment `name`, without the two at its head."""
+    """Read the rows of the table below the comment `name`, without the two header rows."""
     text = PAGE.read_text(encoding="utf-8") if page is None else page
     parts = text.split(f"<!-- {name} -->\n\n")
     if len(parts) != 2:
-        raise UnreadableTableError(f"{name}: the page must have this comment once")
+        raise UnreadableTableError(f"{name}: the page must contain this comment exactly once")
     table, _, after = parts[1].partition("\n\n")
     lines = table.splitlines()
     if after.lstrip("\n").startswith("|"):
-        raise UnreadableTableError(f"{name}: a blank line is within the table")
+        raise UnreadableTableError(f"{name}: the table contains a blank line")
     rows = []
     for line in lines:
         if not (line.startswith("|") and line.endswith("|")):
             raise UnreadableTableError(f"{name}: {line!r} is not a row")
         rows.append([cell.strip() for cell in line[1:-1].split("|")])
     if len({len(row) for row in rows}) != 1 or len(rows) < 3:
-        raise UnreadableTableError(f"{name}: its rows must have as many cells as its head")
+        raise UnreadableTableError(f"{name}: each row must have as many cells as the header")
     if not all(_RULE.fullmatch(cell) for cell in rows[1]):
-        raise UnreadableTableError(f"{name}: its second line must be the rule")
+        raise UnreadableTableError(f"{name}: the second line must be the delimiter row")
     return rows[2:]

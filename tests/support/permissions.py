@@ -1,6 +1,6 @@
-"""What the code asks of AWS, held against what template.yaml lets each function ask.
+"""Checks the AWS calls of each function against the permissions of its role in template.yaml.
 
-Every handler that a test runs is watched: a call that its role does not allow fails the test.
+It watches every handler that a test runs: a call that the role does not allow fails the test.
 """
 
 import ast
@@ -20,9 +20,9 @@ from botocore.client import BaseClient
 from tests.support.aws_calls import intercepted
 from tests.support.template import template
 
-# IAM's name of what is allowed, where it is not the operation's own.
+# The IAM actions of operations whose action has another name.
 _ACTIONS = {
-    ("dynamodb", "TransactWriteItems"): (),  # allowed item by item, below
+    ("dynamodb", "TransactWriteItems"): (),  # see _IN_TRANSACTIONS
     ("lambda", "Invoke"): ("InvokeFunction",),
     ("sqs", "ChangeMessageVisibilityBatch"): ("ChangeMessageVisibility",),
     ("sqs", "DeleteMessageBatch"): ("DeleteMessage",),
@@ -34,7 +34,7 @@ _IN_TRANSACTIONS = {
     "Delete": "DeleteItem",
     "ConditionCheck": "ConditionCheckItem",
 }
-# The resources' names in template.yaml, by the variables that hold the real ones.
+# The resources' names in template.yaml, by the variables with the real names.
 _VARIABLES = {
     "TABLE_NAME": "Ledger",
     "QUEUE_URL": "Queue",
@@ -48,10 +48,10 @@ _VARIABLES = {
     "EVENT_BUS": "EventBus",
 }
 WEBHOOK_SECRET_PREFIX: Final = "WebhookSecretPrefix"
-"""All of them: made client by client after the stack, they are no resources of the template."""
+"""All webhook secrets: the command creates them after the stack, so the template lacks them."""
 CALLBACK_SECRET_PREFIX: Final = "CallbackSecretPrefix"
-"""The same, of those that callbacks are signed with."""
-# What the command or somebody else makes, by how its ARN ends.
+"""All secrets that sign callbacks; the template lacks them, too."""
+# Resources that the template does not create, by the end of their ARN.
 _NO_RESOURCES = {
     ":secret:${AWS::StackName}/webhooks/*": WEBHOOK_SECRET_PREFIX,
     ":secret:${AWS::StackName}/callbacks/*": CALLBACK_SECRET_PREFIX,
@@ -62,7 +62,7 @@ _MADE_LATER = {
     "WEBHOOK_SECRET_PREFIX": WEBHOOK_SECRET_PREFIX,
     "CALLBACK_SECRET_PREFIX": CALLBACK_SECRET_PREFIX,
 }
-_KMS = {  # what a call needs of the key that its resource is encrypted with
+_KMS = {  # the KMS actions that a call needs if its resource is encrypted with a key
     "dynamodb": {"Decrypt"},
     "secretsmanager:GetSecretValue": {"Decrypt"},
     "secretsmanager:PutSecretValue": {"Decrypt", "GenerateDataKey"},
@@ -72,14 +72,14 @@ _KMS = {  # what a call needs of the key that its resource is encrypted with
 
 
 class Permission(NamedTuple):
-    """An action, on a resource by its name in the template, or of a key through a service."""
+    """An action on a resource, named as in the template; for KMS, the service that uses the key."""
 
     action: str
     resource: str
 
 
 class Call(NamedTuple):
-    """A call that was made: the operation as AWS names it."""
+    """A call that was made, with AWS's name of the operation."""
 
     service: str
     operation: str
@@ -87,7 +87,7 @@ class Call(NamedTuple):
 
 
 class _Watch:
-    """Notes the calls of whoever is at work; one at a time, whatever threads it has."""
+    """Records the calls of the function that is at work; its threads count as the function."""
 
     def __init__(self) -> None:
         self.at_work: list[str] = []
@@ -105,7 +105,7 @@ _watch = _Watch()
 
 @contextmanager
 def watching() -> Iterator[None]:
-    """Watch the AWS calls of a whole session."""
+    """Watch the AWS calls of a session."""
 
     def noted(client: BaseClient, operation: str, parameters: Any, call: Callable[[], Any]) -> Any:
         _watch.note(client, operation, parameters)
@@ -117,8 +117,8 @@ def watching() -> Iterator[None]:
 
 @contextmanager
 def calls_of(who: str) -> Iterator[set[Call]]:
-    """The calls that `who` makes in this block."""
-    # Not the one before, put back: one function's invocations may overlap.
+    """Record the calls that `who` makes in this block."""
+    # A list and not a saved previous value, because invocations may overlap.
     _watch.at_work.append(who)
     kept, _watch.made[who] = _watch.made[who], set()
     try:
@@ -129,7 +129,7 @@ def calls_of(who: str) -> Iterator[set[Call]]:
 
 
 def watched[**P, R](function: str, handler: Callable[P, R]) -> Callable[P, R]:
-    """The handler of a function, which may call what its role allows and nothing else."""
+    """Wrap a function's handler, so that a call which its role does not allow fails the test."""
 
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         with calls_of(function) as calls:
@@ -143,14 +143,14 @@ def watched[**P, R](function: str, handler: Callable[P, R]) -> Callable[P, R]:
 
 @contextmanager
 def noting() -> Iterator[Mapping[str, set[Call]]]:
-    """What everybody calls in this block."""
+    """Record all calls in this block, by caller."""
     made: dict[str, set[Call]] = defaultdict(set)
     with patch.object(_watch, "made", made):
         yield made
 
 
 def needed(service: str, operation: str, parameters: Mapping[str, Any]) -> set[Permission]:
-    """What IAM has to allow for a call."""
+    """Return the permissions that a call needs."""
     if operation == "TransactWriteItems":
         return {
             Permission(f"dynamodb:{_IN_TRANSACTIONS[kind]}", _name(what["TableName"]))
@@ -166,7 +166,7 @@ def needed(service: str, operation: str, parameters: Mapping[str, Any]) -> set[P
 
 
 def _resources(parameters: Mapping[str, Any]) -> Iterator[str]:
-    if "Entries" in parameters and "QueueUrl" not in parameters:  # of a bus
+    if "Entries" in parameters and "QueueUrl" not in parameters:  # events of a bus
         yield from {_name(entry["EventBusName"]) for entry in parameters["Entries"]}
         return
     if "RequestItems" in parameters:
@@ -182,7 +182,7 @@ def _resources(parameters: Mapping[str, Any]) -> Iterator[str]:
         "RoleName",
         "UserName",
     ]
-    if not parameters.keys() & set(names):  # of the account, or of alarms by their prefix
+    if not parameters.keys() & set(names):  # calls for the account, or for alarms by prefix
         yield "*"
         return
     [name] = [_name(parameters[key]) for key in names if key in parameters]
@@ -190,20 +190,20 @@ def _resources(parameters: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _name(real: str) -> str:
-    """A resource's name in the template; its own, if it is none of the relay's."""
-    given = real.removesuffix("-away")  # as a test hides a queue
+    """Return a resource's name in the template, or its real name if it is not the relay's."""
+    real_name = real.removesuffix("-away")  # a test's name for an unavailable queue
     for variable, name in _VARIABLES.items():
-        if given and given == os.environ.get(variable):
+        if real_name and real_name == os.environ.get(variable):
             return name
     for variable, name in _MADE_LATER.items():
         prefix = os.environ.get(variable)
-        if prefix and given.startswith(prefix):
+        if prefix and real_name.startswith(prefix):
             return name
     return real
 
 
 def keys_needed(permissions: set[Permission]) -> set[Permission]:
-    """What calls need of KMS when all is encrypted with a key: an action through a service."""
+    """Return the KMS permissions that these need if all resources are encrypted with a key."""
     return {
         Permission(f"kms:{verb}", service)
         for action, _ in permissions
@@ -214,7 +214,7 @@ def keys_needed(permissions: set[Permission]) -> set[Permission]:
 
 @cache
 def granted(function: str) -> frozenset[Permission]:
-    """What the role of a function allows, apart from KMS."""
+    """Return the permissions of a function's role, except those for KMS."""
     return frozenset(
         Permission(action, resource)
         for statement in statements(function)
@@ -225,7 +225,7 @@ def granted(function: str) -> frozenset[Permission]:
 
 
 def keys_granted(function: str) -> set[Permission]:
-    """What the role of a function allows with the customer's own key, by service."""
+    """Return the KMS permissions of a function's role with a customer's key."""
     found = set()
     for statement in statements(function):
         for action in listed(statement["Action"]):
@@ -241,7 +241,7 @@ def keys_granted(function: str) -> set[Permission]:
 
 
 def statements(function: str) -> list[dict[str, Any]]:
-    """The statements of a function's role, with every option on."""
+    """Return the statements of a function's role with all options on."""
     resources = template()["Resources"]
     role, attribute = resources[function]["Properties"]["Role"]["Fn::GetAtt"]
     assert attribute == "Arn"
@@ -254,7 +254,7 @@ def statements(function: str) -> list[dict[str, Any]]:
 
 
 def resource_name(resource: Any) -> str:
-    """A resource of a policy by its name in the template: `Ledger/index/tokens`."""
+    """Return the template's name of a policy's resource, such as `Ledger/index/tokens`."""
     match resource:
         case {"Ref": str(name)} | {"Fn::GetAtt": [str(name), "Arn"]}:
             return name
@@ -272,15 +272,15 @@ def resource_name(resource: Any) -> str:
 
 
 def platform(function: str) -> set[Permission]:
-    """What Lambda itself does with the function's role: log, trace, receive."""
-    given = template()["Globals"]["Function"] | template()["Resources"][function]["Properties"]
-    logs = given["LoggingConfig"]["LogGroup"]["Ref"]
+    """Return the permissions with which Lambda logs, traces and receives for a function."""
+    settings = template()["Globals"]["Function"] | template()["Resources"][function]["Properties"]
+    logs = settings["LoggingConfig"]["LogGroup"]["Ref"]
     found = {Permission(f"logs:{verb}", logs) for verb in ("CreateLogStream", "PutLogEvents")}
-    if given["Tracing"] == "Active":
+    if settings["Tracing"] == "Active":
         found |= {
             Permission(f"xray:{it}", "*") for it in ("PutTraceSegments", "PutTelemetryRecords")
         }
-    for event in given.get("Events", {}).values():
+    for event in settings.get("Events", {}).values():
         if event["Type"] == "SQS":
             queue = resource_name(event["Properties"]["Queue"])
             verbs = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
@@ -295,9 +295,9 @@ def platform(function: str) -> set[Permission]:
 
 
 def operations_in(folder: Path, *services: str) -> set[str]:
-    """The operations of AWS that the code of a folder names, as AWS calls them.
+    """Return the AWS operations that the code of a folder uses, with AWS's names.
 
-    A module's services are those whose types it imports, and the given ones.
+    A module's services are those whose types it imports, and `services`.
     """
     found = set()
     for path in folder.glob("*.py"):
@@ -317,7 +317,7 @@ def operations_in(folder: Path, *services: str) -> set[str]:
 
 
 def services_in(folder: Path) -> set[str]:
-    """The AWS services whose types the modules of a folder import."""
+    """Return the AWS services whose types the modules of a folder import."""
     return {
         service
         for path in folder.glob("*.py")
@@ -336,13 +336,13 @@ def _imported(tree: ast.Module) -> set[str]:
 
 @cache
 def _methods(service: str) -> Mapping[str, str]:
-    factory: Any = boto3.client  # its types want the service's name as a literal
+    factory: Any = boto3.client  # its types need the service's name as a literal
     methods: Mapping[str, str] = factory(
         service, region_name="us-east-1"
     ).meta.method_to_api_mapping
     return methods
 
 
-def listed(given: Any) -> list[Any]:
-    """A policy's one or many, as many."""
-    return given if isinstance(given, list) else [given]
+def listed(value: Any) -> list[Any]:
+    """Return a policy's value as a list."""
+    return value if isinstance(value, list) else [value]

@@ -1,4 +1,4 @@
-"""Requests of the simplified JSON, and what becomes of them."""
+"""Builds requests in the simplified JSON, and their upstream bodies or refusals."""
 
 import json
 from datetime import UTC, datetime
@@ -16,16 +16,16 @@ TOO_LARGE_TO = [
     {"mobile": f"+4477009{n:05d}", "key": "k", "attributes": {"Name": "x" * 4_000}}
     for n in range(100)
 ]
-"""Valid recipients whose call of the upstream is larger than the ledger takes."""
+"""Valid recipients whose upstream call is too large for the ledger."""
 
 
 def request(**fields: object) -> MessageRequest:
-    """The minimal request with fields added or replaced."""
+    """Return the minimal request with fields added or replaced."""
     return parse_request(decode(json.dumps(MINIMAL | fields)))
 
 
 def body(**fields: object) -> dict[str, Any]:
-    """The only upstream body that a request becomes."""
+    """Return the body of the request's only upstream call."""
     [call] = build_calls(request(**fields), NOW)
     parsed: dict[str, Any] = json.loads(call.body)
     return parsed
@@ -36,7 +36,7 @@ def bodies(**fields: object) -> list[dict[str, Any]]:
 
 
 def refusals(text: str) -> set[tuple[str, str]]:
-    """Pointer and code of each refusal of a body; empty if it is a good one."""
+    """Return pointer and code of each refusal of a body; empty if the body is valid."""
     try:
         parse_request(decode(text))
     except RequestRefusedError as refused:
@@ -45,5 +45,5 @@ def refusals(text: str) -> set[tuple[str, str]]:
 
 
 def refused(**fields: object) -> set[tuple[str, str]]:
-    """Pointer and code of each refusal of the minimal request with fields added or replaced."""
+    """Return pointer and code of each refusal of the minimal request with changed fields."""
     return refusals(json.dumps(MINIMAL | fields))

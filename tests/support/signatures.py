@@ -1,4 +1,4 @@
-"""Standard Webhooks as a client signs them, by another library than the relay's own code."""
+"""Signs webhooks as a client does, with a library that the relay does not use."""
 
 import time
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ from standardwebhooks import Webhook
 def signed_headers(
     secret: str, body: str, webhook_id: str, at: float | None = None
 ) -> dict[str, str]:
-    """The three headers of the Standard Webhooks specification."""
+    """Return the three headers of the Standard Webhooks specification."""
     seconds = int(time.time() if at is None else at)
     moment = datetime.fromtimestamp(seconds, UTC)
     return {

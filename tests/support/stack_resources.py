@@ -1,4 +1,4 @@
-"""What exists in an account: the types of resources that a deletion must name or delete."""
+"""Lists the resources of an account whose types a deletion must name or delete."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ OWN_KEY = "CUSTOMER"
 
 
 def existing(endpoint_url: str) -> dict[str, set[str]]:
-    """The names of all resources at an emulator, by their types in CloudFormation.
+    """Return the names of all resources of an emulator, by CloudFormation type.
 
-    A key that will be deleted does not count.
+    Keys that are scheduled for deletion are left out.
     """
 
     def client(service: str) -> Any:

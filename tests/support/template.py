@@ -50,7 +50,7 @@ def variables(
 ) -> dict[str, str]:
     """The functions' environment variables for these parts; `others` are added or replace one.
 
-    tests/template holds the names to the template and to the settings.
+    tests/template checks the names against the template and the settings.
     """
     return {
         "TABLE_NAME": table,
@@ -78,8 +78,8 @@ def variables(
 def run_built(
     script: str, *arguments: Path | str, environment: Mapping[str, str] | None = None
 ) -> str:
-    """What a script prints that sees neither this folder nor the environment's packages."""
-    result = subprocess.run(  # noqa: S603 - this very Python
+    """Run a script without this folder and the environment's packages; return its output."""
+    result = subprocess.run(  # noqa: S603 - the running Python
         [sys.executable, "-B", "-I", "-S", "-c", script, *map(str, arguments)],
         env={"PATH": os.environ["PATH"], **(environment or {})},
         capture_output=True,
@@ -103,7 +103,7 @@ class Stack:
     """A template with values for its parameters."""
 
     def __init__(self, name: str, template: Mapping[str, Any], **parameters: str) -> None:
-        """Set the parameters; those that are not passed have their defaults."""
+        """Set the parameters; the others have their defaults."""
         self._name = name
         self._template = template
         defaults = {
@@ -131,7 +131,7 @@ class Stack:
         """The properties of a resource, resolved.
 
         Raises:
-            AssertionError: they refer to something that is not in this stack.
+            AssertionError: they refer to a name that is not in this stack.
         """
         found: dict[str, Any] = self._resolved(self.resources[name].get("Properties", {}))
         return found
