@@ -1,4 +1,4 @@
-"""Which base URLs may be called, whoever wrote them."""
+"""Tests which base URLs the relay may call."""
 
 import pytest
 
@@ -10,7 +10,7 @@ GOOD = "https://x.rest.marketingcloudapis.com"
 
 
 @pytest.mark.parametrize(
-    "given",
+    "written",
     [
         GOOD,
         f"{GOOD}/",
@@ -21,12 +21,12 @@ GOOD = "https://x.rest.marketingcloudapis.com"
         "HTTPS://X.Rest.MarketingCloudApis.com/",
     ],
 )
-def test_one_form_of_what_is_the_same(given: str) -> None:
-    assert UPSTREAM.base_url(given) == GOOD
+def test_equivalent_urls_have_one_form(written: str) -> None:
+    assert UPSTREAM.base_url(written) == GOOD
 
 
 @pytest.mark.parametrize(
-    "given",
+    "written",
     [
         "",
         "https://",
@@ -94,15 +94,15 @@ def test_one_form_of_what_is_the_same(given: str) -> None:
         "http://127.0.0.1:8080",
     ],
 )
-def test_everything_else_is_not_called_and_not_repeated(given: str) -> None:
+def test_other_urls_are_refused_and_not_repeated(written: str) -> None:
     with pytest.raises(ValueError, match="base URL") as caught:
-        UPSTREAM.base_url(given)
+        UPSTREAM.base_url(written)
     assert "marketingcloudapis" not in str(caught.value)
     assert "password" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("given", "url"),
+    ("written", "url"),
     [
         ("http://127.0.0.1:8080/", "http://127.0.0.1:8080"),
         ("127.0.0.1:8080", "http://127.0.0.1:8080"),
@@ -117,12 +117,12 @@ def test_everything_else_is_not_called_and_not_repeated(given: str) -> None:
         (GOOD, None),
     ],
 )
-def test_other_hosts_are_those_that_the_deployment_names(given: str, url: str | None) -> None:
+def test_other_hosts_are_those_that_the_deployment_names(written: str, url: str | None) -> None:
     if url is None:
         with pytest.raises(ValueError, match="UpstreamHosts"):
-            LOCAL.base_url(given)
+            LOCAL.base_url(written)
     else:
-        assert LOCAL.base_url(given) == url
+        assert LOCAL.base_url(written) == url
 
 
 @pytest.mark.parametrize(
@@ -143,6 +143,6 @@ def test_other_hosts_are_those_that_the_deployment_names(given: str, url: str | 
         "a.example.com.",
     ],
 )
-def test_a_list_that_is_none_stops_the_start(text: str) -> None:
+def test_an_invalid_list_stops_the_start(text: str) -> None:
     with pytest.raises(ValueError, match="UpstreamHosts"):
         AllowedHosts(text)

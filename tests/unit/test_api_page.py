@@ -1,4 +1,4 @@
-"""docs/api.md has every field, problem and status of the API."""
+"""Checks that docs/api.md has every field, problem and status of the API."""
 
 import re
 
@@ -11,7 +11,7 @@ SECTIONS = dict(re.findall(r"(?ms)^## (.+?)\n(.*?)(?=^## |\Z)", (ROOT / "docs/ap
 
 
 def rows(section: str) -> list[list[str]]:
-    """The cells of a section's tables."""
+    """Return the cells of a section's tables."""
     lines = re.findall(r"(?m)^\| (.+) \|$", SECTIONS[section])
     return [line.split(" | ") for line in lines]
 
@@ -20,12 +20,12 @@ def words(cell: str) -> list[str]:
     return re.findall(r"`([\w-]+)`", cell)
 
 
-def test_it_has_each_field() -> None:
+def test_the_page_has_each_field() -> None:
     fields = {field.alias for field in MessageRequest.model_fields.values()}
     assert {word for first, *_ in rows("The request") for word in words(first)} == fields
 
 
-def test_it_has_each_problem_with_its_status() -> None:
+def test_the_page_has_each_problem_with_its_status() -> None:
     listed = {
         (code, status)
         for status, codes, *_ in rows("Responses")
@@ -36,7 +36,7 @@ def test_it_has_each_problem_with_its_status() -> None:
     assert listed == {(code, str(problem.body["status"])) for code, problem in problems}
 
 
-def test_its_table_and_its_diagram_have_each_status() -> None:
+def test_the_table_and_the_diagram_have_each_status() -> None:
     statuses = {status.value for status in Status}
     firsts = [first for first, *_ in rows("A send's life") if first.startswith("`")]
     table = {word for first in firsts for word in words(first)}

@@ -1,4 +1,4 @@
-"""First contact: its verdicts, and what its report leaves out."""
+"""Tests the verdicts of the first contact, and that its report contains no values."""
 
 import json
 import re
@@ -23,7 +23,7 @@ from tools.first_contact.report import (
 
 
 def rows(heading: str) -> list[list[str]]:
-    """The cells of the table below a heading of the page, without its head."""
+    """Return the cells of the table below a heading of the page, without the header."""
     section = PAGE.read_text().partition(f"## {heading}\n")[2].partition("\n## ")[0]
     table = [line for line in section.splitlines() if line.startswith("|")][2:]
     return [[cell.strip("` ") for cell in line.strip("|").split(" | ")] for line in table]
@@ -32,7 +32,7 @@ def rows(heading: str) -> list[list[str]]:
 UPSTREAM, AWS = rows("Assumptions about Marketing Cloud"), rows("Assumptions about AWS")
 
 
-def test_the_command_knows_each_assumption_about_marketing_cloud_and_no_other() -> None:
+def test_the_command_has_exactly_the_assumptions_of_the_page() -> None:
     assert [row[0] for row in UPSTREAM] == list(assumptions())
     assert sorted(assumptions()) == sorted([*JUDGED, *NOT_ASKED])
 
@@ -193,7 +193,7 @@ def test_the_report_has_what_the_stack_stored_of_the_response_to_the_send() -> N
 
 REFUSED_ID = {"status": Status.REJECTED, "errors": ("Message id … is not valid.",)}
 OTHER_FORM = "MzA6Nzc6MA"
-"""Base64 of 30:77:0."""
+"""Base64 of `30:77:0`."""
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ OTHER_FORM = "MzA6Nzc6MA"
         ("MzA6Nzg6MA", None, "untested"),
     ],
 )
-def test_the_form_of_a_message_id_is_judged_by_what_became_of_the_send(
+def test_the_form_of_a_message_id_is_judged_by_the_sends_status(
     message_id: str, changes: dict[str, Any] | None, verdict: str
 ) -> None:
     send = None if changes is None else replace(SEND, **changes)
@@ -227,10 +227,12 @@ def test_the_report_has_shapes_but_no_values() -> None:
     hidden = [planted(name) for name in ("to", "access token", "client secret", "client id")]
     secrets = [it for canary in hidden for it in (canary.text, canary.token, canary.word)]
     found = Findings(secrets={*secrets, number})
-    said = [form for canary in hidden for form in spellings(canary.word)] + spellings(number)
+    echoes = [form for canary in hidden for form in spellings(canary.word)] + spellings(number)
     tracking = [{"mobileNumber": number, "standardStatusCode": code} for code in ("4000", 4000)]
     found.answers = {
-        "no-recipients": answer(400, {"errors": [NONE, *said], number: {number: written(number)}}),
+        "no-recipients": answer(
+            400, {"errors": [NONE, *echoes], number: {number: written(number)}}
+        ),
         "token": answer(200, {hidden[1].word + "1": 1, "access_token": hidden[1].token}),
         "poll": answer(200, {"message": hidden[0].text, "tracking": tracking, "count": None}),
         "client-refused": Answer(401, f"text/{number}", hidden[2].text.encode()),

@@ -1,4 +1,4 @@
-"""The benchmark's report: ratios, targets, and the committed results."""
+"""Tests the benchmark's report: ratios, targets, and the committed results."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What became of a call: the whole table."""
+"""Tests the outcome of each response and failure of a call."""
 
 import json
 
@@ -79,11 +79,11 @@ def test_each_failure_has_the_documented_outcome() -> None:
     ("body", "token_id", "reason"),
     [
         (b'{"tokenId": "c21NCNSDN2sMMWM2miosdjEHH"}', "c21NCNSDN2sMMWM2miosdjEHH", "accepted"),
-        (b'{"tokenId": "abc",}', "abc", "accepted"),  # the reference's own example
+        (b'{"tokenId": "abc",}', "abc", "accepted"),  # the example of Salesforce's reference
         (b'{\n  "tokenId" : "abc",\n}\n', "abc", "accepted"),
         (b'\xef\xbb\xbf {"tokenId": "abc"}', "abc", "accepted"),
         (b'{"tokenId": "abc"', "abc", "accepted"),  # the body broke off
-        (b'{"tokenId": "a\\u002Bb\\/c"', "a+b/c", "accepted"),  # here as well
+        (b'{"tokenId": "a\\u002Bb\\/c"', "a+b/c", "accepted"),  # this one, too
         (b'{"tokenId": "ab', None, "unexpected-success"),
         (b'{"tokenId": 7}', "7", "accepted"),
         (b'{"tokenId": "a\\ud800"}', "a?", "accepted"),
@@ -167,14 +167,14 @@ def test_the_reason_is_read_in_every_shape(body: object, errors: tuple[str, ...]
     ],
 )
 @pytest.mark.parametrize("status", [429, 503])
-def test_the_wait_that_is_asked_for(
+def test_the_wait_is_read_from_header_and_body(
     status: int, header: str | None, body: dict[str, object], seconds: float | None
 ) -> None:
     headers = {} if header is None else {"retry_after": header}
     assert of(status, {"errorcode": 50100} | body, **headers).retry_after == seconds
 
 
-def test_a_blocked_tenant_is_told_from_a_throttled_one() -> None:
+def test_a_blocked_tenant_is_not_a_throttled_one() -> None:
     assert of(429, {"errorcode": 50200}).reason == "blocked"
     assert of(429, {"errorcode": "50200"}).reason == "blocked"
     assert of(429, {"errorcode": 50100}).reason == "throttled"

@@ -1,4 +1,4 @@
-"""docs/capacity.md and docs/costs.md: their figures are the results of their arithmetic."""
+"""Checks the figures of docs/capacity.md and docs/costs.md by their own calculations."""
 
 import re
 from typing import Any
@@ -16,7 +16,7 @@ MINUTES_OF_A_MONTH = 24 * 60 * 365 / 12
 
 
 def rows(heading: str) -> list[list[str]]:
-    """The cells of the table that begins with this line, without its head."""
+    """Return the cells of the table that begins with this line, without the header."""
     lines = PAGE[PAGE.index(heading) :].partition("\n\n")[0].splitlines()[2:]
     return [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in lines]
 
@@ -41,7 +41,7 @@ def test_the_table_of_polls() -> None:
 
 
 def deliveries(sends: int) -> tuple[float, float]:
-    """USD for a million sends at so many a month: DynamoDB, and Lambda's time."""
+    """Return the USD of DynamoDB and of Lambda's time for a million sends, at so many a month."""
     names: dict[str, Any] = {}
     exec(COSTS.replace("sends = 1_000_000 ", f"sends = {sends} "), names)  # noqa: S102 - our own page
     assert names["sends"] == sends

@@ -1,4 +1,4 @@
-"""What a Python application builds is what the relay takes. Also runs under Python 3.11."""
+"""Tests that the relay accepts what the client library builds. Also runs under Python 3.11."""
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
@@ -28,7 +28,7 @@ ID, NUMBER = "MzA6Nzg6MA", "+1 212 555 0100"
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
-def test_what_is_written_is_the_same_request(path: Path) -> None:
+def test_a_written_request_is_parsed_to_the_same_request(path: Path) -> None:
     request = parse_request(path.read_text())
     again = parse_request(body_of(request))
     assert again == request
@@ -42,7 +42,7 @@ def test_what_is_written_is_the_same_request(path: Path) -> None:
 def test_a_request_is_built_by_the_names_of_python() -> None:
     request = MessageRequest(
         message=ID,
-        to=[NUMBER, Subscriber(mobile="+12125550101", key="k", attributes={"Share": 0.5, "N": 7})],  # type: ignore[dict-item] # they become strings
+        to=[NUMBER, Subscriber(mobile="+12125550101", key="k", attributes={"Share": 0.5, "N": 7})],  # type: ignore[dict-item] # numbers become strings
         subscribe=True,
         keyword="JOINSMS",
         send_at=datetime(2027, 1, 15, 16, 1, tzinfo=timezone(timedelta(hours=-5))),
@@ -72,12 +72,12 @@ def test_a_request_is_built_by_the_names_of_python() -> None:
     ("fields", "code"),
     [
         ({"to": ["212-555-CALL"]}, "invalid-number"),
-        ({"send_at": datetime(2027, 1, 15, 16, 1)}, "time-without-offset"),  # noqa: DTZ001 - that is it
+        ({"send_at": datetime(2027, 1, 15, 16, 1)}, "time-without-offset"),  # noqa: DTZ001 - the case tests it
         ({"send_at": datetime(1999, 1, 1, tzinfo=UTC)}, "invalid-time"),
         ({"text": " "}, "blank-text"),
     ],
 )
-def test_a_field_that_is_wrong_by_itself_is_refused_where_it_is_set(
+def test_an_invalid_field_is_refused_when_it_is_set(
     fields: dict[str, Any], code: str
 ) -> None:
     with pytest.raises(ValidationError) as caught:
@@ -88,7 +88,7 @@ def test_a_field_that_is_wrong_by_itself_is_refused_where_it_is_set(
 @pytest.mark.parametrize("share", [float("nan"), float("inf"), 1e99])
 def test_an_attribute_is_a_number_that_can_be_written(share: float) -> None:
     with pytest.raises(ValidationError):
-        Subscriber(mobile=NUMBER, key="k", attributes={"Share": share})  # type: ignore[dict-item] # that is it
+        Subscriber(mobile=NUMBER, key="k", attributes={"Share": share})  # type: ignore[dict-item] # tests it
 
 
 def test_the_rules_between_fields_are_checked_before_it_is_posted() -> None:
@@ -147,7 +147,7 @@ def test_a_request_that_is_too_large_is_refused_before_it_is_posted(
         body_of(MessageRequest(message=ID, to=[NUMBER]))
 
 
-def test_the_names_of_python_are_none_in_json() -> None:
+def test_pythons_names_are_not_valid_in_json() -> None:
     text = '{"message": "m", "to": ["+12125550100"], "media_url": "https://a.example/b.jpg"}'
     with pytest.raises(RequestRefusedError, match="unknown-field"):
         parse_request(text)
@@ -156,7 +156,7 @@ def test_the_names_of_python_are_none_in_json() -> None:
 OBJECT = {"message": ID, "to": [NUMBER]}
 
 
-def test_a_request_is_parsed_from_text_and_from_what_it_contains() -> None:
+def test_a_request_is_parsed_from_text_and_from_an_object() -> None:
     text = json.dumps(OBJECT | {"text": "Grüße 👋"}, ensure_ascii=False)
     request = parse_request(text)
     assert request.text == "Grüße 👋"
@@ -181,7 +181,7 @@ def test_a_request_is_parsed_from_text_and_from_what_it_contains() -> None:
         ("[]", "wrong-type"),
     ],
 )
-def test_whatever_is_wrong_is_one_error_with_the_codes_of_the_relay(
+def test_all_errors_are_one_exception_with_the_relays_codes(
     document: Any, refused: str
 ) -> None:
     with pytest.raises(RequestRefusedError) as caught:

@@ -1,4 +1,4 @@
-"""The client library, the relay and the OpenAPI document agree."""
+"""Checks that the client library, the relay and the OpenAPI document agree."""
 
 import json
 import subprocess
@@ -39,13 +39,13 @@ assert not [name for name in ours if "adapters" in name or "bootstrap" in name],
 """
 
 
-def test_it_is_imported_without_aws_and_without_http() -> None:
+def test_the_library_imports_neither_aws_nor_http_packages() -> None:
     command = [sys.executable, "-c", IMPORT]
     environment = {"PYTHONPATH": str(ROOT / "layers/smsrelay")}
-    subprocess.run(command, check=True, env=environment, timeout=60)  # noqa: S603 - this very Python
+    subprocess.run(command, check=True, env=environment, timeout=60)  # noqa: S603 - the running Python
 
 
-def test_what_is_written_is_valid_by_the_document() -> None:
+def test_written_requests_conform_to_the_document() -> None:
     schema = contract.validator("/components/schemas/MessageRequest")
     samples = (ROOT / "events/messages").glob("*.json")
     for path in [it for it in samples if not it.stem.startswith("refused-")]:
@@ -62,7 +62,7 @@ def test_every_documented_code_is_in_the_error_of_its_example(code: str, example
     assert code in {refusal.code for refusal in caught.value.refusals}
 
 
-def test_every_documented_answer_to_a_posted_message_is_read() -> None:
+def test_every_documented_response_to_a_post_is_read() -> None:
     [post] = [contract.document()["paths"]["/messages"]["post"]]
     for status, response in post["responses"].items():
         [content] = response["content"].values()
@@ -70,8 +70,8 @@ def test_every_documented_answer_to_a_posted_message_is_read() -> None:
             body = json.dumps(example["value"])
             found = answer_of(int(status), body)
             assert isinstance(found, AcceptedMessage if status == "202" else Problem)
-            told = found.model_dump(mode="json", by_alias=True, exclude_unset=True)
-            assert told == example["value"], "nothing is lost"
+            dumped = found.model_dump(mode="json", by_alias=True, exclude_unset=True)
+            assert dumped == example["value"], "a member was lost"
 
 
 def test_members_that_a_newer_relay_adds_are_ignored() -> None:

@@ -1,4 +1,4 @@
-"""A client's name has one rule, wherever a name stands."""
+"""Tests the rule for clients' names."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from smsrelay.messages.client_names import is_client_name
 
 
 @pytest.mark.parametrize("name", ["a", "7", "shop", "web-shop", "a--b", "x" * 63])
-def test_a_name(name: str) -> None:
+def test_valid_names(name: str) -> None:
     assert is_client_name(name)
 
 
@@ -28,5 +28,5 @@ def test_a_name(name: str) -> None:
         "arn:aws:iam::123456789012:role/Shop",
     ],
 )
-def test_no_name(name: str) -> None:
+def test_invalid_names(name: str) -> None:
     assert not is_client_name(name)

@@ -1,4 +1,4 @@
-"""The limit of each client in each minute."""
+"""Tests the limit of recipients for each client and minute."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from smsrelay.services.client_rate_limit import ClientRateLimit
 
 
 class Counter:
-    """Counts in memory."""
+    """Keeps the counts in memory."""
 
     def __init__(self) -> None:
         self.counts: dict[tuple[str, int], int] = {}
@@ -45,7 +45,7 @@ def test_each_client_has_its_own_limit_in_each_minute(clock: Clock) -> None:
     limit.check("shop", 5)
 
 
-def test_a_request_that_no_minute_has_room_for_is_not_asked_to_come_back(clock: Clock) -> None:
+def test_a_request_beyond_the_limit_of_a_minute_is_refused_for_good(clock: Clock) -> None:
     with pytest.raises(RequestRefusedError, match="too-many-recipients"):
         ClientRateLimit(Counter(), per_minute=5, clock=clock).check("shop", 6)
 

@@ -1,4 +1,4 @@
-"""What the upstream's reports mean: pure, as tables."""
+"""Tests how delivery reports are read, and how they change a send."""
 
 import json
 from dataclasses import replace
@@ -62,16 +62,16 @@ def test_the_highest_code_of_a_number_is_its_state_whatever_the_order_and_the_ty
         b'{"status": "Error", "count": "1", "tracking": {}}',
     ],
 )
-def test_what_is_no_report_is_none(answer: bytes) -> None:
+def test_other_bodies_are_no_report(answer: bytes) -> None:
     assert parse_report(answer) is None
 
 
 @pytest.mark.parametrize("count", [None, -1, True, "1", 1.5, [], 10**30])
-def test_a_count_that_is_none_does_not_stop_the_rest(count: object) -> None:
+def test_an_invalid_count_does_not_stop_the_rest(count: object) -> None:
     report = parse_report(body(count=count, tracking=[row("1", 4000), "?", None, {"x": 1}]))
     assert report is not None
-    known = count_recipients(report, 1, NOW)
-    assert (known.delivered, known.unsubscribed) == (1, 0)
+    counts = count_recipients(report, 1, NOW)
+    assert (counts.delivered, counts.unsubscribed) == (1, 0)
 
 
 @pytest.mark.parametrize("fields", ['"count": 0', '"tracking": []'])
@@ -82,7 +82,7 @@ def test_a_report_has_a_count_or_rows(fields: str) -> None:
 
 
 @pytest.mark.parametrize("code", [None, "", "40000", 40000, "4e3", [], "\uff14\uff10\uff10\uff10"])
-def test_a_code_that_is_none_is_pending(code: object) -> None:
+def test_an_invalid_code_is_pending(code: object) -> None:
     report = parse_report(body(tracking=[row("1", code)]))
     assert report is not None
     assert count_recipients(report, 1, NOW).pending == 1
@@ -98,13 +98,13 @@ def test_a_code_that_is_none_is_pending(code: object) -> None:
     ],
 )
 def test_each_documented_code_has_its_meaning(code: int, state: str) -> None:
-    known = count_recipients(DeliveryReport("Finished", 1, {"1": code}), 1, NOW)
-    told = {
-        "pending": known.pending,
-        "undelivered": known.undelivered.get(str(code), 0),
-        "delivered": known.delivered,
+    counts = count_recipients(DeliveryReport("Finished", 1, {"1": code}), 1, NOW)
+    counted = {
+        "pending": counts.pending,
+        "undelivered": counts.undelivered.get(str(code), 0),
+        "delivered": counts.delivered,
     }
-    assert told == {"pending": 0, "undelivered": 0, "delivered": 0} | {state: 1}
+    assert counted == {"pending": 0, "undelivered": 0, "delivered": 0} | {state: 1}
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_how_a_send_ends(
 
 
 @pytest.mark.parametrize("status", ["New", "Queuing", "Started", "Whatever", "finished"])
-def test_a_count_of_none_means_nothing_before_the_end(status: str) -> None:
+def test_a_count_of_zero_means_nothing_before_the_end(status: str) -> None:
     after = transitions.apply_report(
         accepted(3), DeliveryReport(status, 0, {}), now=NOW, written_by="p"
     )
@@ -144,7 +144,7 @@ def test_a_count_of_none_means_nothing_before_the_end(status: str) -> None:
     assert after.delivery.unsubscribed == 0
 
 
-def test_a_send_is_asked_for_ever_more_rarely_and_at_last_not_at_all() -> None:
+def test_polls_become_rarer_and_then_end() -> None:
     send, now, asked = accepted(scheduled_for=NOW, due_at=NOW + MINUTE), NOW, []
     while send.awaits_report:
         now = send.due_at
@@ -157,10 +157,10 @@ def test_a_send_is_asked_for_ever_more_rarely_and_at_last_not_at_all() -> None:
     assert asked[-1] == LAST_POLL == POLLING_PERIOD - HOUR
     assert asked[-2] >= LAST_POLL - MAX_POLL_INTERVAL
     assert len(asked) < 25
-    assert send.status is Status.ACCEPTED, "nobody knows"
+    assert send.status is Status.ACCEPTED, "without a report the status must stay"
 
 
-def test_after_72_hours_it_ends_as_it_is_known() -> None:
+def test_after_72_hours_a_send_ends_with_the_last_report() -> None:
     old = accepted(2, scheduled_for=NOW - 73 * HOUR, reason="accepted")
     half = transitions.apply_report(
         old, DeliveryReport("Finished", 2, {"1": 4000, "2": 3002}), now=NOW, written_by="p"

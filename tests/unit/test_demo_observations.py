@@ -1,4 +1,4 @@
-"""The demo must notice whatever is not as it should be: each case spoils one thing."""
+"""Tests that the demo reports every difference: each case changes one observation."""
 
 from dataclasses import replace
 from typing import Any
@@ -28,7 +28,7 @@ REFUSED = Sample("refused", Way.QUEUE, "{}", "key-2", key_in_body=False, content
 BURIED = Evidence(message_id="id", refusals=("/to invalid-number",), refused_as="refused")
 
 
-def test_nothing_is_different_when_all_is_well() -> None:
+def test_correct_observations_have_no_difference() -> None:
     cases = [Case(ACCEPTED, GOOD), Case(REFUSED, BURIED)]
 
     assert differences(cases) == []
@@ -56,7 +56,7 @@ def test_nothing_is_different_when_all_is_well() -> None:
         {"arrived": (replace(CONTENT, recipients=frozenset([Recipient("12125550100")])),)},
     ],
 )
-def test_difference_of_an_accepted_request_is_told(spoiled: dict[str, Any]) -> None:
+def test_a_difference_of_an_accepted_request_is_reported(spoiled: dict[str, Any]) -> None:
     assert differences([Case(ACCEPTED, replace(GOOD, **spoiled))])
 
 
@@ -69,7 +69,7 @@ def test_difference_of_an_accepted_request_is_told(spoiled: dict[str, Any]) -> N
         {"arrived": (CONTENT,)},
     ],
 )
-def test_difference_of_a_refused_request_is_told(spoiled: dict[str, Any]) -> None:
+def test_a_difference_of_a_refused_request_is_reported(spoiled: dict[str, Any]) -> None:
     assert differences([Case(REFUSED, replace(BURIED, **spoiled))])
 
 
@@ -87,7 +87,7 @@ def test_the_table_shows_who_was_reached_and_who_waits() -> None:
     assert refused.endswith("nothing (dead letter, refused: /to invalid-number)")
 
 
-def test_send_that_no_ledger_knows_is_told() -> None:
+def test_a_send_that_is_not_in_the_ledger_is_reported() -> None:
     assert strays([Case(ACCEPTED, GOOD)], {"token-1": CONTENT, "token-2": CONTENT})
 
 
@@ -95,7 +95,7 @@ def test_send_without_token_counts_as_lost() -> None:
     assert totals([Case(ACCEPTED, replace(GOOD, stored=()))]).lost == 1
 
 
-def test_samples_come_both_ways_and_in_envelopes() -> None:
+def test_samples_use_both_ways_and_envelopes() -> None:
     names = {(sample.name, sample.way) for sample in samples()}
 
     assert {("number", Way.API), ("number", Way.QUEUE)} <= names

@@ -1,4 +1,4 @@
-"""Whatever the upstream answers and the secret holds: a decision, never an exception."""
+"""Fuzzes the rules: every response, secret and request gets a result, never an exception."""
 
 import json
 import math
@@ -24,13 +24,13 @@ NOW = 1_790_000_000.0
 
 bounded = settings(
     max_examples=5_000 if THOROUGH else 200,
-    # The same examples in every run, on every machine.
+    # The same examples in every run.
     derandomize=True,
     database=None,
     deadline=None,
 )
 
-TEXTS = st.text(st.characters(), max_size=40)  # halves of surrogate pairs, too
+TEXTS = st.text(st.characters(), max_size=40)  # includes halves of surrogate pairs
 NUMBERS = st.one_of(
     st.integers(),
     st.integers(10**4_000, 10**4_001),
@@ -75,7 +75,7 @@ ANSWERS = st.one_of(
 
 
 def kinds_of(status: int) -> set[OutcomeKind]:
-    """What a response with a status can mean, whatever its body is."""
+    """Return the possible outcomes of a response with this status."""
     if 200 <= status < 300:
         return {OutcomeKind.ACCEPTED, OutcomeKind.UNKNOWN}
     if status in {401, 403, 404, 405, 407, 421, 425, 429}:
@@ -105,9 +105,9 @@ def test_every_answer_has_the_documented_outcome(
     assert outcome.status == status
     assert len(outcome.errors) <= 20
     for word in (*outcome.errors, outcome.token_id or ""):
-        word.encode()  # it can be stored
+        word.encode()  # raises if it can't be stored
     assert outcome.token_id is None or outcome.kind is OutcomeKind.ACCEPTED
-    assert outcome.kind is not OutcomeKind.REJECTED or outcome.errors, "a refusal has a reason"
+    assert outcome.kind is not OutcomeKind.REJECTED or outcome.errors, "a refusal needs a reason"
     for attempt in (1, 12, 1_000):
         wait = retry_delay(outcome, attempt, lambda: 0.5, longest=86_400.0)
         assert 1.0 <= wait <= 86_400.0
@@ -119,7 +119,7 @@ def test_every_answer_has_the_documented_outcome(
     st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=80), max_size=4),
     st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=40), max_size=3),
 )
-def test_words_come_back_without_any_secret(words: list[str], secrets: list[str]) -> None:
+def test_errors_contain_no_secret(words: list[str], secrets: list[str]) -> None:
     words += [f"Text {secret} is not valid" for secret in secrets]
     for word in without(words, secrets):
         assert len(word) <= MAX_LENGTH
@@ -129,7 +129,7 @@ def test_words_come_back_without_any_secret(words: list[str], secrets: list[str]
         ]
         for part in re.findall(r"[^\W_]+", " ".join(secrets).lower()):
             assert part not in kept
-            # A shorter one is not recognised inside of a word.
+            # Shorter parts are not recognised inside a word.
             assert len(part) < 4 or not part.isalpha() or not any(part in other for other in kept)
 
 
@@ -138,7 +138,7 @@ def test_words_come_back_without_any_secret(words: list[str], secrets: list[str]
     st.text(st.characters(exclude_categories=["Cs"]), max_size=200),
     st.text(st.characters(exclude_categories=["Cs"]), max_size=200),
 )
-def test_what_is_kept_was_allowed_and_stays_kept(message: str, text: str) -> None:
+def test_redaction_keeps_only_allowed_words_and_is_stable(message: str, text: str) -> None:
     body = json.dumps({"messageText": text})
     [redacted] = redact([message], body)
     assert redact([redacted], body) == (redacted,)
@@ -150,7 +150,7 @@ def test_what_is_kept_was_allowed_and_stays_kept(message: str, text: str) -> Non
 
 @bounded
 @given(st.from_regex(r"1[2-9][0-9]{2}55501[0-9]{2}", fullmatch=True), st.data())
-def test_a_number_is_known_however_it_is_written(number: str, data: st.DataObject) -> None:
+def test_a_number_is_recognised_in_every_spelling(number: str, data: st.DataObject) -> None:
     gaps = data.draw(
         st.lists(st.text(" .-()/\u00a0\u2013²①½\u200b", max_size=3), min_size=10, max_size=10),
         "gaps",
@@ -180,7 +180,7 @@ def test_a_number_is_known_however_it_is_written(number: str, data: st.DataObjec
 @example('{"access_token": "t", "expires_at": "9999-12-31T23:59:59-12:00"}')
 @example('{"access_token": "t", "expires_at": ' + "9" * 4_000 + "}")
 @example('{"access_token": "t", "expires_at": NaN}')
-def test_every_secret_holds_a_token_or_none(secret: str) -> None:
+def test_every_secret_is_a_token_or_unusable(secret: str) -> None:
     try:
         token = parse_stored_token(secret, 0.0)
     except TokenUnavailableError as error:
@@ -193,7 +193,7 @@ def test_every_secret_holds_a_token_or_none(secret: str) -> None:
 
 @bounded
 @given(st.one_of(TEXTS, JSON.map(json.dumps), st.text('[]{}",:\\u0d8e1-.tfn', max_size=200)))
-def test_every_text_is_a_request_or_refused(text: str) -> None:
+def test_every_text_is_a_request_or_is_refused(text: str) -> None:
     try:
         parse_request(decode(text))
     except RequestRefusedError as refused:
@@ -204,5 +204,5 @@ def test_every_text_is_a_request_or_refused(text: str) -> None:
         str(error).encode()
 
 
-def test_an_outcome_without_an_answer_waits_too() -> None:
+def test_an_outcome_without_a_response_has_a_wait() -> None:
     assert retry_delay(Outcome(OutcomeKind.NOT_SENT, "no-connection"), 1, lambda: 0.0) == 1.0

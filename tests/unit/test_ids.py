@@ -1,4 +1,4 @@
-"""Ids and fingerprints. Stored messages have the literal values: never change them."""
+"""Tests ids and fingerprints. Stored messages have the literal values: never change them."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ def test_an_id_follows_from_client_and_key(client: str, key: str, expected: str)
     assert message_id(client, key) == expected
 
 
-def test_client_and_key_do_not_run_into_each_other() -> None:
+def test_client_and_key_are_separated_in_the_id() -> None:
     assert len({message_id("shop", "k"), message_id("sho", "pk"), message_id("", "shopk")}) == 3
 
 
@@ -92,7 +92,7 @@ def test_the_body_can_not_be_guessed_from_its_fingerprint_without_the_key() -> N
     assert of(MESSAGE) != hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def test_what_is_nested_too_deeply_to_be_written_is_refused() -> None:
+def test_a_document_that_is_nested_too_deeply_is_refused() -> None:
     nested: list[object] = []
     for _ in range(200_000):
         nested = [nested]
@@ -101,7 +101,7 @@ def test_what_is_nested_too_deeply_to_be_written_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "given",
+    "header",
     [
         None,
         "",
@@ -114,5 +114,5 @@ def test_what_is_nested_too_deeply_to_be_written_is_refused() -> None:
         f"Self=1;Root={ROOT} ;x",
     ],
 )
-def test_what_is_no_trace_gets_nowhere(given: str | None) -> None:
-    assert correlation_id(given) is None
+def test_an_invalid_trace_header_is_ignored(header: str | None) -> None:
+    assert correlation_id(header) is None

@@ -1,4 +1,4 @@
-"""Imports go one way: functions → wiring → (services, adapters) → the rules → errors."""
+"""Checks that imports go one way: functions → wiring → (services, adapters) → rules → errors."""
 
 import ast
 from graphlib import TopologicalSorter
@@ -27,17 +27,17 @@ ALLOWED = {
     "runtime": PORTS | {"services"},
     "wiring": PORTS | {"services", "adapters", "settings"},
 }
-"""For each folder or module of the package, the others that it may import."""
+"""The folders and modules that each folder or module of the package may import."""
 ALLOWED_IN_FUNCTIONS = {"errors", "ports", "runtime", "sends", "services", "wiring"}
 
 LIBRARIES = {"boto3", "botocore", "httpx", "aws_lambda_powertools"}
-"""Only adapters and wiring use them; `runtime` and functions name Powertools' types."""
+"""Only adapters and wiring use these; `runtime` and functions name Powertools' types."""
 EFFECTS = {"os", "socket", "time", "random", "threading", "logging"}
-"""What the rules do without: they are pure."""
+"""Modules that the rules must not import, because they are pure."""
 
 
 def imports(path: Path) -> set[str]:
-    """The modules that a module imports: `smsrelay.x.y`, and the names of libraries."""
+    """Return the modules that a module imports: `smsrelay.x.y`, and the names of libraries."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -49,7 +49,7 @@ def imports(path: Path) -> set[str]:
 
 
 def _parts(names: set[str]) -> set[str]:
-    """The folders and modules of the package among what is imported."""
+    """Return the folders and modules of the package among the imported names."""
     return {name.split(".")[1] for name in names if name.startswith("smsrelay.")}
 
 
@@ -73,12 +73,12 @@ def test_a_folder_imports_only_what_its_rule_allows(part: str) -> None:
         assert _parts(imports(path)) - {part, "__version__"} <= ALLOWED[part], path.name
 
 
-def test_the_rules_allow_no_circle() -> None:
+def test_the_allowed_imports_have_no_cycle() -> None:
     assert list(TopologicalSorter(ALLOWED).static_order())
 
 
 @pytest.mark.parametrize("part", sorted(ALLOWED.keys() - {"adapters", "wiring"}))
-def test_only_adapters_and_wiring_use_the_libraries_of_the_outside(part: str) -> None:
+def test_only_adapters_and_wiring_use_io_libraries(part: str) -> None:
     allowed = {"aws_lambda_powertools"} if part == "runtime" else set()
     for path in _sources(part):
         assert not _libraries(imports(path)) & LIBRARIES - allowed, path.name
@@ -86,13 +86,13 @@ def test_only_adapters_and_wiring_use_the_libraries_of_the_outside(part: str) ->
 
 @pytest.mark.parametrize("part", sorted(RULES | {"client"}))
 def test_the_rules_are_pure(part: str) -> None:
-    # The client library runs in an application, and compares times of a request with the clock.
+    # The client library compares a request's times with the application's clock.
     allowed = {"time"} if part == "client" else set()
     for path in _sources(part):
         assert not _libraries(imports(path)) & EFFECTS - allowed, path.name
 
 
-def test_adapters_do_not_go_round_in_circles() -> None:
+def test_adapters_have_no_import_cycle() -> None:
     graph = {
         path.stem: {
             name.split(".")[2] for name in imports(path) if name.startswith("smsrelay.adapters.")

@@ -1,4 +1,4 @@
-"""The init phase: what is made in it, and what happens to the garbage collector."""
+"""Tests the init phase: what is built in it, and that the garbage collector is paused."""
 
 import gc
 import subprocess
@@ -19,21 +19,21 @@ assert made == [1] and gc.isenabled() and gc.get_freeze_count()
 """
 
 
-def test_nothing_is_collected_until_the_phase_ends() -> None:
+def test_the_garbage_collector_waits_for_the_end_of_the_phase() -> None:
     environment = {lambda_init.INITIALIZATION_TYPE: "on-demand", "PYTHONPATH": ":".join(sys.path)}
-    subprocess.run([sys.executable, "-c", BEFORE], env=environment, check=True)  # noqa: S603 - this very Python
+    subprocess.run([sys.executable, "-c", BEFORE], env=environment, check=True)  # noqa: S603 - the running Python
 
 
-def test_programs_without_such_a_phase_build_what_they_need(
+def test_programs_without_an_init_phase_build_nothing_early(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv(lambda_init.INITIALIZATION_TYPE, raising=False)
     lambda_init.end_init(lambda: pytest.fail("built"))
 
 
-def test_what_cannot_be_built_is_told_at_the_first_request(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_build_error_does_not_fail_the_init_phase(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(lambda_init.INITIALIZATION_TYPE, "on-demand")
-    monkeypatch.setattr(gc, "freeze", lambda: None)  # not in the tests' own process
+    monkeypatch.setattr(gc, "freeze", lambda: None)  # must not affect the process of the tests
     built: list[int] = []
 
     def fail() -> None:

@@ -1,4 +1,4 @@
-"""The message catalogue: what is one, what a name means, and the schema that says the same."""
+"""Tests the message catalogue: its rules, how names are resolved, and its schema."""
 
 import base64
 import json
@@ -47,7 +47,7 @@ def catalogue(document: object) -> Catalogue:
 
 
 def faults(text: str) -> dict[str, str]:
-    """The refusals of a document by their places."""
+    """Return the refusals of a document, by pointer."""
     with pytest.raises(RequestRefusedError) as caught:
         parse_catalogue(decode(text))
     return {refusal.pointer: refusal.detail for refusal in caught.value.refusals}
@@ -57,7 +57,7 @@ def of_welcome(**fields: object) -> object:
     return {"messages": {"welcome": {"id": ID} | fields}}
 
 
-def test_a_whole_catalogue_is_one_and_so_is_none_at_all() -> None:
+def test_a_full_catalogue_and_an_empty_one_are_valid() -> None:
     found = catalogue(WHOLE)
     quiet = QuietHours(start="21:00", end="08:00", timezone="America/Chicago")
     assert found.resolve("welcome", "shop") == CatalogueDefaults(
@@ -142,10 +142,10 @@ def test_all_faults_are_told_at_once() -> None:
     with pytest.raises(RequestRefusedError) as caught:
         parse_catalogue(decode(text))
     assert sorted(it.pointer for it in caught.value.refusals) == [
-        "/messages/a b",  # neither a name
-        "/messages/a b",  # nor a message
-        "/messages/w",  # there twice
-        "/messages/w",  # and no message
+        "/messages/a b",  # not a name
+        "/messages/a b",  # not a message
+        "/messages/w",  # a duplicate
+        "/messages/w",  # not a message
         "/messages/welcome/id",
         "/more",
     ]
@@ -178,7 +178,7 @@ def test_all_faults_are_told_at_once() -> None:
         "https://" + "a." * 1_100 + "example.com",
     ],
 )
-def test_a_callback_is_a_named_host_of_others_over_https(url: str) -> None:
+def test_invalid_callbacks_are_refused(url: str) -> None:
     document = {"clients": {"shop": {"callback": url}}}
     assert list(faults(json.dumps(document))) == ["/clients/shop/callback"]
 
@@ -186,7 +186,7 @@ def test_a_callback_is_a_named_host_of_others_over_https(url: str) -> None:
 @pytest.mark.parametrize(
     "url", ["https://Shop.Example.com", "HTTPS://a.bc:8443", "https://a.bc/x%20y/?q=1&r=@"]
 )
-def test_other_callbacks_are_good(url: str) -> None:
+def test_valid_callbacks_are_accepted(url: str) -> None:
     assert catalogue({"clients": {"shop": {"callback": url}}}).callback_of("shop") == url
 
 
@@ -222,7 +222,7 @@ def test_an_encoded_id_is_three_numbers(message: str, padding: str) -> None:
 
 
 @pytest.mark.parametrize("message", ["welcome", "", "=", "m", "bm8gaWQ", "MzA6Nzg", "MzA6Nzg6YQ"])
-def test_other_words_are_none(message: str) -> None:
+def test_other_words_are_not_encoded_ids(message: str) -> None:
     assert not is_encoded_id(message)
 
 
@@ -246,16 +246,16 @@ NEAR = catalogue(
         ("12125550100", "shop", []),
     ],
 )
-def test_a_name_that_is_none_is_told_what_is_near(name: str, client: str, near: list[str]) -> None:
+def test_an_unknown_name_has_similar_ones(name: str, client: str, near: list[str]) -> None:
     found = NEAR.resolve(name, client).refusal
     assert found is not None
     assert (found.pointer, found.code) == ("/message", "unknown-message")
-    told = found.detail.partition("Similar names: ")[2].removesuffix(".")
-    assert sorted(told.split(", ") if told else []) == sorted(near)
+    similar = found.detail.partition("Similar names: ")[2].removesuffix(".")
+    assert sorted(similar.split(", ") if similar else []) == sorted(near)
     assert f" {name} " not in found.detail
 
 
-def test_a_name_of_others_is_refused_without_naming_any() -> None:
+def test_a_name_of_another_client_is_refused_without_similar_names() -> None:
     found = NEAR.resolve("payroll", "shop").refusal
     assert found is not None
     assert (found.pointer, found.code) == ("/message", "message-not-allowed")
@@ -271,7 +271,7 @@ QUIET_HOURS = QuietHours(start="21:00", end="08:00", utc_offset="+01:00")
 DEFAULTS = CatalogueDefaults(ID, "JOINSMS", QUIET_HOURS, "resend")
 
 
-def test_defaults_count_where_a_request_is_silent() -> None:
+def test_defaults_fill_missing_fields() -> None:
     completed = request(DEFAULTS, subscribe=True)
     assert completed.keyword == "JOINSMS"
     assert completed.quiet_hours == QUIET_HOURS
@@ -280,19 +280,19 @@ def test_defaults_count_where_a_request_is_silent() -> None:
     assert request(DEFAULTS, subscribe=False, resubscribe=False).keyword is None
 
 
-def test_what_a_request_says_comes_first() -> None:
+def test_fields_of_a_request_override_defaults() -> None:
     own = {"keyword": "OWN", "resubscribe": True, "onUnknown": "hold", "quietHours": QUIET}
-    said = request(DEFAULTS, **own)
-    assert (said.keyword, said.on_unknown) == ("OWN", "hold")
-    assert said.quiet_hours is not None
-    assert said.quiet_hours.timezone == "America/Chicago"
+    completed = request(DEFAULTS, **own)
+    assert (completed.keyword, completed.on_unknown) == ("OWN", "hold")
+    assert completed.quiet_hours is not None
+    assert completed.quiet_hours.timezone == "America/Chicago"
 
 
-def test_a_refused_message_is_told_with_everything_else() -> None:
+def test_a_refused_message_is_reported_with_the_other_refusals() -> None:
     refusal = Refusal("/message", "unknown-message", "There is none.")
     with pytest.raises(RequestRefusedError) as caught:
         request(CatalogueDefaults(refusal=refusal), subscribe=True, text=" ")
-    # Nobody knows what keyword the right name would have brought along.
+    # The keyword is not judged, because the right name could have a default for it.
     assert {it.pointer for it in caught.value.refusals} == {"/message", "/text"}
     with pytest.raises(RequestRefusedError, match="keyword-missing"):
         request(CatalogueDefaults(ID), subscribe=True)
@@ -300,7 +300,7 @@ def test_a_refused_message_is_told_with_everything_else() -> None:
         request(DEFAULTS, keyword="JOINSMS")
 
 
-# The schema for editors says the same, as far as a schema can.
+# The schema for editors has the same rules, as far as a schema can express them.
 
 
 def contract_accepts(document: object) -> bool:
@@ -311,6 +311,6 @@ def test_the_schema_is_up_to_date() -> None:
     assert (ROOT / "docs/message-catalogue.schema.json").read_text() == contract.text()
 
 
-def test_the_schema_refuses_what_is_refused_as_far_as_it_can() -> None:
+def test_the_schema_refuses_wrong_documents_except_for_rules_beyond_it() -> None:
     assert [document for _, document in WRONG if contract_accepts(document)] == []
     assert all(contract_accepts(document) for _, document in BEYOND_SCHEMA)

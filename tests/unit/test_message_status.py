@@ -1,4 +1,4 @@
-"""The status of a message, as tables."""
+"""Tests the status of a message, which follows from its sends' statuses."""
 
 import pytest
 
@@ -21,7 +21,7 @@ from smsrelay.sends.send import Status
         (["failed", "failed"], "failed"),
     ],
 )
-def test_a_message_is_what_its_sends_are(statuses: list[str], together: str) -> None:
+def test_the_status_for_a_list_of_statuses(statuses: list[str], together: str) -> None:
     assert message_status([Status(status) for status in statuses]) == together
 
 
@@ -36,5 +36,5 @@ def test_a_message_is_what_its_sends_are(statuses: list[str], together: str) -> 
         ({Status.DELIVERED, Status.UNKNOWN}, "unknown"),
     ],
 )
-def test_what_the_sends_of_a_message_are_together(statuses: set[Status], together: str) -> None:
+def test_the_status_for_a_set_of_statuses(statuses: set[Status], together: str) -> None:
     assert message_status(statuses) == together

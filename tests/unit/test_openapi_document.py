@@ -1,4 +1,4 @@
-"""The OpenAPI document: up to date, true, and complete."""
+"""Checks that the OpenAPI document is current, correct and complete."""
 
 import ast
 import base64
@@ -48,27 +48,27 @@ def written() -> dict[Path, str]:
 
 
 @pytest.mark.parametrize("name", ["openapi.json", "docs.html", "smsrelay.http", "app.py"])
-def test_what_is_committed_is_what_the_models_say(written: dict[Path, str], name: str) -> None:
+def test_the_committed_files_are_current(written: dict[Path, str], name: str) -> None:
     [path] = [path for path in written if path.name == name]
-    assert path.read_text() == written[path], "make openapi"
+    assert path.read_text() == written[path], "run `make openapi`"
 
 
-# It is OpenAPI 3.1, and its schemas are JSON Schema.
+# The document is OpenAPI 3.1, and its schemas are JSON Schema.
 
 
-def test_it_is_a_valid_document() -> None:
+def test_the_document_is_valid_openapi() -> None:
     schemathesis.openapi.from_dict(contract.document()).validate()
     assert contract.document()["openapi"].startswith("3.1.")
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_each_schema_is_one(name: str) -> None:
+def test_each_schema_is_valid_json_schema(name: str) -> None:
     jsonschema_rs.meta.validate(SCHEMAS[name])
     contract.validator(f"/components/schemas/{name}")
 
 
 def routes() -> Iterator[dict[str, Any]]:
-    """The routes of template.yaml; those below /iam are the same ones once more."""
+    """Yield the routes of template.yaml, without those below /iam, which are copies."""
     for function in ("ApiFunction", "WebhookFunction"):
         for event in properties(function)["Events"].values():
             yield event["Properties"]
@@ -78,7 +78,7 @@ def test_every_route_of_the_template_is_described_and_no_other() -> None:
     assert set(OPERATIONS) == {(it["Method"].lower(), it["Path"]) for it in routes()}
 
 
-def test_who_needs_a_key_is_what_the_template_says() -> None:
+def test_the_document_has_the_templates_authentication() -> None:
     for it in routes():
         operation = OPERATIONS[it["Method"].lower(), it["Path"]]
         needs_key = it.get("Auth") != {"ApiKeyRequired": False}
@@ -87,11 +87,11 @@ def test_who_needs_a_key_is_what_the_template_says() -> None:
         assert ("api-key-required" in refused) is needs_key
 
 
-# What the linters of `make lint-openapi` ask for; they need Node, so these tests stand in for them.
+# Rules of the linters of `make lint-openapi`: these tests check them without Node.
 
 
 def schemas_within(part: Any) -> Iterator[dict[str, Any]]:
-    """Every schema with members in a part of the document, also those inside other schemas."""
+    """Yield every object schema in a part of the document, including nested ones."""
     if isinstance(part, dict):
         if isinstance(part.get("properties"), dict):
             yield part
@@ -113,11 +113,11 @@ def references(part: Any) -> Iterator[str]:
             yield from references(inner)
 
 
-def test_the_document_has_what_linters_ask_for() -> None:
+def test_the_document_follows_the_linters_rules() -> None:
     info = contract.document()["info"]
     assert info["contact"]["name"]
     assert info["license"]["identifier"]
-    assert contract.document()["security"]  # of each operation that names none
+    assert contract.document()["security"]  # for each operation without its own
     tags = {tag["name"] for tag in contract.document()["tags"] if tag["description"]}
     for operation in OPERATIONS.values():
         assert operation["summary"]
@@ -133,13 +133,13 @@ def test_every_component_is_used() -> None:
     assert set(SCHEMAS) == used
 
 
-def test_required_members_are_described_beside_the_word_required() -> None:
+def test_required_members_are_described_where_they_are_required() -> None:
     for schema in schemas_within(contract.document()):
         assert set(schema.get("required", ())) <= set(schema["properties"])
 
 
-def test_examples_fit_also_where_schemas_are_taken_for_closed() -> None:
-    """As Redocly's linter reads them: also a schema inside a rule, unless it says it is open."""
+def test_examples_fit_closed_schemas() -> None:
+    """Redocly's linter closes all schemas, including those inside rules, unless they say open."""
     strict = copy.deepcopy(contract.document())
     for schema in schemas_within(strict):
         if "additionalProperties" not in schema:
@@ -152,7 +152,7 @@ def test_examples_fit_also_where_schemas_are_taken_for_closed() -> None:
                     checker.validate(it["value"])
 
 
-# Everything has an example, and every example is true.
+# Everything has an example, and every example is valid.
 
 
 def fields() -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -163,7 +163,7 @@ def fields() -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 
 @pytest.mark.parametrize(("schema", "field", "it"), list(fields()))
-def test_every_field_is_described_and_has_true_examples(
+def test_every_field_is_described_and_has_valid_examples(
     schema: str, field: str, it: dict[str, Any]
 ) -> None:
     target = SCHEMAS[it["$ref"].rpartition("/")[2]] if "$ref" in it else it
@@ -194,7 +194,7 @@ def test_every_example_of_a_body_fits_its_schema(operation: dict[str, Any]) -> N
         jsonschema_rs.validate(parameter["schema"], parameter["example"])
 
 
-def test_every_status_other_than_good_ones_has_an_example_for_each_of_its_codes() -> None:
+def test_every_error_status_has_an_example_for_each_code() -> None:
     for operation in OPERATIONS.values():
         for status, response in operation["responses"].items():
             if status.startswith("2"):
@@ -207,7 +207,7 @@ def test_every_status_other_than_good_ones_has_an_example_for_each_of_its_codes(
             assert {it["value"]["status"] for it in content["examples"].values()} == {int(status)}
 
 
-# What the schema admits is what is accepted, but for what no schema says.
+# The relay accepts what fits the schema, except for rules beyond the schema.
 
 
 def fits(value: object) -> bool:
@@ -215,15 +215,15 @@ def fits(value: object) -> bool:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "events/messages").glob("*.json")))
-def test_samples_fit_or_not_as_their_names_say(path: Path) -> None:
+def test_only_accepted_samples_fit_the_schema(path: Path) -> None:
     good = not path.stem.startswith("refused-")
     assert fits(json.loads(path.read_text())) is good
     assert (refusals(path.read_text()) == []) is good
 
 
-def test_what_is_refused_does_not_fit_but_for_what_no_schema_can_say() -> None:
+def test_refused_examples_do_not_fit_except_for_rules_beyond_the_schema() -> None:
     fitting = {code for code, it in CODES.items() if it.example and fits(json.loads(it.example))}
-    beyond = {"invalid-number", "invalid-time", "invalid-url"}  # only some of theirs
+    beyond = {"invalid-number", "invalid-time", "invalid-url"}  # only some of their examples fit
     assert fitting == contract.BEYOND - beyond
     assert [refusal.code for text in SOME for refusal in refusals(text)] == sorted(beyond)
     assert all(fits(json.loads(text)) for text in SOME)
@@ -241,7 +241,7 @@ def test_null_fits_no_field(name: str) -> None:
     assert not fits({"message": "m", "to": ["+12125550100"], name: None})
 
 
-# No code is missing, and none is made up.
+# The document has exactly the codes that exist.
 
 
 def literals(nodes: list[ast.expr]) -> set[str]:
@@ -273,7 +273,7 @@ def test_the_example_of_a_refusal_has_its_code(code: str) -> None:
     assert contract.document()["x-refusal-codes"][code]["example"] == found
 
 
-def test_every_problem_of_relay_and_gateway_is_described() -> None:
+def test_every_problem_of_the_relay_and_the_gateway_is_described() -> None:
     services = ROOT / "layers/smsrelay/smsrelay/services"
     text = "".join(
         (services / f"{name}.py").read_text() for name in ("responses", "problem_documents")
@@ -296,7 +296,7 @@ def test_every_problem_of_relay_and_gateway_is_described() -> None:
     assert answered == set(document.PROBLEMS)
 
 
-def test_no_function_imports_what_writes_the_document() -> None:
+def test_no_function_imports_the_generator_of_the_document() -> None:
     for folder in ("functions", "layers/smsrelay/smsrelay"):
         for path in (ROOT / folder).rglob("*.py"):
             assert "tools" not in re.findall(r"(?m)^(?:from|import) (\w+)", path.read_text())
@@ -306,7 +306,7 @@ def test_no_function_imports_what_writes_the_document() -> None:
 
 
 class Page(HTMLParser):
-    """What the page links to, what can be linked to, and which elements are open."""
+    """Collects the page's links, the ids that can be linked to, and the open elements."""
 
     EMPTY = frozenset(("meta", "link", "br", "input"))
 
@@ -344,7 +344,7 @@ def page(written: dict[Path, str]) -> Page:
     return Page(written[ROOT / "functions/api/docs.html"])
 
 
-def test_the_page_stands_alone(page: Page) -> None:
+def test_the_page_needs_no_other_files(page: Page) -> None:
     assert page.open == []
     assert not {"img", "iframe", "form", "object"} & set(page.tags)
     assert page.tags["script"] == 1
@@ -360,7 +360,7 @@ def test_the_policy_allows_the_script_of_the_page_and_no_other(page: Page) -> No
     digest = base64.b64encode(hashlib.sha256(page.script.encode()).digest()).decode()
     policy = (ROOT / "functions/api/app.py").read_text()
     assert re.findall(r"script-src ([^;\"]+)", policy) == [f"'sha256-{digest}'"]
-    # What is not named falls under default-src: so the script can't make a request.
+    # default-src applies to everything else, so the script can't make a request.
     assert set(re.findall(r"([a-z]+-src) ", policy)) == {
         *("default-src", "script-src", "style-src", "img-src")
     }
@@ -369,7 +369,7 @@ def test_the_policy_allows_the_script_of_the_page_and_no_other(page: Page) -> No
     assert re.findall(r"localStorage\.setItem\(([^,]+),", page.script) == ['"language"']
 
 
-def test_the_page_tells_all(page: Page) -> None:
+def test_the_page_has_all_operations_and_codes(page: Page) -> None:
     for method, path in OPERATIONS:
         assert f"{method.upper()} {path}" in page.text
     for code in (*CODES, *document.PROBLEMS):
@@ -412,7 +412,7 @@ def test_the_examples_of_the_page_can_be_parsed(language: str, text: str) -> Non
     subprocess.run(command, input=text, text=True, check=True)  # noqa: S603 - our own examples
 
 
-def test_the_requests_for_an_editor_are_good_ones(written: dict[Path, str]) -> None:
+def test_the_requests_for_an_editor_are_valid(written: dict[Path, str]) -> None:
     text = written[ROOT / "docs/smsrelay.http"]
     requests = re.split(r"(?m)^### .*\n", text)[1:]
     lines = [request.splitlines()[0] for request in requests]

@@ -1,4 +1,4 @@
-"""How long a client's sends were paused: it does not count for their age."""
+"""Tests operators' pauses, whose time does not count towards a send's age."""
 
 import pytest
 
@@ -45,19 +45,19 @@ def test_overlapping_pauses_count_once_and_only_while_the_send_waits(
     assert paused_seconds(found, "shop", since=0, now=100) == expected
 
 
-def test_a_client_is_paused_by_its_own_pause_and_by_that_of_all() -> None:
+def test_a_client_is_paused_by_its_own_pause_and_by_a_pause_of_all() -> None:
     pauses = begin([], "shop", "", 1.0)
     assert is_paused(pauses, "shop")
     assert not is_paused(pauses, "other")
     pauses = begin(pauses, ALL, "", 2.0)
     assert is_paused(pauses, "other")
     pauses = end(pauses, ALL, 3.0)
-    assert is_paused(pauses, "shop"), "its own pause goes on"
+    assert is_paused(pauses, "shop"), "the client's own pause must continue"
     assert not is_paused(end(pauses, "shop", 4.0), "shop")
 
 
-def test_only_pauses_that_ended_long_ago_are_forgotten() -> None:
+def test_only_pauses_that_ended_long_ago_are_dropped() -> None:
     pauses = end(begin(begin([], "shop", "", 0.0), ALL, "", 0.0), ALL, 1.0)
     assert begin(pauses, ALL, "", KEPT_SECONDS)[:2] == pauses
     [kept, _] = begin(pauses, ALL, "", KEPT_SECONDS + 1)
-    assert kept.client == "shop", "it goes on"
+    assert kept.client == "shop", "a pause that has not ended must be kept"

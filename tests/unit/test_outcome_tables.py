@@ -1,4 +1,4 @@
-"""The reader of the tables in docs/delivery-guarantees.md refuses what it can't read."""
+"""Tests the reader of the tables in docs/delivery-guarantees.md, which refuses other forms."""
 
 import pytest
 

@@ -19,12 +19,12 @@ REGIONS += ["SE", "PL", "TR", "IN", "CN", "JP", "AU", "BR", "MX", "ZA"]
         ("+12125550100", "+12125550100"),
         ("+1 (212) 555-0100", "+12125550100"),
         ("+1.212.555.0100", "+12125550100"),
-        ("+15555554410", "+15555554410"),  # the reference's own, of an area that does not exist
+        ("+15555554410", "+15555554410"),  # from the reference; 555 is no area code
         ("+44 7700 900123", "+447700900123"),
         ("+49 171 3920012", "+491713920012"),
         ("+61 491 570 006", "+61491570006"),
-        ("+290 2000", None),  # St. Helena: possible there, too short for us
-        ("+870 000 000 000", "+870000000000"),  # satellite: a code of no country
+        ("+290 2000", None),  # St. Helena: valid, but shorter than the relay allows
+        ("+870 000 000 000", "+870000000000"),  # satellite phones, which belong to no country
     ],
 )
 def test_numbers(written: str, number: str | None) -> None:
@@ -51,14 +51,14 @@ def test_numbers(written: str, number: str | None) -> None:
         ("+555-0100", "fewer than 8 digits"),
         ("+()-.", "fewer than 8 digits"),
         ("+1212555010012345", "more than 15 digits"),
-        ("+1212555010", "this length"),  # North America has 10 digits after the 1
+        ("+1212555010", "this length"),  # North America needs 10 digits after the 1
         ("+121255501000", "this length"),
-        ("+44 (0)7700 900123", "this length"),  # the 0 is dialled inside the country only
+        ("+44 (0)7700 900123", "this length"),  # the 0 is only for calls inside the country
         ("+00447700900123", "this length"),  # no country code begins with 0
-        ("+21012345678", "this length"),  # 210 is nobody's
+        ("+21012345678", "this length"),  # 210 is not assigned
     ],
 )
-def test_what_can_be_no_number(written: str, reason: str) -> None:
+def test_impossible_numbers_are_refused(written: str, reason: str) -> None:
     with pytest.raises(PydanticCustomError, match=reason) as caught:
         normalize(written)
     assert caught.value.type == "invalid-number"
@@ -78,11 +78,11 @@ def test_a_number_without_plus_is_refused(written: str) -> None:
 
 @pytest.mark.parametrize("region", REGIONS)
 def test_national_numbers_are_refused_and_international_ones_accepted(region: str) -> None:
-    """5,000 numbers of each of 20 countries, as libphonenumber writes them."""
+    """Tests 5,000 numbers of each of 20 countries in libphonenumber's formats."""
     example = phonenumbers.example_number_for_type(region, phonenumbers.PhoneNumberType.MOBILE)
     assert example is not None
     assert example.national_number is not None
-    dice = Random(region)  # noqa: S311 - for the same numbers in each run
+    dice = Random(region)  # noqa: S311 - the same numbers in each run
     first = example.national_number // 10_000 * 10_000
     for last in dice.sample(range(10_000), 5_000):
         example.national_number = first + last
@@ -102,13 +102,13 @@ def test_national_numbers_are_refused_and_international_ones_accepted(region: st
         assert calling_code(e164) == str(example.country_code)
 
 
-def test_lengths_are_those_that_libphonenumber_knows() -> None:
+def test_the_lengths_are_those_of_libphonenumber() -> None:
     assert numbering_plan.lengths() == NATIONAL_LENGTHS, (
-        "python -m tools.requirements.numbering_plan"
+        "run `python -m tools.requirements.numbering_plan`"
     )
 
 
-def test_no_calling_code_is_the_beginning_of_another_one() -> None:
+def test_no_calling_code_is_a_prefix_of_another_one() -> None:
     codes = [str(code) for code in NATIONAL_LENGTHS]
     assert not [
         (code, other)

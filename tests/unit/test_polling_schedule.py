@@ -1,4 +1,4 @@
-"""When the upstream is asked for a report."""
+"""Tests the delays between polls of a delivery."""
 
 from smsrelay.sends.polling_schedule import next_poll_delay
 

@@ -1,6 +1,6 @@
-"""Shipped code uses what its dependencies document, and none of their private names.
+"""Checks that shipped code uses no private names of its dependencies.
 
-One exception: the transport puts its own connection pool into httpx's private attribute.
+The only exception: the transport replaces the connection pool in httpx's private attribute.
 """
 
 import ast
@@ -26,10 +26,10 @@ SHIPPED = sorted(
     path for folder in ("layers", "functions", "cli") for path in (ROOT / folder).rglob("*.py")
 )
 DOCUMENTED = {"_asdict", "_fields", "_replace"}
-"""Methods of named tuples: the underscore keeps them apart from the fields' names."""
+"""Public methods of named tuples; the underscore only separates them from the fields."""
 BY_NAME = {"getattr", "setattr", "hasattr", "delattr"}
 MADE_BY_ABC = {"_abc_impl"}
-"""What the standard library adds to each abstract class."""
+"""Names that the standard library adds to each abstract class."""
 
 
 def is_private(name: str) -> bool:
@@ -42,7 +42,7 @@ class PrivateNames(ast.NodeVisitor):
     def __init__(self) -> None:
         self.found: list[str] = []
         self._own: set[str] = set()
-        """The attributes that the class around the current node declares."""
+        """The attributes that the surrounding class declares."""
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         outer = self._own
@@ -73,7 +73,7 @@ class PrivateNames(ast.NodeVisitor):
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         if f"{node.module}".startswith("smsrelay"):
-            return  # our own
+            return  # the project's own modules
         for alias in node.names:
             self._look_at(f"{node.module}.{alias.name}", node)
 
@@ -89,7 +89,7 @@ def private_names(source: str) -> list[str]:
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(ROOT)))
-def test_shipped_code_uses_no_private_name_of_anything_else(path: Path) -> None:
+def test_shipped_code_uses_no_private_name_of_a_dependency(path: Path) -> None:
     assert not private_names(path.read_text())
 
 
@@ -110,7 +110,7 @@ def test_a_private_name_is_found(line: str) -> None:
     assert private_names(f"class Adapter:\n    def call(self, client):\n        {line}")
 
 
-def test_names_of_ones_own_are_no_private_names_of_others() -> None:
+def test_a_classs_own_private_names_are_allowed() -> None:
     assert not private_names(
         "class Request:\n"
         "    _original: str\n"
@@ -121,7 +121,7 @@ def test_names_of_ones_own_are_no_private_names_of_others() -> None:
 
 
 def modules() -> Iterator[ModuleType]:
-    """All shipped modules that can be imported, and the functions'."""
+    """Yield all shipped modules that can be imported, and the functions' modules."""
     for package in (smsrelay, smsrelay_cli):
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not found.name.endswith("__main__"):
@@ -140,7 +140,7 @@ def methods(owner: type) -> Iterator[FunctionType]:
 
 
 def taken(owner: type) -> set[str]:
-    """The private names that a class defines, or that its methods assign."""
+    """Return the private names that a class defines, or that its methods assign."""
     stored = {
         step.argval
         for method in methods(owner)
@@ -151,11 +151,11 @@ def taken(owner: type) -> set[str]:
 
 
 def used(base: type) -> set[str]:
-    """The names that a class defines, or that its methods read or assign."""
+    """Return the names that a class defines, or that its methods read or assign."""
     return {*vars(base)}.union(*(method.__code__.co_names for method in methods(base)))
 
 
-def test_no_class_takes_a_private_name_of_a_dependencys_base_class() -> None:
+def test_no_class_overrides_a_private_name_of_a_dependencys_base_class() -> None:
     no_dependency = {"smsrelay", "smsrelay_cli", *sys.stdlib_module_names}
     found = {
         (owner.__name__, name)

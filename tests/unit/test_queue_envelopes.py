@@ -56,7 +56,7 @@ SNS_ATTRIBUTES = {
         (event(STATED), ATTRIBUTES, "shop", "attribute"),
     ],
 )
-def test_three_envelopes_and_whose_they_are(
+def test_client_and_key_are_read_from_each_envelope(
     body: object, attributes: dict[str, str], client: str, key: str
 ) -> None:
     found = letter(body, attributes)
@@ -72,7 +72,7 @@ TOPIC, OTHER = (f"arn:aws:sns:us-east-1:123456789012:{name}" for name in ("order
 @pytest.mark.parametrize(
     "topic", [{"TopicArn": TOPIC}, {"TopicArn": ""}, {"TopicArn": [TOPIC]}, {}]
 )
-def test_only_topics_that_are_listed_are_believed(
+def test_topics_that_are_not_listed_are_refused(
     topic: dict[str, object], senders: list[str]
 ) -> None:
     body = json.dumps(sns(STATED, MessageAttributes=SNS_ATTRIBUTES, **topic))
@@ -91,11 +91,11 @@ def test_a_reference_to_a_send() -> None:
     "body",
     [{"send": 1}, {"send": {"id": "x"}}, {"send": {"id": "", "n": 1}}, {"send": {}, "to": []}],
 )
-def test_what_only_looks_like_a_reference(body: object) -> None:
+def test_similar_bodies_are_no_references(body: object) -> None:
     assert letter(body).document.value == body
 
 
-def test_an_sns_message_that_is_no_json_is_no_json() -> None:
+def test_an_sns_message_must_contain_json() -> None:
     with pytest.raises(NotJsonError):
         opened({"Type": "Notification", "MessageId": "x", "Message": "hello"})
 
@@ -111,12 +111,12 @@ def test_an_sns_message_that_is_no_json_is_no_json() -> None:
         ("01ARZ3NDEKTSV4RRFFQ69G5FAV", 10**4_000),
     ],
 )
-def test_what_no_send_can_be_called_is_no_reference(message_id: str, n: int) -> None:
-    """DynamoDB would refuse it as a key, so the message would come back a hundred times."""
+def test_impossible_ids_are_no_references(message_id: str, n: int) -> None:
+    """DynamoDB would refuse such keys, and the message would be received up to 100 times."""
     assert isinstance(opened({"send": {"id": message_id, "n": n}}), QueueRequest)
 
 
-def test_refusals_inside_an_event_point_into_its_detail() -> None:
+def test_pointers_of_refusals_start_at_an_events_detail() -> None:
     body = '{"detail-type":"x","detail":{"text":"a","text":"b"},"id":"1","x":1,"x":2}'
     assert [refusal.pointer for refusal in letter(body).document.refusals] == ["/text"]
 
@@ -133,13 +133,13 @@ def test_an_invalid_key_is_refused_wherever_it_is(key: str) -> None:
             opened(body, attributes)
 
 
-def test_what_stands_twice_in_an_envelope_is_refused() -> None:
+def test_duplicate_members_of_an_envelope_are_refused() -> None:
     body = '{"detail-type":"x","detail":{"to":[]},"detail":{},"id":"1"}'
     assert [refusal.code for refusal in letter(body).document.refusals] == ["duplicate-field"]
 
 
 @pytest.mark.parametrize("client", ["a b", "\ud800", "ü", "Shop", "shop-", "x" * 64, ""])
-def test_a_client_that_can_be_none(client: str) -> None:
+def test_an_invalid_client_is_refused(client: str) -> None:
     by_topic = sns(MINIMAL, MessageAttributes={"client": {"Type": "String", "Value": client}})
     for body, attributes in ((MINIMAL, {"client": client}), (by_topic, {})):
         with pytest.raises(RequestRefusedError, match="invalid-client"):

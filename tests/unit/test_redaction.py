@@ -1,4 +1,4 @@
-"""What the upstream may repeat of a request in its error messages, and what is kept of them."""
+"""Tests which parts of the upstream's error messages are kept, and which are cut."""
 
 import html
 import json
@@ -19,7 +19,7 @@ NUMBER = "13175550142"
 UUID = "3f2504e0-4f89-11d3-9a0c-0305e82c3301"
 DIGITS = (
     *("⁰¹²³⁴⁵⁶⁷⁸⁹", "⓪①②③④⑤⑥⑦⑧⑨", "⓿❶❷❸❹❺❻❼❽❾"),
-    # Full-width, Arabic, and mathematical ones.
+    # Full-width, Arabic and mathematical digits.
     *("".join(chr(zero + n) for n in range(10)) for zero in (0xFF10, 0x0660, 0x1D7EC)),
 )
 
@@ -84,7 +84,7 @@ def test_memory_does_not_grow_with_the_text(filler: str) -> None:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    # The decoded text with up to 4 bytes a character, its letters and digits, and the messages.
+    # Enough for the decoded text (4 bytes a character), its letters and digits, and the messages.
     assert peak < 2_500_000
 
 
@@ -196,7 +196,7 @@ def test_base64_of_letters_only_is_cut(secret: str) -> None:
         ("number_13175550142, 13175550142x", "…"),
         (f"{NUMBER}-13175550143", "…"),
         ("2026-10-05 13175550142", "…"),
-        # Nor one that was not sent.
+        # A number that was not sent is cut, too.
         ("contact +1 212 606 0199", "contact …"),
         ("contact 212 - 606 - 0199, or 2126060199", "contact … - … - … or …"),
         ("contact 212/606/0199 or tel:212 60601", "contact … or …"),
@@ -219,7 +219,7 @@ def test_numbers_in_pieces_are_cut(message: str, expected: str) -> None:
         f"x{UUID}",
     ],
 )
-def test_what_only_looks_like_a_reference_id_is_cut(uuid: str) -> None:
+def test_similar_ids_are_cut(uuid: str) -> None:
     assert shown(f"reference id {uuid}.") == "reference id …"
 
 
@@ -238,7 +238,7 @@ def test_what_only_looks_like_a_reference_id_is_cut(uuid: str) -> None:
         ("…" * 600, "…" * MAX_LENGTH),
     ],
 )
-def test_what_is_kept_beside_what_is_cut(message: str, expected: str) -> None:
+def test_words_beside_cut_ones_are_kept(message: str, expected: str) -> None:
     body = json.loads(BODY)
     body["messageText"] += " bx"
     assert shown(message, json.dumps(body)) == expected

@@ -1,4 +1,4 @@
-"""How many SMS a text becomes: against the standard, Salesforce's pages and two libraries."""
+"""Tests the number of SMS for a text, by the standard, Salesforce's pages and two libraries."""
 
 from decimal import Decimal
 from random import Random
@@ -22,7 +22,7 @@ ALPHABETS = (
     "".join(map(chr, range(32, 1_200))),
 )
 LENGTHS = (*range(1, 90), *range(150, 165, 3), 305, 308)
-"""Around the limits, and mostly short: one library needs 0.3 ms for a long text."""
+"""Lengths around the limits; mostly short, because one library needs 0.3 ms for a long text."""
 # The example on "Message Concatenation" in Salesforce's help: 196 characters.
 LANEYS = (
     "Spring has arrived at Laneys! Exclusive sale is this weekend, April 4-7. Get 10% off entire "
@@ -39,7 +39,7 @@ def texts(count: int) -> list[str]:
     ]
 
 
-def test_two_libraries_count_alike() -> None:
+def test_two_libraries_count_the_same() -> None:
     gsm_7 = gsm0338.Codec()
     for text in texts(100_000):
         size = estimate(text, concatenated=True)
@@ -67,17 +67,17 @@ def test_two_libraries_count_alike() -> None:
         ("x" * 320, 2, 3),
         ("€" * 80, 1, 1),
         ("€" * 81, 2, 2),
-        ("€" * 153, 2, 3),  # an extended character is not divided between parts
+        ("€" * 153, 2, 3),  # an extended character is not split between parts
         ("ç" * 70, 1, 1),
         ("ç" * 71, 2, 2),
         ("😀" * 35, 1, 1),
         ("😀" * 36, 2, 2),
         ("ç" + "😀" * 66, 2, 2),
-        ("ç" + "😀" * 67, 2, 3),  # nor is an emoji
+        ("ç" + "😀" * 67, 2, 3),  # an emoji is not split, either
         (LANEYS, 2, 2),
         ("x" * 159 + " " + "y" * 160, 2, 3),
         ("x" * 160 + " " + "y" * 160, 2, 3),  # the space between two parts is lost
-        (("x" * 81 + " ") * 4, 4, 3),  # split at spaces: one word for each part
+        (("x" * 81 + " ") * 4, 4, 3),  # split at spaces: one word in each part
         ("x" * 100 + " " + "y" * 100 + " " + "z" * 100, 3, 2),
     ],
 )
@@ -128,7 +128,7 @@ def test_the_lower_limit_of_request_and_catalogue_counts() -> None:
     assert not refused(text="x" * 161)
     assert not refused(text="x" * 161, maxSegments=2)
     assert not refused(maximum=2, text="x" * 161)
-    assert not refused(maximum=1)  # the message's own text is not known
+    assert not refused(maximum=1)  # the text is in Marketing Cloud and not known
     for maximum, fields in (
         (None, {"maxSegments": 1}),
         (1, {}),
@@ -150,20 +150,20 @@ def test_a_text_that_is_too_long_is_not_quoted() -> None:
 
 
 @pytest.mark.parametrize("value", [0, -1, 256, 10**30, Decimal("1e999"), Decimal("0.5")])
-def test_a_limit_lies_between_1_and_255(value: object) -> None:
-    assert [(one.pointer, one.code) for one in refused(text="x", maxSegments=value)] == [
+def test_a_limit_is_between_1_and_255(value: object) -> None:
+    assert [(it.pointer, it.code) for it in refused(text="x", maxSegments=value)] == [
         ("/maxSegments", "number-out-of-range")
     ]
 
 
 @pytest.mark.parametrize("value", [None, True, "1", Decimal("1.5"), [1]])
 def test_a_limit_is_an_integer(value: object) -> None:
-    assert [(one.pointer, one.code) for one in refused(text="x", maxSegments=value)] == [
+    assert [(it.pointer, it.code) for it in refused(text="x", maxSegments=value)] == [
         ("/maxSegments", "wrong-type")
     ]
 
 
 def test_a_limit_needs_a_text() -> None:
-    assert [(one.pointer, one.code) for one in refused(maxSegments=1)] == [
+    assert [(it.pointer, it.code) for it in refused(maxSegments=1)] == [
         ("/maxSegments", "text-missing")
     ]

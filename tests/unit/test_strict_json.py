@@ -29,7 +29,7 @@ from smsrelay.messages.strict_json import MAX_REQUEST_BYTES, decode
     ],
     ids=lambda text: repr(text[:12]),
 )
-def test_what_is_no_json_is_refused_with_a_reason(text: str) -> None:
+def test_invalid_json_is_refused_with_a_reason(text: str) -> None:
     with pytest.raises(NotJsonError) as caught:
         decode(text)
     assert str(caught.value)
@@ -40,7 +40,7 @@ def test_the_reason_names_the_place() -> None:
         decode('{\n"a":}')
 
 
-def test_size_counts_in_bytes() -> None:
+def test_size_is_counted_in_bytes() -> None:
     assert decode('"' + "a" * (MAX_REQUEST_BYTES - 2) + '"').value
     with pytest.raises(TooLargeError, match=str(MAX_REQUEST_BYTES)):
         decode('"' + "a" * (MAX_REQUEST_BYTES - 1) + '"')
@@ -53,7 +53,7 @@ def test_a_price_keeps_its_last_zero() -> None:
     assert str(decode("12.50").value) == "12.50"
 
 
-def test_duplicates_are_found_wherever_they_stand() -> None:
+def test_duplicates_are_found_at_every_level() -> None:
     document = decode('{"a":{"b":[{"c/d":1,"c/d":2}]},"e":1,"e":2,"e":3}')
     assert [(refusal.pointer, refusal.code) for refusal in document.refusals] == [
         ("/e", "duplicate-field"),

@@ -1,4 +1,4 @@
-"""When a token is renewed, what is asked of the token endpoint, and what its answers say."""
+"""Tests when a token is renewed, the token request, and how its responses are read."""
 
 import json
 from typing import Any
@@ -72,7 +72,7 @@ def test_no_token_is_the_first_reason() -> None:
 
 
 def test_a_run_every_minute_leaves_no_gap_and_fetches_once_in_fifteen() -> None:
-    """Nothing is taken off the life that the upstream tells: others took all of it."""
+    """The lifetime that the upstream reports is used without a deduction."""
     fetches, expires_at, since = 0, 0.0, 0.0
     for now in range(0, 24 * 3600, 60):
         if renewal_reason(StoredToken("t", expires_at, since), now, refused=False):
@@ -84,7 +84,7 @@ def test_a_run_every_minute_leaves_no_gap_and_fetches_once_in_fifteen() -> None:
             fetches, expires_at, since = fetches + 1, grant.expires_at, now
         assert expires_at - now >= 60 + refresh_ahead(StoredToken("t", expires_at, since))
     assert fetches == 24 * 4
-    assert fetches < 100, "versions of a secret that Secrets Manager keeps for a day"
+    assert fetches < 100, "Secrets Manager keeps 100 versions of a secret for a day"
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_run_every_minute_leaves_no_gap_and_fetches_once_in_fifteen() -> None:
         (None, 1199, False),
     ],
 )
-def test_refusals_bring_no_third_token_at_once(
+def test_refusals_do_not_renew_a_new_token_at_once(
     life: float | None, before: float | None, may: bool
 ) -> None:
     predecessor = None if before is None else token(1080, before)
@@ -108,13 +108,13 @@ def test_refusals_bring_no_third_token_at_once(
 
 
 @pytest.mark.parametrize(("life", "seconds"), [(1080, 60), (240, 60), (60, 15), (8, 2), (None, 60)])
-def test_senders_look_for_the_next_one_a_little_before_the_end(
+def test_senders_refresh_a_token_shortly_before_its_end(
     life: float | None, seconds: float
 ) -> None:
     assert refresh_ahead(token(life, 0)) == seconds
 
 
-def test_a_fingerprint_names_a_token_and_tells_nothing_of_it() -> None:
+def test_a_fingerprint_identifies_a_token() -> None:
     assert fingerprint("a-token") == fingerprint("a-token") != fingerprint("b-token")
     assert len(fingerprint("a" * 512)) == 16
 
@@ -129,7 +129,7 @@ def test_a_fingerprint_names_a_token_and_tells_nothing_of_it() -> None:
         ({"need": None}, RenewalRequest("None", "None")),
     ],
 )
-def test_who_asks(event: dict[str, Any], ask: RenewalRequest | None) -> None:
+def test_renewal_requests_are_parsed(event: dict[str, Any], ask: RenewalRequest | None) -> None:
     assert parse_renewal_request(event) == ask
 
 
@@ -160,7 +160,7 @@ BASIC = {
         ({"note": "rotated in May"}, BASIC),
     ],
 )
-def test_what_is_asked(fields: dict[str, object], request_body: dict[str, str]) -> None:
+def test_the_token_request(fields: dict[str, object], request_body: dict[str, str]) -> None:
     credentials = parse_credentials(stored(**fields), HOSTS)
     assert credentials.request() == request_body
     assert credentials.auth_base_url == AUTH
@@ -183,7 +183,7 @@ def test_what_is_asked(fields: dict[str, object], request_body: dict[str, str]) 
         (stored(auth_base_url="http://x.auth.marketingcloudapis.com"), "UpstreamHosts"),
     ],
 )
-def test_credentials_that_cannot_be_used(secret: str, says: str) -> None:
+def test_unusable_credentials_are_refused(secret: str, says: str) -> None:
     with pytest.raises(CredentialsUnusableError, match=says) as caught:
         parse_credentials(secret, HOSTS)
     assert SECRET not in str(caught.value)
@@ -233,7 +233,7 @@ def test_a_token_in_the_answer(fields: dict[str, object], grant: AccessToken) ->
     assert answered(201, good(**fields)) == grant
 
 
-def test_without_expiry_the_documented_one_counts() -> None:
+def test_without_an_expiry_the_documented_one_is_used() -> None:
     assert answered(200, b'{"access_token": "t"}') == AccessToken("t", NOW + 1080, "", "")
 
 
@@ -266,8 +266,8 @@ def test_without_expiry_the_documented_one_counts() -> None:
         (good(rest_instance_url=["x"]), "rest-url-not-allowed"),
     ],
 )
-def test_a_good_status_with_nothing_to_use(body: bytes, reason: str) -> None:
-    """Nothing of such a body is repeated: there may be a token in it."""
+def test_a_response_200_without_a_usable_token(body: bytes, reason: str) -> None:
+    """The error repeats nothing of such a body, because it may contain a token."""
     for status in (200, 204):
         assert answered(status, body) == TokenError(reason, status)
 

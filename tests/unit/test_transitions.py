@@ -1,4 +1,4 @@
-"""The smaller pure decisions: waits, a send's next state."""
+"""Tests waits, pauses, and a send's next state."""
 
 from dataclasses import replace
 from functools import partial
@@ -64,41 +64,41 @@ def test_waits(outcome: Outcome, attempt: int, least: float, most: float) -> Non
         (THROTTLED._replace(retry_after=900.0), 1, MAX_PAUSE, MAX_PAUSE),
         (THROTTLED._replace(reason="blocked"), 2, 0.0, 4.0),
         (Outcome(OutcomeKind.NOT_SENT, "unavailable", 503, retry_after=3.0), 1, 3.0, 3.0),
-        # These say nothing of the next call.
+        # These outcomes do not affect the next call.
         (Outcome(OutcomeKind.NOT_SENT, "no-connection"), 1, 0.0, 0.0),
         (Outcome(OutcomeKind.UNKNOWN, "server-error", 500), 1, 0.0, 0.0),
         (Outcome(OutcomeKind.REJECTED, "refused", 400), 1, 0.0, 0.0),
         (Outcome(OutcomeKind.ACCEPTED, "accepted", 202), 1, 0.0, 0.0),
     ],
 )
-def test_how_long_a_worker_holds_back(
+def test_the_pause_after_each_outcome(
     outcome: Outcome, refusals: int, least: float, most: float
 ) -> None:
     assert pause_after(outcome, refusals, lambda: 0.0) == least
     assert pause_after(outcome, refusals, lambda: 1.0) == most
 
 
-def test_a_worker_holds_back_until_its_time_and_longer_each_time() -> None:
+def test_pauses_end_in_time_and_grow_with_each_throttled_call() -> None:
     now = [NOW]
-    brake = UpstreamPause(lambda: now[0], lambda: 1.0)
+    pause = UpstreamPause(lambda: now[0], lambda: 1.0)
     call = Call("m", [])
     accepted = Outcome(OutcomeKind.ACCEPTED, "accepted", 202)
-    brake.end_call(call, accepted)
-    assert brake.remaining() == 0
+    pause.end_call(call, accepted)
+    assert pause.remaining() == 0
     for hold in (2.0, 4.0, 8.0):
-        for _ in range(10):  # calls that ran side by side count once
-            brake.end_call(call, THROTTLED)
-        assert brake.remaining() == hold
-        brake.end_call(call, accepted._replace(kind=OutcomeKind.UNKNOWN))
+        for _ in range(10):  # parallel calls count once
+            pause.end_call(call, THROTTLED)
+        assert pause.remaining() == hold
+        pause.end_call(call, accepted._replace(kind=OutcomeKind.UNKNOWN))
         now[0] += hold / 2
-        assert brake.remaining() == hold / 2, "what else is heard changes nothing"
+        assert pause.remaining() == hold / 2, "other outcomes must not change the pause"
         now[0] += hold / 2
-        assert brake.remaining() == 0
-    brake.end_call(call, accepted)
-    brake.end_call(call, THROTTLED)
-    assert brake.remaining() == 2.0, "it begins anew after one that was taken"
+        assert pause.remaining() == 0
+    pause.end_call(call, accepted)
+    pause.end_call(call, THROTTLED)
+    assert pause.remaining() == 2.0, "an accepted call must reset the pause"
     now[0] -= 3_600
-    assert brake.remaining() == MAX_PAUSE, "a clock that is put back holds nobody for an hour"
+    assert pause.remaining() == MAX_PAUSE, "a clock set back must not extend the pause"
 
 
 HOLD, RESEND = OnUnknown.HOLD, OnUnknown.RESEND
@@ -148,7 +148,7 @@ def test_a_rejected_send_keeps_its_body_if_an_operator_may_redrive_it() -> None:
 @pytest.mark.parametrize(
     ("kind", "attempt"), [(OutcomeKind.REJECTED, 2), (OutcomeKind.NOT_SENT, 4)]
 )
-def test_what_may_have_gone_out_is_never_called_rejected_or_failed(
+def test_a_send_that_may_have_been_sent_never_becomes_rejected_or_failed(
     kind: OutcomeKind, attempt: int
 ) -> None:
     def tried(send: Send, outcome: Outcome, attempt: int) -> Send:
@@ -157,13 +157,13 @@ def test_what_may_have_gone_out_is_never_called_rejected_or_failed(
             begun, outcome, now=NOW + 1, wait=7.0, max_attempts=4, is_last=attempt > 1
         )
 
-    unheard = tried(
+    in_doubt = tried(
         replace(SENDING, on_unknown=RESEND), Outcome(OutcomeKind.UNKNOWN, "read-timeout"), 1
     )
-    assert unheard.status is Status.QUEUED
-    after = tried(unheard, Outcome(kind, "why"), attempt)
+    assert in_doubt.status is Status.QUEUED
+    after = tried(in_doubt, Outcome(kind, "why"), attempt)
     assert (after.status, after.reason, after.body) == (Status.UNKNOWN, "why", "{}")
-    # The same when it was an operator who had it sent again.
+    # The same after an operator resent it.
     held = transitions.requeue_by_operator(
         replace(SENDING, status=Status.UNKNOWN), now=NOW, written_by="o"
     )
@@ -176,7 +176,7 @@ def test_what_may_have_gone_out_is_never_called_rejected_or_failed(
         assert ended.status in {Status.REJECTED, Status.FAILED}
 
 
-def test_a_lease_that_ran_out_means_unknown_and_never_again() -> None:
+def test_a_send_with_an_expired_lease_becomes_unknown_and_is_not_tried_again() -> None:
     assert not transitions.lease_expired(SENDING, NOW + 59)
     assert transitions.lease_expired(SENDING, NOW + 60)
     assert SENDING.lease_until == NOW + 60
@@ -190,7 +190,7 @@ def test_a_lease_that_ran_out_means_unknown_and_never_again() -> None:
     assert (again.status, again.due_at) == (Status.QUEUED, NOW + 60)
 
 
-def test_an_operators_resend_counts_attempts_and_age_anew_and_numbers_them_on() -> None:
+def test_an_operators_resend_restarts_age_and_counted_attempts_but_not_their_numbers() -> None:
     spent = replace(
         SENDING, status=Status.FAILED, attempts=4, reason="throttled", errors=("words",)
     )
@@ -250,7 +250,7 @@ def test_only_attempts_in_doubt_count_and_only_age_ends_the_others(reason: str) 
 
 
 @pytest.mark.parametrize("status", [Status.ACCEPTED, Status.REJECTED])
-def test_an_operator_ends_what_is_undecided(status: Status) -> None:
+def test_an_operator_ends_an_undecided_send(status: Status) -> None:
     assert transitions.is_undecided(SENDING, NOW + 60)
     assert not transitions.is_undecided(SENDING, NOW + 59)
     unknown = replace(SENDING, status=Status.UNKNOWN, errors=("words",))
@@ -267,14 +267,14 @@ def test_an_operator_ends_what_is_undecided(status: Status) -> None:
     assert (silent.reason, silent.note) == ("resolved-by-operator", None)
 
 
-def test_an_operator_who_knows_that_a_send_was_not_sent_ends_the_doubt() -> None:
+def test_an_operator_can_end_the_doubt_of_a_send_that_was_not_sent() -> None:
     unknown = replace(SENDING, status=Status.UNKNOWN, may_have_been_sent=True)
     failed = transitions.resolve_by_operator(
         unknown, Status.FAILED, token_id=None, note="none", now=NOW + 5, written_by="operator"
     )
     assert (failed.status, failed.body, failed.may_have_been_sent) == (Status.FAILED, "{}", False)
     again = transitions.requeue_by_operator(failed, now=NOW + 6, written_by="operator")
-    assert again.note is None, "it said how the send had ended"
+    assert again.note is None, "the note belongs to the earlier end"
     assert (again.status, again.body, again.may_have_been_sent) == (Status.QUEUED, "{}", False)
 
 

@@ -1,4 +1,4 @@
-"""First contact: what it asks for, and which stack it deletes.
+"""Tests the questions of the first contact, and which stack it deletes.
 
 tests/e2e runs it against the local stack.
 """
@@ -41,7 +41,7 @@ def test_a_stage_that_renews_no_token_is_refused() -> None:
         stack.upstream_hosts(deploy.Stage("trial", overrides, deploy.SAMCONFIG))
 
 
-def test_the_question_about_the_phone_is_repeated_until_its_answer_is_offered(
+def test_the_question_about_the_phone_is_repeated_until_the_answer_is_valid(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("\nyes\n12\n 2 \n3\n"))
@@ -66,7 +66,7 @@ def test_credentials_are_asked_for_until_they_have_the_right_form(
 
 
 class Account:
-    """AWS with the stacks of an account, by their ids, and what sam has uploaded."""
+    """Fakes AWS: the stacks of an account by id, and the uploads of sam."""
 
     region_name = "us-east-1"
 
@@ -116,7 +116,7 @@ class Account:
     def resource(self, _: str) -> "Account":
         return self
 
-    def StackResource(self, *names: str) -> SimpleNamespace:  # noqa: N802 - boto3 calls it so
+    def StackResource(self, *names: str) -> SimpleNamespace:  # noqa: N802 - boto3's name
         assert names == ("aws-sam-cli-managed-default", "SamCliSourceBucket")
         return SimpleNamespace(physical_resource_id="bucket-of-sam")
 
@@ -133,7 +133,7 @@ class Account:
 
 @pytest.fixture
 def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Account:
-    """An account without stacks, and a person who enters what is needed."""
+    """An account without stacks; all input is entered automatically."""
     found = Account()
     monkeypatch.setattr(deploy.Stage, "session", found)
     monkeypatch.setattr(deploy.Stage, "sam", found.sam)
@@ -246,7 +246,7 @@ def test_the_deletion_needs_no_terminal(
         monkeypatch.setattr(account, "describe_stacks", signalled_again)
         if number:
             signal.raise_signal(number)
-        print("polling the delivery …")  # noqa: T201 - as the steps do
+        print("polling the delivery …")  # noqa: T201 - like the steps
 
     def signalled_again(**options: str) -> dict[str, Any]:
         if number:
@@ -275,7 +275,7 @@ def test_the_deletion_needs_no_terminal(
         ("", 2, "no input for"),
     ],
 )
-def test_nothing_is_done_before_a_person_agrees(
+def test_nothing_is_done_without_a_persons_agreement(
     account: Account,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -1,4 +1,4 @@
-"""Which certificate authorities HTTPS calls trust."""
+"""Tests which certificate authorities HTTPS calls trust."""
 
 import ssl
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ def read_anew() -> Iterator[None]:
     trusted.cache_clear()
 
 
-def test_certifis_authorities_are_trusted_and_no_others_whatever_the_environment_says(
+def test_only_certifis_authorities_are_trusted_in_every_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     other = tmp_path / "authorities.pem"
@@ -29,5 +29,5 @@ def test_certifis_authorities_are_trusted_and_no_others_whatever_the_environment
     assert trusted().check_hostname
 
 
-def test_they_are_read_once() -> None:
+def test_the_authorities_are_read_once() -> None:
     assert trusted() is trusted()

@@ -1,4 +1,4 @@
-"""From the simplified JSON to the upstream's bodies: the table of docs/api.md, row by row."""
+"""Tests how the simplified JSON becomes upstream bodies, by the table in docs/api.md."""
 
 import json
 
@@ -66,7 +66,7 @@ def test_quiet_hours_have_the_offset_that_is_in_force(
 
 
 def attribute(written: str) -> str:
-    """The upstream's body with an attribute that is written like this."""
+    """Return an attribute of the upstream's body for a value that is written like this."""
     text = (
         '{"message":"m","to":[{"mobile":"+12125550101","key":"k","attributes":{"a":'
         + written
@@ -75,7 +75,7 @@ def attribute(written: str) -> str:
     return build_calls(parse_request(decode(text)), NOW)[0].body
 
 
-def test_a_number_that_nobody_could_read_is_refused() -> None:
+def test_a_number_with_too_many_digits_is_refused() -> None:
     for written in ("1e31", "1e-40"):
         with pytest.raises(RequestRefusedError):
             attribute(written)
@@ -137,7 +137,7 @@ def test_more_than_250_are_split(numbers: int, sizes: list[int]) -> None:
     assert sent == [number[1:] for number in written]
 
 
-def test_what_does_not_fit_the_store_is_refused() -> None:
+def test_a_call_that_is_too_large_for_the_ledger_is_refused() -> None:
     with pytest.raises(RequestRefusedError) as caught:
         build_calls(request(to=TOO_LARGE_TO), NOW)
     assert [refusal.code for refusal in caught.value.refusals] == ["too-large"]
@@ -147,9 +147,9 @@ def test_what_does_not_fit_the_store_is_refused() -> None:
 
 
 def test_the_bodies_of_the_reference() -> None:
-    """The two examples of the reference page, with booleans as booleans.
+    """Builds the two examples of Salesforce's reference, with real booleans.
 
-    Its second one says `Override: false`, too: without a text both are left out here.
+    The second example also has `Override: false`, which the relay omits without a text.
     """
     assert body(
         to=["+13175551212"],

@@ -1,4 +1,4 @@
-"""Every error that the upstream documents: the relay prevents it, or passes its words on."""
+"""Tests each documented error of the upstream: the relay prevents it or passes its text on."""
 
 import json
 
@@ -63,7 +63,7 @@ def test_prevented_before_anything_is_sent(
     with pytest.raises(refusals.RequestRefusedError) as caught:
         make(**fields)
     assert detail in [refusal.detail for refusal in caught.value.refusals]
-    # The upstream's wording, as far as it repeats no value.
+    # The refusal uses the upstream's wording, without the values.
     for part in upstream.removesuffix("(yyyy-MM-dd HH:mm).").split("{0}"):
         assert part.removeprefix(" is ").strip(" .").lower() in detail.lower()
 
@@ -110,10 +110,10 @@ def test_passed_on_in_the_upstreams_own_words(upstream: str) -> None:
 
 
 def test_a_message_id_is_not_passed_on() -> None:
-    """It looks like base64; the client and the operator know it."""
+    """It looks like base64; the client and the operator know it anyway."""
     upstream = "Message MzA6Nzg6MA is not valid for the client."
     assert redact([upstream], "{}") == ("Message … is not valid for the client.",)
 
 
-def test_none_of_the_prevented_is_a_false_alarm() -> None:
+def test_a_valid_request_is_not_refused() -> None:
     assert refused(to=[_SUBSCRIBER], text="Hi", subscribe=True, keyword="JOIN") == set()

@@ -1,4 +1,4 @@
-"""An outage of a gateway in virtual time: the backlog must not become unknown."""
+"""Simulates outages of the upstream in virtual time: the backlog must not become unknown."""
 
 import heapq
 from collections import Counter
@@ -21,11 +21,11 @@ START, HOUR = 1_790_000_000.0, 3_600.0
 MESSAGES, WORKERS, BATCH = 1_000, 5, 10
 TOKEN = b'{"tokenId": "abc"}'
 Responder = Callable[[str, float], tuple[int, bytes]]
-"""The status and the body for a message id, so many seconds after the start."""
+"""Returns status and body for a message id, so many seconds after the start."""
 
 
 class FakeLedger:
-    """The sends, in memory."""
+    """Keeps the sends in memory."""
 
     def __init__(self, sends: dict[SendKey, Send]) -> None:
         self.sends = sends
@@ -59,7 +59,7 @@ class Ignored:
 
 
 class World:
-    """A queue, a ledger, and environments that each process ten messages side by side."""
+    """A queue, a ledger, and environments that each process ten messages in parallel."""
 
     def __init__(self, responder: Responder, message_ids: list[str]) -> None:
         self.now = START
@@ -99,7 +99,7 @@ class World:
             def send(self, upstream_message_id: str, body: str, timeout: float) -> Outcome:
                 _ = body, timeout
                 world.calls.append((world.now, upstream_message_id))
-                if world.batches[n]:  # the rest of the batch runs while this call does
+                if world.batches[n]:  # process the rest of the batch during this call
                     world._process(n)
                 status, body_ = world.responder(upstream_message_id, world.now - START)
                 return of_response(status, {}, body_, world.now)
@@ -156,7 +156,7 @@ def test_an_hour_of_a_gateways_503_leaves_few_sends_unknown() -> None:
     statuses = world.statuses()
     assert statuses[Status.UNKNOWN] <= 150
     assert statuses[Status.ACCEPTED] == MESSAGES - statuses[Status.UNKNOWN]
-    assert max(world.receives.values()) < 60, "no message is received again and again"
+    assert max(world.receives.values()) < 60, "a message must not be received too often"
 
 
 @pytest.mark.parametrize("status", [403, 405, 407, 421, 425])

@@ -1,4 +1,4 @@
-"""Who may say that a webhook is signed: only who has the secret, whatever the headers hold."""
+"""Checks that only a signature with the client's secret is accepted, for all headers."""
 
 import base64
 import hashlib
@@ -15,12 +15,12 @@ from smsrelay.security.webhook_signature import parse_secrets, verify_signature
 from tests.support.signatures import signed_headers
 from tools.local_stack.signing_secrets import new_signing_secret
 
-# Not random: the names of some tests contain them, and every process must see the same names.
+# Not random, because test names contain them, and all processes of a run need the same names.
 SECRET, OTHER = (f"whsec_{base64.b64encode(bytes([n] * 32)).decode()}" for n in (1, 2))
 BODY = '{"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Grüße 👋"}'
 NAMES = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
-# The same examples in every run, on every machine.
+# The same examples in every run.
 bounded = settings(derandomize=True, database=None, deadline=None)
 
 texts = st.text(max_size=60) | st.text(alphabet="v1,= whsec_AB+/.0", max_size=60)
@@ -31,14 +31,14 @@ signatures = texts | st.lists(
 moments = texts | st.integers(-(10**12), 10**14).map(str) | st.just(str(int(time.time())))
 
 
-def test_what_is_signed_is_taken() -> None:
+def test_a_signed_webhook_is_accepted() -> None:
     headers = signed_headers(SECRET, BODY, "msg_1")
     assert verify_signature(headers, BODY, [SECRET])
-    assert verify_signature(headers, BODY, [OTHER, SECRET]), "two count at a time"
+    assert verify_signature(headers, BODY, [OTHER, SECRET]), "both secrets must count"
 
 
 def test_the_signature_is_that_of_the_specification() -> None:
-    """By hand, so that it is not only the library that agrees with itself."""
+    """Calculates the signature without the library, which could only agree with itself."""
     now = str(int(time.time()))
     key = base64.b64decode(SECRET.removeprefix("whsec_"))
     digest = hmac.digest(key, f"msg_1.{now}.{BODY}".encode(), hashlib.sha256)
@@ -51,13 +51,13 @@ def test_the_signature_is_that_of_the_specification() -> None:
 
 
 @pytest.mark.parametrize("age", [-310, 310])
-def test_what_was_signed_long_ago_or_in_the_future_is_not(age: float) -> None:
+def test_an_old_or_future_signature_is_refused(age: float) -> None:
     headers = signed_headers(SECRET, BODY, "msg_1", time.time() - age)
     assert not verify_signature(headers, BODY, [SECRET])
 
 
 @pytest.mark.parametrize("age", [-290, 290])
-def test_five_minutes_are_allowed(age: float) -> None:
+def test_a_difference_of_five_minutes_is_allowed(age: float) -> None:
     headers = signed_headers(SECRET, BODY, "msg_1", time.time() - age)
     assert verify_signature(headers, BODY, [SECRET])
 
@@ -70,18 +70,18 @@ def test_each_header_is_needed(name: str) -> None:
 
 
 @pytest.mark.parametrize("secrets", [[], [OTHER], [OTHER, new_signing_secret()]])
-def test_nobody_elses_secret_will_do(secrets: list[str]) -> None:
+def test_other_secrets_are_refused(secrets: list[str]) -> None:
     assert not verify_signature(signed_headers(SECRET, BODY, "msg_1"), BODY, secrets)
 
 
-def test_what_stands_in_for_a_missing_secret_signs_nothing() -> None:
+def test_the_placeholder_for_a_missing_secret_is_refused() -> None:
     nobodys = "whsec_" + "A" * 44
     headers = signed_headers(nobodys, BODY, "msg_1")
     for secrets in ([], [SECRET]):
         assert not verify_signature(headers, BODY, secrets)
 
 
-def test_nothing_can_be_cut_elsewhere() -> None:
+def test_the_signed_string_cannot_be_split_differently() -> None:
     """`id.time.body` is one string: a part of the body must not become the time."""
     now = int(time.time())
     inner = f'1.{now}.{{"message": "M", "to": ["+12125550100"]}}'
@@ -96,14 +96,14 @@ def test_nothing_can_be_cut_elsewhere() -> None:
 @given(
     st.fixed_dictionaries({}, optional=dict(zip(NAMES, (texts, moments, signatures), strict=True)))
 )
-def test_no_headers_are_an_exception_or_a_key(headers: dict[str, str]) -> None:
+def test_other_headers_are_refused_without_an_exception(headers: dict[str, str]) -> None:
     assert not verify_signature(headers, BODY, [SECRET, OTHER])
 
 
 @bounded
 @given(st.sampled_from(NAMES), texts | signatures | moments)
 @example("webhook-timestamp", "²")
-def test_no_header_but_its_own_will_do(name: str, value: str) -> None:
+def test_a_changed_header_is_refused(name: str, value: str) -> None:
     good = signed_headers(SECRET, BODY, "msg_1")
     if name == "webhook-timestamp" and re.fullmatch("[0-9]+", value):
         assume(int(value) != int(good[name]))  # zeros in front do not change the time
@@ -111,8 +111,8 @@ def test_no_header_but_its_own_will_do(name: str, value: str) -> None:
     assert verify_signature(changed, BODY, [SECRET]) == (value == good[name])
 
 
-def test_a_time_in_other_digits_is_not_signed() -> None:
-    """Python reads them as the same number."""
+def test_a_time_in_other_digits_is_refused() -> None:
+    """Python reads these digits as the same number."""
     good = signed_headers(SECRET, BODY, "msg_1")
     arabic = good["webhook-timestamp"].translate({ord("0") + n: 0x0660 + n for n in range(10)})
     assert int(arabic) == int(good["webhook-timestamp"])
@@ -121,7 +121,7 @@ def test_a_time_in_other_digits_is_not_signed() -> None:
 
 @bounded
 @given(st.text(max_size=80))
-def test_no_other_body_will_do(body: str) -> None:
+def test_a_changed_body_is_refused(body: str) -> None:
     assert not verify_signature(signed_headers(SECRET, BODY, "msg_1"), body, [SECRET])
 
 
@@ -144,11 +144,11 @@ def test_no_other_body_will_do(body: str) -> None:
         ('{"current": "whsec_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_"}', ()),
     ],
 )
-def test_what_counts_as_a_secret(value: str, expected: Any) -> None:
+def test_secrets_are_parsed(value: str, expected: Any) -> None:
     assert tuple(parse_secrets(value)) == expected
 
 
 @bounded
 @given(st.text(max_size=80))
-def test_no_secret_is_an_exception(value: str) -> None:
+def test_an_invalid_secret_raises_nothing(value: str) -> None:
     assert not verify_signature(signed_headers(SECRET, BODY, "m"), BODY, parse_secrets(value))
