@@ -1,4 +1,4 @@
-"""The first way in, through the handler: what is answered, sent and stored."""
+"""Tests `POST /messages` and `GET` through the handler: responses, sends and stored items."""
 
 import json
 import logging
@@ -78,7 +78,7 @@ def test_a_message_is_sent_once_and_its_token_is_stored(
     [item] = relay.items()
     assert item["tokenId"] == {"S": sent["tokenId"]}
     assert int(item["deleteAt"]["N"]) > float(item["createdAt"]["N"]) + 89 * 86_400
-    assert "body" not in item, "the text is kept only while a send is unfinished"
+    assert "body" not in item, "only an unfinished send keeps its text"
     assert "unfinished" not in item
     assert relay.waiting() == 0
 
@@ -222,7 +222,7 @@ def test_the_same_key_and_body_is_answered_again_and_not_sent_again(
     first = relay.post(MESSAGE, headers=KEY)
     again = relay.post(
         '{"text":"Hello", "to":["+1 212 555 0100"],"message":"MzA6Nzg6MA"}',
-        headers={"Idempotency-Key": '"order-8812"'},  # in quotes, as the IETF draft has it
+        headers={"Idempotency-Key": '"order-8812"'},  # quoted, as in the IETF draft
     )
     assert (again.status, again.body) == (first.status, first.body)
     assert again.headers["Idempotent-Replayed"] == "true"
@@ -230,7 +230,7 @@ def test_the_same_key_and_body_is_answered_again_and_not_sent_again(
     assert len(simulator.sent()) == 1
 
 
-def test_the_key_may_stand_in_the_body(relay: Environment, simulator: Simulator) -> None:
+def test_the_key_may_be_in_the_body(relay: Environment, simulator: Simulator) -> None:
     first = relay.post(MESSAGE | {"idempotencyKey": "order-8812"})
     again = relay.post(MESSAGE, headers=KEY)
     assert again.body == first.body
@@ -268,7 +268,7 @@ def test_an_invalid_body_under_the_key_of_a_stored_message_is_another_body(
     assert len(simulator.sent()) == 1
 
 
-def test_a_repetition_is_answered_although_the_rules_have_changed(
+def test_a_repetition_gets_the_stored_response_after_a_change_of_the_rules(
     relay: Environment, simulator: Simulator
 ) -> None:
     first = relay.post(MESSAGE, headers=KEY)
@@ -302,7 +302,7 @@ def test_a_refused_request_does_not_use_its_key_up(relay: Environment) -> None:
     assert relay.post(MESSAGE, headers=KEY).status == 202
 
 
-def test_while_the_first_is_running_the_second_is_told_so(
+def test_a_repetition_during_the_first_request_is_refused(
     relay: Environment, simulator: Simulator
 ) -> None:
     relay.post(MESSAGE, headers=KEY | ASYNC)
@@ -351,7 +351,7 @@ def test_ten_thousand_recipients_become_forty_sends(
     assert tokens == {call["tokenId"] for call in sent}
 
 
-def test_several_sends_at_once_run_side_by_side(relay: Environment, simulator: Simulator) -> None:
+def test_several_sends_run_in_parallel(relay: Environment, simulator: Simulator) -> None:
     numbers = [f"+4477009{n:05d}" for n in range(1_000)]
     answer = relay.post(MESSAGE | {"to": numbers})
     assert answer.body["status"] == "accepted"
@@ -359,7 +359,7 @@ def test_several_sends_at_once_run_side_by_side(relay: Environment, simulator: S
 
 
 @pytest.mark.parametrize("then", ["429-50100", "429-50200", "503-50300", "401", "403", "404"])
-def test_what_was_certainly_not_sent_is_queued_and_finished_by_the_worker(
+def test_a_send_that_was_not_sent_is_queued_and_sent_by_the_worker(
     relay: Environment, simulator: Simulator, then: str
 ) -> None:
     simulator.fail("send", then)
@@ -401,7 +401,7 @@ def test_some_accepted_and_some_queued_is_partial(relay: Environment, simulator:
         "hang-after-accept",
     ],
 )
-def test_when_nobody_can_know_the_caller_is_told_and_nothing_is_sent_again(
+def test_a_send_in_doubt_is_reported_and_not_sent_again(
     relay: Environment, simulator: Simulator, then: str
 ) -> None:
     simulator.fail("send", then)
@@ -435,7 +435,7 @@ def test_during_a_pause_a_message_is_queued_and_the_upstream_is_not_called(
     assert relay.get(f"/messages/{answer.body['id']}").body["status"] == "accepted"
 
 
-def test_a_one_time_password_is_sent_again_when_nobody_can_know(
+def test_a_send_in_doubt_is_sent_again_with_resend(
     relay: Environment, simulator: Simulator
 ) -> None:
     simulator.fail("send", "reset-after-accept")
@@ -461,7 +461,7 @@ def test_the_documented_trailing_comma_is_read(relay: Environment, simulator: Si
     assert answer.body["sends"][0]["tokenId"] == simulator.sent()[0]["tokenId"]
 
 
-def test_a_refusal_of_the_upstream_comes_in_its_own_words(
+def test_a_refusal_of_the_upstream_has_its_own_text(
     relay: Environment, simulator: Simulator
 ) -> None:
     simulator.fail("send", "400")
@@ -491,11 +491,11 @@ def test_a_caller_sees_only_its_own_messages(relay: Environment) -> None:
     for path in (f"/messages/{posted.body['id']}", f"/tokens/{token_id}"):
         assert relay.get(path).status == 200
         assert_problem(relay.get(path, client="another"), 404, "not-found")
-        assert relay.get(path, client="another") == nothing, "the same answer"
+        assert relay.get(path, client="another") == nothing, "the responses differ"
     assert relay.delete(f"/messages/{posted.body['id']}", client="another") == nothing
 
 
-def test_a_key_that_belongs_to_no_client_does_not_get_in(
+def test_a_key_without_a_client_is_refused(
     relay: Environment, simulator: Simulator
 ) -> None:
     posted = relay.post(MESSAGE)
@@ -509,7 +509,7 @@ def test_a_key_that_belongs_to_no_client_does_not_get_in(
     assert len(simulator.calls()) == len(relay.items()) == 1
 
 
-def test_a_key_counts_as_soon_as_it_belongs_to_a_client(relay: Environment) -> None:
+def test_a_key_is_valid_as_soon_as_it_has_a_client(relay: Environment) -> None:
     assert_problem(relay.post(MESSAGE, key_id="new"), 403, "client-not-registered")
     relay.allow(CLIENT, "new")
     posted = relay.post(MESSAGE, key_id="new")
@@ -518,7 +518,7 @@ def test_a_key_counts_as_soon_as_it_belongs_to_a_client(relay: Environment) -> N
 
 
 @pytest.mark.parametrize("path", ["/messages/01ARZ3NDEKTSV4RRFFQ69G5FAV", "/tokens/none", "/else"])
-def test_what_is_not_there(relay: Environment, path: str) -> None:
+def test_missing_messages_are_not_found(relay: Environment, path: str) -> None:
     assert_problem(relay.get(path), 404, "not-found")
 
 
@@ -562,7 +562,7 @@ def test_nothing_stored_is_nothing_sent(
 
 
 @pytest.mark.parametrize("path", ["/messages/01ARZ3NDEKTSV4RRFFQ69G5FAV", "/tokens/none"])
-def test_who_asks_while_the_ledger_is_away_is_not_told_of_sending(
+def test_the_problem_of_a_failed_read_does_not_mention_sending(
     relay: Environment, path: str
 ) -> None:
     relay.client("dynamodb").delete_table(TableName=relay.table)
@@ -572,14 +572,14 @@ def test_who_asks_while_the_ledger_is_away_is_not_told_of_sending(
 
 
 @pytest.mark.parametrize("path", [f"/messages/{'x' * 3_000}", f"/tokens/{'x' * 3_000}"])
-def test_what_is_longer_than_any_key_is_not_looked_up(relay: Environment, path: str) -> None:
-    """DynamoDB refuses to look for a key of more than 2,048 bytes: that is no failure."""
-    relay.get("/messages/any")  # from now on it is known whose the key is
+def test_an_id_that_is_too_long_is_not_looked_up(relay: Environment, path: str) -> None:
+    """DynamoDB refuses keys of more than 2,048 bytes; the relay responds 404 without asking it."""
+    relay.get("/messages/any")  # caches the client of the API key
     relay.client("dynamodb").delete_table(TableName=relay.table)
     assert_problem(relay.get(path), 404, "not-found")
 
 
-def test_what_cannot_be_queued_is_stored_and_handed_over_later(
+def test_a_send_that_could_not_be_queued_is_queued_by_a_repetition(
     relay: Environment, simulator: Simulator
 ) -> None:
     with relay.queue_away():
@@ -588,12 +588,12 @@ def test_what_cannot_be_queued_is_stored_and_handed_over_later(
         assert relay.waiting() == 0
     again = relay.post(MESSAGE, headers=KEY)
     assert (again.status, again.body["status"]) == (202, "queued")
-    assert relay.waiting() == 1, "the repetition has handed it over"
+    assert relay.waiting() == 1, "the repetition must queue it"
     assert relay.work() == []
     assert len(simulator.sent()) == 1
 
 
-def test_a_lease_that_ran_out_is_handed_over_by_a_repetition_too(
+def test_a_send_with_an_expired_lease_is_queued_by_a_repetition(
     relay: Environment, simulator: Simulator
 ) -> None:
     body = MESSAGE | {"onUnknown": "resend"}
@@ -605,7 +605,7 @@ def test_a_lease_that_ran_out_is_handed_over_by_a_repetition_too(
     assert len(simulator.sent()) == 1
 
 
-def test_an_error_that_nobody_foresaw_leaves_no_send_hanging(
+def test_an_unexpected_error_leaves_no_send_in_sending(
     relay: Environment, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -618,7 +618,7 @@ def test_an_error_that_nobody_foresaw_leaves_no_send_hanging(
     assert len(simulator.sent()) == 1
 
 
-def test_nothing_between_a_response_and_its_storing_can_fail(
+def test_an_error_after_a_response_does_not_prevent_its_storing(
     relay: Environment, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -649,7 +649,7 @@ def test_nothing_between_a_response_and_its_storing_can_fail(
 
 
 class Lines(logging.Handler):
-    """What is logged, as message and all that stands beside it."""
+    """Collects log lines, as the message and its extra fields."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -659,10 +659,10 @@ class Lines(logging.Handler):
         self.lines.append(f"{record.levelname} {record.getMessage()} {record.__dict__}")
 
 
-def test_a_token_that_cannot_be_stored_stands_in_the_log_twice(
+def test_a_token_that_cannot_be_stored_is_logged_twice(
     relay: Environment, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before the write, for who dies in it; and after it failed, so that it can be put back."""
+    """It is logged before the write, which the process may not survive, and after a failure."""
 
     def fail(*_: object) -> bool:
         raise LedgerUnavailableError("the ledger is unavailable: AccessDenied")
@@ -676,7 +676,7 @@ def test_a_token_that_cannot_be_stored_stands_in_the_log_twice(
     finally:
         logger.removeHandler(lines)
     [sent] = simulator.sent()
-    assert answer.body["sends"][0]["tokenId"] == sent["tokenId"], "it was accepted all the same"
+    assert answer.body["sends"][0]["tokenId"] == sent["tokenId"], "the send must be accepted"
     accepted, put_back = [line for line in lines.lines if sent["tokenId"] in line]
     assert accepted.startswith("INFO send accepted")
     assert put_back.startswith("ERROR result not stored, put it back: the ledger is unavailable: A")
@@ -704,7 +704,7 @@ def test_a_result_whose_item_is_gone_is_reported(
     finally:
         logger.removeHandler(lines)
     [sent] = simulator.sent()
-    assert answer.body["sends"][0]["tokenId"] == sent["tokenId"], "it was accepted all the same"
+    assert answer.body["sends"][0]["tokenId"] == sent["tokenId"], "the send must be accepted"
     _, gone = [line for line in lines.lines if sent["tokenId"] in line]
     assert gone.startswith("ERROR result not stored: the item is gone")
     assert metrics(capsys.readouterr().out)["ResultsNotStored"] == [1]
@@ -714,7 +714,7 @@ def test_a_result_whose_item_is_gone_is_reported(
 def test_the_largest_message_and_the_longest_errors_fit_into_an_item(
     relay: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The redaction keeps "…", which is one character and three bytes."""
+    """The redaction keeps "…", which has one character but three bytes."""
     errors = ("…" * 500,) * 20
     outcome = call_outcome.Outcome(
         call_outcome.OutcomeKind.UNKNOWN, "server-error", 500, None, errors
@@ -728,8 +728,8 @@ def test_the_largest_message_and_the_longest_errors_fit_into_an_item(
     assert_problem(answer, 504, "delivery-unknown")
     [item] = relay.items()
     assert 345_000 < len(item["body"]["S"].encode()) <= MAX_BODY_BYTES
-    assert item["status"] == {"S": "unknown"}, "the result is stored"
-    # Each attribute counts with its name; 1 KB is kept for numbers and flags.
+    assert item["status"] == {"S": "unknown"}, "the result must be stored"
+    # An attribute's name counts, too; 1 KB is reserved for numbers and flags.
     texts = [(name, *value.values()) for name, value in item.items() if "S" in value]
     assert len("".join(map("".join, texts)).encode()) < 409_600 - 1_024
 
@@ -741,7 +741,7 @@ def test_a_token_that_looks_odd_is_found(relay: Environment) -> None:
     assert relay.get("/tokens/abc%3D%3D").body["tokenId"] == "abc=="
 
 
-def test_without_time_left_nothing_is_begun(relay: Environment, simulator: Simulator) -> None:
+def test_without_enough_time_nothing_is_sent(relay: Environment, simulator: Simulator) -> None:
     answer = relay.post(MESSAGE, remaining=13.9)
     assert (answer.status, answer.body["status"]) == (202, "queued")
     assert answer.body["sends"][0]["reason"] == "out-of-time"
@@ -761,18 +761,18 @@ def test_no_body_of_an_answer_repeats_a_number_or_a_text(
         simulator.fail("send", then)
         answer = relay.post(MESSAGE | {"text": secret})
         stored = relay.get(f"/messages/{answer.body['id']}")
-        for told in (answer.body, stored.body):
-            assert secret not in json.dumps(told)
-            assert "12125550100" not in json.dumps(told)
+        for response in (answer.body, stored.body):
+            assert secret not in json.dumps(response)
+            assert "12125550100" not in json.dumps(response)
 
 
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json"])
 def test_the_documentation_costs_a_start_nothing(relay: Environment, path: str) -> None:
-    """It is no part of the module, and is read by who asks for it only."""
+    """The page is not part of the module; only a request for it reads its file."""
     kept = [name for name, value in vars(relay.api).items() if len(repr(value)) > 20_000]
     assert kept == []
     read = Path.read_text
     with patch.object(Path, "read_text", autospec=True, side_effect=read) as reading:
         assert len(relay.raw("GET", path, headers={})["body"]) > 20_000
     read_from = [call.args[0].parent.name for call in reading.call_args_list]
-    assert read_from == ["events", "api"], "the sample of a request, and the page"
+    assert read_from == ["events", "api"], "only the sample event and the page may be read"

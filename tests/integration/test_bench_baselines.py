@@ -1,4 +1,4 @@
-"""The benchmark's baselines do the same work as smsrelay."""
+"""Checks that the benchmark's baselines do the same work as smsrelay."""
 
 import contextlib
 import json
@@ -78,7 +78,7 @@ REFUSED: dict[str, Json] = {
 
 
 class Function:
-    """One function of one program, in its own process."""
+    """A function of a program, in its own process."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._events = cast("IO[bytes]", process.stdin)
@@ -231,7 +231,7 @@ def test_the_workers_handle_a_batch_alike(programs: Programs) -> None:
     for name in ("smsrelay", *BASELINES):
         response = programs.function(name, "worker").handle(batch)
         assert response == {"batchItemFailures": []}
-        assert programs.stub.calls()["sqs.SendMessage"] == 1, "the dead letter"
+        assert programs.stub.calls()["sqs.SendMessage"] == 1, "the worker must write a dead letter"
         calls.append(upstream_calls(programs.stub))
     assert len(calls[0]) == 2
     assert calls[1:] == [calls[0]] * 2

@@ -1,4 +1,4 @@
-"""The benchmark's stub answers as AWS and MobileConnect do."""
+"""Checks that the benchmark's stub responds like AWS and MobileConnect."""
 
 import json
 import time
@@ -34,7 +34,7 @@ def http(stub: Stub) -> Iterator[httpx.Client]:
 
 
 def client(stub: Stub, service: str) -> Any:
-    factory: Any = boto3.client  # its types want the service's name as a literal
+    factory: Any = boto3.client  # its types need the service's name as a literal
     return factory(
         service,
         endpoint_url=stub.url,

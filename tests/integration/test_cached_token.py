@@ -1,4 +1,4 @@
-"""The access token: what the secret may hold, how long it is kept, when a new one is asked for."""
+"""Tests the access token: valid secrets, the cache, and requests for a renewal."""
 
 import json
 from collections.abc import Callable
@@ -23,7 +23,7 @@ NOW = 1_790_000_000.0
 
 
 class FakeSecrets:
-    """Secrets Manager with one secret, that counts how often it was read."""
+    """Fakes Secrets Manager with one secret, and counts its reads."""
 
     def __init__(self, value: str | None) -> None:
         self.value = value
@@ -50,7 +50,7 @@ class FakeClock:
 
 
 class FakeRenewal:
-    """A token renewer that is asked, and does nothing."""
+    """Records the requests for a renewal."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
@@ -99,7 +99,7 @@ def secret(**fields: object) -> str:
         ('"a-bare-token"', "a-bare-token", None, ""),
     ],
 )
-def test_what_the_secret_may_hold(
+def test_valid_secrets(
     value: str, token: str, expires_at: float | None, url: str
 ) -> None:
     assert parse_stored_token(value, NOW) == (token, expires_at, NOW, url)
@@ -108,7 +108,7 @@ def test_what_the_secret_may_hold(
 @pytest.mark.parametrize(
     "value", ["", "{}", "[]", "7", '{"access_token": ""}', '{"access_token": "a\\nb"}', "two words"]
 )
-def test_what_is_no_token(value: str) -> None:
+def test_invalid_secrets(value: str) -> None:
     with pytest.raises(TokenUnavailableError) as caught:
         parse_stored_token(value, NOW)
     assert "two words" not in str(caught.value)
@@ -192,14 +192,14 @@ def test_a_url_that_may_not_be_called_is_not_called(
     assert simulator.calls() == []
 
 
-def test_a_good_token_is_not_asked_for() -> None:
+def test_a_good_token_needs_no_renewal() -> None:
     tokens, _, clock, renewal = source_and_renewal(secret(expires_at=NOW + 1_080))
     for clock.now in (NOW, NOW + 1_019):
         tokens.current()
     assert renewal.asked == []
 
 
-def test_near_its_end_the_next_token_is_asked_for_once() -> None:
+def test_a_renewal_is_requested_once_near_the_end() -> None:
     tokens, secrets, clock, renewal = source_and_renewal(secret(expires_at=NOW + 1_080))
     for clock.now in range(int(NOW) + 1_020, int(NOW) + 1_100):
         assert tokens.current().access_token == "t"
@@ -207,10 +207,10 @@ def test_near_its_end_the_next_token_is_asked_for_once() -> None:
     assert secrets.reads == 80 / 5
     clock.now = NOW + 1_020 + 300
     tokens.current()
-    assert len(renewal.asked) == 2, "the first time may have been lost"
+    assert len(renewal.asked) == 2, "the first request may have been lost"
 
 
-def test_of_a_short_lived_token_the_margin_is_a_part() -> None:
+def test_a_short_lived_token_has_a_smaller_margin() -> None:
     tokens, secrets, clock, renewal = source_and_renewal(secret(expires_at=NOW + 60))
     for clock.now in (NOW, NOW + 44):
         tokens.current()
@@ -234,13 +234,13 @@ def test_a_refused_token_is_reported_once_and_another_one_too() -> None:
     assert len(renewal.asked) == 2
     secrets.value = secret(access_token="new", expires_at=NOW + 2_000)
     new = tokens.renewed(old)
-    assert len(renewal.asked) == 2, "the store has another one: nothing is missing"
+    assert len(renewal.asked) == 2, "the store has another token, so no request is needed"
     tokens.renewed(new)
     assert renewal.asked[2:] == [("refused", fingerprint("new"))]
 
 
 @pytest.mark.parametrize("value", [None, "{}", "two words"])
-def test_without_a_token_one_is_asked_for_once(value: str | None) -> None:
+def test_without_a_token_a_renewal_is_requested_once(value: str | None) -> None:
     tokens, _, clock, renewal = source_and_renewal(value)
     for _ in range(20):
         with pytest.raises(TokenUnavailableError):
@@ -249,7 +249,7 @@ def test_without_a_token_one_is_asked_for_once(value: str | None) -> None:
     assert renewal.asked == [("missing", "")]
 
 
-def test_a_store_that_is_away_is_no_reason_to_ask() -> None:
+def test_an_unavailable_store_requests_no_renewal() -> None:
     tokens, secrets, _, renewal = source_and_renewal(secret())
 
     def deny(**_: str) -> None:
@@ -262,7 +262,7 @@ def test_a_store_that_is_away_is_no_reason_to_ask() -> None:
 
 
 class FakeLambda:
-    """Lambda, as far as it is invoked."""
+    """Fakes Lambda's invocation."""
 
     def __init__(self, error: str | None = None) -> None:
         self.invoked: list[dict[str, str]] = []
@@ -275,7 +275,7 @@ class FakeLambda:
 
 
 def ask(function: str, client: Any) -> int:
-    """Ask once; how many clients were made for it."""
+    """Request a renewal, and return how many Lambda clients were made for it."""
     made = 0
 
     def make() -> Any:
@@ -288,7 +288,7 @@ def ask(function: str, client: Any) -> int:
     return made
 
 
-def test_the_token_function_is_asked_and_not_waited_for() -> None:
+def test_the_token_function_is_invoked_asynchronously() -> None:
     client = FakeLambda()
     ask("token-function", client)
     [call] = client.invoked
@@ -296,13 +296,13 @@ def test_the_token_function_is_asked_and_not_waited_for() -> None:
     assert json.loads(call["Payload"]) == {"need": "refused", "token": "ab12"}
 
 
-def test_a_token_function_that_cannot_be_asked_stops_nobody() -> None:
+def test_a_failed_invocation_of_the_token_function_raises_nothing() -> None:
     client = FakeLambda("TooManyRequestsException")
     ask("token-function", client)
     assert len(client.invoked) == 1
 
 
-def test_without_a_token_function_nobody_is_asked() -> None:
+def test_without_a_token_function_nothing_is_invoked() -> None:
     assert ask("", FakeLambda()) == 0
 
 

@@ -1,6 +1,6 @@
-"""The yearly API calls: how many polls a day may make, and which sends get them.
+"""Tests the yearly API calls: how many polls a day may make, and which sends are polled.
 
-Through the delivery poller's handler, the simulator and a clock that the tests move.
+It runs the delivery poller's handler with the simulator and a clock that the tests advance.
 """
 
 import json
@@ -31,12 +31,12 @@ MIDNIGHT = 1_799_971_200.0
 """2027-01-15T00:00:00Z, in seconds since the epoch."""
 DAY = 86_400.0
 SHARE = 4
-"""Polls of a day."""
+"""The polls of a day."""
 YEARLY = str(365 * (TOKEN_CALLS + SHARE))
 
 
 class Tenant:
-    """A relay and a Marketing Cloud that share a clock, which a test puts forward."""
+    """A relay and a simulator that share a clock, which tests advance."""
 
     def __init__(self) -> None:
         self.now = MIDNIGHT
@@ -54,7 +54,7 @@ class Tenant:
             self.post_to(1)
 
     def post_to(self, recipients: int, **headers: str) -> str:
-        """Post a message; its id."""
+        """Post a message, and return its id."""
         to = [f"+1 212 555 01{number:02}" for number in range(recipients)]
         posted = self.relay.post(MESSAGE | {"to": to}, headers=headers).body
         assert posted["status"] == "accepted"
@@ -62,7 +62,7 @@ class Tenant:
         return message_id
 
     def polled(self) -> list[str]:
-        """Let the poller run; the messages that it asked for, in this order."""
+        """Run the poller, and return the polled messages in order."""
         ids = {
             item["tokenId"]["S"]: item["pk"]["S"].removeprefix("MSG#")
             for item in self.relay.items()
@@ -82,13 +82,13 @@ class Tenant:
         return asked
 
     def send(self, message_id: str) -> dict[str, Any]:
-        """The only send of a message, as its client sees it."""
+        """Return the only send of a message, as its client sees it."""
         [send] = self.relay.get(f"/messages/{message_id}").body["sends"]
         found: dict[str, Any] = send
         return found
 
     def polls(self) -> int:
-        """Let all sends be due, and the poller run; how many calls it made."""
+        """Make all sends due, run the poller, and return the number of its calls."""
         before = self.calls()
         self.relay.make_due()
         self.relay.follow()
@@ -136,7 +136,7 @@ def test_a_day_makes_its_share_of_the_years_calls(tenant: Tenant) -> None:
     tenant.now = MIDNIGHT + DAY - 0.001
     assert tenant.polls() == 0
     tenant.now = MIDNIGHT + DAY
-    assert tenant.polls() == SHARE, "days are UTC"
+    assert tenant.polls() == SHARE, "days must be those of UTC"
 
 
 def test_a_run_makes_300_calls_at_most(aws: None) -> None:
@@ -146,7 +146,7 @@ def test_a_run_makes_300_calls_at_most(aws: None) -> None:
         tenant.now += 60
         assert tenant.polls() == 300
         tenant.relay.follow()
-        assert tenant.calls() == 301, "the next run polls the rest"
+        assert tenant.calls() == 301, "the next run must poll the rest"
 
 
 @pytest.mark.parametrize(("idle", "shares"), [(1, 2), (3, 4), (7, 8), (12, 8)])
@@ -162,7 +162,7 @@ def test_a_day_may_use_what_the_last_seven_days_saved(
     for _ in range(2):
         tenant.now += DAY
         tenant.post(SHARE + 1)
-        assert tenant.polls() == SHARE, "what was saved is used once"
+        assert tenant.polls() == SHARE, "saved calls must be used only once"
 
 
 def test_a_part_of_a_share_is_saved_too(tenant: Tenant) -> None:
@@ -177,7 +177,7 @@ def test_a_part_of_a_share_is_saved_too(tenant: Tenant) -> None:
 
 @contextmanager
 def another_run_before_write(number: int) -> Iterator[list[Any]]:
-    """Another run happens just before the budget is written for the nth time; what it did."""
+    """Let another run happen before the nth write of the budget; yield that run's results."""
     other, replace = delivery_poller.parts.__wrapped__(), DynamoDbCallBudget._replace
     done: list[Any] = []
     writes = 0
@@ -234,7 +234,7 @@ def test_calls_of_a_saved_share_are_given_back_to_it(tenant: Tenant) -> None:
     tenant.now += 3 * DAY
     tenant.post(4 * SHARE)
     tenant.simulator.fail("deliveries", "429-50100")
-    assert tenant.polls() == 1, "of 12: today's, and those of two days"
+    assert tenant.polls() == 1, "one of the 12 calls of today and of two saved days"
     tenant.relay.status_anew()
     tenant.now += DAY
     assert [tenant.polls(), tenant.polls()] == [4 * SHARE - 1, 0]
@@ -260,7 +260,7 @@ def test_reserved_calls_count_as_used_after_a_crash(tenant: Tenant) -> None:
     assert tenant.calls() == 0
     assert tenant.relay.follow() == {"no-calls-left": 1}
     tenant.now += DAY
-    assert tenant.polls() == SHARE, "they are not saved either"
+    assert tenant.polls() == SHARE, "the reserved calls must not be saved either"
 
 
 def test_calls_that_can_not_be_given_back_count_as_used(tenant: Tenant) -> None:
@@ -299,8 +299,8 @@ def test_no_other_reader_finds_the_item(aws: None) -> None:
         item = tenant.budget_item()
         assert item.keys() == {"pk", "sk", "firstDay", "days", "version"}
         indexed = {"unfinished", "dueAt", "tokenId", "deleteAt"}
-        assert not item.keys() & indexed, "sweeper, list, stats, TTL and tokens go by these"
-        assert not item["sk"]["S"].startswith("SEND#"), "the stream's filter"
+        assert not item.keys() & indexed, "sweeper, list, stats, TTL or tokens find it"
+        assert not item["sk"]["S"].startswith("SEND#"), "the stream's filter must drop the item"
         assert tenant.relay.sweep() == {}
         changed = [
             record for record in tenant.relay.stream() if record["dynamodb"]["Keys"] == key_of(item)
@@ -328,7 +328,7 @@ def test_first_polls_come_before_later_ones_then_more_recipients_first(tenant: T
     assert tenant.polled() == [polled_before]
     one, two, another_one, five = [tenant.post_to(number) for number in (1, 2, 1, 5)]
     tenant.now += 600
-    assert tenant.polled()[:2] == [five, two], "and one of the last two: 4 calls a day"
+    assert tenant.polled()[:2] == [five, two], "these come before the other ones"
     [unpolled] = [item for item in tenant.relay.items() if "delivery" not in item]
     assert unpolled["pk"]["S"].removeprefix("MSG#") in {one, another_one}
     tenant.now += DAY
@@ -341,7 +341,7 @@ def test_first_polls_come_before_later_ones_then_more_recipients_first(tenant: T
 
 
 def test_a_broadcast_does_not_wait_behind_many_single_messages(tenant: Tenant) -> None:
-    """A run chooses from a bounded number of sends of a group, the oldest due."""
+    """A run chooses from the oldest due sends of each group, up to a limit."""
     tenant.post(SHARE + 6)
     tenant.now += 60
     broadcast = tenant.post_to(2)
@@ -350,7 +350,7 @@ def test_a_broadcast_does_not_wait_behind_many_single_messages(tenant: Tenant) -
         assert tenant.polled()[0] == broadcast
 
 
-def test_what_is_not_polled_within_72_hours_ends(
+def test_a_send_that_is_not_polled_within_72_hours_ends(
     aws: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _ = aws
@@ -380,10 +380,10 @@ def test_what_is_not_polled_within_72_hours_ends(
         assert (data["status"], data["final"], data["reason"]) == ("accepted", True, "not-polled")
         again = tenant.relay.post(MESSAGE | {"to": ["+1 212 555 0100"]}, headers=key)
         assert again.body["id"] == message_id
-        assert "reason" not in again.body["sends"][0], "a repetition gets the first response"
+        assert "reason" not in again.body["sends"][0], "a repetition must get the first response"
 
 
-def test_a_later_poll_that_is_not_made_in_time_ends_the_send_as_it_is_known(
+def test_without_a_later_poll_a_send_ends_with_the_last_report(
     tenant: Tenant,
 ) -> None:
     message_id = tenant.post_to(2)
@@ -393,7 +393,7 @@ def test_a_later_poll_that_is_not_made_in_time_ends_the_send_as_it_is_known(
     counts = json.loads(item["delivery"]["S"]) | {"delivered": 1, "pending": 1}
     tenant.relay.change(delivery=json.dumps(counts))
     tenant.now += 3 * DAY
-    assert tenant.relay.follow() == {"not-polled": 1}, "although there are calls left by now"
+    assert tenant.relay.follow() == {"not-polled": 1}, "calls are left, but the time is up"
     send = tenant.send(message_id)
     assert (send["status"], send["reason"]) == ("partially_delivered", "not-polled")
     assert send["delivery"]["delivered"] == 1
@@ -419,14 +419,14 @@ def test_an_ending_that_is_not_stored_is_repeated(tenant: Tenant) -> None:
 
 
 def test_a_contracts_year_lasts_for_a_year() -> None:
-    """Whatever the load: at most 365 shares, and those that were saved before."""
+    """With every load, a year makes at most 365 shares and those saved before."""
     for pattern in ([9], [0, 40], [0] * 7 + [40], [3, 0, 0, 9, 1, 7, 0, 0, 2], [0] * 12 + [99]):
         budget, used = CallBudget(0, {}), 0
         for day in range(365):
-            wanted = pattern[day % len(pattern)]
-            reserved = budget.reserve(SHARE, day, wanted)
-            assert reserved.calls >= min(wanted, SHARE), "each day has its share"
-            assert reserved.calls == min(wanted, budget.left(SHARE, day))
+            demand = pattern[day % len(pattern)]
+            reserved = budget.reserve(SHARE, day, demand)
+            assert reserved.calls >= min(demand, SHARE), "each day must have its share"
+            assert reserved.calls == min(demand, budget.left(SHARE, day))
             budget = budget.after(reserved)
             used += reserved.calls
             assert len(budget.days) <= 8

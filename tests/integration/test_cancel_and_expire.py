@@ -1,4 +1,4 @@
-"""Queued sends are cancelled, and end when their message expires; through the handlers."""
+"""Tests the cancellation and the expiry of queued sends through the handlers."""
 
 import time
 from datetime import UTC, datetime
@@ -31,12 +31,12 @@ def statuses(answer: HttpAnswer) -> list[str]:
 
 
 def at(wall_clock: WallClock, seconds: float) -> str:
-    """The time so many seconds from now."""
+    """Return the time so many seconds from now, in ISO format."""
     return datetime.fromtimestamp(wall_clock.now + seconds, UTC).isoformat()
 
 
 def settle(relay: Environment) -> None:
-    """Let everything come to its end that comes to one by itself."""
+    """Run worker and sweeper once, with all messages visible."""
     relay.show_all()
     relay.work()
     relay.sweep()
@@ -47,7 +47,7 @@ def test_a_queued_message_is_cancelled_and_never_sent(
 ) -> None:
     posted = relay.post(TWO, headers=ASYNC | KEY)
     message_id = posted.body["id"]
-    for _ in range(2):  # a repetition has the same response
+    for _ in range(2):  # a repetition gets the same response
         answer = cancel(relay, message_id)
         assert answer.status == 200
         assert (answer.body["status"], statuses(answer)) == ("cancelled", ["cancelled"] * 2)
@@ -67,7 +67,7 @@ def test_a_queued_message_is_cancelled_and_never_sent(
     assert relay.waiting() == 0
 
 
-def test_what_was_sent_is_too_late_to_cancel(relay: Environment, simulator: Simulator) -> None:
+def test_a_sent_message_cannot_be_cancelled(relay: Environment, simulator: Simulator) -> None:
     sent = relay.post(MESSAGE).body["id"]
     refused = cancel(relay, sent)
     assert (refused.status, refused.body["code"], refused.body["id"]) == (409, "too-late", sent)
@@ -96,7 +96,7 @@ def test_a_client_cancels_its_own_messages_only(relay: Environment) -> None:
     assert relay.get(f"/messages/{message_id}").body["status"] == "queued"
 
 
-def test_a_send_that_may_have_gone_out_is_unknown_instead_of_cancelled(
+def test_a_send_that_may_have_been_sent_becomes_unknown_instead_of_cancelled(
     relay: Environment, simulator: Simulator
 ) -> None:
     simulator.fail("send", Then.RESET_AFTER_ACCEPT, times=1)
@@ -112,10 +112,10 @@ def test_a_send_that_may_have_gone_out_is_unknown_instead_of_cancelled(
     assert relay.post(MESSAGE | {"onUnknown": "resend"}, headers=KEY).status == 504
 
 
-def test_a_worker_that_claims_first_makes_it_too_late(
+def test_a_claim_before_the_cancellation_prevents_it(
     relay: Environment, simulator: Simulator
 ) -> None:
-    """And the other way round: of two conditional writes only the first one counts."""
+    """In both orders, only the first of the two conditional writes counts."""
     replace_if_unchanged = DynamoDbLedger.replace_if_unchanged
 
     def after_the_claim(ledger: DynamoDbLedger, *sends: Any) -> Any:
@@ -143,7 +143,7 @@ def test_a_worker_that_claims_first_makes_it_too_late(
 
 
 @pytest.mark.parametrize("way", ["worker", "sweeper"])
-def test_what_expires_ends_without_being_sent(
+def test_an_expired_message_ends_without_being_sent(
     wall_clock: WallClock, relay: Environment, simulator: Simulator, way: str
 ) -> None:
     simulator.fail("send", Then.UNAVAILABLE, times=1, retry_after=600)
@@ -173,7 +173,7 @@ def test_what_expires_ends_without_being_sent(
 def test_a_message_that_expires_in_the_queue_is_stored_as_expired(
     wall_clock: WallClock, relay: Environment, simulator: Simulator
 ) -> None:
-    wall_clock.now = time.time()  # SQS's own
+    wall_clock.now = time.time()  # SQS uses the machine's time
     relay.enqueue(TWO | {"expiresAt": at(wall_clock, 60)}, {"client": CLIENT, **KEY})
     wall_clock.now += 61
     settle(relay)
@@ -184,7 +184,7 @@ def test_a_message_that_expires_in_the_queue_is_stored_as_expired(
     assert relay.dead_letters() == []
 
 
-def test_what_may_have_gone_out_does_not_expire(
+def test_a_send_that_may_have_been_sent_does_not_expire(
     wall_clock: WallClock, relay: Environment, simulator: Simulator
 ) -> None:
     simulator.fail("send", Then.RESET_AFTER_ACCEPT, times=1)
@@ -197,7 +197,7 @@ def test_what_may_have_gone_out_does_not_expire(
     assert len(simulator.sent()) == 1
 
 
-def test_a_message_in_time_is_sent_and_stays_so(
+def test_a_message_sent_in_time_does_not_expire(
     wall_clock: WallClock, relay: Environment, simulator: Simulator
 ) -> None:
     message_id = relay.post(MESSAGE | {"expiresAt": at(wall_clock, 60)}).body["id"]

@@ -1,4 +1,4 @@
-"""The client secret expires 180 days after it was generated, and is replaced in time."""
+"""Tests the rotation of the client secret, which expires 180 days after its generation."""
 
 import time
 from collections.abc import Iterator
@@ -18,11 +18,11 @@ from tools.mobileconnect_simulator import Simulator
 ID = "client-of-this-test"
 MESSAGE = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
 TWO_YEARS, ROTATION, STEP = 730, 150, 5
-"""Days."""
+"""In days."""
 
 
 class Tenant:
-    """A relay and a Marketing Cloud that share a clock, which a test puts forward."""
+    """A relay and a simulator that share a clock, which tests advance."""
 
     def __init__(self) -> None:
         self.offset = 0.0
@@ -58,7 +58,7 @@ class Tenant:
 
 @pytest.fixture
 def tenant(aws: None) -> Iterator[Tenant]:
-    """A tenant whose active secret was generated just now."""
+    """A tenant whose active secret has just been generated."""
     _ = aws
     shared = Tenant()
     with (
@@ -76,7 +76,7 @@ def tenant(aws: None) -> Iterator[Tenant]:
 
 
 def statuses_in_two_years(tenant: Tenant) -> Iterator[str]:
-    """The status of a message that is posted every fifth day, while secrets are rotated."""
+    """Post a message every fifth day while secrets are rotated, and yield its status."""
     for day in range(0, TWO_YEARS, STEP):
         tenant.offset = day * 86_400
         match day % ROTATION:
@@ -118,7 +118,7 @@ def test_a_secret_that_was_activated_is_used_and_reported(
         assert metrics(printed)["StagedSecretInUse"] == [1]
         assert metrics(printed)["CredentialDaysLeft"] == [days_left]
     assert caplog.text.count("run `smsrelay credentials promote`") == 2
-    assert tenant.simulator.token_counts() == {"fetches": 3, "calls": 4}, "it is remembered"
+    assert tenant.simulator.token_counts() == {"fetches": 3, "calls": 4}, "not remembered"
 
 
 def test_two_wrong_secrets_cost_two_requests_a_run(tenant: Tenant) -> None:
@@ -177,6 +177,6 @@ def test_the_check_of_a_staged_secret_stores_no_token(tenant: Tenant) -> None:
     assert tenant.relay.renew(check) == {"did": "checked", "reason": "accepted"}
     tenant.put(staged_client_secret="mistyped")
     assert tenant.relay.renew(check)["reason"] == "credentials-refused"
-    assert tenant.relay.renew() == {"did": "renewed", "reason": "missing"}, "nothing was stored"
+    assert tenant.relay.renew() == {"did": "renewed", "reason": "missing"}, "a token was stored"
     tenant.relay.put_credentials()
     assert tenant.relay.renew(check)["reason"] == "credentials-unusable"

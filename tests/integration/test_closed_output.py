@@ -1,4 +1,4 @@
-"""The commands end without a traceback when the program that reads their output has ended."""
+"""Checks that commands end without a traceback when the reader of their output has ended."""
 
 import io
 import json
@@ -16,12 +16,12 @@ from tests.support.template import ROOT
 from tools.local_stack import persistent_stack
 
 BROKEN_PIPE = 141
-"""The exit code that a shell gives a program that SIGPIPE ended."""
+"""A shell's exit code for a program that SIGPIPE ended."""
 SMSRELAY = str(ROOT / "cli/smsrelay")
 
 
 def run_unread(*command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command whose output has no reader from the start."""
+    """Run a command whose output has no reader."""
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     reader, writer = os.pipe()
     os.close(reader)
@@ -64,7 +64,7 @@ def test_errors_without_a_reader_end_quietly(tmp_path: Path) -> None:
 
 
 class Pipe(io.RawIOBase):
-    """Keeps each write on its own."""
+    """Keeps each write separately."""
 
     def __init__(self) -> None:
         self.writes: list[str] = []
@@ -78,7 +78,7 @@ class Pipe(io.RawIOBase):
 
 
 def test_the_status_is_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So `make status | head -3` ends without an error of make."""
+    """With one write, `make status | head -3` ends without an error of make."""
     names = ("api_url", "api_key", "queue_url", "phone_url", "docs_url", "aws_endpoint_url")
     published: dict[str, Any] = dict.fromkeys((*names, "region", "marker"), "-")
     published["pids"] = {}

@@ -1,4 +1,4 @@
-"""The countries that messages may be sent to: by `CountryCodes` and by the message catalogue."""
+"""Tests the countries allowed by the parameter `CountryCodes` and by the message catalogue."""
 
 import uuid
 from collections.abc import Iterator
@@ -35,12 +35,12 @@ def british(aws: None, simulator: Simulator) -> Iterator[Environment]:
 
 
 def errors(answer: Any) -> dict[str, str]:
-    """The reasons for which a request was refused, by their places."""
+    """Return the reasons of a refusal, by pointer."""
     assert (answer.status, answer.body["code"]) == (422, "invalid-request")
     return {error["pointer"]: error["code"] for error in answer.body["errors"]}
 
 
-def test_numbers_of_other_countries_are_refused_at_their_places(
+def test_numbers_of_other_countries_are_refused_with_their_pointers(
     british: Environment, simulator: Simulator
 ) -> None:
     subscribers = [{"mobile": number, "key": "k"} for number in (US, "+353 20 910 0000")]
@@ -97,7 +97,7 @@ def test_a_country_is_refused_beside_an_unknown_name(british: Environment) -> No
     }
 
 
-def test_a_repetition_is_answered_although_its_country_is_no_longer_allowed(
+def test_a_repetition_gets_the_stored_response_after_its_country_was_removed(
     relay: Environment, simulator: Simulator
 ) -> None:
     first = relay.post(MESSAGE, headers=KEY)

@@ -1,4 +1,4 @@
-"""The delivery poller: what became of accepted sends, asked of the simulator."""
+"""Tests the delivery poller, which polls the simulator for the results of accepted sends."""
 
 import hashlib
 import hmac
@@ -40,7 +40,7 @@ Json = dict[str, Any]
 MESSAGE: Json = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
 UNDELIVERABLE, UNSUBSCRIBED, EXPIRED = "+1 945 555 0100", "+1 999 555 0100", "+1 945 555 0101"
 FINISHED = 4
-"""Looks until the simulator says Finished."""
+"""The polls until the simulator reports `Finished`."""
 
 
 @pytest.fixture
@@ -51,12 +51,12 @@ def relay(aws: None, simulator: Simulator) -> Iterator[Environment]:
 
 
 def look(relay: Environment, times: int = FINISHED) -> Json:
-    """Let the function look so often, each time when something is due; what it heard last."""
-    heard: Json = {}
+    """Run the poller so often, with due sends; return what it reported last."""
+    reported: Json = {}
     for _ in range(times):
         relay.make_due()
-        heard = relay.follow()
-    return heard
+        reported = relay.follow()
+    return reported
 
 
 def ask(relay: Environment, posted: Json) -> Json:
@@ -89,12 +89,12 @@ def test_an_accepted_send_becomes_a_delivered_one(
     assert counted["RecipientsDelivered"] == [2]
     asked = calls(simulator)
     assert look(relay) == {}
-    assert calls(simulator) == asked, "what has ended is not asked for again"
+    assert calls(simulator) == asked, "an ended send must not be polled again"
     [item] = relay.items()
     assert "unfinished" not in item
 
 
-def test_what_was_not_delivered_is_told_by_its_code(relay: Environment) -> None:
+def test_undelivered_recipients_are_reported_by_code(relay: Environment) -> None:
     posted = relay.post(MESSAGE | {"to": ["+1 212 555 0100", UNDELIVERABLE, EXPIRED]}).body
     look(relay)
     [send] = ask(relay, posted)["sends"]
@@ -109,7 +109,7 @@ def test_what_was_not_delivered_is_told_by_its_code(relay: Environment) -> None:
 def test_a_202_that_sent_nothing_is_found_out(
     relay: Environment, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The failure that everyone else misses: count 0, since nobody has subscribed."""
+    """A report with count 0: no recipient has subscribed, although the send got a 202."""
     posted = relay.post(MESSAGE | {"to": [UNSUBSCRIBED]})
     assert (posted.status, posted.body["status"]) == (202, "accepted")
     look(relay, 3)
@@ -123,7 +123,7 @@ def test_a_202_that_sent_nothing_is_found_out(
     assert send["delivery"]["unsubscribed"] == 1
 
 
-def test_a_repeated_post_is_answered_as_the_first_time(relay: Environment) -> None:
+def test_a_repeated_post_gets_the_first_response(relay: Environment) -> None:
     for to in (["+1 212 555 0100"], [UNSUBSCRIBED]):
         key = {"Idempotency-Key": f"k{to}"}
         first = relay.post(MESSAGE | {"to": to}, headers=key)
@@ -133,7 +133,7 @@ def test_a_repeated_post_is_answered_as_the_first_time(relay: Environment) -> No
         assert again.headers["Idempotent-Replayed"] == "true"
 
 
-def test_it_is_first_asked_for_after_a_minute(relay: Environment, simulator: Simulator) -> None:
+def test_the_first_poll_comes_after_a_minute(relay: Environment, simulator: Simulator) -> None:
     relay.post(MESSAGE)
     assert relay.follow() == {}
     assert calls(simulator) == 0
@@ -142,14 +142,14 @@ def test_it_is_first_asked_for_after_a_minute(relay: Environment, simulator: Sim
     assert wait == pytest.approx(60)
 
 
-def test_what_is_sent_later_is_asked_for_later(relay: Environment) -> None:
+def test_a_scheduled_send_is_polled_later(relay: Environment) -> None:
     at = datetime.now(UTC) + timedelta(days=5)
     relay.post(MESSAGE | {"sendAt": at.isoformat()})
     [item] = relay.items()
     assert float(item["dueAt"]["N"]) == pytest.approx(at.timestamp() + 60, abs=1)
 
 
-def test_the_oldest_come_first_and_no_more_than_the_budget(aws: None, simulator: Simulator) -> None:
+def test_the_oldest_are_polled_first_within_the_budget(aws: None, simulator: Simulator) -> None:
     _ = aws
     settings = {"DELIVERY_POLLING": "all", "YEARLY_API_CALLS": str(365 * (TOKEN_CALLS + 3))}
     with running(simulator.url, **settings) as relay:
@@ -185,7 +185,7 @@ def test_without_polling_no_send_awaits_a_report(aws: None, simulator: Simulator
 
 
 def test_the_catalogue_turns_polling_off_for_a_message(aws: None, simulator: Simulator) -> None:
-    """Whichever way its sends are made: at once, by the worker, or after an attempt that failed."""
+    """This holds for sends made at once, by the worker, and after a failed attempt."""
     _ = aws
     settings = {"DELIVERY_POLLING": "all", "CATALOGUE_PARAMETER": "/polling/catalogue"}
     offers = {"id": "MzA6Nzg6MA", "deliveryPolling": "none"}
@@ -209,20 +209,20 @@ def test_the_catalogue_turns_polling_off_for_a_message(aws: None, simulator: Sim
 
 
 @pytest.mark.parametrize("then", ["429-50100", "429-50200", "503-50300", "403"])
-def test_an_upstream_that_does_not_want_to_be_asked_is_not(
+def test_a_refusal_of_polls_stops_the_run(
     relay: Environment, simulator: Simulator, then: str
 ) -> None:
     for _ in range(4):
         relay.post(MESSAGE)
     simulator.fail("deliveries", then)
     relay.make_due()
-    heard = relay.follow()
-    assert sum(heard.values()) == 4
-    assert calls(simulator) == 1, "one call, not one for each send"
+    reported = relay.follow()
+    assert sum(reported.values()) == 4
+    assert calls(simulator) == 1, "the refusal must stop the other polls"
     assert relay.follow() == {"paused": 1}
     assert calls(simulator) == 1
     relay.status_anew()
-    assert relay.follow() == {"accepted": 4}, "none was lost by it"
+    assert relay.follow() == {"accepted": 4}, "each send must be polled later"
 
 
 @pytest.mark.parametrize("outcome", [OUT_OF_TIME, of_response(405, {}, b"", 0.0)])
@@ -242,7 +242,7 @@ def test_a_failure_of_all_calls_stops_the_run(relay: Environment, outcome: Outco
 def test_the_other_polls_wait_as_long_as_retry_after_says(
     relay: Environment, simulator: Simulator, then: str, retry_after: int | None, seconds: int
 ) -> None:
-    """A minute lasts 55 seconds, so that the run a minute later polls."""
+    """A wait of a minute lasts 55 seconds, so that the run a minute later polls."""
     relay.post(MESSAGE)
     poller, began = delivery_poller.parts().delivery_poller, time.time()
     simulator.fail("deliveries", then, retry_after=retry_after)
@@ -312,7 +312,7 @@ def test_a_refused_token_is_asked_with_once(relay: Environment, simulator: Simul
 
 def test_a_renewed_token_is_taken(relay: Environment, simulator: Simulator) -> None:
     relay.post(MESSAGE)
-    assert look(relay, 1) == {"accepted": 1}, "with the first token, which is kept"
+    assert look(relay, 1) == {"accepted": 1}, "the first token must be kept"
     issued = httpx.post(
         f"{simulator.url}/v2/token",
         json={"grant_type": "client_credentials", "client_id": "i", "client_secret": "s"},
@@ -337,7 +337,7 @@ def test_one_report_that_can_not_be_had_does_not_stop_the_others(
     assert look(relay, 1) == {"accepted": 3}
 
 
-def test_two_at_once_end_a_send_once(
+def test_two_runs_at_once_end_a_send_once(
     relay: Environment, capsys: pytest.CaptureFixture[str]
 ) -> None:
     posted = relay.post(MESSAGE).body
@@ -345,20 +345,20 @@ def test_two_at_once_end_a_send_once(
     relay.make_due()
     capsys.readouterr()
     other = delivery_poller.parts.__wrapped__()
-    report, heard = MobileConnect.report, []
+    report, reported = MobileConnect.report, []
 
     def meanwhile(reports: MobileConnect, template: str, token_id: str, timeout: float) -> Any:
-        """The other one reads the same send, is told the same, and writes first."""
+        """Let another run read the same send, get the same report, and write first."""
         answer = report(reports, template, token_id, timeout)
         with patch.object(MobileConnect, "report", report):
-            heard.append(other.delivery_poller.run(lambda: 55.0))
+            reported.append(other.delivery_poller.run(lambda: 55.0))
         other.metrics.flush()
         return answer
 
     with patch.object(MobileConnect, "report", meanwhile):
         assert relay.follow() == {"changed": 1}
     other.connections.close()
-    assert heard == [{"delivered": 1}]
+    assert reported == [{"delivered": 1}]
     assert metrics(capsys.readouterr().out)["SendsDelivered"] == [1]
     assert ask(relay, posted)["sends"][0]["status"] == "delivered"
 
@@ -408,9 +408,9 @@ def test_rows_of_recipients_are_kept_only_if_a_parameter_asks_for_them(
             if rows == "off":
                 assert "recipients" not in send["delivery"]
                 continue
-            assert len({item["deleteAt"]["N"] for item in relay.items()}) == 1, "with the send"
-            told = {row["hash"]: row["code"] for row in send["delivery"]["recipients"]}
-            assert told == {_hash("12125550100"): 4000, _hash("19455550100"): 4500}
+            assert len({item["deleteAt"]["N"] for item in relay.items()}) == 1, "same deleteAt"
+            codes = {row["hash"]: row["code"] for row in send["delivery"]["recipients"]}
+            assert codes == {_hash("12125550100"): 4000, _hash("19455550100"): 4500}
 
 
 def test_recipients_are_stored_when_the_time_ends_the_polling(
@@ -499,11 +499,11 @@ def test_without_the_key_of_the_hashes_the_next_poll_is_later_and_the_last_one_c
 
 
 def _hash(number: str) -> str:
-    """As docs/monitoring.md shows it."""
+    """Hash a number as docs/monitoring.md shows."""
     return hmac.new(RECIPIENT_KEY.encode(), number.encode(), hashlib.sha256).hexdigest()[:32]
 
 
-def test_sends_of_the_queue_are_followed_too(relay: Environment) -> None:
+def test_sends_of_the_queue_are_polled_too(relay: Environment) -> None:
     relay.enqueue(MESSAGE | {"to": ["+1 212 555 0100", {"mobile": "+12125550101", "key": "k"}]})
     relay.work()
     relay.show_all()
@@ -511,7 +511,7 @@ def test_sends_of_the_queue_are_followed_too(relay: Environment) -> None:
     assert look(relay) == {"delivered": 2}
 
 
-def test_no_time_no_calls(relay: Environment, simulator: Simulator) -> None:
+def test_without_enough_time_nothing_is_polled(relay: Environment, simulator: Simulator) -> None:
     relay.post(MESSAGE)
     relay.make_due()
     assert relay.follow(remaining=10) == {"left": 1}

@@ -1,4 +1,4 @@
-"""The snippets of the docs say why a message was not taken; tests/e2e runs them with success."""
+"""Tests the docs' snippets with refused messages; tests/e2e runs them with accepted ones."""
 
 import os
 import re
@@ -79,7 +79,7 @@ def relay() -> Iterator[FakeRelay]:
 
 @pytest.mark.parametrize(("answer", "reasons"), FAILURES.values(), ids=FAILURES)
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=str)
-def test_a_snippet_fails_and_says_why_if_the_message_was_not_taken(
+def test_a_snippet_fails_with_the_reason_of_a_refusal(
     relay: FakeRelay, snippet: Snippet, answer: Answer, reasons: tuple[str, ...]
 ) -> None:
     snippet.skip_unless_installed()
@@ -87,7 +87,7 @@ def test_a_snippet_fails_and_says_why_if_the_message_was_not_taken(
     ended = snippet.run(
         {
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(ROOT / "layers/smsrelay"),  # as if the client library were installed
+            "PYTHONPATH": str(ROOT / "layers/smsrelay"),  # the client library
             "API_URL": relay.url,
             "API_KEY": "a-key",
             "WEBHOOK_SECRET": new_signing_secret(),

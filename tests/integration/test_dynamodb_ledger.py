@@ -1,4 +1,4 @@
-"""The ledger on DynamoDB: claims, lost answers, late results."""
+"""Tests the ledger on DynamoDB: claims, lost responses, late results, and its index."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "
 
 
 def send(n: int = 1, **fields: Any) -> Send:
-    given: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "key": SendKey("01K", n),
         "client": "shop",
         "upstream_message_id": "MzA6Nzg6MA",
@@ -40,7 +40,7 @@ def send(n: int = 1, **fields: Any) -> Send:
         "body": "{}",
         "reference": "order-8812",
     }
-    return Send(**(given | fields))
+    return Send(**(defaults | fields))
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def ledger(relay: Environment) -> DynamoDbLedger:
 
 
 class LosesAnswers:
-    """A DynamoDB client whose next write happens, and whose answer is lost on the way."""
+    """A DynamoDB client that loses the response to its next write, and so repeats the write."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -60,13 +60,13 @@ class LosesAnswers:
 
         def write_twice(**arguments: Any) -> Any:
             method(**arguments)
-            return method(**arguments)  # what botocore does when an answer does not come
+            return method(**arguments)  # as botocore does without a response
 
         return write_twice if name in {"put_item", "update_item"} else method
 
 
 class LosesCreation:
-    """A DynamoDB client whose writes happen, and whose answers never come."""
+    """A DynamoDB client that makes its writes, but never returns a response."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -111,7 +111,7 @@ def claim(ledger: DynamoDbLedger, owner: str = "me", now: float = NOW) -> Any:
     ],
     ids=["1", "100", "resent"],
 )
-def test_what_is_stored_is_read(ledger: DynamoDbLedger, sends: Sequence[Send]) -> None:
+def test_stored_sends_are_read_again(ledger: DynamoDbLedger, sends: Sequence[Send]) -> None:
     assert ledger.create(sends) == (True, sends)
     assert ledger.load("01K") == list(sends)
     assert ledger.load("01") == []
@@ -131,7 +131,7 @@ def test_a_message_is_created_once(ledger: DynamoDbLedger, count: int) -> None:
 def test_a_message_whose_first_send_was_deleted_is_not_created_again(
     relay: Environment, ledger: DynamoDbLedger
 ) -> None:
-    """DynamoDB deletes each send after its own end."""
+    """DynamoDB deletes the sends of a message separately, each after its own end."""
     ended, unknown = send(1), send(2, status=Status.UNKNOWN)
     ledger.create([ended, unknown])
     key = {"pk": {"S": "MSG#01K"}, "sk": {"S": "SEND#001"}}
@@ -148,7 +148,7 @@ def test_a_repeated_write_finds_itself(relay: Environment) -> None:
     won = claim(ledger)
     assert won.won
     assert won.send.attempts == 1
-    # Stored to the millisecond, a time comes back as another one.
+    # Times are stored to the millisecond, so this one is read as another time.
     later = NOW + 1.123_456_7
     after = replace(
         won.send, status=Status.ACCEPTED, token_id="t", body=None, updated_at=later, due_at=later
@@ -157,9 +157,9 @@ def test_a_repeated_write_finds_itself(relay: Environment) -> None:
 
 
 def test_a_claim_takes_a_queued_send_that_is_due_and_nothing_else(ledger: DynamoDbLedger) -> None:
-    assert claim(ledger) is None, "there is no such send"
+    assert claim(ledger) is None, "no such send exists"
     ledger.create([send(reason="throttled", errors=("words",))])
-    assert not claim(ledger, now=NOW - 1).won, "not due yet"
+    assert not claim(ledger, now=NOW - 1).won, "the send is not due yet"
     won = claim(ledger)
     assert won.won
     assert won.send == send(status=Status.SENDING, attempts=1, due_at=NOW + 60)
@@ -176,7 +176,7 @@ def test_a_late_result_beats_unknown_but_not_another_attempt(ledger: DynamoDbLed
     accepted = replace(begun, status=Status.ACCEPTED, token_id="t", body=None)
     assert ledger.replace_if_unchanged(begun, accepted)
     assert ledger.load("01K") == [accepted]
-    assert not ledger.replace_if_unchanged(begun, unknown), "an end is an end"
+    assert not ledger.replace_if_unchanged(begun, unknown), "a send that has ended must not change"
     assert ledger.find_by_token_id("t") == SendKey("01K", 1)
 
     other = send(key=SendKey("02K", 1), attempts=2, status=Status.SENDING)
@@ -207,7 +207,7 @@ def test_a_result_of_an_earlier_attempt_is_changed(ledger: DynamoDbLedger) -> No
 
 
 class HidesItems:
-    """A DynamoDB client whose failed conditions come without the item that made them fail."""
+    """A DynamoDB client whose errors of failed conditions lack the item."""
 
     def __init__(self, client: Any, *, refuses: bool) -> None:
         self._client, self._refuses = client, refuses
@@ -236,7 +236,7 @@ def test_a_failed_condition_without_its_item_finds_the_item(relay: Environment) 
     ledger = DynamoDbLedger(client, relay.table, retention_days=90)
     assert ledger.create([send()]).created
     assert ledger.create([send(written_by="other")]) == (False, [send()])
-    assert ledger.create([send()]).created, "the same write, repeated"
+    assert ledger.create([send()]).created, "it is a repetition of the same write"
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_a_failed_condition_without_its_item_finds_the_item(relay: Environment) 
         (Status.REJECTED, None),
     ],
 )
-def test_only_what_is_unfinished_is_in_the_sparse_index(
+def test_the_index_has_only_the_sends_of_its_groups(
     relay: Environment, ledger: DynamoDbLedger, status: Status, group: str | None
 ) -> None:
     ledger.create([send(status=status)])
@@ -276,7 +276,7 @@ def test_only_what_is_unfinished_is_in_the_sparse_index(
 def test_only_a_send_that_has_ended_expires(
     relay: Environment, ledger: DynamoDbLedger, fields: dict[str, Any], expires: bool
 ) -> None:
-    """The retention counts from the end of the send, however long it waited before."""
+    """The retention counts from the end of the send, not from its creation."""
     ended_at = NOW + 200 * DAY
     begun = send(status=Status.SENDING)
     ledger.create([begun])
@@ -299,7 +299,7 @@ def test_a_send_that_an_operator_queues_again_does_not_expire(
     failed = send(status=Status.FAILED)
     ledger.create([failed])
     queued = transitions.requeue_by_operator(failed, now=NOW, written_by="operator")
-    # The condition takes the status before or `unknown`.
+    # The condition allows the status of `before`, or `unknown`.
     assert ledger.replace_if_unchanged(failed, queued)
     assert "deleteAt" not in relay.items()[0]
 
@@ -343,16 +343,16 @@ def test_errors_of_the_store_are_one_error(relay: Environment) -> None:
 
 
 def key_of(group: str, shard: int) -> SendKey:
-    """A key that lies in this shard of the group."""
+    """Return a key in this shard of the group."""
     for number in range(100_000):
         key = SendKey(message_id(group, str(number)), 1)
         if shard_of(group, key) == shard:
             return key
-    raise AssertionError("no key lies there")
+    raise AssertionError("no key was found in this shard")
 
 
 def fields_of(group: str) -> dict[str, Any]:
-    """What makes a send belong to a group."""
+    """Return the fields that put a send into a group."""
     statuses = {"open": Status.QUEUED, "unknown": Status.UNKNOWN, "failed": Status.FAILED}
     if group in statuses:
         return {"status": statuses[group]}
@@ -375,7 +375,7 @@ def shard_of(group: str, key: SendKey) -> int:
 @pytest.mark.parametrize("ids", ["derived", "new", "of one message"])
 @pytest.mark.parametrize("group", SHARDS)
 def test_sends_are_spread_evenly_over_the_shards(group: str, ids: str) -> None:
-    """No shard has more than its share of the writes (docs/capacity.md)."""
+    """Each shard gets its share of the writes (docs/capacity.md)."""
     count = 20_000
     keys: dict[str, Callable[[int], SendKey]] = {
         "derived": lambda n: SendKey(message_id("shop", f"order-{n}"), 1),
@@ -384,22 +384,22 @@ def test_sends_are_spread_evenly_over_the_shards(group: str, ids: str) -> None:
     }
     spread = Counter(shard_of(group, keys[ids](n)) for n in range(count))
     assert set(spread) == set(range(SHARDS[group]))
-    # Five standard deviations of a fair spread.
+    # Allows five standard deviations of an even distribution.
     mean = count / SHARDS[group]
     assert max(spread.values()) < mean + 5 * mean**0.5
 
 
-def test_no_shard_has_to_take_what_a_partition_can_not() -> None:
-    """The arithmetic of docs/capacity.md: 10,000 sends a second, by the writes that each costs."""
+def test_no_shard_exceeds_the_limit_of_a_partition() -> None:
+    """Uses the calculation of docs/capacity.md: 10,000 sends a second, times the writes of each."""
     writes = {"open": 4, "first-many": 1, "first-one": 1, "followed": 1, "unknown": 1, "failed": 1}
     assert SHARDS.keys() == writes.keys()
     for group, each in writes.items():
         assert 10_000 * each / SHARDS[group] <= 1_000 / 1.5, f"{group} has no reserve"
 
 
-def test_readers_find_the_sends_of_every_shard_the_oldest_first(ledger: DynamoDbLedger) -> None:
+def test_readers_find_the_oldest_sends_of_all_shards_first(ledger: DynamoDbLedger) -> None:
     for group, shards in SHARDS.items():
-        # So that the order is not that of the shards.
+        # The order differs from that of the shards.
         order = sorted(range(shards), key=lambda shard: shard * 37 % shards)
         keys = [key_of(group, shard) for shard in order]
         for age, key in enumerate(keys):
@@ -410,7 +410,7 @@ def test_readers_find_the_sends_of_every_shard_the_oldest_first(ledger: DynamoDb
         later = NOW + shards
         if group == "open":
             assert list(ledger.stalled(later)) == keys
-        if group == "first-many":  # the first one that is polled: the others come after it
+        if group == "first-many":  # this group is polled first, so no others precede it
             assert [found.key for found in ledger.due_polls(later, 300).on_time] == keys
             assert [found.key for found in ledger.due_polls(later, 5).on_time] == keys[:5]
         if group == "unknown":
@@ -423,7 +423,7 @@ def test_the_sends_that_changed_last_are_found_in_each_group(ledger: DynamoDbLed
         for n in range(3):
             changed = NOW - 3_600 * hours - n
             key = SendKey(f"{group}-{n}", 1)
-            # The next poll of an old send is later than that of a new one.
+            # An old send's next poll is later than a new send's.
             due = NOW + 60 * n if group == "followed" else changed
             fields = fields_of(group) | {"updated_at": changed, "due_at": due}
             if "scheduled_for" in fields:
@@ -442,7 +442,7 @@ def test_the_sends_that_changed_last_are_found_in_each_group(ledger: DynamoDbLed
 
 
 class Counts:
-    """A DynamoDB client that counts what it is asked."""
+    """A DynamoDB client that counts its queries."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -456,22 +456,22 @@ class Counts:
         return getattr(self._client, name)
 
 
-def test_a_look_at_nothing_costs_one_query_for_each_shard(relay: Environment) -> None:
+def test_reading_an_empty_index_costs_one_query_for_each_shard(relay: Environment) -> None:
     client: Any = Counts(boto3.client("dynamodb", region_name=REGION))
     ledger = DynamoDbLedger(client, relay.table, retention_days=90)
     assert (list(ledger.stalled(NOW)), ledger.count_unknown(100)) == ([], 0)
-    assert client.queries == SHARDS["open"] + SHARDS["unknown"], "the sweeper's, each minute"
+    assert client.queries == SHARDS["open"] + SHARDS["unknown"], "the sweeper's queries each minute"
     client.queries = 0
     assert ledger.due_polls(NOW, 300) == ([], [])
     polled = SHARDS["first-many"] + SHARDS["first-one"] + SHARDS["followed"]
-    assert client.queries == polled, "the delivery poller's, each minute"
+    assert client.queries == polled, "the delivery poller's queries each minute"
 
 
 @pytest.mark.parametrize("way", ["api", "worker"])
 def test_a_message_with_one_send_costs_two_writes_and_no_read(
     aws: None, simulator: Simulator, way: str
 ) -> None:
-    """The index is as sparse as it is wide: what is split costs its readers, never a request."""
+    """The index's partitions cost only its readers more, not the requests."""
     _ = aws, simulator
     operations: list[str] = []
 

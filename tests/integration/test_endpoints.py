@@ -1,4 +1,4 @@
-"""The API through the default endpoint and through custom domains: routes, Location and Link."""
+"""Tests routes, Location and Link at the default endpoint and at custom domains."""
 
 import json
 from typing import Any
@@ -34,7 +34,7 @@ def test_the_tests_build_events_as_aws_does(recorded: dict[str, Any]) -> None:
 
 @pytest.fixture(params=ENDPOINTS.values(), ids=list(ENDPOINTS))
 def reached(request: pytest.FixtureRequest, relay: Environment) -> Environment:
-    """The relay, which tests reach through one endpoint."""
+    """The relay at one of the endpoints."""
     relay.endpoint = request.param
     return relay
 
@@ -59,7 +59,7 @@ def test_location_and_link_lead_to_the_message(
 
 
 def test_a_webhooks_location_leads_its_client_to_the_message(reached: Environment) -> None:
-    """There is no route that a signature opens, so it is the route for the client's API key."""
+    """No route accepts a signature to read a message, so it is the route for API keys."""
     secret = reached.put_webhook_secret(CLIENT)
     posted = reached.post_webhook(CLIENT, secret, MESSAGE)
     route = reached.endpoint.route_of(posted.headers["Location"])
@@ -77,7 +77,7 @@ def test_problems_about_a_message_have_its_location(
 
 
 def test_ids_are_decoded_once(reached: Environment) -> None:
-    """API Gateway passes path parameters on as the caller has encoded them."""
+    """API Gateway passes path parameters on without decoding them."""
     posted = reached.post(MESSAGE)
     token_id = "a/b+c=%2F ü"
     reached.change(tokenId=token_id)
@@ -93,8 +93,8 @@ def test_the_documentation_is_served(reached: Environment, file: str) -> None:
 
 
 @pytest.mark.parametrize(("ahead", "after"), [("", "/"), ("/", ""), ("/", "//")])
-def test_more_slashes_lead_to_no_other_place(relay: Environment, ahead: str, after: str) -> None:
-    """`//messages/…` would be a path of the host `messages`."""
+def test_extra_slashes_do_not_change_links(relay: Environment, ahead: str, after: str) -> None:
+    """In a Location, `//messages/…` would mean the host `messages`."""
     relay.endpoint = ENDPOINTS["custom domain"]
     posted = relay.post(MESSAGE)
     event = relay.endpoint.event("GET", f"/tokens/{posted.body['sends'][0]['tokenId']}")

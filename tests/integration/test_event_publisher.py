@@ -1,4 +1,4 @@
-"""Events and callbacks: the ledger's stream in, the bus and clients' addresses out."""
+"""Tests events and callbacks, from the ledger's stream to the bus and the clients' URLs."""
 
 import json
 import os
@@ -74,18 +74,18 @@ TELLING = {
 
 @dataclass
 class Onlooker:
-    """A relay with a bus and callbacks, and what comes out of both."""
+    """A relay with a bus and callbacks, whose output it collects."""
 
     relay: Environment
     server: HostileServer
     taken: list[Json]
     callback_queue: str
     secret: str
-    wanted: dict[str, str]
-    """Where each client is called back."""
+    callback_urls: dict[str, str]
+    """The callback URL of each client."""
 
     def events(self) -> list[Json]:
-        """What the bus has taken since the last time."""
+        """Return the events that the bus has accepted since the last call."""
         taken, self.taken[:] = list(self.taken), []
         return taken
 
@@ -110,16 +110,16 @@ def onlooker(
     taken: list[Json] = []
     put = EventBridgeBus.put
 
-    def noted(bus: EventBridgeBus, told: Sequence[Json]) -> None:
-        put(bus, told)
-        taken.extend(told)
+    def noted(bus: EventBridgeBus, payload: Sequence[Json]) -> None:
+        put(bus, payload)
+        taken.extend(payload)
 
     monkeypatch.setattr(EventBridgeBus, "put", noted)
     with HostileServer() as server:
-        # The catalogue takes no address of this machine.
+        # A catalogue refuses loopback addresses.
         catalogue = Catalogue.model_construct(messages={}, clients={})
-        wanted = {CLIENT: f"{server.url}/sms-results"}
-        monkeypatch.setattr(Catalogue, "callback_of", lambda _, client: wanted.get(client))
+        callback_urls = {CLIENT: f"{server.url}/sms-results"}
+        monkeypatch.setattr(Catalogue, "callback_of", lambda _, client: callback_urls.get(client))
         monkeypatch.setattr(SsmMessageCatalogue, "current", lambda _: catalogue)
         settings = {
             "EVENT_BUS": name,
@@ -133,7 +133,7 @@ def onlooker(
                 Name=f"{relay.table}/callbacks/{CLIENT}",
                 SecretString=json.dumps({"current": secret}),
             )
-            yield Onlooker(relay, server, taken, callbacks, secret, wanted)
+            yield Onlooker(relay, server, taken, callbacks, secret, callback_urls)
 
 
 def answering(status: int) -> bytes:
@@ -162,16 +162,16 @@ def test_every_change_of_a_status_is_an_event(onlooker: Onlooker) -> None:
     assert "Hello" not in json.dumps(events)
 
 
-def test_a_rule_on_the_bus_finds_them_by_their_type(
+def test_a_rule_on_the_bus_matches_events_by_type(
     onlooker: Onlooker, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the pattern that docs/events.md shows."""
+    """The rule has the pattern of docs/events.md."""
     bus = os.environ["EVENT_BUS"]
     client_of("events").put_rule(Name=bus, EventBusName=bus, EventPattern=PATTERN)
     found: list[Json] = []
 
     def matched(rule: Rule, event: Any) -> None:
-        """Moto takes no targets without a package of its own."""
+        """Record a matching event: moto's targets need another package."""
         if rule.name == bus and rule.event_pattern.matches_event(event):
             found.append(event)
 
@@ -185,11 +185,11 @@ def test_a_rule_on_the_bus_finds_them_by_their_type(
     assert event["detail"]["id"] == posted["id"]
     at = datetime.fromtimestamp(event["time"], UTC)
     assert abs((datetime.now(UTC) - at).total_seconds()) < 60
-    told = {"type": event["detail-type"], "timestamp": at.isoformat(), "data": event["detail"]}
-    SCHEMA.validate(told)
+    payload = {"type": event["detail-type"], "timestamp": at.isoformat(), "data": event["detail"]}
+    SCHEMA.validate(payload)
 
 
-def test_what_changes_no_status_is_no_event(onlooker: Onlooker) -> None:
+def test_a_write_without_a_change_of_status_is_no_event(onlooker: Onlooker) -> None:
     onlooker.relay.post(MESSAGE)
     onlooker.follow(2)
     onlooker.relay.tell()
@@ -203,7 +203,7 @@ def test_failures_are_events_too(onlooker: Onlooker, simulator: Simulator) -> No
     assert onlooker.statuses() == ["sending", "unknown"]
 
 
-def test_other_records_of_the_stream_are_passed_over(onlooker: Onlooker) -> None:
+def test_other_records_of_the_stream_are_skipped(onlooker: Onlooker) -> None:
     onlooker.relay.enqueue({"message": "m", "to": []})
     onlooker.relay.work()
     onlooker.relay.post(MESSAGE)
@@ -225,7 +225,7 @@ def test_unreadable_records_are_counted_and_the_others_are_events(
     assert sum(metrics(capsys.readouterr().out)["UnreadableItems"]) == len(UNREADABLE)
 
 
-def test_a_bus_that_refuses_lets_all_of_them_come_again(
+def test_events_that_the_bus_refuses_are_published_again(
     onlooker: Onlooker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     onlooker.relay.post(MESSAGE)
@@ -240,7 +240,7 @@ def test_a_bus_that_refuses_lets_all_of_them_come_again(
         with pytest.raises(UnexpectedError, match="PublishError"):
             onlooker.relay.tell()
     onlooker.relay.tell()
-    assert onlooker.statuses() == ["sending", "sending", "accepted"], "once at least"
+    assert onlooker.statuses() == ["sending", "sending", "accepted"], "at least once"
 
 
 def test_an_unreadable_catalogue_repeats_no_event(
@@ -252,7 +252,7 @@ def test_an_unreadable_catalogue_repeats_no_event(
     monkeypatch.setattr(SsmMessageCatalogue, "current", unreadable)
     onlooker.relay.post(MESSAGE)
     onlooker.relay.tell()
-    assert onlooker.statuses() == ["sending", "accepted"], "no change is final"
+    assert onlooker.statuses() == ["sending", "accepted"], "each event must be published once"
     onlooker.follow()
     with pytest.raises(UnexpectedError, match="LedgerUnavailableError"):
         onlooker.relay.tell()
@@ -269,7 +269,7 @@ EVENT: Json = {
 @pytest.mark.parametrize(
     "answer", [{"FailedEntryCount": 1}, {}, BotoCoreError(), ClientError({}, "PutEvents")]
 )
-def test_a_bus_is_believed_only_if_it_has_taken_all(answer: Any) -> None:
+def test_a_response_without_proof_of_acceptance_is_an_error(answer: Any) -> None:
     class Client:
         def put_events(self, **_: object) -> Any:
             if isinstance(answer, Exception):
@@ -307,10 +307,10 @@ def test_a_final_result_is_posted_and_signed(
     assert onlooker.relay.call_back() == []
     [request] = onlooker.server.requests
     assert request.target == "/sms-results"
-    told = Webhook(onlooker.secret).verify(request.body, dict(request.headers))
-    SCHEMA.validate(told)
-    assert told["type"] == "smsrelay.send.delivered"
-    assert told["data"]["id"] == posted["id"]
+    payload = Webhook(onlooker.secret).verify(request.body, dict(request.headers))
+    SCHEMA.validate(payload)
+    assert payload["type"] == "smsrelay.send.delivered"
+    assert payload["data"]["id"] == posted["id"]
     at = datetime.fromtimestamp(int(request.headers["webhook-timestamp"]), UTC)
     assert abs((datetime.now(UTC) - at).total_seconds()) < 60
     assert metrics(capsys.readouterr().out)["CallbacksDone"] == [1]
@@ -387,7 +387,7 @@ def test_an_operators_note_is_in_the_event_and_in_the_callback(
     assert sorted(notes, key=str) == [None, "it rang"]
 
 
-def test_told_twice_it_has_the_same_name_on_the_bus_too(
+def test_a_repeated_event_has_the_same_id(
     onlooker: Onlooker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     details: list[Json] = []
@@ -407,7 +407,7 @@ def test_told_twice_it_has_the_same_name_on_the_bus_too(
     assert final == names
 
 
-def test_only_who_wants_it_is_called(onlooker: Onlooker) -> None:
+def test_only_clients_with_a_url_get_callbacks(onlooker: Onlooker) -> None:
     onlooker.relay.post(MESSAGE, client="somebody-else")
     onlooker.follow()
     onlooker.relay.tell()
@@ -416,7 +416,7 @@ def test_only_who_wants_it_is_called(onlooker: Onlooker) -> None:
 
 
 @pytest.mark.parametrize("status", [301, 307, 400, 404, 429, 500, 503])
-def test_a_callback_that_is_not_taken_is_tried_again(onlooker: Onlooker, status: int) -> None:
+def test_a_callback_that_is_not_accepted_is_tried_again(onlooker: Onlooker, status: int) -> None:
     onlooker.relay.post(MESSAGE)
     onlooker.follow()
     onlooker.relay.tell()
@@ -454,12 +454,12 @@ SLOW_CLIENT = "slow-client"
 
 @pytest.fixture
 def callbacks_of_two(onlooker: Onlooker) -> Onlooker:
-    """A callback for each of two clients, in one batch; `wanted` has no address of the slow one."""
+    """Callbacks of two clients in one batch; the slow client has no URL yet."""
     onlooker.relay.client("secretsmanager").create_secret(
         Name=f"{onlooker.relay.table}/callbacks/{SLOW_CLIENT}",
         SecretString=json.dumps({"current": onlooker.secret}),
     )
-    onlooker.wanted[SLOW_CLIENT] = "http://slow.example/sms-results"
+    onlooker.callback_urls[SLOW_CLIENT] = "http://slow.example/sms-results"
     for client in (SLOW_CLIENT, CLIENT):
         onlooker.relay.post(MESSAGE, client=client)
     onlooker.follow()
@@ -478,10 +478,10 @@ def test_a_receiver_that_answers_byte_by_byte_is_tried_again(
         drip(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 1_000, peer, over, every=0.05)
 
     with HostileServer(manner) as slow:
-        onlooker.wanted[SLOW_CLIENT] = slow.url
+        onlooker.callback_urls[SLOW_CLIENT] = slow.url
         began = time.perf_counter()
         assert len(onlooker.relay.call_back()) == 1
-        assert time.perf_counter() - began < 10, "the whole answer takes 50 s"
+        assert time.perf_counter() - began < 10, "the whole response would take 50 s"
         over.set()
     assert len(onlooker.server.requests) == 1
 
@@ -489,7 +489,7 @@ def test_a_receiver_that_answers_byte_by_byte_is_tried_again(
 def test_a_callback_that_hangs_goes_back_to_the_queue_alone(
     callbacks_of_two: Onlooker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A lookup of an address has no time-out; Lambda would end the function, and all come again."""
+    """An address lookup has no time-out: it could run into Lambda's, and all would be repeated."""
     onlooker, before = callbacks_of_two, threading.active_count()
     look_up, released, ended = socket.getaddrinfo, threading.Event(), threading.Event()
 
@@ -502,12 +502,12 @@ def test_a_callback_that_hangs_goes_back_to_the_queue_alone(
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     assert len(onlooker.relay.call_back(remaining=5.0)) == 1
-    assert not ended.is_set(), "the batch's result did not wait for it"
+    assert not ended.is_set(), "the batch must not wait for the slow callback"
     assert len(onlooker.server.requests) == 1
     released.set()
     wait_for(lambda: threading.active_count() <= before, what="the end of the threads", seconds=20)
 
-    onlooker.wanted[SLOW_CLIENT] = onlooker.wanted[CLIENT]
+    onlooker.callback_urls[SLOW_CLIENT] = onlooker.callback_urls[CLIENT]
     onlooker.relay.show_all(onlooker.callback_queue)
     assert onlooker.relay.call_back() == []
     assert len(onlooker.server.requests) == 2
@@ -522,11 +522,11 @@ COMMANDS = {
 
 @contextmanager
 def receiver(language: str, secret: str) -> Iterator[tuple[str, IO[str]]]:
-    """A receiver of docs/events.md as it stands there: its address, and what it says."""
-    given = {"PATH": os.environ["PATH"], "PORT": "0", "CALLBACK_SECRET": secret}
+    """Run a receiver of docs/events.md unchanged; yield its URL and its output."""
+    environment = {"PATH": os.environ["PATH"], "PORT": "0", "CALLBACK_SECRET": secret}
     command = [*COMMANDS[language], RECEIVERS[language]]
     with subprocess.Popen(  # noqa: S603 - our own page
-        command, env=given, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
         try:
             assert process.stdout
@@ -537,7 +537,7 @@ def receiver(language: str, secret: str) -> Iterator[tuple[str, IO[str]]]:
 
 
 @pytest.mark.parametrize("language", COMMANDS)
-def test_the_receivers_of_the_page_take_what_is_signed_and_nothing_else(
+def test_the_receivers_of_the_page_accept_only_signed_callbacks(
     onlooker: Onlooker, language: str
 ) -> None:
     if not shutil.which(COMMANDS[language][0]):
@@ -545,10 +545,10 @@ def test_the_receivers_of_the_page_take_what_is_signed_and_nothing_else(
     posted = onlooker.relay.post(MESSAGE).body
     onlooker.follow()
     onlooker.relay.tell()
-    with receiver(language, onlooker.secret) as (url, said):
-        onlooker.wanted[CLIENT] = url
+    with receiver(language, onlooker.secret) as (url, output):
+        onlooker.callback_urls[CLIENT] = url
         assert onlooker.relay.call_back() == []
-        assert said.readline().split()[1:] == [posted["id"], "delivered"]
+        assert output.readline().split()[1:] == [posted["id"], "delivered"]
         forged = signed_headers(new_signing_secret(), "{}", "evt_1")
         old = signed_headers(onlooker.secret, "{}", "evt_1", at=time.time() - 600)
         for headers in ({}, forged, old):
@@ -592,7 +592,7 @@ def test_without_a_secret_nothing_is_posted_unsigned(
 def test_the_waits_are_those_of_the_specification() -> None:
     assert RETRY_SCHEDULE[:3] == (5, 300, 1_800)
     assert 27 * 3_600 < sum(RETRY_SCHEDULE) < 30 * 3_600
-    assert max(RETRY_SCHEDULE) <= LONGEST_VISIBILITY, "else SQS would show it sooner"
+    assert max(RETRY_SCHEDULE) <= LONGEST_VISIBILITY, "SQS can't hide a message for longer"
 
 
 def test_failed_callbacks_and_unpublished_changes_each_have_a_queue_and_an_alarm() -> None:
@@ -607,7 +607,7 @@ def test_failed_callbacks_and_unpublished_changes_each_have_a_queue_and_an_alarm
     assert other != watched
 
 
-def test_each_wait_is_asked_of_the_queue(onlooker: Onlooker) -> None:
+def test_the_queue_delays_each_retry(onlooker: Onlooker) -> None:
     onlooker.relay.post(MESSAGE)
     onlooker.follow()
     onlooker.relay.tell()
@@ -641,17 +641,17 @@ def test_an_unreadable_catalogue_delays_a_callback_as_any_failure(
 def test_a_callback_whose_client_has_no_url_now_is_tried_again(
     onlooker: Onlooker, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A catalogue without `clients` may have been stored by mistake."""
+    """An operator may have removed `clients` from the catalogue by mistake."""
     onlooker.relay.post(MESSAGE)
     onlooker.follow()
     onlooker.relay.tell()
     onlooker.server.replies(lambda _: answering(200))
-    url = onlooker.wanted.pop(CLIENT)
+    url = onlooker.callback_urls.pop(CLIENT)
     assert len(onlooker.relay.call_back()) == 1
     assert '"CallbacksFailed":[1.0]' in capsys.readouterr().out
     [line] = [it for it in caplog.records if it.getMessage() == "callback failed"]
     assert vars(line)["status"] == "no URL"
-    onlooker.wanted[CLIENT] = url
+    onlooker.callback_urls[CLIENT] = url
     onlooker.relay.show_all(onlooker.callback_queue)
     assert onlooker.relay.call_back() == []
     assert len(onlooker.server.requests) == 1
@@ -663,13 +663,13 @@ def test_a_callback_without_a_response_is_logged_with_the_cause(
     onlooker.relay.post(MESSAGE)
     onlooker.follow()
     onlooker.relay.tell()
-    onlooker.wanted[CLIENT] = "http://127.0.0.1:1/"
+    onlooker.callback_urls[CLIENT] = "http://127.0.0.1:1/"
     assert len(onlooker.relay.call_back()) == 1
     [line] = [it for it in caplog.records if it.getMessage() == "callback failed"]
     assert vars(line)["status"] == "ConnectError"
 
 
-def test_nobody_is_told_unless_a_parameter_asks_for_it() -> None:
+def test_events_and_callbacks_are_off_by_default() -> None:
     parameters = template()["Parameters"]
     assert (parameters["EventBus"]["Default"], parameters["Callbacks"]["Default"]) == ("", "off")
     conditions = {name: template()["Resources"][name].get("Condition") for name in TELLING}

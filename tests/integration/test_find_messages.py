@@ -1,4 +1,4 @@
-"""Messages are found by their key or reference, through the handler, whatever way they came."""
+"""Tests how messages are found by key or reference, for each way in."""
 
 import json
 from collections.abc import Callable
@@ -62,7 +62,7 @@ def test_a_queue_message_is_found_by_its_key_or_by_the_id_that_its_sender_got(
     [message] = found.body["messages"]
     assert message == relay.get(f"/messages/{message['id']}", client=DEFAULT_CLIENT).body
     assert (message["status"], found.body["next"]) == ("accepted", None)
-    assert ids_of(relay.get(path)) == [], "it belongs to the default client"
+    assert ids_of(relay.get(path)) == [], "the message belongs to the default client"
 
 
 @pytest.mark.parametrize("path", ["/messages/{id}", "/messages?idempotencyKey=k", BY_REFERENCE])
@@ -191,7 +191,7 @@ def test_a_message_is_found_by_any_reference(relay: Environment, reference: str)
 
 
 @pytest.mark.parametrize("then", ["500", "400", "503-50300"])
-def test_a_message_is_found_whatever_became_of_it(
+def test_a_message_is_found_in_every_status(
     relay: Environment, simulator: Simulator, then: str
 ) -> None:
     simulator.fail("send", then)
@@ -211,7 +211,7 @@ def test_iam_principals_find_the_messages_of_their_client(relay: Environment) ->
 
 @pytest.fixture
 def stored(relay: Environment) -> list[str]:
-    """45 messages with one reference, the newest first; each two have the same time."""
+    """45 messages with the same reference, newest first; pairs of them have the same time."""
     ledger = DynamoDbLedger(relay.client("dynamodb"), relay.table, retention_days=90)
     return [put_message(ledger, 1_790_000_000.0 - n // 2 / 4) for n in range(45)]
 
@@ -318,7 +318,7 @@ def test_a_query_that_can_not_be_used_is_refused(relay: Environment, query: str)
 
 
 @pytest.mark.parametrize("query", ["idempotencyKey=k", "reference=order-8812"])
-def test_a_search_says_when_the_ledger_is_away(relay: Environment, query: str) -> None:
+def test_a_search_reports_an_unavailable_ledger(relay: Environment, query: str) -> None:
     relay.client("dynamodb").delete_table(TableName=relay.table)
     answer = relay.get(f"/messages?{query}")
     assert (answer.status, answer.body["code"]) == (503, "not-read")

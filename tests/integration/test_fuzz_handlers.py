@@ -1,4 +1,4 @@
-"""Whatever is posted or put into the queue: a documented end, never an exception."""
+"""Fuzzes the handlers: every request and queue message has a documented result."""
 
 import base64
 import json
@@ -35,7 +35,7 @@ STATUSES = {202, 400, 409, 413, 415, 422, 503, 504}
 def bounded(examples: int) -> settings:
     return settings(
         max_examples=examples * (25 if THOROUGH else 1),
-        # The same examples in every run, on every machine.
+        # The same examples in every run.
         derandomize=True,
         database=None,
         deadline=None,
@@ -52,7 +52,7 @@ JSON = st.recursive(
     ),
     max_leaves=12,
 )
-# A good request with some of its fields taken out, or made what they must not be.
+# Valid requests with some fields removed or made invalid.
 SPOILED = st.builds(
     lambda gone, more: {k: v for k, v in WHOLE.items() if k not in gone} | more,
     st.sets(st.sampled_from(sorted(WHOLE)), max_size=4),
@@ -63,7 +63,7 @@ GOOD = json.dumps(WHOLE)
 
 @st.composite
 def mutated(draw: st.DrawFn) -> str:
-    """The text of a good request, with pieces of it cut out, doubled or replaced."""
+    """Return the text of a valid request, with parts removed, doubled or replaced."""
     text = GOOD
     for _ in range(draw(st.integers(1, 3))):
         start = draw(st.integers(0, len(text)))
@@ -94,10 +94,10 @@ HEADERS = st.fixed_dictionaries(
 @bounded(120)
 @given(body=BODIES, headers=HEADERS, remaining=st.sampled_from([28.0, 28.0, 5.0, 0.0]))
 @example(body=GOOD, headers={"Content-Type": "application/json"}, remaining=28.0)
-def test_every_post_is_answered_as_documented(
+def test_every_post_has_a_documented_response(
     relay: Environment, body: str | None, headers: dict[str, str], remaining: float
 ) -> None:
-    # `post` itself holds every answer against the OpenAPI document.
+    # `post` checks each response against the OpenAPI document.
     answer = relay.post(body, headers=headers, remaining=remaining)
     assert answer.status in STATUSES
     is_problem = answer.status >= 400
@@ -128,7 +128,7 @@ def posted(relay: Environment, body: str | None, *, is_base64: bool) -> dict[str
 )
 @example(body=base64.b64encode(GOOD.encode()).decode())
 @example(body=base64.b64encode(GOOD.encode("utf-16")).decode())
-def test_every_body_of_bytes_is_answered_as_documented(
+def test_every_body_of_bytes_has_a_documented_response(
     relay: Environment, body: str | None
 ) -> None:
     answer = relay.api.handler(posted(relay, body, is_base64=True), Context())
@@ -145,7 +145,7 @@ def test_every_body_of_bytes_is_answered_as_documented(
         st.text(min_size=1, max_size=30), st.text("%0123456789abcdef/.~ ", min_size=1, max_size=40)
     )
 )
-def test_every_question_is_answered(relay: Environment, name: str) -> None:
+def test_every_read_has_a_response(relay: Environment, name: str) -> None:
     identity = {"apiKeyId": relay.key_of(CLIENT)}
     for route, parameter in (("/messages/x", "id"), ("/tokens/x", "tokenId")):
         event = relay.endpoint.event("GET", route, identity=identity)
@@ -167,7 +167,7 @@ VALUES = st.one_of(
         max_size=3,
     )
 )
-def test_every_search_is_answered_as_documented(
+def test_every_search_has_a_documented_response(
     relay: Environment, query: dict[str, list[str]]
 ) -> None:
     event = posted(relay, None, is_base64=False)
@@ -180,7 +180,7 @@ def test_every_search_is_answered_as_documented(
     )
 
 
-# What SQS takes: the characters of XML.
+# SQS accepts the characters of XML.
 SQS_TEXTS = st.text(
     st.characters(
         exclude_categories=["Cs"],
@@ -223,7 +223,7 @@ ENVELOPES = st.one_of(
 )
 MESSAGES = st.one_of(
     SQS_TEXTS,
-    # Escaped, as whoever sends it to SQS has to.
+    # Escaped, as senders to SQS must do.
     st.one_of(ENVELOPES, INSIDE).map(json.dumps),
 )
 ATTRIBUTES = st.dictionaries(
@@ -241,7 +241,7 @@ ATTRIBUTES = st.dictionaries(
     body='{"send": {"id": "01ARZ3NDEKTSV4RRFFQ69G5FAV", "n": ' + "9" * 4_000 + "}}", attributes={}
 )
 @example(body=json.dumps(MESSAGE | {"to": []}), attributes={"Idempotency-Key": "\u00fc"})
-def test_every_message_of_the_queue_meets_an_end_and_takes_no_other_with_it(
+def test_every_queue_message_ends_without_affecting_another_one(
     relay: Environment, simulator: Simulator, body: str, attributes: dict[str, str]
 ) -> None:
     simulator.reset()
@@ -255,23 +255,23 @@ def test_every_message_of_the_queue_meets_an_end_and_takes_no_other_with_it(
     assert texts.count("The good one") == 1
     is_sent = len(texts) > 1
     letters = [letter["body"] for letter in relay.dead_letters()]
-    is_queued = relay.waiting() > len(stay)  # several sends of one message
+    is_queued = relay.waiting() > len(stay)  # a message with several sends
     assert set(stay) <= {hostile}
     assert is_sent or is_queued or stay or letters == [body]
-    assert not (letters and stay), "what comes back has not ended"
-    # A body that can't be handled for good must not come back a hundred times.
+    assert not (letters and stay), "a message with a dead letter must not come back"
+    # A message that can never be processed must not come back.
     assert letters or is_sent or is_queued or _is_known(relay), body
 
 
 def _is_known(relay: Environment) -> bool:
-    """Whether the ledger has a send besides the good one's."""
+    """Return whether the ledger has a send of another message than the valid one."""
     return sum("status" in item for item in relay.items()) > 1
 
 
 def _empty(relay: Environment) -> None:
     queues = sqs_backends[DEFAULT_ACCOUNT_ID][REGION].queues
     for url in (relay.queue_url, relay.dead_letter_queue_url):
-        # SQS lets a queue be purged once a minute.
+        # SQS would allow only one purge a minute.
         queues[url.rpartition("/")[2]]._messages.clear()  # noqa: SLF001
     for item in relay.items():
         relay.client("dynamodb").delete_item(
@@ -279,8 +279,8 @@ def _empty(relay: Environment) -> None:
         )
 
 
-def test_the_mutations_reach_both_ends(relay: Environment) -> None:
-    """Else the properties would hold for nothing but refusals."""
+def test_mutations_are_accepted_and_refused(relay: Environment) -> None:
+    """Some mutations must be accepted: otherwise the other tests would cover only refusals."""
     seen: set[int] = set()
 
     @bounded(60)

@@ -1,4 +1,4 @@
-"""Good and bad requests without end, made from the OpenAPI document, against the handler."""
+"""Tests the handler with valid and invalid requests generated from the OpenAPI document."""
 
 import io
 import itertools
@@ -20,7 +20,7 @@ from tools.mobileconnect_simulator import Simulator
 schema = contract.fuzzed()
 BASE = "http://relay"
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "30"))
-"""For each operation, besides those that cover its schema's edges; `make fuzz` asks for 2,000."""
+"""Random examples for each operation, besides those for its schema's limits; `make fuzz`: 2,000."""
 
 
 def _text(value: str | bytes) -> str:
@@ -28,7 +28,7 @@ def _text(value: str | bytes) -> str:
 
 
 class Handler(HTTPAdapter):
-    """Lets a session talk to the api function in this process."""
+    """Sends the requests of a session to the API function in this process."""
 
     def __init__(self, relay: Environment) -> None:
         super().__init__()
@@ -42,13 +42,13 @@ class Handler(HTTPAdapter):
             f"{url.path}?{url.query}" if url.query else url.path,
             headers={name: _text(value) for name, value in request.headers.items()},
             body=_text(body) if isinstance(body, str | bytes) else None,
-            client=f"client-{next(self._clients)}",  # so that no two share a key
+            client=f"client-{next(self._clients)}",  # each client needs its own idempotency keys
         )
-        told = {name: values[0] for name, values in answer["multiValueHeaders"].items()}
+        headers = {name: values[0] for name, values in answer["multiValueHeaders"].items()}
         content = io.BytesIO(answer["body"].encode())
         return self.build_response(
             request,
-            HTTPResponse(content, told, status=answer["statusCode"], preload_content=False),
+            HTTPResponse(content, headers, status=answer["statusCode"], preload_content=False),
         )
 
 
@@ -65,7 +65,7 @@ def session(aws: None, session_simulator: Simulator) -> Iterator[Session]:
 @settings(
     max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
-def test_the_handler_does_what_the_document_says(case: contract.Checked, session: Session) -> None:
+def test_the_handler_conforms_to_the_document(case: contract.Checked, session: Session) -> None:
     case.call_and_validate(
         base_url=BASE,
         session=session,

@@ -1,4 +1,4 @@
-"""Every reader of the ledger, with stored items of each status and with unreadable ones."""
+"""Tests every reader of the ledger with stored items of each status and unreadable ones."""
 
 import time
 from dataclasses import replace
@@ -24,12 +24,12 @@ from tools.mobileconnect_simulator import Simulator
 
 LATER = 1_800_000_000.0
 UNUSED = {"priority", "history", "flags", "comment"}
-"""The attributes of `unknown-attributes` that this version does not know."""
+"""The attributes of `unknown-attributes` that this version does not use."""
 MESSAGE: dict[str, Any] = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
 
 
 class Counts:
-    """Metrics that keep what they count."""
+    """Metrics that record the counted names."""
 
     def __init__(self) -> None:
         self.counted: list[str] = []
@@ -173,7 +173,7 @@ def test_the_delivery_poller_polls_the_others(
         delivery_poller.parts().connections.close()
 
 
-def test_unreadable_items_take_no_place_of_a_run(
+def test_unreadable_items_do_not_count_towards_the_limit_of_a_run(
     relay: Environment, ledger: DynamoDbLedger
 ) -> None:
     group = READABLE["awaiting-report"]["unfinished"]["S"].partition("#")[0]
@@ -187,10 +187,10 @@ def test_unreadable_items_take_no_place_of_a_run(
     assert [send.key.message_id for send in found] == ["golden-awaiting-report"]
 
 
-def test_the_worker_gives_an_unreadable_item_back(
+def test_the_worker_returns_a_message_with_an_unreadable_item(
     relay: Environment, simulator: Simulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Another version may read it; SQS moves the message to the dead-letter queue if none does."""
+    """Another version may be able to read it; otherwise SQS moves it to the dead-letter queue."""
     key = SendKey("50RA3E77SKYE6PJ2PSKS6WFK3N", 1)
     queued = {"pk": {"S": f"MSG#{key.message_id}"}, "status": {"S": "queued"}}
     put(relay, UNREADABLE["fractional-number"] | queued)
@@ -198,7 +198,7 @@ def test_the_worker_gives_an_unreadable_item_back(
     relay.client("sqs").send_message(QueueUrl=relay.queue_url, MessageBody=body)
     relay.enqueue(MESSAGE)
     assert len(relay.work()) == 1
-    assert len(simulator.sent()) == 1, "the other message of the batch"
+    assert len(simulator.sent()) == 1, "the other message of the batch must be sent"
     assert metrics(capsys.readouterr().out)["UnreadableItems"]
     [stored] = [item for item in relay.items() if item["pk"] == queued["pk"]]
     assert stored["status"] == {"S": "queued"}
@@ -223,7 +223,7 @@ def test_a_send_that_could_not_be_read_is_sent_by_a_version_that_can(
     assert [send["status"] for send in relay.items()] == [{"S": "accepted"}]
 
 
-def test_the_api_cannot_read_it_and_says_so(relay: Environment) -> None:
+def test_the_api_reports_an_unreadable_item(relay: Environment) -> None:
     put(relay, UNREADABLE["unknown-status"])
     answer = relay.get("/messages/golden-unknown-status")
     assert (answer.status, answer.body["code"]) == (503, "not-read")

@@ -2,7 +2,7 @@
 
 Each sample under events/ has a file of the same name under tests/golden/. Each function in
 `OUTCOMES` has one under tests/golden/outcomes/. A file lists the steps that
-tests/support/recorder.py records. After an intended change, write the files again and review the
+tests/support/golden.py records. After an intended change, write the files again and review the
 difference:
 
     UPDATE_GOLDEN=1 .venv/bin/pytest -q tests/integration/test_golden_samples.py
@@ -57,7 +57,7 @@ def play(recorder: Recorder, sample: Path) -> None:
             recorder.enqueue(text)
             recorder.work()
     else:
-        # A key in the body counts where no header has one.
+        # A key in the body counts only without a header.
         key = {} if "idempotencyKey" in document else {"Idempotency_Key": "golden"}
         for _ in range(2):
             recorder.post(text, **key)
@@ -67,7 +67,7 @@ def play(recorder: Recorder, sample: Path) -> None:
         recorder.enqueue(text, client=CLIENT, Idempotency_Key="golden")
         recorder.work()
     recorder.get_all()
-    recorder.wait(DAY)  # what is kept for quiet hours is out by then
+    recorder.wait(DAY)  # quiet hours have ended by then
     recorder.poll()
     recorder.publish()
 
@@ -273,7 +273,7 @@ def compare(name: str, recorder: Recorder) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         pytest.skip(f"{name} is written")
-    assert path.exists(), f"{name} is missing; to write it: UPDATE_GOLDEN=1"
+    assert path.exists(), f"{name} is missing; write it with UPDATE_GOLDEN=1"
     expected = path.read_text(encoding="utf-8").splitlines()
     difference = difflib.unified_diff(
         expected, text.splitlines(), f"tests/golden/{name}", "now", lineterm=""
@@ -283,7 +283,7 @@ def compare(name: str, recorder: Recorder) -> None:
 
 
 @pytest.mark.parametrize("name", samples())
-def test_what_becomes_of_a_sample_is_what_its_golden_file_says(aws: None, name: str) -> None:
+def test_a_sample_has_the_results_of_its_golden_file(aws: None, name: str) -> None:
     _ = aws
     with recording(polls_per_status=0) as recorder:
         play(recorder, samples()[name])
@@ -291,7 +291,7 @@ def test_what_becomes_of_a_sample_is_what_its_golden_file_says(aws: None, name: 
 
 
 @pytest.mark.parametrize("name", OUTCOMES)
-def test_every_outcome_is_what_its_golden_file_says(aws: None, name: str) -> None:
+def test_an_outcome_has_the_results_of_its_golden_file(aws: None, name: str) -> None:
     _ = aws
     with recording() as recorder:
         OUTCOMES[name](recorder)

@@ -1,4 +1,4 @@
-"""An upstream that means no good: every answer has an end, in time and in little memory."""
+"""Tests hostile responses of the upstream: each one ends in bounded time and memory."""
 
 import gzip
 import json
@@ -25,14 +25,14 @@ from tools.local_stack.polling import wait_for
 BODY = '{"mobileNumbers":["12125550100"]}'
 TOKEN = "the-access-token-of-the-tenant"
 SHORT = 1.0
-"""Seconds for an answer that never ends; a call of less than half a second is not begun."""
+"""The time-out for endless responses, in seconds; no call begins with less than half a second."""
 LATEST = 12.0
-"""Seconds until a call with a shorter deadline has ended, even on a busy machine.
+"""The limit for a call with a shorter deadline, in seconds, even on a busy machine.
 
-The answers take 50 seconds, or have no end.
+The responses take 50 seconds, or have no end.
 """
 LITTLE = 4_000_000
-"""Bytes that an answer of any size may cost."""
+"""The most memory for a response of any size, in bytes."""
 ALWAYS_UNKNOWN = (OutcomeKind.UNKNOWN, "protocol-error")
 
 NO_TOKEN = (OutcomeKind.ACCEPTED, "accepted-without-token")
@@ -56,7 +56,7 @@ class FixedToken:
 
 @contextmanager
 def calling(url: str) -> Iterator[Callable[..., Outcome]]:
-    """Calls of the relay's own client, over the connections that bootstrap makes."""
+    """Yield a function that sends with the relay's own client and connections."""
     with KeepAliveTransport(10, time.time) as transport:
         upstream = MobileConnect(transport, FixedToken(url), time.time)
         yield lambda body=BODY, timeout=30.0: upstream.send("MzA6Nzg6MA", body, timeout)
@@ -81,7 +81,7 @@ GOOD = b'{"tokenId":"c21NCNSDN2sMMWM2miosdjEHH"}'
 UNAVAILABLE = b'{"message":"Service Unavailable","errorcode":50300}'
 
 ANSWERS: dict[str, tuple[bytes, tuple[OutcomeKind, str]]] = {
-    # What a body may be encoded in.
+    # Content encodings.
     "gzip although identity was asked for": (
         answer("202 Accepted", gzip.compress(GOOD), "Content-Encoding: gzip"),
         FOREIGN_SUCCESS,
@@ -103,7 +103,7 @@ ANSWERS: dict[str, tuple[bytes, tuple[OutcomeKind, str]]] = {
     "invalid UTF-8": (answer("202 Accepted", b'{"x":"\xff\xfe","tokenId":"abc"}'), ACCEPTED),
     "NUL before": (answer("202 Accepted", b"\x00" + GOOD), FOREIGN_SUCCESS),
     "NULs only": (answer("202 Accepted", b"\x00" * 1_000), FOREIGN_SUCCESS),
-    # JSON that is one in name only.
+    # Invalid or extreme JSON.
     "nested deeply": (answer("400 Bad Request", b"[" * 60_000), UNEXPECTED),
     "nested deeply and closed": (
         answer("400 Bad Request", b'{"errors":[' + b"[" * 30_000 + b"]" * 30_000 + b"]}"),
@@ -241,7 +241,7 @@ def test_each_answer_has_a_documented_outcome(name: str) -> None:
 
 
 def test_each_answer_has_a_documented_status(aws: None) -> None:
-    """The same answers, through the handler: what the caller is told, and the ledger's word."""
+    """Tests the same responses through the handler: the API's response and the stored status."""
     _ = aws
     documented = {
         OutcomeKind.ACCEPTED: (202, "accepted"),
@@ -254,13 +254,13 @@ def test_each_answer_has_a_documented_status(aws: None) -> None:
             server.answers(raw)
             server.wait_for_hang_up()
             relay.end_pauses()
-            told = relay.post({"message": "MzA6Nzg6MA", "to": ["+12125550100"]})
-            [send] = told.body["sends"]
-            assert (told.status, send["status"]) == documented[kind], name
-            stored = relay.get(f"/messages/{told.body['id']}").body["sends"][0]
+            response = relay.post({"message": "MzA6Nzg6MA", "to": ["+12125550100"]})
+            [send] = response.body["sends"]
+            assert (response.status, send["status"]) == documented[kind], name
+            stored = relay.get(f"/messages/{response.body['id']}").body["sends"][0]
             assert stored["status"] == send["status"], name
             assert kind is OutcomeKind.ACCEPTED or stored["reason"] == reason, name
-        assert len(server.requests) == len(ANSWERS), "one call each, whatever came back"
+        assert len(server.requests) == len(ANSWERS), "each response must get exactly one call"
 
 
 GOOD_ANSWER = answer("202 Accepted", GOOD, "Content-Type: application/json")
@@ -276,7 +276,7 @@ GOOD_ANSWER = answer("202 Accepted", GOOD, "Content-Type: application/json")
     ],
 )
 def test_an_answer_that_is_cut_anywhere(status: str, body: bytes, whole_is: OutcomeKind) -> None:
-    """It is unknown until what decides has arrived: the tokenId, the whole body or the status."""
+    """The outcome is unknown until the deciding part arrives: tokenId, whole body or status."""
     whole = answer(status, body, "Content-Type: application/json")
     head = whole.index(b"\r\n\r\n") + 4
     decides = {"202": len(whole) - 1, "429": head}.get(status[:3], len(whole))
@@ -335,7 +335,7 @@ ENDLESS: dict[str, tuple[Manner, tuple[OutcomeKind, str]]] = {
 
 
 @pytest.mark.parametrize("name", ENDLESS)
-def test_what_has_no_end_is_cut_off_at_once_and_costs_little(name: str) -> None:
+def test_an_endless_response_is_cut_off_early(name: str) -> None:
     manner, expected = ENDLESS[name]
     with HostileServer(manner) as server, calling(server.url) as send:
         tracemalloc.start()
@@ -348,11 +348,11 @@ def test_what_has_no_end_is_cut_off_at_once_and_costs_little(name: str) -> None:
             tracemalloc.stop()
         server.wait_for_hang_up()
     assert (outcome.kind, outcome.reason) == expected
-    assert took < LATEST, "the cap ends it, not the time-out"
+    assert took < LATEST, "the size limit must end it, not the time-out"
     assert most < LITTLE
 
 
-def test_informational_answers_without_an_end_end_with_the_time() -> None:
+def test_endless_informational_responses_end_with_the_time_out() -> None:
     flood = _forever(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1_000)
     began = time.monotonic()
     outcome = call(flood, SHORT)
@@ -377,7 +377,7 @@ AT_ONCE = {
 
 
 @pytest.mark.parametrize("name", SLOW)
-def test_an_answer_byte_by_byte_ends_with_the_time(name: str) -> None:
+def test_a_response_byte_by_byte_ends_with_the_time_out(name: str) -> None:
     pieces, expected = SLOW[name]
     over = threading.Event()
 
@@ -394,7 +394,7 @@ def test_an_answer_byte_by_byte_ends_with_the_time(name: str) -> None:
     assert took < LATEST
 
 
-def test_a_request_that_is_not_read_ends_with_the_time() -> None:
+def test_a_request_that_is_not_read_ends_with_the_time_out() -> None:
     over = threading.Event()
 
     def manner(_: socket.socket) -> None:
@@ -455,8 +455,8 @@ def test_no_proxy_of_the_environment_gets_the_token(
         assert (proxy.connections, server.connections) == (0, 1)
 
 
-def test_words_after_an_answer_are_not_the_next_one() -> None:
-    """Two answers to one request: the second must not become that of the next send."""
+def test_a_second_response_is_not_used_for_the_next_request() -> None:
+    """The second of two responses to one request must not become that of the next send."""
     first, second = answer("202 Accepted", b'{"tokenId":"first"}'), answer("202 Accepted", GOOD)
     with HostileServer(first + second, stays=True) as server, calling(server.url) as send:
         assert send().token_id == "first"
@@ -466,7 +466,7 @@ def test_words_after_an_answer_are_not_the_next_one() -> None:
     assert (len(server.requests), server.connections) == (3, 2)
 
 
-def test_a_call_after_each_answer_meets_no_leftovers() -> None:
+def test_a_call_after_each_response_gets_its_own_response() -> None:
     with HostileServer() as server, calling(server.url) as send:
         for name, (raw, _) in ANSWERS.items():
             server.answers(raw)
@@ -476,13 +476,13 @@ def test_a_call_after_each_answer_meets_no_leftovers() -> None:
             assert send().token_id == GOOD[12:-2].decode(), name
 
 
-def test_the_cap_is_above_every_documented_answer() -> None:
+def test_the_size_limit_is_above_every_documented_response() -> None:
     errors = json.dumps({"errors": ["The Message must be in Active status in order to send."] * 20})
     assert len(errors) < MAX_RESPONSE_BYTES / 10
 
 
-def test_a_relay_with_a_hostile_upstream_still_answers_in_time(aws: None) -> None:
-    """The slowest answer there is, through the handler: 504, and the ledger says unknown."""
+def test_the_api_responds_in_time_with_a_hostile_upstream(aws: None) -> None:
+    """The slowest response through the handler: the API responds 504, and the send is unknown."""
     _ = aws
     over = threading.Event()
 
@@ -491,10 +491,10 @@ def test_a_relay_with_a_hostile_upstream_still_answers_in_time(aws: None) -> Non
 
     with HostileServer(manner) as server, running(server.url) as relay:
         began = time.monotonic()
-        told = _post(relay)
+        response = _post(relay)
         took = time.monotonic() - began
         over.set()
-        assert (told, took < LATEST) == (504, True)
+        assert (response, took < LATEST) == (504, True)
         assert [item["status"]["S"] for item in relay.items()] == ["unknown"]
 
 
@@ -502,7 +502,7 @@ def test_a_relay_with_a_hostile_upstream_still_answers_in_time(aws: None) -> Non
 def lookup_takes(
     monkeypatch: pytest.MonkeyPatch, pass_time: Callable[[float], None]
 ) -> Callable[[float], None]:
-    """Let each lookup of an address take so many seconds from now on."""
+    """Make each following address lookup take so many seconds."""
     look_up = socket.getaddrinfo
 
     def slowly(seconds: float) -> None:
@@ -518,7 +518,7 @@ def lookup_takes(
 def test_nothing_is_written_after_the_deadline(
     aws: None, lookup_takes: Callable[[float], None]
 ) -> None:
-    """No time-out of a socket ends a lookup."""
+    """A socket's time-out does not end a lookup."""
     _ = aws
     written: list[bytes] = []
     with (
@@ -526,14 +526,14 @@ def test_nothing_is_written_after_the_deadline(
         running(server.url) as relay,
     ):
         lookup_takes(60.0)
-        told = relay.post({"message": "MzA6Nzg6MA", "to": ["+12125550100"]})
+        response = relay.post({"message": "MzA6Nzg6MA", "to": ["+12125550100"]})
         wait_for(lambda: written, what="the end of the connection", seconds=20)
-    [send] = told.body["sends"]
-    assert (told.status, send["status"], send["reason"]) == (202, "queued", "out-of-time")
-    assert written == [b""], "connected, and nothing else"
+    [send] = response.body["sends"]
+    assert (response.status, send["status"], send["reason"]) == (202, "queued", "out-of-time")
+    assert written == [b""], "nothing may be written to the connection"
 
 
-def test_a_slow_lookup_leaves_less_time_for_the_answer(
+def test_a_slow_lookup_leaves_less_time_for_the_response(
     lookup_takes: Callable[[float], None],
 ) -> None:
     over = threading.Event()
@@ -551,7 +551,7 @@ def test_a_slow_lookup_leaves_less_time_for_the_answer(
     assert took < LATEST
 
 
-def test_a_delivery_report_byte_by_byte_ends_with_the_time(
+def test_a_delivery_report_byte_by_byte_ends_with_the_time_out(
     aws: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _ = aws

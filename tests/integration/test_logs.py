@@ -1,4 +1,4 @@
-"""One request can be found in all log lines, whichever function wrote them; and times are told."""
+"""Tests how a request is found in the log lines of all functions, and the metrics of times."""
 
 import json
 import sys
@@ -45,20 +45,20 @@ def test_a_request_is_found_from_its_post_to_its_delivery(
         relay.make_due()
         relay.follow()
     for line in ("send queued", "send accepted", "delivery delivered"):
-        told = about(caplog, line)
-        assert told.correlation_id == ROOT
-        assert told.message_id == posted["id"]
-        assert told.send == f"{posted['id']}/1"
-        assert told.client == "web-shop"
+        output = about(caplog, line)
+        assert output.correlation_id == ROOT
+        assert output.message_id == posted["id"]
+        assert output.send == f"{posted['id']}/1"
+        assert output.client == "web-shop"
 
 
-def test_a_line_is_json_with_all_that_finds_it(
+def test_a_line_is_json_with_all_ids(
     relay: Environment, caplog: pytest.LogCaptureFixture
 ) -> None:
     posted = relay.post(MESSAGE, headers={"X-Amzn-Trace-Id": TRACE}).body
     record = about(caplog, "send accepted")
     line = json.loads(sending.parts().logger.registered_formatter.format(record))
-    told = {
+    output = {
         "level": "INFO",
         "message": "send accepted",
         "service": STACK_NAME,
@@ -68,11 +68,11 @@ def test_a_line_is_json_with_all_that_finds_it(
         "correlation_id": ROOT,
         "token_id": posted["sends"][0]["tokenId"],
     }
-    assert told.items() <= line.items()
+    assert output.items() <= line.items()
     assert line["request_id"]
 
 
-def test_a_message_of_the_queue_has_what_its_sender_gave_it(
+def test_lines_of_a_queue_message_have_its_senders_ids(
     relay: Environment, caplog: pytest.LogCaptureFixture
 ) -> None:
     record = {
@@ -86,7 +86,7 @@ def test_a_message_of_the_queue_has_what_its_sender_gave_it(
     assert about(caplog, "send accepted").correlation_id == ROOT
 
 
-def test_without_a_trace_the_messages_own_id_ties_its_lines_together(
+def test_without_a_trace_the_message_id_is_in_all_lines(
     relay: Environment, caplog: pytest.LogCaptureFixture
 ) -> None:
     posted = relay.post(MESSAGE).body
@@ -99,8 +99,8 @@ def test_no_line_contains_the_arn_of_a_caller(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A session's name is often that of a person."""
-    # The handler's own stream may be that of an earlier test, and closed.
+    """The name of a session is often a person's name."""
+    # The log handler's stream may be an earlier test's closed one.
     monkeypatch.setattr(sending.parts().logger.logger_handler, "stream", sys.stdout)
     session = "arn:aws:sts::123456789012:assumed-role/Shop/jane.doe@example.com"
     headers = {"Content-Type": "application/json"}
@@ -113,30 +113,30 @@ def test_no_line_contains_the_arn_of_a_caller(
                 "POST", "/iam/messages", headers=headers, body=json.dumps(MESSAGE), client=session
             )
         assert answer["statusCode"] == status
-    told = capsys.readouterr()
+    output = capsys.readouterr()
     lines = [*map(sending.parts().logger.registered_formatter.format, caplog.records)]
     assert lines
-    for text in (*lines, told.out, told.err):
+    for text in (*lines, output.out, output.err):
         assert "jane.doe" not in text
         assert "role/Shop" not in text
 
 
-def test_the_upstreams_time_and_our_own_are_told_apart(
+def test_the_relays_and_the_upstreams_times_are_separate_metrics(
     relay: Environment, capsys: pytest.CaptureFixture[str]
 ) -> None:
     relay.post(MESSAGE)
     capsys.readouterr()
-    relay.post(MESSAGE | {"message": "OTIwMjA0Ojc4OjE"})  # answers after 2 s, less than its limit
-    told = metrics(capsys.readouterr().out)
-    [upstream], [overhead] = told["UpstreamTime"], told["OverheadLatency"]
+    relay.post(MESSAGE | {"message": "OTIwMjA0Ojc4OjE"})  # responds after 2 s, before the time-out
+    output = metrics(capsys.readouterr().out)
+    [upstream], [overhead] = output["UpstreamTime"], output["OverheadLatency"]
     assert upstream > 1_900
     assert 0 <= overhead < upstream
 
 
-def test_several_sends_have_no_time_of_our_own(
+def test_several_sends_have_no_metric_of_the_relays_own_time(
     relay: Environment, capsys: pytest.CaptureFixture[str]
 ) -> None:
     relay.post(MESSAGE | {"to": ["+1 212 555 0100", {"mobile": "+12125550101", "key": "k"}]})
-    told = metrics(capsys.readouterr().out)
-    assert len(told["UpstreamTime"]) == 2
-    assert "OverheadLatency" not in told
+    output = metrics(capsys.readouterr().out)
+    assert len(output["UpstreamTime"]) == 2
+    assert "OverheadLatency" not in output

@@ -1,4 +1,4 @@
-"""The adapter over real sockets: which failure is which, what is read of an answer."""
+"""Tests the adapter with real sockets: how it maps failures, and reads responses."""
 
 import inspect
 import socket
@@ -47,7 +47,7 @@ def send(base_url: str, timeout: float = 30.0) -> Outcome:
 
 @contextmanager
 def server(answer: Callable[[socket.socket], None]) -> Iterator[str]:
-    """A server that reads one request and then does what it likes."""
+    """A server that reads one request, and then calls `answer`."""
 
     def serve() -> None:
         connection, _ = listener.accept()
@@ -64,13 +64,13 @@ def server(answer: Callable[[socket.socket], None]) -> Iterator[str]:
         thread.join()
 
 
-def test_what_goes_over_the_wire(simulator: Simulator) -> None:
+def test_the_request_of_a_send(simulator: Simulator) -> None:
     outcome = send(simulator.url)
     [sent] = simulator.sent()
     assert outcome == Outcome(OutcomeKind.ACCEPTED, "accepted", 202, sent["tokenId"])
     assert sent["raw"] == BODY
     assert sent["headers"]["content-type"] == "application/json"
-    # The cap on an answer counts its bytes, and a compressed one could not be read.
+    # The size limit counts bytes, and the relay can't decompress responses.
     assert sent["headers"]["accept-encoding"] == "identity"
     [call] = simulator.calls()
     assert call["path"] == "/sms/v1/messageContact/MzA6Nzg6MA/send"
@@ -92,7 +92,7 @@ def test_faults_other_than_a_status_and_a_body(
     simulator.fail("send", then)
     outcome = send(simulator.url, timeout=1.5 if then.startswith("hang") else 30.0)
     assert (outcome.kind, outcome.reason) == (kind, reason)
-    assert len(simulator.calls()) == 1, "one call, whatever becomes of it"
+    assert len(simulator.calls()) == 1, "each fault must get exactly one call"
 
 
 def test_the_waits_of_a_throttled_tenant(simulator: Simulator) -> None:
@@ -111,7 +111,7 @@ def test_a_refused_connection_was_not_sent() -> None:
 @pytest.mark.parametrize(
     "url", ["http://does-not-exist.invalid", "gopher://127.0.0.1", "http://127.0.0.1:99999999"]
 )
-def test_what_cannot_be_reached_was_not_sent(url: str) -> None:
+def test_a_call_to_an_unreachable_host_was_not_sent(url: str) -> None:
     assert send(url).kind is OutcomeKind.NOT_SENT
 
 
@@ -122,7 +122,7 @@ def test_a_failed_tls_handshake_was_not_sent(simulator: Simulator) -> None:
 
 
 def self_signed(folder: Path) -> ssl.SSLContext:
-    """A server's side of TLS, with a certificate for this machine that no authority signed."""
+    """Return a server's TLS context with a self-signed certificate for 127.0.0.1."""
     key, today = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     certificate = (
@@ -141,7 +141,7 @@ def self_signed(folder: Path) -> ssl.SSLContext:
     return context
 
 
-def test_a_server_whose_certificate_no_authority_signed_gets_no_token(tmp_path: Path) -> None:
+def test_a_server_with_a_self_signed_certificate_gets_no_token(tmp_path: Path) -> None:
     context, received = self_signed(tmp_path), bytearray()
 
     def serve() -> None:
@@ -176,20 +176,20 @@ def test_something_that_is_not_http_is_unknown() -> None:
         assert send(url) == Outcome(OutcomeKind.UNKNOWN, "protocol-error")
 
 
-def test_a_huge_answer_is_not_read_to_its_end() -> None:
+def test_a_huge_response_is_not_read_to_its_end() -> None:
     def endless(peer: socket.socket) -> None:
         peer.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 100000000\r\n\r\n")
         try:
             for _ in range(1_000):
                 peer.sendall(b"x" * MAX_RESPONSE_BYTES)
         except OSError:
-            peer.close()  # the caller has hung up, as it should
+            peer.close()  # the caller has closed the connection
 
     with server(endless) as url:
         assert send(url) == Outcome(OutcomeKind.UNKNOWN, "unexpected-status", 400)
 
 
-def test_an_answer_that_drips_ends_with_the_time() -> None:
+def test_a_slow_response_ends_with_the_time_out() -> None:
     hung_up = threading.Event()
 
     def drip(peer: socket.socket) -> None:
@@ -233,14 +233,14 @@ def test_two_calls_after_a_401_share_one_time(
         upstream = MobileConnect(transport, tokens, lambda: 0.0)
         began = time.perf_counter()
         assert upstream.send("MzA6Nzg6MA", BODY, 60.0).reason == "read-timeout"
-        assert time.perf_counter() - began < 10, "60 s for both, not for each"
+        assert time.perf_counter() - began < 10, "both calls must share 60 s"
         simulator.fail("send", "401")
         tokens.takes = 59.9
         assert upstream.send("MzA6Nzg6MA", BODY, 60.0).reason == "out-of-time"
     assert [call["status"] for call in simulator.calls()] == [401, None, 401]
 
 
-def test_when_the_token_took_all_the_time_nothing_is_called(simulator: Simulator) -> None:
+def test_without_time_after_the_token_nothing_is_called(simulator: Simulator) -> None:
     with KeepAliveTransport(1, time.time) as transport:
         upstream = MobileConnect(transport, FixedToken(simulator.url), lambda: 0.0)
         outcome = upstream.send("MzA6Nzg6MA", BODY, timeout=0.1)

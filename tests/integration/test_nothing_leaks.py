@@ -1,7 +1,7 @@
-"""Nothing leaks: no token, secret, number or text where `tests/support/canaries.py` has no row.
+"""Checks that tokens, secrets, numbers and texts occur only where tests/support/canaries.py allows.
 
-Children play everything that can go wrong, with debug switches on and off, and all that came out
-of them is searched.
+Child processes run the handlers with all faults, with debug switches on and off. The tests search
+everything that they let out.
 """
 
 import json
@@ -38,7 +38,7 @@ from tests.support.template import ROOT
 THOROUGH = os.environ.get("SMSRELAY_THOROUGH") == "1"
 SECONDS = 1_500 if THOROUGH else 300
 
-# What makes libraries say more, each with what it turns on.
+# Variables that make libraries log more, by what they turn on.
 SWITCHES: Mapping[str, Mapping[str, str]] = {
     "the event, by Powertools": {"POWERTOOLS_LOGGER_LOG_EVENT": "true"},
     "Powertools for development": {"POWERTOOLS_DEV": "true"},
@@ -61,7 +61,7 @@ SWITCHES: Mapping[str, Mapping[str, str]] = {
 
 
 class Run(NamedTuple):
-    """One child: what is set, and how much it plays."""
+    """The environment of a child process, and the extent of its run."""
 
     environment: Mapping[str, str]
     extent: Extent
@@ -72,13 +72,13 @@ RUNS: dict[str, Run] = {
     "nothing": Run({}, Extent.ALL if THOROUGH else Extent.USUAL),
     "everything": Run(_ALL, Extent.BRIEF),
 }
-if THOROUGH:  # each alone, in case one of them silences another
+if THOROUGH:  # each switch alone, in case one turns another off
     RUNS["everything, as text"] = Run(_ALL | {"AWS_LAMBDA_LOG_FORMAT": "Text"}, Extent.BRIEF)
     RUNS |= {name: Run(switch, Extent.BRIEF) for name, switch in SWITCHES.items()}
 
 
 class Played(NamedTuple):
-    """What came out of a child."""
+    """The output of a child process."""
 
     code: int
     log: str
@@ -113,7 +113,7 @@ def _without_switches() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Future[Played]]:
-    """The children, two at a time."""
+    """The child processes, two at a time."""
     with ThreadPoolExecutor(2) as pool:
         return {
             name: pool.submit(_play, run, tmp_path_factory.mktemp("leaks"))
@@ -122,7 +122,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Future[Played]
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_nothing_stands_where_it_must_not(played: dict[str, Future[Played]], name: str) -> None:
+def test_no_canary_occurs_where_it_must_not(played: dict[str, Future[Played]], name: str) -> None:
     code, log, words = played[name].result()
     assert code == 0, log[-3_000:]
     everything = {**words, Place.LOG: log.splitlines()}
@@ -136,13 +136,13 @@ def test_nothing_stands_where_it_must_not(played: dict[str, Future[Played]], nam
     assert not found, "\n".join(found)
 
 
-def test_what_may_stand_somewhere_does(played: dict[str, Future[Played]]) -> None:
-    """So that the search would have found it elsewhere."""
+def test_every_canary_occurs_where_it_may(played: dict[str, Future[Played]]) -> None:
+    """The allowed canaries occur, which proves that the search can find them."""
     _, log, words = played["nothing"].result()
     everything = {**words, Place.LOG: log.splitlines()}
     for place in Place:
-        said = "\n".join(everything.get(place, []))
-        assert said, f"nothing came out at {place}"
+        repeated = "\n".join(everything.get(place, []))
+        assert repeated, f"nothing came out at {place}"
     for place in (Place.UPSTREAM, Place.OPEN):
         for row_name in ("message", "to.key", "attribute value", "text", "mediaUrl", "keyword"):
             assert planted(row_name).word in "".join(everything[place]), (row_name, place)
@@ -164,9 +164,9 @@ def test_what_may_stand_somewhere_does(played: dict[str, Future[Played]]) -> Non
         assert planted(row_name).word in "".join(everything[place]), (row_name, place)
 
 
-def test_the_log_still_says_what_happened(played: dict[str, Future[Played]]) -> None:
+def test_the_log_still_describes_what_happened(played: dict[str, Future[Played]]) -> None:
     _, log, _ = played["nothing"].result()
-    for told in (
+    for line in (
         '"exception_name":"RuntimeError"',
         '"exception_name":"QueueUnavailableError"',
         "ClientError: ValidationException (SendMessageBatch)",
@@ -174,17 +174,17 @@ def test_the_log_still_says_what_happened(played: dict[str, Future[Played]]) -> 
         "failed unexpectedly",
         "[ERROR] UnexpectedError: ",
     ):
-        assert told in log, told
+        assert line in log, line
 
 
 def test_every_field_of_a_request_has_a_row() -> None:
-    """A new field: say in `canaries.FIELDS` where it may stand, and put it into `REQUEST`."""
+    """After adding a field, add its places to `canaries.FIELDS`, and the field to `REQUEST`."""
     assert sorted(leaves(MessageRequest)) == sorted(FIELDS)
     top = {path.partition(".")[0] for path in FIELDS} - {"idempotencyKey"}
     assert set(REQUEST) == top
 
 
-def test_no_two_canaries_can_be_mixed_up() -> None:
+def test_no_canary_contains_another_one() -> None:
     rows = [row for row in PLANTED.values() if row is not None]
     tails = [row.number[-7:] for row in rows if row.number]
     assert len(set(tails)) == len(tails)
@@ -208,7 +208,7 @@ def test_no_two_canaries_can_be_mixed_up() -> None:
     ],
 )
 def test_times_and_random_ids_are_no_phone_numbers(coincidence: str) -> None:
-    """The last digits of every planted number occur in a time of some minutes of each hour."""
+    """The last digits of every planted number occur in some times of each hour."""
     assert not [
         each
         for row in PLANTED.values()
@@ -255,14 +255,14 @@ BODIES = {
 
 
 @pytest.mark.parametrize("kind", BODIES)
-def test_every_spelling_of_what_was_sent_is_taken_out(kind: str) -> None:
-    """Of the upstream's errors; `text` and the like are what `redact` gets the body for."""
+def test_every_spelling_of_a_sent_value_is_redacted(kind: str) -> None:
+    """Tests the upstream's errors; `redact` needs the body for values such as `text`."""
     body = BODIES[kind]
-    said = {
+    repeated = {
         "numbers": ["to", "text", "mediaUrl"],
         "a subscriber": ["to.mobile", "to.key", "attribute value", "text", "mediaUrl"],
     }[kind]
-    for name in said:
+    for name in repeated:
         row = planted(name)
         sent = {
             "to": [row.number, written(row.number or "")],
@@ -280,7 +280,7 @@ def test_every_spelling_of_what_was_sent_is_taken_out(kind: str) -> None:
                     assert len(word) <= MAX_LENGTH
 
 
-def test_every_spelling_of_a_secret_is_taken_out() -> None:
+def test_every_spelling_of_a_secret_is_redacted() -> None:
     row = planted("access token")
     for spelled in [*spellings(row.token), *spellings(f"Bearer {row.token}")]:
         [word] = without([f"The token {spelled} has expired."], [row.token])

@@ -1,4 +1,4 @@
-"""A preview shows what a post would send, and does nothing else; through the handler."""
+"""Tests previews through the handler: they show a post's calls, and send and store nothing."""
 
 import json
 from datetime import UTC, datetime
@@ -92,7 +92,7 @@ def test_a_preview_refuses_what_a_post_refuses(relay: Environment) -> None:
         assert answer.body["code"] == "invalid-header"
 
 
-def test_a_preview_is_not_there_while_the_clients_cannot_be_read(relay: Environment) -> None:
+def test_a_preview_fails_while_the_clients_cannot_be_read(relay: Environment) -> None:
     refused = LedgerUnavailableError("refused by a test")
     with patch.object(DynamoDbApiClients, "client_of", side_effect=refused):
         answer = relay.post(MESSAGE, path=PATH)

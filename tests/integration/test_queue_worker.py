@@ -1,4 +1,4 @@
-"""The second way in, through the handler: envelopes, retries, dead letters."""
+"""Tests the queue worker through its handler: envelopes, retries and dead letters."""
 
 import base64
 import json
@@ -48,7 +48,7 @@ def test_a_bare_message_is_sent_and_deleted(relay: Environment, simulator: Simul
     assert relay.waiting() == 0
 
 
-def test_a_send_time_that_passed_meanwhile_is_sent_as_it_is(
+def test_a_send_time_that_passed_in_the_queue_is_sent_unchanged(
     wall_clock: WallClock, relay: Environment, simulator: Simulator
 ) -> None:
     sent_at = wall_clock.now = datetime(2026, 10, 5, 20, 0, tzinfo=UTC).timestamp()
@@ -60,11 +60,11 @@ def test_a_send_time_that_passed_meanwhile_is_sent_as_it_is(
     assert relay.work() == []
     assert hand_over(relay, scheduled, sent_at) == []
     times = [sent["body"]["SendTime"] for sent in simulator.sent()]
-    assert times == ["2026-10-05 21:01"] * 2, "of a send that waited, and of a request that did"
+    assert times == ["2026-10-05 21:01"] * 2, "of a waiting send and a waiting request"
 
 
 def hand_over(relay: Environment, body: dict[str, Any], sent_at: float) -> list[Any]:
-    """Let the worker have a message that SQS received at `sent_at`; the ids of what comes back."""
+    """Invoke the worker with a message of the time `sent_at`; return the ids that come back."""
     relay.enqueue(body, {"Idempotency-Key": "order-8812"})
     [message] = relay.client("sqs").receive_message(
         QueueUrl=relay.queue_url, MessageAttributeNames=["All"]
@@ -85,7 +85,7 @@ def test_a_send_time_long_before_the_message_was_sent_is_refused(
     assert simulator.sent() == []
     assert hand_over(relay, scheduled, send_at.timestamp() + 3_600) == []
     assert len(simulator.sent()) == 1
-    # Under the same key and later: the stored result.
+    # Later and with the same key, it gets the stored result.
     assert hand_over(relay, scheduled, send_at.timestamp() + 86_400) == []
     assert len(simulator.sent()) == len(relay.dead_letters()) == 1
 
@@ -98,7 +98,7 @@ def test_envelopes(relay: Environment, simulator: Simulator, name: str) -> None:
 
 
 def sns_notification(topic: str, client: str) -> str:
-    """What the topic delivers of a message whose attributes name a client and a key."""
+    """Return a topic's notification of a message whose attributes name a client and a key."""
     attributes = {"client": client, "Idempotency-Key": "order-8812"}
     return json.dumps(
         {
@@ -140,10 +140,10 @@ def test_another_topic_is_refused_as_the_default_clients(
     assert error["code"] == "topic-not-listed"
 
 
-def test_a_list_that_is_changed_sends_nothing_again(
+def test_a_changed_list_of_topics_sends_nothing_again(
     relay: Environment, simulator: Simulator
 ) -> None:
-    """SQS delivers a message twice, and a deployment comes in between."""
+    """A deployment changes the list between two deliveries of a message."""
     for senders in (SAMPLE_TOPIC_ARN, "", f"{SAMPLE_TOPIC_ARN}-2,{SAMPLE_TOPIC_ARN}"):
         with relay.deployed(QUEUE_SENDER_ARNS=senders):
             relay.enqueue(sns_notification(SAMPLE_TOPIC_ARN, CLIENT))
@@ -174,7 +174,7 @@ def test_an_event_never_names_its_client(
     assert len(simulator.sent()) == 1
 
 
-def test_one_key_counts_across_both_ways_in(relay: Environment, simulator: Simulator) -> None:
+def test_a_key_counts_over_http_and_in_the_queue(relay: Environment, simulator: Simulator) -> None:
     posted = relay.post(MESSAGE, headers={"Idempotency-Key": "order-8812"})
     relay.enqueue(MESSAGE, OURS)
     assert relay.work() == []
@@ -210,7 +210,7 @@ def test_a_new_default_client_sends_nothing_again(
         assert relay.work() == []
 
     assert len(simulator.sent()) == sent
-    assert relay.items() == items, "it still belongs to the first default client"
+    assert relay.items() == items, "it must still belong to the first default client"
 
 
 def test_a_refused_message_stays_with_its_first_default_client(relay: Environment) -> None:
@@ -260,7 +260,7 @@ def test_the_same_sns_notification_twice_is_one_sms(
         ('{"send":{"id":"01ARZ3NDEKTSV4RRFFQ69G5FAV","n":1}}', "no-such-send", "/send not-found"),
     ],
 )
-def test_what_can_never_work_is_recorded_and_put_aside(
+def test_a_refused_message_is_recorded_and_becomes_a_dead_letter(
     relay: Environment, simulator: Simulator, body: str, reason: str, errors: str
 ) -> None:
     relay.enqueue(body, OURS)
@@ -273,7 +273,7 @@ def test_what_can_never_work_is_recorded_and_put_aside(
     assert letter["reason"] == reason
     assert errors in letter["errors"]
     assert letter["client"] == CLIENT
-    assert letter["Idempotency-Key"] == "order-8812", "so that it can be put back as it was"
+    assert letter["Idempotency-Key"] == "order-8812", "a redrive needs the key"
     recorded = relay.get(f"/messages/{letter['messageId']}")
     assert recorded.status == 200
     assert recorded.body["status"] == "rejected"
@@ -282,7 +282,7 @@ def test_what_can_never_work_is_recorded_and_put_aside(
 
 
 def test_the_largest_refused_message_loses_its_end_as_a_dead_letter(relay: Environment) -> None:
-    """Its reason needs room, too."""
+    """The reason of the refusal needs space, too."""
     body = "x" * MAX_REQUEST_BYTES
     relay.enqueue(body)
     assert relay.work() == []
@@ -295,7 +295,7 @@ def test_the_largest_refused_message_loses_its_end_as_a_dead_letter(relay: Envir
 @pytest.mark.parametrize(
     "client", ["Shop", "shop-", "x" * 64, "arn:aws:iam::123456789012:role/Shop"]
 )
-def test_a_client_that_breaks_the_rule_for_names_is_put_aside(
+def test_a_message_with_an_invalid_client_becomes_a_dead_letter(
     relay: Environment, simulator: Simulator, client: str
 ) -> None:
     relay.enqueue(MESSAGE, {"client": client, "Idempotency-Key": "order-8812"})
@@ -310,7 +310,7 @@ def test_a_client_that_breaks_the_rule_for_names_is_put_aside(
     assert (recorded["sk"]["S"], recorded["client"]["S"]) == ("REFUSED", "internal")
 
 
-def test_another_body_under_the_same_key_is_put_aside(
+def test_another_body_with_the_same_key_becomes_a_dead_letter(
     relay: Environment, simulator: Simulator
 ) -> None:
     relay.enqueue(MESSAGE, OURS)
@@ -345,10 +345,10 @@ def test_a_bad_message_does_not_hold_up_its_batch(relay: Environment, simulator:
     assert relay.waiting() == 1
 
 
-def test_each_message_of_a_batch_meets_its_own_end(
+def test_each_message_of_a_batch_gets_its_own_result(
     relay: Environment, simulator: Simulator
 ) -> None:
-    """By text: what the upstream does with it, and how its send stands afterwards."""
+    """The outcomes are chosen by text; each send must end as its text says."""
     magic = {
         "942901": "queued",
         "950301": "queued",
@@ -374,7 +374,7 @@ def test_each_message_of_a_batch_meets_its_own_end(
     assert ends == magic
     assert unstored in failed
     assert len(failed) == 1 + sum(end == "queued" for end in magic.values())
-    # What came back is tried again, and nothing else.
+    # Only the returned messages are tried again.
     before = len(simulator.sent())
     relay.make_due()
     relay.work()
@@ -389,7 +389,7 @@ def test_a_message_that_is_delivered_twice_at_once_is_sent_once(
     relay.enqueue(MESSAGE)
     [message] = relay.client("sqs").receive_message(QueueUrl=relay.queue_url)["Messages"]
     event = {"Records": [record(message)]}
-    queue_worker.parts()  # built once: eight environments would build their own
+    queue_worker.parts()  # built before, because eight threads would each build their own
 
     def deliver(_: int) -> Any:
         return relay.worker.handler(event, Context(60.0))
@@ -423,14 +423,14 @@ def test_before_its_time_a_send_is_not_tried(relay: Environment, simulator: Simu
     simulator.fail("send", "429-50100", retry_after=50_000)
     sqs_id = relay.enqueue(MESSAGE)
     assert relay.work() == [sqs_id]
-    relay.show_all()  # SQS can't hide it for so long: it comes back, and waits again
+    relay.show_all()  # SQS can't hide it for so long, so it comes back and waits again
     assert relay.work() == [sqs_id]
     assert len(simulator.calls()) == 1
     [item] = relay.items()
     assert float(item["dueAt"]["N"]) >= float(item["createdAt"]["N"]) + 50_000
 
 
-def test_after_a_refusal_for_want_of_room_no_other_message_asks_at_once(
+def test_after_a_throttled_call_the_other_messages_wait(
     relay: Environment, simulator: Simulator
 ) -> None:
     relay.enqueue(MESSAGE)
@@ -448,7 +448,7 @@ def test_after_a_refusal_for_want_of_room_no_other_message_asks_at_once(
     [([7.0, 3.0, 0.0], 0, [7.0, 3.0]), ([7.0, 20.0], 1, [7.0])],
     ids=["time left", "no time left"],
 )
-def test_a_pause_that_became_longer_meanwhile_is_obeyed(
+def test_a_pause_that_became_longer_is_waited_for(
     relay: Environment, simulator: Simulator, pauses: list[float], returned: int, slept: list[float]
 ) -> None:
     relay.enqueue(MESSAGE)
@@ -457,7 +457,7 @@ def test_a_pause_that_became_longer_meanwhile_is_obeyed(
     assert (relay.slept, len(simulator.calls())) == (slept, 1 - returned)
 
 
-def test_without_the_time_to_hold_back_a_message_returns_as_it_is(
+def test_without_time_for_the_pause_a_message_is_returned_untouched(
     relay: Environment, simulator: Simulator
 ) -> None:
     relay.enqueue(MESSAGE)
@@ -467,10 +467,10 @@ def test_without_the_time_to_hold_back_a_message_returns_as_it_is(
     assert relay.work(remaining=20.0) == [late]
     assert (relay.slept, len(simulator.calls())) == ([], 1)
     [item] = relay.items()
-    assert item["attempts"] == {"N": "1"}, "nothing was stored for the second one"
+    assert item["attempts"] == {"N": "1"}, "the second message must not be tried"
 
 
-def test_a_throttled_send_is_not_given_up_for_that(
+def test_throttled_attempts_do_not_make_a_send_failed(
     relay: Environment, simulator: Simulator
 ) -> None:
     simulator.fail("send", "429-50100", times=6)
@@ -518,7 +518,7 @@ def throttled_request(relay: Environment, simulator: Simulator) -> None:
 
 
 @pytest.mark.parametrize("begin", [queued_message, deferred_request, throttled_request])
-def test_a_send_that_the_worker_sees_rejected_keeps_its_body_and_leaves_a_dead_letter(
+def test_a_send_rejected_in_the_worker_keeps_its_body_and_gets_a_dead_letter(
     relay: Environment, simulator: Simulator, begin: Callable[[Environment, Simulator], None]
 ) -> None:
     begin(relay, simulator)
@@ -542,13 +542,13 @@ def test_a_send_that_the_worker_sees_rejected_keeps_its_body_and_leaves_a_dead_l
 
 
 @pytest.mark.parametrize("to", [["+12125550100"], ["+12125550100", SUBSCRIBER]])
-def test_a_send_that_was_rejected_over_http_leaves_neither_body_nor_dead_letter(
+def test_a_send_rejected_over_http_has_neither_body_nor_dead_letter(
     relay: Environment, simulator: Simulator, to: list[Any]
 ) -> None:
     simulator.fail("send", "400", times=len(to))
     posted = relay.post(MESSAGE | {"to": to}, headers={"Idempotency-Key": "order-8812"})
     assert posted.status == 422
-    # The worker finds the stored result, and adds nothing to it.
+    # The worker finds the stored result, and does not change it.
     relay.enqueue(MESSAGE | {"to": to}, OURS)
     for _ in range(2):
         assert relay.work() == []
@@ -600,7 +600,7 @@ def test_a_process_that_died_while_sending_leaves_it_unknown(
     assert replayed.status == (202 if choice == "resend" else 504)
 
 
-def test_a_refusal_does_not_undo_what_may_have_gone_out_before(
+def test_a_refusal_does_not_end_the_doubt_of_an_earlier_attempt(
     relay: Environment, simulator: Simulator
 ) -> None:
     simulator.fail("send", "reset-after-accept")
@@ -623,7 +623,7 @@ def test_a_redelivered_message_is_not_sent_again(relay: Environment, simulator: 
     assert len(simulator.sent()) == 1
 
 
-def test_many_recipients_spread_over_the_queue(relay: Environment, simulator: Simulator) -> None:
+def test_many_sends_become_queue_messages(relay: Environment, simulator: Simulator) -> None:
     relay.enqueue(MESSAGE | {"to": [f"+4477009{n:05d}" for n in range(600)]})
     assert relay.work() == []
     assert relay.waiting() == 3
@@ -633,7 +633,7 @@ def test_many_recipients_spread_over_the_queue(relay: Environment, simulator: Si
     assert relay.waiting() == 0
 
 
-def test_when_the_ledger_is_away_the_message_stays(
+def test_without_a_ledger_the_message_stays_in_the_queue(
     relay: Environment, simulator: Simulator
 ) -> None:
     relay.client("dynamodb").delete_table(TableName=relay.table)
@@ -648,14 +648,14 @@ def test_when_the_ledger_is_away_the_message_stays(
 @pytest.mark.parametrize(
     ("receive_count", "seconds"), [(1, 15), (2, 30), (6, 480), (7, 900), (999, 900), (5_000, 900)]
 )
-def test_during_an_outage_a_message_comes_back_more_and_more_rarely(
+def test_during_an_outage_the_waits_of_a_message_grow(
     wall_clock: WallClock,
     relay: Environment,
     capsys: pytest.CaptureFixture[str],
     receive_count: int,
     seconds: int,
 ) -> None:
-    """SQS moves a message to the dead-letter queue that it has delivered 1,000 times."""
+    """SQS moves a message to the dead-letter queue after 1,000 deliveries."""
     sqs_id = relay.enqueue(MESSAGE)
     [message] = relay.client("sqs").receive_message(QueueUrl=relay.queue_url)["Messages"]
     message["Attributes"] = {
@@ -674,7 +674,7 @@ def test_during_an_outage_a_message_comes_back_more_and_more_rarely(
         returned = relay.hand_worker([record(message)])
     assert returned == {"batchItemFailures": [{"itemIdentifier": sqs_id}]}
     assert waits == [seconds]
-    # SQS leaves messages out of its own metric that were received three times.
+    # SQS's own metric omits messages that were received three times.
     assert '"QueuedSendAge":[1800000.0]' in capsys.readouterr().out
 
 
@@ -687,7 +687,7 @@ def test_without_time_left_messages_come_back_untouched(
     assert simulator.calls() == []
 
 
-def test_a_batch_runs_side_by_side(aws: None) -> None:
+def test_a_batch_runs_in_parallel(aws: None) -> None:
     _ = aws
     all_called = threading.Barrier(10)
 
@@ -705,17 +705,17 @@ def test_a_batch_runs_side_by_side(aws: None) -> None:
 
 
 def large(text: str) -> Any:
-    """A message of one send, with a body of 120 KB."""
+    """Return a message with one send and a body of 120 KB."""
     return MESSAGE | {"to": TOO_LARGE_TO[:30], "text": text}
 
 
 def receive(relay: Environment) -> list[Any]:
-    """The records of a batch with all that is in the queue."""
+    """Return the records of a batch with all messages of the queue."""
     messages = relay.client("sqs").receive_message(QueueUrl=relay.queue_url, MaxNumberOfMessages=10)
     return [record(message) for message in messages["Messages"]]
 
 
-def test_large_messages_take_turns_and_small_ones_do_not_wait_for_them(
+def test_large_messages_run_one_by_one_without_delaying_small_ones(
     relay: Environment, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_done = threading.Semaphore(0)
@@ -731,7 +731,7 @@ def test_large_messages_take_turns_and_small_ones_do_not_wait_for_them(
             return delay
         is_alone = turn.acquire(blocking=False)
         if not large_ones:
-            assert small_done.acquire(timeout=10), "a small message waits"
+            assert small_done.acquire(timeout=10), "a small message must not wait"
         large_ones.append(is_alone)
         delay = process(message, deadline)
         turn.release()
@@ -768,7 +768,7 @@ def test_a_large_message_without_time_left_comes_back_untouched(
     assert len(relay.items()) == len(simulator.sent()) == 1
 
 
-def test_an_unforeseen_error_stays_with_its_message(
+def test_an_unexpected_error_affects_only_its_message(
     relay: Environment, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     relay.enqueue(MESSAGE)

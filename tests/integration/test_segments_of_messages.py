@@ -1,4 +1,4 @@
-"""Segments in responses, and the limit of the catalogue; through the handlers."""
+"""Tests segments in responses and the catalogue's limit, through the handlers."""
 
 import uuid
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ Json = dict[str, Any]
 ID = "MzA6Nzg6MA"
 TO = {"to": ["+1 212 555 0100"]}
 LONG = "x" * 307
-"""Two SMS without concatenation, three with it."""
+"""A text of two SMS without concatenation, and three with it."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A slow response of AWS does not shorten a lease, and no call begins after `expiresAt`."""
+"""Checks that slow AWS responses shorten no lease, and that no call begins after `expiresAt`."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ MAX_CLOCK_SKEW = 30.0
 @pytest.fixture(autouse=True)
 def _slow_pauses(wall_clock: WallClock, relay: Environment) -> Iterator[None]:
     _ = relay
-    wall_clock.now = time.time()  # SQS has the machine's time
+    wall_clock.now = time.time()  # SQS uses the machine's time
     load = DynamoDbOperatorPauses.load
 
     def slowly(pauses: DynamoDbOperatorPauses) -> Any:

@@ -1,4 +1,4 @@
-"""The message catalogue, through every way in: names, defaults, and what happens without it."""
+"""Tests the message catalogue for each way in: names, defaults, and a missing catalogue."""
 
 import json
 import logging
@@ -44,7 +44,7 @@ def named(aws: None, simulator: Simulator) -> Iterator[Environment]:
 
 @contextmanager
 def counted() -> Iterator[Counter[str]]:
-    """Count the calls that read or write a message, by their names."""
+    """Count the calls that read or write a message, by operation."""
     calls = Counter[str]()
 
     def count(_: BaseClient, operation: str, parameters: Any, call: Callable[[], Any]) -> Any:
@@ -67,21 +67,21 @@ def ssm_away() -> Iterator[None]:
 
 
 def forget() -> None:
-    """Let the catalogues of the API and the worker be as old as a minute."""
+    """Expire the cached catalogues of the API and the worker."""
     for service in (api.parts().api, queue_worker.parts().queue_worker):
         catalogue: Any = service._reader._catalogue  # noqa: SLF001
         catalogue._read_again_at = 0.0  # noqa: SLF001
 
 
 def only(answer: Any) -> dict[str, str]:
-    """The only reason for which a request was refused."""
+    """Return the only refusal of a request."""
     assert (answer.status, answer.body["code"]) == (422, "invalid-request")
     [refusal] = answer.body["errors"]
     assert isinstance(refusal, dict)
     return refusal
 
 
-def test_a_name_stands_for_an_id_and_brings_its_defaults(
+def test_a_name_is_replaced_by_its_id_and_defaults(
     named: Environment, simulator: Simulator
 ) -> None:
     assert named.post(MESSAGE | {"subscribe": True}).status == 202
@@ -97,7 +97,7 @@ def test_a_name_stands_for_an_id_and_brings_its_defaults(
     assert (item["template"]["S"], item["onUnknown"]["S"]) == (ID, "resend")
 
 
-def test_what_a_request_says_comes_first(named: Environment, simulator: Simulator) -> None:
+def test_fields_of_a_request_override_defaults(named: Environment, simulator: Simulator) -> None:
     assert named.post(MESSAGE | {"onUnknown": "hold"}).status == 202
     assert "keyword" not in simulator.sent()[0]["body"]
     [item] = named.items()
@@ -116,7 +116,7 @@ def test_a_message_of_the_queue_and_a_webhook_have_names_too(
     assert [it["body"]["keyword"] for it in sent] == ["JOINSMS"] * 2
 
 
-def test_a_name_that_is_none_is_refused_with_those_that_are_near(
+def test_an_unknown_name_is_refused_with_similar_ones(
     named: Environment, simulator: Simulator
 ) -> None:
     refusal = only(named.post(MESSAGE | {"message": "welcom"}))
@@ -144,7 +144,7 @@ def test_a_refused_name_of_the_queue_is_a_dead_letter(named: Environment) -> Non
     assert codes == {"unknown-message", "message-not-allowed"}
 
 
-def test_a_send_that_waits_goes_out_although_its_name_was_removed(
+def test_a_queued_send_is_sent_after_its_name_was_removed(
     named: Environment, simulator: Simulator
 ) -> None:
     simulator.fail("send", "503-50300")
@@ -166,7 +166,7 @@ def test_an_id_needs_no_catalogue(named: Environment) -> None:
     assert not [call for call in calls["ApiFunction"] if call.service == "ssm"]
 
 
-def test_without_a_catalogue_names_are_nothing(relay: Environment, simulator: Simulator) -> None:
+def test_names_are_refused_without_a_catalogue(relay: Environment, simulator: Simulator) -> None:
     with ssm_away():
         assert relay.post(MESSAGE).status == 202
     assert [sent["id"] for sent in simulator.sent()] == ["welcome"]
@@ -199,12 +199,12 @@ def test_a_repetition_after_a_change_of_the_catalogue_is_the_same_request(
     forget()
     assert post() == (None if way == "queue" else "true")
     assert [sent["body"]["keyword"] for sent in simulator.sent()] == ["JOINSMS"]
-    # It was the new catalogue that the repetition met.
+    # The repetition was read with the new catalogue.
     assert named.post(body).status == 202
     assert simulator.sent()[-1]["body"]["keyword"] == "OTHER"
 
 
-def test_without_any_catalogue_to_be_had_nothing_is_stored_and_messages_come_back(
+def test_while_the_catalogue_is_unavailable_nothing_is_stored(
     named: Environment, simulator: Simulator
 ) -> None:
     with ssm_away():
@@ -222,7 +222,7 @@ def test_without_any_catalogue_to_be_had_nothing_is_stored_and_messages_come_bac
     assert len(simulator.sent()) == 1
 
 
-def test_rubbish_is_said_and_counted_and_never_quoted(
+def test_an_invalid_catalogue_is_reported_counted_and_not_quoted(
     named: Environment,
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
@@ -237,7 +237,7 @@ def test_rubbish_is_said_and_counted_and_never_quoted(
     assert named.post(MESSAGE).status == 202
     named.put_catalogue("no JSON")
     forget()
-    assert named.post(MESSAGE).status == 202, "the last good one goes on"
+    assert named.post(MESSAGE).status == 202, "the last valid catalogue must stay in use"
     assert '"CatalogueUnusable":[1.0]' in capsys.readouterr().out
 
 
@@ -249,7 +249,7 @@ def test_no_parameter_is_a_catalogue_without_names(named: Environment) -> None:
 
 
 class Counted:
-    """The `Counter` port, with its names."""
+    """A `Counter` port that records the names."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -258,10 +258,10 @@ class Counted:
         self.names += [name] * value
 
     def time(self, name: str, seconds: float) -> None:
-        raise AssertionError(f"{name} takes {seconds} s?")
+        raise AssertionError(f"unexpected metric {name}: {seconds} s")
 
 
-def test_a_catalogue_lasts_for_a_minute_and_longer_while_no_other_can_be_had(
+def test_a_catalogue_is_cached_for_a_minute_and_longer_during_an_outage(
     named: Environment, caplog: pytest.LogCaptureFixture
 ) -> None:
     now, counter = 1_000.0, Counted()
@@ -286,7 +286,7 @@ def test_a_catalogue_lasts_for_a_minute_and_longer_while_no_other_can_be_had(
     assert counter.names == ["CatalogueUnusable"] * 2
 
 
-def test_a_failure_stands_for_a_moment_where_there_was_never_a_catalogue(
+def test_a_failure_is_cached_briefly_before_the_first_catalogue(
     named: Environment,
 ) -> None:
     now = 1_000.0
@@ -307,7 +307,7 @@ SEVERAL = MESSAGE | {"to": ["+1 212 555 0100", {"mobile": "+1 212 555 0101", "ke
 
 @pytest.mark.parametrize("changed", [{}, NOT_ALLOWED], ids=["name removed", "not allowed"])
 @pytest.mark.parametrize("body", [MESSAGE, SEVERAL], ids=["one send", "two sends"])
-def test_a_repetition_is_answered_although_the_catalogue_has_changed(
+def test_a_repetition_gets_the_stored_response_after_a_change_of_the_catalogue(
     named: Environment, simulator: Simulator, changed: Any, body: Any
 ) -> None:
     first = named.post(body, headers=KEY)
@@ -345,14 +345,14 @@ def test_a_redelivered_queue_message_is_not_refused_although_the_catalogue_has_c
     assert named.work() == []
     assert named.dead_letters() == []
     [item] = named.items()
-    assert item["sk"] == {"S": "SEND#001"}, "no refusal is recorded"
+    assert item["sk"] == {"S": "SEND#001"}, "no refusal may be recorded"
     assert len(simulator.sent()) == 1
     named.enqueue(MESSAGE, {"Idempotency-Key": "order-8813"})
     assert named.work() == []
     assert [letter["reason"] for letter in named.dead_letters()] == ["refused"]
 
 
-def test_if_the_ledger_can_not_be_asked_nothing_is_refused_for_good(
+def test_while_the_ledger_is_unavailable_nothing_is_refused_for_good(
     named: Environment, simulator: Simulator
 ) -> None:
     named.put_catalogue({})

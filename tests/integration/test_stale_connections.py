@@ -1,4 +1,4 @@
-"""Connections that ended while nobody looked do not turn a send into an unknown one."""
+"""Checks that connections which ended unnoticed do not make sends unknown."""
 
 import contextlib
 import datetime as dt
@@ -38,7 +38,7 @@ MESSAGE = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
 
 
 class WallClock:
-    """Time that a test puts forward, or back; the monotonic clock does not notice."""
+    """A clock that tests set ahead or back; the monotonic clock stays the same."""
 
     def __init__(self) -> None:
         self.now = 1_790_000_000.0
@@ -59,7 +59,7 @@ class Token:
 
 
 class Caller:
-    """The adapter as the functions have it."""
+    """The adapter as the functions use it."""
 
     def __init__(self, url: str) -> None:
         self.clock = WallClock()
@@ -69,7 +69,7 @@ class Caller:
     def send(self) -> Outcome:
         return self._upstream.send("MzA6Nzg6MA", "{}", timeout=2.0)
 
-    def send_side_by_side(self, server: EndingServer) -> list[Outcome]:
+    def send_in_parallel(self, server: EndingServer) -> list[Outcome]:
         server.hold()
         with ThreadPoolExecutor(BATCH) as pool:
             sends = [pool.submit(self.send) for _ in range(BATCH)]
@@ -80,7 +80,7 @@ class Caller:
             return [send.result() for send in sends]
 
     def before_the_first_byte(self, act: Callable[[], None]) -> None:
-        """Let something happen once a connection was chosen for the next request."""
+        """Call `act` once a connection was chosen for the next request."""
         handle = self.transport.handle_request
 
         def watched(request: httpx.Request) -> httpx.Response:
@@ -98,7 +98,7 @@ class Caller:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of 127.0.0.1, signed by itself, with its key."""
+    """A self-signed certificate for 127.0.0.1, with its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "upstream")])
     now = dt.datetime.now(dt.UTC)
@@ -172,7 +172,7 @@ def test_a_busy_worker_uses_its_connections_again(pair: Pair) -> None:
     assert server.accepted == 1
     for _ in range(3):
         caller.clock.now += KEEP_ALIVE - 0.1
-        assert caller.send_side_by_side(server) == [ACCEPTED] * BATCH
+        assert caller.send_in_parallel(server) == [ACCEPTED] * BATCH
     assert server.accepted == BATCH
 
 
@@ -181,13 +181,13 @@ def test_a_connection_that_the_server_ended_is_not_used(
     pair: Pair, end: Callable[[EndingServer], None]
 ) -> None:
     server, caller = pair
-    assert caller.send_side_by_side(server) == [ACCEPTED] * BATCH
+    assert caller.send_in_parallel(server) == [ACCEPTED] * BATCH
     end(server)
-    assert caller.send_side_by_side(server) == [ACCEPTED] * BATCH
+    assert caller.send_in_parallel(server) == [ACCEPTED] * BATCH
     assert (server.accepted, server.answered, server.swallowed) == (2 * BATCH, 2 * BATCH, 0)
 
 
-def test_what_a_server_says_unasked_is_no_answer(server: EndingServer, caller: Caller) -> None:
+def test_unrequested_bytes_are_no_response(server: EndingServer, caller: Caller) -> None:
     assert caller.send() == ACCEPTED
     server.say(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
     assert caller.send() == ACCEPTED
@@ -207,7 +207,7 @@ def test_a_connection_is_not_used_when_the_wall_clock_jumped(
     assert (server.accepted, server.answered, server.swallowed) == (2, 2, 0)
 
 
-def test_nor_when_the_monotonic_clock_alone_went_on(
+def test_a_connection_is_not_used_when_the_monotonic_clock_jumped(
     server: EndingServer, caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert caller.send() == ACCEPTED
@@ -218,21 +218,21 @@ def test_nor_when_the_monotonic_clock_alone_went_on(
     assert (server.accepted, server.swallowed) == (2, 0)
 
 
-def test_the_idle_ones_of_a_batch_grow_old_beside_a_busy_one(
+def test_idle_connections_expire_beside_a_busy_one(
     server: EndingServer, caller: Caller
 ) -> None:
-    assert caller.send_side_by_side(server) == [ACCEPTED] * BATCH
-    # Frozen for 2 seconds between any two calls: never long enough for the one that is used.
+    assert caller.send_in_parallel(server) == [ACCEPTED] * BATCH
+    # 2 seconds pass between calls: too short for the connection that is in use to expire.
     for _ in range(3):
         caller.clock.now += 2
         assert caller.send() == ACCEPTED
     assert server.accepted == BATCH
     caller.clock.now += 2
-    assert caller.send_side_by_side(server) == [ACCEPTED] * BATCH
+    assert caller.send_in_parallel(server) == [ACCEPTED] * BATCH
     assert server.accepted == BATCH + BATCH - 1
 
 
-def test_a_call_that_is_under_way_is_left_alone(server: EndingServer, caller: Caller) -> None:
+def test_a_call_that_is_under_way_is_not_interrupted(server: EndingServer, caller: Caller) -> None:
     server.hold()
     with ThreadPoolExecutor() as pool:
         slow = pool.submit(caller.send)
@@ -246,7 +246,7 @@ def test_a_call_that_is_under_way_is_left_alone(server: EndingServer, caller: Ca
 
 
 @pytest.mark.parametrize("end", ["close", "reset", "jump", "other thread"])
-def test_an_end_before_the_first_byte_costs_another_connection_only(
+def test_an_end_before_the_first_byte_only_needs_another_connection(
     server: EndingServer, caller: Caller, end: str
 ) -> None:
     def jump() -> None:
@@ -272,17 +272,17 @@ def test_an_end_before_the_first_byte_costs_another_connection_only(
         (EndingServer.forget, "read-timeout"),
     ],
 )
-def test_what_ends_unseen_while_it_is_fresh_stays_unknown_and_is_not_repeated(
+def test_an_unnoticed_end_of_a_fresh_connection_makes_the_send_unknown(
     server: EndingServer, caller: Caller, end: Callable[[EndingServer], None], reason: str
 ) -> None:
     assert caller.send() == ACCEPTED
     end(server)
     assert caller.send() == Outcome(OutcomeKind.UNKNOWN, reason)
     assert (server.accepted, server.answered, server.swallowed) == (1, 1, 1)
-    assert caller.send() == ACCEPTED, "the next one begins anew"
+    assert caller.send() == ACCEPTED, "the next call must use a new connection"
 
 
-def test_the_functions_have_it(
+def test_the_functions_use_this_transport(
     aws: None, server: EndingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _ = aws
@@ -321,7 +321,7 @@ class HandlerProcess:
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
         self._process.send_signal(signal.SIGSTOP)
-        os.waitpid(self._process.pid, os.WUNTRACED)  # comes back when it has stopped
+        os.waitpid(self._process.pid, os.WUNTRACED)  # returns when the process has stopped
         try:
             yield
         finally:
@@ -336,10 +336,10 @@ def far_server() -> Iterator[EndingServer]:
 
 @pytest.fixture(scope="module")
 def handler(far_server: EndingServer) -> Iterator[HandlerProcess]:
-    """One for all: starting it takes longer than all that it does."""
+    """A process for all tests, because starting it takes longer than the tests."""
     inherited = {name: os.environ[name] for name in processes.PASSED_ON if name in os.environ}
     path = os.pathsep.join(str(ROOT / folder) for folder in ("layers/smsrelay", "cli", "."))
-    with subprocess.Popen(  # noqa: S603 - this repository's own
+    with subprocess.Popen(  # noqa: S603 - a module of these tests
         [sys.executable, "-m", "tests.support.handler_process", far_server.url],
         cwd=ROOT,
         env=inherited | {"PYTHONPATH": path},
@@ -347,7 +347,7 @@ def handler(far_server: EndingServer) -> Iterator[HandlerProcess]:
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
-        yield HandlerProcess(process)  # leaving Popen closes its input, and that ends it
+        yield HandlerProcess(process)  # leaving the block closes its input, which ends it
 
 
 @pytest.mark.parametrize("end", [EndingServer.close, EndingServer.reset])

@@ -1,4 +1,4 @@
-"""What a process that died left behind: the sweeper finds it, once, and it goes on."""
+"""Tests the sweeper, which recovers the sends of dead processes once."""
 
 import time
 from typing import Any
@@ -18,7 +18,7 @@ LONG_AGO = 1_000.0
 
 
 def drop_all(relay: Environment) -> None:
-    """What a process that dies between ledger and queue leaves: no message."""
+    """Delete the queue's messages, as if a process died between ledger and queue."""
     relay.client("sqs").purge_queue(QueueUrl=relay.queue_url)
     assert relay.waiting() == 0
 
@@ -28,10 +28,10 @@ def test_a_queued_send_whose_message_never_came_is_queued_again_and_sent_once(
 ) -> None:
     relay.post(MESSAGE, headers=ASYNC)
     drop_all(relay)
-    assert relay.sweep() == {}, "its message may still be on its way"
+    assert relay.sweep() == {}, "its message may still arrive"
     relay.change(dueAt=time.time() - LONG_AGO)
     assert relay.sweep() == {"queued": 1}
-    assert relay.sweep() == {}, "not again in the next minute"
+    assert relay.sweep() == {}, "the next sweep must not queue it again"
     assert relay.waiting() == 1
     assert relay.work() == []
     assert len(simulator.sent()) == 1
@@ -39,13 +39,13 @@ def test_a_queued_send_whose_message_never_came_is_queued_again_and_sent_once(
 
 
 @pytest.mark.parametrize(("choice", "status"), [("hold", "unknown"), ("resend", "queued")])
-def test_a_lease_that_ran_out_is_found_without_a_message(
+def test_an_expired_lease_is_found_without_a_message(
     relay: Environment, simulator: Simulator, choice: str, status: str
 ) -> None:
     posted = relay.post(MESSAGE | {"onUnknown": choice}, headers=ASYNC)
     drop_all(relay)
     relay.begin_elsewhere(lease=60.0)
-    assert relay.sweep() == {}, "somebody is sending it"
+    assert relay.sweep() == {}, "another process is sending it"
     relay.change(dueAt=time.time() - 1)
     assert relay.sweep() == {status: 1}
     while relay.waiting():
@@ -56,7 +56,7 @@ def test_a_lease_that_ran_out_is_found_without_a_message(
     assert relay.sweep() == {}
 
 
-def test_what_has_ended_is_not_looked_at(relay: Environment, simulator: Simulator) -> None:
+def test_ended_sends_are_skipped(relay: Environment, simulator: Simulator) -> None:
     relay.post(MESSAGE)
     simulator.fail("send", "400")
     relay.post(MESSAGE)
@@ -66,14 +66,14 @@ def test_what_has_ended_is_not_looked_at(relay: Environment, simulator: Simulato
     assert relay.waiting() == 0
 
 
-def test_one_sweep_asks_for_so_much_and_the_next_ones_go_on(
+def test_a_sweep_has_a_limit_and_the_next_one_continues(
     relay: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     count = 20
     for _ in range(count):
         relay.post(MESSAGE, headers=ASYNC)
     relay.make_due()
-    client = sweeper.parts().sweeper.ledger._client  # type: ignore[attr-defined]  # noqa: SLF001 - the relay's own, not the test's
+    client = sweeper.parts().sweeper.ledger._client  # type: ignore[attr-defined]  # noqa: SLF001 - the relay's client
     ask, asked = client.query, []
 
     def note(**question: Any) -> Any:
@@ -85,14 +85,14 @@ def test_one_sweep_asks_for_so_much_and_the_next_ones_go_on(
         assert relay.sweep() == {"queued": count}
     of_index = [question for question in asked if "IndexName" in question]
     pages = SHARDS["open"] + SHARDS["unknown"]
-    assert len(of_index) == pages, "for the overdue and the unknown, one page of each shard"
+    assert len(of_index) == pages, "one page of each shard for overdue and unknown sends"
     assert all(question["Limit"] <= 100 for question in of_index)
     relay.make_due()
     monkeypatch.setattr(use_case, "MOST_PER_SWEEP", 8)
     assert [relay.sweep().get("queued", 0) for _ in range(4)] == [8, 8, 4, 0]
 
 
-def test_when_the_queue_is_away_the_next_sweep_tries_again(relay: Environment) -> None:
+def test_the_next_sweep_tries_again_after_an_outage_of_the_queue(relay: Environment) -> None:
     relay.post(MESSAGE, headers=ASYNC)
     relay.change(dueAt=time.time() - LONG_AGO)
     relay.client("sqs").delete_queue(QueueUrl=relay.queue_url)
@@ -102,7 +102,7 @@ def test_when_the_queue_is_away_the_next_sweep_tries_again(relay: Environment) -
     assert item["unfinished"]["S"].startswith("open#")
 
 
-def test_a_send_that_is_too_old_is_given_up(relay: Environment, simulator: Simulator) -> None:
+def test_a_send_that_is_too_old_becomes_failed(relay: Environment, simulator: Simulator) -> None:
     relay.post(MESSAGE, headers=ASYNC)
     relay.change(createdAt=time.time() - 25 * 3600)
     assert relay.work() == []
@@ -112,7 +112,7 @@ def test_a_send_that_is_too_old_is_given_up(relay: Environment, simulator: Simul
     assert [item["status"] for item in relay.items()] == [{"S": "failed"}]
 
 
-def test_what_an_operator_resends_is_young_again(relay: Environment, simulator: Simulator) -> None:
+def test_the_age_of_a_send_restarts_after_a_resend(relay: Environment, simulator: Simulator) -> None:
     posted = relay.post(MESSAGE, headers=ASYNC)
     relay.change(createdAt=time.time() - 480 * 3600, resentAt=time.time())
     assert relay.work() == []
@@ -121,7 +121,7 @@ def test_what_an_operator_resends_is_young_again(relay: Environment, simulator: 
 
 
 def other_sweep_before_write(relay: Environment, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Another sweep reads the same sends, and writes first; what it has recovered."""
+    """Let another sweep read the same sends and write first; return what it recovered."""
     replace = DynamoDbLedger.replace_if_unchanged
     done: list[Any] = []
 
@@ -151,7 +151,7 @@ def test_two_sweeps_at_once_queue_a_send_once(
 
 
 @pytest.mark.parametrize(("choice", "status"), [("hold", "unknown"), ("resend", "queued")])
-def test_two_sweeps_at_once_find_a_lease_that_ran_out(
+def test_two_sweeps_at_once_find_an_expired_lease(
     relay: Environment,
     simulator: Simulator,
     monkeypatch: pytest.MonkeyPatch,

@@ -1,4 +1,4 @@
-"""The token renewer: when it fetches a token, what becomes of each failure, what is logged."""
+"""Tests the token renewer: when it fetches a token, how it handles failures, what it logs."""
 
 import json
 import os
@@ -29,7 +29,7 @@ MESSAGE = {"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Hello"}
 
 
 class ShiftedTime:
-    """Stands in for the module `time` where the parts are built; only tests let time pass."""
+    """Replaces the module `time` in the parts; only tests advance it."""
 
     def __init__(self) -> None:
         self.start = float(int(time.time()))
@@ -48,7 +48,7 @@ def clock() -> Iterator[ShiftedTime]:
 
 @pytest.fixture
 def empty(aws: None, clock: ShiftedTime, simulator: Simulator) -> Iterator[Environment]:
-    """Credentials, and no token yet."""
+    """A relay with credentials, but without a token."""
     _ = aws, clock
     with running(simulator.url) as relay:
         relay.put_secret("{}")
@@ -58,7 +58,7 @@ def empty(aws: None, clock: ShiftedTime, simulator: Simulator) -> Iterator[Envir
 
 @pytest.fixture
 def fresh(empty: Environment) -> Environment:
-    """A token that has just been fetched."""
+    """A relay with a token that has just been fetched."""
     assert empty.renew() == {"did": "renewed", "reason": "missing"}
     return empty
 
@@ -81,7 +81,7 @@ def test_a_new_token_is_stored_with_all_that_senders_need_and_nothing_else(
     fresh: Environment, simulator: Simulator, clock: ShiftedTime
 ) -> None:
     token = current(fresh)
-    assert token.pop("expires_at") == clock.start + 1080, "nothing is taken off"
+    assert token.pop("expires_at") == clock.start + 1080, "the full lifetime must be stored"
     assert len(token.pop("access_token")) == 512
     assert token == {"rest_instance_url": simulator.url, "scope": "sms_read sms_send"}
     [call] = simulator.calls()
@@ -93,7 +93,7 @@ def test_a_new_token_is_stored_with_all_that_senders_need_and_nothing_else(
     assert fresh.post(MESSAGE).body["status"] == "accepted"
 
 
-def test_account_and_scope_are_asked_for_where_they_are_set(
+def test_account_and_scope_are_requested_if_they_are_set(
     empty: Environment, simulator: Simulator
 ) -> None:
     empty.put_credentials(
@@ -146,7 +146,7 @@ def test_a_token_with_less_than_three_minutes_left_is_replaced(
     assert json.loads(old["SecretString"]) == first
 
 
-def test_a_token_that_somebody_put_in_is_kept_while_it_lasts_and_known_to_last(
+def test_a_manually_stored_token_is_kept_until_shortly_before_its_end(
     empty: Environment, simulator: Simulator
 ) -> None:
     theirs = {"access_token": "theirs", "expires_at": time.time() + 1000}
@@ -157,7 +157,7 @@ def test_a_token_that_somebody_put_in_is_kept_while_it_lasts_and_known_to_last(
     assert empty.renew() == {"did": "renewed", "reason": "undated"}
 
 
-def test_a_refused_token_is_replaced_though_it_would_last(
+def test_a_refused_token_is_replaced_before_its_end(
     fresh: Environment, simulator: Simulator, clock: ShiftedTime
 ) -> None:
     clock.offset = 1300
@@ -168,7 +168,7 @@ def test_a_refused_token_is_replaced_though_it_would_last(
 
 
 def put_dated(relay: Environment, clock: ShiftedTime, simulator: Simulator) -> None:
-    """A token with a whole life before it, by the shifted clock, stored just now."""
+    """Store a new token with its full lifetime, by the shifted clock."""
     value = {
         "access_token": simulator.issue_token(),
         "expires_at": clock.time() + 1080,
@@ -185,30 +185,30 @@ def test_another_token_than_the_refused_one_is_kept(
     assert requests(simulator) == 1
 
 
-def test_two_at_once_fetch_one(
+def test_two_runs_fetch_one_token(
     fresh: Environment, simulator: Simulator, clock: ShiftedTime
 ) -> None:
-    """The template lets them run one after another only."""
+    """The template lets them run only one after another."""
     clock.offset = 1300
     put_dated(fresh, clock, simulator)
     event = refused(fresh)
-    done = [fresh.renew(given)["did"] for given in (event, {}, event, event)]
+    done = [fresh.renew(request)["did"] for request in (event, {}, event, event)]
     assert done == ["renewed", "kept", "kept", "kept"]
     assert requests(simulator) == 2
 
 
-def test_refusals_of_every_token_do_not_fetch_one_after_another(
+def test_repeated_refusals_do_not_fetch_more_tokens(
     fresh: Environment,
     simulator: Simulator,
     clock: ShiftedTime,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert fresh.renew(refused(fresh))["did"] == "renewed", "the first one has no predecessor"
+    assert fresh.renew(refused(fresh))["did"] == "renewed", "the first token has no predecessor"
     assert "TokenRenewalsFailed" not in capsys.readouterr().out
     event = refused(fresh)
     assert fresh.renew(event) == {"did": "kept", "reason": "replaced-just-now"}
     assert fresh.renew(event)["did"] == "kept"
-    assert fresh.renew()["did"] == "kept", "nor does the schedule"
+    assert fresh.renew()["did"] == "kept", "the schedule must not renew it either"
     assert capsys.readouterr().out.count('"TokenRenewalsFailed":[1.0]') == 3
     assert requests(simulator) == 2
     clock.offset = 899
@@ -229,7 +229,7 @@ def test_refusals_of_every_token_do_not_fetch_one_after_another(
         ("hang-before-read", "timeout", None, []),
     ],
 )
-def test_a_failure_is_told_counted_and_not_repeated_before_the_schedule(
+def test_a_failure_is_logged_counted_and_not_repeated_before_the_schedule(
     empty: Environment,
     simulator: Simulator,
     monkeypatch: pytest.MonkeyPatch,
@@ -270,7 +270,7 @@ def test_a_failure_is_told_counted_and_not_repeated_before_the_schedule(
     assert empty.renew({"need": "expiring", "token": "x"}) == {"did": "kept", "reason": "good"}
 
 
-def test_what_was_refused_while_asking_was_off_is_renewed_by_the_schedule(
+def test_a_refused_token_is_renewed_by_the_schedule_after_a_missed_request(
     fresh: Environment, simulator: Simulator, clock: ShiftedTime
 ) -> None:
     clock.offset = 1300
@@ -282,7 +282,7 @@ def test_what_was_refused_while_asking_was_off_is_renewed_by_the_schedule(
     assert fresh.renew() == {"did": "renewed", "reason": "refused"}
 
 
-def test_a_success_is_told_counted_and_holds_no_secret(
+def test_a_success_is_logged_and_counted_without_secrets(
     fresh: Environment,
     clock: ShiftedTime,
     caplog: pytest.LogCaptureFixture,
@@ -292,18 +292,18 @@ def test_a_success_is_told_counted_and_holds_no_secret(
     capsys.readouterr()
     clock.offset = 950
     fresh.renew()
-    [told] = [vars(record) for record in caplog.records if record.msg == "token renewed"]
-    assert (told["reason"], told["seconds"]) == ("expiring", 1080)
-    assert told["token"] == fingerprint(current(fresh)["access_token"])
+    [logged] = [vars(record) for record in caplog.records if record.msg == "token renewed"]
+    assert (logged["reason"], logged["seconds"]) == ("expiring", 1080)
+    assert logged["token"] == fingerprint(current(fresh)["access_token"])
     output = capsys.readouterr().out
     [metrics] = [json.loads(line) for line in output.splitlines() if "TokensRenewed" in line]
     assert (metrics["TokensRenewed"], metrics["TokenGood"]) == ([1.0], [1.0])
     assert metrics["service"] == STACK_NAME
     for secret in (SECRET, ID, current(fresh)["access_token"]):
-        assert secret not in f"{told}{output}"
+        assert secret not in f"{logged}{output}"
 
 
-def test_a_token_that_may_not_send_is_stored_and_told(
+def test_a_token_without_the_sending_scope_is_stored_and_reported(
     empty: Environment, simulator: Simulator, caplog: pytest.LogCaptureFixture
 ) -> None:
     empty.put_credentials(
@@ -324,7 +324,7 @@ def test_a_token_that_may_not_send_is_stored_and_told(
         ),
     ],
 )
-def test_credentials_that_cannot_be_used(
+def test_unusable_credentials_are_reported(
     empty: Environment,
     simulator: Simulator,
     caplog: pytest.LogCaptureFixture,
@@ -333,21 +333,21 @@ def test_credentials_that_cannot_be_used(
 ) -> None:
     empty.put_credentials(**fields)
     assert empty.renew() == {"did": "failed", "reason": "credentials-unusable"}
-    [told] = [vars(record) for record in caplog.records]
-    assert says in told["errors"][0]
-    assert SECRET not in str(told)
+    [logged] = [vars(record) for record in caplog.records]
+    assert says in logged["errors"][0]
+    assert SECRET not in str(logged)
     assert requests(simulator) == 0
 
 
 def test_a_deployment_without_credentials(aws: None, simulator: Simulator) -> None:
-    """A token put in by hand goes on; the alarm tells what is missing."""
+    """A manually stored token stays in use; the alarm reports the missing credentials."""
     _ = aws
     with running(simulator.url) as relay:
         assert relay.renew() == {"did": "failed", "reason": "credentials-unusable"}
         assert relay.post(MESSAGE).body["status"] == "accepted"
 
 
-def test_a_secret_into_which_nothing_was_ever_put(empty: Environment) -> None:
+def test_a_secret_without_a_value(empty: Environment) -> None:
     secrets = empty.client("secretsmanager")
     nothing = secrets.create_secret(Name=f"{empty.table}-nothing")["ARN"]
     with patch.dict("os.environ", TOKEN_SECRET_ARN=nothing):
@@ -363,14 +363,14 @@ def test_a_secret_into_which_nothing_was_ever_put(empty: Environment) -> None:
     ],
 )
 @pytest.mark.parametrize("operation", ["get_secret_value", "put_secret_value"])
-def test_a_store_that_is_away(
+def test_an_unavailable_store(
     empty: Environment,
     simulator: Simulator,
     caplog: pytest.LogCaptureFixture,
     operation: str,
     error: Exception,
 ) -> None:
-    client = token_renewer.parts().token_renewer.store._client  # type: ignore[attr-defined] # noqa: SLF001 - its own client
+    client = token_renewer.parts().token_renewer.store._client  # type: ignore[attr-defined] # noqa: SLF001 - the renewer's client
     with patch.object(client, operation, side_effect=error):
         assert empty.renew() == {"did": "failed", "reason": "secret-unavailable"}
         assert empty.renew({"need": "missing", "token": ""})["reason"] == "failed-before"
@@ -381,7 +381,7 @@ def test_a_store_that_is_away(
 
 
 def test_a_web_page_in_place_of_a_secret(empty: Environment, simulator: Simulator) -> None:
-    client = token_renewer.parts().token_renewer.store._client  # type: ignore[attr-defined] # noqa: SLF001 - its own client
+    client = token_renewer.parts().token_renewer.store._client  # type: ignore[attr-defined] # noqa: SLF001 - the renewer's client
     # What botocore makes of a web page with status 200.
     with patch.object(client, "get_secret_value", return_value={"ResponseMetadata": {}}):
         assert empty.renew() == {"did": "failed", "reason": "secret-unavailable"}
@@ -399,7 +399,7 @@ def test_credentials_stored_as_bytes(empty: Environment, simulator: Simulator) -
 
 @contextmanager
 def endpoint(*answer: bytes, hold: threading.Event | None = None) -> Iterator[str]:
-    """A token endpoint that answers one request with these bytes."""
+    """A token endpoint that responds to one request with these bytes."""
 
     def serve() -> None:
         connection, _ = listener.accept()
@@ -426,7 +426,7 @@ def report(relay: Environment) -> dict[str, dict[str, Any]]:
     return DynamoDbRenewalReport(relay.client("dynamodb"), relay.table).load()
 
 
-def test_a_renewal_reports_what_it_saw_and_no_secret(
+def test_a_renewal_stores_a_report_without_secrets(
     empty: Environment, simulator: Simulator, clock: ShiftedTime
 ) -> None:
     staged = "the-staged-secret"
@@ -470,7 +470,7 @@ def test_a_failure_is_reported_until_the_next_renewal(
     assert report(fresh).keys() == {"renewed"}
 
 
-def test_a_ledger_out_of_reach_neither_fails_nor_delays_a_renewal(empty: Environment) -> None:
+def test_an_unavailable_ledger_neither_fails_nor_delays_a_renewal(empty: Environment) -> None:
     reports = []
 
     def away(_: BaseClient, operation: str, parameters: Any, call: Any) -> Any:
@@ -484,7 +484,7 @@ def test_a_ledger_out_of_reach_neither_fails_nor_delays_a_renewal(empty: Environ
         assert empty.renew() == {"did": "kept", "reason": "good"}
     assert len(reports) == 1
     config = token_renewer.parts().token_renewer.report._client.meta.config  # type: ignore[attr-defined]  # noqa: SLF001
-    assert (config.read_timeout, config.retries["total_max_attempts"]) == (1, 1), "one short try"
+    assert (config.read_timeout, config.retries["total_max_attempts"]) == (1, 1), "one short attempt"
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -512,12 +512,12 @@ def test_no_proxy_of_the_environment_gets_the_secret(
         assert proxy.connections == 0
 
 
-def test_an_answer_without_end_is_cut_off(empty: Environment) -> None:
+def test_an_endless_response_is_cut_off(empty: Environment) -> None:
     with endpoint(HEAD + b"\r\n", *[b'{"access_token": "' + b"t" * 65_536] * 100) as url:
         assert answered_by(empty, url) == "no-token-in-answer"
 
 
-def test_an_answer_in_drops_takes_no_longer_than_any_other(
+def test_a_slow_response_ends_with_the_time_out(
     empty: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(oauth_endpoint, "TOTAL_TIMEOUT", 0.2)
@@ -526,7 +526,7 @@ def test_an_answer_in_drops_takes_no_longer_than_any_other(
         assert answered_by(empty, url) == "timeout"
 
 
-def test_headers_byte_by_byte_take_no_longer_either(
+def test_headers_byte_by_byte_end_with_the_time_out(
     empty: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(oauth_endpoint, "TOTAL_TIMEOUT", 0.3)
@@ -538,11 +538,11 @@ def test_headers_byte_by_byte_take_no_longer_either(
     with HostileServer(manner) as server:
         began = time.perf_counter()
         assert answered_by(empty, server.url) == "timeout"
-        assert time.perf_counter() - began < 10, "the whole answer takes 50 s"
+        assert time.perf_counter() - began < 10, "the whole response would take 50 s"
         over.set()
 
 
-def test_no_server_at_all(empty: Environment) -> None:
+def test_without_a_server_the_renewal_fails(empty: Environment) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     assert answered_by(empty, url) == "no-answer"

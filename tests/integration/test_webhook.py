@@ -1,4 +1,4 @@
-"""Webhooks in process: the real function, secrets and ledger by moto."""
+"""Tests webhooks in process: the real function, with moto's secrets and ledger."""
 
 import base64
 import json
@@ -45,9 +45,9 @@ class Clock:
 
 @pytest.fixture
 def reads(relay: Environment) -> Iterator[list[str]]:
-    """The secrets that are read from Secrets Manager, by client."""
+    """Record the reads of Secrets Manager, as the clients' names."""
     read: list[str] = []
-    stored = webhook.parts().webhooks._secrets  # noqa: SLF001 - what is counted is its calls
+    stored = webhook.parts().webhooks._secrets  # noqa: SLF001 - its calls are counted
     assert isinstance(stored, signing_secrets.StoredSigningSecrets)
     fetch = stored._client.get_secret_value  # noqa: SLF001 - same
 
@@ -64,7 +64,7 @@ def reads(relay: Environment) -> Iterator[list[str]]:
 def clock(relay: Environment) -> Iterator[Clock]:
     clock = Clock()
     assert relay.table
-    stored: Any = webhook.parts().webhooks._secrets  # noqa: SLF001 - time passes for the cache alone
+    stored: Any = webhook.parts().webhooks._secrets  # noqa: SLF001 - only the cache's clock
     with patch.object(stored, "_clock", clock):
         yield clock
 
@@ -81,7 +81,7 @@ def test_a_signed_webhook_is_sent_and_is_its_clients(
     assert item["client"]["S"] == "shop"
 
 
-def test_its_client_sees_it_by_other_ways_too_and_nobody_else(relay: Environment) -> None:
+def test_only_its_client_sees_a_webhooks_message(relay: Environment) -> None:
     secret = relay.put_webhook_secret("shop")
     posted = relay.post_webhook("shop", secret, MESSAGE).body
     relay.allow("shop", "arn:aws:iam::123456789012:role/Shop")
@@ -95,7 +95,7 @@ def test_its_client_sees_it_by_other_ways_too_and_nobody_else(relay: Environment
         assert relay.get(f"/iam{path}", client=session.replace("Shop", "Spy")).status == 404
 
 
-def test_a_principal_that_belongs_to_no_client_does_not_get_in(
+def test_a_principal_without_a_client_is_refused(
     relay: Environment, simulator: Simulator
 ) -> None:
     caller = "arn:aws:iam::123456789012:user/bob"
@@ -114,10 +114,10 @@ def test_a_principal_that_belongs_to_no_client_does_not_get_in(
     assert code(relay.get("/iam/messages/any", client=caller)) == (403, "client-not-registered")
     assert simulator.calls() == relay.items() == []
     relay.allow("shop", caller)
-    assert post() == (202, None), "at once"
+    assert post() == (202, None), "the principal must be valid at once"
 
 
-def test_a_copy_is_answered_again_and_not_sent_again(
+def test_a_repeated_webhook_is_not_sent_again(
     relay: Environment, simulator: Simulator
 ) -> None:
     secret = relay.put_webhook_secret("shop")
@@ -137,7 +137,7 @@ def test_an_id_with_another_body_is_refused(relay: Environment, simulator: Simul
     assert len(simulator.sent()) == 1
 
 
-def test_an_id_in_quotes_is_the_same_key_as_without(
+def test_an_id_in_quotes_is_the_same_key(
     relay: Environment, simulator: Simulator
 ) -> None:
     secret = relay.put_webhook_secret("shop")
@@ -151,7 +151,7 @@ def test_an_id_in_quotes_is_the_same_key_as_without(
     assert code(answer) == (400, "invalid-header")
 
 
-def test_no_unsigned_key_takes_the_ids_place(relay: Environment, simulator: Simulator) -> None:
+def test_an_unsigned_key_does_not_replace_the_id(relay: Environment, simulator: Simulator) -> None:
     secret = relay.put_webhook_secret("shop")
     for key in ("one", "two"):
         relay.post_webhook(
@@ -160,7 +160,7 @@ def test_no_unsigned_key_takes_the_ids_place(relay: Environment, simulator: Simu
     assert len(simulator.sent()) == 1
 
 
-def test_whatever_is_missing_the_answer_is_the_same(
+def test_all_missing_parts_get_the_same_response(
     relay: Environment, simulator: Simulator
 ) -> None:
     secret = relay.put_webhook_secret("shop")
@@ -189,7 +189,7 @@ def test_one_clients_secret_does_not_sign_for_another(relay: Environment) -> Non
     assert relay.post_webhook("other", secret, MESSAGE).status == 401
 
 
-def test_a_new_secret_counts_at_once_and_the_old_one_beside_it(
+def test_a_new_secret_is_valid_at_once_beside_the_old_one(
     relay: Environment, clock: Clock, reads: list[str]
 ) -> None:
     old = relay.put_webhook_secret("shop")
@@ -202,7 +202,7 @@ def test_a_new_secret_counts_at_once_and_the_old_one_beside_it(
     assert reads == ["shop", "shop"]
 
 
-def test_what_was_replaced_twice_is_out_within_minutes(relay: Environment, clock: Clock) -> None:
+def test_a_secret_that_was_replaced_twice_is_soon_refused(relay: Environment, clock: Clock) -> None:
     old = relay.put_webhook_secret("shop")
     assert relay.post_webhook("shop", old, MESSAGE).status == 202
     relay.put_webhook_secret("shop")
@@ -224,22 +224,22 @@ def test_a_flood_of_bad_signatures_costs_few_reads(
     assert reads == [client, client]
 
 
-def test_names_without_end_are_forgotten(relay: Environment) -> None:
+def test_the_cache_of_unknown_names_is_bounded(relay: Environment) -> None:
     with patch.object(signing_secrets, "CACHE_SIZE", 3):
         for n in range(5):
             relay.post_webhook(f"nobody-{n}", new_signing_secret(), MESSAGE)
-    stored: Any = webhook.parts().webhooks._secrets  # noqa: SLF001 - what is kept is nobody else's
+    stored: Any = webhook.parts().webhooks._secrets  # noqa: SLF001 - the cache is private
     assert list(stored._cache) == ["nobody-2", "nobody-3", "nobody-4"]  # noqa: SLF001 - same
 
 
-def test_while_secrets_are_away_known_ones_count_and_others_come_back(
+def test_during_an_outage_of_the_secrets_cached_ones_stay_valid(
     relay: Environment, clock: Clock, reads: list[str]
 ) -> None:
     secret = relay.put_webhook_secret("shop")
     relay.put_webhook_secret("other")
     assert relay.post_webhook("shop", secret, MESSAGE).status == 202
     clock.ahead += signing_secrets.CACHE_SECONDS
-    stored: Any = webhook.parts().webhooks._secrets  # noqa: SLF001 - it, not the test, loses its store
+    stored: Any = webhook.parts().webhooks._secrets  # noqa: SLF001 - only the relay's store fails
     error = ClientError(
         {"Error": {"Code": "InternalServiceError", "Message": ""}}, "GetSecretValue"
     )
@@ -269,7 +269,7 @@ def test_the_signature_is_over_the_bytes_even_if_the_gateway_encodes_them(
     assert relay.webhook.handler(event | {"isBase64Encoded": False}, Context())["statusCode"] == 401
 
 
-def test_what_breaks_the_rules_is_refused_as_everywhere(relay: Environment) -> None:
+def test_an_invalid_message_is_refused(relay: Environment) -> None:
     secret = relay.put_webhook_secret("shop")
     assert code(relay.post_webhook("shop", secret, "{")) == (400, "not-json")
     assert code(relay.post_webhook("shop", secret, {"to": []})) == (422, "invalid-request")
@@ -277,13 +277,13 @@ def test_what_breaks_the_rules_is_refused_as_everywhere(relay: Environment) -> N
     assert code(answer) == (415, "wrong-content-type")
 
 
-def test_each_client_has_its_own_limit_and_only_what_is_signed_counts(
+def test_each_client_has_its_own_limit_and_only_signed_webhooks_count(
     aws: None, simulator: Simulator
 ) -> None:
     _ = aws
     with (
         running(simulator.url, CLIENT_RECIPIENTS_PER_MINUTE="3") as relay,
-        patch.object(api.parts().api._rate_limit, "_clock", lambda: 1_791_230_460.0),  # noqa: SLF001 - its clock stands still,
+        patch.object(api.parts().api._rate_limit, "_clock", lambda: 1_791_230_460.0),  # noqa: SLF001 - a fixed clock,
     ):
         secret, other = relay.put_webhook_secret("shop"), relay.put_webhook_secret("other")
         for _ in range(5):
@@ -295,7 +295,7 @@ def test_each_client_has_its_own_limit_and_only_what_is_signed_counts(
         first = relay.post_webhook("shop", secret, two, webhook_id="msg_1")
         assert first.status == 202
         repeated = relay.post_webhook("shop", secret, two, webhook_id="msg_1")
-        assert (repeated.status, repeated.body) == (202, first.body), "it was sent"
+        assert (repeated.status, repeated.body) == (202, first.body), "the message was sent"
         answer = relay.post_webhook("shop", secret, two)
         assert code(answer) == (429, "over-limit")
         assert answer.headers["Retry-After"] == "60"
@@ -313,7 +313,7 @@ def test_repeated_requests_and_reused_keys_do_not_count(aws: None, simulator: Si
     _ = aws
     with (
         running(simulator.url, CLIENT_RECIPIENTS_PER_MINUTE="4") as relay,
-        patch.object(api.parts().api._rate_limit, "_clock", lambda: 1_791_230_460.0),  # noqa: SLF001 - its clock stands still,
+        patch.object(api.parts().api._rate_limit, "_clock", lambda: 1_791_230_460.0),  # noqa: SLF001 - a fixed clock,
     ):
         secret = relay.put_webhook_secret("shop")
         two = MESSAGE | {"to": ["+1 212 555 0100", "+1 212 555 0101"]}
@@ -323,7 +323,7 @@ def test_repeated_requests_and_reused_keys_do_not_count(aws: None, simulator: Si
         assert (again.status, again.body) == (202, first.body)
         reused = relay.post_webhook("shop", secret, two | {"text": "x"}, webhook_id="msg_1")
         assert code(reused) == (422, "idempotency-key-reused")
-        assert relay.post_webhook("shop", secret, two).status == 202, "the third and the fourth"
+        assert relay.post_webhook("shop", secret, two).status == 202, "recipients three and four"
         assert code(relay.post_webhook("shop", secret, MESSAGE)) == (429, "over-limit")
         assert len(simulator.sent()) == 2
 
@@ -334,7 +334,7 @@ def test_a_principal_has_the_same_limit_and_a_key_has_its_usage_plan(
     _ = aws
     with (
         running(simulator.url, CLIENT_RECIPIENTS_PER_MINUTE="1") as relay,
-        patch.object(api.parts().api._rate_limit, "_clock", lambda: 1_791_230_460.0),  # noqa: SLF001 - its clock stands still,
+        patch.object(api.parts().api._rate_limit, "_clock", lambda: 1_791_230_460.0),  # noqa: SLF001 - a fixed clock,
     ):
         relay.allow("shop", "arn:aws:iam::123456789012:role/Shop")
         given: dict[str, Any] = {
@@ -364,7 +364,7 @@ def test_a_key_keeps_its_clients_messages_when_it_is_rotated(
     assert relay.get(f"/messages/{first.body['id']}", key_id="key-2").status == 200
 
 
-def test_while_nobody_can_say_whose_a_key_is_nothing_is_sent(
+def test_while_the_client_of_a_key_is_unknown_nothing_is_sent(
     relay: Environment, simulator: Simulator
 ) -> None:
     relay.client("dynamodb").delete_table(TableName=relay.table)
@@ -390,7 +390,7 @@ def fuzzed(aws: None, session_simulator: Simulator) -> Iterator[Environment]:
     encoded=st.booleans(),
 )
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
-def test_no_request_is_an_exception_or_gets_in(
+def test_every_unsigned_request_is_refused_without_an_exception(
     fuzzed: Environment, headers: dict[str, str], body: str | None, client: str, encoded: bool
 ) -> None:
     event = fuzzed.endpoint.event("POST", "/webhooks/shop", headers=headers, body=body)
@@ -412,7 +412,7 @@ def test_the_data_of_a_standard_webhooks_payload_is_the_message(
     assert sent["body"]["messageText"] == MESSAGE["text"]
     later = PAYLOAD | {"timestamp": "2030-01-15T21:02:00Z"}
     again = relay.post_webhook("shop", secret, later, webhook_id="msg_1")
-    assert again.body == answer.body, "the same message, although it was wrapped later"
+    assert again.body == answer.body, "a later timestamp must not make it another message"
     assert len(simulator.sent()) == 1
     other = relay.post_webhook("shop", secret, PAYLOAD | {"data": OTHER}, webhook_id="msg_1")
     assert code(other) == (422, "idempotency-key-reused")
@@ -429,7 +429,7 @@ def test_the_data_of_a_standard_webhooks_payload_is_the_message(
         ),
     ],
 )
-def test_pointers_begin_at_the_message(
+def test_pointers_start_at_the_message(
     relay: Environment, body: dict[str, Any], errors: list[tuple[str, str]]
 ) -> None:
     refused = relay.post_webhook("shop", relay.put_webhook_secret("shop"), body)
@@ -446,7 +446,7 @@ def test_a_payload_with_two_messages_is_refused(relay: Environment) -> None:
     ]
 
 
-def test_a_name_that_stands_twice_in_the_data_is_refused_at_its_place(relay: Environment) -> None:
+def test_a_duplicate_member_in_the_data_is_refused_with_its_pointer(relay: Environment) -> None:
     body = json.dumps(PAYLOAD).replace('"text":', '"text": "a", "text":')
     refused = relay.post_webhook("shop", relay.put_webhook_secret("shop"), body)
     assert [(one["pointer"], one["code"]) for one in refused.body["errors"]] == [
