@@ -31,7 +31,7 @@ RETENTION_DAYS = "30"
 
 @dataclass
 class Ended:
-    """A command that has ended."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -43,12 +43,12 @@ class Ended:
 
     @property
     def rows(self) -> list[list[str]]:
-        """The lines of a table, without its head."""
+        """The rows of a table, without the header."""
         return [line.split() for line in self.out.splitlines()[1:]]
 
 
 class Terminal(io.StringIO):
-    """A standard input; what happens `before` the operator's answer happens when it is read."""
+    """A standard input that calls `before` when the operator's answer is read."""
 
     def __init__(self, answer: str, before: Callable[[], object]) -> None:
         super().__init__(answer)
@@ -60,7 +60,7 @@ class Terminal(io.StringIO):
 
 
 class Operator:
-    """Somebody who uses the command for one relay."""
+    """Runs the operator's command for a relay."""
 
     def __init__(self, relay: Environment, simulator: Simulator, patch: pytest.MonkeyPatch) -> None:
         self.relay, self.simulator = relay, simulator
@@ -68,14 +68,14 @@ class Operator:
         self.outputs: dict[str, str] = {}
         """The outputs of the relay's CloudFormation stack."""
         self.parameters: dict[str, str] = {}
-        """Its parameters."""
+        """The parameters of the stack."""
         self.ledger = DynamoDbLedger(relay.client("dynamodb"), relay.table, retention_days=90)
 
     def run(
         self, *arguments: str, answer: str = "", before: Callable[[], object] = lambda: None
     ) -> Ended:
         self._patch.setattr(sys, "stdin", Terminal(answer, before))
-        # Not pytest's capture: loggers of the functions must not get hold of it.
+        # Not pytest's capture, because the functions' loggers would keep its stream.
         out, err = io.StringIO(), io.StringIO()
         with redirect_stdout(out), redirect_stderr(err), permissions.calls_of("operator"):
             code = main(arguments)
@@ -89,7 +89,7 @@ class Operator:
         return list(self.ledger.load(message_id))
 
     def post(self, then: str | None = None, **fields: Any) -> str:
-        """Post a message whose call meets a fault; its id."""
+        """Post a message whose call gets a fault; return its id."""
         self.relay.end_pauses()
         if then:
             self.simulator.fail("send", then)
@@ -101,7 +101,7 @@ class Operator:
         return self.post("500", **fields)
 
     def failed(self, **fields: Any) -> str:
-        """A send that is certainly not sent and too old, and its dead letter."""
+        """Make a send failed, with a dead letter; return its message's id."""
         message_id = self.post("503-50300", **fields)
         self.relay.make_too_old()
         self.relay.work()
@@ -109,7 +109,7 @@ class Operator:
         return message_id
 
     def works(self) -> list[str]:
-        """Let the worker have everything now; what it sent, by tokenId."""
+        """Run the worker with all messages due; return the tokenIds of what it sent."""
         self.relay.make_due()
         self.relay.work()
         return [sent["tokenId"] for sent in self.simulator.sent()]
@@ -121,7 +121,7 @@ def operator(
     simulator: Simulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Operator:
-    """Who operates the relay of this test, which has a CloudFormation stack of its own."""
+    """An operator of this test's relay, which has a CloudFormation stack of its own."""
     name = f"stack-{uuid.uuid4()}"
     outputs = {
         "TableName": relay.table,
@@ -137,7 +137,7 @@ def operator(
     }
 
     def describe_stack(_: object, wanted: str) -> Any:
-        """CloudFormation; moto's needs a package that is not there, the local stack's is tried."""
+        """Fake CloudFormation: moto's needs another package; tests/e2e uses the local stack's."""
         if wanted == name:
             listed = [{"OutputKey": key, "OutputValue": it} for key, it in outputs.items()]
             chosen = [{"ParameterKey": key, "ParameterValue": it} for key, it in parameters.items()]

@@ -1,4 +1,4 @@
-"""`smsrelay budget`: what polls have used, what was saved, and what the setting can serve."""
+"""Tests `smsrelay budget`: used and saved calls, and how many messages the setting serves."""
 
 import time
 
@@ -39,12 +39,12 @@ def test_before_the_first_poll(operator: Operator) -> None:
     assert (found["usedToday"], found["saved"], found["leftToday"]) == (0, 0, SHARE)
 
 
-def test_without_a_limit_the_runs_are_one(operator: Operator, relay: Environment) -> None:
+def test_without_a_limit_the_runs_are_the_limit(operator: Operator, relay: Environment) -> None:
     operator.parameters["YearlyApiCalls"] = "0"
     DynamoDbCallBudget(relay.client("dynamodb"), relay.table, 10**9).reserve(7, time.time())
     found = operator.run("budget", "--json").json
     assert (found["usedToday"], found["dailyShare"], found["leftToday"]) == (7, None, None)
-    assert found["messagesADayWithOnePoll"] == 432_000, "300 a minute"
+    assert found["messagesADayWithOnePoll"] == 432_000, "300 polls a minute"
     assert "unlimited" in operator.run("budget").out
 
 

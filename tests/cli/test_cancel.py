@@ -1,4 +1,4 @@
-"""`smsrelay cancel`: queued sends are never sent, and nothing else is changed."""
+"""Tests `smsrelay cancel`: queued sends are never sent, and other sends do not change."""
 
 from tests.cli.conftest import MESSAGE, Operator
 from tests.conftest import WallClock
@@ -23,7 +23,7 @@ def test_an_operator_cancels_the_queued_sends_of_a_message(operator: Operator) -
         assert operator.run(*command, message_id, "--yes").code == 1
 
 
-def test_the_question_counts_the_sends_that_may_have_gone_out(operator: Operator) -> None:
+def test_the_question_counts_the_sends_that_may_have_been_sent(operator: Operator) -> None:
     message_id = operator.unknown(onUnknown="resend")
     asked = operator.run("cancel", message_id, answer="y\n")
     assert "They are not sent again. 1 of them may have gone out before: it becomes" in asked.err
@@ -41,7 +41,7 @@ def test_filters_choose_queued_sends_only(operator: Operator) -> None:
     assert send.status == "unknown"
 
 
-def test_a_send_that_a_worker_claims_meanwhile_is_not_cancelled(operator: Operator) -> None:
+def test_a_send_that_a_worker_claims_first_is_not_cancelled(operator: Operator) -> None:
     message_id = operator.relay.post(MESSAGE, headers=ASYNC).body["id"]
     ended = operator.run("cancel", message_id, answer="y\n", before=operator.works)
     assert ended.code == 1
@@ -69,7 +69,7 @@ def test_a_send_that_a_worker_only_postpones_meanwhile_is_cancelled(
     assert operator.works() == []
 
 
-def test_what_expires_during_a_pause_ends(wall_clock: WallClock, operator: Operator) -> None:
+def test_a_send_that_expires_during_a_pause_ends(wall_clock: WallClock, operator: Operator) -> None:
     relay = operator.relay
     assert operator.run("pause").code == 0
     posted = relay.post(MESSAGE | {"expiresAt": "2026-09-21T14:14:20Z"}).body

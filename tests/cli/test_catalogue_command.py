@@ -1,4 +1,4 @@
-"""`smsrelay catalogue …`: a file is checked, compared, stored, and shown."""
+"""Tests `smsrelay catalogue …`: it checks, compares, stores and shows a catalogue."""
 
 import json
 import os
@@ -23,7 +23,7 @@ CATALOGUE: dict[str, Any] = {
 
 @pytest.fixture
 def parameter(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The parameter that the operator's stack names."""
+    """The parameter of the operator's stack."""
     name = f"/{operator.relay.table}-{uuid.uuid4()}/catalogue"
     describe = deployed_stack.describe_stack
 
@@ -47,7 +47,7 @@ def put(operator: Operator, file: Path, document: object, *options: str, answer:
     return operator.run("catalogue", "put", str(file), *options, answer=answer)
 
 
-def test_only_the_local_stack_takes_a_callback_on_loopback(
+def test_only_the_local_stack_accepts_a_callback_on_loopback(
     operator: Operator, parameter: str, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     document = {"clients": {"shop": {"callback": "http://127.0.0.1:8080/callbacks"}}}
@@ -65,7 +65,7 @@ def stored(operator: Operator, parameter: str) -> Any:
     return operator.relay.client("ssm").get_parameter(Name=parameter)["Parameter"]
 
 
-def test_a_good_file_is_stored_and_shown(operator: Operator, parameter: str, file: Path) -> None:
+def test_a_valid_file_is_stored_and_shown(operator: Operator, parameter: str, file: Path) -> None:
     ended = put(operator, file, CATALOGUE, answer="y\n")
     assert ended.code == 0, ended.err
     assert "added    messages: welcome" in ended.out
@@ -86,7 +86,7 @@ def test_a_good_file_is_stored_and_shown(operator: Operator, parameter: str, fil
 def test_a_number_with_a_fraction_of_zero_is_stored_as_an_integer(
     operator: Operator, parameter: str, file: Path
 ) -> None:
-    """JSON of other tools has 2.0 for 2."""
+    """Other tools write 2 as 2.0 in JSON."""
     ended = put(operator, file, {"messages": {"welcome": {"id": ID, "maxSegments": 2.0}}}, "--yes")
     assert ended.code == 0, ended.err
     assert '"maxSegments":2}' in stored(operator, parameter)["Value"]
@@ -104,7 +104,7 @@ def test_a_catalogue_without_messages_is_shown(operator: Operator, file: Path) -
     assert "https://shop.example.com/sms" in shown.out
 
 
-def test_what_changes_is_shown_before_it_does(
+def test_changes_are_shown_before_they_are_stored(
     operator: Operator, parameter: str, file: Path
 ) -> None:
     put(operator, file, CATALOGUE, "--yes")
@@ -117,14 +117,14 @@ def test_what_changes_is_shown_before_it_does(
         "removed  clients: shop",
     ]
     assert json.loads(stored(operator, parameter)["Value"]) == CATALOGUE
-    told = put(operator, file, changed, "--yes", "--json").json
-    assert told[0] == {"what": "added", "section": "messages", "name": "new"}
+    changes = put(operator, file, changed, "--yes", "--json").json
+    assert changes[0] == {"what": "added", "section": "messages", "name": "new"}
     again = put(operator, file, changed)
     assert (again.code, again.out) == (0, "no changes: this catalogue is stored already\n")
 
 
 @pytest.mark.usefixtures("parameter")
-def test_a_file_with_faults_is_not_stored_and_every_fault_is_told(
+def test_an_invalid_file_is_not_stored_and_every_fault_is_reported(
     operator: Operator, file: Path
 ) -> None:
     wrong = {"messages": {"welcome": {"id": "a/b", "keyword": " "}, "w": {"txt": 1}}}
@@ -143,7 +143,7 @@ def test_a_file_with_faults_is_not_stored_and_every_fault_is_told(
 
 
 @pytest.mark.usefixtures("parameter")
-def test_it_fits_into_a_parameter_or_is_refused(operator: Operator, file: Path) -> None:
+def test_a_catalogue_that_is_too_large_is_refused(operator: Operator, file: Path) -> None:
     largest = {"messages": {f"message-{n:03}": ID for n in range(290)}}
     assert 4_096 < len(json.dumps(largest, separators=(",", ":"))) < 8_192
     assert put(operator, file, largest, "--yes").code == 0
@@ -168,7 +168,7 @@ def test_a_check_needs_no_relay_and_no_aws(
     assert operator.run("catalogue", "put", str(file)).code == 2
 
 
-def test_rubbish_that_somebody_has_stored_by_hand_is_shown_and_replaced(
+def test_an_invalid_stored_catalogue_is_shown_and_replaced(
     operator: Operator, parameter: str, file: Path
 ) -> None:
     operator.relay.put_catalogue('{"messages": {"welcome": 7}}')
@@ -179,7 +179,7 @@ def test_rubbish_that_somebody_has_stored_by_hand_is_shown_and_replaced(
     assert json.loads(stored(operator, parameter)["Value"]) == CATALOGUE
 
 
-def test_a_relay_without_a_catalogue_gets_none(operator: Operator, file: Path) -> None:
+def test_a_relay_without_a_catalogue_parameter_stores_none(operator: Operator, file: Path) -> None:
     ended = put(operator, file, CATALOGUE)
     assert (ended.code, "Catalogue=on" in ended.err) == (1, True)
     assert operator.run("catalogue", "show").code == 1

@@ -1,4 +1,4 @@
-"""`smsrelay client …` against the real thing in process: keys, plans, names and secrets."""
+"""Tests `smsrelay client …` with the functions in process: keys, plans, names and secrets."""
 
 import json
 import re
@@ -22,7 +22,7 @@ ASYNC = {"Prefer": "respond-async"}
 
 @pytest.fixture
 def more_outputs() -> dict[str, str]:
-    """Of the operator's stack; a test adds its own."""
+    """Further outputs of the operator's stack, which a test can add."""
     return {}
 
 
@@ -30,7 +30,7 @@ def more_outputs() -> dict[str, str]:
 def gateway(
     operator: Operator, more_outputs: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> Gateway:
-    """The gateway, with an API that the operator's stack names."""
+    """The fake API Gateway, with the API of the operator's stack."""
     gateway, api = Gateway(), "api1"
     other = deployed_stack.DeployedStack.client
 
@@ -62,13 +62,13 @@ def client(operator: Operator, *arguments: str, code: int = 0) -> Any:
 
 
 def made_elsewhere(gateway: Gateway) -> str:
-    """The id of a key that no command has made."""
+    """Create a key without the command, and return its id."""
     key_id: str = gateway.create_api_key("made elsewhere", enabled=True)["id"]
     return key_id
 
 
 def new_role(operator: Operator, name: str, path: str = "/") -> str:
-    """The ARN of a new role; IAM is the same for all tests."""
+    """Create a role, and return its ARN; all tests share IAM."""
     role = operator.relay.client("iam").create_role(
         RoleName=name, Path=path, AssumeRolePolicyDocument="{}"
     )
@@ -97,8 +97,8 @@ def test_a_client_gets_a_plan_a_key_and_a_name(operator: Operator, gateway: Gate
 
 
 @pytest.mark.usefixtures("gateway")
-def test_one_request_has_no_more_recipients_than_its_client_may_post(operator: Operator) -> None:
-    """Whichever way it comes in; a repeated request still gets its stored result."""
+def test_a_request_has_at_most_its_clients_limit_of_recipients(operator: Operator) -> None:
+    """This holds for each way in; a repeated request still gets its stored result."""
     relay, two, one = operator.relay, MESSAGE, MESSAGE | {"to": ["+1 212 555 0100"]}
     made = client(operator, "add", "shop", "--max-recipients", "1")
     assert [row["maxRecipients"] for row in client(operator, "list")] == [1]
@@ -111,7 +111,7 @@ def test_one_request_has_no_more_recipients_than_its_client_may_post(operator: O
     assert (error["pointer"], error["code"]) == ("/to", "too-many-recipients")
     assert "limit for one request is 1" in error["detail"]
     assert relay.post(one, key_id=key).status == 202
-    assert relay.post(two).status == 202, "another client's"
+    assert relay.post(two).status == 202, "of another client"
     relay.enqueue(two, {"client": "shop"})
     assert relay.work() == []
     [letter] = relay.dead_letters()
@@ -134,8 +134,8 @@ def test_one_request_has_no_more_recipients_than_its_client_may_post(operator: O
 
 
 @pytest.mark.usefixtures("gateway")
-def test_a_guest_sends_to_its_own_numbers_only(operator: Operator) -> None:
-    """Whichever way it posts, also after its other limit was changed."""
+def test_a_guest_sends_only_to_its_own_numbers(operator: Operator) -> None:
+    """This holds for each way in, and after its other limit was changed."""
     relay = operator.relay
     numbers = ("+1 (212) 555-0100", "+12125550101")
     key = client(operator, "add", "probe", "--only-to", *numbers)["keyId"]
@@ -156,7 +156,7 @@ def test_a_guest_sends_to_its_own_numbers_only(operator: Operator) -> None:
     assert relay.work() == []
     [letter] = relay.dead_letters()
     assert letter["errors"] == "/to/0 recipient-not-allowed"
-    assert relay.post(MESSAGE | {"to": ["+12125550102"]}).status == 202, "another client's"
+    assert relay.post(MESSAGE | {"to": ["+12125550102"]}).status == 202, "of another client"
 
 
 @pytest.mark.usefixtures("gateway")
@@ -245,7 +245,7 @@ def test_a_guest_has_valid_numbers_and_not_too_many(operator: Operator) -> None:
 
 @pytest.mark.usefixtures("gateway")
 def test_without_a_stored_limit_a_request_has_at_most_1000_recipients(operator: Operator) -> None:
-    """So do clients that were added by an earlier version."""
+    """This also holds for clients that an earlier version added."""
     numbers = [f"+1212555{n:04d}" for n in range(1_001)]
     message = MESSAGE | {"to": numbers}
     assert operator.relay.post(message, headers=ASYNC).status == 422
@@ -259,7 +259,7 @@ def test_without_a_stored_limit_a_request_has_at_most_1000_recipients(operator: 
 
 
 def refused_letters(operator: Operator) -> list[dict[str, Any]]:
-    """The letters of the messages that the worker refuses now."""
+    """Run the worker, and return the dead letters of refused messages."""
     operator.relay.work()
     letters = operator.relay.dead_letters()
     assert len(letters) == 2
@@ -274,7 +274,7 @@ def test_a_new_stack_has_no_client_yet(operator: Operator) -> None:
     assert client(operator, "list") == []
 
 
-def test_what_must_stay_secret_is_shown_only_if_it_is_asked_for(
+def test_secrets_are_shown_only_on_request(
     operator: Operator, gateway: Gateway
 ) -> None:
     made = client(operator, "add", "shop")
@@ -301,7 +301,7 @@ def test_a_rotated_key_is_the_same_client(operator: Operator, gateway: Gateway) 
 
 
 @pytest.mark.usefixtures("gateway")
-def test_what_makes_no_sense_is_refused(operator: Operator) -> None:
+def test_impossible_commands_are_refused(operator: Operator) -> None:
     client(operator, "add", "shop")
     assert "exists already" in client(operator, "add", "shop", code=1)
     assert "client add" in client(operator, "rotate", "nobody", code=1)
@@ -309,11 +309,11 @@ def test_what_makes_no_sense_is_refused(operator: Operator) -> None:
         assert "name is 1 to 63" in operator.run("client", "allow", "--", name, "key").err
 
 
-def test_a_principal_gets_a_name_whatever_its_session(operator: Operator, gateway: Gateway) -> None:
+def test_a_principal_gets_a_name_for_all_its_sessions(operator: Operator, gateway: Gateway) -> None:
     role = new_role(operator, "Shop", path="/team/")
     assert role == "arn:aws:iam::123456789012:role/team/Shop"
-    told = client(operator, "allow", "shop", role)
-    assert told["credential"] == "arn:aws:iam::123456789012:role/Shop"
+    response = client(operator, "allow", "shop", role)
+    assert response["credential"] == "arn:aws:iam::123456789012:role/Shop"
     posted = operator.relay.post(MESSAGE, client="other").body
     session = "arn:aws:sts::123456789012:assumed-role/Shop/s1"
     assert operator.relay.get(f"/iam/messages/{posted['id']}", client=session).status == 404
@@ -324,10 +324,10 @@ def test_a_principal_gets_a_name_whatever_its_session(operator: Operator, gatewa
 
 
 @pytest.mark.parametrize("command", ["add", "allow"])
-def test_the_default_clients_name_is_given_only_on_purpose(
+def test_the_default_clients_name_needs_an_option(
     operator: Operator, gateway: Gateway, command: str
 ) -> None:
-    """It sees the messages of the queue that name no client."""
+    """The default client can read the queue messages that name no client."""
     elsewhere = made_elsewhere(gateway)
     arguments = (command, "internal", *([elsewhere] if command == "allow" else []))
     assert "--default" in client(operator, *arguments, code=1)
@@ -340,7 +340,7 @@ def test_the_default_clients_name_is_given_only_on_purpose(
     assert operator.relay.get(path, key_id=key).status == 200
 
 
-def test_nobody_else_is_taken_for_the_default_client(operator: Operator, gateway: Gateway) -> None:
+def test_default_is_refused_for_another_client(operator: Operator, gateway: Gateway) -> None:
     for command in (("add", "shop"), ("allow", "shop", "key1")):
         assert "internal" in client(operator, *command, "--default", code=2)
     assert gateway.api_keys == {}
@@ -356,8 +356,8 @@ def test_a_credential_that_does_not_exist_gets_no_name(operator: Operator) -> No
     for credential in (f"{role}s", f"{user}/bob", "abcdefghij"):
         assert "there is no" in client(operator, "allow", "shop", credential, code=1)
     assert f"IAM has {role}" in client(operator, "allow", "shop", other_account, code=1)
-    told = client(operator, "allow", "shop", f"{user}/carl", code=1)
-    assert f"IAM has {user}/team/carl" in told
+    response = client(operator, "allow", "shop", f"{user}/carl", code=1)
+    assert f"IAM has {user}/team/carl" in response
     table = operator.relay.client("dynamodb").scan(TableName=operator.relay.table)
     assert "shop" not in {item["client"]["S"] for item in table["Items"]}
     client(operator, "allow", "shop", f"{user}/team/carl")
@@ -367,16 +367,16 @@ def test_the_value_of_a_key_is_refused_and_not_repeated(
     operator: Operator, gateway: Gateway
 ) -> None:
     made = client(operator, "add", "shop", "--show")
-    told = client(operator, "allow", "shop", made["key"], code=2)
-    assert "the id of an API key" in told
-    assert made["key"] not in told
+    response = client(operator, "allow", "shop", made["key"], code=2)
+    assert "the id of an API key" in response
+    assert made["key"] not in response
     for credential in ("arn:aws:iam::123456789012:root", "key of mine", "key-1", ""):
         assert "the id of an API key" in client(operator, "allow", "shop", credential, code=2)
     assert gateway.asked_for == []
 
 
 @pytest.mark.usefixtures("gateway")
-def test_two_webhook_secrets_count_at_a_time(operator: Operator) -> None:
+def test_two_webhook_secrets_are_valid_at_a_time(operator: Operator) -> None:
     relay = operator.relay
     secrets = [client(operator, "webhook", "shop", "--show")["secret"] for _ in range(3)]
     statuses = [relay.post_webhook("shop", secret, MESSAGE).status for secret in secrets]
@@ -384,7 +384,7 @@ def test_two_webhook_secrets_count_at_a_time(operator: Operator) -> None:
 
 
 @pytest.mark.usefixtures("gateway")
-def test_a_revoked_webhook_secret_ends_when_the_functions_forget_it(
+def test_a_revoked_webhook_secret_ends_with_the_functions_cache(
     operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     relay = operator.relay
@@ -401,7 +401,7 @@ def test_a_revoked_webhook_secret_ends_when_the_functions_forget_it(
     store = relay.client("secretsmanager")
     value = store.get_secret_value(SecretId=ended.json["secretName"])["SecretString"]
     assert json.loads(value) == {"current": ended.json["secret"]}
-    secrets = webhook.parts().webhooks._secrets  # noqa: SLF001 - its clock is put forward
+    secrets = webhook.parts().webhooks._secrets  # noqa: SLF001 - to advance its clock
     monkeypatch.setattr(secrets, "_clock", lambda: read_at.timestamp() + CACHE_SECONDS - 1)
     assert relay.post_webhook("shop", old[1], MESSAGE).status == 202, "still cached"
     monkeypatch.setattr(secrets, "_clock", datetime.fromisoformat(ends_at).timestamp)
@@ -410,7 +410,7 @@ def test_a_revoked_webhook_secret_ends_when_the_functions_forget_it(
 
 
 def registrations(operator: Operator, name: str) -> list[str]:
-    """The keys of the table's items that name a client."""
+    """Return the keys of the table's items for a client."""
     scanned = operator.relay.client("dynamodb").scan(TableName=operator.relay.table)["Items"]
     return [it["pk"]["S"] for it in scanned if name in json.dumps(it)]
 
@@ -424,7 +424,7 @@ def secret_names(operator: Operator) -> list[str]:
 
 @contextmanager
 def failing_once(gateway: Gateway, operation: str) -> Iterator[None]:
-    """Let an operation fail, of the gateway or of another service."""
+    """Let an operation of API Gateway or another service fail once."""
 
     def fail(_client: Any, called: str, _parameters: Any, call: Callable[[], Any]) -> Any:
         if called == operation:
@@ -451,7 +451,7 @@ def failing_once(gateway: Gateway, operation: str) -> Iterator[None]:
 def test_callers_of_a_removed_client_are_refused(
     operator: Operator, gateway: Gateway, fails_at: str | None
 ) -> None:
-    """Whichever way they come. A removal that fails half-way can be repeated."""
+    """This holds for each way in. A removal that fails half-way can be repeated."""
     relay, name = operator.relay, f"shop-{fails_at}".lower().replace("_", "-")
     elsewhere, role = made_elsewhere(gateway), new_role(operator, f"Of-{name}")
     key, other = (client(operator, "add", it)["keyId"] for it in (name, "other"))
@@ -474,7 +474,7 @@ def test_callers_of_a_removed_client_are_refused(
             {"kind": "API key", "name": key},
             {"kind": "usage plan", "name": plan_id},
         ]
-    assert sorted(gateway.api_keys) == sorted([elsewhere, other]), "another API's key stays"
+    assert sorted(gateway.api_keys) == sorted([elsewhere, other]), "keys of another API must stay"
     assert [row["client"] for row in client(operator, "list")] == ["other"]
     assert registrations(operator, name) == []
     assert secret_names(operator) == [f"{relay.table}/webhooks/other"]
@@ -518,7 +518,7 @@ def test_a_removal_asks_first_and_prints_what_it_removed(operator: Operator) -> 
     assert CACHE_SECONDS < after.total_seconds() < CACHE_SECONDS + 60
 
 
-def test_a_credential_that_another_client_has_by_now_stays_its_own(
+def test_a_credential_that_moved_to_another_client_stays(
     operator: Operator, gateway: Gateway
 ) -> None:
     key_id = made_elsewhere(gateway)
@@ -537,7 +537,7 @@ def test_a_credential_that_another_client_has_by_now_stays_its_own(
 def test_a_client_whose_plan_has_a_key_of_another_client_is_not_removed(
     operator: Operator, gateway: Gateway
 ) -> None:
-    """Without the usage plan, API Gateway would refuse the key."""
+    """Without the usage plan, API Gateway would refuse the other client's key."""
     key = client(operator, "add", "old")["keyId"]
     client(operator, "allow", "new", key)
 
@@ -595,9 +595,9 @@ def test_with_the_stacks_own_key_its_webhook_secrets_are_encrypted_with_it(
     operator: Operator, more_outputs: dict[str, str]
 ) -> None:
     def key_of(name: str) -> str | None:
-        told = client(operator, "webhook", name)
+        response = client(operator, "webhook", name)
         store = operator.relay.client("secretsmanager")
-        key: str | None = store.describe_secret(SecretId=told["secretName"]).get("KmsKeyId")
+        key: str | None = store.describe_secret(SecretId=response["secretName"]).get("KmsKeyId")
         return key
 
     assert key_of("shop") is None
@@ -606,16 +606,16 @@ def test_with_the_stacks_own_key_its_webhook_secrets_are_encrypted_with_it(
 
 
 @pytest.mark.usefixtures("gateway")
-def test_a_client_gets_a_secret_to_check_callbacks_with(
+def test_a_client_gets_a_secret_for_callbacks(
     operator: Operator, more_outputs: dict[str, str]
 ) -> None:
     assert "Callbacks=on" in client(operator, "callback", "shop", code=1)
     more_outputs["CallbackSecretPrefix"] = f"{operator.relay.table}/callbacks/"
     assert "name is 1 to 63" in client(operator, "callback", "Shop", code=2)
-    told = client(operator, "callback", "shop")
-    assert told == {"client": "shop", "secretName": f"{operator.relay.table}/callbacks/shop"}
+    response = client(operator, "callback", "shop")
+    assert response == {"client": "shop", "secretName": f"{operator.relay.table}/callbacks/shop"}
     second = client(operator, "callback", "shop", "--show")["secret"]
     store = operator.relay.client("secretsmanager")
-    stored = json.loads(store.get_secret_value(SecretId=told["secretName"])["SecretString"])
+    stored = json.loads(store.get_secret_value(SecretId=response["secretName"])["SecretString"])
     assert stored["current"] == second
     assert stored["previous"].startswith("whsec_")

@@ -1,4 +1,4 @@
-"""`smsrelay credentials`: the client secret is replaced before it expires, and is never shown."""
+"""Tests `smsrelay credentials`: it replaces the client secret in time, and never shows it."""
 
 import io
 import json
@@ -99,7 +99,7 @@ def test_a_check_without_an_answer_says_that_the_secret_is_stored(person: Person
         if operation != "Invoke":
             return call()
         config = client.meta.config
-        assert (config.read_timeout, config.retries["total_max_attempts"]) == (60, 1)  # type: ignore[attr-defined]  # set by its constructor
+        assert (config.read_timeout, config.retries["total_max_attempts"]) == (60, 1)  # type: ignore[attr-defined]  # set in its constructor
         raise ReadTimeoutError(endpoint_url="https://lambda")
 
     with intercepted(hang):
@@ -148,7 +148,7 @@ def test_a_secret_that_was_not_checked_is_not_said_not_to_work(
         (f"{OLD}\n2099-01-01\n", 1, "this is the active secret"),
     ],
 )
-def test_nothing_is_stored_unless_secret_and_date_are_right(
+def test_nothing_is_stored_without_a_valid_secret_and_date(
     person: Person, answer: str, code: int, wrong: str
 ) -> None:
     before = person.fields()
@@ -162,7 +162,7 @@ def test_nothing_is_stored_unless_secret_and_date_are_right(
     [("stage", f"{NEW}\n2099-01-01\n"), ("promote", "y\n")],
     ids=["stage", "promote"],
 )
-def test_what_another_person_stored_meanwhile_is_not_overwritten(
+def test_another_persons_change_is_not_overwritten(
     person: Person, command: str, answer: str
 ) -> None:
     person.relay.put_credentials(**person.fields() | {"staged_client_secret": NEW})
@@ -214,14 +214,14 @@ def test_first_contact_asks_for_credentials_until_the_stack_has_a_token(
 
 def test_an_activated_secret_is_not_replaced_before_it_is_promoted(person: Person) -> None:
     person.run("credentials", "stage", answer=f"{NEW}\n{date(180)}\n")
-    person.simulator.fail("token", "401")  # the active secret has ended
+    person.simulator.fail("token", "401")  # the active secret has expired
     person.relay.renew()
     before = person.fields()
     ended = person.run("credentials", "stage", answer=f"another secret\n{date(360)}\n")
     assert (ended.code, "`smsrelay credentials promote` first" in ended.err) == (1, True)
     assert person.fields() == before
     assert person.run("credentials", "promote", "--yes").code == 0
-    for _ in range(2):  # the report of the renewal still says that a staged secret is in use
+    for _ in range(2):  # the renewal's report still says that a staged secret is in use
         assert person.run("credentials", "stage", answer=f"third\n{date(360)}\n").code == 0
 
 

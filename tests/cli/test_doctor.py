@@ -1,4 +1,4 @@
-"""`smsrelay doctor`: each problem is found, and named with its remedy; a healthy relay has none."""
+"""Tests `smsrelay doctor`: it reports each problem with its remedy, and none in a healthy relay."""
 
 import os
 import time
@@ -32,14 +32,14 @@ def date(days: float) -> str:
 
 @dataclass
 class CheckedRelay:
-    """A healthy relay, in which a test breaks one part."""
+    """A healthy relay, of which a test breaks one part."""
 
     operator: Operator
     free_executions: int = 1_000
     seconds_ahead: float = 0
-    """By how much this machine's clock is ahead of AWS's."""
+    """Seconds by which this machine's clock is ahead of AWS's."""
     denied: set[str] = field(default_factory=set)
-    """Operations of AWS that are denied."""
+    """The AWS operations that are denied."""
 
     def __post_init__(self) -> None:
         self.credentials: dict[str, Any] = {
@@ -74,7 +74,7 @@ class CheckedRelay:
         )
 
     def alarm(self, name: str, state: str) -> None:
-        """An alarm of the stack, named as CloudFormation does it."""
+        """Create an alarm of the stack, named as CloudFormation does."""
         cloudwatch = self.operator.relay.client("cloudwatch")
         full_name = f"{os.environ['SMSRELAY_STACK']}-{MONITORING}-{name}-2DEF"
         cloudwatch.put_metric_alarm(
@@ -120,7 +120,7 @@ class CheckedRelay:
     def _aws(self, _: BaseClient, operation: str, _parameters: Any, call: Any) -> Any:
         if operation in self.denied:
             raise ClientError({"Error": {"Code": "AccessDeniedException"}}, operation)
-        if operation == "GetAccountSettings":  # moto has none
+        if operation == "GetAccountSettings":  # missing in moto
             return {"AccountLimit": {"UnreservedConcurrentExecutions": self.free_executions}}
         answer = call()
         if operation == "GetQueueAttributes":
@@ -131,7 +131,7 @@ class CheckedRelay:
 
 @pytest.fixture
 def checked(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> CheckedRelay:
-    for group in ("open", "unknown"):  # 80 queries of moto for each test would take most of it
+    for group in ("open", "unknown"):  # 80 queries in moto would take most of a test's time
         monkeypatch.setitem(SHARDS, group, 1)
     return CheckedRelay(operator)
 
@@ -261,7 +261,7 @@ PROBLEMS = {
 }
 
 
-def test_a_healthy_relay_needs_nobody_and_no_secret_is_read(checked: CheckedRelay) -> None:
+def test_a_healthy_relay_has_no_problem_and_no_secret_is_read(checked: CheckedRelay) -> None:
     checked.denied |= {"GetSecretValue", "DescribeSecret", "ListSecrets"}
     checks = checked.checks()
     assert {name: it for name, it in checks.items() if it["state"] != "ok" or it["remedy"]} == {}
@@ -330,12 +330,12 @@ def test_parts_that_are_off_are_no_problem(checked: CheckedRelay) -> None:
     assert "DeliveryPolling=none" in checks["call budget"]["finding"]
 
 
-def test_an_upstream_that_fails_for_a_moment_needs_nobody(checked: CheckedRelay) -> None:
+def test_a_short_failure_of_the_upstream_is_no_problem(checked: CheckedRelay) -> None:
     checked.renewal_report.record("failed", {"at": time.time(), "reason": "timeout"})
     assert checked.run().code == 0
 
 
-def test_an_upstream_that_fails_until_the_token_ends_needs_somebody(checked: CheckedRelay) -> None:
+def test_a_failure_of_the_upstream_until_the_token_ends_is_a_problem(checked: CheckedRelay) -> None:
     checked.report(tokenExpiresAt=time.time() - 1)
     checked.renewal_report.record("failed", {"at": time.time(), "reason": "timeout"})
     assert "timeout" in checked.checks()["access token"]["finding"]

@@ -1,4 +1,4 @@
-"""What an operator looks at: list, show, find, token, stats."""
+"""Tests the commands that only read: list, show, find, token and stats."""
 
 import time
 from typing import Any
@@ -12,7 +12,7 @@ from tests.support.golden import READABLE, UNREADABLE, put, put_unreadable_in
 
 
 def change(relay: Environment, message_id: str, **numbers: float) -> None:
-    """Put times of a send to where they would be later."""
+    """Change the times of a message's sends."""
     for name, value in numbers.items():
         relay.client("dynamodb").update_item(
             TableName=relay.table,
@@ -22,7 +22,7 @@ def change(relay: Environment, message_id: str, **numbers: float) -> None:
         )
 
 
-def test_each_status_is_listed_apart(operator: Operator, relay: Environment) -> None:
+def test_each_status_is_listed_separately(operator: Operator, relay: Environment) -> None:
     ids = {
         "failed": operator.failed(),
         "unknown": operator.unknown(),
@@ -47,7 +47,7 @@ def test_each_status_is_listed_apart(operator: Operator, relay: Environment) -> 
         assert row[5:] == [attempts, "2", reasons[status]]
 
 
-def test_without_a_status_those_that_changed_last_are_listed(
+def test_without_a_status_the_last_changed_sends_are_listed(
     operator: Operator, relay: Environment
 ) -> None:
     assert operator.run("list").out == "No send is unfinished or failed.\n"
@@ -67,14 +67,14 @@ def test_without_a_status_those_that_changed_last_are_listed(
 def test_a_list_is_limited_and_says_that_there_is_more(operator: Operator) -> None:
     ids = [operator.unknown() for _ in range(3)]
     ended = operator.run("list", "--status", "unknown", "--limit", "2")
-    assert [row[0] for row in ended.rows] == ids[:2], "those that wait longest come first"
+    assert [row[0] for row in ended.rows] == ids[:2], "the longest waiting sends must come first"
     assert "--limit" in ended.err
     listed = operator.run("list", "--status", "unknown", "--limit", "3", "--json").json
     assert ([send["id"] for send in listed["sends"]], listed["more"]) == (ids, False)
 
 
 @pytest.mark.parametrize("then", ["500", "429-50100"])
-def test_only_those_of_an_age_are_listed(operator: Operator, relay: Environment, then: str) -> None:
+def test_sends_are_listed_by_age(operator: Operator, relay: Environment, then: str) -> None:
     status = {"500": "unknown", "429-50100": "queued"}[then]
     old, young = operator.post(then), operator.post(then)
     now = time.time()
@@ -89,7 +89,7 @@ def test_only_those_of_an_age_are_listed(operator: Operator, relay: Environment,
     assert (nothing.code, nothing.out) == (0, f"No send is {status} for that long.\n")
 
 
-def test_what_the_index_still_shows_is_read_before_it_is_listed(
+def test_sends_from_the_index_are_read_again_before_they_are_listed(
     operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     message_id = operator.unknown()
@@ -102,7 +102,7 @@ def test_what_the_index_still_shows_is_read_before_it_is_listed(
 def test_a_message_is_shown_with_all_its_sends(operator: Operator) -> None:
     subscriber = {"mobile": "+12125550101", "key": "k"}
     message_id = operator.unknown(to=["+12125550100", subscriber], reference="order-8812")
-    operator.works()  # if the doubt had paused the second call
+    operator.works()  # in case the doubt paused the second call
     sends = {send.status: send for send in operator.sends(message_id)}
     ended = operator.run("show", message_id)
     assert ended.code == 0
@@ -114,7 +114,7 @@ def test_a_message_is_shown_with_all_its_sends(operator: Operator) -> None:
     assert {send["status"] for send in shown["sends"]} == {"unknown", "accepted"}
 
 
-def test_the_upstreams_words_are_shown_and_numbers_in_a_reference_are_not(
+def test_the_upstreams_errors_are_shown_and_numbers_in_a_reference_are_not(
     operator: Operator,
 ) -> None:
     message_id = operator.post("429-50100", reference="call 12125550100")
@@ -166,7 +166,7 @@ def test_messages_are_found_by_their_reference_the_newest_first(
     assert "--limit" in cut.err
     found = operator.run(*by_reference, "--json").json
     assert ([it["id"] for it in found["messages"]], found["more"]) == ([new, old], False)
-    assert operator.run("find", "--reference", "order 8812").code == 1, "the default client's"
+    assert operator.run("find", "--reference", "order 8812").code == 1, "of another client"
 
 
 def test_a_message_is_found_by_its_key_or_by_the_id_that_sqs_gave(
@@ -192,7 +192,7 @@ def test_a_search_needs_one_key_or_one_reference(operator: Operator, arguments: 
     assert operator.run("find", *arguments).code == 2
 
 
-def test_what_is_not_there_is_said(operator: Operator) -> None:
+def test_missing_messages_are_reported(operator: Operator) -> None:
     for arguments in (["show", "01K"], ["find", "--key", "k"], ["token", "t"], ["resend", "01K"]):
         ended = operator.run(*arguments)
         assert ended.code == 1
@@ -225,7 +225,7 @@ def test_stats(operator: Operator, relay: Environment) -> None:
 def test_a_status_that_cannot_be_listed_is_refused_with_those_that_can(operator: Operator) -> None:
     ended = operator.run("list", "--status", "delivered")
     assert ended.code == 2
-    # Whether argparse quotes the values depends on the version of Python.
+    # Python's version decides whether argparse quotes the values.
     assert "(choose from failed, queued, sending, unknown)" in ended.err.replace("'", "")
 
 

@@ -1,4 +1,4 @@
-"""The policies of docs/permissions.md allow the calls of the commands, and not one more."""
+"""Checks that the policies of docs/permissions.md allow exactly the calls of the commands."""
 
 import io
 import json
@@ -31,12 +31,12 @@ NAMES = {
     "CREDENTIALS_SECRET_ARN": "CredentialsSecret",
     "arn:aws:lambda:REGION:ACCOUNT:function:TOKEN_RENEWER_FUNCTION_NAME": "token-renewer",
 }
-# The test's own relay stands for the stack that CloudFormation describes.
+# The fake CloudFormation of these tests makes no such call.
 FOUND = Permission("cloudformation:DescribeStacks", "Stack")
 
 
 def policies() -> list[Any]:
-    """The JSON of the page, in its order: operators, clients, catalogue, credentials, the key."""
+    """Return the page's policies in order: operators, clients, catalogue, credentials, the key."""
     page = (ROOT / "docs/permissions.md").read_text()
     return [json.loads(it) for it in re.findall(r"```json\n(\{.*?\n?\})\n```", page, re.DOTALL)]
 
@@ -47,13 +47,13 @@ def allowed(policy: Any) -> set[Permission]:
         for action in permissions.listed(statement["Action"]):
             for resource in permissions.listed(statement["Resource"]):
                 table, index, name = resource.partition("/index/")
-                known = NAMES.get(table, table.removeprefix("arn:aws:apigateway:REGION::"))
-                found.add(Permission(action, f"{known}{index}{name}"))
+                table_name = NAMES.get(table, table.removeprefix("arn:aws:apigateway:REGION::"))
+                found.add(Permission(action, f"{table_name}{index}{name}"))
     return found
 
 
 def redriven(operator: Operator) -> None:
-    """Letters of each kind: with a send, with a body, and one that stays."""
+    """Redrive dead letters of each kind: with a send, with a body, and one that stays."""
     operator.failed()
     for body in ({"message": "m", "to": []}, "no JSON"):
         operator.relay.enqueue(body)
@@ -62,7 +62,7 @@ def redriven(operator: Operator) -> None:
     assert operator.run("redrive", "--yes").code == 0
 
 
-def test_operators_may_what_their_commands_call_and_nothing_else(operator: Operator) -> None:
+def test_the_operators_policy_allows_exactly_their_commands(operator: Operator) -> None:
     with permissions.noting() as calls:
         redriven(operator)
         unknown, other, token = operator.unknown(), operator.unknown(), operator.post()
@@ -91,14 +91,14 @@ def test_operators_may_what_their_commands_call_and_nothing_else(operator: Opera
     policy = allowed(policies()[0])
     assert sorted(policy - needed) == [], "superfluous"
     assert sorted(needed - policy) == [], "missing"
-    # What the code of the commands names is what was called; the rest is for clients.
+    # The tests called all operations that the commands' code uses, except those for clients.
     operations = {call.operation for call in made}
     model = botocore.session.get_session().get_service_model("sqs")
     assert permissions.operations_in(CLI, "sqs") & set(model.operation_names) <= operations
     assert "BatchGetItem" in operations
 
 
-def test_who_manages_clients_may_what_the_commands_call_and_nothing_else() -> None:
+def test_the_policy_for_clients_allows_exactly_the_commands() -> None:
     needed = {Permission(f"dynamodb:{it}", "Ledger") for it in ("PutItem", "Query", "DeleteItem")}
     for service in ("apigateway", "iam", "secretsmanager"):
         model = botocore.session.get_session().get_service_model(service)
@@ -122,13 +122,13 @@ def test_who_manages_clients_may_what_the_commands_call_and_nothing_else() -> No
     assert sorted(needed - policy) == [], "missing"
 
 
-def test_clients_are_named_and_nothing_else_is_written() -> None:
+def test_the_policy_for_clients_writes_only_names() -> None:
     [naming] = [it for it in policies()[1]["Statement"] if it["Sid"] == "NameThem"]
     [keys] = naming["Condition"].values()
     assert keys == {"dynamodb:LeadingKeys": ["CLIENT#*"]}
 
 
-def test_who_keeps_the_catalogue_may_what_the_commands_call_and_nothing_else() -> None:
+def test_the_policy_for_the_catalogue_allows_exactly_the_commands() -> None:
     model = botocore.session.get_session().get_service_model("ssm")
     needed = {
         Permission(f"ssm:{operation}", "Catalogue")
@@ -140,7 +140,7 @@ def test_who_keeps_the_catalogue_may_what_the_commands_call_and_nothing_else() -
     assert sorted(needed - policy) == [], "missing"
 
 
-def test_who_replaces_the_client_secret_may_what_the_commands_call_and_nothing_else(
+def test_the_policy_for_the_client_secret_allows_exactly_the_commands(
     operator: Operator,
 ) -> None:
     def accept(_: Any, operation: str, __: Any, call: Callable[[], Any]) -> Any:
@@ -159,7 +159,7 @@ def test_who_replaces_the_client_secret_may_what_the_commands_call_and_nothing_e
     assert sorted(needed - policy) == [], "missing"
 
 
-def test_with_the_customers_own_key_operators_need_it_too() -> None:
+def test_with_a_customers_key_operators_need_it_too() -> None:
     needed = permissions.keys_needed(allowed(policies()[0]) | allowed(policies()[1]))
     via = policies()[4]["Condition"]["StringEquals"]["kms:ViaService"]
     assert {it.resource for it in needed} == {host.partition(".")[0] for host in via}

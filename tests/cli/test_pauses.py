@@ -1,4 +1,4 @@
-"""`smsrelay pause` and `resume`: what is posted meanwhile waits, and none of it is lost."""
+"""Tests `smsrelay pause` and `resume`: messages wait during a pause, and none is lost."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ KEY = {"Idempotency-Key": "order-8812"}
 
 
 def pass_quarter_hours(relay: Environment, wall_clock: WallClock, number: int = 1) -> None:
-    """Let the worker see each waiting message every quarter of an hour."""
+    """Run the worker with each waiting message every quarter of an hour."""
     for _ in range(number):
         wall_clock.now += QUARTER_HOUR
         relay.show_all()
@@ -41,7 +41,7 @@ def statuses(relay: Environment) -> set[str]:
     return {item["status"]["S"] for item in relay.items()}
 
 
-def test_what_comes_in_by_both_ways_waits_until_the_pause_ends(
+def test_messages_of_both_ways_wait_until_the_pause_ends(
     wall_clock: WallClock, operator: Operator
 ) -> None:
     relay, simulator = operator.relay, operator.simulator
@@ -86,10 +86,10 @@ def test_a_pause_that_begins_after_the_claim_stops_the_call(operator: Operator) 
         posted = operator.relay.post(MESSAGE).body
     assert [send["reason"] for send in posted["sends"]] == [REASON]
     assert operator.simulator.calls() == []
-    assert operator.works() != [], "it is sent later"
+    assert operator.works() != [], "the send must be sent later"
 
 
-def test_a_sweep_does_not_enqueue_what_a_worker_puts_back_meanwhile(
+def test_a_sweep_does_not_enqueue_a_message_that_a_worker_returns(
     wall_clock: WallClock, operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     relay = operator.relay
@@ -107,7 +107,7 @@ def test_a_sweep_does_not_enqueue_what_a_worker_puts_back_meanwhile(
 
     monkeypatch.setattr(DynamoDbLedger, "replace_if_unchanged", meanwhile)
     assert relay.sweep() == {}
-    assert len(worked[0]) == 1, "the worker put it back"
+    assert len(worked[0]) == 1, "the worker must return it"
     assert relay.waiting() == 1
 
 
@@ -127,7 +127,7 @@ def test_one_client_is_paused_alone(wall_clock: WallClock, operator: Operator) -
 def test_time_in_a_pause_does_not_count_for_the_age(
     aws: None, wall_clock: WallClock, operator: Operator, simulator: Simulator
 ) -> None:
-    """Two pauses of an hour, and then one of the client alone, with MaxAgeHours 1."""
+    """Uses two pauses of an hour, then one of the client only, with MaxAgeHours 1."""
     _ = aws
     with (
         running(simulator.url, MAX_AGE_HOURS="1") as relay,
@@ -159,7 +159,7 @@ def test_time_in_a_pause_does_not_count_for_the_age(
             pass
         operator.run("resume")
         pass_quarter_hours(relay, wall_clock)
-        assert relay.get(f"/messages/{last}").body["status"] == "accepted", "it came back late"
+        assert relay.get(f"/messages/{last}").body["status"] == "accepted", "the late message"
 
         simulator.fail("send", "503-50300", times=-1)
         relay.end_pauses()
@@ -179,7 +179,7 @@ def test_the_sweeper_puts_a_paused_send_back_whose_message_is_lost(
     wall_clock.now += 25 * HOUR
     assert relay.sweep() == {"queued": 1}
     wall_clock.now += 60
-    assert relay.sweep() == {}, "its new message is on its way"
+    assert relay.sweep() == {}, "its new message is in the queue"
     pass_quarter_hours(relay, wall_clock, 2)
     assert operator.simulator.calls() == []
 
@@ -208,7 +208,7 @@ def test_the_item_is_read_at_most_once_in_thirty_seconds(
     assert posts[1] == posts[2] == "PutItem PutItem", "a warm request makes two writes and no read"
 
 
-def test_while_the_item_can_t_be_read_the_last_pauses_count(
+def test_during_an_outage_the_last_pauses_stay_in_force(
     wall_clock: WallClock, operator: Operator
 ) -> None:
     relay = operator.relay
@@ -220,7 +220,7 @@ def test_while_the_item_can_t_be_read_the_last_pauses_count(
         return call()
 
     with intercepted(fail):
-        assert relay.post(MESSAGE).body["code"] == "not-stored", "it was never read"
+        assert relay.post(MESSAGE).body["code"] == "not-stored", "the pauses were never read"
         relay.enqueue(MESSAGE)
         assert len(relay.work()) == 1
     assert relay.items() == []
@@ -263,7 +263,7 @@ def test_pause_prints_until_when_messages_can_wait(
         "since": "2026-11-27T08:00:00+00:00",
         "note": "wrong text",
         "resumeBefore": "2026-12-07T08:00:00+00:00",
-    }, "it stays as it is"
+    }, "a second pause must not change the first one"
     again = operator.run("pause", "--note", "another")
     assert "paused before, so the note was not changed" in again.err
     assert "Note: wrong text" in again.out
@@ -283,7 +283,7 @@ def test_resume_ends_one_pause_and_names_the_others(
     ended = operator.run("resume")
     assert (ended.code, "smsrelay resume --client shop" in ended.err) == (0, True)
     assert operator.run("resume", "--client", "shop", "--json").json["stillPaused"] == []
-    for name in ("Not A Name", ""):  # not all clients if a variable of the shell is empty
+    for name in ("Not A Name", ""):  # an empty shell variable must not mean all clients
         assert operator.run("pause", "--client", name).code == 2
         assert operator.run("resume", "--client", name).code == 2
     assert operator.run("pause", "--note", "x" * 201).code == 2

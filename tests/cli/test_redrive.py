@@ -1,4 +1,4 @@
-"""Dead letters back into the queue: which, under which key, and which stay where they are."""
+"""Tests `smsrelay redrive`: which dead letters are queued again, with which key, and which stay."""
 
 import itertools
 import json
@@ -31,7 +31,7 @@ REASONS = {"reason": "refused", "errors": "/keyword keyword-not-needed", "client
 def bury(
     relay: Environment, body: Mapping[str, Any] | str, attributes: Mapping[str, str] = {}
 ) -> str:
-    """Put a dead letter where the worker or SQS itself would have put it; its id."""
+    """Put a dead letter into its queue, as the worker or SQS does; return its SQS id."""
     answer = relay.client("sqs").send_message(
         QueueUrl=relay.dead_letter_queue_url,
         MessageBody=body if isinstance(body, str) else json.dumps(body),
@@ -43,7 +43,7 @@ def bury(
 
 
 def refused(relay: Environment, key: str, **fields: Any) -> str:
-    """Bury a body that was refused once, and is not any more: a rule has changed since."""
+    """Put a dead letter of a refused body that has become valid, because a rule has changed."""
     before = message_id(CLIENT, key)
     bury(relay, MESSAGE | fields, REASONS | {"messageId": before})
     return before
@@ -86,7 +86,7 @@ def test_a_rejected_send_is_queued_again_as_the_same_send(
     assert (send.status, send.attempts, send.attempts_before) == (Status.QUEUED, 1, 1)
     assert "deleteAt" not in only_item(relay)
     operator.simulator.fail("send", "400")
-    assert operator.works() == [], "the cause is still there"
+    assert operator.works() == [], "the upstream must reject it again"
     assert operator.sends(rejected)[0].status is Status.REJECTED
     assert len(relay.dead_letters()) == 1
     assert operator.run("redrive", "--reason", "rejected", "--yes").code == 0
@@ -115,7 +115,7 @@ def test_a_body_goes_back_with_client_and_key(operator: Operator, relay: Environ
     assert operator.run("redrive", "--yes").code == 0
     operator.works()
     item = only_item(relay)
-    assert item["pk"] == {"S": f"MSG#{before}"}, "the key that the body says is kept"
+    assert item["pk"] == {"S": f"MSG#{before}"}, "the body's key must be kept"
     assert item["client"] == {"S": CLIENT}
     assert relay.dead_letters() == []
 
@@ -127,7 +127,7 @@ def test_a_body_goes_back_with_client_and_key(operator: Operator, relay: Environ
         ("eventbridge-event", None),
     ],
 )
-def test_an_envelope_has_its_key_in_itself(
+def test_an_envelope_contains_its_key(
     operator: Operator, relay: Environment, name: str, key: str | None
 ) -> None:
     body = (ROOT / f"events/envelopes/{name}.json").read_text()
@@ -138,12 +138,12 @@ def test_an_envelope_has_its_key_in_itself(
     assert only_item(relay)["pk"] == {"S": f"MSG#{expected}"}
 
 
-def test_a_key_that_the_letter_does_not_hold_is_replaced_by_one_that_stays_the_same(
+def test_a_key_that_the_letter_lacks_is_replaced_by_a_stable_one(
     operator: Operator, relay: Environment
 ) -> None:
     before = refused(relay, "order-8812")
     assert "under a new key" in operator.run("redrive", "--yes").out
-    refused(relay, "order-8812")  # as if the letter had not been removed
+    refused(relay, "order-8812")  # as if the dead letter had not been removed
     assert operator.run("redrive", "--yes").code == 0
     operator.works()
     assert len(operator.simulator.sent()) == 1
@@ -171,7 +171,7 @@ def test_a_letter_of_a_message_without_a_client_keeps_its_identity(
         operator.works()
     item = only_item(relay)
     assert item["pk"] == {"S": f"MSG#{before}"}
-    assert item["client"] == {"S": "calendar"}, "the default when it was first stored"
+    assert item["client"] == {"S": "calendar"}, "the first default client must stay"
 
 
 def test_a_letter_refused_for_its_client_does_not_become_the_default_clients(
@@ -191,7 +191,7 @@ def test_a_letter_of_a_topic_that_is_listed_by_now_keeps_client_and_key(
 ) -> None:
     body = json.loads((ROOT / "events/envelopes/sns-notification.json").read_text())
     body["MessageAttributes"]["client"] = {"Type": "String", "Value": CLIENT}
-    if was_sent:  # before the topic was taken from the list; SQS has delivered it twice
+    if was_sent:  # before the topic was removed from the list; SQS delivered it twice
         relay.enqueue(body)
         relay.work()
     with relay.deployed(QUEUE_SENDER_ARNS=""):
@@ -213,7 +213,7 @@ def test_a_letter_whose_key_was_used_since_stays(operator: Operator, relay: Envi
     relay.enqueue(MESSAGE, OURS)  # corrected
     relay.work()
     [letter] = relay.dead_letters()
-    # The letter as it was before letters held their key.
+    # A dead letter of an earlier version, without its key.
     bury(relay, letter["body"], REASONS | {"messageId": letter["messageId"]})
     ended = operator.run("redrive", "--yes", "--json")
     assert [row["action"] for row in ended.json["letters"]] == ["kept", "kept"]
@@ -225,7 +225,7 @@ def test_a_letter_whose_key_was_used_since_stays(operator: Operator, relay: Envi
 
 
 @pytest.mark.parametrize("attributes", [{}, OURS], ids=["no key", "a key"])
-def test_what_sqs_moved_by_itself_keeps_its_identity(
+def test_a_message_that_sqs_moved_keeps_its_identity(
     operator: Operator, relay: Environment, attributes: Mapping[str, str]
 ) -> None:
     sqs_id = bury(relay, MESSAGE, attributes)
@@ -267,7 +267,7 @@ def test_a_dry_run_shows_code_and_pointer_of_each_letter(
     keyword = {"pointer": "/keyword", "code": "keyword-not-needed"}
     assert errors.pop(message_id("", "k")) == [keyword]
     [several] = errors.values()
-    assert {"pointer": "/…", "code": "unknown-field"} in several, "its name is a number"
+    assert {"pointer": "/…", "code": "unknown-field"} in several, "the field's name is a number"
     assert {"pointer": "/text", "code": "blank-text"} in several
     rows = {row[0]: row[3:] for row in operator.run("redrive", "--dry-run").rows}
     expected = ["refused", "keyword-not-needed", "/keyword", "queue", "under"]
@@ -354,7 +354,7 @@ def test_without_a_yes_letters_stay_visible(
     assert relay.waiting() == 0
 
 
-def test_only_what_matches_is_put_back(operator: Operator, relay: Environment) -> None:
+def test_only_matching_letters_are_redriven(operator: Operator, relay: Environment) -> None:
     operator.failed()
     refused(relay, "order-8812")
     bury(relay, MESSAGE, REASONS | {"client": "other", "messageId": message_id("other", "k")})
@@ -424,13 +424,13 @@ def test_a_limit_leaves_the_rest(operator: Operator, relay: Environment) -> None
         (Status.DELIVERED, "removed", 0),
         (Status.PARTIALLY_DELIVERED, "removed", 0),
         (Status.UNDELIVERED, "removed", 0),
-        (Status.REJECTED, "removed", 0),  # without its body, as `resolve` leaves it
+        (Status.REJECTED, "removed", 0),  # without a body, as after `resolve`
         (Status.QUEUED, "queued", 0),
         (Status.SENDING, "kept", 1),
         (Status.UNKNOWN, "kept", 1),
     ],
 )
-def test_what_the_send_has_become_decides(
+def test_the_status_of_the_send_decides(
     operator: Operator, relay: Environment, status: Status, action: str, left: int
 ) -> None:
     failed = operator.failed()
@@ -452,7 +452,7 @@ def test_what_the_send_has_become_decides(
         ('{"send":{"id":"01ARZ3NDEKTSV4RRFFQ69G5FAV","n":1}}', "does not contain its send"),
     ],
 )
-def test_what_would_die_again_stays(
+def test_a_letter_that_would_be_refused_again_stays(
     operator: Operator, relay: Environment, body: str, why: str
 ) -> None:
     relay.enqueue(body, OURS)
@@ -471,7 +471,7 @@ def test_a_failed_send_without_its_body_stays(operator: Operator, relay: Environ
     assert len(relay.dead_letters()) == 1
 
 
-def test_who_was_quicker_than_the_operator_wins(operator: Operator, relay: Environment) -> None:
+def test_a_change_before_the_operators_wins(operator: Operator, relay: Environment) -> None:
     [send] = operator.sends(operator.failed())
     other = replace(send, status=Status.QUEUED, attempts_before=send.attempts, written_by="other")
     ended = operator.run(
@@ -524,7 +524,7 @@ def test_an_interrupted_redrive_prints_what_it_has_done(
     assert (relay.waiting(), len(relay.dead_letters())) == (1, 2)
 
 
-def test_letters_that_were_not_yet_looked_at_are_seen_again(
+def test_unread_letters_become_visible_again(
     operator: Operator, relay: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for n in range(2):
@@ -534,7 +534,7 @@ def test_letters_that_were_not_yet_looked_at_are_seen_again(
     assert len(relay.dead_letters()) == 2
 
 
-def test_letters_that_were_not_read_are_said(
+def test_unread_letters_are_reported(
     operator: Operator, relay: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dead_letters, "MOST_READ", 1)
@@ -553,13 +553,13 @@ def test_letters_that_are_only_removed_are_not_called_queued(
     assert relay.dead_letters() == []
 
 
-def test_a_letter_that_can_not_be_removed_is_said(
+def test_a_letter_that_can_not_be_removed_is_reported(
     operator: Operator, relay: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused(relay, "order-8812")
 
     class Keeps:
-        """An SQS that takes messages and gives none away."""
+        """An SQS client that can send messages, but not delete them or change their visibility."""
 
         def __getattr__(self, name: str) -> Any:
             if name in {"delete_message", "change_message_visibility_batch"}:
@@ -570,7 +570,7 @@ def test_a_letter_that_can_not_be_removed_is_said(
             words: Any = {"Error": {"Code": "AccessDenied", "Message": "no"}}
             raise ClientError(words, "DeleteMessage")
 
-    original = dead_letters._carried_out  # noqa: SLF001 - the seam at which one call is to fail
+    original = dead_letters._carried_out  # noqa: SLF001 - the function whose call must fail
 
     def carried_out(target: Any, plan: Any, now: float) -> Any:
         return original(replace(target, sqs=Keeps()), plan, now)
@@ -586,7 +586,7 @@ def test_a_letter_that_can_not_be_removed_is_said(
     assert len(operator.simulator.sent()) == 1
 
 
-def test_who_thinks_for_too_long_has_to_ask_again(
+def test_a_late_answer_to_the_question_redrives_nothing(
     operator: Operator, relay: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     operator.failed()
@@ -597,7 +597,7 @@ def test_who_thinks_for_too_long_has_to_ask_again(
     assert relay.waiting() == 0
 
 
-def test_if_the_ledger_fails_the_letters_are_seen_again(
+def test_if_the_ledger_fails_the_letters_become_visible_again(
     operator: Operator, relay: Environment
 ) -> None:
     operator.failed()
@@ -609,8 +609,8 @@ def test_if_the_ledger_fails_the_letters_are_seen_again(
     assert len(relay.dead_letters()) == 2
 
 
-def test_no_sender_can_steer_the_operators_terminal(operator: Operator, relay: Environment) -> None:
-    """By DEL, C1 controls (0x9B begins a sequence as ESC [ does), or the direction of the text."""
+def test_texts_cannot_control_the_terminal(operator: Operator, relay: Environment) -> None:
+    """The text contains DEL, C1 controls (0x9B begins a sequence like ESC [) and bidi marks."""
     reason = "Grüße\x7f\x85\x9b31m\u202e\U000e0041"
     bury(relay, MESSAGE, {"reason": reason, "messageId": "m-1"})
     in_json = operator.run("redrive", "--dry-run", "--json")
@@ -637,7 +637,7 @@ def test_a_letter_of_an_unreadable_item_does_not_stop_the_others(
     assert relay.waiting() == 1
 
 
-def test_a_message_keeps_its_trace_as_a_dead_letter_and_when_it_is_put_back(
+def test_a_message_keeps_its_trace_as_a_dead_letter_and_after_a_redrive(
     operator: Operator, relay: Environment
 ) -> None:
     trace = "Root=1-67891233-abcdef012345678912345678;Sampled=1"

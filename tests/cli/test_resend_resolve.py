@@ -1,4 +1,4 @@
-"""What an operator decides: resend and resolve, and who wins when the worker knows better."""
+"""Tests `smsrelay resend` and `resolve`, and their races with late results of workers."""
 
 import itertools
 import json
@@ -23,13 +23,13 @@ from tests.support.environment import CLIENT, Environment
 
 
 def accepted_late(operator: Operator, attempt: Send) -> bool:
-    """What a worker writes that was slow, but hears an answer at last."""
+    """Write the result of a slow worker whose call was accepted; return whether it was stored."""
     result = replace(attempt, status=Status.ACCEPTED, token_id="late-token", body=None)
     before = replace(attempt, status=Status.SENDING)
     return bool(operator.ledger.replace_if_unchanged(before, result))
 
 
-def test_an_unknown_send_goes_out_again_after_a_yes(operator: Operator) -> None:
+def test_an_unknown_send_is_sent_again_after_a_yes(operator: Operator) -> None:
     message_id = operator.unknown()
     ended = operator.run("resend", message_id, answer="y\n")
     assert ended.code == 0
@@ -44,7 +44,7 @@ def test_an_unknown_send_goes_out_again_after_a_yes(operator: Operator) -> None:
 def test_quiet_hours_keep_their_stored_offset_when_the_clocks_change(
     wall_clock: WallClock, operator: Operator, relay: Environment, then: str
 ) -> None:
-    """In a retry by the worker, and after a resend by an operator."""
+    """This holds for a retry by the worker, and for a resend by an operator."""
     window = {"start": "21:00", "end": "08:00", "timezone": "America/Chicago"}
     wall_clock.now = datetime(2026, 11, 1, 0, 0, tzinfo=UTC).timestamp()
     message_id = operator.post(then, quietHours=window)
@@ -56,7 +56,7 @@ def test_quiet_hours_keep_their_stored_offset_when_the_clocks_change(
     relay.post(MESSAGE | {"quietHours": window})
     bodies = [json.loads(sent["raw"]) for sent in operator.simulator.sent()]
     offsets = [body["blackoutWindow"]["UtcOffset"] for body in bodies]
-    assert offsets == ["-0500", "-0600"], "stored before the change, and requested after it"
+    assert offsets == ["-0500", "-0600"], "the stored offset, and that of a new request"
 
 
 @pytest.mark.parametrize("answer", ["", "\n", "n\n", "no\n", "yesterday\n"])
@@ -72,7 +72,7 @@ def test_without_a_yes_nothing_changes(
     assert relay.waiting() == 0
 
 
-def test_a_failed_send_is_not_asked_about_and_is_young_again(
+def test_a_failed_send_is_resent_without_a_question_and_its_age_restarts(
     operator: Operator, relay: Environment
 ) -> None:
     message_id = operator.failed()
@@ -118,10 +118,10 @@ def test_a_resolved_send_expires_after_the_retention(
     operator.run("resolve", message_id, "--as", "rejected", "--yes")
     [item] = relay.items()
     days = (int(item["deleteAt"]["N"]) - float(item["updatedAt"]["N"])) / 86_400
-    assert round(days) == int(RETENTION_DAYS), "as the stack's parameter says"
+    assert round(days) == int(RETENTION_DAYS), "as in the stack's parameter"
 
 
-def test_what_an_earlier_attempt_hears_late_wins_until_the_operator_has_decided(
+def test_a_late_result_wins_until_the_operators_decision(
     operator: Operator, relay: Environment
 ) -> None:
     message_id = operator.unknown()
@@ -136,7 +136,7 @@ def test_what_an_earlier_attempt_hears_late_wins_until_the_operator_has_decided(
     assert relay.waiting() == 0
 
 
-def test_what_an_earlier_attempt_hears_late_never_touches_the_new_life(
+def test_a_late_result_does_not_change_a_resent_send(
     operator: Operator,
 ) -> None:
     message_id = operator.unknown()
@@ -153,10 +153,10 @@ def test_what_an_earlier_attempt_hears_late_never_touches_the_new_life(
     unknown = replace(claim.send, status=Status.UNKNOWN)
     assert operator.ledger.replace_if_unchanged(claim.send, unknown)
     assert not accepted_late(operator, attempt), "unknown again"
-    assert accepted_late(operator, claim.send), "but the new attempt's own result counts"
+    assert accepted_late(operator, claim.send), "the new attempt's result must count"
 
 
-def test_two_operators_at_once_are_one(operator: Operator, relay: Environment) -> None:
+def test_two_resends_at_once_queue_a_send_once(operator: Operator, relay: Environment) -> None:
     message_id = operator.unknown()
 
     def other() -> None:
@@ -172,7 +172,7 @@ def test_two_operators_at_once_are_one(operator: Operator, relay: Environment) -
     assert relay.waiting() == 0
 
 
-def test_sends_without_sense_are_refused(operator: Operator, relay: Environment) -> None:
+def test_commands_for_other_statuses_are_refused(operator: Operator, relay: Environment) -> None:
     accepted, rejected = operator.post(), operator.post("400")
     queued = operator.post("429-50100")
     sending = relay.post(MESSAGE, headers={"Prefer": "respond-async"}).body["id"]
@@ -196,7 +196,7 @@ def test_sends_without_sense_are_refused(operator: Operator, relay: Environment)
 
 @pytest.mark.parametrize("reported", ["delivered", "partially_delivered", "undelivered"])
 @pytest.mark.parametrize("command", [["resend"], ["resolve", "--as", "rejected"]])
-def test_what_the_upstream_has_told_of_is_not_decided_again(
+def test_a_reported_send_cannot_be_resent_or_resolved(
     operator: Operator, relay: Environment, reported: str, command: list[str]
 ) -> None:
     message_id = operator.post()
@@ -208,12 +208,12 @@ def test_what_the_upstream_has_told_of_is_not_decided_again(
     assert relay.items() == before
 
 
-def test_a_lease_that_ran_out_counts_as_unknown(operator: Operator, relay: Environment) -> None:
+def test_an_expired_lease_counts_as_unknown(operator: Operator, relay: Environment) -> None:
     answer = relay.post(MESSAGE, headers={"Prefer": "respond-async"})
     message_id = answer.body["id"]
-    relay.client("sqs").purge_queue(QueueUrl=relay.queue_url)  # whoever had its message is dead
+    relay.client("sqs").purge_queue(QueueUrl=relay.queue_url)  # its worker has died
     relay.begin_elsewhere(lease=-60.0)
-    assert operator.run("resend", message_id, "--yes").code == 1, "this clock may be wrong"
+    assert operator.run("resend", message_id, "--yes").code == 1, "clocks may differ"
     relay.begin_elsewhere(lease=-301.0)
     listed = operator.run("list", "--status", "sending", "--json").json
     assert listed["sends"][0]["reason"] == "lease-expired"
@@ -222,7 +222,7 @@ def test_a_lease_that_ran_out_counts_as_unknown(operator: Operator, relay: Envir
     assert len(operator.works()) == 1
 
 
-def test_one_send_of_many_can_be_meant(operator: Operator) -> None:
+def test_one_send_of_a_message_can_be_chosen(operator: Operator) -> None:
     subscriber = {"mobile": "+12125550101", "key": "k"}
     operator.simulator.fail("send", "500", times=2)
     message_id = operator.post(to=["+12125550100", subscriber])
@@ -243,7 +243,7 @@ def test_a_send_without_its_body_is_not_sent_empty(operator: Operator) -> None:
     assert "post the message again" in ended.err
 
 
-def test_if_the_queue_fails_the_operator_is_told_how_to_repeat(
+def test_if_the_queue_fails_the_command_explains_how_to_repeat(
     operator: Operator, relay: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -279,7 +279,7 @@ def test_sends_that_are_not_queued_are_not_enqueued_again(
 @pytest.mark.parametrize(
     ("prepare", "end"), [("unknown", "post it again, or resolve it"), ("failed", "post it again")]
 )
-def test_what_has_expired_is_not_resent(operator: Operator, prepare: str, end: str) -> None:
+def test_an_expired_send_is_not_resent(operator: Operator, prepare: str, end: str) -> None:
     [send] = operator.sends(getattr(operator, prepare)())
     expired = replace(send, expires_at=1.0)
     operator.ledger.replace_if_unchanged(send, expired)
@@ -294,7 +294,7 @@ def test_a_note_that_is_too_long_is_refused(operator: Operator) -> None:
     assert operator.run("resolve", "any", "--as", "accepted", *note).code == 2
 
 
-def test_what_is_found_out_is_written_down(operator: Operator, relay: Environment) -> None:
+def test_a_send_can_be_resolved_as_accepted(operator: Operator, relay: Environment) -> None:
     message_id = operator.unknown()
     ended = operator.run(
         *("resolve", message_id, "--as", "accepted", "--token-id", "found-token"),
@@ -317,14 +317,14 @@ def test_what_is_found_out_is_written_down(operator: Operator, relay: Environmen
     assert message_id in taken.err
 
 
-def test_what_never_went_out_is_rejected(operator: Operator, relay: Environment) -> None:
+def test_a_send_can_be_resolved_as_rejected(operator: Operator, relay: Environment) -> None:
     message_id = operator.unknown()
     assert operator.run("resolve", message_id, "--as", "rejected", "--yes", "--json").code == 0
     shown = relay.get(f"/messages/{message_id}").body
     assert (shown["status"], shown["sends"][0]["reason"]) == ("rejected", "resolved-by-operator")
 
 
-def test_what_was_certainly_not_sent_is_failed_and_can_be_resent_without_a_doubt(
+def test_a_send_that_was_not_sent_can_be_resolved_as_failed_and_resent(
     operator: Operator, relay: Environment
 ) -> None:
     message_id = operator.unknown()
@@ -338,10 +338,10 @@ def test_what_was_certainly_not_sent_is_failed_and_can_be_resent_without_a_doubt
     assert (resent.code, resent.err) == (0, "")
     relay.make_too_old()
     relay.work()
-    assert operator.sends(message_id)[0].status is Status.FAILED, "not unknown"
+    assert operator.sends(message_id)[0].status is Status.FAILED, "it must not become unknown"
 
 
-def test_a_late_result_beats_who_resolves_too(operator: Operator) -> None:
+def test_a_late_result_wins_over_a_later_resolve(operator: Operator) -> None:
     message_id = operator.unknown()
     [attempt] = operator.sends(message_id)
     ended = operator.run(
@@ -364,17 +364,17 @@ def test_a_result_after_the_decision_does_not_undo_it(operator: Operator) -> Non
 def test_one_token_for_two_sends_is_refused(operator: Operator) -> None:
     operator.simulator.fail("send", "500", times=2)
     message_id = operator.post(to=["+12125550100", {"mobile": "+12125550101", "key": "k"}])
-    operator.works()  # if the first doubt had paused the second call
+    operator.works()  # in case the first doubt paused the second call
     ended = operator.run("resolve", message_id, "--as", "accepted", "--token-id", "t", "--yes")
     assert ended.code == 1
     assert "--send N" in ended.err
 
 
-# Sends that filters choose.
+# Sends that are chosen by filters.
 
 
 def several(operator: Operator, *changes: dict[str, Any]) -> list[str]:
-    """Unknown sends that differ from each other in what `changes` says; their message ids."""
+    """Make an unknown send for each of `changes`, and return the message ids."""
     ids = []
     for n, fields in enumerate(changes):
         ids.append(operator.unknown())
@@ -456,7 +456,7 @@ def test_the_question_says_how_many_sends_and_what_will_happen(operator: Operato
     assert statuses(operator, [*ids, failed]) == ["unknown", "unknown", "queued"]
 
 
-def test_sends_that_filters_choose_go_out_again(operator: Operator) -> None:
+def test_sends_that_filters_choose_are_sent_again(operator: Operator) -> None:
     ids = several(operator, {}, {}, {})
     assert operator.run("resend", "--reason", "server-error", answer="y\n").code == 0
     assert len(operator.works()) == 3
@@ -501,7 +501,7 @@ def test_the_note_of_many_sends_is_stored_with_each(operator: Operator) -> None:
     ],
 )
 @pytest.mark.parametrize("command", [["resend"], ["resolve", "--as", "accepted"]])
-def test_a_run_that_was_stopped_reports_what_is_done_and_can_be_repeated(
+def test_a_stopped_run_reports_its_changes_and_can_be_repeated(
     operator: Operator,
     relay: Environment,
     command: list[str],
@@ -535,7 +535,7 @@ def test_a_run_that_was_stopped_reports_what_is_done_and_can_be_repeated(
     assert relay.waiting() == (3 if command == ["resend"] else 0)
 
 
-def test_a_send_that_has_changed_meanwhile_does_not_stop_the_others(operator: Operator) -> None:
+def test_a_changed_send_does_not_stop_the_others(operator: Operator) -> None:
     ids = several(operator, {}, {}, {})
     [attempt] = operator.sends(ids[1])
     ended = operator.run(
@@ -583,7 +583,7 @@ def test_if_the_queue_fails_sends_that_filters_chose_are_left_to_the_sweeper(
         ["resolve", "--client", CLIENT, "--as", "accepted", "--token-id", "t"],
     ],
 )
-def test_a_choice_of_sends_that_is_not_clear_is_refused(
+def test_an_ambiguous_choice_of_sends_is_refused(
     operator: Operator, relay: Environment, arguments: list[str]
 ) -> None:
     operator.unknown()
@@ -613,7 +613,7 @@ def test_wrong_usage(operator: Operator, arguments: list[str]) -> None:
     assert ended.err
 
 
-def test_help_is_no_error(operator: Operator) -> None:
+def test_help_exits_with_0(operator: Operator) -> None:
     assert "exit codes" in operator.run("--help").out
 
 
@@ -622,7 +622,7 @@ def test_the_command_names_its_version(operator: Operator) -> None:
     assert (ended.code, ended.out) == (0, f"smsrelay {__version__}\n")
 
 
-def test_some_relay_has_to_be_meant(
+def test_a_stack_must_be_named(
     operator: Operator, monkeypatch: pytest.MonkeyPatch, tmp_path: object
 ) -> None:
     assert operator.run("--stack-name", "no-such-stack", "stats").code == 1
@@ -635,7 +635,7 @@ def test_some_relay_has_to_be_meant(
     assert "SMSRELAY_STACK" in ended.err
 
 
-def test_another_stack_is_not_taken_for_a_relay(operator: Operator) -> None:
+def test_a_stack_that_is_no_relay_is_refused(operator: Operator) -> None:
     ended = operator.run("stats", "--stack-name", "other")
     assert ended.code == 1
     assert "not an smsrelay stack" in ended.err

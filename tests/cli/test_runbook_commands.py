@@ -1,4 +1,4 @@
-"""The commands of docs/runbook.md do what the page says."""
+"""Runs the commands of docs/runbook.md, and checks that they do what the page says."""
 
 import logging
 import re
@@ -16,12 +16,12 @@ RUNBOOK = (ROOT / "docs/runbook.md").read_text()
 
 
 def section(name: str) -> str:
-    """The text below a heading of the runbook."""
+    """Return the text below a heading of the runbook."""
     return RUNBOOK.partition(f"\n### {name}\n")[2].partition("\n### ")[0]
 
 
 def commands(text: str) -> list[list[str]]:
-    """The arguments of each smsrelay command in the shell blocks of a text."""
+    """Return the arguments of each smsrelay command in the shell blocks of a text."""
     blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
     split = [shlex.split(line, comments=True) for line in lines]
@@ -29,7 +29,7 @@ def commands(text: str) -> list[list[str]]:
     return [words[1:] for words in split]
 
 
-def test_the_example_settles_a_gateway_outage(operator: Operator) -> None:
+def test_the_example_resolves_the_sends_of_a_gateway_outage(operator: Operator) -> None:
     ids = {}
     for client in ("web-shop", "newsletter"):
         operator.relay.end_pauses()
@@ -49,7 +49,7 @@ def test_the_example_settles_a_gateway_outage(operator: Operator) -> None:
     assert operator.run(*listed).out.startswith("No send is unknown")
 
 
-def test_the_example_resends_only_what_the_gateway_kept(operator: Operator) -> None:
+def test_the_example_resends_only_the_sends_that_the_gateway_kept(operator: Operator) -> None:
     relay = operator.relay
     too_old = relay.post(MESSAGE, headers={"Prefer": "respond-async"}).body["id"]
     relay.make_too_old()
@@ -70,7 +70,7 @@ def test_the_example_resends_only_what_the_gateway_kept(operator: Operator) -> N
 
 
 class Logged(NamedTuple):
-    """A result that could not be stored: what the upstream did, and how the send must end."""
+    """A result that could not be stored: the upstream's fault, and how the send must end."""
 
     then: str
     status: Status
@@ -89,13 +89,13 @@ LOGGED = {
 
 
 def rows_of_results() -> dict[str, str]:
-    """The commands of the section's table, by the result that the log shows."""
+    """Return the commands of the section's table, by the result in the log."""
     table = section("ResultsNotStoredAlarm").partition("| --- | --- | --- |\n")[2]
     return dict(re.findall(r"^\| (.*?) \| .*? \| (.*?) \|$", table, re.MULTILINE))
 
 
 def lose_result(operator: Operator, logged: Logged) -> None:
-    """Make a send whose result is in the log only; the sweeper finds that its lease has ended."""
+    """Make a send whose result is only in the log, and whose lease the sweeper has expired."""
     relay = operator.relay
     if logged.status is Status.FAILED:
         relay.post(MESSAGE, headers={"Prefer": "respond-async"})
@@ -115,7 +115,7 @@ def test_the_runbook_has_a_row_for_each_result() -> None:
 
 
 @pytest.mark.parametrize("name", LOGGED)
-def test_a_result_in_the_log_is_resolved_as_what_it_was(
+def test_a_result_in_the_log_is_resolved_by_its_command(
     operator: Operator, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     logged = LOGGED[name]
@@ -157,7 +157,7 @@ SECRET = re.compile(
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_no_command_has_a_secret_as_an_argument(page: Path) -> None:
-    """The list of processes shows arguments; printf and [ are parts of the shell."""
+    """Other users can see arguments of processes; printf and [ are built into the shell."""
     text = page.read_text()
     for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
         for command in re.split(r"\|+|&&|;|\n|\(\) \{", block.replace("\\\n", " ")):

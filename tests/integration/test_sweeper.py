@@ -112,7 +112,7 @@ def test_a_send_that_is_too_old_becomes_failed(relay: Environment, simulator: Si
     assert [item["status"] for item in relay.items()] == [{"S": "failed"}]
 
 
-def test_the_age_of_a_send_restarts_after_a_resend(relay: Environment, simulator: Simulator) -> None:
+def test_a_resend_restarts_the_age(relay: Environment, simulator: Simulator) -> None:
     posted = relay.post(MESSAGE, headers=ASYNC)
     relay.change(createdAt=time.time() - 480 * 3600, resentAt=time.time())
     assert relay.work() == []

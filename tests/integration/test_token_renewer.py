@@ -484,7 +484,7 @@ def test_an_unavailable_ledger_neither_fails_nor_delays_a_renewal(empty: Environ
         assert empty.renew() == {"did": "kept", "reason": "good"}
     assert len(reports) == 1
     config = token_renewer.parts().token_renewer.report._client.meta.config  # type: ignore[attr-defined]  # noqa: SLF001
-    assert (config.read_timeout, config.retries["total_max_attempts"]) == (1, 1), "one short attempt"
+    assert (config.read_timeout, config.retries["total_max_attempts"]) == (1, 1), "one short try"
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
