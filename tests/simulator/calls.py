@@ -1,4 +1,4 @@
-"""What the simulator's tests call it with."""
+"""The message id, token and number of the simulator's tests."""
 
 ID = "MzA6Nzg6MA"
 TOKEN = "a-known-token"

@@ -11,7 +11,7 @@ from tools.mobileconnect_simulator import Simulator
 
 @pytest.fixture(scope="module")
 def running(request: pytest.FixtureRequest) -> Iterator[Simulator]:
-    """A simulator for a module; in one that has a NOW, the time stands still there."""
+    """A simulator for each module; if the module has a NOW, the simulator's time is fixed there."""
     options: dict[str, Any] = {}
     if now := getattr(request.module, "NOW", None):
         options["time_source"] = lambda: now

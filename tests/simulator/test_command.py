@@ -1,4 +1,4 @@
-"""`python -m tools.mobileconnect_simulator`, as the local stack starts it."""
+"""Tests `python -m tools.mobileconnect_simulator` as the local stack starts it."""
 
 import re
 import signal
@@ -19,7 +19,7 @@ SEND_PATH = "/sms/v1/messageContact/MzA6Nzg6MA/send"
 
 @contextmanager
 def command(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The running command and the line that it printed."""
+    """Start the command, and yield its process and the line that it printed."""
     process = subprocess.Popen(  # noqa: S603  our own command
         [sys.executable, "-m", "tools.mobileconnect_simulator", *options],
         cwd=ROOT,
@@ -36,7 +36,7 @@ def command(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_serves_until_it_is_told_to_stop(tmp_path: Path, number: signal.Signals) -> None:
+def test_serves_until_a_signal(tmp_path: Path, number: signal.Signals) -> None:
     ready = tmp_path / "ready"
     options = ["--access-token", "one", "--access-token", "two", "--ready-file", str(ready)]
     with command("--port", "0", *options, "--polls-per-status", "0") as (process, line):
@@ -83,7 +83,7 @@ def test_credentials_and_life_of_a_token() -> None:
 @pytest.mark.parametrize(
     "options", [["--port", "70000"], ["--port", "x"], ["--token-seconds", "0"]]
 )
-def test_wrong_options_are_told(options: list[str]) -> None:
+def test_wrong_options_are_reported(options: list[str]) -> None:
     with command(*options) as (process, line):
         assert process.wait(timeout=20) == 2
         assert line == ""
@@ -91,7 +91,7 @@ def test_wrong_options_are_told(options: list[str]) -> None:
         assert f"argument {options[0]}" in process.stderr.read()
 
 
-def test_a_taken_port_is_told() -> None:
+def test_a_used_port_is_reported() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
         command("--port", str(taken.getsockname()[1])) as (process, line),

@@ -1,4 +1,4 @@
-"""The control routes, as another process uses them."""
+"""Tests the control routes over HTTP."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -41,7 +41,7 @@ def test_sent(simulator: Simulator, client: httpx.Client) -> None:
     assert simulator.sent() == [{**entry, "headers": headers}]
 
 
-def test_calls_show_what_was_answered(simulator: Simulator, client: httpx.Client) -> None:
+def test_calls_show_their_responses(simulator: Simulator, client: httpx.Client) -> None:
     client.post(SEND_PATH, json=BODY)
     client.post(SEND_PATH, json={})
     client.get(f"/sms/v1/messageContact/{ID}/deliveries/unknown")
@@ -62,7 +62,7 @@ def test_calls_show_what_was_answered(simulator: Simulator, client: httpx.Client
     assert calls == simulator.calls()
 
 
-def test_control_calls_are_no_calls(simulator: Simulator, client: httpx.Client) -> None:
+def test_control_calls_are_not_recorded(simulator: Simulator, client: httpx.Client) -> None:
     client.get("/_control/sent")
     client.get("/_control/unknown")
 
@@ -214,7 +214,7 @@ def test_phones_show_what_each_number_got(simulator: Simulator, client: httpx.Cl
     }
 
 
-def test_the_clock_can_be_put_forward(client: httpx.Client) -> None:
+def test_the_clock_can_be_advanced(client: httpx.Client) -> None:
     answer = client.post("/_control/clock", json={"advanceSeconds": 3600})
 
     assert answer.json() == {"now": "2026-07-05T21:01:00.000Z"}
@@ -259,7 +259,7 @@ def test_many_callers_at_once(simulator: Simulator, client: httpx.Client) -> Non
     assert len(simulator.calls()) == 200
 
 
-def test_waiting_for_sends_gives_up(simulator: Simulator) -> None:
+def test_waiting_for_sends_ends_with_an_error(simulator: Simulator) -> None:
     with pytest.raises(TimeoutError, match="fewer than 1"):
         simulator.wait_for_sent(1, timeout=0.01)
 
@@ -275,7 +275,7 @@ def test_a_stopped_simulator_starts_again_with_its_record() -> None:
     assert len(simulator.sent()) == 2
 
 
-def test_a_taken_port_is_told(simulator: Simulator) -> None:
+def test_a_used_port_is_reported(simulator: Simulator) -> None:
     port = int(simulator.url.rpartition(":")[2])
 
     with pytest.raises(OSError, match="in use"), Simulator(port=port):

@@ -1,4 +1,4 @@
-"""What the deliveries call tells, poll by poll, and when a message goes out at all."""
+"""Tests the responses of the deliveries route for each poll, and when messages are sent."""
 
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
@@ -38,7 +38,7 @@ def poll(client: httpx.Client, token_id: str, message_id: str = ID) -> dict[str,
 
 
 def highest(body: dict[str, Any]) -> dict[str, int]:
-    """The state of each number, as the upstream says to read it."""
+    """Return each number's highest code, which is its state according to the upstream."""
     states: dict[str, int] = {}
     for row in body["tracking"]:
         number = row["mobileNumber"]
@@ -145,7 +145,7 @@ def test_magic_numbers_end_with_their_code(
         ([magic_numbers.NOT_A_SUBSCRIBER, NUMBER], False, 1),
     ],
 )
-def test_who_is_not_subscribed_is_left_out_of_the_count(
+def test_unsubscribed_numbers_are_left_out_of_the_count(
     simulator: Simulator, client: httpx.Client, numbers: list[str], resubscribe: bool, count: int
 ) -> None:
     body: dict[str, Any] = {"mobileNumbers": numbers}
@@ -163,7 +163,7 @@ def test_who_is_not_subscribed_is_left_out_of_the_count(
 @pytest.mark.parametrize(
     ("first", "status", "code"), [(920211, "Error", 1500), (920212, "Started", 3001)]
 )
-def test_magic_messages_end_badly_or_never(
+def test_magic_messages_fail_or_never_end(
     simulator: Simulator, client: httpx.Client, first: int, status: str, code: int
 ) -> None:
     message_id = encode_message_id(first, 78, 0)
@@ -212,7 +212,7 @@ def test_refusals(simulator: Simulator, client: httpx.Client, path: str, error: 
     assert [call["status"] for call in simulator.calls()] == [400]
 
 
-def test_a_token_id_is_good_only_with_its_message(
+def test_a_token_id_is_valid_only_with_its_message(
     simulator: Simulator, client: httpx.Client
 ) -> None:
     token_id = send(client, {"mobileNumbers": [NUMBER]})
@@ -223,7 +223,7 @@ def test_a_token_id_is_good_only_with_its_message(
     assert simulator.sent()[0]["tokenId"] == token_id
 
 
-def test_deliveries_need_a_good_token(simulator: Simulator) -> None:
+def test_deliveries_need_a_valid_token(simulator: Simulator) -> None:
     response = httpx.get(f"{simulator.url}/sms/v1/messageContact/{ID}/deliveries/any")
 
     assert response.status_code == 401
@@ -253,9 +253,9 @@ NEVER = Blackout(timedelta(), time(12), time(12))
     ],
 )
 def test_due(now: str, send_time: str | None, blackout: Blackout | None, leaves: str) -> None:
-    wanted = None if send_time is None else utc(send_time)
+    scheduled = None if send_time is None else utc(send_time)
 
-    assert departure(utc(now), wanted, blackout).leaves == utc(leaves)
+    assert departure(utc(now), scheduled, blackout).leaves == utc(leaves)
 
 
 def utc(text: str) -> datetime:

@@ -1,4 +1,4 @@
-"""Every fault that can be ordered, seen from the caller's side."""
+"""Tests every fault of the simulator from the caller's side."""
 
 import errno
 import threading
@@ -20,7 +20,7 @@ IMPATIENT = httpx.Timeout(5, read=0.5)
 
 
 def was_reset(error: BaseException | None) -> bool:
-    """Whether a TCP RST is at the root, rather than an orderly end of the connection."""
+    """Return whether a TCP RST caused the error, and not a regular end of the connection."""
     while error is not None:
         if isinstance(error, OSError) and error.errno == errno.ECONNRESET:
             return True
@@ -70,7 +70,7 @@ def test_refusing_faults_have_the_platform_shape(
     assert client.post(SEND_PATH, json=BODY).status_code == 202
 
 
-def test_a_block_says_for_how_long_if_that_is_ordered(
+def test_a_block_can_have_a_retry_after(
     simulator: Simulator, client: httpx.Client
 ) -> None:
     simulator.fail("send", "429-50200", retry_after=1)
@@ -128,7 +128,7 @@ def test_the_seconds_to_wait_can_be_chosen(
         ("ok", '{"tokenId": "TOKEN"}'),
     ],
 )
-def test_the_sms_goes_out_though_the_answer_is_odd(
+def test_the_sms_is_sent_although_the_response_is_unusual(
     simulator: Simulator, client: httpx.Client, then: str, text: str
 ) -> None:
     simulator.fail("send", then)
@@ -196,7 +196,7 @@ def test_a_reset_is_a_real_one(
 @pytest.mark.parametrize(
     ("then", "went_out"), [("hang-before-read", False), ("hang-after-accept", True)]
 )
-def test_a_hanging_call_is_never_answered(
+def test_a_hanging_call_gets_no_response(
     simulator: Simulator, client: httpx.Client, then: str, went_out: bool
 ) -> None:
     simulator.fail("send", then)
@@ -234,7 +234,7 @@ def test_a_hanging_call_does_not_keep_the_simulator_from_stopping() -> None:
     assert was_reset(ended[0])
 
 
-def test_a_delay_holds_the_answer_back_and_the_sms_goes_out(
+def test_a_delay_delays_the_response_but_not_the_sms(
     simulator: Simulator, client: httpx.Client
 ) -> None:
     simulator.fail("send", "ok", delay_ms=60_000)
@@ -245,7 +245,7 @@ def test_a_delay_holds_the_answer_back_and_the_sms_goes_out(
     assert len(simulator.sent()) == 1
 
 
-def test_a_short_delay_ends_in_the_answer(simulator: Simulator, client: httpx.Client) -> None:
+def test_a_short_delay_ends_with_the_response(simulator: Simulator, client: httpx.Client) -> None:
     simulator.fail("send", "429-50200", delay_ms=50)
 
     response = client.post(SEND_PATH, json=BODY)
@@ -254,7 +254,7 @@ def test_a_short_delay_ends_in_the_answer(simulator: Simulator, client: httpx.Cl
     assert response.elapsed >= timedelta(milliseconds=50)
 
 
-def test_faults_strike_in_order_and_as_often_as_said(
+def test_faults_happen_in_order_and_as_often_as_ordered(
     simulator: Simulator, client: httpx.Client
 ) -> None:
     simulator.fail("send", "429-50100", times=2)
@@ -275,7 +275,7 @@ def test_until_reset(simulator: Simulator, client: httpx.Client) -> None:
     assert client.post(SEND_PATH, json=BODY).status_code == 202
 
 
-def test_a_refused_call_uses_up_no_fault_of_an_accepted_one(
+def test_a_refused_call_uses_no_fault_of_accepted_calls(
     simulator: Simulator, client: httpx.Client
 ) -> None:
     simulator.fail("send", "202-empty")
@@ -287,7 +287,7 @@ def test_a_refused_call_uses_up_no_fault_of_an_accepted_one(
     assert (accepted.status_code, accepted.text) == (202, "")
 
 
-def test_a_fault_strikes_only_its_route(simulator: Simulator, client: httpx.Client) -> None:
+def test_a_fault_affects_only_its_route(simulator: Simulator, client: httpx.Client) -> None:
     simulator.fail("token", "500")
 
     assert client.post(SEND_PATH, json=BODY).status_code == 202
@@ -307,7 +307,7 @@ def test_the_token_route_refuses_in_the_shape_of_oauth(
 
 @pytest.mark.parametrize("then", list(Then))
 @pytest.mark.parametrize("route", ["send", "token", "deliveries"])
-def test_every_fault_strikes_every_route(
+def test_every_fault_works_on_every_route(
     simulator: Simulator, client: httpx.Client, route: RouteName, then: Then
 ) -> None:
     token_id = client.post(SEND_PATH, json=BODY).json()["tokenId"]
@@ -322,12 +322,12 @@ def test_every_fault_strikes_every_route(
         else:
             client.get(f"/sms/v1/messageContact/{ID}/deliveries/{token_id}", timeout=timeout)
     except httpx.TransportError:
-        heard = False
+        has_response = False
     else:
-        heard = True
+        has_response = True
 
     assert simulator.faults() == []
     call = simulator.calls()[-1]
     assert (call["route"], call["fault"]) == (route, then.value)
     assert call["accepted"] == then.accepts
-    assert (call["status"] is not None) == heard
+    assert (call["status"] is not None) == has_response

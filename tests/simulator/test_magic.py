@@ -1,4 +1,4 @@
-"""The magic values: each one through HTTP, and the page that documents them."""
+"""Tests each magic value over HTTP, and the README that documents them."""
 
 import re
 from pathlib import Path
@@ -23,8 +23,8 @@ def path(first: int, last: int = 0, middle: int = magic_numbers.SEND_PART) -> st
     return f"/sms/v1/messageContact/{encode_message_id(first, middle, last)}"
 
 
-def heard(client: httpx.Client, method: str, address: str, **options: Any) -> int | None:
-    """The status, or None when the call ended without an answer."""
+def status_of(client: httpx.Client, method: str, address: str, **options: Any) -> int | None:
+    """Make a call, and return its status, or None if it ended without a response."""
     try:
         return client.request(method, address, **options).status_code
     except httpx.TransportError:
@@ -65,7 +65,7 @@ def test_a_refusal_names_what_the_caller_sent(client: httpx.Client) -> None:
     }
 
 
-def test_a_blank_message_is_cured_by_a_text(simulator: Simulator, client: httpx.Client) -> None:
+def test_a_text_replaces_a_blank_message(simulator: Simulator, client: httpx.Client) -> None:
     override = {**BODY, "Override": True, "messageText": "Hello"}
 
     assert client.post(f"{path(940009)}/send", json=BODY).status_code == 400
@@ -84,7 +84,7 @@ def test_magic_messages_give_every_fault_always(
             magic_numbers, "MESSAGES", {first: magic_numbers.MagicMessage(then=row.then)}
         )
     for _ in range(2):
-        status = heard(client, "POST", f"{path(first)}/send", json=BODY, timeout=patience(row.then))
+        status = status_of(client, "POST", f"{path(first)}/send", json=BODY, timeout=patience(row.then))
 
         assert status == int(f"{first}"[1:4]) if status is not None else first < 900100
         call = simulator.calls()[-1]
@@ -105,8 +105,8 @@ def test_the_same_faults_on_the_deliveries(
     address = path(first, 1, magic_numbers.DELIVERIES_PART)
     token_id = client.post(f"{address}/send", json=BODY).json()["tokenId"]
 
-    heard(client, "GET", f"{address}/deliveries/{token_id}", timeout=patience(row.then))
-    second = heard(client, "GET", f"{address}/deliveries/{token_id}")
+    status_of(client, "GET", f"{address}/deliveries/{token_id}", timeout=patience(row.then))
+    second = status_of(client, "GET", f"{address}/deliveries/{token_id}")
 
     assert [call["fault"] for call in simulator.calls()] == [None, row.then.value, None]
     assert second == 200
@@ -120,7 +120,7 @@ def test_the_same_faults_on_the_deliveries(
         (3, [429, 429, 429, 202]),
     ],
 )
-def test_the_last_part_says_how_often(
+def test_the_last_part_is_the_number_of_faults(
     simulator: Simulator, client: httpx.Client, last: int, statuses: list[int]
 ) -> None:
     address = f"{path(942901, last)}/send"
@@ -129,7 +129,7 @@ def test_the_last_part_says_how_often(
     assert len(simulator.sent()) == statuses.count(202)
 
 
-def test_once_counts_for_each_list_of_recipients(
+def test_faults_are_counted_for_each_list_of_recipients(
     simulator: Simulator, client: httpx.Client
 ) -> None:
     address = f"{path(950001, 1)}/send"
@@ -147,7 +147,7 @@ def test_once_counts_for_each_list_of_recipients(
     assert len(simulator.sent()) == 2
 
 
-def test_a_reset_forgets_what_was_provoked(simulator: Simulator, client: httpx.Client) -> None:
+def test_a_reset_restarts_the_count(simulator: Simulator, client: httpx.Client) -> None:
     address = f"{path(950301, 1)}/send"
 
     assert client.post(address, json=BODY).status_code == 503
@@ -162,7 +162,7 @@ def test_the_wait_of_a_magic_message(client: httpx.Client, first: int, seconds: 
     assert response.headers["Retry-After"] == seconds
 
 
-def test_an_invalid_call_is_refused_before_magic_strikes(
+def test_an_invalid_call_is_refused_before_a_magic_value_counts(
     simulator: Simulator, client: httpx.Client
 ) -> None:
     response = client.post(f"{path(950001)}/send", json={"mobileNumbers": []})

@@ -1,4 +1,4 @@
-"""Behind the phone page: who may ask, where the relay may be, what is kept of a post."""
+"""Tests the phone page's routes: access, the relay's address, and what is kept of a post."""
 
 import base64
 import json
@@ -65,14 +65,14 @@ def test_other_sites_pages_are_refused(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
-def test_its_own_page_is_let_in(simulator: Simulator, client: httpx.Client, host: str) -> None:
+def test_its_own_page_has_access(simulator: Simulator, client: httpx.Client, host: str) -> None:
     own = f"{host}:{simulator.url.rpartition(':')[2]}"
     headers = {"Host": own, "Origin": f"http://{own}"}
 
     assert client.post("/_control/reset", headers=headers).status_code == 200
 
 
-def test_the_upstreams_routes_look_at_neither(client: httpx.Client) -> None:
+def test_the_upstreams_routes_ignore_host_and_origin(client: httpx.Client) -> None:
     headers = {"Host": "rest.example", "Origin": "https://elsewhere.example"}
     answer = client.post(SEND_PATH, json={"mobileNumbers": [NUMBER]}, headers=headers)
 
@@ -140,11 +140,11 @@ def test_a_relay_elsewhere_is_refused(relay: Any) -> None:
         {**ORDER, "body": "\ud800"},
     ],
 )
-def test_what_can_not_be_posted_is_refused(client: httpx.Client, order: Any) -> None:
+def test_invalid_posts_are_refused(client: httpx.Client, order: Any) -> None:
     with fake_relay() as relay:
         introduce(client, relay.url)
 
-        content = json.dumps(order)  # half a character, too
+        content = json.dumps(order)  # allows half a surrogate pair
         assert client.post("/_control/post", content=content).status_code == 400
         assert relay.posted == []
 
@@ -155,12 +155,12 @@ def test_a_post_is_kept_without_the_key(simulator: Simulator, client: httpx.Clie
         introduce(client, f"{relay.url}/stage/")
         answer = client.post("/_control/post", json={**ORDER, "idempotencyKey": "k1"})
         (kept,) = client.get("/_control/posts").json()
-        told = client.get("/_control/relay")
+        relay_response = client.get("/_control/relay")
 
     assert relay.posted[0].path == "/stage/messages"
     assert relay.posted[0].headers["x-api-key"] == KEY
     assert answer.json() == kept
-    assert KEY not in answer.text + told.text
+    assert KEY not in answer.text + relay_response.text
     assert kept["headers"] == {"Idempotency-Key": "k1"}
     assert kept["status"] == 202
     assert kept["answerHeaders"] == {"Idempotent-Replayed": "true"}
@@ -213,7 +213,7 @@ def test_only_callbacks_with_a_valid_signature_are_kept(client: httpx.Client) ->
         url = "/_received/callbacks"
         return client.post(url, content=content, headers=headers).status_code
 
-    assert receive(body) == 401, "no secret is known"
+    assert receive(body) == 401, "no secret is configured"
     relay = {"apiUrl": "http://127.0.0.1:1", "apiKey": KEY, "callbackSecret": secret}
     assert client.put("/_control/relay", json=relay).status_code == 200
     assert receive(body.replace("delivered", "failed")) == 401
@@ -224,7 +224,7 @@ def test_only_callbacks_with_a_valid_signature_are_kept(client: httpx.Client) ->
     assert secret not in client.get("/_control/relay").text
 
 
-def test_the_relay_is_asked_for_later_tokens(simulator: Simulator, client: httpx.Client) -> None:
+def test_later_tokens_are_read_from_the_relay(simulator: Simulator, client: httpx.Client) -> None:
     with fake_relay() as relay:
         relay.answer = lambda _: answered(simulator, client, relay)
         introduce(client, relay.url)
@@ -237,12 +237,12 @@ def test_the_relay_is_asked_for_later_tokens(simulator: Simulator, client: httpx
         assert (asked["tokenIds"], asked["open"]) == (["one", "two"], False)
         assert client.get("/_control/posts").json() == [asked]
         assert client.post(f"/_control/posts/{number + 1}/ask").status_code == 400
-    # Gone by now: what is known stays.
+    # The relay has ended: the known data stays.
     assert client.post(f"/_control/posts/{number}/ask").json() == asked
 
 
 @pytest.mark.parametrize("body", [{}, {"id": 1, "sends": 2}, {"id": "../x", "sends": [1, {}]}])
-def test_an_odd_answer_is_kept_as_it_is(client: httpx.Client, body: dict[str, Any]) -> None:
+def test_an_unusual_response_is_kept_unchanged(client: httpx.Client, body: dict[str, Any]) -> None:
     with fake_relay() as relay:
         relay.answer = lambda _: Answer(200, body)
         introduce(client, relay.url)
@@ -260,7 +260,7 @@ def test_an_odd_answer_is_kept_as_it_is(client: httpx.Client, body: dict[str, An
         ("?route=send&then=500", [("send", "401"), ("token", "500")]),
     ],
 )
-def test_faults_are_taken_back(
+def test_faults_can_be_removed(
     simulator: Simulator, client: httpx.Client, query: str, left: list[tuple[str, str]]
 ) -> None:
     simulator.fail("send", "500", times=-1)
@@ -274,7 +274,7 @@ def test_faults_are_taken_back(
 
 
 @pytest.mark.parametrize("query", ["route=other", "then=418"])
-def test_unknown_faults_are_not_taken_back(
+def test_unknown_faults_cannot_be_removed(
     simulator: Simulator, client: httpx.Client, query: str
 ) -> None:
     simulator.fail("send", "500")

@@ -1,4 +1,4 @@
-"""The phone page, in a real browser."""
+"""Tests the phone page in a real browser."""
 
 import json
 import os
@@ -35,13 +35,13 @@ PICTURE = (
 
 @pytest.fixture(scope="module")
 def desktop(browser: Browser) -> Iterator[Page]:
-    """A window that all tests here share: opening one takes longer than most of them."""
+    """A window for all tests of the module, because opening one takes longer than most tests."""
     yield from _window(browser, DESKTOP)
 
 
 @pytest.fixture
 def page(desktop: Page, simulator: Simulator) -> Iterator[Page]:
-    """The page, just loaded on a desktop."""
+    """The page, newly loaded on a desktop."""
     load(desktop, simulator)
     yield desktop
     desktop.unroute_all()
@@ -50,7 +50,7 @@ def page(desktop: Page, simulator: Simulator) -> Iterator[Page]:
 
 @pytest.fixture
 def small(browser: Browser, simulator: Simulator) -> Iterator[Page]:
-    """The page on a small window."""
+    """The page in a small window."""
     for window in _window(browser, PHONE):
         load(window, simulator)
         yield window
@@ -58,7 +58,7 @@ def small(browser: Browser, simulator: Simulator) -> Iterator[Page]:
 
 @pytest.fixture
 def relay(simulator: Simulator) -> Iterator[FakeRelay]:
-    """A relay that the simulator knows of; it sends each post on with one call."""
+    """A relay that is configured in the simulator, and sends each post with one call."""
     with fake_relay() as relay:
         relay.answer = lambda posted: accepted(simulator, posted)
         introduce(simulator, relay.url).raise_for_status()
@@ -66,7 +66,7 @@ def relay(simulator: Simulator) -> Iterator[FakeRelay]:
 
 
 def _window(browser: Browser, viewport: Any = DESKTOP) -> Iterator[Page]:
-    """An empty window; no error of the page in it may go unseen."""
+    """Yield an empty window; an error of the page fails the test."""
     context = browser.new_context(timezone_id="UTC", locale="en-US", viewport=viewport)
     context.set_default_timeout(20_000)
     page = context.new_page()
@@ -88,7 +88,7 @@ def introduce(simulator: Simulator, url: str) -> httpx.Response:
 
 
 def send(simulator: Simulator, number: str = NUMBER, text: str = "Hello", **more: Any) -> str:
-    """One call of MobileConnect, as the relay makes it; its tokenId."""
+    """Make a call of MobileConnect like the relay's; return its tokenId."""
     body = {"mobileNumbers": [number], "Override": True, "messageText": text, **more}
     answer = call(simulator, body)
     return str(answer.json()["tokenId"])
@@ -137,7 +137,7 @@ def test_a_message_arrives_without_a_reload(page: Page, simulator: Simulator) ->
     expect(page.locator("#nothing")).to_be_hidden()
 
 
-def test_conversations_stand_newest_first_with_preview_and_count(
+def test_conversations_are_shown_newest_first_with_preview_and_count(
     page: Page, simulator: Simulator
 ) -> None:
     send(simulator, NUMBER, "one")
@@ -156,7 +156,7 @@ def test_conversations_stand_newest_first_with_preview_and_count(
     expect(rows.first.locator(".count")).to_have_text("2 messages")
 
 
-def test_a_bubble_tells_key_keyword_and_attributes(page: Page, simulator: Simulator) -> None:
+def test_a_bubble_shows_key_keyword_and_attributes(page: Page, simulator: Simulator) -> None:
     person = {"MobileNumber": NUMBER, "SubscriberKey": "Key1", "Attributes": {"FirstName": "Kim"}}
     body = {"Subscribers": [person], "Override": True, "messageText": "Hello %%FirstName%%"}
     call(simulator, {**body, "Subscribe": True, "keyword": "JOINSMS"})
@@ -165,14 +165,14 @@ def test_a_bubble_tells_key_keyword_and_attributes(page: Page, simulator: Simula
     expect(message).to_contain_text(f"message {ID} · subscriber Key1 · keyword JOINSMS")
 
 
-def test_an_undelivered_message_says_why(page: Page, simulator: Simulator) -> None:
+def test_an_undelivered_message_shows_the_reason(page: Page, simulator: Simulator) -> None:
     send(simulator, "19455550101", "never")
 
     expect(bubble(page, "never")).to_contain_text("Not delivered: Expired (4501)")
 
 
-def test_scheduled_and_quiet_hours_are_both_told(page: Page, simulator: Simulator) -> None:
-    # Scheduled for noon tomorrow, inside of quiet hours until three.
+def test_send_time_and_quiet_hours_are_both_shown(page: Page, simulator: Simulator) -> None:
+    # Scheduled for noon tomorrow, within quiet hours until three.
     noon = (datetime.now(UTC) + timedelta(days=1)).replace(hour=12, minute=0)
     quiet = {"UtcOffset": "+0000", "WindowStart": "1100", "WindowEnd": "1500"}
     send(simulator, text="late", SendTime=f"{noon:%Y-%m-%d %H:%M}", blackoutWindow=quiet)
@@ -189,7 +189,7 @@ def test_scheduled_and_quiet_hours_are_both_told(page: Page, simulator: Simulato
     expect(held).to_contain_text(["was scheduled for", "had quiet hours until"])
 
 
-def test_what_is_due_arrives_by_itself(page: Page, simulator: Simulator) -> None:
+def test_a_due_message_arrives_without_a_reload(page: Page, simulator: Simulator) -> None:
     soon = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=2)
     send(simulator, text="soon", SendTime=f"{soon:%Y-%m-%d %H:%M}")
     state = bubble(page, "soon").locator(".state")
@@ -201,7 +201,7 @@ def test_what_is_due_arrives_by_itself(page: Page, simulator: Simulator) -> None
     expect(state).to_have_text("Arrived")
 
 
-def test_the_clock_is_put_forward_by_a_button(page: Page, simulator: Simulator) -> None:
+def test_a_button_advances_the_clock(page: Page, simulator: Simulator) -> None:
     page.get_by_role("button", name="Clock + 1 hour").click()
 
     expect(page.locator("#clock")).to_have_text("clock 1 h ahead")
@@ -222,7 +222,7 @@ def test_a_picture_is_shown(page: Page, simulator: Simulator) -> None:
     assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 40
 
 
-def test_a_picture_that_does_not_load_leaves_a_quiet_place(
+def test_a_picture_that_does_not_load_is_replaced(
     page: Page, simulator: Simulator
 ) -> None:
     page.route("https://images.example.com/**", lambda route: route.abort())
@@ -313,7 +313,7 @@ def test_faults_that_are_on_are_shown_and_all_switched_off(
     assert simulator.faults() == []
 
 
-def test_a_fault_that_struck_is_off_and_shown_with_its_call(
+def test_a_fault_that_happened_is_off_and_shown_with_its_call(
     page: Page, simulator: Simulator
 ) -> None:
     page.get_by_role("button", name="429 rate limited").click()
@@ -399,7 +399,7 @@ def test_the_form_posts_every_field(page: Page, relay: FakeRelay) -> None:
     }
 
 
-def test_request_and_raw_call_stand_beside_each_other(page: Page, relay: FakeRelay) -> None:
+def test_request_and_raw_call_are_shown_side_by_side(page: Page, relay: FakeRelay) -> None:
     page.get_by_label("Text", exact=True).fill("Side by side")
     page.get_by_role("button", name="Post", exact=True).click()
 
@@ -439,7 +439,7 @@ def test_a_refused_request_has_no_call(page: Page, relay: FakeRelay) -> None:
     expect(page.locator("#rows .side").last).to_contain_text("No call.")
 
 
-def test_what_the_upstream_refused_is_told_in_its_own_words(page: Page, relay: FakeRelay) -> None:
+def test_a_refusal_of_the_upstream_is_shown_with_its_text(page: Page, relay: FakeRelay) -> None:
     words = "Keyword PLAY is invalid for the code on the message"
     problem = {"code": "upstream-refused", "detail": "Refused.", "errors": [words]}
     relay.answer = lambda _: Answer(422, problem)
@@ -449,7 +449,7 @@ def test_what_the_upstream_refused_is_told_in_its_own_words(page: Page, relay: F
 
 
 def receive(simulator: Simulator, token: str, status: str, **more: Any) -> None:
-    """An event of the relay, as EventBridge posts it."""
+    """Post an event of the relay as EventBridge does."""
     detail = {
         "id": "50RA3E77SKYE6PJ2PSKS6WFK3N",
         "n": 1,
@@ -466,10 +466,10 @@ def receive(simulator: Simulator, token: str, status: str, **more: Any) -> None:
     httpx.post(url, json=event, trust_env=False).raise_for_status()
 
 
-def test_what_the_relay_says_stands_beside_the_message(page: Page, simulator: Simulator) -> None:
+def test_events_are_shown_beside_the_message(page: Page, simulator: Simulator) -> None:
     token = send(simulator, text="two segments")
     receive(simulator, token, "delivered")
-    receive(simulator, token, "accepted")  # EventBridge keeps no order
+    receive(simulator, token, "accepted")  # EventBridge does not keep the order
 
     message = bubble(page, "two segments")
     expect(message).to_contain_text("Arrived · relay: delivered")
@@ -480,11 +480,11 @@ def test_what_the_relay_says_stands_beside_the_message(page: Page, simulator: Si
     )
     receive(simulator, token, "delivered", eventId="again")
     expect(message).to_contain_text("3 events, 0 callbacks")
-    expect(message.locator(".changes")).to_be_visible()  # what was opened stays open
+    expect(message.locator(".changes")).to_be_visible()  # an opened element stays open
     page.locator("#rows > li summary").first.click()
-    told = page.locator("#rows .told")
-    told.locator("summary").first.click()
-    expect(told.locator("pre").first).to_contain_text('"eventId": "evt_accepted"')
+    events = page.locator("#rows .told")
+    events.locator("summary").first.click()
+    expect(events.locator("pre").first).to_contain_text('"eventId": "evt_accepted"')
 
 
 def test_search_finds_numbers_texts_and_ids(page: Page, simulator: Simulator) -> None:
@@ -591,7 +591,7 @@ def test_a_call_without_tokenid_is_joined_by_time_and_recipients(
     simulator.fail("send", "500")
 
     def fails(posted: Posted) -> Answer:
-        call(simulator, {"mobileNumbers": [OTHER]})  # struck too, but not this post's
+        call(simulator, {"mobileNumbers": [OTHER]})  # also fails, but belongs to another post
         call(simulator, {"mobileNumbers": [NUMBER], "keyword": "NOTNEEDED"})
         return Answer(502, {"code": "not-sent", "detail": posted.path}, {"Retry-After": "5"})
 
@@ -624,7 +624,7 @@ def test_a_queued_request_finds_its_call_later(
     expect(page.locator("#rows > li")).to_have_count(1)
 
 
-def test_json_is_posted_as_it_stands(page: Page, relay: FakeRelay) -> None:
+def test_json_is_posted_unchanged(page: Page, relay: FakeRelay) -> None:
     relay.answer = lambda _: Answer(400, {"code": "not-json"})
     page.get_by_role("button", name="JSON").click()
     assert json.loads(page.locator("#json").input_value())["message"] == "MzA6Nzg6MA"
@@ -638,7 +638,7 @@ def test_json_is_posted_as_it_stands(page: Page, relay: FakeRelay) -> None:
     expect(page.locator("#cannot-show")).to_contain_text("it is not a JSON object")
 
 
-def test_every_sample_is_posted_as_its_file_stands(page: Page, relay: FakeRelay) -> None:
+def test_every_sample_is_posted_unchanged(page: Page, relay: FakeRelay) -> None:
     relay.answer = lambda _: Answer(422, {"code": "told"})
     files = sorted(SAMPLES.glob("*.json"))
     options = page.locator("#sample option")
@@ -646,14 +646,14 @@ def test_every_sample_is_posted_as_its_file_stands(page: Page, relay: FakeRelay)
     for count, file in enumerate(files, 1):
         page.get_by_label("Sample").select_option(file.stem)
         page.get_by_role("button", name="Post", exact=True).click()
-        told = page.locator("#rows > li").first.locator(".side").first
-        expect(told).to_contain_text(json.loads(file.read_text())["message"])
+        shown = page.locator("#rows > li").first.locator(".side").first
+        expect(shown).to_contain_text(json.loads(file.read_text())["message"])
         expect(page.locator("#rows > li")).to_have_count(count)
 
     assert [posted.body for posted in relay.posted] == [file.read_text() for file in files]
 
 
-def test_an_unreachable_relay_is_told(page: Page, simulator: Simulator) -> None:
+def test_an_unreachable_relay_is_reported(page: Page, simulator: Simulator) -> None:
     with fake_relay() as gone:
         introduce(simulator, gone.url)
     expect(page.get_by_role("button", name="Post", exact=True)).to_be_enabled()
@@ -665,7 +665,7 @@ def test_an_unreachable_relay_is_told(page: Page, simulator: Simulator) -> None:
 # The page itself.
 
 
-def test_keyboard_alone_is_enough(page: Page, simulator: Simulator, relay: FakeRelay) -> None:
+def test_the_page_can_be_used_with_the_keyboard_only(page: Page, simulator: Simulator, relay: FakeRelay) -> None:
     for number in (NUMBER, OTHER):
         send(simulator, number, f"to {number}")
     expect(page.locator("#numbers button")).to_have_count(2)
@@ -706,7 +706,7 @@ def tab_to(page: Page, target: Locator) -> None:
         if target.evaluate("it => it === document.activeElement"):
             return
         page.keyboard.press("Tab")
-    raise AssertionError("the Tab key does not lead there")
+    raise AssertionError("the Tab key does not reach the target")
 
 
 def test_focus_stays_when_messages_arrive(page: Page, simulator: Simulator) -> None:
@@ -740,13 +740,13 @@ def test_a_small_window_is_one_column_with_a_way_back(small: Page, simulator: Si
     expect(small.locator("#talk")).to_be_hidden()
 
 
-def test_many_numbers_scroll_in_their_own_place(page: Page, simulator: Simulator) -> None:
+def test_many_numbers_scroll_in_their_own_area(page: Page, simulator: Simulator) -> None:
     before = page.evaluate("document.documentElement.scrollHeight")
     call(simulator, {"mobileNumbers": [f"1212555{100 + last:04}" for last in range(100)]})
     expect(page.locator("#numbers button")).to_have_count(100)
 
     expect(page.locator("#news")).to_have_text("100 new messages")
-    assert page.evaluate("document.documentElement.scrollHeight") <= before + 60  # one more request
+    assert page.evaluate("document.documentElement.scrollHeight") <= before + 60  # the height of one more request
     assert page.locator("#numbers").evaluate("it => it.scrollHeight > it.clientHeight")
 
 
@@ -770,7 +770,7 @@ def test_contrast_in_light_and_dark(
     assert len(relay.posted) == 1
 
 
-def test_nothing_moves_where_motion_is_not_wanted(page: Page, simulator: Simulator) -> None:
+def test_nothing_moves_with_reduced_motion(page: Page, simulator: Simulator) -> None:
     page.emulate_media(reduced_motion="reduce")
     send(simulator)
     expect(bubble(page, "Hello")).to_be_visible()
@@ -780,7 +780,7 @@ def test_nothing_moves_where_motion_is_not_wanted(page: Page, simulator: Simulat
     assert page.evaluate("document.getAnimations().length") == 0
 
 
-def test_everything_has_a_name_and_a_place(page: Page) -> None:
+def test_controls_and_sections_have_names(page: Page) -> None:
     unnamed = page.evaluate(
         """() => [...document.querySelectorAll("button, input, select, textarea")]
           .filter((it) => !(it.labels?.length || it.textContent.trim() || it.ariaLabel))
@@ -793,7 +793,7 @@ def test_everything_has_a_name_and_a_place(page: Page) -> None:
         expect(page.get_by_role("region", name=name, exact=True)).to_be_attached()
 
 
-def test_the_page_connects_again_by_itself(browser: Browser) -> None:
+def test_the_page_reconnects_automatically(browser: Browser) -> None:
     with Simulator(access_tokens=[TOKEN]) as running:
         port = int(running.url.rpartition(":")[2])
         windows = _window(browser)
@@ -801,7 +801,7 @@ def test_the_page_connects_again_by_itself(browser: Browser) -> None:
         load(page, running)
         expect(page.locator("#live")).to_have_text("live")
         began = time.monotonic()
-    assert time.monotonic() - began < 20, "an open page holds the simulator up"
+    assert time.monotonic() - began < 20, "an open page must not delay the stop"
     expect(page.locator("#live")).to_contain_text("not connected")
 
     with Simulator(port=port, access_tokens=[TOKEN]) as running:
@@ -811,7 +811,7 @@ def test_the_page_connects_again_by_itself(browser: Browser) -> None:
         assert next(windows, None) is None
 
 
-def test_only_loopback_is_asked_and_all_of_it_from_here(
+def test_the_page_requests_only_its_own_files(
     browser: Browser, simulator: Simulator
 ) -> None:
     asked: list[str] = []
@@ -824,7 +824,7 @@ def test_only_loopback_is_asked_and_all_of_it_from_here(
     assert [url for url in asked if not url.startswith((simulator.url, "data:"))] == []
 
 
-def test_a_missing_browser_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_browser_is_reported_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda _: None)
 
     with pytest.raises(FileNotFoundError, match="apt-get install chromium"):

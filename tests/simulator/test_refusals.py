@@ -1,4 +1,4 @@
-"""Every documented refusal of a send, through HTTP, one row each."""
+"""Tests every documented refusal of a send over HTTP."""
 
 import json
 from typing import Any
@@ -47,7 +47,7 @@ def to_subscribers(*subscribers: object, **fields: Any) -> Body:
         to_numbers(*[str(13175550100 + index) for index in range(250)]),
     ],
 )
-def test_takes_what_is_well_formed(simulator: Simulator, client: httpx.Client, body: Body) -> None:
+def test_accepts_well_formed_calls(simulator: Simulator, client: httpx.Client, body: Body) -> None:
     response = send(client, body)
 
     assert response.status_code == 202
@@ -234,7 +234,7 @@ def test_token_ids_are_unique_even_for_the_same_body(
         ),
     ],
 )
-def test_refuses_in_the_documented_words(
+def test_refuses_with_the_documented_errors(
     simulator: Simulator, client: httpx.Client, body: Body, errors: list[str]
 ) -> None:
     response = send(client, body)
@@ -403,7 +403,7 @@ def test_payload_cap(simulator: Simulator, client: httpx.Client, length: int, st
     ("method", "path"),
     [("GET", "/other"), ("GET", f"/sms/v1/messageContact/{ID}/send"), ("POST", "/sms/v1/other")],
 )
-def test_unknown_routes_answer_in_the_platform_shape(
+def test_unknown_routes_have_the_platforms_error_format(
     simulator: Simulator, client: httpx.Client, method: str, path: str
 ) -> None:
     response = client.request(method, path)

@@ -1,4 +1,4 @@
-"""The token endpoint, and how long a token is good."""
+"""Tests the token endpoint, and how long tokens and secrets are valid."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -40,7 +40,7 @@ def send(client: httpx.Client, token: str) -> int:
     ).status_code
 
 
-def test_the_answer_has_all_that_the_upstream_gives(
+def test_the_response_has_all_fields_of_the_upstream(
     simulator: Simulator, client: httpx.Client
 ) -> None:
     response = client.post("/v2/token", json={**CREDENTIALS, "account_id": "7320001"})
@@ -59,7 +59,7 @@ def test_the_answer_has_all_that_the_upstream_gives(
     assert send(client, token) == 202
 
 
-def test_a_token_is_good_until_it_expires() -> None:
+def test_a_token_is_valid_until_it_expires() -> None:
     moment = datetime(2026, 10, 5, 20, 1, tzinfo=UTC)
     with (
         Simulator(token_seconds=60, time_source=lambda: moment) as simulator,
@@ -84,7 +84,7 @@ def test_tokens_can_be_expired_by_hand(simulator: Simulator, client: httpx.Clien
     assert send(client, "known") == 202
 
 
-def test_an_issued_token_may_have_a_life_of_its_own(
+def test_an_issued_token_can_have_its_own_lifetime(
     simulator: Simulator, client: httpx.Client
 ) -> None:
     short = simulator.issue_token(seconds=10)
@@ -162,7 +162,7 @@ def test_fetches_are_counted(simulator: Simulator, client: httpx.Client) -> None
     assert client.get("/_control/tokens").json() == {"fetches": 3, "calls": 3}
 
 
-def test_without_configured_credentials_any_are_good() -> None:
+def test_without_configured_credentials_all_are_accepted() -> None:
     with Simulator() as simulator:
         response = httpx.post(
             f"{simulator.url}/v2/token",
@@ -197,7 +197,7 @@ def test_no_record_shows_a_token_or_a_secret(simulator: Simulator, client: httpx
         ("sim-bare-url", 202, 400, 1080),
     ],
 )
-def test_magic_clients_get_odd_tokens(
+def test_magic_clients_get_special_tokens(
     simulator: Simulator,
     client: httpx.Client,
     client_id: str,
@@ -270,7 +270,7 @@ def test_revocation_ends_every_secret(client: httpx.Client) -> None:
 
 
 @pytest.mark.usefixtures("simulator")
-def test_only_a_change_that_is_possible_is_made(client: httpx.Client) -> None:
+def test_impossible_changes_are_refused(client: httpx.Client) -> None:
     bodies: tuple[object, ...] = ({"change": "activate"}, {"change": "burn"}, {}, [])
     for body in bodies:
         assert client.post("/_control/secrets", json=body).status_code == 400
