@@ -1,4 +1,4 @@
-"""Each way in is a parameter; what is off is not there, and what is open is bounded."""
+"""Tests each way in: its parameter, its authentication, and its limits."""
 
 from fnmatch import fnmatchcase
 from typing import Any
@@ -17,7 +17,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("parameter", WAYS)
-def test_what_is_off_is_not_there(parameter: str) -> None:
+def test_a_way_that_is_off_has_no_resources(parameter: str) -> None:
     condition, expected = WAYS[parameter]
     assert template()["Conditions"][condition] == {"Fn::Equals": [{"Ref": parameter}, "on"]}
     resources = template()["Resources"]
@@ -26,19 +26,19 @@ def test_what_is_off_is_not_there(parameter: str) -> None:
     }
 
 
-def test_without_more_only_api_keys_get_in() -> None:
+def test_by_default_only_api_keys_have_access() -> None:
     defaults = {way: template()["Parameters"][way]["Default"] for way in WAYS}
     assert defaults == {"IamAccess": "off", "Webhooks": "off"}
 
 
 @pytest.fixture(scope="module")
 def resources() -> Any:
-    given = yaml_parse((ROOT / "template.yaml").read_text())
-    for resource in given["Resources"].values():
+    source = yaml_parse((ROOT / "template.yaml").read_text())
+    for resource in source["Resources"].values():
         for code in build.CODE_PROPERTIES:
             if code in resource.get("Properties", {}):
                 resource["Properties"][code] = "s3://bucket/key"
-    return build.transform(given)["Resources"]
+    return build.transform(source)["Resources"]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def transformed(resources: Any) -> Any:
     return resources["Api"]["Properties"]["Body"]
 
 
-def test_only_the_command_makes_api_keys_and_usage_plans(resources: Any) -> None:
+def test_only_the_command_creates_api_keys_and_usage_plans(resources: Any) -> None:
     made = {resource["Type"] for resource in resources.values()}
     assert not {kind for kind in made if "ApiKey" in kind or "UsagePlan" in kind}
     parameters = {"ApiKeys", "RateLimit", "BurstLimit", "DailyQuota"}
@@ -71,7 +71,7 @@ def test_only_the_command_makes_api_keys_and_usage_plans(resources: Any) -> None
         ("/webhooks/{client}", "post", "AreWebhooksOn", []),
     ],
 )
-def test_the_gateway_asks_for_what_the_way_is_named_for(
+def test_the_gateway_requires_the_authentication_of_each_way(
     transformed: Any, path: str, verb: str, condition: str | None, security: list[Any]
 ) -> None:
     item = transformed["paths"][path]
@@ -81,7 +81,7 @@ def test_the_gateway_asks_for_what_the_way_is_named_for(
         item = {verb: item[verb]["Fn::If"][1]}
     operation = item[verb]
     assert operation["security"] == security
-    # The function is invoked with the right that the gateway has, not with the caller's.
+    # The function is invoked with the gateway's permission, not with the caller's.
     assert "credentials" not in operation["x-amazon-apigateway-integration"]
 
 
@@ -92,16 +92,16 @@ def test_only_the_api_of_the_stack_may_invoke_a_function(resources: Any) -> None
         if resource["Type"] == "AWS::Lambda::Permission"
     ]
     assert permissions
-    for given in permissions:
-        assert given["Action"] == "lambda:InvokeFunction"
-        assert given["Principal"] == "apigateway.amazonaws.com"
-        source, names = given["SourceArn"]["Fn::Sub"]
+    for permission in permissions:
+        assert permission["Action"] == "lambda:InvokeFunction"
+        assert permission["Principal"] == "apigateway.amazonaws.com"
+        source, names = permission["SourceArn"]["Fn::Sub"]
         assert ":${AWS::AccountId}:${__ApiId__}/" in source
         assert names["__ApiId__"] == {"Ref": "Api"}
 
 
-def test_no_resource_policy_speaks_for_iam_principals() -> None:
-    """An Allow for everybody would do instead of the principal's own policy."""
+def test_no_resource_policy_allows_iam_principals() -> None:
+    """With an Allow for everybody, a principal would need no policy of its own."""
     [allow] = [
         statement
         for statement in properties("Api")["Policy"]["Statement"]
@@ -121,7 +121,7 @@ def test_no_resource_policy_speaks_for_iam_principals() -> None:
     )
 
 
-def test_who_has_no_usage_plan_is_limited_elsewhere() -> None:
+def test_callers_without_a_usage_plan_have_other_limits() -> None:
     for name in ("IamFunction", "WebhookFunction"):
         variables = properties(name)["Environment"]["Variables"]
         assert variables["CLIENT_RECIPIENTS_PER_MINUTE"] == {"Ref": "ClientRecipientsPerMinute"}
@@ -141,8 +141,8 @@ def test_who_has_no_usage_plan_is_limited_elsewhere() -> None:
     ]
 
 
-def test_a_route_that_asks_for_nothing_cannot_use_the_function_up() -> None:
-    """Whether it needs a signature the function says, not the gateway."""
+def test_a_route_without_authentication_is_limited() -> None:
+    """The function checks the signature, so the gateway lets all requests through."""
     open_routes = {
         (event["Properties"]["Method"], f"/{event['Properties']['Path'].replace('/', '~1')}")
         for resource in template()["Resources"].values()
@@ -194,5 +194,5 @@ def test_only_the_function_for_webhooks_reads_their_secrets() -> None:
     assert prefix == {"Fn::Sub": "${AWS::StackName}/webhooks/"}
 
 
-def test_the_default_client_is_held_to_the_same_rule() -> None:
+def test_the_default_client_has_the_same_rule_for_names() -> None:
     assert template()["Parameters"]["DefaultClient"]["AllowedPattern"] == PATTERN

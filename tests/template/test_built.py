@@ -1,4 +1,4 @@
-"""What sam has built: complete in itself, and nothing in it that does not belong there."""
+"""Tests the result of `sam build`: it is complete, and contains nothing superfluous."""
 
 import importlib.util
 import json
@@ -50,7 +50,7 @@ import app
 
 REGIONS = (
     *("us-east-1", "eu-central-1", "cn-north-1", "us-gov-west-1", "us-iso-east-1"),
-    *("us-isob-east-1", "eusc-de-east-1", "eu-central-7"),  # the last one does not exist yet
+    *("us-isob-east-1", "eusc-de-east-1", "eu-central-7"),  # the last region does not exist yet
 )
 QUEUE = "https://sqs.example.com/123456789012/queue"
 CALLS = {
@@ -109,7 +109,7 @@ def test_a_function_imports_with_the_built_layer_alone(built: Path, function: st
 
 
 @pytest.mark.parametrize("part", ["Layer", *FUNCTIONS])
-def test_all_code_has_bytecode_that_python_takes_without_a_look_at_the_source(
+def test_all_code_has_bytecode_that_python_uses_without_reading_the_source(
     built: Path, part: str
 ) -> None:
     sources = list((built / part).rglob("*.py"))
@@ -145,8 +145,8 @@ def test_a_client_of_the_layer_sends_what_one_with_all_of_botocores_data_sends(b
     keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
 
     def sent(*paths: str) -> list[Any]:
-        given = map(json.dumps, (paths, CALLS, paginators, REGIONS))
-        requests: list[Any] = json.loads(run_built(SENT, *given, environment=keys))
+        arguments = map(json.dumps, (paths, CALLS, paginators, REGIONS))
+        requests: list[Any] = json.loads(run_built(SENT, *arguments, environment=keys))
         return requests
 
     ours = sent(str(built / "Layer/python"))
@@ -154,7 +154,7 @@ def test_a_client_of_the_layer_sends_what_one_with_all_of_botocores_data_sends(b
     assert ours == sent(str(ADAPTERS.parents[1]), sysconfig.get_path("purelib"))
 
 
-def test_a_build_elsewhere_on_another_day_gives_the_same_bytes(
+def test_a_build_in_another_folder_and_time_has_the_same_bytes(
     built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = tmp_path / "another-folder"
@@ -187,7 +187,7 @@ def test_a_build_elsewhere_on_another_day_gives_the_same_bytes(
     assert zipfile.ZipFile(tmp_path / "first/Layer.zip").testzip() is None
 
 
-def test_places_in_tracebacks_are_those_in_lambda(built: Path) -> None:
+def test_paths_in_tracebacks_are_those_in_lambda(built: Path) -> None:
     for part, place in (
         ("Layer/python/smsrelay/services/sender.py", "/opt/python/smsrelay/services/sender.py"),
         ("Layer/python/pydantic/main.py", "/opt/python/pydantic/main.py"),
@@ -202,11 +202,11 @@ def test_places_in_tracebacks_are_those_in_lambda(built: Path) -> None:
 def test_the_layer_holds_the_package_where_python_finds_it(built: Path) -> None:
     layer = built / "Layer/python"
     assert (layer / "smsrelay/services/sender.py").exists()
-    assert not (layer / "python").exists(), "a python/ folder beside requirements.txt ends here"
+    assert not (layer / "python").exists(), "it comes from a python/ folder beside requirements.txt"
 
 
 def test_events_invoke_the_functions_themselves() -> None:
-    """A changed parameter then takes effect with the deployment: no alias points at a version."""
+    """Without an alias of a version, a changed parameter takes effect with the deployment."""
     resources = build.artefacts(lambda _: None).template["Resources"]
     types = {resource["Type"] for resource in resources.values()}
     assert not types & {"AWS::Lambda::Alias", "AWS::Lambda::Version"}
@@ -233,11 +233,11 @@ def test_a_function_is_one_module(built: Path, function: str) -> None:
     assert {path.name for path in (built / function).iterdir()} == served
 
 
-def test_every_pattern_of_what_is_left_out_says_what_lies_there(built: Path) -> None:
+def test_every_pattern_of_left_out_files_matches_something(built: Path) -> None:
     layer = built / "Layer/python"
     assert not [path for path in build_layer.unused(layer) if path.name != "__pycache__"]
     environment = Path(sysconfig.get_path("purelib"))
-    commands = "bin"  # in an environment they lie elsewhere
+    commands = "bin"  # an environment has them in another folder
     left_out, _ = map(build_layer.patterns, build_layer.LISTS)
     for pattern in set(left_out) - {commands}:
         assert next(environment.glob(pattern), None), pattern

@@ -1,4 +1,4 @@
-"""Change sets: no changed parameter replaces or drops a resource that holds data."""
+"""Checks that no changed parameter replaces or drops a resource with data."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from tools.local_stack import build
 from tools.local_stack.aws import REGION
 
 HOLDS_DATA = (
-    "AWS::ApiGateway::RestApi",  # its id is in the address that clients call
+    "AWS::ApiGateway::RestApi",  # its id is in the URL that clients call
     "AWS::ApiGateway::Stage",  # the usage plans of clients refer to it
     "AWS::DynamoDB::Table",
     "AWS::KMS::Key",
@@ -25,7 +25,7 @@ HOLDS_NO_DATA = (
     "AWS::CloudFormation::Stack",  # dashboard, alarms and saved queries
     "AWS::IAM::Role",
     "AWS::Lambda::EventInvokeConfig",
-    "AWS::Lambda::EventSourceMapping",  # a new one reads the stream from its oldest record
+    "AWS::Lambda::EventSourceMapping",  # a new mapping reads the stream from its oldest record
     "AWS::Lambda::Function",
     "AWS::Lambda::LayerVersion",
     "AWS::Lambda::Permission",
@@ -33,9 +33,9 @@ HOLDS_NO_DATA = (
     "AWS::Scheduler::Schedule",
 )
 DROPPED = {
-    # The key stays in the account, and what it has encrypted stays readable (docs/security.md).
+    # The key stays in the account, so encrypted data stays readable (docs/security.md).
     ("CustomerManagedKey", "Key"),
-    # The logs of a function that an option turns off; the ledger is the record of what was sent.
+    # The logs of an option that is turned off; the ledger is the record of sends.
     ("AccessLog", "AccessLogs"),
     ("Callbacks", "CallbackSenderLogs"),
     ("Callbacks", "EventPublisherLogs"),
@@ -44,7 +44,7 @@ DROPPED = {
     ("TokenRenewal", "TokenRenewerLogs"),
 }
 REPLACED = {("Stage", "ApiStage")}
-"""Keys of clients are for the old stage: docs/deploy.md and the parameter's description say so."""
+"""Clients' keys belong to the old stage, as docs/deploy.md and the parameter's description say."""
 OTHER_VALUES = {
     "Stage": ["dev"],
     "RestBaseUrl": ["https://rest.example.com"],
@@ -61,7 +61,7 @@ OTHER_VALUES = {
     "RetentionDays": ["30"],
     "AlarmTopicArn": ["arn:aws:sns:us-east-1:123456789012:alarms"],
 }
-"""One for each parameter that has no list of values."""
+"""A value for each parameter without a list of values."""
 
 
 @pytest.fixture(scope="module")
@@ -70,14 +70,14 @@ def transformed() -> dict[str, Any]:
 
 
 def values(parameter: str) -> list[str]:
-    """Its default, and each of the other values."""
+    """Return a parameter's default and its other values."""
     found = template()["Parameters"][parameter]
     others = found.get("AllowedValues") or OTHER_VALUES[parameter]
     return [str(found["Default"]), *(str(it) for it in others if it != found["Default"])]
 
 
 def data(stack: Stack) -> dict[str, dict[str, Any]]:
-    """The resources that hold data, with the properties whose change replaces each of them."""
+    """Return the resources with data, and the properties whose change replaces them."""
     found = {}
     for name, resource in stack.resources.items():
         if resource["Type"] in HOLDS_DATA:
@@ -92,7 +92,7 @@ def data(stack: Stack) -> dict[str, dict[str, Any]]:
     return found
 
 
-def test_each_type_of_resource_holds_data_or_none(transformed: dict[str, Any]) -> None:
+def test_each_type_of_resource_is_classified(transformed: dict[str, Any]) -> None:
     types = {resource["Type"] for resource in transformed["Resources"].values()}
     assert types == {*HOLDS_DATA, *HOLDS_NO_DATA}
 
@@ -120,7 +120,7 @@ def test_no_changed_parameter_replaces_or_drops_data(
 
 
 def test_a_change_of_a_name_counts_as_a_replacement(transformed: dict[str, Any]) -> None:
-    """The names of queues have the stack's name, so another one stands for a changed property."""
+    """Another stack name changes the queues' names, which replaces the queues."""
     before, after = (data(Stack(name, transformed)) for name in ("one", "other"))
     assert before["Queue"] != after["Queue"]
     assert before["Ledger"] == after["Ledger"]

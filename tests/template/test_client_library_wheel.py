@@ -1,4 +1,4 @@
-"""What `pip install` makes of the repository: the client library, with what it says it needs."""
+"""Tests the wheel of `pip install`: the client library and its dependencies."""
 
 import importlib.metadata
 import importlib.util
@@ -15,7 +15,7 @@ from tests.support.template import ROOT
 from tools import release
 
 SOURCES = ROOT / "layers/smsrelay/smsrelay"
-# With the dependencies' own.
+# Including the dependencies of dependencies.
 NEEDED = (
     *("pydantic", "pydantic_core", "annotated_types", "typing_extensions", "typing_inspection"),
     "tzdata",
@@ -48,7 +48,7 @@ def test_the_wheel_has_the_client_and_the_rules_of_messages_only(wheel: Path) ->
     assert names == rules | {f"smsrelay/{name}" for name in top}
 
 
-def test_a_wheel_made_elsewhere_has_the_same_bytes(wheel: Path, tmp_path: Path) -> None:
+def test_a_wheel_made_in_another_folder_has_the_same_bytes(wheel: Path, tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:
         release.wheel(tmp_path, tmp_path / "another-folder")
@@ -57,7 +57,7 @@ def test_a_wheel_made_elsewhere_has_the_same_bytes(wheel: Path, tmp_path: Path) 
     assert (tmp_path / wheel.name).read_bytes() == wheel.read_bytes()
 
 
-def test_it_runs_with_what_it_asks_for_and_nothing_else(wheel: Path, tmp_path: Path) -> None:
+def test_the_wheel_runs_with_its_declared_dependencies_only(wheel: Path, tmp_path: Path) -> None:
     unpacked, needed = tmp_path / "wheel", tmp_path / "needed"
     zipfile.ZipFile(wheel).extractall(unpacked)
     needed.mkdir()
@@ -68,7 +68,7 @@ def test_it_runs_with_what_it_asks_for_and_nothing_else(wheel: Path, tmp_path: P
         origin = Path(spec.origin)
         source = origin.parent if origin.name == "__init__.py" else origin
         (needed / source.name).symlink_to(source)
-    ended = subprocess.run(  # noqa: S603 - this very Python
+    ended = subprocess.run(  # noqa: S603 - the running Python
         [sys.executable, "-B", "-I", "-S", "-c", USE, str(unpacked), str(needed)],
         capture_output=True,
         text=True,
@@ -87,7 +87,7 @@ def test_it_runs_with_what_it_asks_for_and_nothing_else(wheel: Path, tmp_path: P
     assert names == {"pydantic", "typing-extensions", "tzdata"}
 
 
-def test_it_has_the_relays_version() -> None:
+def test_the_wheel_has_the_relays_version() -> None:
     text = (SOURCES / "__init__.py").read_text()
     assert (
         f"version = {text.partition('__version__ = ')[2].strip()}"

@@ -1,4 +1,4 @@
-"""docs/dependencies.md has each direct dependency and its locked version; wheels are installed."""
+"""Checks docs/dependencies.md against the locks, and that only wheels are installed."""
 
 import json
 import re
@@ -24,7 +24,7 @@ LAST_RELEASE = re.compile(r"unknown|20\d\d-\d\d-\d\d( \([\d.]+\))?")
 
 
 def rows(title: str) -> dict[str, str]:
-    """The locked version of each package in a section of the page."""
+    """Return the locked version of each package in a section of the page."""
     section = PAGE.split(f"\n## {title}\n")[1].partition("\n## ")[0]
     table = [line for line in section.splitlines() if line.startswith("| ")][1:]
     found = [ROW.fullmatch(line) for line in table if not line.startswith("| ---")]
@@ -38,8 +38,8 @@ def rows(title: str) -> dict[str, str]:
 
 def asked(source: Path) -> set[str]:
     lines = [line.partition("#")[0].strip() for line in source.read_text().splitlines()]
-    wanted = [line for line in lines if line and not line.startswith("-r ")]
-    return {canonicalize_name(Requirement(line).name) for line in wanted}
+    requirements = [line for line in lines if line and not line.startswith("-r ")]
+    return {canonicalize_name(Requirement(line).name) for line in requirements}
 
 
 def test_each_python_package_has_a_row_with_its_locked_version() -> None:
@@ -61,7 +61,7 @@ def test_the_page_counts_the_packages_of_the_locks() -> None:
     assert f"{layer} packages for the layer, {development} for development, {audit} for" in text
 
 
-def test_every_installation_takes_wheels_only() -> None:
+def test_every_installation_uses_wheels_only() -> None:
     makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
     [options] = re.findall(r"(?m)^PIP_OPTIONS := (.+)$", makefile)
     assert {"--require-hashes", "--only-binary :all:"} <= {*re.split(r" (?=--)", options)}

@@ -1,4 +1,4 @@
-"""`make deploy` and `make delete`: what they run and print. tests/e2e runs both at an emulator."""
+"""Tests what `make deploy` and `make delete` run and print; tests/e2e runs both on an emulator."""
 
 import io
 import os
@@ -37,12 +37,12 @@ OUTPUTS = {
 
 
 class Deployed:
-    """A deployed stack, and the commands that were run for it: only recorded."""
+    """A fake stack; the commands that deploy.py runs for it are only recorded."""
 
     def __init__(self, stage: deploy.Stage) -> None:
         self.stage = stage
         self.before: Any = None
-        """What CloudFormation says of the stack until sam deploys it."""
+        """CloudFormation's description of the stack before sam deploys it."""
         self.outputs = OUTPUTS
         self.updated = 1
         self.commands: list[str] = []
@@ -50,8 +50,8 @@ class Deployed:
 
     def run(self, command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
         assert self.stage.stack_name in command or str(self.stage.samconfig) in command
-        known = {"client", "list", "remove", "shop", "billing", "--keep-webhook-secret"}
-        words = [it for it in command if it in known]
+        recorded = {"client", "list", "remove", "shop", "billing", "--keep-webhook-secret"}
+        words = [it for it in command if it in recorded]
         what = " ".join(words or command[3:4])
         self.commands.append(what)
         clients = '[{"client": "shop"}, {"client": "billing"}]' if what == "client list" else ""
@@ -86,7 +86,7 @@ def printed_commands(text: str) -> list[list[str]]:
 
 
 def make(deployed: Deployed, *arguments: str, code: int = 0) -> None:
-    """Run what `make` runs."""
+    """Run the program of a make target."""
     config = str(deployed.stage.samconfig)
     assert deploy.main(["--config-file", config, *arguments, "dev"]) == code
 
@@ -108,13 +108,13 @@ def test_the_first_deployment_prints_outputs_and_three_commands_without_a_secret
     for command in (put, invoke, add):
         assert " ".join(PLACE) in " ".join(command)
     assert (ROOT / add[0]).is_file()
-    options = main._parser().parse_args(add[1:])  # noqa: SLF001 - does the command take these?
+    options = main._parser().parse_args(add[1:])  # noqa: SLF001 - checks the printed arguments
     assert (options.client, options.default) == ("internal", True)
     assert (options.stack_name, options.region) == ("smsrelay-dev", "eu-central-1")
 
 
 def test_each_parameter_has_the_value_of_the_stage_or_its_default(tmp_path: Path) -> None:
-    """Sam itself would keep the last value of a parameter whose line was deleted."""
+    """Sam would keep the last value of a parameter whose line was deleted."""
     samconfig = tmp_path / "samconfig.toml"
     overrides = 'parameter_overrides = ["Stage=dev", "CountryCodes=1,44", "UpstreamHosts=\\"\\""]'
     samconfig.write_text(f'[dev.global.parameters]\nstack_name = "x"\n{overrides}\n')
@@ -189,7 +189,7 @@ def test_a_clone_that_was_never_built_can_be_deployed(
     assert build.sam_environment()["__SAM_CLI_APP_DIR"] == str(settings)
 
 
-def test_what_could_not_be_built_is_not_deployed(deployed: Deployed) -> None:
+def test_a_failed_build_is_not_deployed(deployed: Deployed) -> None:
     deployed.failing = "build"
     with pytest.raises(deploy.DeployError, match="sam build failed"):
         deploy.deploy(deployed.stage)
@@ -199,7 +199,7 @@ def test_what_could_not_be_built_is_not_deployed(deployed: Deployed) -> None:
 def test_a_change_set_that_was_not_executed_prints_no_commands(
     deployed: Deployed, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    deployed.outputs = {}  # a new stack whose change set was declined; sam ends with 0
+    deployed.outputs = {}  # a new stack whose change set was declined; sam exits with 0
     with pytest.raises(deploy.DeployError, match="smsrelay-dev was not deployed: the change set"):
         deploy.deploy(deployed.stage)
     assert capsys.readouterr().out == ""
@@ -293,7 +293,7 @@ def test_a_syntax_error_in_samconfig_is_reported_with_its_place(
 def test_make_passes_the_stage_on(goal: list[str], command: str) -> None:
     environment = {name: value for name, value in os.environ.items() if "MAKE" not in name}
     make = [shutil.which("make") or "make", "--dry-run", "--old-file", ".venv/ready"]
-    ended = subprocess.run(  # noqa: S603 - fixed words
+    ended = subprocess.run(  # noqa: S603 - a fixed command
         [*make, *goal, "STAGE=dev"],
         cwd=ROOT,
         env=environment,

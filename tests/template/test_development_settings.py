@@ -1,4 +1,4 @@
-"""Editors, pre-commit and CONTRIBUTING.md agree with the Makefile and pyproject.toml."""
+"""Checks editor settings, pre-commit and CONTRIBUTING.md against Makefile and pyproject.toml."""
 
 import configparser
 import re

@@ -1,4 +1,4 @@
-"""The pages for people lead somewhere, and the start page names each of them."""
+"""Checks the links of the pages, and that the start page names each page."""
 
 import re
 from pathlib import Path
@@ -12,13 +12,13 @@ PAGES += sorted(ROOT.glob("tools/*/README.md"))
 
 
 def links(page: Path) -> list[tuple[str, str]]:
-    """The path and the anchor of each link to this repository; code has none."""
+    """Return path and anchor of each link into this repository, except in code."""
     text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(), flags=re.DOTALL)
     return re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", text)
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors that GitHub gives the headings of a page."""
+    """Return GitHub's anchors of a page's headings."""
     text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
     headings = re.findall(r"(?m)^#+ (.+)$", text)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}

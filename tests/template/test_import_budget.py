@@ -1,7 +1,7 @@
-"""What a cold start may import: each function what it uses, and no more.
+"""Checks that a cold start imports only what the function uses.
 
-Imports are most of a cold start. What is forbidden here was imported once, or would come with one
-careless line; each has its reason.
+Imports take most of a cold start. The modules that are forbidden here were imported once, or would
+come with one careless line. Each has its reason.
 """
 
 import json
@@ -33,59 +33,62 @@ MODULES = {
     "WebhookFunction": 501,
     "QueueWorkerFunction": 492,
 }
-"""How many modules may be imported beside those that Lambda's runtime has by then: as many as are
-now, and five for another release of Python or of a dependency."""
+"""How many modules a function may import in addition to those of Lambda's runtime: today's number,
+and five for another release of Python or of a dependency."""
 
-NOBODY = {
-    "boto3": "botocore makes the same clients; boto3 adds 5 % to a cold start",
-    "httpcore._sync.http2": "tried at import where it is there, and goes without",
-    "aws_xray_sdk": "30 MB and a botocore of its own; Lambda traces without it",
+FORBIDDEN = {
+    "boto3": "botocore has the same clients; boto3 adds 5 % to a cold start",
+    "httpcore._sync.http2": "httpcore imports it if it can, and works without it",
+    "aws_xray_sdk": "30 MB with its own botocore; Lambda traces without it",
     "aws_lambda_powertools.event_handler": "five routes need no router",
     "aws_lambda_powertools.utilities.batch": "a batch is one line of threads",
     "aws_lambda_powertools.utilities.idempotency": "the ledger is the lock",
     "aws_lambda_powertools.utilities.parameters": "the adapters read what they need",
     "aws_lambda_powertools.utilities.parser": "envelopes are decoded by hand, and later",
-    "asyncio": "httpx's other half; nothing here is asynchronous",
+    "asyncio": "httpx needs it for asynchronous calls only",
     "anyio": "the same",
-    "h2": "no upstream is spoken to in HTTP/2",
-    "multiprocessing": "there are threads only",
-    "pydantic.deprecated": "nobody moves on from the old pydantic here",
-    "pydantic.networks": "URLs are looked at with the standard library",
+    "h2": "no call uses HTTP/2",
+    "multiprocessing": "the relay uses threads only",
+    "pydantic.deprecated": "no code was written for the old pydantic",
+    "pydantic.networks": "the standard library parses URLs",
     "pydantic.v1": "the same",
-    "requests": "there is one HTTP client",
-    "tzdata": "zones are read when quiet hours name one",
-    "zoneinfo._zoneinfo": "the same, and in C",
+    "requests": "httpx is the HTTP client",
+    "tzdata": "zones are read only for quiet hours",
+    "zoneinfo._zoneinfo": "the same; the C version is used",
 }
 """What no function imports, and why."""
 
 ONLY: Mapping[str, tuple[set[str], str]] = {
     "pydantic": (
         {*SENDING, "CallbackSenderFunction"},
-        "models are for who reads requests, or names",
+        "for functions that read requests or names",
     ),
     "smsrelay.messages.request": ({*SENDING, "CallbackSenderFunction"}, "the same"),
-    "smsrelay.services.sender": (SENDING, "the use case of who sends"),
-    "smsrelay.services.api": (HTTP, "for who answers requests"),
+    "smsrelay.services.sender": (SENDING, "for functions that send"),
+    "smsrelay.services.api": (HTTP, "for functions that respond to requests"),
     "smsrelay.services.responses": (HTTP, "the same"),
     "smsrelay.services.problem_documents": (HTTP, "the same"),
     "smsrelay.services.api_clients": (HTTP, "the same"),
-    "smsrelay.services.request_reader": ({*HTTP, "QueueWorkerFunction"}, "for who takes messages"),
+    "smsrelay.services.request_reader": (
+        {*HTTP, "QueueWorkerFunction"},
+        "for functions that accept messages",
+    ),
     "smsrelay.services.client_rate_limit": ({*HTTP, "QueueWorkerFunction"}, "the same"),
     "smsrelay.adapters.dynamodb_api_clients": ({*HTTP, "QueueWorkerFunction"}, "the same"),
     "smsrelay.services.queue_worker": (
         {"QueueWorkerFunction"},
-        "for who takes messages off the queue",
+        "for the function that reads the queue",
     ),
     "smsrelay.sends.queue_envelopes": ({"QueueWorkerFunction"}, "the same"),
     "smsrelay.services.sweeper": ({"SweeperFunction"}, "its use case"),
     "smsrelay.services.webhook": ({"WebhookFunction"}, "its use case"),
     "smsrelay.services.delivery_poller": ({"DeliveryPollerFunction"}, "its use case"),
-    "smsrelay.adapters.mobileconnect": (ASKING, "for who calls the upstream"),
+    "smsrelay.adapters.mobileconnect": (ASKING, "for functions that call the upstream"),
     "smsrelay.adapters.dynamodb_ledger": (
         {*ASKING, "EventPublisherFunction"},
-        "for who has to do with sends",
+        "for functions that read sends",
     ),
-    "smsrelay.services.token_renewer": ({"TokenRenewerFunction"}, "nobody else fetches tokens"),
+    "smsrelay.services.token_renewer": ({"TokenRenewerFunction"}, "only it fetches tokens"),
     "smsrelay.tokens.token_response": ({"TokenRenewerFunction"}, "the same"),
     "smsrelay.adapters.oauth_endpoint": ({"TokenRenewerFunction"}, "the same"),
     "smsrelay.adapters.token_store": ({"TokenRenewerFunction"}, "the same"),
@@ -93,7 +96,7 @@ ONLY: Mapping[str, tuple[set[str], str]] = {
     "smsrelay.services.event_publisher": ({"EventPublisherFunction"}, "its use case"),
     "smsrelay.services.callback_sender": ({"CallbackSenderFunction"}, "its use case"),
     "smsrelay.adapters.eventbridge": ({"EventPublisherFunction"}, "the same"),
-    "smsrelay.adapters.callback_client": ({"CallbackSenderFunction"}, "nobody else calls clients"),
+    "smsrelay.adapters.callback_client": ({"CallbackSenderFunction"}, "only it calls clients"),
     "smsrelay.security.webhook_signature": (
         {"WebhookFunction", "CallbackSenderFunction"},
         "to sign",
@@ -104,18 +107,18 @@ ONLY: Mapping[str, tuple[set[str], str]] = {
     ),
     "smsrelay.messages.message_catalogue": (
         {"CallbackSenderFunction"},
-        "an option; it says where clients are called",
+        "an option; it has the clients' URLs",
     ),
     "smsrelay.adapters.ssm_message_catalogue": ({"CallbackSenderFunction"}, "the same"),
     "smsrelay.adapters.dynamodb_recipient_results": (set(), "an option"),
 }
-"""Who imports what not all do, and why nobody else."""
+"""The only functions that import each of these modules, and why."""
 
 CHOSEN = {
     "EventPublisherFunction": {"EventBus": "default"},
     "CallbackSenderFunction": {"Callbacks": "on", "Catalogue": "on"},
 }
-"""Parameters without which there is no such function; all others are the template's defaults."""
+"""Parameters without which the function does not exist; the others have their defaults."""
 
 INIT = """
 import json, logging, sys, sysconfig
@@ -142,14 +145,14 @@ def built() -> Path:
 
 @cache
 def _loaded(function: str, built: Path) -> frozenset[str]:
-    """The modules that a function has imported when its init phase has ended."""
+    """Return the modules that a function has imported at the end of its init phase."""
     paths = (built / function, built / "Layer/python")
     environment = dict(_environment(function))
     return frozenset(json.loads(run_built(INIT, *paths, environment=environment)))
 
 
 def _environment(function: str) -> Iterator[tuple[str, str]]:
-    """What Lambda and the template give a function."""
+    """Yield the environment variables that Lambda and the template set for a function."""
     yield lambda_init.INITIALIZATION_TYPE, "on-demand"
     yield "AWS_LAMBDA_FUNCTION_NAME", function
     yield "AWS_EXECUTION_ENV", "AWS_Lambda_python3.13"
@@ -165,22 +168,22 @@ def _environment(function: str) -> Iterator[tuple[str, str]]:
     own = properties(function).get("Environment", {}).get("Variables", {})
     everywhere = template()["Globals"]["Function"]["Environment"]["Variables"]
     for name, value in (everywhere | own).items():
-        yield name, _given(value, parameters)
+        yield name, _resolved(value, parameters)
 
 
-def _given(value: Any, parameters: Mapping[str, str]) -> str:
-    """A value of the template, where what is deployed is called by its name in the template."""
+def _resolved(value: Any, parameters: Mapping[str, str]) -> str:
+    """Resolve a value of the template; resources resolve to their names in the template."""
     match value:
         case {"Ref": name}:
             return parameters.get(name, name)
         case {"Fn::Sub": text}:
             return str(text)
         case {"Fn::FindInMap": [table, key, place]}:
-            return str(template()["Mappings"][table][_given(key, parameters)][place])
+            return str(template()["Mappings"][table][_resolved(key, parameters)][place])
         case {"Fn::If": [condition, yes, no]}:
             [one, other] = template()["Conditions"][condition]["Fn::Equals"]
-            chosen = _given(one, parameters) == _given(other, parameters)
-            return _given(yes if chosen else no, parameters)
+            chosen = _resolved(one, parameters) == _resolved(other, parameters)
+            return _resolved(yes if chosen else no, parameters)
     return str(value)
 
 
@@ -189,13 +192,13 @@ def _is_in(name: str, loaded: frozenset[str]) -> bool:
 
 
 @pytest.mark.parametrize("function", MODULES)
-def test_a_function_imports_nothing_that_nobody_uses(built: Path, function: str) -> None:
+def test_a_function_imports_no_forbidden_module(built: Path, function: str) -> None:
     loaded = _loaded(function, built)
-    assert not {name: why for name, why in NOBODY.items() if _is_in(name, loaded)}
+    assert not {name: why for name, why in FORBIDDEN.items() if _is_in(name, loaded)}
 
 
 @pytest.mark.parametrize("function", MODULES)
-def test_a_function_imports_what_is_its_own_and_nothing_of_the_others(
+def test_a_function_imports_only_its_own_parts(
     built: Path, function: str
 ) -> None:
     loaded = _loaded(function, built)
@@ -206,12 +209,12 @@ def test_a_function_imports_what_is_its_own_and_nothing_of_the_others(
 
 
 @pytest.mark.parametrize("function", MODULES)
-def test_a_function_imports_no_more_modules_than_now(built: Path, function: str) -> None:
+def test_a_function_imports_not_more_modules_than_allowed(built: Path, function: str) -> None:
     loaded = _loaded(function, built)
     assert len(loaded) <= MODULES[function], sorted(loaded)
 
 
-def test_the_budget_names_all_functions_and_modules_that_there_are() -> None:
+def test_the_budget_has_all_functions_and_only_existing_modules() -> None:
     resources = template()["Resources"].items()
     assert MODULES.keys() == {
         name for name, resource in resources if resource["Type"] == "AWS::Serverless::Function"

@@ -1,4 +1,4 @@
-"""Each function's role allows the calls that the function makes, and not one more."""
+"""Checks that each function's role allows exactly the calls that the function makes."""
 
 import json
 import time
@@ -37,7 +37,7 @@ TELLING = {
 ASYNC = {"Prefer": "respond-async"}
 SEARCHES = ("idempotencyKey=k", "reference=order-8812")
 WITH_PATTERN = {"Traces", "WebhookSecretPrefix", "CallbackSecretPrefix"}
-"""The statements whose resource contains a wildcard."""
+"""The statements whose resource may contain a wildcard."""
 FUNCTIONS = sorted(
     name
     for name, resource in template()["Resources"].items()
@@ -77,7 +77,7 @@ def worker(relay: Environment, simulator: Simulator) -> None:
 def waits(relay: Environment, simulator: Simulator) -> None:
     simulator.fail("send", "503-50300")
     relay.enqueue(MESSAGE)
-    assert len(relay.work()) == 1, "it is shown again later"
+    assert len(relay.work()) == 1, "the message must come back"
 
 
 def sweeper(relay: Environment, _: Simulator) -> None:
@@ -106,7 +106,7 @@ def status_without_token(relay: Environment, _: Simulator) -> None:
     relay.post(MESSAGE)
     relay.make_due()
     relay.put_secret("{}")
-    relay.status_anew()
+    relay.restart_delivery_poller()
     assert relay.follow() == {"no-token": 1}
 
 
@@ -114,7 +114,7 @@ def tells(relay: Environment, _: Simulator) -> None:
     client_of("events").create_event_bus(Name=TELLING["EVENT_BUS"])
     queue = client_of("sqs").create_queue(QueueName="callbacks-of-the-privileged")
     assert queue["QueueUrl"] == TELLING["CALLBACK_QUEUE_URL"]
-    # Nobody can be reached there, and nobody has to: the name is reserved.
+    # The name is reserved, so the receiver does not exist; the call is enough.
     relay.put_catalogue({"clients": {CLIENT: {"callback": "https://shop.invalid/sms"}}})
     for client in (CLIENT, "somebody-else"):
         relay.post(MESSAGE, client=client)
@@ -175,7 +175,7 @@ def without_token_from_the_queue(relay: Environment, _: Simulator) -> None:
     assert len(relay.work()) == 1
 
 
-# By a name, through every way in: each has an environment of its own, which keeps what it reads.
+# A message by name, for each way in: each function has its own cache of the catalogue.
 
 
 def named_over_http(relay: Environment, _: Simulator) -> None:
@@ -228,7 +228,7 @@ SCENARIOS: tuple[tuple[Callable[[Environment, Simulator], None], dict[str, str]]
 
 @pytest.fixture(scope="module")
 def calls(aws: None, session_simulator: Simulator) -> Mapping[str, set[Call]]:
-    """What each function calls in the scenarios above."""
+    """The calls of each function in the scenarios above."""
     _ = aws
     with permissions.noting() as made:
         for scenario, overrides in SCENARIOS:
@@ -239,13 +239,13 @@ def calls(aws: None, session_simulator: Simulator) -> Mapping[str, set[Call]]:
 
 
 def needs(calls: Mapping[str, set[Call]], function: str) -> set[Permission]:
-    """What a function needs: for its calls, and for what Lambda does with its role."""
+    """Return the permissions for a function's calls, and for Lambda's own calls with its role."""
     asked = {permission for call in calls[function] for permission in call.needs}
     return asked | permissions.platform(function)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_role_allows_what_its_function_calls_and_nothing_else(
+def test_a_role_allows_exactly_the_calls_of_its_function(
     calls: Mapping[str, set[Call]], function: str
 ) -> None:
     allowed, needed = permissions.granted(function), needs(calls, function)
@@ -276,7 +276,7 @@ def test_only_adapters_call_aws() -> None:
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_make_iam_leaves_out_only_what_lambda_does_with_a_role(function: str) -> None:
+def test_make_iam_keeps_only_the_actions_of_lambda_itself(function: str) -> None:
     role = template()["Resources"][function]["Properties"]["Role"]["Fn::GetAtt"][0]
     left_out = {
         permission
@@ -300,17 +300,17 @@ def test_the_docs_have_the_number_of_actions_that_make_iam_removes() -> None:
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_no_role_names_everything(function: str) -> None:
+def test_only_listed_statements_have_wildcards(function: str) -> None:
     for statement in permissions.statements(function):
         assert statement["Effect"] == "Allow"
         assert "*" not in json.dumps(statement["Action"])
         everything = "*" in permissions.listed(statement["Resource"])
-        assert everything == (statement["Sid"] == "Traces"), "X-Ray knows no resources"
+        assert everything == (statement["Sid"] == "Traces"), "only X-Ray has no resources"
         patterns = "*" in json.dumps(statement["Resource"])
         assert patterns == (statement["Sid"] in WITH_PATTERN), statement["Sid"]
 
 
-def test_the_token_renewer_may_write_one_item_of_the_ledger_only() -> None:
+def test_the_token_renewer_may_write_only_one_item_of_the_ledger() -> None:
     [report] = [
         statement
         for statement in permissions.statements("TokenRenewerFunction")
@@ -321,13 +321,13 @@ def test_the_token_renewer_may_write_one_item_of_the_ledger_only() -> None:
     assert report["Condition"] == {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": written}}
 
 
-def test_each_function_has_a_role_of_its_own_that_only_lambda_takes() -> None:
+def test_each_function_has_its_own_role_that_only_lambda_can_assume() -> None:
     resources = template()["Resources"]
-    given = [resources[name]["Properties"] for name in FUNCTIONS]
-    roles = {function["Role"]["Fn::GetAtt"][0]: function["CodeUri"] for function in given}
-    # Two functions of the same code share one: they make the same calls.
+    functions = [resources[name]["Properties"] for name in FUNCTIONS]
+    roles = {function["Role"]["Fn::GetAtt"][0]: function["CodeUri"] for function in functions}
+    # Two functions with the same code share a role, because they make the same calls.
     assert len(roles) == len(set(roles.values()))
-    assert all(roles[it["Role"]["Fn::GetAtt"][0]] == it["CodeUri"] for it in given)
+    assert all(roles[it["Role"]["Fn::GetAtt"][0]] == it["CodeUri"] for it in functions)
     for role in roles:
         [statement] = resources[role]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
         assert statement["Principal"] == {"Service": "lambda.amazonaws.com"}
@@ -335,12 +335,12 @@ def test_each_function_has_a_role_of_its_own_that_only_lambda_takes() -> None:
 
 
 def test_sam_adds_no_role_but_those_of_the_schedules() -> None:
-    given = yaml_parse((ROOT / "template.yaml").read_text())
-    for resource in given["Resources"].values():
+    source = yaml_parse((ROOT / "template.yaml").read_text())
+    for resource in source["Resources"].values():
         for code in build.CODE_PROPERTIES:
             if code in resource.get("Properties", {}):
                 resource["Properties"][code] = "s3://bucket/key"
-    made = build.transform(given)["Resources"]
+    made = build.transform(source)["Resources"]
     added = {
         name: resource["Properties"]
         for name, resource in made.items()

@@ -1,4 +1,4 @@
-"""The set-up that each `make` command does, with few programs on PATH."""
+"""Tests the set-up of each `make` command with few programs on PATH."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.support.template import ROOT
 
 PROGRAMS = ("cp", "echo", "ln", "make", "mkdir", "sh", "tail", "touch")
-"""`flock` is not one of them: macOS has none."""
+"""Without `flock`, which macOS lacks."""
 IS_LOCKED = """
 import fcntl
 with open(".local/venv.lock") as lock:

@@ -1,4 +1,4 @@
-"""Dashboard, alarms and saved queries: what they look at exists, and each alarm can ring."""
+"""Checks dashboard, alarms and saved queries: their metrics exist, and each alarm can ring."""
 
 import ast
 import json
@@ -75,7 +75,7 @@ OURS = {
 
 
 def emitted() -> set[str]:
-    """The metrics that the code counts or times, by reading it."""
+    """Read the code, and return the metrics that it counts or times."""
     found: set[str] = set()
     for path in (ROOT / "layers/smsrelay/smsrelay").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -95,7 +95,7 @@ def _names(name: ast.expr) -> set[str]:
             return {value}
         case ast.Attribute(attr="metric"):
             return {status.metric for status in Status}
-    assert ast.unparse(name) == "name", "the recipients' three, in a loop"
+    assert ast.unparse(name) == "name", "only the recipients' metrics use a variable"
     return {"RecipientsDelivered", "RecipientsUndelivered", "RecipientsUnsubscribed"}
 
 
@@ -114,7 +114,7 @@ def test_the_dashboard_shows_what_the_code_emits() -> None:
 
 
 def service_dimensions(node: Any) -> Iterator[Any]:
-    """The value of each dimension `service` in a part of the template."""
+    """Yield the value of each dimension `service` in a part of the template."""
     if isinstance(node, dict):
         if node.get("Name") == "service":
             yield node["Value"]
@@ -163,7 +163,7 @@ def test_times_are_shown_as_percentiles(name: str) -> None:
     assert {metric[-1]["stat"] for metric in shown() if name in metric} == {"p50", "p95", "p99"}
 
 
-def test_widgets_do_not_lie_on_each_other() -> None:
+def test_widgets_do_not_overlap() -> None:
     places = [
         (widget["x"] + x, widget["y"] + y)
         for widget in body()["widgets"]
@@ -186,11 +186,11 @@ def cost(**metrics: float) -> float | None:
 
 
 def test_the_cost_of_a_thousand_sends_is_that_of_the_price_list() -> None:
-    # An hour of 1,000 requests that were sent at once, 30 ms each, two writes and 1 KB of log each.
+    # An hour of 1,000 requests, each with 30 ms, two writes and 1 KB of log.
     found = cost(http=1_000, i0=1_000, d0=30_000, writes=2_000, l0=1_000_000, sends=1_000)
     gateway, starts, work, writes, logs = 0.0035, 0.0002, 30 * 0.0000066667, 0.00125, 0.0005
     assert found == pytest.approx(gateway + starts + work + writes + logs)
-    # The same by the queue, which sends, receives and deletes, and asks no gateway.
+    # The same for the queue, which sends, receives and deletes, without API Gateway.
     found = cost(queued=1_000, i3=100, d3=30_000, writes=2_000, l1=1_000_000, sends=1_000)
     assert found == pytest.approx(0.0012 + 0.00002 + work + writes + logs)
     assert cost(http=1_000, i0=1_000, d0=30_000) is None, "nothing was sent"
@@ -203,11 +203,11 @@ def test_the_cost_is_that_of_all_functions() -> None:
         assert counted == set(FUNCTIONS)
 
 
-def test_whatever_the_code_emits_is_documented_and_nothing_else() -> None:
+def test_exactly_the_emitted_metrics_are_documented() -> None:
     table = METRICS_PAGE.partition("## Metrics")[2].partition("## Logs")[0]
     cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| ")]
     documented = {name.strip() for cell in cells for name in cell.split(",")} - {"metric", "---"}
-    # No send is counted while it is sent.
+    # A send that is being sent is not counted.
     assert documented == emitted() - {"SendsSending"}
 
 
@@ -223,11 +223,11 @@ def test_the_alarms_watch_what_the_code_emits() -> None:
 
 
 @pytest.mark.parametrize("name", ALARMS)
-def test_each_alarm_has_a_runbook_and_tells_the_topic(name: str) -> None:
+def test_each_alarm_has_a_runbook_and_notifies_the_topic(name: str) -> None:
     alarm = ALARMS[name]
     assert f"\n### {name}\n" in PAGE
-    told = {"Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]}
-    assert alarm["AlarmActions"] == alarm["OKActions"] == told
+    topic = {"Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]}
+    assert alarm["AlarmActions"] == alarm["OKActions"] == topic
     assert alarm["TreatMissingData"] in {"breaching", "notBreaching", "ignore"}
 
 
@@ -246,7 +246,7 @@ def test_queues_of_alarms_are_queues_of_the_template() -> None:
 
 
 @pytest.mark.parametrize("name", QUERIES)
-def test_saved_queries_ask_for_fields_that_are_logged(name: str) -> None:
+def test_saved_queries_use_fields_that_are_logged(name: str) -> None:
     logged = {
         "@timestamp", "@log", "@message", "message", "send", "client", "attempt", "reason",
         "upstream_status", "token_id", "correlation_id", "message_id", "status", "level",
@@ -307,7 +307,7 @@ FILTERS = {
 )
 def test_the_query_for_unexpected_errors_finds_lines_of_lambda_itself(line: str) -> None:
     text = QUERIES["UnexpectedQuery"]["QueryString"]
-    assert re.search(r"^fields .*@message", text), "these lines are plain text: no other field"
+    assert re.search(r"^fields .*@message", text), "these lines are plain text without other fields"
     [pattern] = re.findall(
         r"^\| filter level = 'ERROR' or @message like /(.*)/$", text, re.MULTILINE
     )
@@ -341,7 +341,7 @@ def test_no_alarm_is_missing(wanted: tuple[str, str]) -> None:
     assert wanted in watched
 
 
-# Each alarm is made to ring, by what it is for.
+# Scenarios that make each alarm ring.
 
 
 STATISTICS: Mapping[str, Callable[[list[float]], float]] = {
@@ -459,7 +459,7 @@ def deliveries_refused(relay: Environment, simulator: Simulator) -> None:
     relay.post(MESSAGE)
     simulator.fail("deliveries", "403", times=-1)
     for _ in range(15):  # minutes
-        relay.status_anew()
+        relay.restart_delivery_poller()
         relay.make_due()
         relay.follow()
 
@@ -612,23 +612,23 @@ def test_an_alarm_of_the_sweeper_lasts_while_sweeps_fail(
             relay.sweep()
 
     alarm = OURS[name]
-    assert alarm["TreatMissingData"] == "ignore", "without data nothing has ended"
+    assert alarm["TreatMissingData"] == "ignore", "missing data must not end the alarm"
     well = values(relay, simulator, capsys, sweep)
-    assert well[alarm["MetricName"]] == [0.0], "this ends the alarm"
+    assert well[alarm["MetricName"]] == [0.0], "a success must end the alarm"
     PROVOKED[name](relay, simulator)
     assert rings(alarm, values(relay, simulator, capsys, fail)[alarm["MetricName"]])
 
 
-# Those on metrics of AWS: by what AWS counts.
+# Alarms on AWS's metrics.
 
 
 def server_errors(relay: Environment) -> list[float]:
-    """Of five posts, answers with 5xx, which the gateway counts."""
+    """Make five posts, and return API Gateway's count of 5xx responses."""
     return [1.0 for _ in range(5) if relay.post(MESSAGE).status >= 500]
 
 
 def failures(relay: Environment) -> list[float]:
-    """Invocations that end with an exception, which Lambda counts."""
+    """Return Lambda's count of invocations that end with an exception."""
     try:
         relay.sweep()
     except UnexpectedError:
@@ -658,7 +658,7 @@ SEEN_BY_AWS: Mapping[str, tuple[Callable[[Environment], list[float]], Trouble]] 
     "DeadLettersAlarm": (dead_letters, a_rejected_send),
 }
 PROVEN_ELSEWHERE = {
-    "ThrottlesAlarm",  # below, function by function
+    "ThrottlesAlarm",  # below, for each function
     "SendsRejectedAlarm",  # below, by its share
     "DeliveryCallsFailedAlarm",  # below, by its share
     "QueueAgeAlarm",  # below, by SQS's metric and by the relay's
@@ -679,15 +679,15 @@ def test_an_alarm_on_a_metric_of_aws_rings_when_it_should_and_only_then(
     assert rings(ALARMS[name], seen(relay))
 
 
-def test_every_alarm_is_made_to_ring() -> None:
+def test_every_alarm_has_a_scenario() -> None:
     assert sorted([*OURS, *SEEN_BY_AWS, *PROVEN_ELSEWHERE]) == sorted(ALARMS)
 
 
-# Those on metric math over our own metrics.
+# Alarms on metric math over the relay's metrics.
 
 
 def compared(name: str, stat: str, period: int, seen: Mapping[str, float]) -> list[float]:
-    """The value that an alarm compares, from what its metrics have in its period."""
+    """Return the value that an alarm compares, from its metrics' values in a period."""
     values, expressions = {}, {}
     for entry in math_entries(ALARMS[name]):
         if "Expression" in entry:
@@ -727,7 +727,7 @@ def test_rejected_sends_ring_if_they_are_many_and_a_large_share(
     assert rings(ALARMS["SendsRejectedAlarm"], rejected_value(sums)) is expected
 
 
-def test_sends_that_the_worker_sees_rejected_are_counted_by_the_alarm(
+def test_sends_rejected_in_the_worker_are_counted_by_the_alarm(
     relay: Environment, simulator: Simulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def work(relay: Environment, simulator: Simulator) -> None:
@@ -787,7 +787,7 @@ def test_an_upstream_that_reports_no_delivery_rings(
 
 
 def queue_age_rings(maxima: Mapping[str, float]) -> bool:
-    # The period is longer than the longest delay between two attempts: the alarm lasts.
+    # The period is longer than any delay between attempts, so the alarm lasts.
     return rings(ALARMS["QueueAgeAlarm"], compared("QueueAgeAlarm", "Maximum", 1_200, maxima))
 
 
@@ -836,7 +836,7 @@ def test_a_send_that_stays_queued_rings_although_sqs_no_longer_reports_its_age(
     relay.enqueue(MESSAGE)
     trouble(relay, simulator)
     relay.work()
-    # SQS leaves messages out that were received three times.
+    # SQS's metric omits messages that were received three times.
     young = {"ApproximateAgeOfOldestMessage": 60.0, "QueuedSendAge": age_after(900)}
     assert not queue_age_rings(young)
     assert queue_age_rings(young | {"QueuedSendAge": age_after(900)})
@@ -878,7 +878,7 @@ def test_an_unexpected_error_that_lambda_does_not_count_rings(
         assert seen()
 
 
-# Those on metric math: by what Lambda counts for each function.
+# Alarms on metric math over Lambda's metrics of each function.
 
 
 def total(alarm: Mapping[str, Any], metric: str, counts: Mapping[str, float | None]) -> list[float]:
@@ -918,7 +918,7 @@ def test_an_alarm_on_metric_math_rings_for_one_function_alone(
     quiet = dict.fromkeys(FUNCTIONS, 0.0)
     assert not rings(alarm, total(alarm, metric, quiet))
     assert not rings(alarm, total(alarm, metric, {})), "no function was invoked"
-    # Its reserved concurrency throttles the token renewer by design.
+    # The token renewer is throttled by design, because its concurrency is reserved.
     by_design = (metric, function) == ("Throttles", "TokenRenewerFunction")
     assert rings(alarm, total(alarm, metric, quiet | {function: 1.0})) is not by_design
     assert rings(alarm, total(alarm, metric, {function: 1.0})) is not by_design

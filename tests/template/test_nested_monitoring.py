@@ -1,4 +1,4 @@
-"""template.yaml and monitoring.yaml fit together, with every combination of options."""
+"""Checks that template.yaml and monitoring.yaml fit together, for all combinations of options."""
 
 import itertools
 import json
@@ -28,7 +28,7 @@ OPTIONS: Mapping[str, tuple[str, str]] = {
     "AlarmTopicArn": ("", "arn:aws:sns:us-east-1:123456789012:alarms"),
 }
 MOST_METRICS = 10
-"""CloudWatch's limit of metrics in an alarm on metric math."""
+"""CloudWatch's maximum of metrics in an alarm on metric math."""
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def packaged() -> build.Artefacts:
 
 
 def nested_template(packaged: build.Artefacts) -> Mapping[str, Any]:
-    """The template that the packaged parent's URL refers to."""
+    """Return the template that the packaged parent refers to."""
     url = packaged.template["Resources"]["Monitoring"]["Properties"]["TemplateURL"]
     prefix = f"https://s3.{REGION}.amazonaws.com/{build.BUCKET}/"
     return packaged.nested[url.removeprefix(prefix)]
@@ -45,7 +45,7 @@ def nested_template(packaged: build.Artefacts) -> Mapping[str, Any]:
 
 @pytest.fixture(scope="module")
 def pairs(packaged: build.Artefacts) -> Pairs:
-    """Parent and nested stack, for every combination of options."""
+    """Parent and nested stack for each combination of options."""
     found = []
     for values in itertools.product(*OPTIONS.values()):
         parent = Stack(PARENT, packaged.template, **dict(zip(OPTIONS, values, strict=True)))
@@ -67,22 +67,22 @@ def functions_of(alarm: Mapping[str, Any]) -> list[str]:
     return [it["Dimensions"][0]["Value"] for it in metrics if it["Namespace"] == "AWS/Lambda"]
 
 
-def test_the_nested_template_is_packaged_as_it_is_written(packaged: build.Artefacts) -> None:
+def test_the_nested_template_is_packaged_unchanged(packaged: build.Artefacts) -> None:
     assert nested_template(packaged) == monitoring()
 
 
-def test_every_parameter_is_passed_and_no_other(packaged: build.Artefacts) -> None:
+def test_exactly_the_parameters_are_passed(packaged: build.Artefacts) -> None:
     passed = packaged.template["Resources"]["Monitoring"]["Properties"]["Parameters"]
-    assert list(passed) == list(monitoring()["Parameters"]), "in the same order"
+    assert list(passed) == list(monitoring()["Parameters"]), "the order must be the same"
     assert not [name for name, it in monitoring()["Parameters"].items() if "Default" in it]
 
 
 def test_a_parameter_has_the_name_of_the_resource_that_it_names(pairs: Pairs) -> None:
     for parent, nested in pairs:
-        known = parent.parameters | {"StackName": PARENT}
+        passed = parent.parameters | {"StackName": PARENT}
         for name, value in nested.parameters.items():
-            if name in known:
-                assert value == known[name]
+            if name in passed:
+                assert value == passed[name]
             elif name != "LogGroups":
                 assert value == (name if name in parent.resources else OFF)
 
@@ -96,7 +96,7 @@ def test_conditions_of_the_same_name_agree(packaged: build.Artefacts, pairs: Pai
         assert nested.conditions == expected | {"HasAlarmTopic": has_topic}
 
 
-def test_no_alarm_watches_what_is_off(pairs: Pairs) -> None:
+def test_no_alarm_watches_an_option_that_is_off(pairs: Pairs) -> None:
     for _, nested in pairs:
         for name, alarm in of_type(nested, "AWS::CloudWatch::Alarm").items():
             assert f'"{OFF}"' not in json.dumps(alarm), name
@@ -106,7 +106,7 @@ def test_the_sums_are_over_all_functions_that_exist(pairs: Pairs) -> None:
     for parent, nested in pairs:
         functions = set(of_type(parent, "AWS::Lambda::Function"))
         assert set(functions_of(nested.properties("FunctionErrorsAlarm"))) == functions
-        # The token renewer's reserved concurrency throttles it by design.
+        # The token renewer is throttled by design, because its concurrency is reserved.
         others = functions - {"TokenRenewerFunction"}
         assert set(functions_of(nested.properties("ThrottlesAlarm"))) == others
 

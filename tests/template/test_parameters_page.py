@@ -1,4 +1,4 @@
-"""docs/parameters.md describes the template's parameters."""
+"""Checks that docs/parameters.md describes the template's parameters."""
 
 import re
 
@@ -6,7 +6,7 @@ from tests.support.template import template
 from tools.parameters_page import PAGE, page
 
 
-def test_the_page_is_written_from_the_template() -> None:
+def test_the_page_is_generated_from_the_template() -> None:
     assert PAGE.read_text() == page(template()), "run `make parameters`"
 
 

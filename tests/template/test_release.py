@@ -1,4 +1,4 @@
-"""What `make release` writes: files that check each other, and a template that refers to them."""
+"""Tests the files of `make release`: their checksums, and a template that refers to them."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from tools.local_stack import build
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A release of what is built for this machine."""
+    """A release of the build for this machine."""
     build.artefacts(lambda _: None)
     folder = tmp_path_factory.mktemp("release")
     (folder / "bill.json").write_text("{}")
@@ -44,7 +44,7 @@ def test_the_template_refers_to_every_zip_and_nested_template(
     assert sorted(referred) == sorted(f"./{path.name}" for path in packages)
 
 
-def test_it_can_only_be_deployed_for_the_processor_that_the_layer_is_built_for(
+def test_the_release_can_be_deployed_only_for_the_layers_processor(
     template: dict[str, Any],
 ) -> None:
     parameter = template["Parameters"]["Architecture"]

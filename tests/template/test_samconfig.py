@@ -1,4 +1,4 @@
-"""samconfig.toml sets only parameters that the template has, to values that it allows."""
+"""Checks that samconfig.toml sets only existing parameters to allowed values."""
 
 import re
 import tomllib
@@ -10,13 +10,13 @@ from tests.support.template import ROOT, template
 
 
 def environments() -> dict[str, dict[str, Any]]:
-    """The sections of each environment that is deployed."""
+    """Return the sections of each environment that is deployed."""
     config = tomllib.loads((ROOT / "samconfig.toml").read_text())
     return {name: config[name] for name in config.keys() - {"version", "default"}}
 
 
 def overrides() -> dict[str, list[str]]:
-    """The `parameter_overrides` of each environment that is deployed."""
+    """Return the `parameter_overrides` of each environment that is deployed."""
     return {
         name: sections["global"]["parameters"]["parameter_overrides"]
         for name, sections in environments().items()
@@ -25,7 +25,7 @@ def overrides() -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("environment", sorted(environments()))
 def test_build_deploy_and_delete_have_the_same_stack_and_parameters(environment: str) -> None:
-    """Else the layer could be built for another processor than that of the functions."""
+    """Otherwise the layer could be built for another processor than the functions'."""
     sections = environments()[environment]
     for name, section in sections.items():
         if name != "global":
@@ -45,7 +45,7 @@ def test_each_stage_of_a_documented_command_is_in_samconfig() -> None:
 
 
 def problem_of(parameter: dict[str, Any], value: str) -> str | None:
-    """The constraint of a parameter that a value breaks."""
+    """Return the constraint of a parameter that a value violates."""
     if parameter["Type"] == "Number":
         number = float(value)
         if number < parameter.get("MinValue", number) or number > parameter.get("MaxValue", number):
@@ -59,7 +59,7 @@ def problem_of(parameter: dict[str, Any], value: str) -> str | None:
 
 
 @pytest.mark.parametrize("environment", sorted(overrides()))
-def test_the_template_takes_every_override(environment: str) -> None:
+def test_the_template_accepts_every_override(environment: str) -> None:
     parameters = template()["Parameters"]
     for override in overrides()[environment]:
         name, separator, value = override.partition("=")
@@ -83,7 +83,7 @@ def test_a_value_that_cloudformation_refuses_is_found(name: str, value: str) -> 
     assert problem_of(template()["Parameters"][name], value)
 
 
-def test_the_ledger_remembers_a_message_for_longer_than_the_queues_keep_it() -> None:
+def test_the_ledger_keeps_a_message_longer_than_the_queues() -> None:
     queues = ("Queue", "DeadLetterQueue")
     resources = template()["Resources"]
     days = sum(resources[name]["Properties"]["MessageRetentionPeriod"] / 86_400 for name in queues)

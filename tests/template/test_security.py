@@ -1,4 +1,4 @@
-"""The options and policies that docs/security.md promises, as template.yaml has them."""
+"""Checks template.yaml for the options and policies that docs/security.md promises."""
 
 import json
 import re
@@ -16,16 +16,16 @@ NOTHING = {"Ref": "AWS::NoValue"}
 WITH_KEY = {"Fn::If": ["HasKey", KEY, NOTHING]}
 TOPIC = "arn:aws:sns:us-east-1:123456789012:orders"
 RULE = "arn:aws:events:us-east-1:123456789012:rule/reminders"
-# No operator with wildcards: the list has whole ARNs.
+# ArnEquals allows no wildcards: the list has whole ARNs.
 LISTED_SENDERS = {"ArnEquals": {"aws:SourceArn": {"Fn::Split": [",", {"Ref": "QueueSenderArns"}]}}}
-# The place of the key in each kind of resource that holds something.
+# The property of the key in each kind of resource with data.
 KEPT_IN = {
     "AWS::DynamoDB::Table": "SSESpecification",
     "AWS::Logs::LogGroup": "KmsKeyId",
     "AWS::SecretsManager::Secret": "KmsKeyId",
     "AWS::SQS::Queue": "KmsMasterKeyId",
 }
-# What a line of the access log may hold: nothing that says who, from where, or about which message.
+# The fields of the access log: none identifies a caller, an address or a message.
 LOGGED = {
     "requestId",
     "requestTimeEpoch",
@@ -50,7 +50,7 @@ def resources(kind: str) -> dict[str, dict[str, Any]]:
 
 
 def of_sid(document: dict[str, Any], *, senders: bool = True) -> dict[str, dict[str, Any]]:
-    """The statements of a policy, with or without an ARN in QueueSenderArns."""
+    """Return the statements of a policy, with or without an ARN in QueueSenderArns."""
     found = {}
     for statement in document["Statement"]:
         condition, listed, nothing = statement.get("Fn::If", ("HasQueueSenders", {}, NOTHING))
@@ -61,19 +61,19 @@ def of_sid(document: dict[str, Any], *, senders: bool = True) -> dict[str, dict[
 
 
 @pytest.mark.parametrize("kind", KEPT_IN)
-def test_all_that_is_kept_is_encrypted_with_the_customers_key_if_there_is_one(kind: str) -> None:
+def test_stored_data_is_encrypted_with_the_customers_key_if_there_is_one(kind: str) -> None:
     found = resources(kind)
     assert found
     for name, resource in found.items():
         key = resource[KEPT_IN[kind]]
         if kind == "AWS::DynamoDB::Table":
-            condition, given, nothing = key["Fn::If"]
-            assert given["SSEEnabled"] is True
-            key = {"Fn::If": [condition, given["KMSMasterKeyId"], nothing]}
+            condition, encryption, nothing = key["Fn::If"]
+            assert encryption["SSEEnabled"] is True
+            key = {"Fn::If": [condition, encryption["KMSMasterKeyId"], nothing]}
         assert key == WITH_KEY, name
 
 
-def test_every_kind_of_resource_that_keeps_something_is_known() -> None:
+def test_every_kind_of_resource_with_data_is_known() -> None:
     both = (*template()["Resources"].values(), *monitoring()["Resources"].values())
     kinds = {resource["Type"] for resource in both}
     stores = ("DynamoDB", "Logs::LogGroup", "SecretsManager", "SQS::Queue", "SNS", "S3", "Kinesis")
@@ -86,7 +86,7 @@ def test_a_key_that_is_disabled_stops_the_queues_within_five_minutes() -> None:
         assert queue["KmsDataKeyReusePeriodSeconds"] == {"Fn::If": ["HasKey", 300, NOTHING]}
 
 
-def test_the_key_turns_and_serves_whom_it_must() -> None:
+def test_the_key_rotates_and_allows_the_services_that_need_it() -> None:
     key = template()["Resources"]["Key"]
     assert key["Condition"] == "HasKey"
     assert key["Properties"]["EnableKeyRotation"] is True
@@ -102,20 +102,20 @@ def test_the_key_turns_and_serves_whom_it_must() -> None:
     for publishers in (topics, rules):
         assert publishers["Action"] == ["kms:GenerateDataKey", "kms:Decrypt"]
     assert topics["Condition"] == LISTED_SENDERS
-    # AWS's guides show no condition for EventBridge and an encrypted queue: docs/unverified.md.
+    # AWS's guides show no condition for EventBridge with an encrypted queue (docs/unverified.md).
     assert "Condition" not in rules
     assert "*" not in json.dumps(logs["Action"])
 
 
 def test_log_groups_are_named_by_the_stack() -> None:
-    # The key's policy counts on it.
+    # The key's policy relies on these names.
     assert not [
         name for name, it in resources("AWS::Logs::LogGroup").items() if "LogGroupName" in it
     ]
 
 
 @pytest.mark.parametrize("queue", sorted(resources("AWS::SQS::Queue")))
-def test_a_queue_takes_no_call_without_tls(queue: str) -> None:
+def test_a_queue_refuses_calls_without_tls(queue: str) -> None:
     [policy] = [
         it for it in resources("AWS::SQS::QueuePolicy").values() if it["Queues"] == [{"Ref": queue}]
     ]
@@ -143,7 +143,7 @@ def test_the_queues_policy_and_the_key_admit_only_topics_and_rules_that_are_list
 
 
 @pytest.mark.parametrize(
-    ("given", "is_taken"),
+    ("value", "is_taken"),
     [
         ("", True),
         (TOPIC, True),
@@ -156,9 +156,9 @@ def test_the_queues_policy_and_the_key_admit_only_topics_and_rules_that_are_list
         ("orders", False),
     ],
 )
-def test_queue_senders_are_whole_arns_of_topics_and_rules(given: str, *, is_taken: bool) -> None:
+def test_queue_senders_are_whole_arns_of_topics_and_rules(value: str, *, is_taken: bool) -> None:
     parameter = template()["Parameters"]["QueueSenderArns"]
-    assert (re.fullmatch(parameter["AllowedPattern"], given) is not None) == is_taken
+    assert (re.fullmatch(parameter["AllowedPattern"], value) is not None) == is_taken
     assert parameter["Default"] == ""
 
 
@@ -168,12 +168,12 @@ def test_the_api_takes_tls_1_2_at_least() -> None:
     assert api["EndpointAccessMode"] == "STRICT"
 
 
-def test_the_access_log_holds_nothing_personal() -> None:
-    condition, given, nothing = properties("Api")["AccessLogSetting"]["Fn::If"]
+def test_the_access_log_has_no_personal_data() -> None:
+    condition, setting, nothing = properties("Api")["AccessLogSetting"]["Fn::If"]
     assert (condition, nothing) == ("IsAccessLogOn", NOTHING)
-    assert set(re.findall(r"\$context\.([\w.]+)", given["Format"])) == LOGGED
-    line = json.loads(re.sub(r"\$context\.[\w.]+", "x", given["Format"]))
-    assert set(line.values()) == {"x"}, "one line of JSON, and nothing but these"
+    assert set(re.findall(r"\$context\.([\w.]+)", setting["Format"])) == LOGGED
+    line = json.loads(re.sub(r"\$context\.[\w.]+", "x", setting["Format"]))
+    assert set(line.values()) == {"x"}, "the line must be JSON with these fields only"
     assert template()["Parameters"]["AccessLog"]["Default"] == "off"
 
 
@@ -189,8 +189,8 @@ def test_other_sources_are_denied_on_every_route_and_at_the_next_deployment() ->
     assert api["AlwaysDeploy"] is True
 
 
-def test_the_sources_policy_allows_every_route_but_those_that_iam_decides() -> None:
-    """With or without limits: a policy stays in force when a template no longer has it."""
+def test_the_sources_policy_allows_every_route_without_iam() -> None:
+    """A policy is always set, because a removed one would stay in force."""
     [routes] = [
         it for it in properties("Api")["Policy"]["Statement"] if it.get("Effect") == "Allow"
     ]
@@ -208,7 +208,7 @@ def test_the_sources_policy_allows_every_route_but_those_that_iam_decides() -> N
 
 
 @pytest.mark.parametrize(
-    ("given", "is_taken"),
+    ("value", "is_taken"),
     [
         ("", True),
         ("192.0.2.0/24", True),
@@ -218,9 +218,9 @@ def test_the_sources_policy_allows_every_route_but_those_that_iam_decides() -> N
         ("everywhere", False),
     ],
 )
-def test_source_ranges_are_cidr_blocks(given: str, is_taken: bool) -> None:
+def test_source_ranges_are_cidr_blocks(value: str, is_taken: bool) -> None:
     pattern = template()["Parameters"]["AllowedSourceRanges"]["AllowedPattern"]
-    assert (re.fullmatch(pattern, given) is not None) == is_taken
+    assert (re.fullmatch(pattern, value) is not None) == is_taken
 
 
 def test_the_gateway_refuses_nothing_that_the_relay_explains() -> None:
@@ -241,13 +241,13 @@ def test_the_gateway_refuses_nothing_that_the_relay_explains() -> None:
         ("REQUEST_TOO_LARGE", 413, "too-large"),
     ],
 )
-def test_how_the_gateway_answers_what_it_refuses(name: str, status: int, code: str) -> None:
+def test_the_gateways_responses_to_refused_requests(name: str, status: int, code: str) -> None:
     response = properties("Api")["GatewayResponses"][name]
     body = json.loads(response["ResponseTemplates"]["application/json"])
     assert (response["StatusCode"], body["code"]) == (status, code)
 
 
-def test_logs_stay_for_30_days_and_messages_for_14_and_the_ledger_can_be_restored() -> None:
+def test_logs_stay_30_days_messages_14_and_the_ledger_can_be_restored() -> None:
     logs, queues = resources("AWS::Logs::LogGroup"), resources("AWS::SQS::Queue")
     assert {it["RetentionInDays"] for it in logs.values()} == {30}
     assert {it["MessageRetentionPeriod"] for it in queues.values()} == {14 * 86_400}
@@ -291,5 +291,5 @@ def test_the_security_page_lists_every_kind_of_item_in_the_ledger() -> None:
 
 
 @pytest.mark.parametrize("name", re.findall(r"\]\(\.\./([\w./]+)\)", PAGE))
-def test_what_the_security_page_points_at_is_there(name: str) -> None:
+def test_the_files_that_the_security_page_names_exist(name: str) -> None:
     assert (ROOT / name).exists()

@@ -1,4 +1,4 @@
-"""What comes from outside is locked, listed and allowed, and weaknesses stop `make test`."""
+"""Checks that dependencies are locked, listed and allowed, and that weaknesses fail the audit."""
 
 import ast
 import json
@@ -28,7 +28,7 @@ CODE = sorted(ROOT.glob("[!.]*/**/*.py"))
 LOOSE_LINE = re.compile(r"(?m)^(?![\w.-]+==\S+ \\$| +--hash=sha256:[0-9a-f]{64}( \\)?$| *#|$)")
 ELSEWHERE = re.compile(r"://|(^|\s)--?(i|index-url|extra-index-url|f|find-links|trusted-host|e)\b")
 
-# A reason is words beside the codes.
+# A reason consists of words besides the codes.
 SECURITY_NOQA = re.compile(r"noqa: (?:[A-Z]+\d+, )*S\d+(?:, [A-Z]+\d+)*")
 REASON = re.compile(r"[a-z]{2,} [a-z]{2,}")
 
@@ -53,7 +53,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def run() -> Run:
-    """Runs a command in the checkout, as a shell of the user's would."""
+    """Runs a command in the checkout, as a user's shell does."""
     inherited = {name: value for name, value in os.environ.items() if "MAKE" not in name}
     inherited.pop("MFLAGS", None)
 
@@ -84,7 +84,7 @@ def layer() -> Path:
     return build.SAM_OUTPUT / "Layer/python"
 
 
-# Locked.
+# Locks.
 
 
 def test_no_requirements_are_left_unlocked() -> None:
@@ -94,7 +94,7 @@ def test_no_requirements_are_left_unlocked() -> None:
 
 
 @pytest.mark.parametrize("lock", locks.LOCKS, ids=lambda lock: lock.parent.name + "/" + lock.name)
-def test_a_lock_pins_every_file_by_its_hash_and_names_no_place(lock: Path) -> None:
+def test_a_lock_pins_every_file_by_hash_and_has_no_paths(lock: Path) -> None:
     text = lock.read_text()
     assert LOOSE_LINE.search(text) is None
     assert all(pin.hashes for pin in locks.pins(lock).values())
@@ -102,7 +102,7 @@ def test_a_lock_pins_every_file_by_its_hash_and_names_no_place(lock: Path) -> No
 
 
 @pytest.mark.parametrize("source", INPUTS, ids=lambda source: source.stem)
-def test_a_lock_holds_what_was_asked_for(source: Path) -> None:
+def test_a_lock_contains_all_requirements(source: Path) -> None:
     lines = [line.partition("#")[0].strip() for line in source.read_text().splitlines()]
     asked = [Requirement(line) for line in lines if line and not line.startswith("-r ")]
     pins = locks.pins(LOCK_OF[source.stem])
@@ -111,7 +111,7 @@ def test_a_lock_holds_what_was_asked_for(source: Path) -> None:
         assert pins[canonicalize_name(requirement.name)].version in requirement.specifier
 
 
-def test_tests_run_on_the_very_files_that_are_shipped() -> None:
+def test_tests_use_the_shipped_versions() -> None:
     shipped, tested = locks.pins(locks.RUNTIME), locks.pins(locks.DEVELOPMENT)
     assert shipped.items() <= tested.items()
     environment = locks.installed()
@@ -120,12 +120,12 @@ def test_tests_run_on_the_very_files_that_are_shipped() -> None:
     }
 
 
-def test_the_layer_holds_what_of_the_lock_is_shipped_and_nothing_else(layer: Path) -> None:
+def test_the_layer_contains_exactly_the_shipped_packages(layer: Path) -> None:
     found = {canonicalize_name(it.name): it.version for it in distributions(path=[str(layer)])}
     assert found == {name: pin.version for name, pin in locks.shipped().items()}
 
 
-def test_what_is_imported_is_locked_and_what_is_asked_for_is_imported() -> None:
+def test_imported_packages_are_locked_and_requirements_are_imported() -> None:
     origins = packages_distributions()
     imported = {
         canonicalize_name(origin)
@@ -134,13 +134,13 @@ def test_what_is_imported_is_locked_and_what_is_asked_for_is_imported() -> None:
         for module in imports(path)
         for origin in set(origins[module])
     }
-    by_name_only = {"tzdata"}  # zoneinfo looks it up
+    by_name_only = {"tzdata"}  # zoneinfo imports it by name
     assert imported <= locks.pins(locks.RUNTIME).keys()
     assert imported >= set(locks.direct()) - by_name_only
 
 
 def imports(path: Path) -> set[str]:
-    """The top-level modules of others that `path` imports when it runs, not only for types."""
+    """Return the top-level modules of dependencies that `path` imports at run time."""
     found = set()
     nodes = list(ast.walk(ast.parse(path.read_text())))
     for_types = {
@@ -158,11 +158,11 @@ def imports(path: Path) -> set[str]:
     return found - set(sys.stdlib_module_names) - {"smsrelay"}
 
 
-# Listed and allowed.
+# Licences and the bill of materials.
 
 
 def test_every_licence_text_is_shipped(layer: Path) -> None:
-    ours = {text.stem for text in layer.glob("licences/*.txt")}  # of wheels without their own
+    ours = {text.stem for text in layer.glob("licences/*.txt")}  # for wheels without a licence text
     for folder in layer.glob("*.dist-info"):
         texts = [it for it in folder.rglob("*") if re.match("(?i)licen[cs]e", it.name)]
         assert texts or folder.name.partition("-")[0] in ours, folder.name
@@ -174,7 +174,7 @@ def test_the_page_of_licences_is_up_to_date(run: Run, tmp_path: Path) -> None:
     page.write_text(committed)
     result = run("make", "licences", f"LICENCES_PAGE={page}")
     assert result.returncode == 0, result.stdout + result.stderr
-    assert page.read_text() == committed, "make licences"
+    assert page.read_text() == committed, "run `make licences`"
     names = {canonicalize_name(name) for name in re.findall(r"(?m)^\| ([\w-]+) +\|", committed)}
     assert names - {"name"} == set(locks.shipped())
 
@@ -193,7 +193,7 @@ def test_the_bill_of_materials_lists_what_is_shipped(run: Run, tmp_path: Path) -
         result = run("make", "sbom", f"SBOM={tmp_path / name}")
         assert result.returncode == 0, result.stdout + result.stderr
         texts.append((tmp_path / name).read_text())
-    assert texts[0] == texts[1], "it is the same for the same build"
+    assert texts[0] == texts[1], "two runs must give the same result"
     bill = json.loads(texts[0])
     assert bill["bomFormat"] == "CycloneDX"
     assert bill["metadata"]["component"]["name"] == "smsrelay"
@@ -207,10 +207,10 @@ def test_the_bill_of_materials_lists_what_is_shipped(run: Run, tmp_path: Path) -
     assert f"httpcore=={pins['httpcore'].version}" in requires[f"httpx=={pins['httpx'].version}"]
 
 
-# Looked at.
+# Audits.
 
 
-def test_make_test_looks_at_all_code_and_templates(run: Run) -> None:
+def test_make_test_checks_all_code_and_templates(run: Run) -> None:
     commands = re.split(r"&&|;|\n", run("make", "-n", "test").stdout)
     code, tests = (command.split() for command in commands if "bin/bandit " in command)
     [templates] = (command.split() for command in commands if "bin/checkov " in command)
@@ -234,10 +234,10 @@ def test_a_weakness_in_a_template_stops_the_audit(run: Run, tmp_path: Path) -> N
     no_code = [f"{name}=tools/__init__.py" for name in ("AUDITED_CODE", "AUDITED_TESTS")]
     result = run("make", "audit", *no_code, f"AUDITED_TEMPLATES={planted}")
     assert result.returncode != 0
-    assert "CKV_AWS_60" in result.stdout  # a role that anybody may assume
+    assert "CKV_AWS_60" in result.stdout  # a role that everybody may assume
 
 
-# Suppressed, with a reason, and only what is needed.
+# Suppressions: each has a reason, and is needed.
 
 
 def comments() -> Iterator[tuple[str, int, str]]:
@@ -252,9 +252,9 @@ def test_every_suppression_in_code_has_a_reason() -> None:
     suppressions = [it for it in comments() if SECURITY_NOQA.search(it[2]) or "nosec" in it[2]]
     assert suppressions
     for path, line, text in suppressions:
-        assert "nosec" not in text or re.search(r"nosec B\d{3}$", text), f"{path}:{line}: which?"
+        assert "nosec" not in text or re.search(r"nosec B\d{3}$", text), f"{path}:{line}: no code"
         words = re.sub(r"nosec B\d{3}", "", SECURITY_NOQA.sub("", text))
-        assert REASON.search(words.lower()), f"{path}:{line}: why?"
+        assert REASON.search(words.lower()), f"{path}:{line}: a suppression without a reason"
 
 
 def test_every_suppression_in_a_configuration_has_a_reason() -> None:
@@ -280,7 +280,7 @@ def test_every_suppression_of_checkov_is_needed(run: Run, audit_environment: Pat
     build.artefacts(lambda _: None)
     everything = ("--skip-check", "NONE", "-o", "json")
     config = ("--config-file", ".checkov.yaml", *everything)
-    # `make audit` finds what else there is, in all templates.
+    # `make audit` checks all templates for other findings.
     transformed = str(build.RESULT / "template.json")
     result = run(str(audit_environment / "bin/checkov"), *config, "-f", transformed)
     found = {it["check_id"] for it in json.loads(result.stdout)["results"]["failed_checks"]}

@@ -1,4 +1,4 @@
-"""Rules of template.yaml that no linter has."""
+"""Checks rules for template.yaml that linters lack."""
 
 import inspect
 import json
@@ -42,7 +42,7 @@ def functions() -> dict[str, dict[str, Any]]:
     }
 
 
-def test_environment_variables_are_the_settings_both_ways() -> None:
+def test_environment_variables_and_settings_are_the_same() -> None:
     ours = {name for name in variables() if not name.startswith(("POWERTOOLS_", "PYDANTIC_"))}
     everywhere = {field.name.upper() for field in fields(Settings) if field.default is MISSING}
     assert ours == everywhere
@@ -99,13 +99,13 @@ def test_every_setting_is_read_from_its_variable() -> None:
             Settings.from_environment({k: v for k, v in environment.items() if k != name})
 
 
-def test_without_a_token_function_nobody_is_asked_for_a_token() -> None:
+def test_without_a_token_function_no_renewal_is_requested() -> None:
     environment = {field.name.upper(): "7" for field in fields(Settings)}
     del environment["TOKEN_FUNCTION"]
     assert not Settings.from_environment(environment).token_function
 
 
-def test_only_who_takes_messages_or_calls_back_reads_the_catalogue_and_nothing_else() -> None:
+def test_only_functions_that_need_the_catalogue_may_read_it() -> None:
     named = {
         name
         for name, function in functions().items()
@@ -155,7 +155,7 @@ def test_an_anchor_is_used_only_in_the_resource_that_defines_it(name: str) -> No
 
 
 def test_there_are_at_most_27_parameters() -> None:
-    """A new option has to replace one, or to be a constant."""
+    """A new option must replace another one, or be a constant."""
     assert len(template()["Parameters"]) <= 27
 
 
@@ -166,11 +166,11 @@ def test_visibility_is_at_least_six_times_the_workers_timeout() -> None:
     )
 
 
-def test_the_api_answers_before_the_gateway_gives_up() -> None:
+def test_the_api_responds_before_the_gateways_time_out() -> None:
     assert functions()["ApiFunction"]["Timeout"] < 29
 
 
-def test_the_worker_has_time_to_store_what_the_upstream_answered() -> None:
+def test_the_worker_has_time_to_store_the_upstreams_response() -> None:
     longest = template()["Parameters"]["UpstreamTimeoutSeconds"]["MaxValue"]
     assert longest + RESERVED_SECONDS <= functions()["QueueWorkerFunction"]["Timeout"]
 
@@ -237,13 +237,13 @@ def test_a_queue_keeps_what_it_has_for_as_long_as_sqs_can(name: str) -> None:
     assert days == 14
 
 
-def test_what_is_queued_is_given_up_before_the_queue_forgets_it() -> None:
+def test_a_queued_send_fails_before_the_queue_deletes_its_message() -> None:
     oldest = template()["Parameters"]["MaxAgeHours"]["MaxValue"] * 3_600
     assert oldest + MAX_SQS_DELAY < properties("Queue")["MessageRetentionPeriod"]
 
 
 def test_an_attempt_over_http_is_never_the_last() -> None:
-    """Only the worker is called again until a failed send has its dead letter."""
+    """Only the worker is invoked again until a failed send has its dead letter."""
     assert variables()["MAX_ATTEMPTS"] > 1
 
 
@@ -260,7 +260,7 @@ def test_every_route_needs_a_key_a_principal_or_a_signature() -> None:
         for event in function.get("Events", {}).values()
         if event["Type"] == "Api"
     }
-    # Without InvokeRole: NONE, SAM would have the function invoked with the caller's own rights.
+    # Without InvokeRole: NONE, SAM would invoke the function with the caller's permissions.
     principal = {"Authorizer": "AWS_IAM", "InvokeRole": "NONE", "ApiKeyRequired": False}
     assert shown == {
         "/messages": {"ApiKeyRequired": True},
@@ -271,7 +271,7 @@ def test_every_route_needs_a_key_a_principal_or_a_signature() -> None:
         "/iam/messages/preview": principal,
         "/iam/messages/{id}": principal,
         "/iam/tokens/{tokenId}": principal,
-        "/webhooks/{client}": {"ApiKeyRequired": False},  # its function asks for the signature
+        "/webhooks/{client}": {"ApiKeyRequired": False},  # its function checks the signature
         "/openapi.json": {"ApiKeyRequired": False},
         "/docs": {"ApiKeyRequired": False},
     }
@@ -281,7 +281,7 @@ DATA = ["Ledger", "TokenSecret", "CredentialsSecret", "RecipientKey", "Key"]
 
 
 @pytest.mark.parametrize("name", DATA)
-def test_what_must_not_be_lost_outlives_the_stack_but_no_failed_creation(name: str) -> None:
+def test_data_outlives_the_stack_but_not_a_failed_creation(name: str) -> None:
     resource = template()["Resources"][name]
     assert resource["DeletionPolicy"] == "RetainExceptOnCreate"
     assert resource["UpdateReplacePolicy"] == "Retain"
@@ -310,7 +310,7 @@ def test_the_token_function_may_touch_two_secrets_and_its_report_and_nothing_els
     }
 
 
-def test_only_who_calls_the_upstream_may_ask_for_a_token_and_only_the_token_function() -> None:
+def test_only_functions_that_call_the_upstream_may_invoke_the_token_function() -> None:
     askers = {}
     for name in functions():
         for statement in permissions.statements(name):
@@ -330,7 +330,7 @@ def test_only_who_calls_the_upstream_may_ask_for_a_token_and_only_the_token_func
         assert asked == {"Fn::If": ["IsTokenRenewalOn", {"Ref": "TokenRenewerFunction"}, ""]}
 
 
-def test_without_renewal_nothing_of_it_is_there() -> None:
+def test_without_renewal_its_resources_do_not_exist() -> None:
     resources = template()["Resources"]
     conditional = {
         name
@@ -381,7 +381,7 @@ def test_the_token_is_checked_every_minute_without_gap_or_overlap() -> None:
     assert function["EventInvokeConfig"]["MaximumEventAgeInSeconds"] <= 60
 
 
-def test_the_alarms_look_at_what_the_token_function_counts() -> None:
+def test_the_alarms_use_the_metrics_of_the_token_function() -> None:
     counted = set(re.findall(r'count\("(\w+)"\)', inspect.getsource(token_renewer)))
     for name in ("TokenNotRenewedAlarm", "AccessTokenMissingAlarm"):
         metrics = alarm(name).get("Metrics", [])
@@ -415,7 +415,7 @@ def test_the_gateways_own_refusals_are_problem_documents() -> None:
 
 
 @pytest.mark.parametrize("path", MESSAGES, ids=lambda path: path.stem)
-def test_samples_are_good_or_refused_as_their_names_say(path: Any) -> None:
+def test_only_samples_named_refused_are_refused(path: Any) -> None:
     document = decode(path.read_text())
     if path.stem.startswith("refused-"):
         with pytest.raises(RelayError):
@@ -425,13 +425,13 @@ def test_samples_are_good_or_refused_as_their_names_say(path: Any) -> None:
 
 
 @pytest.mark.parametrize("path", ENVELOPES, ids=lambda path: path.stem)
-def test_sample_envelopes_hold_good_messages(path: Any) -> None:
+def test_sample_envelopes_contain_valid_messages(path: Any) -> None:
     letter = open_envelope(QueueMessage(path.read_text(), "id", {}))
     assert isinstance(letter, QueueRequest)
     parse_request(letter.document)
 
 
-def test_the_sample_events_hold_what_their_services_send() -> None:
+def test_the_sample_events_have_their_services_format() -> None:
     event = json.loads((ROOT / "events/api-post-message.json").read_text())
     parse_request(decode(event["body"]))
     batch = json.loads((ROOT / "events/sqs-batch.json").read_text())
@@ -439,19 +439,19 @@ def test_the_sample_events_hold_what_their_services_send() -> None:
 
 
 def test_the_env_file_names_every_variable() -> None:
-    given = json.loads((ROOT / "events/env.json").read_text())["Parameters"]
-    assert {field.name.upper() for field in fields(Settings)} - set(given) == {"LOOPBACK_CALLBACKS"}
+    names = {*json.loads((ROOT / "events/env.json").read_text())["Parameters"]}
+    assert {field.name.upper() for field in fields(Settings)} - names == {"LOOPBACK_CALLBACKS"}
 
 
-def test_sends_at_once_is_what_all_workers_make_together() -> None:
+def test_the_parallel_sends_are_those_of_all_workers_together() -> None:
     parameter, mapping = template()["Parameters"]["MaxConcurrentSends"], template()["Mappings"]
     chosen = mapping["MaxConcurrentSends"]
     assert [str(value) for value in parameter["AllowedValues"]] == list(chosen)
     assert parameter["Default"] in parameter["AllowedValues"]
     for together, parts in chosen.items():
         assert int(together) == parts["Workers"] * parts["Each"]
-        assert parts["Workers"] >= 2, "the least that SQS accepts"
-        assert parts["Each"] <= 10, "a batch without a window"
+        assert parts["Workers"] >= 2, "the minimum of SQS"
+        assert parts["Each"] <= 10, "the maximum of a batch without a window"
     event = functions()["QueueWorkerFunction"]["Events"]["Queue"]["Properties"]
 
     def found(name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Names of resources: those of two stacks in one account differ, and all fit their limits."""
+"""Checks the names of resources: two stacks share none, and all names fit their limits."""
 
 from collections.abc import Iterator
 
@@ -17,7 +17,7 @@ ALL_OPTIONS = {
     "AccessLog": "on",
 }
 NAMES_OF_OTHERS = {
-    "MetricName",  # of metrics, which have the stack's name as a dimension
+    "MetricName",  # metrics have the stack's name as a dimension
     "StageName",  # unique within its API
 }
 
@@ -28,17 +28,17 @@ LIMITS = {
     "AWS::Logs::QueryDefinition": 255,
     "AWS::SQS::Queue": 80,
 }
-"""Characters in a name, by the reference of each service; none is documented for a REST API."""
+"""Each service's limit of characters in a name; for a REST API none is documented."""
 
 
 def test_two_stacks_have_no_physical_name_in_common() -> None:
     one, other = (physical_names(name) for name in ("sms-retail", "sms-travel"))
-    assert len(one) >= 10, "queues, API, layer, dashboard, saved queries"
+    assert len(one) >= 10, "names of queues, API, layer, dashboard or saved queries are missing"
     assert one & other == set()
 
 
 def test_the_longest_name_of_a_stack_is_as_long_as_its_resources_allow() -> None:
-    """CloudFormation shortens all names that it chooses."""
+    """The names that CloudFormation chooses are shortened, so only the others count."""
     names = physical_names("s" * LONGEST_STACK_NAME)
     room = [LIMITS[kind] - len(name) for kind, name in names if kind in LIMITS]
     assert min(room) == 0
@@ -53,7 +53,7 @@ def physical_names(stack_name: str) -> set[tuple[str, str]]:
 
 
 def names_given_by(stack: Stack) -> Iterator[tuple[str, str]]:
-    """The type and name of each resource whose name CloudFormation does not choose."""
+    """Yield type and name of each resource whose name CloudFormation does not choose."""
     for logical_id, resource in stack.resources.items():
         for name, value in stack.properties(logical_id).items():
             is_reference = resource["Properties"][name] == {"Ref": value}

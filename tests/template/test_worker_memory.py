@@ -1,6 +1,6 @@
-"""The built queue worker, in its own process, needs little memory for the most expensive batches.
+"""Tests the memory of the built queue worker, in its own process, with expensive batches.
 
-A message has at most 1 MiB, a batch ten messages. Lambda gives less (6 MB for the whole batch).
+A message has at most 1 MiB, and a batch ten messages. Lambda's limit of 6 MB a batch is lower.
 """
 
 import json
@@ -18,7 +18,7 @@ from tools.bench.aws_stub import Stub, running
 from tools.local_stack import build
 
 MAX_MB = 256
-"""Half of what the template gives the function."""
+"""Half of the function's memory in the template."""
 
 WORK = """
 import json, os, pathlib, re, sys, sysconfig, types
@@ -51,7 +51,7 @@ def filled(
     most: int = MAX_REQUEST_BYTES,
     size: int = MAX_REQUEST_BYTES,
 ) -> str:
-    """A message with as many items as it can have in `size` bytes, and at most `most`."""
+    """Return a message with as many items as fit into `size` bytes, at most `most`."""
     room = size - len(head.encode()) - len(tail.encode())
     sizes = accumulate(len(item(n).encode()) + 1 for n in range(most))
     items = [item(n) for n, _ in enumerate(takewhile(lambda used: used <= room, sizes))]
@@ -117,7 +117,7 @@ VALID = {
     "one attribute of each": filled(MANY, lambda n: subscriber(n, "1.0", 1), END),
     "long attributes": filled(MANY, lambda n: subscriber(n, '"' + "x" * 1_000 + '"', 1), END),
 }
-"""Messages of 1 MiB, by what makes them expensive."""
+"""Messages of 1 MiB, by the reason why they are expensive."""
 
 
 BATCHES = {
@@ -140,7 +140,7 @@ def stub() -> Iterator[Stub]:
 
 
 def work(built: Path, stub: Stub, bodies: Sequence[str], folder: Path) -> Any:
-    """What the worker returns for a batch of these bodies, and the most memory that it had."""
+    """Return the worker's result for a batch of these bodies, and its peak memory."""
     records = [
         {"messageId": f"{n:08x}", "receiptHandle": "r", "body": body, "attributes": {}}
         for n, body in enumerate(bodies)

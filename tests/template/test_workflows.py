@@ -1,4 +1,4 @@
-"""The workflows have few permissions, deploy to prod only after an approval, and show no secret."""
+"""Checks the workflows' permissions, secrets and pins, and that prod needs an approval."""
 
 import re
 from typing import Any
@@ -21,11 +21,11 @@ WRITES = {
     ("release", "publish"): {"contents"},
     ("update", "propose"): {"actions", "contents", "pull-requests"},
 }
-"""What each job may change. All others only read."""
+"""The permissions of each job that may change something. All other jobs only read."""
 
 
 def steps(job: dict[str, Any]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = job.get("steps", [])  # a job that calls a workflow has none
+    found: list[dict[str, Any]] = job.get("steps", [])  # a job that calls a workflow has no steps
     return found
 
 
@@ -41,7 +41,7 @@ def test_each_push_runs_what_ci_runs() -> None:
     assert scripts(JOBS["test", "test"]) == [".ci/run"]
     triggers = WORKFLOWS["test"][True]  # YAML 1.1 reads the key `on` as true
     assert triggers.keys() == {"push", "pull_request", "workflow_call", "workflow_dispatch"}
-    # deploy.yml calls it for the one branch that it leaves out.
+    # deploy.yml calls it for this branch.
     assert triggers["push"] == {"branches-ignore": ["main"]}
     assert WORKFLOWS["deploy"][True] == {"push": {"branches": ["main"]}}
     for name in ("deploy", "release"):
@@ -51,7 +51,7 @@ def test_each_push_runs_what_ci_runs() -> None:
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_a_workflow_has_no_permission_that_its_jobs_do_not_name(name: str) -> None:
     assert WORKFLOWS[name]["permissions"] == {}
-    assert "pull_request_target" not in TEXTS[name], "it gives the code of strangers permissions"
+    assert "pull_request_target" not in TEXTS[name], "strangers' code would get permissions"
 
 
 def test_each_job_has_only_the_permissions_that_it_needs() -> None:
@@ -76,11 +76,11 @@ def test_prod_is_deployed_after_dev_and_an_approval() -> None:
     for key, job in JOBS.items():
         for stage in re.findall(r"make deploy STAGE=(\w+)", "\n".join(scripts(job))):
             deployed[stage] = key
-            assert job["environment"] == stage, "the environment has the reviewers and the role"
+            assert job["environment"] == stage, "the environment defines the reviewers and the role"
     assert deployed == {"dev": ("deploy", "dev"), "prod": ("deploy", "prod")}
     assert JOBS["deploy", "prod"]["needs"] == "dev"
     assert JOBS["deploy", "dev"]["needs"] == "test"
-    assert "if" not in JOBS["deploy", "prod"], "a condition can replace that of `needs`"
+    assert "if" not in JOBS["deploy", "prod"], "a condition can override `needs`"
 
 
 def test_credentials_of_aws_come_from_oidc_and_an_environment() -> None:
@@ -94,12 +94,12 @@ def test_credentials_of_aws_come_from_oidc_and_an_environment() -> None:
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_no_secret_can_be_shown(name: str) -> None:
-    assert "secrets." not in TEXTS[name], "there are none: OIDC and the job's own token"
+    assert "secrets." not in TEXTS[name], "OIDC and the job's token are enough"
     for key, job in JOBS.items():
         if key[0] != name:
             continue
         for script in scripts(job):
-            assert "${{" not in script, "a shell would run what it contains"
+            assert "${{" not in script, "a shell would run its value"
             assert not re.search(r"TOKEN|set -x|printenv|\benv\b", script)
 
 
