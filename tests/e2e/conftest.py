@@ -17,7 +17,7 @@ from tools.local_stack.stack import LocalStack, Stack
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """template.yaml, built and deployed to this machine; IAM decides about each call."""
+    """The stack of template.yaml, deployed to this machine, with IAM checks for each call."""
     with LocalStack(tmp_path_factory.mktemp("stack")) as running:
         yield running
         denied = Roles(running).denials()
@@ -32,9 +32,9 @@ def upstream_of_session(stack: Stack) -> Iterator[SimulatorControl]:
 
 @pytest.fixture
 def upstream(stack: Stack, upstream_of_session: SimulatorControl) -> Iterator[SimulatorControl]:
-    """The stack's MobileConnect, with no calls and no faults in it.
+    """The stack's simulator, without calls and faults.
 
-    What a test leaves in the queue is finished before the next one begins.
+    After a test, it waits until the messages in the queue are finished.
     """
     upstream_of_session.reset()
     yield upstream_of_session
@@ -42,7 +42,7 @@ def upstream(stack: Stack, upstream_of_session: SimulatorControl) -> Iterator[Si
 
 
 def _waiting(stack: Stack) -> int:
-    """Messages in the queue: visible, delayed, or being worked on."""
+    """Return the number of messages in the queue: visible, delayed and in flight."""
     attributes = stack.clients.sqs.get_queue_attributes(
         QueueUrl=stack.queue_url, AttributeNames=["All"]
     )["Attributes"]
@@ -55,7 +55,7 @@ def _waiting(stack: Stack) -> int:
 
 @pytest.fixture(scope="session")
 def api(stack: Stack) -> Iterator[httpx.Client]:
-    """HTTP to the stack's API, with a good key."""
+    """An HTTP client for the stack's API with a valid key."""
     with httpx.Client(
         base_url=stack.api_url,
         headers={"x-api-key": stack.api_key},

@@ -1,4 +1,4 @@
-"""The message catalogue on the deployed stack: put by the command, used by its names."""
+"""Tests the message catalogue on the deployed stack: stored by the command, used by name."""
 
 import json
 import subprocess
@@ -23,9 +23,9 @@ CATALOGUE = {
 
 @pytest.fixture(scope="module")
 def stored(stack: Stack, api: httpx.Client, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """What the command says of the catalogue that it has put.
+    """Store a catalogue with the command, and return the command's view of it.
 
-    An environment that has met a name before, in another test, keeps what it has read for a minute.
+    Environments of earlier tests may have cached the old catalogue for up to a minute.
     """
     folder = tmp_path_factory.mktemp("catalogue")
     (folder / "stack.json").write_text(json.dumps(stack.published()))
@@ -46,14 +46,14 @@ def stored(stack: Stack, api: httpx.Client, tmp_path_factory: pytest.TempPathFac
         refused = api.post("/messages", json=MESSAGE | {"message": "payroll"}).json()
         return bool(refused["errors"][0]["code"] == "message-not-allowed")
 
-    callbacks = {"clients": run("show")["clients"]}  # to the phone page, for other tests
+    callbacks = {"clients": run("show")["clients"]}  # other tests need them for the phone page
     (folder / "catalogue.json").write_text(json.dumps(CATALOGUE | callbacks))
     run("put", str(folder / "catalogue.json"), "--yes")
     wait_for(is_known, what="the catalogue in the API", seconds=90, every=1)
     return run("show")
 
 
-def test_a_message_goes_out_by_its_name(
+def test_a_message_is_sent_by_its_name(
     stored: Any, upstream: SimulatorControl, api: httpx.Client
 ) -> None:
     assert stored["messages"] == CATALOGUE["messages"]

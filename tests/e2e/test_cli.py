@@ -1,4 +1,4 @@
-"""The operator's command as it is started in a shell, against the deployed stack."""
+"""Runs the operator's command in a shell, against the deployed stack."""
 
 import json
 import os
@@ -62,7 +62,7 @@ def shell(stack: Stack, tmp_path: Path) -> Shell:
     return Shell(file)
 
 
-def test_an_operator_brings_what_got_stuck_to_its_end(
+def test_an_operator_resolves_unfinished_sends(
     shell: Shell, stack: Stack, api: httpx.Client, upstream: SimulatorControl
 ) -> None:
     upstream.fail([{"route": "send", "then": "500"}])
@@ -87,7 +87,7 @@ def test_an_operator_brings_what_got_stuck_to_its_end(
     assert shell.ask("token", sent["tokenId"])["id"] == unknown
     shell.run("resend", unknown, "--yes", code=1)
 
-    # A dead letter that may go back: what was wrong with it is gone, say, with a newer version.
+    # A dead letter that has become valid, for example with a newer version.
     stack.clients.sqs.send_message(
         QueueUrl=stack.dead_letter_queue_url,
         MessageBody=json.dumps(MESSAGE),
@@ -121,7 +121,7 @@ def test_a_stack_is_found_by_its_name(shell: Shell, stack: Stack) -> None:
 
 @pytest.fixture
 def credentials(stack: Stack) -> Iterator[None]:
-    """The simulator's first client secret counts again after the test, and the stack has it."""
+    """Restore the first client secret in the simulator and the stack after the test."""
     secrets = stack.clients.secretsmanager
     value = secrets.get_secret_value(SecretId=stack.credentials_secret)["SecretString"]
     yield
@@ -132,7 +132,7 @@ def credentials(stack: Stack) -> Iterator[None]:
 def test_the_client_secret_is_replaced_without_a_gap(
     shell: Shell, upstream: SimulatorControl, api: httpx.Client
 ) -> None:
-    """Stage, activate, a message in between, promote: with the token renewer as it is deployed."""
+    """Stages, activates and promotes a secret, with messages in between, as an operator does."""
     secret = upstream.change_secrets("stage")["staged"]
     expires = (datetime.now(UTC) + timedelta(days=180)).date().isoformat()
     staged = shell.run("credentials", "stage", answer=f"{secret}\n{expires}\n")

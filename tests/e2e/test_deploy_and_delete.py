@@ -1,6 +1,6 @@
-"""`make deploy`, the commands that it prints, the first SMS, and `make delete`.
+"""Runs `make deploy`, the commands that it prints, a first SMS, and `make delete`.
 
-MiniStack stands for AWS, and tests/support/aws_command.py for the AWS CLI.
+MiniStack replaces AWS, and tests/support/aws_command.py the AWS CLI.
 """
 
 import json
@@ -45,33 +45,33 @@ COMMANDS = {
     "aws": f"{sys.executable} -m tests.support.aws_command",
     "curl": shutil.which("curl"),
 }
-"""What a person's terminal has; the arguments of each call are written down."""
+"""The programs on PATH; the arguments of each call are recorded."""
 DOCUMENTED_AS_STAYING = {
     "AWS::DynamoDB::Table",
     "AWS::KMS::Key",
     "AWS::SSM::Parameter",
     "AWS::SecretsManager::Secret",
 }
-"""Types of resources in the table of docs/deploy.md."""
+"""The types of resources in the table of docs/deploy.md."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """An empty account, and a person's terminal."""
+    """An empty account, and the terminal of a person who deploys to it."""
 
     endpoint_url: str
     folder: Path
     environment: dict[str, str]
 
     def make(self, goal: str, *options: str) -> str:
-        """Run what `make deploy` or `make delete` runs, and return all that it prints."""
+        """Run the program of `make deploy` or `make delete`, and return its output."""
         config = str(self.folder / "samconfig.toml")
         return self._run(
             [sys.executable, "-m", "tools.deploy", "--config-file", config, goal, *options, "shop"]
         )
 
     def shell(self, command: str, entered: str = "", **variables: str) -> str:
-        """Run a command as it is printed or documented, and return its standard output."""
+        """Run a printed or documented command unchanged, and return its standard output."""
         return self._run(["bash", "-euc", command], entered, **variables)
 
     def _run(self, command: list[str], entered: str = "", **variables: str) -> str:
@@ -116,13 +116,13 @@ def account(tmp_path: Path) -> Iterator[Account]:
 
 
 def outputs_in(text: str) -> dict[str, str]:
-    """The outputs that `make deploy` prints."""
+    """Return the outputs that `make deploy` printed."""
     block = text.partition(f"The outputs of {STACK}:\n\n")[2].partition("\n\n")[0]
     return dict(line.split() for line in block.splitlines())
 
 
 def snippets(page: str, heading: str) -> list[str]:
-    """The shell blocks of a section of a page."""
+    """Return the shell blocks of a section of a page."""
     section = (ROOT / page).read_text().partition(f"\n### {heading}\n")[2].partition("\n## ")[0]
     return re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
 
@@ -158,7 +158,7 @@ def test_from_the_first_deployment_to_the_deletion(account: Account) -> None:
     catalogue = outputs["CatalogueParameter"]
     clients.ssm.put_parameter(Name=catalogue, Value="{}", Type="String")
     before = existing(account.endpoint_url)
-    assert all(before.values()), "a type of resource that the stack does not have"
+    assert all(before.values()), "the stack must have each type of resource"
 
     stays = account.make("delete", "--yes").partition("These resources remain")[2]
 

@@ -1,6 +1,6 @@
-"""The three ways in, and the commands that open them, against the deployed stack.
+"""Tests the three ways in, and the commands that set them up, on the deployed stack.
 
-MiniStack checks signatures, and that the policy of the principal allows execute-api:Invoke.
+MiniStack checks the signatures, and that the principal's policy allows execute-api:Invoke.
 """
 
 import json
@@ -33,14 +33,14 @@ def anybody(stack: Stack) -> Any:
 
 
 def iam_user(stack: Stack, name: str) -> tuple[str, Credentials]:
-    """A user without permissions: its ARN and its access key."""
+    """Create a user without permissions; return its ARN and its access key."""
     arn = stack.clients.iam.create_user(UserName=name)["User"]["Arn"]
     key = stack.clients.iam.create_access_key(UserName=name)["AccessKey"]
     return arn, Credentials(key["AccessKeyId"], key["SecretAccessKey"])
 
 
 def allow_to_call(stack: Stack, name: str) -> None:
-    """Give a user the policy that the guide shows."""
+    """Give a user the policy of the guide."""
     api = stack.api_url.split("/")[-2]
     called = f"arn:aws:execute-api:{stack.region}:000000000000:{api}/{STAGE}/*/iam/*"
     statement = {"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": called}
@@ -52,7 +52,7 @@ def allow_to_call(stack: Stack, name: str) -> None:
 
 
 def clients_of(stack: Stack, answer: httpx.Response) -> set[str]:
-    """The client in each record of a message."""
+    """Return the clients in a message's records."""
     items = stack.clients.dynamodb.query(
         TableName=stack.table,
         KeyConditionExpression="pk = :pk",
@@ -63,7 +63,7 @@ def clients_of(stack: Stack, answer: httpx.Response) -> set[str]:
 
 
 def route_in(stack: Stack, answer: httpx.Response) -> str:
-    """The route that the response's Location leads to."""
+    """Return the route in the response's Location."""
     url = str(answer.url.join(answer.headers["Location"]))
     assert url.startswith(f"{stack.api_url}/")
     return url.removeprefix(stack.api_url)
@@ -83,7 +83,7 @@ def test_the_stacks_own_key_is_the_default_clients(
     assert anybody.get(path, headers={"x-api-key": stack.api_key}).status_code == 200
 
 
-def test_a_client_with_a_key_of_its_own_has_limits_of_its_own(
+def test_a_client_with_its_own_key_has_its_own_limits(
     stack: Stack, upstream: SimulatorControl, operator: Any, anybody: httpx.Client
 ) -> None:
     made = operator.run("add", "billing", "--rate", "1", "--burst", "3", "--quota", "100", "--show")
@@ -107,7 +107,7 @@ def test_a_client_with_a_key_of_its_own_has_limits_of_its_own(
     assert len(upstream.sent()) == 1
 
 
-def test_a_key_from_elsewhere_gets_in_when_it_is_allowed(
+def test_a_key_from_elsewhere_has_access_after_it_is_allowed(
     stack: Stack, upstream: SimulatorControl, operator: Any, anybody: httpx.Client
 ) -> None:
     gateway = stack.clients.apigateway
@@ -128,7 +128,7 @@ def test_a_key_from_elsewhere_gets_in_when_it_is_allowed(
     assert len(upstream.sent()) == 1
 
 
-def test_a_quota_is_a_clients_own(
+def test_each_client_has_its_own_quota(
     upstream: SimulatorControl, operator: Any, anybody: httpx.Client
 ) -> None:
     made = operator.run("add", "tiny", "--quota", "2", "--show")
@@ -156,7 +156,7 @@ def test_a_removed_client_has_no_key_and_no_plan(
     assert operator.run("webhook", "leaver")["secretName"] == secret
 
 
-def test_an_iam_principal_is_its_client(
+def test_an_iam_principal_belongs_to_its_client(
     stack: Stack, upstream: SimulatorControl, operator: Any, anybody: httpx.Client
 ) -> None:
     user, credentials = iam_user(stack, "shop-server")
@@ -171,7 +171,7 @@ def test_an_iam_principal_is_its_client(
         SigV4Auth(credentials, "execute-api", stack.region).add_auth(request)
         return anybody.request(method, path, headers=dict(request.headers), content=body.encode())
 
-    assert signed("POST", "/iam/messages", json.dumps(MESSAGE)).status_code == 403, "no policy"
+    assert signed("POST", "/iam/messages", json.dumps(MESSAGE)).status_code == 403, "without a policy"
     allow_to_call(stack, "shop-server")
     assert signed("POST", "/iam/messages", json.dumps(MESSAGE), false).status_code == 403
     refused = signed("POST", "/iam/messages", json.dumps(MESSAGE))
@@ -196,7 +196,7 @@ def test_an_iam_principal_is_its_client(
     assert len(upstream.sent()) == 1
 
 
-def test_a_webhook_is_its_signers(
+def test_a_webhook_belongs_to_its_signer(
     stack: Stack, upstream: SimulatorControl, operator: Any, anybody: httpx.Client
 ) -> None:
     body = json.dumps(MESSAGE, ensure_ascii=False)
@@ -221,7 +221,7 @@ def test_a_webhook_is_its_signers(
     assert (again.json(), again.headers["Idempotent-Replayed"]) == (answer.json(), "true")
     second = operator.run("webhook", "crm", "--show")["secret"]
     assert first != second
-    assert post(first, "msg_2").status_code == 202, "the secret before it still counts"
+    assert post(first, "msg_2").status_code == 202, "the previous secret must still be valid"
     unknown = post(operator.run("webhook", "other", "--show")["secret"], "msg_3")
     assert (unknown.status_code, unknown.json()["code"]) == (401, "not-signed")
     assert unknown.headers["Content-Type"] == "application/problem+json"
@@ -237,7 +237,7 @@ def test_the_guide_has_a_snippet_for_each_way_and_language() -> None:
 
 @pytest.fixture(scope="module")
 def guided(stack: Stack) -> dict[str, str]:
-    """What `make env` exports, and what else the pages set."""
+    """The variables that `make env` exports, and those that the pages set."""
     return {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT / "layers/smsrelay"),
@@ -246,7 +246,7 @@ def guided(stack: Stack) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=str)
-def test_what_the_guide_says_works_as_it_stands(
+def test_the_snippets_of_the_guide_work_unchanged(
     stack: Stack,
     upstream: SimulatorControl,
     guided: dict[str, str],
@@ -257,7 +257,7 @@ def test_what_the_guide_says_works_as_it_stands(
     assert [it.returncode for it in ended] == [0, 0], ended
     first, again = (json.loads(it.stdout) for it in ended)
     assert first["status"] == "accepted"
-    assert again == first, "the same key and the same body: the stored result"
+    assert again == first, "the same key and body must get the stored result"
     client = stack.default_client if snippet.way == "key" else "shop"
     assert clients_of(stack, httpx.Response(202, text=ended[0].stdout)) == {client}
     assert len(upstream.sent()) == 1

@@ -1,4 +1,4 @@
-"""`GET /docs` of the deployed stack, in a real browser."""
+"""Tests `GET /docs` of the deployed stack in a real browser."""
 
 import json
 import os
@@ -29,25 +29,25 @@ SMALL = """() => [...document.querySelectorAll("a, button, summary, label, #sear
   .map((it) => [it.outerHTML.slice(0, 90), it.getBoundingClientRect()])
   .filter(([, { width, height }]) => width < 24 || height < 24)
   .map(([html, { width, height }]) => `${html} ${width} x ${height}`)"""
-"""What can be pressed and is lower or narrower than 24 px, which WCAG 2.2's AA asks for."""
+"""Returns the controls that are smaller than the 24 px that WCAG 2.2 AA requires."""
 PICTURES = ("phone-page.png", "api-docs.png")
 
 
 @pytest.fixture(scope="module")
 def page(browser: Browser, stack: Stack) -> Iterator[Page]:
-    """The page; its own policy may refuse nothing of it, and nothing is loaded from elsewhere."""
+    """The page; a violation of its policy or a request to another server fails the test."""
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     context.set_default_timeout(10_000)
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = context.new_page()
-    said: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: said.extend(elsewhere(request.url, stack)))
+    messages: list[str] = []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.on("request", lambda request: messages.extend(elsewhere(request.url, stack)))
     page.goto(f"{stack.api_url}/docs")
     yield page
     context.close()
-    assert said == []
+    assert messages == []
 
 
 def elsewhere(url: str, stack: Stack) -> list[str]:
@@ -55,28 +55,28 @@ def elsewhere(url: str, stack: Stack) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def anew(page: Page, stack: Stack) -> Iterator[None]:
+def opened_again(page: Page, stack: Stack) -> Iterator[None]:
     page.goto(f"{stack.api_url}/docs")
     yield
     page.set_viewport_size({"width": 1280, "height": 800})
     page.emulate_media(color_scheme="null")
 
 
-def test_it_has_its_style(page: Page) -> None:
-    """Which its policy has to allow."""
+def test_the_page_has_its_style(page: Page) -> None:
+    """The page's policy must allow its style."""
     expect(page.get_by_role("heading", level=1)).to_contain_text("smsrelay")
     expect(page.get_by_role("navigation", name="Contents")).to_have_css("position", "sticky")
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_it_fits_into_any_window(page: Page, width: int) -> None:
+def test_the_page_fits_into_any_window(page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 740})
     open_all(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_can_be_read_in_light_and_dark(page: Page, scheme: Any) -> None:
+def test_the_page_can_be_read_in_light_and_dark(page: Page, scheme: Any) -> None:
     page.emulate_media(color_scheme=scheme)
     open_all(page)
     assert page.evaluate(CONTRASTS) == []
@@ -84,7 +84,7 @@ def test_it_can_be_read_in_light_and_dark(page: Page, scheme: Any) -> None:
     assert (red < 64) is (scheme == "dark")
 
 
-def test_a_keyboard_is_enough(page: Page) -> None:
+def test_the_keyboard_is_enough(page: Page) -> None:
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     assert page.evaluate("document.activeElement.getBoundingClientRect().left") >= 0
@@ -126,10 +126,10 @@ def test_the_search_finds_fields_and_codes(page: Page) -> None:
 
 
 @pytest.mark.parametrize("language", COMMANDS)
-def test_an_example_runs_as_it_is_copied(
+def test_a_copied_example_runs_unchanged(
     page: Page, stack: Stack, upstream: SimulatorControl, language: str
 ) -> None:
-    """With the address that the page was read at."""
+    """The example uses the address of the page."""
     command = COMMANDS[language]
     if not shutil.which(command[0]):
         pytest.skip(f"{command[0]} is not installed")
@@ -153,7 +153,7 @@ def test_an_example_runs_as_it_is_copied(
     assert len(upstream.sent()) == 1
 
 
-def test_a_finger_hits_everything(page: Page) -> None:
+def test_all_controls_are_large_enough_for_fingers(page: Page) -> None:
     page.set_viewport_size({"width": 375, "height": 740})
     page.get_by_role("searchbox").fill("key")
     small = page.evaluate(SMALL)
@@ -162,8 +162,8 @@ def test_a_finger_hits_everything(page: Page) -> None:
     assert small + page.evaluate(SMALL) == []
 
 
-def test_every_link_leads_somewhere(page: Page, stack: Stack) -> None:
-    """Also below the stage, where the API's addresses begin."""
+def test_every_link_has_a_target(page: Page, stack: Stack) -> None:
+    """This holds below the stage's path, too."""
     links = page.locator("a").evaluate_all("all => all.map(it => it.href)")
     here = f"{stack.api_url}/docs#"
     assert {link for link in links if not link.startswith(here)} == {

@@ -1,4 +1,4 @@
-"""tools/first_contact as a person runs it, against the deployed stack and its simulator."""
+"""Runs tools/first_contact as a person does, against the deployed stack and its simulator."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""The local stack itself: what it adds to MiniStack, that it stands alone, and that it ends."""
+"""Tests the local stack: its additions to MiniStack, its independence, and its end."""
 
 import io
 import json
@@ -80,7 +80,7 @@ def test_message_goes_through_the_queue(stack: Stack, upstream: SimulatorControl
     assert sent["body"]["messageText"] == MESSAGE["text"]
 
 
-def test_caller_is_known_by_the_api_key(stack: Stack, api: httpx.Client) -> None:
+def test_the_api_key_identifies_the_client(stack: Stack, api: httpx.Client) -> None:
     posted = api.post("/messages", json=MESSAGE).json()
 
     answer = stack.clients.dynamodb.query(
@@ -121,7 +121,7 @@ def test_monitoring_is_deployed_with_the_names_of_the_stack(stack: Stack) -> Non
 
 
 @pytest.mark.parametrize("headers", [{}, {"x-api-key": "not-a-key"}])
-def test_gateway_refuses_whoever_has_no_key(stack: Stack, headers: dict[str, str]) -> None:
+def test_gateway_refuses_calls_without_a_key(stack: Stack, headers: dict[str, str]) -> None:
     answer = httpx.post(f"{stack.api_url}/messages", json=MESSAGE, headers=headers, trust_env=False)
 
     assert answer.status_code == 403
@@ -148,7 +148,7 @@ def test_gateway_refuses_what_no_function_can_take(api: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'"text"', b"{"])
-def test_gateway_refuses_what_is_no_json_object(api: httpx.Client, content: bytes) -> None:
+def test_gateway_refuses_bodies_that_are_no_json_object(api: httpx.Client, content: bytes) -> None:
     answer = api.post("/messages", content=content, headers={"Content-Type": "application/json"})
 
     assert (answer.status_code, answer.json()["code"]) == (400, "not-json")
@@ -211,7 +211,7 @@ def handler(event, context):
 
 
 def map_domain(stack: Stack, base_path: str, api_id: str, stage: str) -> str:
-    """Map a path of MiniStack's own address, as if it were a custom domain; the base URL."""
+    """Map a path of MiniStack's address like a custom domain; return the base URL."""
     gateway, domain = stack.clients.apigateway, "127.0.0.1"
     gateway.create_domain_name(domainName=domain)
     gateway.create_base_path_mapping(
@@ -283,7 +283,7 @@ def test_location_and_link_lead_to_the_message(
         assert api.get(f"{base}/docs").status_code == 200
         unknown = api.get(f"{base}/tokens/a%2Fb")
         assert (unknown.status_code, unknown.json()["code"]) == (404, "not-found")
-        assert unknown.json()["detail"].startswith("Nothing has this id"), "the relay looked it up"
+        assert unknown.json()["detail"].startswith("Nothing has this id"), "from the relay"
     assert len(upstream.sent()) == 2
 
 
@@ -291,14 +291,14 @@ TOPIC = "arn:aws:sns:us-east-1:123456789012:orders"
 RULE = "arn:aws:events:us-east-1:123456789012:rule/reminders"
 
 
-def test_stacks_run_side_by_side_and_end_alone(
+def test_stacks_run_in_parallel_and_end_independently(
     stack: Stack,
     api: httpx.Client,
     upstream: SimulatorControl,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The other one has all options for security; the first port that it tries is taken."""
+    """The other stack has all security options, and must try a second port."""
     taken = int(stack.aws_endpoint_url.rpartition(":")[2])
     ports = iter([taken, servers.free_port()])
     monkeypatch.setattr(servers, "free_port", lambda: next(ports))
@@ -323,7 +323,7 @@ def test_stacks_run_side_by_side_and_end_alone(
         queue = other.clients.sqs.get_queue_attributes(
             QueueUrl=other.queue_url, AttributeNames=["KmsMasterKeyId", "Policy"]
         )["Attributes"]
-        # Two servers, and the processes of the functions: the token's, and the one that answered.
+        # Two servers, and the processes of the token renewer and the function that responded.
         assert len(processes.running(other.marker)) > len(other.pids) + 1
 
     assert with_our_key.status_code == 403
@@ -352,7 +352,7 @@ def test_stack_ends_with_sigterm(tmp_path: Path) -> None:
         "    print(stack.marker, flush=True)\n"
         "    signal.pause()\n"
     )
-    with subprocess.Popen(  # noqa: S603 - this very Python
+    with subprocess.Popen(  # noqa: S603 - the running Python
         [sys.executable, "-c", program, str(tmp_path)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
@@ -365,11 +365,11 @@ def test_stack_ends_with_sigterm(tmp_path: Path) -> None:
         user.send_signal(signal.SIGTERM)
         user.wait(timeout=20)
 
-    assert len(running) == 3, "two servers, and the token renewer"
+    assert len(running) == 3, "two servers and the token renewer must run"
     assert processes.running(marker) == []
 
 
-def test_failed_start_leaves_nothing_and_says_why(
+def test_failed_start_leaves_nothing_and_reports_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     markers = []
@@ -395,13 +395,13 @@ def test_a_start_ends_with_the_reader_of_its_progress(tmp_path: Path) -> None:
         LocalStack(tmp_path, say=say).start()
 
 
-def test_refused_deployment_says_why(tmp_path: Path) -> None:
+def test_refused_deployment_reports_the_reason(tmp_path: Path) -> None:
     with pytest.raises(StartError, match="LogLevel"):
         LocalStack(tmp_path, parameters={"LogLevel": "LOUD"}).start()
 
 
 def post(published: dict[str, Any]) -> int:
-    """Post a message with the key of stack.json."""
+    """Post a message with the key of stack.json, and return the status."""
     return httpx.post(
         f"{published['api_url']}/messages",
         json=MESSAGE,
@@ -412,7 +412,7 @@ def post(published: dict[str, Any]) -> int:
 
 
 def command(name: str, state: Path, **options: int) -> str:
-    """Run `python -m tools.local_stack {name}` with another folder for its state; its output."""
+    """Run `python -m tools.local_stack {name}` with another state folder; return its output."""
     program = (
         "import sys\n"
         "from pathlib import Path\n"
@@ -421,7 +421,7 @@ def command(name: str, state: Path, **options: int) -> str:
         "persistent_stack.FILE = persistent_stack.STATE / 'stack.json'\n"
         f"getattr(persistent_stack, sys.argv[1])(**{options})\n"
     )
-    return subprocess.run(  # noqa: S603 - this very Python
+    return subprocess.run(  # noqa: S603 - the running Python
         [sys.executable, "-c", program, name, str(state)],
         cwd=ROOT,
         check=True,
@@ -432,15 +432,15 @@ def command(name: str, state: Path, **options: int) -> str:
 
 
 def two_free_ports() -> Iterator[int]:
-    """A port, and the next one, below those that the system gives to connections."""
-    for port in Random().sample(range(20_000, 32_000, 2), 100):  # noqa: S311 - any free port will do
+    """Yield a free port whose next port is free, too, below the system's ephemeral ports."""
+    for port in Random().sample(range(20_000, 32_000, 2), 100):  # noqa: S311 - any free port
         with suppress(servers.PortError):
             servers.check_port(port)
             servers.check_port(port + 1)
             yield port
 
 
-def test_standing_stack_is_found_again(tmp_path: Path) -> None:
+def test_a_running_stack_is_found_again(tmp_path: Path) -> None:
     file, requests = tmp_path / "stack.json", tmp_path / "smsrelay.http"
     port = next(two_free_ports())
     try:
@@ -458,12 +458,12 @@ def test_standing_stack_is_found_again(tmp_path: Path) -> None:
         assert stat.S_IMODE(requests.stat().st_mode) == 0o600
         assert f"phone page      {published['simulator_url']}/\n" in up
         assert f"documentation   {published['api_url']}/docs\n" in up
-        assert len(processes.running(published["marker"])) >= 3, "servers, and the token renewer"
+        assert len(processes.running(published["marker"])) >= 3, "servers and token renewer"
 
         assert "already running" in command("up", tmp_path)
         assert file.read_text() == content
         assert post(published) == 202
-        exported = subprocess.run(  # noqa: S603 - what our own command prints
+        exported = subprocess.run(  # noqa: S603 - our own command's output
             ["/bin/sh", "-c", 'eval "$0"; env', command("env", tmp_path)],
             env={"PATH": os.environ["PATH"]},
             check=True,
@@ -476,12 +476,12 @@ def test_standing_stack_is_found_again(tmp_path: Path) -> None:
         down = command("down", tmp_path)
         ended = re.fullmatch(r"The local stack is stopped \(([0-9]+) processes ended\)\.\n", down)
         assert ended is not None
-        assert int(ended[1]) >= 4, "the API function, too; scheduled functions may run as well"
+        assert int(ended[1]) >= 4, "the API function, and perhaps scheduled ones"
         assert processes.running(published["marker"]) == []
         assert not file.exists()
         assert not requests.exists()
         assert command("down", tmp_path) == "The local stack is not running.\n"
-        assert command("env", tmp_path) == "", "the message goes to the terminal"
+        assert command("env", tmp_path) == "", "the message must go to the terminal"
 
         with (
             socket.create_server(("127.0.0.1", port + 1)),
@@ -494,6 +494,6 @@ def test_standing_stack_is_found_again(tmp_path: Path) -> None:
         kept = ("api_key", "webhook_secret", "api_url", "queue_url", "simulator_url")
         assert {name: again[name] for name in kept} == {name: published[name] for name in kept}
         assert again["marker"] != published["marker"]
-        assert post(published) == 202, "the key and the address of the stack before"
+        assert post(published) == 202, "key and address must be those of the stack before"
     finally:
         command("down", tmp_path)

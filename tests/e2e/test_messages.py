@@ -1,4 +1,4 @@
-"""The deployed stack from outside: posted over HTTP and SQS, seen at the upstream's end."""
+"""Tests the deployed stack from outside: posts over HTTP and SQS, and the upstream's calls."""
 
 import json
 from collections import Counter
@@ -155,7 +155,7 @@ def test_each_row_of_the_table_arrives_in_the_upstreams_casing_and_types(
     assert sent["id"] == "MzA6Nzg6MA"
     assert sent["body"] == expected
     assert json.loads(sent["raw"]) == expected
-    assert list(sent["body"]) == list(expected), "even the order is the reference's"
+    assert list(sent["body"]) == list(expected), "the order must be the reference's, too"
 
 
 def test_one_request_with_both_kinds_of_recipients(
@@ -204,7 +204,7 @@ def test_ten_thousand_recipients_none_lost_none_twice(
 def test_one_key_posted_ten_times_at_once_is_one_sms(
     api: httpx.Client, upstream: SimulatorControl
 ) -> None:
-    """On a slow machine the function may have no time left to call; then the worker does."""
+    """On a slow machine the function may run out of time; then the worker makes the call."""
 
     def post(_: int) -> httpx.Response:
         return api.post("/messages", json=MESSAGE, headers={"Idempotency-Key": "ten-at-once"})
@@ -246,7 +246,7 @@ def test_one_key_with_many_sends_at_once_is_one_message(
 
 
 @pytest.mark.parametrize("then", ["429-50100", "503-50300"])
-def test_what_is_throttled_is_finished_by_the_worker(
+def test_a_throttled_send_is_sent_by_the_worker(
     api: httpx.Client, upstream: SimulatorControl, then: str
 ) -> None:
     upstream.fail([{"route": "send", "then": then, "retryAfter": 1}])
@@ -291,7 +291,7 @@ def test_a_queue_message_is_found_by_the_id_that_sqs_gave_and_by_its_reference(
     assert (nothing.status_code, nothing.json()["code"]) == (422, "invalid-query")
 
 
-def test_a_dead_letter_says_why(
+def test_a_dead_letter_has_a_reason(
     stack: Stack, api: httpx.Client, upstream: SimulatorControl
 ) -> None:
     stack.clients.sqs.send_message(
@@ -342,7 +342,7 @@ def test_a_dead_letter_says_why(
     ],
     ids=lambda value: repr(value[:20]) if isinstance(value, bytes) else str(value),
 )
-def test_rubbish_is_refused_by_the_deployed_stack_too(
+def test_the_deployed_stack_refuses_invalid_bodies(
     api: httpx.Client, upstream: SimulatorControl, content: bytes, status: int, code: str
 ) -> None:
     answer = api.post("/messages", content=content, headers={"Content-Type": "application/json"})
@@ -351,7 +351,7 @@ def test_rubbish_is_refused_by_the_deployed_stack_too(
     assert upstream.calls() == []
 
 
-def test_nothing_that_is_logged_holds_a_number_a_text_or_a_token(
+def test_the_logs_contain_no_number_text_or_token(
     stack: Stack, api: httpx.Client, upstream: SimulatorControl
 ) -> None:
     secret = "A text that nobody else may read"
@@ -368,7 +368,7 @@ def test_nothing_that_is_logged_holds_a_number_a_text_or_a_token(
 
 
 def logged(stack: Stack, text: str) -> bool:
-    """Whether a line of the functions' logs holds a text."""
+    """Return whether a line of the functions' logs contains a text."""
     groups = stack.clients.logs.describe_log_groups()["logGroups"]
     return any(
         text in event["message"]

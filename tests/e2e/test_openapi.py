@@ -1,4 +1,4 @@
-"""The deployed stack against its own OpenAPI document."""
+"""Tests the deployed stack against its own OpenAPI document."""
 
 import itertools
 
@@ -12,7 +12,7 @@ from tools.local_stack.stack import Stack
 
 schema = contract.fuzzed()
 EXAMPLES = 5
-"""For each operation, besides those at its schema's edges; the handler in process gets more."""
+"""Random examples for each operation, besides those for its schema's limits; few, for speed."""
 
 fresh = itertools.count()
 
@@ -21,16 +21,16 @@ fresh = itertools.count()
 @settings(
     max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
-def test_the_stack_does_what_the_document_says(
+def test_the_stack_conforms_to_the_document(
     case: contract.Checked, stack: Stack, upstream: SimulatorControl
 ) -> None:
-    _ = upstream  # whose end waits for what is left in the queue
+    _ = upstream  # its teardown waits for the messages in the queue
     headers = {"x-api-key": stack.api_key}
     if case.meta.generation.mode.is_positive and case.operation.path == "/messages":
-        headers["Idempotency-Key"] = f"fuzzed-{next(fresh)}"  # else the generated ones would meet
+        headers["Idempotency-Key"] = f"fuzzed-{next(fresh)}"  # generated keys could be the same
     if case.path_parameters and case.path_parameters.get("client") == "shop":
-        # The snippets of the docs are shop's, too: the function would know for 10 s that it has no
-        # webhook secret.
+        # Not `shop`, whose snippets other tests run: the function would cache for 10 s that it has
+        # no webhook secret.
         case.path_parameters["client"] = "fuzzed"
     case.call_and_validate(
         base_url=stack.api_url,

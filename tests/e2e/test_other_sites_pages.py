@@ -1,4 +1,4 @@
-"""Pages of other sites that the developer's browser shows can't use the local stack."""
+"""Checks that pages of other sites in a developer's browser can't use the local stack."""
 
 import json
 import threading
@@ -44,12 +44,12 @@ class EmptyPage(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Write nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    """The port of another server on this machine, whose pages are empty."""
+    """The port of another server on this machine, with empty pages."""
     with ThreadingHTTPServer(("127.0.0.1", 0), EmptyPage) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -60,7 +60,7 @@ def port() -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A browser for which the attacker's name leads to this machine."""
+    """A browser that resolves the attacker's name to this machine."""
     with running_browser(f"--host-resolver-rules=MAP {ATTACKER} 127.0.0.1") as running:
         yield running
 
@@ -81,7 +81,7 @@ def queue_url(stack: Stack) -> Iterator[str]:
 
 
 def sending(stack: Stack, queue_url: str) -> str:
-    """The URL of a call that puts a message into the queue."""
+    """Return the URL of a call that puts a message into the queue."""
     call = {"Action": "SendMessage", "QueueUrl": queue_url, "MessageBody": "attack"}
     return f"{stack.aws_endpoint_url}/?{urlencode(call)}"
 
@@ -93,7 +93,7 @@ def messages(stack: Stack, queue_url: str) -> int:
 
 @pytest.mark.parametrize("host", [ATTACKER, "127.0.0.1", "localhost"])
 @pytest.mark.parametrize("way", [SEND, SHOW_IMAGE])
-def test_they_send_no_queue_message(
+def test_other_sites_send_no_queue_message(
     stack: Stack, queue_url: str, page: Page, port: int, host: str, way: str
 ) -> None:
     page.goto(f"http://{host}:{port}/")
@@ -103,7 +103,7 @@ def test_they_send_no_queue_message(
     assert messages(stack, queue_url) == 0
 
 
-def test_they_create_no_function(stack: Stack, page: Page, port: int) -> None:
+def test_other_sites_create_no_function(stack: Stack, page: Page, port: int) -> None:
     function = {
         "FunctionName": FUNCTION,
         "Runtime": "python3.13",
@@ -121,7 +121,7 @@ def test_they_create_no_function(stack: Stack, page: Page, port: int) -> None:
 
 
 @pytest.mark.parametrize("host", [ATTACKER, "127.0.0.1", "localhost"])
-def test_they_read_nothing(stack: Stack, page: Page, port: int, host: str) -> None:
+def test_other_sites_read_nothing(stack: Stack, page: Page, port: int, host: str) -> None:
     page.goto(f"http://{host}:{port}/")
 
     assert page.evaluate(READ, f"{stack.aws_endpoint_url}/?Action=ListQueues") == ""
@@ -129,7 +129,7 @@ def test_they_read_nothing(stack: Stack, page: Page, port: int, host: str) -> No
 
 
 @pytest.mark.usefixtures("upstream")
-def test_they_order_no_faults(stack: Stack, page: Page, port: int) -> None:
+def test_other_sites_order_no_faults(stack: Stack, page: Page, port: int) -> None:
     page.goto(f"http://{ATTACKER}:{port}/")
 
     page.evaluate(ORDER_FAULT, f"{stack.simulator_url}/_control/faults")
@@ -141,7 +141,7 @@ def test_they_order_no_faults(stack: Stack, page: Page, port: int) -> None:
 def test_a_name_that_leads_to_this_machine_is_refused(
     stack: Stack, queue_url: str, page: Page
 ) -> None:
-    """DNS rebinding: the browser takes the attacker's page and the local stack for one site."""
+    """With DNS rebinding, the attacker's page and the local stack are one site for the browser."""
     own_port = urlsplit(stack.aws_endpoint_url).port
     site = f"http://{ATTACKER}:{own_port}"
     page.goto(f"{site}/_ministack/health")
@@ -165,7 +165,7 @@ def test_a_name_that_leads_to_this_machine_is_refused(
         {"Host": ""},
     ],
 )
-def test_what_other_sites_pages_send_is_refused(stack: Stack, headers: dict[str, str]) -> None:
+def test_requests_of_other_sites_pages_are_refused(stack: Stack, headers: dict[str, str]) -> None:
     url = f"{stack.aws_endpoint_url}/_ministack/health"
     answer = httpx.get(url, headers=headers, trust_env=False)
 
@@ -195,7 +195,7 @@ def test_another_server_on_this_machine_links_to_the_documentation_only(
     "headers",
     [{"Host": "localhost:1"}, {"Sec-Fetch-Site": "none"}, {"Sec-Fetch-Site": "same-origin"}],
 )
-def test_programs_and_typed_addresses_are_answered(stack: Stack, headers: dict[str, str]) -> None:
+def test_programs_and_typed_addresses_have_access(stack: Stack, headers: dict[str, str]) -> None:
     url = f"{stack.aws_endpoint_url}/_ministack/health"
     answer = httpx.get(url, headers=headers, trust_env=False)
 

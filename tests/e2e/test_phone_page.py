@@ -1,4 +1,4 @@
-"""The phone page of the deployed stack: posted with its form, seen on its phone."""
+"""Tests the phone page of the deployed stack: a message posted in its form, shown on its phone."""
 
 # ruff: noqa: SLF001 - MiniStack's own functions are patched
 
@@ -17,10 +17,10 @@ from tools.local_stack.simulator_client import SimulatorControl
 from tools.local_stack.stack import Stack
 
 
-def test_what_the_form_posts_arrives_on_the_phone(
+def test_a_post_of_the_form_arrives_on_the_phone(
     stack: Stack, upstream: SimulatorControl, browser: Browser, api: httpx.Client
 ) -> None:
-    # If another test has left the function a token that has ended, this call gets the 401.
+    # If another test left an ended token in the function's cache, this call gets the 401.
     api.post("/messages", json={"message": "MzA6Nzg6MA", "to": ["+12125550143"], "text": "First"})
     upstream.reset()
     page = browser.new_page()
@@ -38,7 +38,7 @@ def test_what_the_form_posts_arrives_on_the_phone(
     (sent,) = upstream.sent()
     raw = request.get_by_role("region", name="Raw calls")
     expect(raw).to_contain_text(sent["tokenId"])
-    expect(raw).not_to_contain_text("joined by")  # time: the tokenId proves it
+    expect(raw).not_to_contain_text("joined by")  # the tokenId joins them, not the time
     expect(raw).to_contain_text('"messageText": "All the way through"')
     assert stack.api_key not in page.content()
     page.get_by_role("link", name="API documentation").click()
@@ -67,7 +67,7 @@ def test_the_first_poll_delivers_and_the_phone_shows_event_and_callback(
 
 
 def test_a_send_is_delivered_within_two_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At its first poll, for which nothing but the schedule lets it wait."""
+    """The first poll delivers it, and waits only for the schedule."""
     monkeypatch.setattr(scheduler, "_SCHEDULE_TICK_INTERVAL", scheduler._SCHEDULE_TICK_INTERVAL)
     monkeypatch.setattr(eventbridge, "_parse_rate_seconds", eventbridge._parse_rate_seconds)
     ministack_patches.run_schedules_twice_as_often()

@@ -1,4 +1,4 @@
-"""The sweeper as deployed: it finds by the index what was left, and the worker finishes it."""
+"""Tests the deployed sweeper: it finds stalled sends in the index, and the worker sends them."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def test_a_send_without_a_message_is_found_and_finished(
     upstream.fail([{"route": "send", "then": "429-50100", "retryAfter": 900}])
     posted = api.post("/messages", json=MESSAGE).json()
     assert posted["status"] == "queued"
-    # Its message, which waits for a quarter of an hour, is lost; its time has come long ago.
+    # Lose its message, which is delayed by a quarter of an hour, and make the send overdue.
     stack.clients.sqs.purge_queue(QueueUrl=stack.queue_url)
     stack.clients.dynamodb.update_item(
         TableName=stack.table,

@@ -1,4 +1,4 @@
-"""Each built function under AWS's own runtime emulator, with the sample events of events/."""
+"""Runs the built functions in AWS's runtime emulator with the sample events of events/."""
 
 import json
 import os
@@ -31,7 +31,7 @@ Invoke = Callable[[str], dict[str, Any]]
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that are free together; taken at once by who asked."""
+    """Return free ports, which the caller must use at once."""
     with ExitStack() as sockets:
         listeners = [
             sockets.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)
@@ -41,14 +41,14 @@ def free_ports(count: int) -> list[int]:
 
 @contextmanager
 def emulated(stack: Stack, function: str, log: Path) -> Iterator[Invoke]:
-    """A built function with the environment that the stack gave it."""
+    """Run a built function with its environment in the stack."""
     configuration = stack.clients.lambda_.get_function_configuration(
         FunctionName=stack.functions[function]
     )
     outside, inside = free_ports(2)
     environment = {
         "PATH": os.environ["PATH"],
-        "PYTHONDONTWRITEBYTECODE": "1",  # the built folder stays as it is
+        "PYTHONDONTWRITEBYTECODE": "1",  # keeps the built folder unchanged
         "PYTHONPATH": str(build.SAM_OUTPUT / "Layer/python"),
         "AWS_LAMBDA_FUNCTION_TIMEOUT": str(configuration["Timeout"]),
         "AWS_ENDPOINT_URL": stack.aws_endpoint_url,
@@ -108,7 +108,7 @@ def test_the_api_function_with_its_sample_event(
     assert answer["statusCode"] == 202, answer
     [sent] = upstream.sent()
     assert json.loads(answer["body"])["sends"][0]["tokenId"] == sent["tokenId"]
-    assert again["body"] == answer["body"], "the event holds an idempotency key"
+    assert again["body"] == answer["body"], "the event has an idempotency key"
     assert "INIT REPORT" in (tmp_path / "log").read_text()
 
 
@@ -124,11 +124,11 @@ def test_the_worker_function_with_its_sample_event(
 
 @pytest.fixture(autouse=True)
 def _fresh_ledger(stack: Stack) -> None:
-    """The sample events have fixed idempotency keys: forget what they made before."""
+    """Delete earlier messages, because the sample events have fixed idempotency keys."""
     for page in stack.clients.dynamodb.get_paginator("scan").paginate(TableName=stack.table):
         for item in page["Items"]:
             if not item["pk"]["S"].startswith("MSG#"):
-                continue  # the session's API key stays its client's, and the token's report stays
+                continue  # keep the registration of the session's API key, and the token's report
             stack.clients.dynamodb.delete_item(
                 TableName=stack.table, Key={"pk": item["pk"], "sk": item["sk"]}
             )

@@ -1,4 +1,4 @@
-"""A stack that changes: its roles, its parameters, and a second stack beside it."""
+"""Tests changes of a stack: its roles, its parameters, and a second stack beside it."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ SECOND = "smsrelay-second"
 
 @pytest.fixture(scope="module")
 def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Not the session's: it is changed."""
+    """A separate stack, because these tests change it."""
     with LocalStack(tmp_path_factory.mktemp("stack")) as running:
         yield running
 
@@ -36,7 +36,7 @@ def parameters_of(stack: Stack) -> dict[str, str]:
 
 
 def deploy_again(stack: Stack, **changed: str) -> None:
-    """`sam deploy` with other parameters."""
+    """Deploy the stack again with changed parameters."""
     stack.clients.cloudformation.update_stack(
         StackName=STACK_NAME,
         UsePreviousTemplate=True,
@@ -50,7 +50,7 @@ def deploy_again(stack: Stack, **changed: str) -> None:
 
 
 def create(stack: Stack, name: str, template: str = TEMPLATE_KEY, **changed: str) -> Any:
-    """Another stack beside the first, with its parameters and these."""
+    """Create another stack with the first one's parameters, except the changed ones."""
     stack.clients.cloudformation.create_stack(
         StackName=name,
         TemplateURL=f"https://s3.amazonaws.com/{BUCKET}/{template}",
@@ -64,7 +64,7 @@ def create(stack: Stack, name: str, template: str = TEMPLATE_KEY, **changed: str
 
 
 def settled(stack: Stack, name: str) -> Any:
-    """A stack, once its deployment has ended."""
+    """Wait for the end of a stack's deployment, and return the stack."""
 
     def ended() -> Any:
         [now] = stack.clients.cloudformation.describe_stacks(StackName=name)["Stacks"]
@@ -82,7 +82,7 @@ def variables(stack: Stack, function: str) -> dict[str, str]:
 
 
 def post(stack: Stack, api_id: str = "") -> httpx.Response:
-    """Post with the stack's key, to its API or another one."""
+    """Post with the stack's key, to its own API or to another one."""
     *_, own_id, _ = stack.api_url.split("/")
     url = stack.api_url.replace(own_id, api_id or own_id)
     with httpx.Client(trust_env=False, timeout=60) as client:
@@ -90,7 +90,7 @@ def post(stack: Stack, api_id: str = "") -> httpx.Response:
 
 
 def test_a_role_without_a_permission_is_denied_the_call(own_stack: Stack) -> None:
-    """A sample of `make iam`."""
+    """Tests one example of what `make iam` tests."""
     roles = Roles(own_stack)
     [permission] = [it for it in roles.permissions() if it[:2] == ("ApiRole", "dynamodb:PutItem")]
     before = roles.denials()
@@ -127,7 +127,7 @@ def test_a_changed_parameter_takes_effect_with_the_deployment(own_stack: Stack) 
     assert variables(own_stack, "IamFunction")["CLIENT_RECIPIENTS_PER_MINUTE"] == "599"
     assert post(own_stack).status_code == 202
 
-    # With these hosts the API function can't call the simulator any more.
+    # With these hosts, the API function may not call the simulator.
     deploy_again(own_stack, UpstreamHosts="*.marketingcloudapis.com")
     answer = post(own_stack)
     assert (answer.status_code, answer.json()["status"]) == (202, "queued")
@@ -183,7 +183,7 @@ def test_two_stacks_side_by_side_share_nothing(own_stack: Stack) -> None:
 
 
 def test_a_failed_first_deployment_leaves_nothing_behind(own_stack: Stack) -> None:
-    """The last resource fails; all options with data of their own are on."""
+    """The last resource fails, with all options on that have data."""
     clients = own_stack.clients
     body = clients.s3.get_object(Bucket=BUCKET, Key=TEMPLATE_KEY)["Body"].read()
     template = json.loads(body)
@@ -217,7 +217,7 @@ def test_a_failed_first_deployment_leaves_nothing_behind(own_stack: Stack) -> No
 
 
 def one_token_id(sent: Callable[[], list[Any]], text: str) -> str:
-    """The tokenId of the only send with a text."""
+    """Return the tokenId of the only send with this text."""
     [call] = wait_for(
         lambda: [it for it in sent() if it["body"].get("messageText") == text],
         what=f"the send with the text {text}",
@@ -234,13 +234,13 @@ def access_token(stack: Stack, secret: str) -> str:
 
 
 def holds(stack: Stack, table: str, token_id: str) -> str | None:
-    """The items of a table, once one of them has a tokenId."""
+    """Return a table's items as text once one of them has the tokenId."""
     items = json.dumps(stack.clients.dynamodb.scan(TableName=table)["Items"], default=str)
     return items if token_id in items else None
 
 
 def metrics_of(stack: Stack, name: str) -> set[str]:
-    """The stacks that the metrics in a stack's log groups belong to."""
+    """Return the stack names in the metrics of a stack's log groups."""
     logs, found = stack.clients.logs, set()
     for it in stack.clients.cloudformation.describe_stack_resources(StackName=name)[
         "StackResources"

@@ -1,4 +1,4 @@
-"""The token renewer as deployed: sends go on while tokens end, whatever ends them."""
+"""Tests the deployed token renewer: sends go on while tokens expire or are revoked."""
 
 import json
 import re
@@ -20,14 +20,14 @@ from tools.local_stack.token_soak import MESSAGE, Watch
 TOKEN_SECONDS = 4
 ANY_CLIENT = {
     "grant_type": "client_credentials",
-    "client_id": "sim-no-sms-read",  # a magic one, good with any secret
+    "client_id": "sim-no-sms-read",  # a magic client, valid with any secret
     "client_secret": "any",
 }
 
 
 @pytest.fixture
 def short_lived(tmp_path: Path) -> Iterator[Stack]:
-    """A stack whose tokens are good for a few seconds."""
+    """A stack whose tokens are valid for a few seconds."""
     with LocalStack(tmp_path, token_seconds=TOKEN_SECONDS) as running:
         yield running
 
@@ -39,7 +39,7 @@ def test_sends_go_on_while_one_token_after_another_ends(short_lived: Stack) -> N
     assert seen.fetched >= 2, "each token lasts for 4 of the 10 seconds"
 
 
-def test_a_token_that_ends_before_its_time_is_renewed_once_and_no_caller_hears_of_it(
+def test_a_token_that_ends_early_is_renewed_once_without_a_failed_request(
     tmp_path: Path,
 ) -> None:
     with LocalStack(tmp_path) as own, SimulatorControl(own.simulator_url) as upstream:
@@ -60,7 +60,7 @@ def test_a_token_that_ends_before_its_time_is_renewed_once_and_no_caller_hears_o
 
 
 def assert_healthy(shell: Shell, stack: Stack) -> None:
-    """Assert that `smsrelay doctor` finds no problem, as on the local stack and as in AWS."""
+    """Assert that `smsrelay doctor` finds no problem, by the stack's name and by its file."""
     by_name = ("--stack-name", STACK_NAME, "--region", stack.region)
     deployed = json.loads(shell.run("doctor", "--json", *by_name, by_file=False).stdout)["checks"]
     assert {check["state"] for check in deployed} == {"ok"}
@@ -70,7 +70,7 @@ def assert_healthy(shell: Shell, stack: Stack) -> None:
     assert [check["check"] for check in local] == [check["check"] for check in deployed]
 
 
-def test_asked_again_and_again_the_token_function_keeps_a_good_token(
+def test_repeated_requests_do_not_replace_a_valid_token(
     stack: Stack, upstream: SimulatorControl
 ) -> None:
     def ask(need: str) -> dict[str, str]:
@@ -87,7 +87,7 @@ def test_asked_again_and_again_the_token_function_keeps_a_good_token(
     assert upstream.tokens_fetched() == 0
 
 
-def test_without_renewal_a_token_that_somebody_puts_in_is_enough(tmp_path: Path) -> None:
+def test_without_renewal_a_manually_stored_token_is_used(tmp_path: Path) -> None:
     with LocalStack(tmp_path, parameters={"TokenRenewal": "off"}) as off:
         assert "TokenRenewerFunction" not in off.functions
         assert not off.credentials_secret
