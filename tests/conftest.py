@@ -11,12 +11,12 @@ from smsrelay_cli import sends
 from tests.support.environment import ACCESS_TOKEN, Environment, running, simulated_aws
 from tools.mobileconnect_simulator import Simulator
 
-# The same examples in every run, and no limit of time: a slow machine is no failure.
+# The same examples in every run, and no deadline, so that a slow machine does not fail the tests.
 settings.register_profile("deterministic", derandomize=True, database=None, deadline=None)
 settings.load_profile("deterministic")
 
 
-# Each file runs in one process (Makefile). These take longest, so they must not be the last ones.
+# Each file runs in one process (Makefile). These files take longest, so they must start first.
 LONGEST = {
     *("test_foreign_responses", "test_messages", "test_mutations", "test_nothing_leaks"),
     *("test_promise", "test_promise_machine"),
@@ -28,20 +28,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
-# Only these are traced for coverage: it adds two thirds to their CPU
+# Coverage traces only these folders, because it adds two thirds to their CPU time
 # (docs/adr/015-checks-outside-make-test.md).
 MEASURED = {"unit", "integration"}
 REPETITIVE = {
     *("test_fuzz_handlers", "test_fuzz_rules", "test_fuzzed_handler", "test_phone_numbers"),
     *("test_redaction", "test_segments", "test_upstream_outage"),
 }
-"""Files that run the same lines thousands of times: they would need half a minute more."""
+"""Files that run the same lines thousands of times; tracing them would take half a minute more."""
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     is_measured = item.path.parent.name in MEASURED and item.path.stem not in REPETITIVE
-    # In a worker of pytest-xdist, pytest-cov starts two; if one stops, the other one goes on.
+    # In a worker of pytest-xdist, pytest-cov starts two, so both must be stopped.
     stopped = list[Coverage]()
     while not is_measured and (coverage := Coverage.current()):
         coverage.stop()
@@ -67,14 +67,14 @@ def simulator(session_simulator: Simulator) -> Simulator:
 
 @pytest.fixture
 def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Let seconds pass at once by the monotonic clock; `time.perf_counter` does not notice."""
+    """Return a function that advances the monotonic clock, but not `time.perf_counter`."""
     monotonic, passed = time.monotonic, [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: monotonic() + sum(passed))
     return passed.append
 
 
 class WallClock:
-    """The time of the functions that send, and of the operator's command; tests put it forward."""
+    """The clock of the sending functions and of the operator's command, which tests advance."""
 
     now = 1_790_000_000.0
 
@@ -84,7 +84,7 @@ class WallClock:
 
 @pytest.fixture
 def wall_clock(monkeypatch: pytest.MonkeyPatch) -> WallClock:
-    """To be requested before `relay`, whose parts take it."""
+    """Must be requested before `relay`, whose parts use it."""
     clock = WallClock()
     monkeypatch.setattr(sending, "time", clock)
     monkeypatch.setattr(smsrelay_cli.main, "time", clock)

@@ -211,7 +211,7 @@ def test_unused_calls_are_given_back(tenant: Tenant) -> None:
     tenant.now += 60
     tenant.simulator.fail("deliveries", "429-50100")
     assert tenant.polls() == 1
-    tenant.relay.status_anew()
+    tenant.relay.restart_delivery_poller()
     assert [tenant.polls(), tenant.polls()] == [SHARE - 1, 0]
 
 
@@ -223,7 +223,7 @@ def test_unused_calls_are_given_back_beside_another_run(tenant: Tenant) -> None:
         assert tenant.relay.follow() == {"throttled": 1, "left": 1}
     assert done == [{"accepted": 2}]
     assert tenant.calls() == 3
-    tenant.relay.status_anew()
+    tenant.relay.restart_delivery_poller()
     assert [tenant.polls(), tenant.polls()] == [SHARE - 3, 0]
 
 
@@ -235,7 +235,7 @@ def test_calls_of_a_saved_share_are_given_back_to_it(tenant: Tenant) -> None:
     tenant.post(4 * SHARE)
     tenant.simulator.fail("deliveries", "429-50100")
     assert tenant.polls() == 1, "one of the 12 calls of today and of two saved days"
-    tenant.relay.status_anew()
+    tenant.relay.restart_delivery_poller()
     tenant.now += DAY
     assert [tenant.polls(), tenant.polls()] == [4 * SHARE - 1, 0]
 
@@ -269,7 +269,7 @@ def test_calls_that_can_not_be_given_back_count_as_used(tenant: Tenant) -> None:
     tenant.simulator.fail("deliveries", "429-50100")
     with patch.object(DynamoDbCallBudget, "give_back", side_effect=LedgerUnavailableError):
         assert tenant.polls() == 1
-    tenant.relay.status_anew()
+    tenant.relay.restart_delivery_poller()
     assert tenant.polls() == 0
 
 

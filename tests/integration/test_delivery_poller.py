@@ -221,7 +221,7 @@ def test_a_refusal_of_polls_stops_the_run(
     assert calls(simulator) == 1, "the refusal must stop the other polls"
     assert relay.follow() == {"paused": 1}
     assert calls(simulator) == 1
-    relay.status_anew()
+    relay.restart_delivery_poller()
     assert relay.follow() == {"accepted": 4}, "each send must be polled later"
 
 

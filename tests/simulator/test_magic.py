@@ -84,7 +84,9 @@ def test_magic_messages_give_every_fault_always(
             magic_numbers, "MESSAGES", {first: magic_numbers.MagicMessage(then=row.then)}
         )
     for _ in range(2):
-        status = status_of(client, "POST", f"{path(first)}/send", json=BODY, timeout=patience(row.then))
+        status = status_of(
+            client, "POST", f"{path(first)}/send", json=BODY, timeout=patience(row.then)
+        )
 
         assert status == int(f"{first}"[1:4]) if status is not None else first < 900100
         call = simulator.calls()[-1]

@@ -665,7 +665,7 @@ def test_an_unreachable_relay_is_reported(page: Page, simulator: Simulator) -> N
 # The page itself.
 
 
-def test_the_page_can_be_used_with_the_keyboard_only(page: Page, simulator: Simulator, relay: FakeRelay) -> None:
+def test_the_keyboard_is_enough(page: Page, simulator: Simulator, relay: FakeRelay) -> None:
     for number in (NUMBER, OTHER):
         send(simulator, number, f"to {number}")
     expect(page.locator("#numbers button")).to_have_count(2)
@@ -746,7 +746,7 @@ def test_many_numbers_scroll_in_their_own_area(page: Page, simulator: Simulator)
     expect(page.locator("#numbers button")).to_have_count(100)
 
     expect(page.locator("#news")).to_have_text("100 new messages")
-    assert page.evaluate("document.documentElement.scrollHeight") <= before + 60  # the height of one more request
+    assert page.evaluate("document.documentElement.scrollHeight") <= before + 60  # one more request
     assert page.locator("#numbers").evaluate("it => it.scrollHeight > it.clientHeight")
 
 

@@ -276,7 +276,7 @@ class Environment:
         reported: Json = self.status.handler({}, Context(remaining))
         return reported
 
-    def status_anew(self) -> None:
+    def restart_delivery_poller(self) -> None:
         """Start the delivery poller again without its caches, as in a new environment."""
         _start_again(delivery_poller)
 

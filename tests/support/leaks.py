@@ -161,7 +161,7 @@ class Stage:
         self._let_it_tell()
 
     def _let_it_tell(self) -> None:
-        """Set up events and callbacks; the other functions get no catalogue, so no names."""
+        """Set up events and callbacks; the other functions get no catalogue."""
         queue = client_of("sqs").create_queue(QueueName=f"{self.relay.table}-callbacks")
         self.callbacks = queue["QueueUrl"]
         settings = {

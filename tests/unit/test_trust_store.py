@@ -11,7 +11,7 @@ from smsrelay.adapters.trust_store import trusted
 
 
 @pytest.fixture(autouse=True)
-def read_anew() -> Iterator[None]:
+def read_again() -> Iterator[None]:
     trusted.cache_clear()
     yield
     trusted.cache_clear()
