@@ -274,9 +274,7 @@ def test_a_new_stack_has_no_client_yet(operator: Operator) -> None:
     assert client(operator, "list") == []
 
 
-def test_secrets_are_shown_only_on_request(
-    operator: Operator, gateway: Gateway
-) -> None:
+def test_secrets_are_shown_only_on_request(operator: Operator, gateway: Gateway) -> None:
     made = client(operator, "add", "shop")
     assert set(made) == {"client", "keyId"}
     value = gateway.api_keys[made["keyId"]]["value"]

@@ -171,7 +171,7 @@ def test_an_iam_principal_belongs_to_its_client(
         SigV4Auth(credentials, "execute-api", stack.region).add_auth(request)
         return anybody.request(method, path, headers=dict(request.headers), content=body.encode())
 
-    assert signed("POST", "/iam/messages", json.dumps(MESSAGE)).status_code == 403, "without a policy"
+    assert signed("POST", "/iam/messages", json.dumps(MESSAGE)).status_code == 403, "no policy"
     allow_to_call(stack, "shop-server")
     assert signed("POST", "/iam/messages", json.dumps(MESSAGE), false).status_code == 403
     refused = signed("POST", "/iam/messages", json.dumps(MESSAGE))

@@ -495,9 +495,7 @@ def test_a_caller_sees_only_its_own_messages(relay: Environment) -> None:
     assert relay.delete(f"/messages/{posted.body['id']}", client="another") == nothing
 
 
-def test_a_key_without_a_client_is_refused(
-    relay: Environment, simulator: Simulator
-) -> None:
+def test_a_key_without_a_client_is_refused(relay: Environment, simulator: Simulator) -> None:
     posted = relay.post(MESSAGE)
     for answer in (
         relay.post(MESSAGE, key_id="made-elsewhere"),

@@ -99,9 +99,7 @@ def secret(**fields: object) -> str:
         ('"a-bare-token"', "a-bare-token", None, ""),
     ],
 )
-def test_valid_secrets(
-    value: str, token: str, expires_at: float | None, url: str
-) -> None:
+def test_valid_secrets(value: str, token: str, expires_at: float | None, url: str) -> None:
     assert parse_stored_token(value, NOW) == (token, expires_at, NOW, url)
 
 

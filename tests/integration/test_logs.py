@@ -52,9 +52,7 @@ def test_a_request_is_found_from_its_post_to_its_delivery(
         assert output.client == "web-shop"
 
 
-def test_a_line_is_json_with_all_ids(
-    relay: Environment, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_line_is_json_with_all_ids(relay: Environment, caplog: pytest.LogCaptureFixture) -> None:
     posted = relay.post(MESSAGE, headers={"X-Amzn-Trace-Id": TRACE}).body
     record = about(caplog, "send accepted")
     line = json.loads(sending.parts().logger.registered_formatter.format(record))

@@ -218,9 +218,7 @@ def test_a_connection_is_not_used_when_the_monotonic_clock_jumped(
     assert (server.accepted, server.swallowed) == (2, 0)
 
 
-def test_idle_connections_expire_beside_a_busy_one(
-    server: EndingServer, caller: Caller
-) -> None:
+def test_idle_connections_expire_beside_a_busy_one(server: EndingServer, caller: Caller) -> None:
     assert caller.send_in_parallel(server) == [ACCEPTED] * BATCH
     # 2 seconds pass between calls: too short for the connection that is in use to expire.
     for _ in range(3):

@@ -95,9 +95,7 @@ def test_only_its_client_sees_a_webhooks_message(relay: Environment) -> None:
         assert relay.get(f"/iam{path}", client=session.replace("Shop", "Spy")).status == 404
 
 
-def test_a_principal_without_a_client_is_refused(
-    relay: Environment, simulator: Simulator
-) -> None:
+def test_a_principal_without_a_client_is_refused(relay: Environment, simulator: Simulator) -> None:
     caller = "arn:aws:iam::123456789012:user/bob"
 
     def post() -> tuple[int, str | None]:
@@ -117,9 +115,7 @@ def test_a_principal_without_a_client_is_refused(
     assert post() == (202, None), "the principal must be valid at once"
 
 
-def test_a_repeated_webhook_is_not_sent_again(
-    relay: Environment, simulator: Simulator
-) -> None:
+def test_a_repeated_webhook_is_not_sent_again(relay: Environment, simulator: Simulator) -> None:
     secret = relay.put_webhook_secret("shop")
     first, second = (
         relay.post_webhook("shop", secret, MESSAGE, webhook_id="msg_1") for _ in range(2)
@@ -137,9 +133,7 @@ def test_an_id_with_another_body_is_refused(relay: Environment, simulator: Simul
     assert len(simulator.sent()) == 1
 
 
-def test_an_id_in_quotes_is_the_same_key(
-    relay: Environment, simulator: Simulator
-) -> None:
+def test_an_id_in_quotes_is_the_same_key(relay: Environment, simulator: Simulator) -> None:
     secret = relay.put_webhook_secret("shop")
     relay.allow("shop", "key-1")
     first = relay.post_webhook("shop", secret, MESSAGE, webhook_id='"msg_1"')
@@ -160,9 +154,7 @@ def test_an_unsigned_key_does_not_replace_the_id(relay: Environment, simulator: 
     assert len(simulator.sent()) == 1
 
 
-def test_all_missing_parts_get_the_same_response(
-    relay: Environment, simulator: Simulator
-) -> None:
+def test_all_missing_parts_get_the_same_response(relay: Environment, simulator: Simulator) -> None:
     secret = relay.put_webhook_secret("shop")
     relay.put_webhook_secret("broken", current="no secret")
     wrong = new_signing_secret()

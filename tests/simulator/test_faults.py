@@ -70,9 +70,7 @@ def test_refusing_faults_have_the_platform_shape(
     assert client.post(SEND_PATH, json=BODY).status_code == 202
 
 
-def test_a_block_can_have_a_retry_after(
-    simulator: Simulator, client: httpx.Client
-) -> None:
+def test_a_block_can_have_a_retry_after(simulator: Simulator, client: httpx.Client) -> None:
     simulator.fail("send", "429-50200", retry_after=1)
 
     response = client.post(SEND_PATH, json=BODY)

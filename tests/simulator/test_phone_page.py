@@ -222,9 +222,7 @@ def test_a_picture_is_shown(page: Page, simulator: Simulator) -> None:
     assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 40
 
 
-def test_a_picture_that_does_not_load_is_replaced(
-    page: Page, simulator: Simulator
-) -> None:
+def test_a_picture_that_does_not_load_is_replaced(page: Page, simulator: Simulator) -> None:
     page.route("https://images.example.com/**", lambda route: route.abort())
     send(simulator, text="Look", ContentURL="https://images.example.com/gone.jpg")
 
@@ -811,9 +809,7 @@ def test_the_page_reconnects_automatically(browser: Browser) -> None:
         assert next(windows, None) is None
 
 
-def test_the_page_requests_only_its_own_files(
-    browser: Browser, simulator: Simulator
-) -> None:
+def test_the_page_requests_only_its_own_files(browser: Browser, simulator: Simulator) -> None:
     asked: list[str] = []
     context = browser.new_context()
     context.on("request", lambda request: asked.append(request.url))

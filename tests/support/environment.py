@@ -176,9 +176,7 @@ class Environment:
         } | answer.get("headers", {})
         response = HttpAnswer(answer["statusCode"], headers, json.loads(answer["body"]))
         route = path.removeprefix("/iam").partition("?")[0]
-        contract.assert_conforms(
-            method, route, response.status, response.headers, response.body
-        )
+        contract.assert_conforms(method, route, response.status, response.headers, response.body)
         return response
 
     def raw(

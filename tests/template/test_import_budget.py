@@ -198,9 +198,7 @@ def test_a_function_imports_no_forbidden_module(built: Path, function: str) -> N
 
 
 @pytest.mark.parametrize("function", MODULES)
-def test_a_function_imports_only_its_own_parts(
-    built: Path, function: str
-) -> None:
+def test_a_function_imports_only_its_own_parts(built: Path, function: str) -> None:
     loaded = _loaded(function, built)
     wrong = {
         name: why for name, (who, why) in ONLY.items() if _is_in(name, loaded) != (function in who)

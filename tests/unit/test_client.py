@@ -77,9 +77,7 @@ def test_a_request_is_built_by_the_names_of_python() -> None:
         ({"text": " "}, "blank-text"),
     ],
 )
-def test_an_invalid_field_is_refused_when_it_is_set(
-    fields: dict[str, Any], code: str
-) -> None:
+def test_an_invalid_field_is_refused_when_it_is_set(fields: dict[str, Any], code: str) -> None:
     with pytest.raises(ValidationError) as caught:
         MessageRequest(**({"message": ID, "to": [NUMBER]} | fields))
     assert [error["type"] for error in caught.value.errors()] == [code]
@@ -181,9 +179,7 @@ def test_a_request_is_parsed_from_text_and_from_an_object() -> None:
         ("[]", "wrong-type"),
     ],
 )
-def test_all_errors_are_one_exception_with_the_relays_codes(
-    document: Any, refused: str
-) -> None:
+def test_all_errors_are_one_exception_with_the_relays_codes(document: Any, refused: str) -> None:
     with pytest.raises(RequestRefusedError) as caught:
         parse_request(document)
     assert sorted({refusal.code for refusal in caught.value.refusals}) == refused.split()

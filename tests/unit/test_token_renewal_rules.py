@@ -108,9 +108,7 @@ def test_refusals_do_not_renew_a_new_token_at_once(
 
 
 @pytest.mark.parametrize(("life", "seconds"), [(1080, 60), (240, 60), (60, 15), (8, 2), (None, 60)])
-def test_senders_refresh_a_token_shortly_before_its_end(
-    life: float | None, seconds: float
-) -> None:
+def test_senders_refresh_a_token_shortly_before_its_end(life: float | None, seconds: float) -> None:
     assert refresh_ahead(token(life, 0)) == seconds
 
 
