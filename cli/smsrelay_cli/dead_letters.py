@@ -20,7 +20,7 @@ from smsrelay.errors import (
 from smsrelay.messages.refusals import RequestRefusedError
 from smsrelay.security.redaction import without_names
 from smsrelay.sends import transitions
-from smsrelay.sends.ids import fingerprint, message_id, new_message_id
+from smsrelay.sends.ids import fingerprint, message_id, new_id
 from smsrelay.sends.queue_envelopes import (
     CLIENT_ATTRIBUTE,
     INVALID_CLIENT,
@@ -319,8 +319,8 @@ def _plan(target: DeployedStack, letter: DeadLetter, now: float) -> Plan:  # noq
         # SNS sends no attributes. The relay wrote these, because it did not trust the body.
         detail = "accepted only if QueueSenderArns now contains its topic"
         return Plan(letter, Action.QUEUE, detail, without_client=True, without_key=True)
-    none = new_message_id()  # the key if the body contains none
-    content = _content(letter, none)
+    unused_key = new_id()  # the key if the body contains none
+    content = _content(letter, unused_key)
     if content is None:
         return Plan(letter, Action.KEEP, "its body can't be read, so it would fail again")
     if isinstance(content, SendKey):
@@ -328,7 +328,7 @@ def _plan(target: DeployedStack, letter: DeadLetter, now: float) -> Plan:  # noq
     before = letter.text("messageId") if letter.text("reason") else None
     if before is None:
         # SQS moved it. If the message has no key, its SQS id is the key.
-        return Plan(letter, Action.QUEUE, new_key=letter.id if content.key == none else None)
+        return Plan(letter, Action.QUEUE, new_key=letter.id if content.key == unused_key else None)
     sends = target.ledger.load(before)
     if sends and sends[0].fingerprint != _fingerprint(content):
         return Plan(
@@ -422,7 +422,7 @@ def _carried_out(target: DeployedStack, plan: Plan, now: float) -> Plan:
 
 
 def _revived(target: DeployedStack, ended: Send, now: float) -> bool:
-    after = transitions.requeue_by_operator(ended, now=round(now, 3), written_by=new_message_id())
+    after = transitions.requeue_by_operator(ended, now=round(now, 3), written_by=new_id())
     return bool(target.ledger.replace_if_unchanged(ended, after))
 
 

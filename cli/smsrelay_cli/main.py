@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 from pydantic_core import PydanticCustomError
 
 from smsrelay import __version__
+from smsrelay.adapters.dynamodb_ledger import GROUPS
 from smsrelay.adapters.logger import described
 from smsrelay.errors import RelayError
 from smsrelay.messages.phone_numbers import normalize
@@ -170,7 +171,7 @@ def _add_reading(command: _AddCommand) -> None:
     found = command("list", "list unfinished and failed sends, the latest changes first")
     found.add_argument(
         "--status",
-        choices=sorted(map(str, sends.GROUPS)),
+        choices=sorted(map(str, GROUPS)),
         help="only sends with this status, the earliest due first",
     )
     found.add_argument(

@@ -5,11 +5,12 @@ from itertools import batched, islice
 from time import time
 from typing import Any, NamedTuple
 
+from smsrelay.adapters.dynamodb_ledger import GROUPS
 from smsrelay.errors import QueueUnavailableError
 from smsrelay.ports import RefusedMessage
 from smsrelay.security.redaction import redact
 from smsrelay.sends import transitions
-from smsrelay.sends.ids import new_message_id, possible_message_ids
+from smsrelay.sends.ids import new_id, possible_message_ids
 from smsrelay.sends.message_status import message_status
 from smsrelay.sends.send import ACCEPTED_STATUSES, Send, Status
 from smsrelay_cli.deployed_stack import DeployedStack
@@ -27,12 +28,6 @@ from smsrelay_cli.terminal import (
     shown_time,
 )
 
-GROUPS = {
-    Status.QUEUED: "open",
-    Status.SENDING: "open",
-    Status.UNKNOWN: "unknown",
-    Status.FAILED: "failed",
-}
 MOST_READ = 10_000
 """Maximum of sends that one listing reads; `queued` and `sending` share a group."""
 BATCH = 100
@@ -198,7 +193,7 @@ def resend(target: DeployedStack, options: Any, now: float) -> int:
     def requeue(send: Send) -> Change:
         if send.status is Status.QUEUED:
             return Change(send, send, is_done=True)
-        after = transitions.requeue_by_operator(send, now=moment, written_by=new_message_id())
+        after = transitions.requeue_by_operator(send, now=moment, written_by=new_id())
         return _settled(target, send, after)
 
     return _decide(target, options, chosen, requeue)
@@ -241,9 +236,7 @@ def cancel(target: DeployedStack, options: Any, _now: float) -> int:
 
     def end(send: Send) -> Change:
         while True:
-            after = transitions.end_queued(
-                send, Status.CANCELLED, now=moment, written_by=new_message_id()
-            )
+            after = transitions.end_queued(send, Status.CANCELLED, now=moment, written_by=new_id())
             change = _settled(target, send, after)
             # A worker that only postpones a send also changes it.
             latest = None if change.is_done else target.ledger.load_one(send.key)
@@ -303,7 +296,7 @@ def resolve(target: DeployedStack, options: Any, now: float) -> int:
             token_id=options.token_id,
             note=_note(options.note, send),
             now=moment,
-            written_by=new_message_id(),
+            written_by=new_id(),
         )
         return _settled(target, send, after)
 

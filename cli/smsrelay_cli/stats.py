@@ -1,13 +1,17 @@
 """`smsrelay stats`: the number and age of unfinished sends, and the sizes of the queues."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from smsrelay_cli.deployed_stack import DeployedStack
 from smsrelay_cli.exit_codes import DONE
 from smsrelay_cli.terminal import print_json, print_line, print_table, shown_age
 
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.literals import QueueAttributeNameType
+
 _GROUPS = {"open": "queued, sending", "unknown": "unknown", "failed": "failed"}
-_DEPTHS = {
+_DEPTHS: Final[Mapping[str, "QueueAttributeNameType"]] = {
     "waiting": "ApproximateNumberOfMessages",
     "delayed": "ApproximateNumberOfMessagesDelayed",
     "inWork": "ApproximateNumberOfMessagesNotVisible",
@@ -56,10 +60,6 @@ def depth(target: DeployedStack, url: str) -> dict[str, int]:
     """Return the number of waiting, delayed and received messages of a queue."""
     attributes = target.sqs.get_queue_attributes(
         QueueUrl=url,
-        AttributeNames=[
-            "ApproximateNumberOfMessages",
-            "ApproximateNumberOfMessagesDelayed",
-            "ApproximateNumberOfMessagesNotVisible",
-        ],
+        AttributeNames=list(_DEPTHS.values()),
     )["Attributes"]
-    return {name: int(attributes[attribute]) for name, attribute in _DEPTHS.items()}  # type: ignore[index]
+    return {name: int(attributes[attribute]) for name, attribute in _DEPTHS.items()}

@@ -45,7 +45,7 @@ def handler(event: Event, context: Context) -> dict[str, Any]:
     try:
         response = _respond(method, route, event, deadline_of(context))
     except RelayError as error:
-        return api_gateway.to_problem(error, is_read=(method, route) != POST_MESSAGE)
+        return api_gateway.to_problem(error, stores_message=(method, route) == POST_MESSAGE)
     return api_gateway.to_proxy(response, api_gateway.base_of(event))
 
 

@@ -13,7 +13,7 @@ from smsrelay.adapters.dynamodb_ledger import SHARDS, DynamoDbLedger, partition_
 from smsrelay.errors import LedgerUnavailableError
 from smsrelay.ports import ReplaceResult
 from smsrelay.sends import transitions
-from smsrelay.sends.ids import message_id, new_message_id
+from smsrelay.sends.ids import message_id, new_id
 from smsrelay.sends.send import OnUnknown, Send, SendKey, Status
 from tests.support.aws_calls import intercepted
 from tests.support.environment import REGION, Environment, running
@@ -379,7 +379,7 @@ def test_sends_are_spread_evenly_over_the_shards(group: str, ids: str) -> None:
     count = 20_000
     keys: dict[str, Callable[[int], SendKey]] = {
         "derived": lambda n: SendKey(message_id("shop", f"order-{n}"), 1),
-        "new": lambda _: SendKey(new_message_id(), 1),
+        "new": lambda _: SendKey(new_id(), 1),
         "of one message": lambda n: SendKey(f"01K{n // 100:023}", n % 100 + 1),
     }
     spread = Counter(shard_of(group, keys[ids](n)) for n in range(count))

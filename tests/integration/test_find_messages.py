@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger
-from smsrelay.sends.ids import message_id, new_message_id
+from smsrelay.sends.ids import message_id, new_id
 from smsrelay.sends.send import OnUnknown, Send, SendKey, Status
 from smsrelay.services import api
 from tests.support import golden
@@ -217,7 +217,7 @@ def stored(relay: Environment) -> list[str]:
 
 
 def put_message(ledger: DynamoDbLedger, at: float, *, client: str = CLIENT, sends: int = 1) -> str:
-    found = new_message_id()
+    found = new_id()
     ledger.create(
         [
             Send(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from smsrelay.adapters.dynamodb_ledger import (
-    AWAITS_REPORT,
+    POLLED_BEFORE,
     REFUSED,
     DynamoDbLedger,
     report_unreadable,
@@ -114,13 +114,13 @@ def test_due_polls_skip_and_count_unreadable_items(
     relay: Environment, ledger: DynamoDbLedger, counts: Counts
 ) -> None:
     put(relay, READABLE["awaiting-report"])
-    unreadable = put_unreadable_in(relay, f"{AWAITS_REPORT}#0")
+    unreadable = put_unreadable_in(relay, f"{POLLED_BEFORE}#0")
     due = ledger.due_polls(LATER, 100)
     assert [send.key.message_id for send in (*due.on_time, *due.late)] == ["golden-awaiting-report"]
     assert counts.counted == ["UnreadableItems"] * unreadable
 
 
-@pytest.mark.parametrize("group", ["open", "unknown", "failed", AWAITS_REPORT])
+@pytest.mark.parametrize("group", ["open", "unknown", "failed", POLLED_BEFORE])
 def test_the_sparse_index_is_read_past_unreadable_keys(
     relay: Environment, ledger: DynamoDbLedger, counts: Counts, group: str
 ) -> None:
@@ -167,7 +167,7 @@ def test_the_delivery_poller_polls_the_others(
     with running(simulator.url, DELIVERY_POLLING="all") as relay:
         relay.post(MESSAGE)
         relay.make_due()
-        unreadable = put_unreadable_in(relay, f"{AWAITS_REPORT}#0")
+        unreadable = put_unreadable_in(relay, f"{POLLED_BEFORE}#0")
         assert relay.follow() == {"accepted": 1}
         assert sum(metrics(capsys.readouterr().out)["UnreadableItems"]) == unreadable
         delivery_poller.parts().connections.close()

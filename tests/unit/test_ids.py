@@ -7,7 +7,7 @@ import pytest
 
 from smsrelay.errors import NotJsonError
 from smsrelay.messages.strict_json import Document, decode
-from smsrelay.sends.ids import correlation_id, fingerprint, message_id, new_message_id
+from smsrelay.sends.ids import correlation_id, fingerprint, message_id, new_id
 
 ROOT = "1-67891233-abcdef012345678912345678"
 
@@ -30,8 +30,8 @@ def test_client_and_key_are_separated_in_the_id() -> None:
 
 
 def test_without_a_key_every_id_is_new() -> None:
-    assert new_message_id() != new_message_id()
-    assert len(new_message_id()) == len(message_id("shop", "k")) == 26
+    assert new_id() != new_id()
+    assert len(new_id()) == len(message_id("shop", "k")) == 26
 
 
 MESSAGE = '{"message": "MzA6Nzg6MA", "to": ["+1 212 555 0100"], "text": "Grüße"}'

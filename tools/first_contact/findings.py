@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from smsrelay.messages.strict_json import json_object
 from smsrelay.security.redaction import without
-from smsrelay.sends.call_outcome import words_of
+from smsrelay.sends.call_outcome import error_messages_of
 from smsrelay.sends.send import Send
 
 ENDED: Final = {"Finished", "Error"}
@@ -51,7 +51,7 @@ class Answer(NamedTuple):
             "body": shape(self.document) if self.document else "not a JSON object",
         }
         if self.status >= HTTPStatus.BAD_REQUEST:
-            found["errors"] = without(words_of(self.body), secrets)
+            found["errors"] = without(error_messages_of(self.body), secrets)
             if type(code) is int and 0 <= code <= _MAX_ERROR_CODE:
                 found["errorCode"] = code
         return found

@@ -58,7 +58,7 @@ KEYS_AT_ONCE: Final = 100
 SECONDS_PER_DAY: Final = 86_400
 MAX_TIME: Final = 253_402_300_799.0
 """The end of the year 9999, the last one of Python's dates."""
-FIRST_MANY, FIRST_ONE, AWAITS_REPORT = "first-many", "first-one", "followed"
+FIRST_MANY, FIRST_ONE, POLLED_BEFORE = "first-many", "first-one", "followed"
 """The groups of accepted sends that await a report, in polling order: before the first poll with
 several recipients, before it with one recipient, and after it."""
 MAX_CANDIDATES: Final = 3_000
@@ -80,12 +80,13 @@ _READ = """
 _WITHOUT_BODY = _READ.split()
 """The attributes that `_send` reads, except the body."""
 
-_GROUPS = {
+GROUPS = {
     Status.QUEUED: "open",
     Status.SENDING: "open",
     Status.UNKNOWN: "unknown",
     Status.FAILED: "failed",
 }
+"""The group of the index `unfinished` that contains the sends of a status."""
 
 
 def report_unreadable(metrics: Metrics, error: UnreadableItemError) -> None:
@@ -187,7 +188,7 @@ class DynamoDbLedger:
 
     def count_unknown(self, limit: int) -> int:
         count = 0
-        for partition in _partitions(_GROUPS[Status.UNKNOWN]):
+        for partition in _partitions(GROUPS[Status.UNKNOWN]):
             question = self._group_question(partition)
             with ledger_errors():
                 count += self._client.query(**question, Select="COUNT", Limit=limit)["Count"]
@@ -196,7 +197,7 @@ class DynamoDbLedger:
     def due_polls(self, now: float, limit: int) -> DuePolls:
         """Query each group of the sparse index with a limit, and read the items."""
         on_time, late = list[SendKey](), list[SendKey]()
-        for group in (FIRST_MANY, FIRST_ONE, AWAITS_REPORT):
+        for group in (FIRST_MANY, FIRST_ONE, POLLED_BEFORE):
             at_most = MAX_CANDIDATES if len(on_time) < limit else FEW
             candidates = list[tuple[int, SendKey]]()
             found = self._merged(group, now, _due_poll, min(at_most, KEYS_AT_ONCE))
@@ -311,12 +312,12 @@ class DynamoDbLedger:
         poll, not by their last change, so up to `MAX_POLLED` of them are read.
         """
         keys = list[SendKey]()
-        for group in SHARDS.keys() - {AWAITS_REPORT}:
+        for group in SHARDS.keys() - {POLLED_BEFORE}:
             page_size = min(limit, KEYS_AT_ONCE)
             keys += islice(
                 self._merged(group, None, _parse_key, page_size, latest_first=True), limit
             )
-        polled = islice(self._merged(AWAITS_REPORT, None, _due_poll), MAX_POLLED)
+        polled = islice(self._merged(POLLED_BEFORE, None, _due_poll), MAX_POLLED)
         keys += [key for _, _, key in heapq.nlargest(limit, polled, key=itemgetter(0))]
         sends = self.load_sends(keys)
         return sorted(sends, key=attrgetter("updated_at"), reverse=True)[:limit]
@@ -459,6 +460,8 @@ class DynamoDbLedger:
         return None
 
     def _item(self, send: Send) -> dict[str, Any]:
+        # Attributes keep their stored names: `template` is `upstream_message_id`, `owner` is
+        # `written_by`, `inDoubt` is `may_have_been_sent`, `deliverAt` is `scheduled_for`.
         item: dict[str, Any] = {
             **_key(send.key),
             "client": {"S": send.client},
@@ -536,10 +539,10 @@ def items_of(
 
 def partition_of(send: Send) -> str | None:
     """Return the partition of the sparse index that an unfinished or `failed` send belongs to."""
-    group = _GROUPS.get(send.status)
+    group = GROUPS.get(send.status)
     if send.awaits_report:
         first = FIRST_ONE if send.recipients == 1 else FIRST_MANY
-        group = AWAITS_REPORT if send.polled else first
+        group = POLLED_BEFORE if send.polled else first
     if group is None:
         return None
     # By send, not by message, because a large message has up to a hundred sends.
@@ -582,8 +585,8 @@ def _send(item: Item) -> Send:
         scheduled_for=_seconds(item, "deliverAt") if "deliverAt" in item else None,
         expires_at=_seconds(item, "expiresAt") if "expiresAt" in item else None,
         poll_delivery="deliveryPolling" not in item,
-        awaits_report=group in {FIRST_MANY, FIRST_ONE, AWAITS_REPORT},
-        polled=group == AWAITS_REPORT,
+        awaits_report=group in {FIRST_MANY, FIRST_ONE, POLLED_BEFORE},
+        polled=group == POLLED_BEFORE,
         delivery=delivery_report.from_json(item["delivery"]["S"]) if "delivery" in item else None,
         segments=Segments(*json.loads(item["segments"]["S"])) if "segments" in item else None,
     )

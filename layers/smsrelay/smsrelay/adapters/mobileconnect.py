@@ -21,7 +21,7 @@ from smsrelay.sends.delivery_report import DeliveryReport, parse_report
 
 POOL_TIMEOUT, CONNECT_TIMEOUT = 1.0, 2.0
 SHORTEST_CALL: Final = 0.5
-"""No call begins with less time, in seconds, because it would probably end as unknown."""
+"""The least seconds left after the token was read; before that the sender has reserved more."""
 MAX_RESPONSE_BYTES: Final = 65_536
 """The most bytes that are read of a response; all documented ones are far smaller."""
 MAX_REPORT_BYTES: Final = 2_000_000

@@ -62,12 +62,12 @@ def body_of(event: Event) -> str:
         return ""
 
 
-def to_problem(error: RelayError, *, is_read: bool = False) -> dict[str, Any]:
-    """Build the response to a failed request; with `is_read` it would have stored no message."""
+def to_problem(error: RelayError, *, stores_message: bool = True) -> dict[str, Any]:
+    """Build the response to a failed request; `stores_message`: it could have stored a message."""
     response = problem_documents.of_error(error)
     if response.status == HTTPStatus.SERVICE_UNAVAILABLE:
         logger.warning("responded 503", extra={"cause": str(error)})
-        if is_read:
+        if not stores_message:
             response = problem_documents.not_read()
     return to_proxy(response)
 

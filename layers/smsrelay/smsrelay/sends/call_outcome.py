@@ -130,7 +130,7 @@ def _of_status(status: int, code: int | None, *, has_errors: bool) -> tuple[Outc
     return OutcomeKind.UNKNOWN, "server-error" if is_server_error else "unexpected-status"
 
 
-def words_of(body: bytes) -> tuple[str, ...]:
+def error_messages_of(body: bytes) -> tuple[str, ...]:
     """Return the error messages of a refusal, in any of the upstream's formats."""
     return _errors(_document(body.decode("utf-8", "replace")))
 

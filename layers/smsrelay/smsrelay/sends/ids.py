@@ -74,8 +74,8 @@ def _fraction(number: Decimal) -> dict[str, str]:
     return {"fraction": str(number)}
 
 
-def new_message_id() -> str:
-    """Create an id for a message without an idempotency key: a ULID, so that ids sort by time."""
+def new_id() -> str:
+    """Create the id of a message without a key, or of a write: a ULID, so that ids sort by time."""
     milliseconds = int(datetime.now(UTC).timestamp() * 1_000)
     return _encoded(milliseconds << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS))
 

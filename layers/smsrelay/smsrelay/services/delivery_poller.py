@@ -124,9 +124,7 @@ class DeliveryPoller:
         def end(send: Send) -> bool:
             if deadline() < MIN_WRITE_SECONDS:
                 return False
-            after = transitions.end_unpolled(
-                send, now=self.clock(), written_by=ids.new_message_id()
-            )
+            after = transitions.end_unpolled(send, now=self.clock(), written_by=ids.new_id())
             try:
                 is_stored = bool(self.ledger.replace_if_unchanged(send, after))
             except LedgerUnavailableError:
@@ -153,7 +151,7 @@ class DeliveryPoller:
         """Poll a send, and return the result; add the end of a pause if the call was refused."""
         self.metrics.count("DeliveryCalls")
         answer = self.reports.report(send.upstream_message_id, send.token_id or "", TIMEOUT)
-        now, written_by = self.clock(), ids.new_message_id()
+        now, written_by = self.clock(), ids.new_id()
         if isinstance(answer, DeliveryReport):
             after = transitions.apply_report(send, answer, now=now, written_by=written_by)
             result = after.status.value

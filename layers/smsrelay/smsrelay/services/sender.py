@@ -187,7 +187,7 @@ class Sender:
         if may_wait and (paused := self._postpone(key, now)):
             return paused
         claim = self._ledger.claim(
-            key, written_by=ids.new_message_id(), now=now, lease_until=self._lease(deadline)
+            key, written_by=ids.new_id(), now=now, lease_until=self._lease(deadline)
         )
         if claim is None:
             raise NotFoundError(str(key))
@@ -249,7 +249,7 @@ class Sender:
             after = self._end(send, self._expired(send, now))
         elif send.status is Status.QUEUED and send.due_at + STALLED_AFTER <= now:
             # A new due time, so that the next sweep does not find it while it waits in the queue.
-            due = replace(send, due_at=now, updated_at=now, written_by=ids.new_message_id())
+            due = replace(send, due_at=now, updated_at=now, written_by=ids.new_id())
             if is_paused(self._pauses.current(), send.client):
                 due = transitions.wait_for_operator(due, now)
             after = due if self._ledger.replace_if_unchanged(send, due) else None
@@ -274,7 +274,7 @@ class Sender:
         """Cancel a send; return it cancelled, or unchanged if it is no longer queued."""
         while send.status is Status.QUEUED:
             after = transitions.end_queued(
-                send, Status.CANCELLED, now=self._clock(), written_by=ids.new_message_id()
+                send, Status.CANCELLED, now=self._clock(), written_by=ids.new_id()
             )
             if ended := self._end(send, after):
                 return ended
@@ -383,7 +383,7 @@ class Sender:
             return None
         self._metrics.time("QueuedSendAge", transitions.age(send, now))
         # So that a sweeper that read the send earlier doesn't enqueue it as well.
-        after = replace(after, written_by=ids.new_message_id())
+        after = replace(after, written_by=ids.new_id())
         return after if self._ledger.replace_if_unchanged(send, after) else None
 
     def _postponed(self, send: Send, now: float, pause: float) -> Send:
@@ -510,7 +510,7 @@ class Sender:
     def _end_lease(self, send: Send, now: float) -> Send | None:
         """End an attempt whose lease has expired; None: another process was faster."""
         after = transitions.expire_lease(
-            send, now=now, max_attempts=self._policy.max_attempts, written_by=ids.new_message_id()
+            send, now=now, max_attempts=self._policy.max_attempts, written_by=ids.new_id()
         )
         return self._end(send, after)
 
@@ -522,9 +522,7 @@ class Sender:
         return after
 
     def _expired(self, send: Send, now: float) -> Send:
-        return transitions.end_queued(
-            send, Status.EXPIRED, now=now, written_by=ids.new_message_id()
-        )
+        return transitions.end_queued(send, Status.EXPIRED, now=now, written_by=ids.new_id())
 
     def _record_end(self, send: Send) -> None:
         """Count and log a send that ended without a call."""
@@ -536,8 +534,8 @@ class Sender:
 def _plan(submission: Submission, identity: ids.Identity | None, now: float) -> list[Send]:
     """Create the sends of a request, all queued."""
     request = submission.request
-    message_id = identity.message_id if identity else ids.new_message_id()
-    written_by = ids.new_message_id()
+    message_id = identity.message_id if identity else ids.new_id()
+    written_by = ids.new_id()
     return [
         Send(
             key=SendKey(message_id, number),

@@ -7,9 +7,9 @@ from smsrelay.ports import Clock, Random
 from smsrelay.sends.backoff import MAX_PAUSE, doubled, pause_after
 from smsrelay.sends.call_outcome import NOT_FOUND, WRONG_ROUTE_REASONS, Outcome, OutcomeKind
 
-FIRST_PROBE, LAST_PROBE = 5.0, 300.0
-"""Seconds until the first probe; they double with each failed probe, up to `LAST_PROBE`."""
-LONGEST_PROBE = 60.0
+FIRST_WAIT, LONGEST_WAIT = 5.0, 300.0
+"""The first and the longest wait before a probe, in seconds; it doubles with each failed probe."""
+PROBE_SECONDS = 60.0
 """Seconds after which another probe may begin, even if the last one has not ended."""
 MAX_UPSTREAM_MESSAGE_IDS = 1_000
 """The most upstream message ids with a pause of their own; beyond it the oldest pause ends."""
@@ -20,12 +20,12 @@ class _Pause:
 
     def __init__(self, now: float) -> None:
         self._probing_until = 0.0
-        self._until = now + FIRST_PROBE
+        self._until = now + FIRST_WAIT
         self._failed_probes = 0
 
     @property
     def _seconds(self) -> float:
-        return min(LAST_PROBE, doubled(FIRST_PROBE, self._failed_probes))
+        return min(LONGEST_WAIT, doubled(FIRST_WAIT, self._failed_probes))
 
     def remaining(self, now: float) -> float:
         """Return the seconds until the next probe may be made; 0: now."""
@@ -34,7 +34,7 @@ class _Pause:
         return min(self._seconds, max(0.0, self._until - now))
 
     def begin_probe(self, now: float) -> None:
-        self._probing_until = now + LONGEST_PROBE
+        self._probing_until = now + PROBE_SECONDS
 
     def prolong(self, now: float) -> None:
         self._probing_until = 0.0

@@ -9,7 +9,7 @@ from smsrelay.errors import CredentialsUnusableError
 from smsrelay.messages.strict_json import finite_number, json_object
 from smsrelay.security.allowed_hosts import AllowedHosts
 from smsrelay.security.redaction import without
-from smsrelay.sends.call_outcome import words_of
+from smsrelay.sends.call_outcome import error_messages_of
 from smsrelay.tokens.renewal_timing import TOKEN
 
 DEFAULT_LIFETIME: Final = 1080.0
@@ -124,7 +124,7 @@ def parse_token_response(
     # RFC 6749, 5.2: the status of invalid_client is 400 or 401.
     refused = json_object(body.decode("utf-8", "replace")).get("error") == "invalid_client"
     reason = CREDENTIALS_REFUSED if refused else _reason(status)
-    return TokenError(reason, status, without(words_of(body), secrets))
+    return TokenError(reason, status, without(error_messages_of(body), secrets))
 
 
 def _parse_access_token(
