@@ -299,9 +299,10 @@ class DynamoDbLedger:
         return [found[key] for key in keys if key in found]
 
     def unfinished(self, group: str, *, due_by: float | None = None) -> Iterator[SendKey]:
-        """Yield the sends of a group of the sparse index, the first due first.
+        """Yield the sends of a group of the index `unfinished`, the first due first.
 
-        The index is eventually consistent: read a send from the table before acting on it.
+        It also has `failed` sends, for operators, and accepted ones that await a report. It is
+        eventually consistent: read a send from the table before acting on it.
         """
         return self._merged(group, due_by, _parse_key)
 
