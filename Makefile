@@ -146,7 +146,7 @@ $(OLDER)/ready: tools/requirements/dev.txt
 		--no-deps -r $(LOGS)/python3.11.txt
 	touch $@
 
-faults: .venv/ready ## inject every fault, and pairs of faults, at every step of every scenario (an hour or more)
+faults: .venv/ready ## inject every fault, and pairs of faults, at every step of every scenario (1 to 3 hours)
 	$(BIN)/python -m tests.promise promise
 
 faults-mutations: .venv/ready ## add known errors to the relay one by one, and check that the fault tests find each
