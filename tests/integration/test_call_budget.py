@@ -17,7 +17,7 @@ from smsrelay.adapters import dynamodb_ledger
 from smsrelay.adapters.dynamodb_call_budget import DynamoDbCallBudget
 from smsrelay.adapters.dynamodb_ledger import DynamoDbLedger, change_of
 from smsrelay.adapters.mobileconnect import MobileConnect
-from smsrelay.errors import LedgerUnavailableError, UnexpectedError
+from smsrelay.errors import LedgerUnavailableError
 from smsrelay.sends.call_budget import TOKEN_CALLS, CallBudget
 from smsrelay.sends.status_events import event_of
 from smsrelay.services import delivery_poller as services_delivery_poller
@@ -253,8 +253,8 @@ def test_reserved_calls_count_as_used_after_a_crash(tenant: Tenant) -> None:
     tenant.post(SHARE)
     tenant.now += 60
     with (
-        patch.object(MobileConnect, "report", side_effect=RuntimeError),
-        pytest.raises(UnexpectedError),
+        patch.object(MobileConnect, "report", side_effect=SystemExit),
+        pytest.raises(SystemExit),
     ):
         tenant.polls()
     assert tenant.calls() == 0
