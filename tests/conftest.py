@@ -6,6 +6,7 @@ from coverage import Coverage
 from hypothesis import settings
 
 import smsrelay_cli.main
+from smsrelay.adapters.logger import package_logger
 from smsrelay.wiring import sending
 from smsrelay_cli import sends
 from tests.support.environment import ACCESS_TOKEN, Environment, running, simulated_aws
@@ -94,6 +95,9 @@ def wall_clock(monkeypatch: pytest.MonkeyPatch) -> WallClock:
 
 @pytest.fixture(scope="session")
 def aws() -> Iterator[None]:
+    # The logger keeps the stream that it finds first, and the stream of `capsys` is closed after
+    # the test.
+    package_logger()
     with simulated_aws():
         yield
 

@@ -75,7 +75,6 @@ class Operator:
         self, *arguments: str, answer: str = "", before: Callable[[], object] = lambda: None
     ) -> Ended:
         self._patch.setattr(sys, "stdin", Terminal(answer, before))
-        # Not pytest's capture, because the functions' loggers would keep its stream.
         out, err = io.StringIO(), io.StringIO()
         with redirect_stdout(out), redirect_stderr(err), permissions.calls_of("operator"):
             code = main(arguments)
