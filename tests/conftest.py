@@ -1,8 +1,7 @@
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
-from coverage import Coverage
 from hypothesis import settings
 
 import smsrelay_cli.main
@@ -27,31 +26,6 @@ LONGEST = {
 @pytest.hookimpl(trylast=True)  # after pytest-randomly
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.stem not in LONGEST)
-
-
-# Coverage traces only these folders, because it adds two thirds to their CPU time
-# (docs/adr/015-checks-outside-make-test.md).
-MEASURED = {"unit", "integration"}
-REPETITIVE = {
-    *("test_fuzz_handlers", "test_fuzz_rules", "test_fuzzed_handler", "test_phone_numbers"),
-    *("test_redaction", "test_segments", "test_upstream_outage"),
-}
-"""Files that run the same lines thousands of times; tracing them would take half a minute more."""
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    is_measured = item.path.parent.name in MEASURED and item.path.stem not in REPETITIVE
-    # In a worker of pytest-xdist, pytest-cov starts two, so both must be stopped.
-    stopped = list[Coverage]()
-    while not is_measured and (coverage := Coverage.current()):
-        coverage.stop()
-        stopped.append(coverage)
-    try:
-        return (yield)
-    finally:
-        for coverage in reversed(stopped):
-            coverage.start()
 
 
 @pytest.fixture(scope="session")
