@@ -41,7 +41,7 @@ def texts(count: int) -> list[str]:
 
 def test_two_libraries_count_the_same() -> None:
     gsm_7 = gsm0338.Codec()
-    for text in texts(100_000):
+    for text in texts(20_000):
         size = estimate(text, concatenated=True)
         split = smsutil.split(text)
         assert split.encoding == ("gsm0338" if size.encoding == "GSM-7" else "utf_16_be"), text
