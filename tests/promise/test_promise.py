@@ -44,10 +44,10 @@ PLAYED = [
     and (name != "api-item-lost" or "meanwhile" in campaign)
 ]
 SAMPLED = {
-    "deaths": 20,
-    "faults": 200,
-    "meanwhiles": 60,
-    "clock_jumps": 40,
+    "deaths": 30,
+    "faults": 300,
+    "meanwhiles": 90,
+    "clock_jumps": 60,
     "three_at_once": 500,
     "second_deaths": 200,
     "pairs": 800,
