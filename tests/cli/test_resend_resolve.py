@@ -222,10 +222,17 @@ def test_an_expired_lease_counts_as_unknown(operator: Operator, relay: Environme
     assert len(operator.works()) == 1
 
 
-def test_one_send_of_a_message_can_be_chosen(operator: Operator) -> None:
-    subscriber = {"mobile": "+12125550101", "key": "k"}
+def two_unknown(operator: Operator) -> str:
+    """Make a message with two unknown sends; return its id."""
     operator.simulator.fail("send", "500", times=2)
-    message_id = operator.post(to=["+12125550100", subscriber])
+    message_id = operator.post(to=["+12125550100", {"mobile": "+12125550101", "key": "k"}])
+    operator.works()  # in case the first doubt paused the second call
+    assert {send.status for send in operator.sends(message_id)} == {Status.UNKNOWN}
+    return message_id
+
+
+def test_one_send_of_a_message_can_be_chosen(operator: Operator) -> None:
+    message_id = two_unknown(operator)
     ended = operator.run("resend", message_id, "--send", "2", "--yes")
     assert [row[1] for row in ended.rows] == ["2"]
     statuses = [send.status for send in operator.sends(message_id)]
@@ -362,9 +369,7 @@ def test_a_result_after_the_decision_does_not_undo_it(operator: Operator) -> Non
 
 
 def test_one_token_for_two_sends_is_refused(operator: Operator) -> None:
-    operator.simulator.fail("send", "500", times=2)
-    message_id = operator.post(to=["+12125550100", {"mobile": "+12125550101", "key": "k"}])
-    operator.works()  # in case the first doubt paused the second call
+    message_id = two_unknown(operator)
     ended = operator.run("resolve", message_id, "--as", "accepted", "--token-id", "t", "--yes")
     assert ended.code == 1
     assert "--send N" in ended.err
