@@ -211,10 +211,9 @@ def test_the_bill_of_materials_lists_what_is_shipped(run: Run, tmp_path: Path) -
 
 
 def test_make_test_checks_all_code_and_templates(run: Run) -> None:
-    recipe = (ROOT / "Makefile").read_text().partition("\ntest: ")[2]
-    [targets] = re.findall(r"(?m)^\t\$\(MAKE\) .*-j2 (.+)$", recipe.partition("\n\n")[0])
+    # `make -n` runs the lines that contain $(MAKE): all of `test` would test the client library.
     checks = {"audit", "template"}
-    assert checks <= {*targets.split()}
+    assert checks <= {*run("make", "-n", "test", "MAKE=echo").stdout.split()}
     commands = re.split(r"&&|;|\n", run("make", "-n", *checks).stdout)
     code, tests = (command.split() for command in commands if "bin/bandit " in command)
     [templates] = (command.split() for command in commands if "bin/checkov " in command)
